@@ -41,6 +41,17 @@ class TuneError(Exception):
         message = f"{self.where}: {self.what}" if self.where else self.what
         return f"{message}\n{self.fix}" if self.fix else message
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross from workers to the coordinator; keyword arguments do not survive the default way.
+        return _rebuild, (type(self), dict(self.__dict__))
+
+
+def _rebuild(kind: type[TuneError], state: dict[str, object]) -> TuneError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, state["what"], state["where"], state["fix"])
+    error.__dict__.update(state)
+    return error
+
 
 class InputError(TuneError):
     """Bad input, found before any work was done."""
@@ -111,14 +122,14 @@ class WorkerError(TuneError):
     """A worker process could not be started or kept alive."""
 
 
-class Interrupted(TuneError):
+class Interrupted(TuneError):  # noqa: N818  # named as Ctrl-C is
     """The user or the system asked to stop."""
 
     exit_code = 130
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """': did you mean `x`?' for the nearest of `known`, or '' when nothing is near."""
+def suggest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """': did you mean `x`?' for the nearest of `known`, '' when none is at least `cutoff` (0 to 1) alike."""
     by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word[:100].lower(), by_lower, n=1, cutoff=cutoff)
     return f": did you mean `{by_lower[near[0]]}`?" if near else ""

@@ -1,0 +1,6 @@
+"""`python -m sasrecf_tune`."""
+
+from sasrecf_tune.cli import main
+
+if __name__ == "__main__":
+    main()

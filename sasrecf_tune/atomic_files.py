@@ -1,0 +1,189 @@
+"""RecBole's atomic files, looked at before RecBole reads them: where they are, what columns they have."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sasrecf_tune.errors import DataError, suggest
+
+TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """The directory that holds `NAME.inter`, `NAME.item`, ..."""
+
+    name: str
+    path: Path
+    part: str = ""  # of benchmark_filename, RecBole's way to take ready-made splits: NAME.PART.inter
+
+    @property
+    def interactions(self) -> Path:
+        """The file of interactions, or the first of its parts."""
+        return self.file(f"{self.part}.inter" if self.part else "inter")
+
+    def file(self, suffix: str) -> Path:
+        """Such as ml-100k.inter."""
+        return self.path / f"{self.name}.{suffix}"
+
+
+def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory:
+    """Where RecBole will look for `dataset`; for ml-100k that is always inside the recbole package.
+
+    Raises:
+        DataError: there is no such directory, or no `.inter` file in it.
+    """
+    if not dataset or dataset != Path(dataset).name or dataset in {".", ".."}:
+        raise DataError(f"{dataset!r} is no data set's name", where="--dataset")
+    if dataset == "ml-100k":
+        package = importlib.util.find_spec("recbole")
+        if package is None or package.origin is None:
+            raise DataError(
+                "recbole is not installed", fix="pip install -c constraints.txt . installs it with the rest."
+            )
+        directory = Path(package.origin).parent / "dataset_example" / dataset
+    else:
+        directory = Path(data_path or "dataset/") / dataset
+    found = DataDirectory(dataset, directory, part)
+    if not found.interactions.is_file():
+        raise DataError(
+            f"no data set {dataset!r}: there is no {found.interactions}",
+            where="--dataset",
+            fix=(
+                f"--data-path names the directory that holds {dataset}/{dataset}.inter; "
+                "only ml-100k comes with RecBole."
+            ),
+        )
+    return found
+
+
+def columns(file: Path, separator: str = "\t") -> dict[str, str]:
+    """Column -> type from the first line of an atomic file, {} when the file does not exist.
+
+    Raises:
+        DataError: the first line is not `name:type` fields.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        with file.open(encoding="utf-8") as lines:
+            head = lines.readline(1 << 20).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the first line: {error}", where=str(file)) from error
+    found: dict[str, str] = {}
+    for field in head.split(separator):
+        name, colon, kind = field.partition(":")
+        if not colon or kind not in TYPES or not name:
+            raise DataError(
+                f"the first line must be fields such as item_id:token, but one is {field[:60]!r}",
+                where=f"{file}:1",
+                fix=f"Types are {', '.join(TYPES)}; fields are separated by {separator!r}.",
+            )
+        if name in found:
+            raise DataError(f"column {name!r} stands twice in the first line", where=f"{file}:1")
+        found[name] = kind
+    return found
+
+
+def check_columns(
+    data: DataDirectory, config: Mapping[str, Any], features: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Check that the columns SASRecF reads are in the files and loaded; returns the item columns.
+
+    `config` is RecBole's complete configuration.
+
+    Raises:
+        DataError: names what is missing, what there is, and what to set.
+    """
+    separator = str(config["field_separator"])
+    inter = columns(data.interactions, separator)
+    for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
+        name = str(config[key])
+        if name not in inter:
+            raise DataError(
+                f"there is no column {name!r} ({key})",
+                where=str(data.interactions),
+                fix=f"Its columns: {', '.join(inter)}. Set {key} to the right one with --set {key}=NAME.",
+            )
+        if inter[name] != kind:
+            raise DataError(
+                f"column {name!r} ({key}) must have type {kind}, not {inter[name]}",
+                where=f"{data.interactions}:1",
+            )
+    item = columns(data.file("item"), separator)
+    item_id = str(config["ITEM_ID_FIELD"])
+    usable = tuple(name for name in item if name != item_id)
+    for feature in features:
+        if feature not in usable:
+            if usable:
+                fix = (
+                    f"Its feature columns: {', '.join(usable)}. Choose from them, for example "
+                    f'--set "selected_features=[{usable[-1]}]".'
+                )
+            else:
+                fix = "SASRecF needs item features: a file of item columns in RecBole's atomic format."
+            raise DataError(
+                f"selected_features has {feature!r}, but the data set has no such item column"
+                + suggest(feature, usable),
+                where=str(data.file("item")),
+                fix=fix,
+            )
+        if item[feature].startswith("float") and feature not in (config["numerical_features"] or []):
+            # recbole/model/layers.py would leave the column out and then fail on shapes.
+            raise DataError(
+                f"the column {feature!r} has type {item[feature]}, which RecBole embeds only when told to",
+                where=str(data.file("item")),
+                fix=f'Add it: --set "numerical_features=[{feature}]".',
+            )
+    ids = [str(config[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+    _check_loaded(data, config, {"inter": ids, "item": [item_id, *features]})
+    return usable
+
+
+def _check_loaded(data: DataDirectory, config: Mapping[str, Any], needed: Mapping[str, list[str]]) -> None:
+    """RecBole loads only what load_col lists (data/dataset/dataset.py, _get_load_and_unload_col)."""
+    for source, names in needed.items():
+        for name in names:
+            if name in ((config["unload_col"] or {}).get(source) or []):
+                raise DataError(f"the column {name!r} is needed, but unload_col drops it", where="unload_col")
+    load = config["load_col"]
+    if load is None:
+        return
+    complete: dict[str, Any] = dict(load)
+    missing: list[str] = []
+    for source, names in needed.items():
+        listed = load.get(source) or []
+        if listed != "*":
+            missing += [f"{name} ({data.name}.{source})" for name in names if name not in listed]
+            complete[source] = list(dict.fromkeys([*listed, *names]))
+    if missing:
+        text = ", ".join(
+            f"{source}: {names if names == '*' else '[' + ', '.join(names) + ']'}"
+            for source, names in complete.items()
+        )
+        raise DataError(
+            f"columns are needed that RecBole is not told to load: {', '.join(missing)}",
+            where="load_col",
+            fix=f'Load them: --set "load_col={{{text}}}" (or the same line in a config file).',
+        )
+
+
+def fingerprint(data: DataDirectory) -> str:
+    """A hash (16 hex digits) of all files of the data set, names and bytes."""
+    digest = hashlib.sha256()
+    for file in sorted(data.path.glob(f"{glob_escape(data.name)}.*")):
+        if file.is_file():
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def glob_escape(name: str) -> str:
+    """`name` with the characters that mean something in a glob taken literally."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

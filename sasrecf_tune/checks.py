@@ -1,0 +1,215 @@
+"""Values against SASRecF's table, before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sasrecf_tune.errors import ConfigFileError, Location, ParameterError, ParamsFileError, suggest
+from sasrecf_tune.literals import Value, from_string
+from sasrecf_tune.parameters import TABLE, Hyperparameter
+from sasrecf_tune.space import Choice, Int, Parameter, QUniform, SearchSpace
+
+_INTERVAL = re.compile(r"[\[(]\s*[-+.\deEinf]+\s*,\s*[-+.\deEinf]+\s*[\])](?:\s*;.*)?")
+_NEGATIVES: Mapping[str, tuple[str, ...]] = {
+    "distribution": ("uniform", "popularity", "none", "None"),
+    "sample_num": (),
+    "alpha": (),
+    "dynamic": (),
+    "candidate_num": (),
+}
+
+
+def check_value(name: str, value: Value) -> Value:
+    """`value` as RecBole must get it for the known key `name`: 64.0 becomes 64 for a whole number.
+
+    Raises:
+        ParameterError: the wrong type, or out of range.
+    """
+    known = TABLE[name]
+    if value is None and (known.optional or known.kind == "any"):
+        return None
+    checked = _of_kind(known, value)
+    if known.choices and checked not in known.choices:
+        near = suggest(str(checked), map(str, known.choices)) if isinstance(checked, str) else ""
+        raise _wrong(known, value, near)
+    if isinstance(checked, int | float) and not isinstance(checked, bool):
+        below = checked <= known.low if known.open_low else checked < known.low
+        if below or checked > known.high or not math.isfinite(checked):
+            raise _wrong(known, value)
+    _check_inside(known, checked)
+    return checked
+
+
+def check_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A base configuration with its values normalised; keys of the user's own are let through.
+
+    Raises:
+        ConfigFileError: a wrong value, or a key that is nearly one of RecBole's.
+    """
+    checked: dict[str, Any] = {}
+    for key, value in config.items():
+        if key not in TABLE:
+            # RecBole ignores what it does not know, so a slip of the pen would go unnoticed.
+            if near := suggest(key, TABLE, cutoff=0.85):
+                raise ConfigFileError(f"unknown setting `{key}`{near}", where=where)
+            checked[key] = _plain(key, value, where)
+            continue
+        try:
+            checked[key] = check_value(key, _plain(key, value, where))
+        except ParameterError as error:
+            raise ConfigFileError(error.what, where=where, fix=error.fix) from error
+    return checked
+
+
+def check_space(space: SearchSpace) -> None:
+    """Check every name and every possible value of a space.
+
+    Raises:
+        ParamsFileError: at the place of what is wrong.
+    """
+    for parameter in space:
+        known = TABLE.get(parameter.name)
+        if known is None:
+            near = suggest(parameter.name, (n for n, p in TABLE.items() if p.tunable != "no"))
+            fix = "" if near else "README lists SASRecF's parameters; others can be fixed with --set."
+            raise _at(parameter, f"unknown parameter `{parameter.name}`{near}", fix, name=True)
+        if known.tunable == "no" or (known.tunable == "fixed" and parameter.size != 1):
+            fix = (
+                f"One value for all trials is fine: {known.name} choice [VALUE]"
+                if known.tunable == "fixed"
+                else ""
+            )
+            raise _at(parameter, f"`{known.name}` cannot be searched: {known.why_not}", fix, name=True)
+        _check_values(parameter, known)
+
+
+def _check_values(parameter: Parameter, known: Hyperparameter) -> None:
+    if isinstance(parameter, Choice):
+        for index, value in enumerate(parameter.choices):
+            try:
+                checked = check_value(known.name, value)
+            except ParameterError as error:
+                raise _at(parameter, error.what, error.fix, index=index) from error
+            if type(checked) is not type(value) and not isinstance(value, str):
+                raise _at(parameter, f"{value!r} must be written {checked!r}", index=index)
+        return
+    if known.kind not in ("int", "float"):
+        raise _at(parameter, f"`{known.name}` is {known.range_text}, not a range", _as_choice(known))
+    ends: list[float]
+    if isinstance(parameter, Int | QUniform):
+        ends = [float(parameter.values[0]), float(parameter.values[-1])]
+        whole = isinstance(parameter, Int) or parameter.whole
+    else:
+        low = getattr(parameter, "real_low", parameter.low)
+        ends, whole = [low, getattr(parameter, "real_high", parameter.high)], False
+    if known.kind == "int" and not whole:
+        low, high = math.ceil(ends[0]), max(math.ceil(ends[0]) + 1, math.floor(ends[1]))
+        raise _at(
+            parameter,
+            f"`{known.name}` takes whole numbers, which {parameter.write().split()[1]} does not give",
+            f"Write: {known.name} int {low},{high}",
+        )
+    for end in ends:
+        try:
+            check_value(known.name, int(end) if known.kind == "int" else end)
+        except ParameterError as error:
+            raise _at(parameter, error.what, error.fix) from error
+
+
+def _of_kind(known: Hyperparameter, value: Value) -> Value:
+    match known.kind:
+        case "int":
+            if isinstance(value, float) and value.is_integer():
+                return int(value)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+        case "float":
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return value
+        case "bool":
+            if isinstance(value, bool):
+                return value
+        case "str":
+            if isinstance(value, str):
+                return value
+        case "list":
+            value = from_string(value) if isinstance(value, str) else value
+            if isinstance(value, list):
+                return value
+        case "dict":
+            value = from_string(value) if isinstance(value, str) else value
+            if isinstance(value, dict):
+                return value
+        case _:
+            return value
+    raise _wrong(known, value)
+
+
+def _check_inside(known: Hyperparameter, value: Value) -> None:
+    """What a list or a mapping must hold."""
+    if known.name == "selected_features":
+        assert isinstance(value, list)
+        if not value or not all(isinstance(name, str) for name in value):
+            raise ParameterError(
+                f"selected_features must name at least one item column, not {value!r}",
+                fix="For example: selected_features choice [['class'], ['class', 'release_year']]",
+            )
+        if len(set(map(str, value))) < len(value):
+            raise ParameterError(f"selected_features names a column twice: {value!r}")
+    elif known.name == "train_neg_sample_args" and isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in _NEGATIVES:
+                raise ParameterError(f"train_neg_sample_args has no `{key}`{suggest(key, _NEGATIVES)}")
+            allowed = _NEGATIVES[key]
+            if allowed and inner not in allowed:
+                raise ParameterError(f"{key} of train_neg_sample_args must be {' or '.join(allowed[:2])}")
+    elif known.name == "clip_grad_norm" and isinstance(value, dict):
+        norm = value.get("max_norm")
+        if not isinstance(norm, int | float) or isinstance(norm, bool) or norm <= 0:
+            raise ParameterError(f"clip_grad_norm needs a max_norm above zero, not {value!r}")
+    elif known.name.endswith("_inter_num_interval") and not _is_interval(value):
+        raise ParameterError(f"{known.name} is {value!r}, not an interval", fix='For example "[5,inf)".')
+
+
+def _is_interval(value: Value) -> bool:
+    return isinstance(value, str) and _INTERVAL.fullmatch(value.strip()) is not None
+
+
+def _wrong(known: Hyperparameter, value: Value, near: str = "") -> ParameterError:
+    return ParameterError(f"`{known.name}` is {known.range_text}, not {_short(value)}{near}")
+
+
+def _short(value: Value) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _as_choice(known: Hyperparameter) -> str:
+    example: list[Value] = list(known.choices[:2]) or [known.default]
+    return f"Write for example: {known.name} choice {example!r}"
+
+
+def _at(
+    parameter: Parameter, what: str, fix: str = "", *, index: int | None = None, name: bool = False
+) -> ParamsFileError:
+    at = parameter.at
+    if at is not None and name:
+        at = replace(at, column=at.text.index(parameter.name) + 1)
+    elif at is not None and index is not None and isinstance(parameter, Choice) and parameter.offsets:
+        at = Location(at.file, at.line, parameter.offsets[index] + 1, at.text)
+    return ParamsFileError(what, at=at, fix=fix)
+
+
+def _plain(key: str, value: Any, where: str) -> Value:
+    """Only what a configuration can hold: YAML also knows dates and sets."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(key, inner, where) for inner in value]
+    if isinstance(value, dict) and all(isinstance(inner, str) for inner in value):
+        return {inner: _plain(key, nested, where) for inner, nested in value.items()}
+    raise ConfigFileError(f"`{key}` holds a {type(value).__name__}, which RecBole does not take", where=where)

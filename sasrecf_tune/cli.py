@@ -1,0 +1,262 @@
+"""The command line: one function a command, each parses and makes one call."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from sasrecf_tune import __version__
+from sasrecf_tune.errors import Interrupted, TuneError
+from sasrecf_tune.settings import Engine, Pruner, Sampler
+
+app = typer.Typer(
+    name="sasrecf-tune",
+    help="Tune SASRecF, RecBole's self-attentive sequential recommender with item features.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Format = Literal["table", "csv", "json", "markdown"]
+
+ParamsFile = Annotated[
+    Path,
+    typer.Option("--params-file", "--params_file", help="The search space, in RecBole's hyper.test format."),
+]
+Dataset = Annotated[str, typer.Option("--dataset", help="RecBole data set; ml-100k comes with RecBole.")]
+DataPath = Annotated[
+    Path | None,
+    typer.Option("--data-path", "--data_path", help="Directory that holds DATASET/DATASET.inter and .item."),
+]
+ConfigFiles = Annotated[
+    str,
+    typer.Option("--config-files", "--config_files", help="RecBole YAML files, separated by spaces."),
+]
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="A RecBole setting for all trials; may be repeated."),
+]
+Out = Annotated[Path, typer.Option("--out", help="Directory of studies.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar="SASRECF_TUNE_STORAGE",
+        help="Database URL (postgresql://, mysql://) in place of SQLite in the study directory.",
+    ),
+]
+StudyName = Annotated[
+    str | None, typer.Argument(metavar="[STUDY]", help="The study; the latest if left out.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, for programs.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, max=1024, help="Trials trained at the same time.")]
+Gpus = Annotated[
+    str,
+    typer.Option("--gpus", metavar="auto|none|0,1", help="Cards the workers take in turn; none for the CPU."),
+]
+Trials = Annotated[
+    int | None,
+    typer.Option("--trials", "--max_evals", min=1, help="Trials in all, those of earlier runs included."),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option("--timeout", metavar="90m", help="Time in all (45s, 90m, 2h), earlier runs included."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sasrecf-tune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tune SASRecF, RecBole's self-attentive sequential recommender with item features."""
+
+
+@app.command()
+def run(
+    params_file: ParamsFile,
+    dataset: Dataset = "ml-100k",
+    data_path: DataPath = None,
+    config_files: ConfigFiles = "",
+    set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
+    model: Annotated[str, typer.Option("--model", help="Always SASRecF; RecBole's spelling.")] = "SASRecF",
+    study: Annotated[
+        str | None, typer.Option("--study", help="The study's name.  [default: DATASET-PARAMSFILE]")
+    ] = None,
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="Validation metric to select by.  [default: MRR@10]"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=2**31 - 1, help="Seed of the search and of each trial.  [default: 2020]"
+        ),
+    ] = None,
+    sampler: Annotated[
+        Sampler, typer.Option("--sampler", help="auto: a grid where it fits, else TPE.")
+    ] = "auto",
+    pruner: Annotated[Pruner, typer.Option("--pruner", help="auto: median.")] = "auto",
+    trials: Trials = None,
+    timeout: Timeout = None,
+    workers: Workers = 1,
+    gpus: Gpus = "auto",
+    engine: Annotated[Engine, typer.Option("--engine", help="recbole: RecBole's own trainer.")] = "recbole",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and an estimate of the time; train nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search, and end with the ranked table. The same command again continues the study."""
+    from sasrecf_tune import run as runs
+    from sasrecf_tune.commands import run_settings
+    from sasrecf_tune.space import read
+
+    space = read(params_file)
+    settings = run_settings(
+        params_file=params_file,
+        space=space,
+        dataset=dataset,
+        data_path=data_path,
+        config_files=config_files,
+        overrides=set_,
+        model=model,
+        study=study,
+        out=out,
+        storage=storage,
+        metric=metric,
+        seed=seed,
+        sampler=sampler,
+        pruner=pruner,
+        trials=trials,
+        timeout=timeout,
+        workers=workers,
+        gpus=gpus,
+        engine=engine,
+    )
+    start = runs.dry_run if dry_run else runs.run
+    raise typer.Exit(start(settings, space, Console(), as_json=as_json))
+
+
+@app.command()
+def resume(
+    study: StudyName = None,
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    trials: Trials = None,
+    timeout: Timeout = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Continue a study as it was last run; options given here replace the earlier ones."""
+    from sasrecf_tune import run as runs
+    from sasrecf_tune.layout import find_study
+    from sasrecf_tune.manifest import settings_from
+    from sasrecf_tune.settings import parse_duration
+
+    settings, space = settings_from(find_study(out, study))
+    search = replace(
+        settings.search,
+        trials=trials if trials is not None else settings.search.trials,
+        timeout=parse_duration(timeout) if timeout else settings.search.timeout,
+    )
+    settings = replace(
+        settings,
+        search=search,
+        storage=storage or settings.storage,
+        workers=workers or settings.workers,
+    )
+    raise typer.Exit(runs.run(settings, space, Console(), as_json=as_json))
+
+
+@app.command()
+def report(
+    study: StudyName = None,
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    top: Annotated[int, typer.Option("--top", min=0, help="Rows to show, 0 for all.")] = 20,
+    format: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    output: Output = None,
+) -> None:
+    """Print the ranked table: best first; pruned and failed trials below, without a rank."""
+    from sasrecf_tune.commands import report_study
+
+    report_study(out, study, storage, top, format, output)
+
+
+@app.command()
+def best(
+    study: StudyName = None, out: Out = Path("tuning"), storage: Storage = None, output: Output = None
+) -> None:
+    """Print a RecBole config file that reproduces the best trial."""
+    from sasrecf_tune.commands import best_config
+
+    best_config(out, study, storage, output)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The search space, in RecBole's hyper.test format.")],
+    dataset: Dataset = "ml-100k",
+    data_path: DataPath = None,
+    config_files: ConfigFiles = "",
+    set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
+    syntax_only: Annotated[
+        bool, typer.Option("--syntax-only", help="Look at the file alone, not at the data set.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a search space and count its configurations; trains nothing."""
+    from sasrecf_tune.commands import check_file
+
+    check_file(file, dataset, data_path, config_files, set_, syntax_only, as_json)
+
+
+@app.command()
+def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
+    """List the studies, the one worked on last first."""
+    from sasrecf_tune.commands import list_studies
+
+    list_studies(out, as_json)
+
+
+def main() -> None:
+    """Run the command line and exit; an error of ours is printed, never a traceback."""
+    try:
+        app()
+    except TuneError as error:
+        sys.stdout.flush()
+        Console(stderr=True).print(
+            Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True, highlight=False
+        )
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(
+            "stopped; what had ended is kept. The same command goes on.", highlight=False
+        )
+        sys.exit(Interrupted.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,319 @@
+"""What the commands other than the search itself do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sasrecf_tune.atomic_files import columns, locate
+from sasrecf_tune.checks import check_space
+from sasrecf_tune.config_files import read_base
+from sasrecf_tune.errors import ConfigFileError, InputError, StorageError, StudyNotFoundError
+from sasrecf_tune.feasibility import feasibility
+from sasrecf_tune.files import atomic_write
+from sasrecf_tune.layout import Layout, default_name, find_study, study_layout
+from sasrecf_tune.layout import studies as all_studies
+from sasrecf_tune.manifest import read_manifest, settings_from
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
+from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
+from sasrecf_tune.space import SearchSpace, read
+
+
+def run_settings(
+    *,
+    params_file: Path,
+    space: SearchSpace,
+    dataset: str,
+    data_path: Path | None,
+    config_files: str,
+    overrides: Sequence[str],
+    model: str,
+    study: str | None,
+    out: Path,
+    storage: str | None,
+    metric: str | None,
+    seed: int | None,
+    sampler: Sampler,
+    pruner: Pruner,
+    trials: int | None,
+    timeout: str | None,
+    workers: int,
+    gpus: str,
+    engine: Engine,
+) -> RunSettings:
+    """The command line as settings; an option wins over a config file.
+
+    Raises:
+        InputError: something given cannot be used.
+    """
+    base = base_settings(space, data_path, dataset, config_files, overrides)
+    chosen = metric or str(base.pop("valid_metric", "MRR@10"))
+    base.pop("valid_metric", None)
+    first_seed = seed if seed is not None else int(base.pop("seed", 2020))
+    base.pop("seed", None)
+    name = study or default_name(dataset, params_file)
+    study_layout(out, name)
+    return RunSettings(
+        params_file=params_file,
+        name=name,
+        out=out.absolute(),
+        dataset=dataset,
+        base=base,
+        metric=parse_metric(chosen),
+        seed=first_seed,
+        engine=engine,
+        model=model,
+        storage=storage,
+        search=SearchSettings(sampler, pruner, trials, parse_duration(timeout) if timeout else None),
+        workers=workers,
+        gpus=parse_gpus(gpus),
+    )
+
+
+def base_settings(
+    space: SearchSpace, data_path: Path | None, dataset: str, config_files: str, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Config files and --set options, with --data-path put as RecBole takes it.
+
+    Raises:
+        InputError: unreadable, not allowed, or at odds with the search space or the options.
+    """
+    base = read_base([Path(name) for name in config_files.split()], overrides)
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key in space.names:
+            raise ConfigFileError(
+                f"`{key}` is searched in {space.source} and also set",
+                where="--set",
+                fix="Keep one of the two.",
+            )
+    if base.pop("model", "SASRecF") != "SASRecF":
+        raise ConfigFileError("a config file names another model", fix="This tuner is for SASRecF.")
+    if base.pop("dataset", dataset) != dataset:
+        raise ConfigFileError(
+            "a config file names another data set than --dataset", fix=f"The run would take {dataset!r}."
+        )
+    if data_path is not None:
+        # RecBole wants the parent; the directory with the files themselves is as clear.
+        holds_files = (data_path / f"{dataset}.inter").is_file() and data_path.resolve().name == dataset
+        base["data_path"] = str(data_path.resolve().parent if holds_files else data_path)
+    return base
+
+
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """ "auto" (the first card there is), "none" (the CPU), or indices such as "0,1".
+
+    Raises:
+        InputError: none of these.
+    """
+    if text == "auto":
+        return ()
+    if text in {"none", ""}:
+        return ("",)
+    cards = tuple(part.strip() for part in text.split(","))
+    if not all(card.isdigit() for card in cards):
+        raise InputError(f"{text!r} names no cards", where="--gpus", fix="Write auto, none, or numbers: 0,1.")
+    return cards
+
+
+def report_study(
+    out: Path, name: str | None, storage: str | None, top: int, form: str, output: Path | None
+) -> None:
+    """Print or write the ranked table of a study.
+
+    Raises:
+        TuneError: there is no such study, or it cannot be read.
+    """
+    from sasrecf_tune.report.exports import ranking_csv, ranking_json, ranking_markdown
+
+    layout = find_study(out, name)
+    settings, space = settings_from(layout)
+    records = _records(layout, settings, space, storage)
+    rows = rank(records, settings.metric.maximize)
+    shown = rows[:top] if top else rows
+    metric = str(settings.metric)
+    metric_keys = tuple(read_manifest(layout)["data"]["metric_keys"])
+    if form == "table":
+        _report_table(layout, settings, space, rows, shown, output)
+        return
+    if form == "csv":
+        text = ranking_csv(shown, space.names, metric_keys)
+    elif form == "markdown":
+        text = ranking_markdown(shown, space.names, metric)
+    else:
+        text = ranking_json(shown, {"study": layout.name, "metric": metric, "ended": len(rows)})
+    _give(text, output)
+
+
+def best_config(out: Path, name: str | None, storage: str | None, output: Path | None) -> None:
+    """Print or write a RecBole config file of the best trial.
+
+    Raises:
+        StudyNotFoundError: no trial has completed, or there is no such study.
+    """
+    from sasrecf_tune.plan import base_config, trial_config
+    from sasrecf_tune.ranking import best
+    from sasrecf_tune.report.exports import best_yaml, reproducing
+
+    layout = find_study(out, name)
+    settings, space = settings_from(layout)
+    winner = best(_records(layout, settings, space, storage), settings.metric.maximize)
+    if winner is None:
+        raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
+    config = reproducing(
+        trial_config(base_config(settings, space), winner.params, winner.seed or settings.seed)
+    )
+    _give(best_yaml(config, winner, str(settings.metric), layout.name), output)
+
+
+def check_file(
+    file: Path,
+    dataset: str,
+    data_path: Path | None,
+    config_files: str,
+    overrides: Sequence[str],
+    syntax_only: bool,
+    as_json: bool,
+) -> None:
+    """Say what a params file holds.
+
+    Raises:
+        InputError: what is wrong with it.
+    """
+    from sasrecf_tune.plan import searched_features
+
+    space = read(file)
+    check_space(space)
+    base = {} if syntax_only else base_settings(space, data_path, dataset, config_files, overrides)
+    counted = feasibility(space, base)
+    facts: dict[str, Any] = {
+        "file": str(file),
+        "parameters": len(space),
+        "configurations": counted.total,
+        "possible": counted.feasible,
+        "fingerprint": space.fingerprint,
+        "impossible": [{"why": reason, "configurations": count} for reason, count in counted.reasons],
+        "notes": list(space.notes),
+    }
+    if not syntax_only:
+        data = locate(dataset, base.get("data_path"))
+        item = [name for name in columns(data.file("item")) if name != base.get("ITEM_ID_FIELD", "item_id")]
+        wanted = searched_features(space) or tuple(base.get("selected_features", ["class"]))
+        missing = [feature for feature in wanted if feature not in item]
+        if missing:
+            raise InputError(
+                f"selected_features has {missing[0]!r}, but {data.file('item')} has no such column",
+                where=str(file),
+                fix=f"Its feature columns: {', '.join(item)}."
+                if item
+                else "There are no item columns at all.",
+            )
+        facts |= {"dataset": dataset, "item_columns": item}
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    console = Console()
+    total = counted.total
+    size = "infinitely many" if total is None else f"{total:,}"
+    plural = "s" if total != 1 else ""
+    console.print(
+        f"{file}: {size} configuration{plural} of {len(space)} parameters", highlight=False, soft_wrap=True
+    )
+    for reason, count in counted.reasons:
+        console.print(
+            f"{count:,} of them cannot exist and are never run: {reason}", highlight=False, soft_wrap=True
+        )
+    if counted.feasible == 0:
+        raise InputError("no configuration is left", where=str(file))
+    for note in space.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    for parameter in space:
+        console.print(f"  {parameter.write()}", highlight=False, soft_wrap=True, markup=False)
+
+
+def list_studies(out: Path, as_json: bool) -> None:
+    """Print the studies below `out`."""
+    found = all_studies(out)
+    rows: list[dict[str, Any]] = []
+    for layout in found:
+        try:
+            manifest = read_manifest(layout)
+        except StorageError as error:
+            rows.append({"study": layout.name, "error": error.what})
+            continue
+        keys = ("dataset", "metric", "planned_trials", "updated")
+        rows.append({"study": layout.name} | {key: manifest.get(key) for key in keys})
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    console = Console()
+    if not rows:
+        console.print(f"no studies in {out}", highlight=False)
+        return
+    table = Table(box=None, pad_edge=False)
+    for header in ("study", "dataset", "metric", "planned_trials", "updated"):
+        table.add_column(header.replace("_", " "))
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["study"], row["error"])
+        else:
+            table.add_row(*(str(value) for value in row.values()))
+    console.print(table, highlight=False)
+
+
+def _records(
+    layout: Layout, settings: RunSettings, space: SearchSpace, storage: str | None
+) -> list[TrialRecord]:
+    from sasrecf_tune.study import load_study, open_storage
+
+    url = storage or settings.storage
+    if url is None and not layout.database.is_file():
+        raise StudyNotFoundError("the study has no database yet", where=str(layout.database))
+    return load_study(layout, open_storage(layout, url), space).records()
+
+
+def _report_table(
+    layout: Layout,
+    settings: RunSettings,
+    space: SearchSpace,
+    rows: Sequence[Row],
+    shown: Sequence[Row],
+    output: Path | None,
+) -> None:
+    from sasrecf_tune.report.tables import print_failures, ranking_table, varied
+
+    def render(console: Console) -> None:
+        states = ", ".join(f"{sum(r.record.state == s for r in rows)} {s}" for s in ENDED)
+        console.print(
+            f"{layout.name}: {settings.metric} on validation; {states}", highlight=False, soft_wrap=True
+        )
+        if not any(row.record.state == COMPLETE for row in rows):
+            console.print("no trial has completed yet", highlight=False)
+        if shown:
+            console.print(
+                ranking_table(shown, varied(space), str(settings.metric), console.width), highlight=False
+            )
+        if len(shown) < len(rows):
+            console.print(f"... and {len(rows) - len(shown)} more (--top 0 shows all)", highlight=False)
+        print_failures(rows, console)
+
+    if output is None:
+        # A pipe has no width of its own: give the table all it wants.
+        render(Console() if sys.stdout.isatty() else Console(width=10_000))
+        return
+    with output.open("w", encoding="utf-8") as file:
+        render(Console(file=file, width=10_000))
+
+
+def _give(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        atomic_write(output.absolute(), text)

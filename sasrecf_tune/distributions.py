@@ -1,0 +1,38 @@
+"""A search space as Optuna's distributions; the study stays plain for every Optuna tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sasrecf_tune.space import Choice, Int, Log, LogUniform, Parameter, QUniform, SearchSpace, Uniform
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """One Optuna distribution for each parameter, in the space's order."""
+    return {parameter.name: _distribution(parameter) for parameter in space}
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    match parameter:
+        case Choice():
+            return CategoricalDistribution(parameter.labels)
+        case Uniform():
+            return FloatDistribution(parameter.low, parameter.high)
+        case LogUniform():
+            return FloatDistribution(parameter.real_low, parameter.real_high, log=True)
+        case Log():
+            return FloatDistribution(parameter.low, parameter.high, log=True)
+        case Int() | QUniform():
+            # Both are evenly spaced; their own values say where the last one is.
+            values = parameter.values
+            first, last = values[0], values[-1]
+            if isinstance(first, int) and isinstance(last, int):
+                step = int(parameter.step if isinstance(parameter, Int) else parameter.q)
+                return IntDistribution(first, last, step=step)
+            assert isinstance(parameter, QUniform)
+            return FloatDistribution(float(first), float(last), step=parameter.q)

@@ -1,0 +1,1 @@
+"""Ways to have trials trained: in worker processes, or in this process."""

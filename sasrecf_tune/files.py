@@ -1,0 +1,64 @@
+"""Writing files so that a reader, or a crash, never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from sasrecf_tune.errors import StorageError
+
+
+def atomic_write(path: Path, text: str) -> None:
+    """Write `text` (UTF-8) to a temporary name beside `path` and move it into place.
+
+    Raises:
+        StorageError: the disk refused; what `path` held before is untouched.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.")
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; results are for colleagues to read.
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise disk_error(path, error) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line and see it on disk.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    try:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def disk_error(path: Path, error: OSError) -> StorageError:
+    """What the system said about `path`, for people."""
+    return StorageError(
+        f"cannot write: {error.strerror or error}",
+        where=str(path),
+        fix="Free the disk or choose another directory with --out, then run the same command again.",
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

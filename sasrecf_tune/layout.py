@@ -1,0 +1,137 @@
+"""The names of the files in a study directory; no other module knows them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sasrecf_tune.errors import InputError, StudyNotFoundError
+
+DATABASE = "study.db"
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A study directory, `OUT/STUDY`."""
+
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        """The study's name, which is the directory's."""
+        return self.directory.name
+
+    @property
+    def database(self) -> Path:
+        """The Optuna study (SQLite)."""
+        return self.directory / DATABASE
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one coordinator at work."""
+        return self.directory / "study.lock"
+
+    @property
+    def manifest(self) -> Path:
+        """What the study was made from and with."""
+        return self.directory / "manifest.json"
+
+    @property
+    def trials(self) -> Path:
+        """One row for each trial that ended."""
+        return self.directory / "trials.csv"
+
+    @property
+    def ranking_csv(self) -> Path:
+        """The ranked table for programs."""
+        return self.directory / "ranking.csv"
+
+    @property
+    def ranking_md(self) -> Path:
+        """The ranked table for people."""
+        return self.directory / "ranking.md"
+
+    @property
+    def best(self) -> Path:
+        """A RecBole config file of the best trial."""
+        return self.directory / "best.yaml"
+
+    @property
+    def hyper_result(self) -> Path:
+        """RecBole's own export format."""
+        return self.directory / "hyper.result"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Weights of the best few trials."""
+        return self.directory / "checkpoints"
+
+    def checkpoint(self, number: int) -> Path:
+        """Weights of trial `number`."""
+        return self.checkpoints / f"trial-{number:04d}.pth"
+
+    def log(self, number: int) -> Path:
+        """What RecBole said during trial `number`."""
+        return self.directory / "logs" / f"trial-{number:04d}.log"
+
+    def worker_log(self, index: int) -> Path:
+        """What worker `index` said outside of trials."""
+        return self.directory / "logs" / f"worker-{index}.log"
+
+
+def study_layout(out: Path, name: str) -> Layout:
+    """The layout of study `name` below `out`.
+
+    Raises:
+        InputError: the name would not make a plain directory name.
+    """
+    if not _SAFE_NAME.fullmatch(name) or name.endswith("."):
+        raise InputError(
+            f"{name!r} cannot be a study's name",
+            where="--study",
+            fix="Use letters, digits and . _ + = @ - (100 at most, a letter or digit first).",
+        )
+    return Layout(out.absolute() / name)
+
+
+def default_name(dataset: str, params_file: Path) -> str:
+    """Such as "ml-100k-hyper" for ml-100k and hyper.test."""
+    plain = re.sub(r"[^A-Za-z0-9._+=@-]+", "-", f"{dataset}-{params_file.stem}").strip("-.")
+    return plain[:100].rstrip(".") or "study"
+
+
+def studies(out: Path) -> list[Layout]:
+    """The studies below `out`, the one worked on last first."""
+    try:
+        found = [Layout(path.absolute()) for path in out.iterdir() if (path / "manifest.json").is_file()]
+    except OSError:
+        return []
+    return sorted(found, key=lambda layout: (-layout.manifest.stat().st_mtime, layout.name))
+
+
+def find_study(out: Path, name: str | None) -> Layout:
+    """Study `name` below `out`, or the one worked on last.
+
+    Raises:
+        StudyNotFoundError: there is none; the message lists those there are.
+    """
+    existing = studies(out)
+    if name is None:
+        if existing:
+            return existing[0]
+        raise StudyNotFoundError(
+            "no studies here",
+            where=str(out),
+            fix="Start one with `sasrecf-tune run --params-file hyper.test`.",
+        )
+    layout = study_layout(out, name)
+    if not layout.manifest.is_file():
+        names = ", ".join(study.name for study in existing[:10])
+        raise StudyNotFoundError(
+            f"no study named {name!r}",
+            where=str(out),
+            fix=f"There are: {names}." if names else "There are none; --out names the directory of studies.",
+        )
+    return layout

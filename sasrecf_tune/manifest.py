@@ -1,0 +1,130 @@
+"""manifest.json: what a study was made from and with, enough to continue and to reproduce it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sasrecf_tune import __version__
+from sasrecf_tune.errors import StorageError
+from sasrecf_tune.files import atomic_write
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.settings import RunSettings, SearchSettings
+from sasrecf_tune.space import SearchSpace, parse
+
+_FORMAT = 1
+_LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
+
+
+def write_manifest(layout: Layout, content: dict[str, Any]) -> None:
+    """Write `content`, with what this machine and these versions are, keeping when the study was created."""
+    created = _now()
+    if layout.manifest.is_file():
+        created = read_manifest(layout).get("created", created)
+    machine = {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+    full = {
+        "format": _FORMAT,
+        "sasrecf_tune": __version__,
+        "created": created,
+        "updated": _now(),
+        **content,
+        "command": sys.argv,
+        "machine": machine,
+        "versions": {name: _version(name) for name in _LIBRARIES},
+    }
+    atomic_write(layout.manifest, json.dumps(full, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def read_manifest(layout: Layout) -> dict[str, Any]:
+    """The manifest of an existing study.
+
+    Raises:
+        StorageError: it cannot be read, or is not one of ours.
+    """
+    try:
+        content = json.loads(layout.manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read the manifest: {error}", where=str(layout.manifest)) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise StorageError(
+            "made by another version of sasrecf-tune, or not a manifest",
+            where=str(layout.manifest),
+            fix="Use the version that made it, or choose another --study.",
+        )
+    return content
+
+
+def settings_content(settings: RunSettings, space: SearchSpace, storage: str | None) -> dict[str, Any]:
+    """The part of the manifest that `settings_from` reads back."""
+    return {
+        "study": settings.name,
+        "model": settings.model,
+        "dataset": settings.dataset,
+        "metric": str(settings.metric),
+        "maximize": settings.metric.maximize,
+        "seed": settings.seed,
+        "engine": settings.engine,
+        "params_file": str(settings.params_file.absolute()),
+        "space": space.write(),
+        "config": settings.base,
+        "search": {
+            "sampler": settings.search.sampler,
+            "pruner": settings.search.pruner,
+            "trials": settings.search.trials,
+            "timeout": settings.search.timeout,
+        },
+        "workers": settings.workers,
+        "gpus": list(settings.gpus),
+        "storage": storage,
+    }
+
+
+def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
+    """The settings and the space that a study was last run with.
+
+    Raises:
+        StorageError: the manifest cannot be read.
+    """
+    content = read_manifest(layout)
+    try:
+        settings = RunSettings(
+            params_file=Path(content["params_file"]),
+            name=layout.name,
+            out=layout.directory.parent,
+            dataset=content["dataset"],
+            base=content["config"],
+            metric=parse_metric(content["metric"]),
+            seed=content["seed"],
+            engine=content["engine"],
+            model=content["model"],
+            storage=content["storage"],
+            search=SearchSettings(**content["search"]),
+            workers=content["workers"],
+            gpus=tuple(content["gpus"]),
+        )
+        return settings, parse(content["space"], Path(content["params_file"]).name)
+    except (KeyError, TypeError) as error:
+        raise StorageError(f"the manifest lacks {error}", where=str(layout.manifest)) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,134 @@
+"""What the coordinator and the workers say to each other.
+
+Plain frozen dataclasses of plain values, so that they cross a pipe, and so that the coordinator
+needs no torch and the workers no Optuna.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Config = dict[str, Any]  # a RecBole configuration: key -> bool, int, float, str, None, list or dict
+
+
+class Decision(enum.Enum):
+    """The coordinator's answer to a report."""
+
+    CONTINUE = "continue"
+    PRUNE = "prune"
+    STOP = "stop"  # the search is ending: give the trial back unfinished
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Asks a worker to prepare the data of `config` and to say what it found.
+
+    `features` are all item columns that any trial may select.
+    """
+
+    config: Config
+    engine: str
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What the data set holds after RecBole's filtering, and RecBole's view of the settings."""
+
+    dataset: str
+    users: int
+    items: int
+    interactions: int
+    train_samples: int
+    valid_samples: int
+    test_samples: int
+    item_columns: tuple[str, ...]
+    fingerprint: str
+    epochs: int
+    metric_keys: tuple[str, ...]
+    device: str
+    threads: int
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Asks a worker to time `steps` training steps and one validation of `config`."""
+
+    config: Config
+    engine: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds for one epoch of training and one validation, extrapolated from `steps` steps."""
+
+    train_seconds: float
+    valid_seconds: float
+    steps: int
+    steps_per_epoch: int
+
+    @property
+    def epoch_seconds(self) -> float:
+        """One epoch, with its validation."""
+        return self.train_seconds + self.valid_seconds
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to train: a pure function of `config` (its seed included), data and engine."""
+
+    number: int
+    config: Config
+    engine: str
+    log: Path
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Report:
+    """One validation: `epoch` counts from 1, `metrics` are RecBole's rounded validation results."""
+
+    number: int
+    epoch: int
+    score: float
+    metrics: dict[str, float]
+    train_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial that ran until RecBole's early stopping, its last epoch, or a decision.
+
+    `valid` is the best validation. `test` is empty unless the trial completed; it is kept apart
+    from everything that selects. `curve` holds one list for each metric, an entry an evaluation.
+    """
+
+    number: int
+    decision: Decision
+    epochs: int
+    best_epoch: int
+    valid: dict[str, float]
+    test: dict[str, float]
+    curve: dict[str, list[float]]
+    seconds: float
+    device: str
+    parameters: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that ended in an error; `kind` is "nan", "memory", "error" or "died"."""
+
+    number: int
+    kind: str
+    reason: str
+    epochs: int = 0
+    seconds: float = 0.0

@@ -1,0 +1,82 @@
+"""RecBole's ranking metrics: names, direction, and how a person writes them ("NDCG@10")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sasrecf_tune.errors import InputError, suggest
+
+# recbole/evaluator/metrics.py: those of EvaluatorType.RANKING, the only kind that full ranking can compute.
+WITH_K = (
+    "Hit",
+    "MRR",
+    "MAP",
+    "Recall",
+    "NDCG",
+    "Precision",
+    "ItemCoverage",
+    "AveragePopularity",
+    "ShannonEntropy",
+    "GiniIndex",
+    "TailPercentage",
+)
+WITHOUT_K = ("GAUC",)
+SMALLER_IS_BETTER = frozenset({"averagepopularity", "giniindex"})
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and its cut-off `k` (None for GAUC)."""
+
+    name: str
+    k: int | None
+
+    @property
+    def key(self) -> str:
+        """RecBole's key in a result, such as "mrr@10"."""
+        return str(self).lower()
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more is better."""
+        return self.name.lower() not in SMALLER_IS_BETTER
+
+    def __str__(self) -> str:
+        return self.name if self.k is None else f"{self.name}@{self.k}"
+
+
+def parse_metric(text: str) -> Metric:
+    """Read "MRR@10" or "gauc", in any case.
+
+    Raises:
+        InputError: no such metric, or no cut-off where one is needed.
+    """
+    name, _, cutoff = text.strip().partition("@")
+    known = {known.lower(): known for known in (*WITH_K, *WITHOUT_K)}
+    proper = known.get(name.lower())
+    if proper is None:
+        hint = suggest(name, known.values()) or f"; RecBole ranks by {', '.join(known.values())}"
+        raise InputError(f"unknown metric `{name}`{hint}", where="--metric")
+    if proper in WITHOUT_K:
+        return Metric(proper, None)
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", cutoff):
+        raise InputError(
+            f"`{text}` needs a cut-off", where="--metric", fix=f"Write for example --metric {proper}@10."
+        )
+    return Metric(proper, int(cutoff))
+
+
+def result_keys(metrics: Iterable[str], topk: Iterable[int]) -> tuple[str, ...]:
+    """The keys of RecBole's result for `metrics` and `topk`, in RecBole's order."""
+    cutoffs = tuple(topk)
+    return tuple(
+        key
+        for name in metrics
+        for key in (
+            [name.lower()]
+            if name.lower() in {w.lower() for w in WITHOUT_K}
+            else [f"{name.lower()}@{k}" for k in cutoffs]
+        )
+    )

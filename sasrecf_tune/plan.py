@@ -1,0 +1,185 @@
+"""What a run is going to do, decided and shown before it does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sasrecf_tune.errors import InputError, ParameterError
+from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
+from sasrecf_tune.messages import Config, DataSummary
+from sasrecf_tune.pruners import PrunerPlan, plan_pruner
+from sasrecf_tune.settings import RunSettings
+from sasrecf_tune.space import Scalar, SearchSpace
+
+# Without --trials: a grid up to this size is run whole, a larger or an infinite space gets DEFAULT_TRIALS.
+WHOLE_GRID = 1000
+DEFAULT_TRIALS = 100
+# A finite space up to this size is held in memory as a list of its cells.
+LISTED_CELLS = 200_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked run: its space, configuration, sampler, pruner and number of trials (a total)."""
+
+    settings: RunSettings
+    space: SearchSpace
+    base: Config
+    feasibility: Feasibility
+    sampler: str
+    trials: int
+    pruner: PrunerPlan
+    data: DataSummary
+    notes: tuple[str, ...] = ()
+    cells: Callable[[], Sequence[dict[str, Scalar]]] | None = field(default=None, repr=False)
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs a trial can have."""
+        return max_epochs(self.space, self.data.epochs)
+
+    def config(self, params: dict[str, Any], seed: int | None = None) -> Config:
+        """The RecBole configuration of a trial with `params`."""
+        return trial_config(self.base, params, self.settings.seed if seed is None else seed)
+
+    def feasible(self, labels: dict[str, Scalar]) -> bool:
+        """Whether the parameters can exist together."""
+        return not violations(resolve(self.base | self.space.decode(labels)))
+
+    def identity(self) -> dict[str, Any]:
+        """What makes trials comparable: a study with another identity is another study."""
+        return {
+            "model": self.settings.model,
+            "dataset": self.settings.dataset,
+            "data": self.data.fingerprint,
+            "metric": str(self.settings.metric),
+            "seed": self.settings.seed,
+            "engine": self.settings.engine,
+            "space": {parameter.name: parameter.write() for parameter in self.space},
+            "config": self.base,
+        }
+
+
+def base_config(settings: RunSettings, space: SearchSpace) -> Config:
+    """RecBole configuration of every trial before its parameters: model, data, metric, seed.
+
+    Raises:
+        InputError: a key is both fixed with --set and searched is settled by the caller; here, the
+            metric cannot be computed from the configuration.
+    """
+    metric = settings.metric
+    base: Config = {"model": settings.model, "dataset": settings.dataset}
+    base |= {key: value for key, value in settings.base.items() if key not in space.names}
+    base["valid_metric"] = str(metric)
+    default_metrics = ["Recall", "MRR", "NDCG", "Hit", "Precision"]  # recbole/properties/overall.yaml
+    metrics = base.get("metrics") or default_metrics
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    if metric.name.lower() not in {name.lower() for name in metrics}:
+        metrics.append(metric.name)
+    topk = base.get("topk") or [10]
+    topk = [topk] if isinstance(topk, int) else list(topk)
+    if metric.k is not None and metric.k not in topk:
+        topk = sorted([*topk, metric.k])
+    return base | {"metrics": metrics, "topk": topk}
+
+
+def trial_config(base: Config, params: dict[str, Any], seed: int) -> Config:
+    """The complete configuration of a trial; a searched seed wins over `seed`."""
+    return resolve(base | {"seed": seed} | params)
+
+
+def max_epochs(space: SearchSpace, default: int) -> int:
+    """The most epochs any trial can have."""
+    if "epochs" not in space.names:
+        return default
+    parameter = space["epochs"]
+    values = getattr(parameter, "values", None)
+    return max(int(value) for value in values) if values else int(getattr(parameter, "high", default))
+
+
+def first_configuration(space: SearchSpace, base: Config) -> Config:
+    """Some configuration that can exist, to prepare the data with.
+
+    Raises:
+        ParameterError: no combination in the space can exist.
+    """
+    finite = {p.name: p.values[0] if p.size is not None else _low(p) for p in space}
+    if not violations(resolve(base | finite)):
+        return resolve(base | finite)
+    if space.size is not None:
+        for cell in feasible_cells(space, base):
+            return resolve(base | cell)
+        reasons = "; ".join(reason for reason, _ in feasibility(space, base).reasons)
+        raise ParameterError(f"no combination in {space.source} can exist: {reasons}", where=space.source)
+    return resolve(base | finite)
+
+
+def _low(parameter: Any) -> float:
+    return float(getattr(parameter, "real_low", parameter.low))
+
+
+def searched_features(space: SearchSpace) -> tuple[str, ...]:
+    """All item columns that some trial may select."""
+    if "selected_features" not in space.names:
+        return ()
+    lists = space["selected_features"].values
+    return tuple(dict.fromkeys(str(name) for names in lists for name in names))  # type: ignore[union-attr]
+
+
+def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: DataSummary) -> Plan:
+    """Decide sampler, pruner and number of trials.
+
+    Raises:
+        InputError: nothing can be searched, or the sampler cannot search this space.
+    """
+    counted = feasibility(space, base)
+    if counted.feasible == 0:
+        raise ParameterError(
+            f"no configuration can exist: {'; '.join(reason for reason, _ in counted.reasons)}",
+            where=space.source,
+        )
+    wanted = settings.search.trials
+    sampler = settings.search.sampler
+    finite = counted.feasible
+    notes = list(space.notes)
+    if sampler == "grid" and finite is None:
+        endless = ", ".join(p.name for p in space if p.size is None)
+        raise InputError(
+            f"the space is infinite ({endless}), so no grid can cover it",
+            where="--sampler grid",
+            fix="Give these parameters `choice` or `quniform` values, or use --sampler auto.",
+        )
+    if sampler == "auto":
+        limit = wanted if wanted is not None else WHOLE_GRID
+        sampler = "grid" if finite is not None and finite <= limit else "tpe"
+    if sampler == "grid" and finite is not None and finite > LISTED_CELLS:
+        raise InputError(
+            f"a grid of {finite:,} cells is too large", where="--sampler grid", fix="Use --sampler auto."
+        )
+    trials = wanted if wanted is not None else (finite or 0 if sampler == "grid" else DEFAULT_TRIALS)
+    if finite is not None and trials > finite:
+        if wanted is not None:
+            notes.append(
+                f"--trials {wanted} is more than the space holds; each of its {finite} cells is tried once"
+            )
+        trials = finite
+    cells = None
+    if finite is not None and finite <= LISTED_CELLS:
+        cells = _Cells(space, base)
+    pruner = plan_pruner(settings.search.pruner, max_epochs(space, data.epochs))
+    return Plan(settings, space, base, counted, sampler, trials, pruner, data, tuple(notes), cells)
+
+
+class _Cells:
+    """All feasible cells as labels, listed when first asked for."""
+
+    def __init__(self, space: SearchSpace, base: Config) -> None:
+        self._space, self._base = space, base
+        self._listed: list[dict[str, Scalar]] | None = None
+
+    def __call__(self) -> list[dict[str, Scalar]]:
+        if self._listed is None:
+            self._listed = [self._space.encode(cell) for cell in feasible_cells(self._space, self._base)]
+        return self._listed

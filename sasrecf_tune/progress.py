@@ -1,0 +1,266 @@
+"""What a run shows while it works: a live view on a terminal, a plain line an event, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sasrecf_tune.messages import Report
+from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED, TrialRecord, best, rank
+from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.report.tables import ranking_table, sparkline
+from sasrecf_tune.settings import format_duration
+
+
+@dataclass
+class _Running:
+    params: Mapping[str, object]
+    since: float
+    scores: list[float] = field(default_factory=list)
+    epoch: int = 0
+
+
+@dataclass
+class Progress:
+    """The state that every view shows. `trials` is the study's total, `epochs` the most a trial can have."""
+
+    names: Sequence[str]
+    metric: str
+    maximize: bool
+    trials: int
+    epochs: int
+    workers: int
+    records: list[TrialRecord]
+    running: dict[int, _Running] = field(default_factory=dict)
+    before: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended."""
+        return max(0, self.trials - len(self.records))
+
+    def eta(self) -> float | None:
+        """Seconds until all trials have ended, from this run's mean; None before the first ended."""
+        finished = len(self.records) - self.before
+        if finished <= 0:
+            return None
+        return (time.monotonic() - self.since) / finished * self.left
+
+    def best(self) -> TrialRecord | None:
+        """The best completed trial so far."""
+        return best(self.records, self.maximize)
+
+
+def make_progress(
+    names: Sequence[str],
+    metric: str,
+    maximize: bool,
+    trials: int,
+    epochs: int,
+    workers: int,
+    records: Sequence[TrialRecord],
+) -> Progress:
+    """Progress of a study that may have ended trials already."""
+    ended = [record for record in records if record.state in ENDED]
+    return Progress(names, metric, maximize, trials, epochs, workers, ended, before=len(ended))
+
+
+class _Base:
+    """Keeps `Progress` current; the views add what they show."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def started(self, number: int, params: Mapping[str, object]) -> None:
+        """See `search.Observer`."""
+        self.progress.running[number] = _Running(params, time.monotonic())
+
+    def reported(self, report: Report) -> None:
+        """See `search.Observer`."""
+        running = self.progress.running[report.number]
+        running.scores.append(report.score)
+        running.epoch = report.epoch
+
+    def ended(self, record: TrialRecord) -> None:
+        """See `search.Observer`."""
+        self.progress.running.pop(record.number, None)
+        self.progress.records.append(record)
+
+    def returned(self, number: int) -> None:
+        """See `search.Observer`."""
+        self.progress.running.pop(number, None)
+
+    def tick(self) -> None:
+        """See `search.Observer`."""
+
+
+class PlainView(_Base):
+    """One line an event, for logs and pipes."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        super().__init__(progress)
+        self._console = console
+
+    def started(self, number: int, params: Mapping[str, object]) -> None:
+        """See `search.Observer`."""
+        super().started(number, params)
+        self._line(f"trial {number} started: {_params_text(params, self.progress.names)}")
+
+    def reported(self, report: Report) -> None:
+        """See `search.Observer`."""
+        super().reported(report)
+        self._line(
+            f"trial {report.number} epoch {report.epoch}/{self.progress.epochs}: {self.progress.metric} "
+            f"{score_text(report.score)}, loss {report.train_loss:.4f}, {format_duration(report.seconds)}"
+        )
+
+    def ended(self, record: TrialRecord) -> None:
+        """See `search.Observer`."""
+        super().ended(record)
+        progress = self.progress
+        detail = (
+            record.error or f"best {progress.metric} {score_text(record.score)} at epoch {record.best_epoch}"
+        )
+        top = progress.best()
+        leader = f"; leading: trial {top.number} with {score_text(top.score)}" if top else ""
+        eta = progress.eta()
+        remaining = f"; about {format_duration(eta)} left" if eta and progress.left else ""
+        self._line(
+            f"trial {record.number} {record.state}: {detail} "
+            f"({len(progress.records)}/{progress.trials} ended{leader}{remaining})"
+        )
+
+    def returned(self, number: int) -> None:
+        """See `search.Observer`."""
+        super().returned(number)
+        self._line(f"trial {number} interrupted: it will start anew when the study continues")
+
+    def _line(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True, highlight=False)
+
+
+class JsonView(_Base):
+    """One JSON object a line on standard output."""
+
+    def started(self, number: int, params: Mapping[str, object]) -> None:
+        """See `search.Observer`."""
+        super().started(number, params)
+        emit({"event": "started", "trial": number, "params": params})
+
+    def reported(self, report: Report) -> None:
+        """See `search.Observer`."""
+        super().reported(report)
+        emit(
+            {
+                "event": "reported",
+                "trial": report.number,
+                "epoch": report.epoch,
+                "score": report.score,
+                "valid": report.metrics,
+                "train_loss": report.train_loss,
+                "seconds": round(report.seconds, 3),
+            }
+        )
+
+    def ended(self, record: TrialRecord) -> None:
+        """See `search.Observer`."""
+        super().ended(record)
+        emit(
+            {
+                "event": "ended",
+                "trial": record.number,
+                "state": record.state,
+                "score": record.score,
+                "epochs": record.epochs,
+                "seconds": record.seconds,
+                "error": record.error or None,
+            }
+        )
+
+    def returned(self, number: int) -> None:
+        """See `search.Observer`."""
+        super().returned(number)
+        emit({"event": "returned", "trial": number})
+
+
+class LiveView(_Base):
+    """Best trials on top, running ones with their learning curves below, then the progress of the whole."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        super().__init__(progress)
+        self._console = console
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        progress = self.progress
+        room = max(3, self._console.height - 8 - 2 * len(progress.running))
+        rows = rank(progress.records, progress.maximize)[: min(10, room)]
+        parts: list[RenderableType] = []
+        if rows:
+            parts += [ranking_table(rows, progress.names, progress.metric, self._console.width), Text("")]
+        parts += [self._running_line(number, running) for number, running in sorted(progress.running.items())]
+        return Group(*parts, self._total())
+
+    def _running_line(self, number: int, running: _Running) -> RenderableType:
+        progress = self.progress
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(f"trial {number} ", style="cyan")
+        line.append(f"epoch {running.epoch}/{progress.epochs} ")
+        if running.scores:
+            line.append(sparkline(running.scores) + " ", style="cyan")
+            line.append(f"{score_text(running.scores[-1])} ")
+        line.append(format_duration(time.monotonic() - running.since) + "  ", style="dim")
+        line.append(_params_text(running.params, progress.names), style="dim")
+        return line
+
+    def _total(self) -> RenderableType:
+        progress = self.progress
+        counts = {
+            state: sum(r.state == state for r in progress.records) for state in (COMPLETE, PRUNED, FAILED)
+        }
+        # A running trial counts with the share of its epochs.
+        share = sum(running.epoch / progress.epochs for running in progress.running.values())
+        line = Table.grid(padding=(0, 1))
+        eta = progress.eta()
+        line.add_row(
+            ProgressBar(total=max(1, progress.trials), completed=len(progress.records) + share, width=24),
+            Text(
+                f"{len(progress.records)}/{progress.trials} trials: "
+                + ", ".join(f"{count} {state}" for state, count in counts.items())
+            ),
+            Text(f"about {format_duration(eta)} left" if eta and progress.left else "", style="dim"),
+        )
+        return line
+
+
+def emit(event: dict[str, Any]) -> None:
+    """Write one JSON line; a number that is not finite becomes null."""
+    clean = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in event.items()
+    }
+    sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def _params_text(params: Mapping[str, object], names: Sequence[str]) -> str:
+    return " ".join(f"{name}={cell_text(params[name])}" for name in names if name in params)

@@ -1,0 +1,196 @@
+"""The only importer of RecBole's Config and data modules; each workaround stands here with its reason.
+
+Sources: RecBole 1.2.1, recbole/config/configurator.py, recbole/data/utils.py, recbole/trainer/trainer.py.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+with warnings.catch_warnings():
+    # Deprecation notes of the libraries that RecBole imports are nothing a user can act on.
+    warnings.simplefilter("ignore")
+    import recbole.trainer.trainer as recbole_trainer
+    import torch
+    from recbole.config import Config as RecBoleConfig
+    from recbole.data import create_dataset
+    from recbole.data.utils import create_samplers, get_dataloader
+    from recbole.trainer import Trainer
+    from recbole.utils import get_model, init_seed
+
+from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
+from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
+from sasrecf_tune.messages import Config
+
+__all__ = ["Built", "Observed", "Prepared", "build", "init_seed", "make_config", "prepare"]
+
+
+class _NoTensorboard:
+    """RecBole's Trainer writes ./log_tensorboard wherever it is run; trials have their own records."""
+
+    def add_scalar(self, *_: object) -> None: ...
+
+    def add_hparams(self, *_: object) -> None: ...
+
+
+recbole_trainer.get_tensorboard = lambda _logger: _NoTensorboard()
+
+
+class TrialConfig(RecBoleConfig):  # type: ignore[misc]  # recbole is untyped
+    """RecBole's Config without its two side doors."""
+
+    def _load_cmd_line(self) -> Config:
+        # The host program's argv would override the trial's values.
+        return {}
+
+    def _convert_config_dict(self, config_dict: Config) -> Config:
+        # RecBole runs eval() on every string; our values already have their types.
+        return config_dict
+
+
+def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
+    """RecBole's complete configuration for `config`; `gpu` is a card's index, "" for the CPU.
+
+    Raises:
+        ConfigFileError: RecBole refuses it; its reason is in the message.
+    """
+    # _init_device sets CUDA_VISIBLE_DEVICES to gpu_id, and takes "" for the CPU.
+    # Config changes nested values in place: hand it its own copies.
+    forced = {
+        "gpu_id": gpu,
+        "show_progress": False,
+        "save_dataset": False,
+        "save_dataloaders": False,
+        # RecBole would unpickle whatever lies there.
+        "dataset_save_path": None,
+        "dataloaders_save_path": None,
+    }
+    own = {key: _copy(value) for key, value in config.items()} | forced
+    try:
+        return TrialConfig(config_dict=own)
+    except TuneError:
+        raise
+    except Exception as error:  # RecBole raises whatever it stumbles on
+        raise ConfigFileError(f"RecBole refuses this configuration: {_said(error)}") from error
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """RecBole's data set of one data configuration and its train, valid and test splits."""
+
+    dataset: Any
+    splits: tuple[Any, Any, Any]
+
+
+def prepare(config: RecBoleConfig) -> Prepared:
+    """Read, filter and split the data as `run_recbole` does (recbole/quick_start/quick_start.py).
+
+    Raises:
+        DataError: files or columns are missing, RecBole cannot read them, or nothing is left.
+    """
+    check_files(config)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = create_dataset(config)
+            users, items = dataset.user_num - 1, dataset.item_num - 1
+            splits = tuple(dataset.build())
+    except TuneError:
+        raise
+    except Exception as error:  # pandas and RecBole raise whatever they stumble on
+        raise DataError(
+            f"RecBole cannot prepare the data set: {_said(error)}", where=str(config["data_path"])
+        ) from error
+    train, valid, test = splits
+    for name, split in (("training", train), ("validation", valid), ("test", test)):
+        if len(split) == 0:
+            raise DataError(
+                f"the {name} split is empty ({users} users, {items} items after filtering)",
+                where=str(config["data_path"]),
+                fix="Users need at least three interactions each; loosen the filters.",
+            )
+    return Prepared(dataset, (train, valid, test))
+
+
+def check_files(config: RecBoleConfig, features: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Check files and columns for `config` and further `features`; returns the item columns.
+
+    Raises:
+        DataError: see `atomic_files.check_columns`.
+    """
+    selected = config["selected_features"]
+    wanted = tuple(dict.fromkeys([*selected, *features]))
+    if not wanted:
+        raise DataError("selected_features is empty: SASRecF needs at least one item feature")
+    return check_columns(data_directory(config), config, wanted)
+
+
+def data_directory(config: RecBoleConfig) -> DataDirectory:
+    """Where the data set of `config` lies; RecBole has already joined data_path and the name."""
+    parent = str(config["data_path"])[: -len(str(config["dataset"]))]
+    parts = config["benchmark_filename"] or [""]
+    return locate(str(config["dataset"]), parent, str(parts[0]))
+
+
+class Observed:
+    """Mixed into a RecBole Trainer: keeps the last validation's metrics, and the best weights in memory.
+
+    RecBole's checkpoint pickles the whole Config, which torch >= 2.6 refuses to load, under a name
+    made of the time to the second, which parallel trials share.
+    """
+
+    last_valid: dict[str, float]
+    best_epoch: int
+    best_state: dict[str, torch.Tensor]
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        score, result = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
+        self.last_valid = {key: float(value) for key, value in result.items()}
+        return float(score), result
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **_: object) -> None:
+        self.best_epoch = epoch + 1
+        model: torch.nn.Module = self.model  # type: ignore[attr-defined]
+        self.best_state = {
+            name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()
+        }
+
+
+class _StockTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untyped
+    """RecBole's Trainer, observed."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A trainer on a fresh model, and the loaders it takes."""
+
+    trainer: Any
+    train: Any
+    valid: Any
+    test: Any
+
+
+def build(config: RecBoleConfig, prepared: Prepared) -> Built:
+    """Loaders, model and trainer of a stock RecBole run, seeded as `run_recbole` seeds it."""
+    train_set, valid_set, test_set = prepared.splits
+    samplers = create_samplers(config, prepared.dataset, list(prepared.splits))
+    # Not data_preparation(): it would build the splits anew for every trial.
+    train = get_dataloader(config, "train")(config, train_set, samplers[0], shuffle=config["shuffle"])
+    valid = get_dataloader(config, "valid")(config, valid_set, samplers[1], shuffle=False)
+    test = get_dataloader(config, "test")(config, test_set, samplers[2], shuffle=False)
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, train_set).to(config["device"])
+    return Built(_StockTrainer(config, model), train, valid, test)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:500]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""Ranked results for people and for programs."""

@@ -1,0 +1,154 @@
+"""Results as text: CSV, JSON, Markdown, RecBole's hyper.result, and a config file of the best trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sasrecf_tune.config_files import write_config
+from sasrecf_tune.ranking import COMPLETE, Row, TrialRecord
+
+_BEFORE = ("number", "state")
+_AFTER = ("seed", "epochs", "best_epoch", "seconds")
+
+
+def trials_header(names: Sequence[str], metric_keys: Sequence[str]) -> str:
+    """The first line of trials.csv: parameters by name, metrics as `valid mrr@10`."""
+    return _csv_line([*_BEFORE, *names, *_AFTER, *(f"valid {key}" for key in metric_keys), "error"])
+
+
+def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[str]) -> str:
+    """One line of trials.csv."""
+    return _csv_line(
+        [
+            record.number,
+            record.state,
+            *(cell_text(record.params.get(name)) if name in record.params else "" for name in names),
+            record.seed,
+            record.epochs,
+            record.best_epoch,
+            round(record.seconds, 3),
+            *(record.valid.get(key, "") for key in metric_keys),
+            record.error,
+        ]
+    )
+
+
+def ranking_csv(rows: Sequence[Row], names: Sequence[str], metric_keys: Sequence[str]) -> str:
+    """trials.csv's columns in the order of the ranking, below a column `rank`."""
+    lines = ["rank," + trials_header(names, metric_keys)]
+    lines += [f"{row.rank or ''}," + trials_row(row.record, names, metric_keys) for row in rows]
+    return "".join(lines)
+
+
+def ranking_json(rows: Sequence[Row], summary: Mapping[str, Any]) -> str:
+    """`summary`'s keys and a list `trials`; a metric that is not finite becomes null."""
+    trials = [
+        {
+            "rank": row.rank,
+            "number": row.record.number,
+            "state": row.record.state,
+            "score": _finite(row.record.score),
+            "params": row.record.params,
+            "seed": row.record.seed,
+            "epochs": row.record.epochs,
+            "best_epoch": row.record.best_epoch,
+            "seconds": row.record.seconds,
+            "valid": {key: _finite(value) for key, value in row.record.valid.items()},
+            "error": row.record.error or None,
+        }
+        for row in rows
+    ]
+    return json.dumps({**summary, "trials": trials}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
+    """A Markdown table."""
+    header = ["rank", metric, "trial", "state", "epochs", "seconds", *names]
+    lines = [
+        _markdown_line(header),
+        _markdown_line(["---:"] * 3 + ["---"] + ["---:"] * 2 + ["---"] * len(names)),
+    ]
+    for row in rows:
+        record = row.record
+        lines.append(
+            _markdown_line(
+                [
+                    str(row.rank or ""),
+                    score_text(record.score),
+                    str(record.number),
+                    record.state,
+                    str(record.epochs),
+                    f"{record.seconds:.0f}",
+                    *(cell_text(record.params[name]) if name in record.params else "" for name in names),
+                ]
+            )
+        )
+    return "".join(lines)
+
+
+def hyper_result(
+    records: Sequence[TrialRecord], tests: Mapping[int, Mapping[str, float]], names: Sequence[str]
+) -> str:
+    """RecBole's export (recbole/trainer/hyper_tuning.py, export_result), completed trials by number."""
+    return "".join(
+        ", ".join(f"{name}:{record.params[name]}" for name in names)
+        + f"\nValid result:\n{_result_line(record.valid)}"
+        + f"\nTest result:\n{_result_line(tests.get(record.number, {}))}\n\n"
+        for record in records
+        if record.state == COMPLETE
+    )
+
+
+def best_yaml(config: Mapping[str, Any], record: TrialRecord, metric: str, study: str) -> str:
+    """A RecBole config file of `record`'s trial; `config` is what it was trained with."""
+    header = (
+        f"SASRecF, trial {record.number} of the study {study}: best validation {metric} "
+        f"{score_text(record.score)} at epoch {record.best_epoch} of {record.epochs}.\n\n"
+        "    from recbole.quick_start import run_recbole\n"
+        "    run_recbole(config_file_list=['best.yaml'], saved=False)\n\n"
+        "saved=False because RecBole 1.2.1 cannot load its own checkpoints with torch 2.6 or later."
+    )
+    return write_config(config, header)
+
+
+def reproducing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` as it must stand in a file that is used from another directory."""
+    if config.get("data_path"):
+        return {**config, "data_path": str(Path(str(config["data_path"])).absolute())}
+    return dict(config)
+
+
+def cell_text(value: object) -> str:
+    """A parameter's value in a table: lists without quotes, numbers as short as they are exact."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(cell_text(inner) for inner in value) + "]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def score_text(score: float | None) -> str:
+    """Four decimals, as RecBole rounds; a dash for none."""
+    return "-" if score is None else f"{score:.4f}"
+
+
+def _result_line(metrics: Mapping[str, float]) -> str:
+    return "    ".join(f"{key} : {value}" for key, value in metrics.items())
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
+    return text.getvalue()
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,212 @@
+"""The coordinator: asks for trials, has them trained, and records what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import optuna
+
+from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.plan import Plan
+from sasrecf_tune.ranking import ENDED, TrialRecord
+from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
+from sasrecf_tune.study import TuneStudy
+
+# How long one wait may last: it bounds how late a signal or a timeout is noticed.
+_TICK_SECONDS = 0.25
+
+
+class Observer(Protocol):
+    """Told what happens, in order; shows it or writes it down."""
+
+    def started(self, number: int, params: Mapping[str, object]) -> None:
+        """A trial begins."""
+
+    def reported(self, report: Report) -> None:
+        """A trial has been validated."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial is over and on disk."""
+
+    def returned(self, number: int) -> None:
+        """A trial was given back unfinished; a later run starts it anew."""
+
+    def tick(self) -> None:
+        """Called a few times a second."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why a search ended; `interrupted` when someone asked it to."""
+
+    reason: str
+    done: int
+    interrupted: bool = False
+
+
+def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
+    """The plan's sampler over cells that are not in `history`.
+
+    Raises:
+        InputError: a package it needs is missing.
+    """
+    from sasrecf_tune.distributions import distributions
+
+    space = distributions(plan.space)
+    seed = plan.settings.seed
+    if plan.sampler == "grid":
+        assert plan.cells is not None
+        return CellSampler(history, space, plan.cells(), seed)
+    return UniqueSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
+
+
+class Search:
+    """One run of a study. `stop` may be called at any time, from a signal handler too."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        study: TuneStudy,
+        layout: Layout,
+        executor: Executor,
+        observers: list[Observer],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        from sasrecf_tune.distributions import distributions
+
+        self._plan = plan
+        self._study = study
+        self._layout = layout
+        self._executor = executor
+        self._observers = observers
+        self._clock = clock
+        self._distributions = distributions(plan.space)
+        self._running: dict[int, optuna.Trial] = {}
+        self._stopping = ""
+        self._exhausted = False
+        self._counted_until = clock()
+        records = study.records()
+        self._done = sum(record.state in ENDED for record in records)
+
+    @property
+    def done(self) -> int:
+        """Trials of the study that have ended."""
+        return self._done
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the search is ending."""
+        return bool(self._stopping)
+
+    def stop(self, reason: str) -> None:
+        """Start no further trial and end the running ones after their epoch."""
+        self._stopping = self._stopping or reason
+
+    def run(self) -> Outcome:
+        """Search until the plan's trials have ended, time is up, or `stop` was called.
+
+        Raises:
+            WorkerError: no worker could be kept alive.
+            StorageError: results could not be written.
+        """
+        self._counted_until = self._clock()
+        try:
+            while True:
+                self._check_timeout()
+                self._fill()
+                if not self._running:
+                    break
+                self._executor.step(self, _TICK_SECONDS)
+                for observer in self._observers:
+                    observer.tick()
+        finally:
+            self._count_time()
+            for number in list(self._running):
+                self._return(number)
+        if self._stopping:
+            return Outcome(self._stopping, self._done, interrupted=self._stopping != _TIMEOUT)
+        if self._exhausted and self._done < self._plan.trials:
+            return Outcome("no further configuration is possible and new", self._done)
+        return Outcome(f"all {self._done} trials have ended", self._done)
+
+    def reported(self, report: Report) -> Decision:
+        """See `executors.base.Handler`."""
+        trial = self._running[report.number]
+        prune = self._study.report(trial, report)
+        for observer in self._observers:
+            observer.reported(report)
+        self._check_timeout()
+        if self._stopping:
+            return Decision.STOP
+        # A last epoch that was trained anyway is worth more as a completed trial.
+        last = report.epoch >= self._plan.epochs
+        return Decision.PRUNE if prune and not last else Decision.CONTINUE
+
+    def ended(self, outcome: Result | Failure) -> None:
+        """See `executors.base.Handler`."""
+        if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
+            self._return(outcome.number)
+            return
+        record = self._study.tell(self._running.pop(outcome.number), outcome)
+        self._done += 1
+        self._count_time()
+        for observer in self._observers:
+            observer.ended(record)
+
+    def _fill(self) -> None:
+        while (
+            not self._stopping
+            and not self._exhausted
+            and self._executor.free > 0
+            and self._done + len(self._running) < self._plan.trials
+        ):
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            trial = self._study.optuna.ask(self._distributions)
+        except SpaceExhausted as exhausted:
+            self._exhausted = True
+            self._study.fail_unfilled(str(exhausted))
+            return
+        params = self._plan.space.decode(trial.params)
+        config = self._plan.config(params)
+        trial.set_user_attr("seed", config["seed"])
+        self._running[trial.number] = trial
+        for observer in self._observers:
+            observer.started(trial.number, params)
+        self._executor.submit(
+            Job(
+                number=trial.number,
+                config=config | {"checkpoint_dir": str(self._layout.checkpoints)},
+                engine=self._plan.settings.engine,
+                log=self._layout.log(trial.number),
+                checkpoint=self._layout.checkpoint(trial.number),
+            )
+        )
+
+    def _return(self, number: int) -> None:
+        del self._running[number]
+        self._study.give_back(number)
+        for observer in self._observers:
+            observer.returned(number)
+
+    def _check_timeout(self) -> None:
+        limit = self._plan.settings.search.timeout
+        if limit is not None and not self._stopping:
+            spent = self._study.seconds_spent() + self._clock() - self._counted_until
+            if spent >= limit:
+                self._stopping = _TIMEOUT
+
+    def _count_time(self) -> None:
+        now = self._clock()
+        self._study.add_seconds(now - self._counted_until)
+        self._counted_until = now
+
+
+_TIMEOUT = "the time is up"

@@ -1,0 +1,78 @@
+"""A run's settings: what the command line and the YAML files become."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sasrecf_tune.errors import InputError
+from sasrecf_tune.metrics import Metric
+
+Sampler = Literal["auto", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
+Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
+Engine = Literal["recbole"]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default."""
+
+    sampler: Sampler = "auto"
+    pruner: Pruner = "auto"
+    trials: int | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything that `sasrecf-tune run` was asked for.
+
+    `base` is the RecBole configuration from config files and --set, before a trial's parameters.
+    """
+
+    params_file: Path
+    name: str
+    out: Path
+    dataset: str
+    base: dict[str, Any]
+    metric: Metric
+    seed: int = 2020
+    engine: Engine = "recbole"
+    model: str = "SASRecF"
+    storage: str | None = None
+    search: SearchSettings = SearchSettings()
+    workers: int = 1
+    gpus: tuple[str, ...] = ()
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in "90m", "1h30m", "45s", "2d" or "3600".
+
+    Raises:
+        InputError: it is none of these, or not above zero.
+    """
+    units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+    compact = text.strip().lower().replace(" ", "")
+    if re.fullmatch(r"\d+(\.\d+)?", compact):
+        seconds = float(compact)
+    elif re.fullmatch(r"(\d+(\.\d+)?[dhms])+", compact):
+        seconds = sum(float(n) * units[u] for n, _, u in re.findall(r"(\d+(\.\d+)?)([dhms])", compact))
+    else:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InputError(f"{text!r} is no duration", where="--timeout", fix="Write 45s, 90m, 2h or 1h30m.")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Such as "45s", "12m 05s", "3h 20m" or "2d 04h"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"

@@ -1,0 +1,334 @@
+"""The Optuna study on disk: open or create, continue, record. The coordinator is its only writer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.files import disk_error
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Failure, Report, Result
+from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord
+from sasrecf_tune.space import SearchSpace
+
+_IDENTITY = "sasrecf_tune:identity"
+_SPENT = "sasrecf_tune:seconds"
+_STATES = {
+    TrialState.COMPLETE: COMPLETE,
+    TrialState.PRUNED: PRUNED,
+    TrialState.FAIL: FAILED,
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@contextlib.contextmanager
+def exclusive(layout: Layout) -> Iterator[None]:
+    """Hold the study for one coordinator; the system lets go of it however the process ends.
+
+    Raises:
+        StorageError: another coordinator is at work on it, or the directory cannot be written.
+    """
+    try:
+        layout.directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise disk_error(layout.directory, error) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            other = os.read(handle, 32).decode(errors="replace").strip()
+            raise StorageError(
+                f"another run is at work on this study (process {other or 'unknown'})",
+                where=str(layout.directory),
+                fix="Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile.",
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+class TuneStudy:
+    """One Optuna study and the space it searches."""
+
+    def __init__(self, study: optuna.Study, storage: RDBStorage, space: SearchSpace) -> None:
+        self.optuna = study
+        self._storage = storage
+        self._space = space
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of the study's metric is better."""
+        return self.optuna.direction == optuna.study.StudyDirection.MAXIMIZE
+
+    def records(self) -> list[TrialRecord]:
+        """All trials, by number."""
+        return [self._record(trial) for trial in self._trials()]
+
+    def test_metrics(self) -> dict[int, dict[str, float]]:
+        """Test results by trial number, kept apart so that nothing can select on them by mistake."""
+        return {t.number: t.user_attrs["test"] for t in self._trials() if t.user_attrs.get("test")}
+
+    def curves(self) -> dict[int, list[tuple[int, float]]]:
+        """(epoch, score) pairs by trial number."""
+        return {t.number: sorted(t.intermediate_values.items()) for t in self._trials()}
+
+    def requeue_interrupted(self) -> int:
+        """Put trials that a dead run left running back in the queue, under their own numbers.
+
+        The caller holds the study exclusively, so no running trial has a live run. Returns how many.
+        """
+        stale = [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
+        for trial in stale:
+            self._requeue(trial._trial_id)
+        return len(stale)
+
+    def give_back(self, number: int) -> None:
+        """Put the running trial `number` back in the queue; it will start anew."""
+        self._requeue(self._trials()[number]._trial_id)
+
+    def fail_unfilled(self, reason: str) -> None:
+        """Optuna made a trial before its sampler found that there is nothing to fill it with."""
+        trial = self._trials()[-1]
+        self._storage.set_trial_user_attr(trial._trial_id, "error", reason)
+        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+    def report(self, trial: optuna.Trial, report: Report) -> bool:
+        """Record one validation; returns whether the pruner would stop the trial."""
+        with warnings.catch_warnings():
+            # A trial that starts anew after an interruption reports epochs it has reported before.
+            warnings.filterwarnings("ignore", message=".*already reported.*")
+            trial.report(report.score, step=report.epoch)
+        return trial.should_prune()
+
+    def tell(self, trial: optuna.Trial, outcome: Result | Failure) -> TrialRecord:
+        """Record the end of a trial; on disk when this returns."""
+        number = trial.number
+        attributes: dict[str, Any]
+        if isinstance(outcome, Failure):
+            attributes = {
+                "error": outcome.reason,
+                "error_kind": outcome.kind,
+                "epochs": outcome.epochs,
+                "seconds": round(outcome.seconds, 3),
+            }
+            state, value = TrialState.FAIL, None
+        else:
+            attributes = {
+                "epochs": outcome.epochs,
+                "best_epoch": outcome.best_epoch,
+                "seconds": round(outcome.seconds, 3),
+                "valid": outcome.valid,
+                "valid_curve": outcome.curve,
+                "device": outcome.device,
+                "parameters": outcome.parameters,
+                "notes": list(outcome.notes),
+            }
+            if outcome.decision is Decision.PRUNE:
+                state, value = TrialState.PRUNED, None
+            else:
+                attributes["test"] = outcome.test
+                state, value = TrialState.COMPLETE, self._score(outcome.valid)
+        # One order: attributes first, so that a finished trial is never found without them.
+        for key, attribute in attributes.items():
+            trial.set_user_attr(key, attribute)
+        self.optuna.tell(trial, value, state=state)
+        return self._record(self._storage.get_trial(trial._trial_id), number)
+
+    def seconds_spent(self) -> float:
+        """What all runs of this study have taken so far, for a timeout that is a total."""
+        return float(self.optuna.user_attrs.get(_SPENT, 0.0))
+
+    def add_seconds(self, seconds: float) -> None:
+        """Add to `seconds_spent`."""
+        self.optuna.set_user_attr(_SPENT, round(self.seconds_spent() + seconds, 3))
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.optuna.get_trials(deepcopy=False)
+
+    def _requeue(self, trial_id: int) -> None:
+        # A running trial may go back to waiting (BaseStorage.set_trial_state_values); asking for the
+        # next trial then takes it up again with its number and parameters.
+        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def _score(self, valid: Mapping[str, float]) -> float:
+        return float(valid[self.optuna.user_attrs[_IDENTITY]["metric"].lower()])
+
+    def _record(self, trial: FrozenTrial, number: int | None = None) -> TrialRecord:
+        attributes = trial.user_attrs
+        valid = attributes.get("valid", {})
+        score = trial.value if trial.state == TrialState.COMPLETE else None
+        if trial.state == TrialState.PRUNED and valid:
+            score = self._score(valid)
+        return TrialRecord(
+            number=trial.number if number is None else number,
+            state=_STATES[trial.state],
+            params=self._space.decode(trial.params) if trial.params else {},
+            score=score,
+            seed=attributes.get("seed"),
+            epochs=attributes.get("epochs", 0),
+            best_epoch=attributes.get("best_epoch", 0),
+            seconds=attributes.get("seconds", 0.0),
+            valid=valid,
+            error=attributes.get("error", ""),
+        )
+
+
+def storage_url(layout: Layout, storage: str | None) -> str:
+    """The database's URL: `storage`, or SQLite in the study directory."""
+    return storage or f"sqlite:///{layout.database}"
+
+
+def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
+    """Connect to the database, creating tables where there are none.
+
+    Raises:
+        StorageError: it is no database of Optuna's, or cannot be reached or written.
+    """
+    url = storage_url(layout, storage)
+    if storage is None:
+        _check_sqlite(layout.database)
+    try:
+        return RDBStorage(url)
+    except ImportError as error:
+        raise StorageError(
+            f"the database driver is not installed: {error}",
+            where=_without_password(url),
+            fix='pip install "sasrecf-tune[postgresql]" or "sasrecf-tune[mysql]"',
+        ) from error
+    except Exception as error:  # SQLAlchemy and drivers raise each their own
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        raise StorageError(
+            f"cannot open the study's database: {reason}",
+            where=_without_password(url),
+            fix="Check the address and rights; a damaged study.db can be restored from a copy only.",
+        ) from error
+
+
+def open_study(
+    layout: Layout,
+    storage: RDBStorage,
+    space: SearchSpace,
+    identity: Mapping[str, Any],
+    maximize: bool,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+) -> TuneStudy:
+    """Create the study, or continue it when it was made from the same `identity`.
+
+    Raises:
+        StudyMismatchError: the study was made from something else; the message shows the difference.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=layout.name,
+        direction="maximize" if maximize else "minimize",
+        load_if_exists=True,
+        sampler=sampler,
+        pruner=pruner,
+    )
+    known = study.user_attrs.get(_IDENTITY)
+    plain = json.loads(json.dumps(dict(identity)))
+    if known is None:
+        if study.get_trials(deepcopy=False):
+            raise StudyMismatchError(
+                f"the study {layout.name!r} was made by another program",
+                where=str(layout.directory),
+                fix="Choose another name with --study.",
+            )
+        study.set_user_attr(_IDENTITY, plain)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([str(identity["metric"])])
+    elif known != plain:
+        raise StudyMismatchError(
+            f"the study {layout.name!r} was made from something else:\n{difference(known, plain)}",
+            where=str(layout.directory),
+            fix="Give this search another name with --study, or restore what was changed.",
+        )
+    return TuneStudy(study, storage, space)
+
+
+def load_study(layout: Layout, storage: RDBStorage, space: SearchSpace) -> TuneStudy:
+    """Open an existing study for reading.
+
+    Raises:
+        StudyNotFoundError: the database has no such study.
+    """
+    try:
+        study = optuna.load_study(study_name=layout.name, storage=storage)
+    except KeyError as error:
+        raise StudyNotFoundError(
+            f"the database holds no study {layout.name!r}", where=str(layout.directory)
+        ) from error
+    return TuneStudy(study, storage, space)
+
+
+def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """One line for each key that differs, keys of nested mappings joined with dots."""
+    old, new = _flat(was), _flat(now)
+    return "\n".join(
+        f"  {key}: was {_shown(old, key)}, now {_shown(new, key)}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key) or (key in old) != (key in new)
+    )
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    return repr(flat[key]) if key in flat else "not set"
+
+
+def _check_sqlite(path: Path) -> None:
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError as error:
+        raise StorageError(
+            f"not a readable SQLite database: {error}",
+            where=str(path),
+            fix="Nothing was changed. Restore it from a copy, or choose another --study.",
+        ) from error
+    if tables and "studies" not in tables:
+        raise StorageError(
+            "a database, but not of an Optuna study", where=str(path), fix="Choose another --study."
+        )
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "--storage"

@@ -1,0 +1,229 @@
+"""One trial, start to end: a pure function of configuration, data and engine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sasrecf_tune.atomic_files import fingerprint
+from sasrecf_tune.data import Cache, data_key
+from sasrecf_tune.errors import TuneError
+from sasrecf_tune.messages import (
+    Config,
+    DataSummary,
+    Decision,
+    Describe,
+    Failure,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+)
+from sasrecf_tune.metrics import result_keys
+from sasrecf_tune.recbole_bridge import (
+    Built,
+    Prepared,
+    build,
+    check_files,
+    data_directory,
+    make_config,
+    prepare,
+)
+
+OnReport = Callable[[Report], Decision]
+
+
+class _Ended(Exception):  # noqa: N818  # not an error: the coordinator's decision, on its way out of fit()
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision)
+        self.decision = decision
+
+
+class Runner:
+    """Answers the coordinator's requests in this process, keeping prepared data between them.
+
+    `gpu` is the index of a CUDA card, "" for the CPU, None for the first card there is.
+    """
+
+    def __init__(self, gpu: str | None = None) -> None:
+        self._gpu = _first_gpu() if gpu is None else gpu
+        self._cache: Cache[Prepared] = Cache()
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Prepare the data and say what it holds.
+
+        Raises:
+            InputError: the configuration or the data set cannot be used.
+        """
+        config = make_config(request.config, self._gpu)
+        item_columns = check_files(config, request.features)
+        prepared = self._prepared(config)
+        train, valid, test = prepared.splits
+        dataset = prepared.dataset
+        return DataSummary(
+            dataset=str(config["dataset"]),
+            users=int(dataset.user_num) - 1,
+            items=int(dataset.item_num) - 1,
+            interactions=len(train) + len(valid) + len(test) + int(dataset.user_num) - 1,
+            train_samples=len(train),
+            valid_samples=len(valid),
+            test_samples=len(test),
+            item_columns=item_columns,
+            fingerprint=fingerprint(data_directory(config)),
+            epochs=int(config["epochs"]),
+            metric_keys=result_keys(config["metrics"], config["topk"]),
+            device=_device_name(config["device"]),
+            threads=torch.get_num_threads(),
+        )
+
+    def measure(self, request: Measure) -> Timing:
+        """Time some training steps and a validation, and extrapolate to an epoch.
+
+        Raises:
+            InputError: as `describe`.
+        """
+        built = self._build(make_config(request.config, self._gpu))
+        trainer, batches = built.trainer, iter(built.train)
+        steps_per_epoch = len(built.train)
+        # The first step pays for allocations; it is not counted unless there is no other.
+        first = _timed(lambda: trainer._train_epoch([next(batches)], 0))
+        counted = min(request.steps, steps_per_epoch - 1)
+        some = [next(batches) for _ in range(counted)]
+        seconds = _timed(lambda: trainer._train_epoch(some, 0)) / counted if counted else first
+        trainer.eval_collector.data_collect(built.train)
+        valid = _timed(lambda: trainer.evaluate(built.valid, load_best_model=False))
+        return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch)
+
+    def train(self, job: Job, on_report: OnReport) -> Result | Failure:
+        """Train the job's configuration; `on_report` decides after each validation.
+
+        Whatever goes wrong becomes a Failure: a trial's error must not end the search.
+        """
+        started = time.perf_counter()
+        seen: list[Report] = []
+        try:
+            return self._train(job, on_report, started, seen)
+        except Exception as error:  # noqa: BLE001  # RecBole and torch raise whatever they stumble on
+            traceback.print_exc()  # standard error is the trial's log
+            return Failure(job.number, _kind(error), _reason(error), len(seen), time.perf_counter() - started)
+
+    def _train(self, job: Job, on_report: OnReport, started: float, seen: list[Report]) -> Result:
+        config = make_config(job.config, self._gpu)
+        built = self._build(config)
+        trainer = built.trainer
+
+        def callback(epoch_index: int, score: float) -> None:
+            report = Report(
+                number=job.number,
+                epoch=epoch_index + 1,
+                score=float(score),
+                metrics=dict(trainer.last_valid),
+                train_loss=float(trainer.train_loss_dict[epoch_index]),
+                seconds=time.perf_counter() - started,
+            )
+            seen.append(report)
+            decision = on_report(report)
+            if decision is not Decision.CONTINUE:
+                raise _Ended(decision)
+
+        decision = Decision.CONTINUE
+        try:
+            trainer.fit(built.train, built.valid, verbose=True, saved=True, callback_fn=callback)
+        except _Ended as ended:
+            decision = ended.decision
+        if not seen:
+            raise TuneError("the trial ended before its first validation: eval_step is larger than epochs")
+        best = next(report for report in seen if report.epoch == trainer.best_epoch)
+        test: dict[str, float] = {}
+        if decision is Decision.CONTINUE:
+            trainer.model.load_state_dict(trainer.best_state)
+            result = trainer.evaluate(built.test, load_best_model=False)
+            test = {key: float(value) for key, value in result.items()}
+            _save(job.checkpoint, job.config, trainer, best)
+        return Result(
+            number=job.number,
+            decision=decision,
+            epochs=seen[-1].epoch,
+            best_epoch=best.epoch,
+            valid=best.metrics,
+            test=test,
+            curve={key: [report.metrics[key] for report in seen] for key in best.metrics},
+            seconds=time.perf_counter() - started,
+            device=_device_name(config["device"]),
+            parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        )
+
+    def _prepared(self, config: Any) -> Prepared:
+        return self._cache.get(data_key(dict(config.final_config_dict)), lambda: prepare(config))
+
+    def _build(self, config: Any) -> Built:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return build(config, self._prepared(config))
+
+
+def _save(path: Path, config: Config, trainer: Any, best: Report) -> None:
+    """Plain tensors and values only, so that `torch.load(..., weights_only=True)` takes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(
+                {
+                    "config": config,
+                    "epoch": best.epoch - 1,  # RecBole counts from 0
+                    "best_valid_score": best.score,
+                    "state_dict": trainer.best_state,
+                },
+                file,
+            )
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _first_gpu() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    return (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _kind(error: Exception) -> str:
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return "memory"
+    text = str(error)
+    if isinstance(error, RuntimeError) and "can't allocate memory" in text:
+        return "memory"
+    return "nan" if text == "Training loss is nan" else "error"
+
+
+def _reason(error: Exception) -> str:
+    kind = _kind(error)
+    if kind == "nan":
+        return "the training loss became NaN (learning_rate too high for this configuration?)"
+    text = " ".join(str(error).split())[:400]
+    if kind == "memory":
+        return f"out of memory: {text}"
+    return text if isinstance(error, TuneError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,122 @@
+"""The process that trains what it is sent and streams back what it sees; it knows nothing of Optuna."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from sasrecf_tune.errors import TuneError, WorkerError
+from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is started with.
+
+    `threads` is 0 for torch's own choice; `gpu` is a card's index, "" for the CPU, None for the first card.
+    """
+
+    index: int
+    log: Path
+    threads: int = 0
+    gpu: str | None = None
+
+
+def main(pipe: Connection, options: WorkerOptions) -> None:
+    """Answer requests from `pipe` until it closes.
+
+    A `Job` is answered by reports, each of which waits for a `Decision`, and then a `Result` or a
+    `Failure`; other requests by their answer or by a TuneError.
+    """
+    # Ctrl-C reaches the whole terminal; the coordinator alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
+    _send_output_to(options.log)
+    if options.threads:
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    if options.gpu is not None:
+        # Must precede the first import of torch.
+        os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu
+    sys.argv = sys.argv[:1]
+    try:
+        from sasrecf_tune.trial import Runner
+
+        _log_to_stderr()
+        runner = Runner(options.gpu)
+        pipe.send(None)  # ready
+    except Exception as error:  # noqa: BLE001  # an import can fail in any way; the coordinator must hear of it
+        pipe.send(
+            WorkerError(
+                f"a worker could not start: {type(error).__name__}: {error}",
+                fix="Install the tested versions: pip install -c constraints.txt .",
+            )
+        )
+        return
+
+    def ask(report: Report) -> Decision:
+        pipe.send(report)
+        answer = pipe.recv()
+        return answer if isinstance(answer, Decision) else Decision.STOP
+
+    while True:
+        try:
+            request = pipe.recv()
+        except EOFError:
+            return
+        if isinstance(request, Job):
+            _send_output_to(request.log)
+            answer = runner.train(request, ask)
+            _send_output_to(options.log)
+            pipe.send(answer)
+        elif isinstance(request, Describe | Measure):
+            try:
+                pipe.send(
+                    runner.describe(request) if isinstance(request, Describe) else runner.measure(request)
+                )
+            except TuneError as error:
+                pipe.send(error)
+            except Exception as error:  # noqa: BLE001  # told to the user as it is
+                pipe.send(WorkerError(f"{type(error).__name__}: {error}", where=str(options.log)))
+
+
+def _end_with_parent() -> None:
+    """A coordinator that was killed cannot say goodbye; its workers must not stay behind."""
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _send_output_to(path: Path) -> None:
+    """Send standard output and error, whoever writes to them, to the end of `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+def _log_to_stderr() -> None:
+    """RecBole logs through the root logger, with colours that no log file wants."""
+    import logging
+
+    from recbole.utils.logger import RemoveColorFilter
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(RemoveColorFilter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

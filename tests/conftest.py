@@ -1,0 +1,106 @@
+"""Fixtures: deterministic stand-ins for training, and a real data set small enough to train in seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sasrecf_tune.messages import DataSummary, Decision, Describe, Failure, Job, Report, Result
+
+# 95 users of ml-100k with short histories: a stock epoch takes a fraction of a second.
+TINY = {
+    "user_inter_num_interval": "[20,23]",
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "hidden_size": 8,
+    "inner_size": 16,
+    "n_layers": 1,
+    "n_heads": 1,
+    "train_batch_size": 256,
+    "epochs": 2,
+}
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path: Path) -> Path:
+    """A config file of `TINY`."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text("".join(f"{key}: {value!r}\n" for key, value in TINY.items()))
+    return path
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m sasrecf_tune ARGS` in an empty directory, as a user would."""
+
+    def call(*args: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "sasrecf_tune", *map(str, args)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        )
+
+    return call
+
+
+def summary(epochs: int = 5) -> DataSummary:
+    """A made-up data set."""
+    return DataSummary(
+        dataset="ml-100k",
+        users=10,
+        items=20,
+        interactions=100,
+        train_samples=70,
+        valid_samples=10,
+        test_samples=10,
+        item_columns=("class",),
+        fingerprint="abc",
+        epochs=epochs,
+        metric_keys=("mrr@10",),
+        device="cpu",
+        threads=1,
+    )
+
+
+class FakeTraining:
+    """Training whose score is a function of the configuration; remembers the jobs it was given."""
+
+    def __init__(self, score: Callable[[dict[str, object]], float], epochs: int = 5) -> None:
+        self.score = score
+        self.epochs = epochs
+        self.jobs: list[Job] = []
+
+    def describe(self, request: Describe) -> DataSummary:
+        return summary(self.epochs)
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        self.jobs.append(job)
+        final = self.score(job.config)
+        curve: list[float] = []
+        decision = Decision.CONTINUE
+        for epoch in range(1, self.epochs + 1):
+            curve.append(final * epoch / self.epochs)
+            decision = on_report(
+                Report(job.number, epoch, curve[-1], {"mrr@10": curve[-1]}, train_loss=1.0, seconds=0.1)
+            )
+            if decision is not Decision.CONTINUE:
+                break
+        return Result(
+            number=job.number,
+            decision=decision,
+            epochs=len(curve),
+            best_epoch=len(curve),
+            valid={"mrr@10": curve[-1]},
+            test={"mrr@10": -final} if decision is Decision.CONTINUE else {},
+            curve={"mrr@10": curve},
+            seconds=0.5,
+            device="cpu",
+            parameters=1,
+        )

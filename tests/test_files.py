@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
+from sasrecf_tune.files import append_line, atomic_write
+from sasrecf_tune.layout import default_name, find_study, study_layout
+
+
+def test_atomic_write_leaves_the_old_file_when_the_disk_refuses(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    atomic_write(target, "old\n")
+    assert target.read_text() == "old\n"
+    (tmp_path / "blocked").write_text("a file where a directory would be")
+    with pytest.raises(StorageError, match="cannot write"):
+        atomic_write(tmp_path / "blocked" / "table.csv", "new\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blocked", "table.csv"]
+
+
+def test_written_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_append_to_a_directory_is_an_error_for_people(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=str(tmp_path)):
+        append_line(tmp_path, "x")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\nb", "-x", "x" * 101, "a b", "é"])
+def test_names_that_would_leave_the_directory_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        study_layout(tmp_path, name)
+
+
+def test_default_name_is_always_a_name(tmp_path: Path) -> None:
+    assert default_name("ml-100k", Path("spaces/hyper.test")) == "ml-100k-hyper"
+    for odd in ("a b.test", "../../é\n.test", "....test"):
+        study_layout(tmp_path, default_name("ml-100k", Path(odd)))
+
+
+def test_a_missing_study_is_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(StudyNotFoundError, match="no studies here"):
+        find_study(tmp_path, None)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "manifest.json").write_text("{}")
+    with pytest.raises(StudyNotFoundError, match="There are: one"):
+        find_study(tmp_path, "two")
+    assert find_study(tmp_path, None).name == "one"

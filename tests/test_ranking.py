@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED, TrialRecord, best, rank
+
+records = st.lists(
+    st.builds(
+        TrialRecord,
+        number=st.integers(0, 10_000),
+        state=st.sampled_from([*ENDED, "running", "waiting"]),
+        params=st.just({}),
+        score=st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3]), st.floats(allow_nan=True)),
+    ),
+    unique_by=lambda record: record.number,
+)
+
+
+@given(records, st.booleans())
+def test_completed_trials_with_a_score_stand_first_and_best_first(
+    trials: list[TrialRecord], maximize: bool
+) -> None:
+    rows = rank(trials, maximize)
+    assert {row.record.number for row in rows} == {t.number for t in trials if t.state in ENDED}
+    ranked = [row for row in rows if row.rank is not None]
+    assert rows[: len(ranked)] == ranked
+    assert all(r.record.state == COMPLETE and math.isfinite(r.record.score or 0.0) for r in ranked)
+    scores = [row.record.score or 0.0 for row in ranked]
+    assert scores == sorted(scores, reverse=maximize)
+    for row in ranked:
+        better = sum((s > row.record.score) if maximize else (s < row.record.score) for s in scores)  # type: ignore[operator]
+        assert row.rank == better + 1
+
+
+@given(records)
+def test_failed_and_nan_trials_stand_below_pruned_ones(trials: list[TrialRecord]) -> None:
+    states = [row.record.state for row in rank(trials, True) if row.rank is None]
+    pruned = [i for i, state in enumerate(states) if state == PRUNED]
+    assert pruned == list(range(len(pruned)))
+
+
+def test_nan_is_never_best() -> None:
+    trials = [
+        TrialRecord(0, COMPLETE, {}, score=math.nan),
+        TrialRecord(1, COMPLETE, {}, score=0.1),
+        TrialRecord(2, PRUNED, {}, score=0.9),
+        TrialRecord(3, FAILED, {}),
+    ]
+    assert [row.record.number for row in rank(trials, True)] == [1, 2, 0, 3]
+    winner = best(trials, True)
+    assert winner is not None and winner.number == 1
+    assert best(trials[2:], True) is None
