@@ -14,6 +14,7 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import Interrupted, TuneError
+from sasrecf_tune.screen import screen
 from sasrecf_tune.settings import Engine, Pruner, Sampler
 
 app = typer.Typer(
@@ -154,7 +155,7 @@ def run(
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run
-    raise typer.Exit(start(settings, space, Console(), as_json=as_json))
+    raise typer.Exit(start(settings, space, screen(), as_json=as_json))
 
 
 @app.command()
@@ -187,7 +188,7 @@ def resume(
         storage=storage or settings.storage,
         workers=workers or settings.workers,
     )
-    raise typer.Exit(runs.run(settings, space, Console(), as_json=as_json))
+    raise typer.Exit(runs.run(settings, space, screen(), as_json=as_json))
 
 
 @app.command()

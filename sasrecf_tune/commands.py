@@ -22,6 +22,7 @@ from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
+from sasrecf_tune.screen import screen
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
 from sasrecf_tune.space import SearchSpace, read
 
@@ -219,7 +220,7 @@ def check_file(
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
         return
-    console = Console()
+    console = screen()
     total = counted.total
     size = "infinitely many" if total is None else f"{total:,}"
     plural = "s" if total != 1 else ""
@@ -253,7 +254,7 @@ def list_studies(out: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
-    console = Console()
+    console = screen()
     if not rows:
         console.print(f"no studies in {out}", highlight=False)
         return
@@ -305,11 +306,10 @@ def _report_table(
         print_failures(rows, console)
 
     if output is None:
-        # A pipe has no width of its own: give the table all it wants.
-        render(Console() if sys.stdout.isatty() else Console(width=10_000))
+        render(screen())
         return
     with output.open("w", encoding="utf-8") as file:
-        render(Console(file=file, width=10_000))
+        render(screen(file))
 
 
 def _give(text: str, output: Path | None) -> None:

@@ -58,7 +58,8 @@ class Plan:
             "seed": self.settings.seed,
             "engine": self.settings.engine,
             "space": {parameter.name: parameter.write() for parameter in self.space},
-            "config": self.base,
+            # Where the data lies does not matter: its fingerprint is above.
+            "config": {key: value for key, value in self.settings.base.items() if key != "data_path"},
         }
 
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 
 from sasrecf_tune.errors import InputError, Interrupted
 from sasrecf_tune.space import Scalar
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 Labels = dict[str, Scalar]
 Cell = tuple[Scalar, ...]
-_TRIES = 200
+# A model-based sampler may propose the same cell for ever; random ones then take over.
+_TRIES = 10
+_RANDOM_TRIES = 500
 
 
 class SpaceExhausted(Interrupted):
@@ -138,7 +140,9 @@ class UniqueSampler(_OwnSampler):
         """See BaseSampler."""
         inner = self._inner_for(trial.number)
         own_space = inner.infer_relative_search_space(study, trial)
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES + _RANDOM_TRIES):
+            if attempt == _TRIES:
+                inner, own_space = RandomSampler(seed=self._seed + trial.number), {}
             labels = inner.sample_relative(study, trial, own_space)
             for name, distribution in self._space.items():
                 if name not in labels:

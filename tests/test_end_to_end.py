@@ -1,0 +1,254 @@
+"""The command line on the real RecBole, in real processes, on a tiny slice of ml-100k."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+DIRECT = """
+import json, sys
+sys.argv = sys.argv[:1]
+from recbole.quick_start import run_recbole
+for arguments in json.loads({calls!r}):
+    result = run_recbole(saved=False, **arguments)
+    values = [result["best_valid_score"], dict(result["best_valid_result"]), dict(result["test_result"])]
+    print("RESULT " + json.dumps(values))
+"""
+
+
+def recbole_itself(cwd: Path, calls: list[dict[str, Any]]) -> list[Any]:
+    """What RecBole's own `run_recbole` gives for each call's arguments, in a process of its own."""
+    script = DIRECT.format(calls=json.dumps(calls))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    return [json.loads(line.removeprefix("RESULT ")) for line in lines]
+
+
+def trials(directory: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=directory.name, storage=f"sqlite:///{directory}/study.db").trials
+
+
+def test_each_trial_is_what_recbole_itself_gives(cli: Cli, tmp_path: Path, tiny_yaml: Path) -> None:
+    rates = [0.01, 0.003, 0.001]
+    (tmp_path / "hyper.test").write_text(f"learning_rate choice {rates}\n")
+    options = ["--config_files", tiny_yaml, "--engine", "recbole", "--pruner", "none"]
+    done = cli("run", "--params_file", "hyper.test", *options)
+    assert done.returncode == 0, done.stderr
+    assert "3 configurations" in done.stdout
+
+    directory = tmp_path / "tuning" / "ml-100k-hyper"
+    ours = {trial.params["learning_rate"]: trial for trial in trials(directory)}
+    best = cli("best", "--output", "mine.yaml")
+    assert best.returncode == 0, best.stderr
+    configured = {"model": "SASRecF", "dataset": "ml-100k", "config_file_list": [str(tiny_yaml)]}
+    fixed = {"train_neg_sample_args": None, "gpu_id": ""}
+    *direct, mine, written = recbole_itself(
+        tmp_path,
+        [{**configured, "config_dict": {"learning_rate": rate, **fixed}} for rate in rates]
+        + [{"config_file_list": ["mine.yaml"]}, {"config_file_list": [str(directory / "best.yaml")]}],
+    )
+    for rate, result in zip(rates, direct, strict=True):
+        trial = ours[rate]
+        assert [trial.value, trial.user_attrs["valid"], trial.user_attrs["test"]] == result
+        assert list(trial.intermediate_values) == [1, 2]
+    assert mine == written == max(direct, key=lambda result: result[0])
+
+    with (directory / "ranking.csv").open() as file:
+        ranking = list(csv.DictReader(file))
+    scores = [float(row["valid mrr@10"]) for row in ranking]
+    assert scores == sorted(scores, reverse=True) and ranking[0]["rank"] == "1"
+    shown = cli("report", "--format", "json")
+    assert [row["score"] for row in json.loads(shown.stdout)["trials"]] == scores
+
+    # The same command again has nothing left to do; another space is another study.
+    again_done = cli("run", "--params_file", "hyper.test", *options)
+    assert again_done.returncode == 0 and "3 of 3 trials have ended" in again_done.stdout
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003]\n")
+    changed = cli("run", "--params_file", "hyper.test", *options)
+    assert changed.returncode == 2
+    assert "space.learning_rate: was 'learning_rate choice [0.01, 0.003, 0.001]'" in changed.stderr
+
+
+class Running:
+    """A run whose events are read as they come, so that it can be killed at a chosen one."""
+
+    def __init__(self, cwd: Path, *args: str | Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sasrecf_tune", *map(str, args), "--json"],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def until(self, event: str, **values: object) -> dict[str, Any]:
+        """The next event of this kind with these values."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            found: dict[str, Any] = json.loads(line)
+            if found["event"] == event and all(found.get(key) == value for key, value in values.items()):
+                return found
+        assert self.process.stderr is not None
+        raise AssertionError(f"no event {event} {values}: {self.process.stderr.read()}")
+
+    def children(self) -> list[int]:
+        """Processes this one started that look like workers."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in listed if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+    def finish(self) -> tuple[int, list[dict[str, Any]]]:
+        out, _ = self.process.communicate(timeout=120)
+        return self.process.returncode, [json.loads(line) for line in out.splitlines()]
+
+
+def assert_gone(pid: int) -> None:
+    """Wait, at most 30 seconds, for a process that is not our child to be gone."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ready, _, _ = select.select([handle], [], [], 30)
+    os.close(handle)
+    assert ready, f"process {pid} was left behind"
+
+
+@pytest.fixture
+def four_rates(tmp_path: Path, tiny_yaml: Path) -> tuple[str | Path, ...]:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003, 0.001, 0.0003]\n")
+    return ("run", "--params-file", "hyper.test", "--config-files", tiny_yaml)
+
+
+def test_killed_in_the_middle_and_started_again(tmp_path: Path, four_rates: tuple[str | Path, ...]) -> None:
+    run = Running(tmp_path, *four_rates)
+    run.until("ended", trial=1)
+    run.until("reported", trial=2)
+    workers = run.children()
+    assert len(workers) == 1
+    run.process.kill()
+    run.process.communicate()
+    for pid in workers:
+        assert_gone(pid)
+    directory = tmp_path / "tuning" / "ml-100k-hyper"
+    before = trials(directory)
+    assert [trial.state.name for trial in before] == ["COMPLETE", "COMPLETE", "RUNNING"]
+
+    again = Running(tmp_path, *four_rates)
+    assert again.until("plan")["done"] == 2
+    code, events = again.finish()
+    assert code == 0
+    assert [event["trial"] for event in events if event["event"] == "started"] == [2, 3]
+    after = trials(directory)
+    assert [trial.state.name for trial in after] == ["COMPLETE"] * 4
+    assert len({trial.params["learning_rate"] for trial in after}) == 4
+    assert [t.user_attrs["valid_curve"] for t in after[:2]] == [
+        t.user_attrs["valid_curve"] for t in before[:2]
+    ]
+    assert after[2].params == before[2].params
+
+
+def test_ctrl_c_keeps_what_ended_and_resume_goes_on(
+    tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
+) -> None:
+    run = Running(tmp_path, *four_rates)
+    run.until("ended", trial=0)
+    run.process.send_signal(signal.SIGINT)
+    code, events = run.finish()
+    assert code == 130
+    assert events[-1]["event"] == "end" and events[-1]["reason"] == "stopped by Ctrl-C"
+    ended = int(events[-1]["ended"])
+    assert 1 <= ended < 4
+    resumed = cli("resume", "ml-100k-hyper", "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    last = json.loads(resumed.stdout.splitlines()[-1])
+    assert last["ended"] == 4 and last["reason"] == "all 4 trials have ended"
+
+
+def test_a_killed_worker_costs_one_trial_and_is_replaced(
+    tmp_path: Path, four_rates: tuple[str | Path, ...]
+) -> None:
+    run = Running(tmp_path, *four_rates)
+    run.until("started", trial=1)
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
+    failed = run.until("ended", trial=1)
+    assert failed["state"] == "failed" and "SIGKILL" in failed["error"]
+    code, events = run.finish()
+    assert code == 0
+    assert [event["state"] for event in events if event["event"] == "ended"] == ["complete", "complete"]
+
+
+def test_a_second_run_of_one_study_is_refused(
+    tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
+) -> None:
+    run = Running(tmp_path, *four_rates)
+    run.until("started")
+    second = cli(*four_rates)
+    assert second.returncode == 1
+    assert f"another run is at work on this study (process {run.process.pid})" in second.stderr
+    code, _ = run.finish()
+    assert code == 0
+
+
+def test_two_workers_give_the_trials_of_one(
+    tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
+) -> None:
+    for workers in ("1", "2"):
+        done = cli(*four_rates, "--study", f"w{workers}", "--workers", workers, "--pruner", "none")
+        assert done.returncode == 0, done.stderr
+    one, two = (trials(tmp_path / "tuning" / f"w{workers}") for workers in "12")
+    assert [t.params for t in one] == [t.params for t in two]
+    # Another number of threads adds up in another order: the last of four decimals may differ.
+    assert [t.value for t in one] == pytest.approx([t.value for t in two], abs=2e-4)
+
+
+def test_bpr_and_ce_in_one_search(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+    (tmp_path / "hyper.test").write_text(
+        "loss_type choice [CE, BPR]\n"
+        "selected_features choice [['class'], [class, release_year]]\n"
+        "epochs choice [1]\n"
+    )
+    done = cli("run", "--params-file", "hyper.test", "--config-files", tiny_yaml)
+    assert done.returncode == 0, done.stderr
+    found = trials(tmp_path / "tuning" / "ml-100k-hyper")
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 4, done.stdout
+    assert {trial.params["loss_type"] for trial in found} == {"CE", "BPR"}
+
+
+def test_dry_run_prints_a_plan_and_writes_nothing(
+    tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    done = cli(*four_rates, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "4 configurations",
+        "100 users",
+        "grid: each of the 4",
+        "up to 2 epochs",
+        "an epoch, at most",
+    ):
+        assert text in done.stdout
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_all_trials_failing_is_a_failure(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+    # Each step multiplies the weights by 1 - 100 * 100.
+    text = "learning_rate choice [100]\nweight_decay choice [100]\nlearner choice [sgd]\n"
+    (tmp_path / "hyper.test").write_text(text)
+    done = cli("run", "--params-file", "hyper.test", "--config-files", tiny_yaml, "--set", "epochs=3")
+    assert done.returncode == 1
+    assert "NaN" in done.stdout and "no trial completed" in done.stdout

@@ -1,0 +1,337 @@
+"""The coordinator on a real Optuna study in SQLite, with a function in place of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.plan import base_config, make_plan
+from sasrecf_tune.pruners import make_pruner, plan_pruner
+from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord, rank
+from sasrecf_tune.result_files import KEPT_CHECKPOINTS, ResultFiles
+from sasrecf_tune.samplers import History
+from sasrecf_tune.search import Outcome, Search, make_sampler
+from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.space import SearchSpace, parse
+from sasrecf_tune.study import TuneStudy, open_storage, open_study
+
+from .conftest import FakeTraining, summary
+
+GRID = "learning_rate choice [0.1, 0.01, 0.001]\nn_layers choice [1, 2]\nn_heads choice [1, 2, 3]\n"
+ENDLESS = "learning_rate log 1e-4,1e-1\nn_layers int 1,3\nn_heads choice [1, 2, 3]\n"
+
+
+def quality(config: Mapping[str, Any]) -> float:
+    return float(config["learning_rate"]) * 2 + float(config["n_layers"]) / 100
+
+
+@dataclass
+class Bench:
+    """One run of a study in `directory`."""
+
+    search: Search
+    study: TuneStudy
+    layout: Layout
+
+    def records(self) -> list[TrialRecord]:
+        return self.study.records()
+
+
+@contextmanager
+def bench(
+    directory: Path,
+    text: str,
+    training: FakeTraining | Any,
+    sampler: Sampler = "auto",
+    pruner: Pruner = "none",
+    trials: int | None = None,
+    timeout: float | None = None,
+    seed: int = 1,
+    metric: str = "MRR@10",
+    clock: Callable[[], float] | None = None,
+) -> Iterator[Bench]:
+    space: SearchSpace = parse(text)
+    settings = RunSettings(
+        params_file=Path("hyper.test"),
+        name="study",
+        out=directory,
+        dataset="ml-100k",
+        base={},
+        metric=parse_metric(metric),
+        seed=seed,
+        search=SearchSettings(sampler, pruner, trials, timeout),
+    )
+    layout = Layout(directory / "study")
+    layout.directory.mkdir(parents=True, exist_ok=True)
+    plan = make_plan(settings, space, base_config(settings, space), summary(training.epochs))
+    storage = open_storage(layout, None)
+    history = History(space.names)
+    study = open_study(
+        layout,
+        storage,
+        space,
+        plan.identity(),
+        settings.metric.maximize,
+        make_sampler(plan, history),
+        make_pruner(plan.pruner),
+    )
+    history.fill(study.optuna.get_trials(deepcopy=False))
+    study.requeue_interrupted()
+    executor = InlineExecutor(training.train, training.describe)
+    files = ResultFiles(layout, plan, study)
+    extra = {} if clock is None else {"clock": clock}
+    try:
+        yield Bench(Search(plan, study, layout, executor, [files], **extra), study, layout)
+    finally:
+        storage.engine.dispose()
+
+
+def cells(records: list[TrialRecord]) -> list[tuple[object, ...]]:
+    return [tuple(record.params.values()) for record in records]
+
+
+def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None:
+    training = FakeTraining(quality)
+    with bench(tmp_path, GRID, training) as run:
+        outcome = run.search.run()
+        records = run.records()
+    # 64 is not divisible by 3 heads: 12 of the 18 cells can exist.
+    assert outcome == Outcome("all 12 trials have ended", 12)
+    assert len(set(cells(records))) == len(records) == len(training.jobs) == 12
+    assert {record.params["n_heads"] for record in records} == {1, 2}
+    assert all(record.state == COMPLETE and record.seed == 1 for record in records)
+    assert rank(records, True)[0].record.params == {"learning_rate": 0.1, "n_layers": 2} | {
+        "n_heads": rank(records, True)[0].record.params["n_heads"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("sampler", "text", "trials"),
+    [
+        *(("tpe", GRID, 12), ("random", GRID, 12), ("qmc", GRID, 12), ("gp", GRID, 12)),
+        *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
+    ],
+)
+def test_samplers_never_repeat_a_cell_nor_propose_an_impossible_one(
+    tmp_path: Path, sampler: Sampler, text: str, trials: int
+) -> None:
+    with bench(tmp_path, text, FakeTraining(quality), sampler, trials=trials) as run:
+        run.search.run()
+        records = run.records()
+    assert len(set(cells(records))) == len(records) == trials
+    assert all(record.params["n_heads"] != 3 for record in records)
+
+
+@pytest.mark.parametrize("sampler", ["auto", "tpe", "random", "qmc"])
+@pytest.mark.parametrize("text", [GRID, ENDLESS])
+def test_a_search_in_pieces_is_the_search_in_one(tmp_path: Path, sampler: Sampler, text: str) -> None:
+    with bench(tmp_path / "one", text, FakeTraining(quality), sampler, trials=10) as run:
+        run.search.run()
+        whole = run.records()
+    for total in (1, 4, 5, 10):
+        with bench(tmp_path / "pieces", text, FakeTraining(quality), sampler, trials=total) as run:
+            run.search.run()
+            pieces = run.records()
+        assert len(pieces) == total
+    assert [r.params for r in pieces] == [r.params for r in whole]
+    assert [r.score for r in pieces] == [r.score for r in whole]
+
+
+def test_auto_takes_a_grid_only_where_the_budget_covers_it(tmp_path: Path) -> None:
+    for trials, name in ((12, "grid"), (11, "tpe"), (None, "grid")):
+        settings = SearchSettings("auto", "none", trials)
+        space = parse(GRID)
+        full = RunSettings(Path("h"), "s", tmp_path, "ml-100k", {}, parse_metric("MRR@10"), search=settings)
+        plan = make_plan(full, space, base_config(full, space), summary())
+        assert plan.sampler == name
+        assert plan.trials == (trials or 12)
+
+
+class Interrupting(FakeTraining):
+    """Stops at a given number of epochs, as a process that is killed does."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(quality)
+        self.left = after
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        def counted(report: Report) -> Decision:
+            decision = on_report(report)
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            return decision
+
+        return super().train(job, counted)
+
+
+@pytest.mark.parametrize("after", [1, 10, 23])
+def test_an_interrupted_trial_is_run_again_under_its_own_number(tmp_path: Path, after: int) -> None:
+    with bench(tmp_path / "whole", GRID, FakeTraining(quality)) as run:
+        run.search.run()
+        whole = run.records()
+    with bench(tmp_path / "cut", GRID, Interrupting(after)) as run, pytest.raises(KeyboardInterrupt):
+        run.search.run()
+    again = FakeTraining(quality)
+    with bench(tmp_path / "cut", GRID, again) as run:
+        run.search.run()
+        assert run.records() == whole
+    assert [job.number for job in again.jobs] == list(range((after - 1) // 5, 12))
+
+
+def test_trials_of_a_run_that_died_are_found_and_run_again(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=3) as run:
+        run.search.run()
+        # As if the process had been killed: asked for, never told.
+        left = run.study.optuna.ask()
+        assert left.number == 3
+    with bench(tmp_path, GRID, FakeTraining(quality)) as run:
+        run.search.run()
+        records = run.records()
+    assert len(records) == len(set(cells(records))) == 12
+
+
+def test_stop_gives_the_running_trial_back(tmp_path: Path) -> None:
+    training = FakeTraining(quality)
+    with bench(tmp_path, GRID, training) as run:
+        original = training.train
+
+        def stopping(job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            if job.number == 2:
+                run.search.stop("stopped by Ctrl-C")
+            return original(job, on_report)
+
+        training.train = stopping  # type: ignore[method-assign]
+        run.search._executor = InlineExecutor(stopping, training.describe)
+        outcome = run.search.run()
+        states = [record.state for record in run.records()]
+    assert outcome == Outcome("stopped by Ctrl-C", 2, interrupted=True)
+    assert states == [COMPLETE, COMPLETE, "waiting"]
+
+
+def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    def run_until(limit: float) -> tuple[Outcome, int]:
+        clock = Clock()
+        training = FakeTraining(quality)
+
+        def slow(job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            clock.now += 10
+            return FakeTraining.train(training, job, on_report)
+
+        training.train = slow  # type: ignore[method-assign]
+        with bench(tmp_path, GRID, training, timeout=limit, clock=clock) as run:
+            outcome = run.search.run()
+            return outcome, sum(record.state == COMPLETE for record in run.records())
+
+    assert run_until(25) == (Outcome("the time is up", 2), 2)
+    # 30 seconds are spent (the third trial was given back), so 45 leave room for one more trial.
+    assert run_until(45) == (Outcome("the time is up", 3), 3)
+
+
+def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
+    class Failing(FakeTraining):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            if job.config["learning_rate"] == 0.1:
+                return Failure(job.number, "nan", "the training loss became NaN", epochs=1, seconds=2.0)
+            return super().train(job, on_report)
+
+    with bench(tmp_path, GRID, Failing(quality)) as run:
+        run.search.run()
+        records = run.records()
+    failed = [record for record in records if record.state == FAILED]
+    assert len(failed) == 4 and all(r.error == "the training loss became NaN" for r in failed)
+    assert [row.rank for row in rank(records, True)][-4:] == [None] * 4
+
+
+@pytest.mark.parametrize("pruner", ["median", "percentile", "halving", "hyperband"])
+def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Pruner) -> None:
+    epochs = 20
+    warm = 4
+    with bench(tmp_path, GRID, FakeTraining(quality, epochs), pruner=pruner) as run:
+        run.search.run()
+        records = run.records()
+    pruned = [record for record in records if record.state == PRUNED]
+    assert all(record.epochs >= warm for record in records)
+    assert pruned and all(record.epochs < epochs for record in pruned)
+    best = rank(records, True)[0].record
+    assert best.params["learning_rate"] == 0.1
+
+
+def test_pruning_is_on_by_default() -> None:
+    assert plan_pruner("auto", 300).name == "median"
+    assert plan_pruner("auto", 300).arguments["n_warmup_steps"] == 10
+
+
+def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
+    # FakeTraining's test score is the negative of its validation score: a leak would invert the ranking.
+    with bench(tmp_path, GRID, FakeTraining(quality)) as run:
+        run.search.run()
+        scores = {record.number: record.score for record in run.records()}
+        tests = run.study.test_metrics()
+        best = rank(run.records(), True)[0].record
+        assert run.study.optuna.best_value == best.score == max(s for s in scores.values() if s)
+        assert tests[best.number]["mrr@10"] == min(test["mrr@10"] for test in tests.values())
+        for name in ("trials.csv", "ranking.csv", "ranking.md", "best.yaml"):
+            assert "test" not in (run.layout.directory / name).read_text()
+
+
+def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
+    class Popularity(FakeTraining):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            result = super().train(job, on_report)
+            assert isinstance(result, Result)
+            valid = {"averagepopularity@10": self.score(job.config)}
+            return Result(**{**vars(result), "valid": valid})
+
+    with bench(tmp_path, GRID, Popularity(quality), metric="AveragePopularity@10") as run:
+        run.search.run()
+        records = run.records()
+        assert run.study.optuna.direction == optuna.study.StudyDirection.MINIMIZE
+    best = rank(records, False)[0].record
+    assert best.params["learning_rate"] == 0.001 and best.params["n_layers"] == 1
+
+
+def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=5) as run:
+        run.search.run()
+        layout = run.layout
+    lines = layout.trials.read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["number", "0", "1", "2", "3", "4"]
+    layout.trials.write_text("damaged")
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=6) as run:
+        run.search.run()
+    again = layout.trials.read_text().splitlines()
+    assert again[:6] == lines and len(again) == 7
+    ranking = layout.ranking_csv.read_text().splitlines()
+    assert len(ranking) == 7 and ranking[1].startswith("1,")
+    assert layout.hyper_result.read_text().count("Valid result:") == 6
+
+
+def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
+    class Saving(FakeTraining):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            job.checkpoint.parent.mkdir(exist_ok=True)
+            job.checkpoint.write_bytes(b"weights")
+            return super().train(job, on_report)
+
+    with bench(tmp_path, GRID, Saving(quality)) as run:
+        run.search.run()
+        best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
+        kept = {path.name for path in run.layout.checkpoints.iterdir()}
+        assert kept == {run.layout.checkpoint(number).name for number in best}
