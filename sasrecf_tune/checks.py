@@ -171,11 +171,12 @@ def _check_inside(known: Hyperparameter, value: Value) -> None:
         norm = value.get("max_norm")
         if not isinstance(norm, int | float) or isinstance(norm, bool) or norm <= 0:
             raise ParameterError(f"clip_grad_norm needs a max_norm above zero, not {value!r}")
-    elif known.name.endswith("_inter_num_interval") and not _is_interval(value):
+    elif known.name.endswith("_inter_num_interval") and not is_interval(value):
         raise ParameterError(f"{known.name} is {value!r}, not an interval", fix='For example "[5,inf)".')
 
 
-def _is_interval(value: Value) -> bool:
+def is_interval(value: Value) -> bool:
+    """Whether RecBole reads `value` as an interval such as "[5,inf)"."""
     return isinstance(value, str) and _INTERVAL.fullmatch(value.strip()) is not None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from sasrecf_tune.checks import check_config
+from sasrecf_tune.checks import check_config, is_interval
 from sasrecf_tune.errors import ConfigFileError
 
 _LIMIT = 1 << 20
@@ -81,7 +81,9 @@ def read_override(text: str) -> tuple[str, Any]:
     key = key.strip()
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", key):
         raise ConfigFileError(f"{text!r} is not KEY=VALUE", where="--set", fix="For example --set epochs=50.")
-    return key, check_config({key: _load(value, f"--set {key}")}, f"--set {key}")[key]
+    # An interval is not YAML: [5,inf) opens a list that never ends.
+    read = value if is_interval(value) else _load(value, f"--set {key}")
+    return key, check_config({key: read}, f"--set {key}")[key]
 
 
 def read_base(files: Iterable[Path], overrides: Iterable[str]) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""The study on disk: damage, strangers, and who may hold it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.space import parse
+from sasrecf_tune.study import difference, exclusive, load_study, open_storage, open_study
+
+SPACE = parse("n_layers choice [1, 2]\n")
+IDENTITY = {"metric": "MRR@10", "space": {"n_layers": "n_layers choice [1, 2]"}, "data": "abc"}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    (tmp_path / "study").mkdir()
+    return Layout(tmp_path / "study")
+
+
+def test_another_identity_is_refused_and_the_difference_shown(layout: Layout) -> None:
+    storage = open_storage(layout, None)
+    open_study(layout, storage, SPACE, IDENTITY, True)
+    open_study(layout, storage, SPACE, IDENTITY, True)
+    with pytest.raises(StudyMismatchError, match="data: was 'abc', now 'xyz'"):
+        open_study(layout, storage, SPACE, IDENTITY | {"data": "xyz"}, True)
+
+
+def test_difference_names_every_key() -> None:
+    shown = difference({"a": {"b": 1, "c": 2}, "d": None}, {"a": {"b": 1, "c": 3}, "e": "x"})
+    assert shown.splitlines() == [
+        "  a.c: was 2, now 3",
+        "  d: was None, now not set",
+        "  e: was not set, now 'x'",
+    ]
+
+
+def test_a_study_of_another_program_is_left_alone(layout: Layout) -> None:
+    storage = open_storage(layout, None)
+    optuna.create_study(storage=storage, study_name="study", direction="maximize").add_trial(
+        optuna.trial.create_trial(value=1.0)
+    )
+    with pytest.raises(StudyMismatchError, match="made by another program"):
+        open_study(layout, storage, SPACE, IDENTITY, True)
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0 cut off here", b"\0" * 5000])
+def test_a_damaged_database_is_an_error_and_not_touched(layout: Layout, content: bytes) -> None:
+    layout.database.write_bytes(content)
+    with pytest.raises(StorageError, match=r"study\.db"):
+        open_storage(layout, None)
+    assert layout.database.read_bytes() == content
+
+
+def test_a_foreign_database_is_an_error_and_not_touched(layout: Layout) -> None:
+    with sqlite3.connect(layout.database) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    before = layout.database.read_bytes()
+    with pytest.raises(StorageError, match="not of an Optuna study"):
+        open_storage(layout, None)
+    assert layout.database.read_bytes() == before
+
+
+def test_a_password_is_never_shown(layout: Layout) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_storage(layout, "postgresql://me:secret@localhost:1/none")
+    assert "secret" not in str(caught.value)
+
+
+def test_no_such_study_in_the_database(layout: Layout) -> None:
+    with pytest.raises(StudyNotFoundError, match="holds no study"):
+        load_study(layout, open_storage(layout, None), SPACE)
+
+
+def test_one_holder_at_a_time(layout: Layout) -> None:
+    with exclusive(layout), pytest.raises(StorageError, match="another run is at work"), exclusive(layout):
+        pass
+    with exclusive(layout):
+        pass
