@@ -144,7 +144,7 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
     wanted = settings.search.trials
     sampler = settings.search.sampler
     finite = counted.feasible
-    notes = list(space.notes)
+    notes = [*space.notes, *data.notes]
     if sampler == "grid" and finite is None:
         endless = ", ".join(p.name for p in space if p.size is None)
         raise InputError(

@@ -6,6 +6,7 @@ Sources: RecBole 1.2.1, recbole/config/configurator.py, recbole/data/utils.py, r
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
 from sasrecf_tune.messages import Config
 
-__all__ = ["Built", "Observed", "Prepared", "build", "init_seed", "make_config", "prepare"]
+__all__ = ["STOCK", "Built", "Engine", "Observed", "Prepared", "build", "init_seed", "make_config", "prepare"]
 
 
 class _NoTensorboard:
@@ -84,7 +85,22 @@ class Prepared:
     splits: tuple[Any, Any, Any]
 
 
-def prepare(config: RecBoleConfig) -> Prepared:
+@dataclass(frozen=True)
+class Engine:
+    """The classes that train a configuration.
+
+    `dataset` makes a data set from a config, `model` a model from a config and the training split,
+    `trainer` a Trainer from a config and a model. `adjust` may change settings of the config that have no
+    effect on results, given the number of items.
+    """
+
+    dataset: Callable[[RecBoleConfig], Any]
+    model: Callable[[RecBoleConfig, Any], torch.nn.Module]
+    trainer: Callable[[RecBoleConfig, torch.nn.Module], Any]
+    adjust: Callable[[RecBoleConfig, int], None] = lambda _config, _items: None
+
+
+def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
     """Read, filter and split the data as `run_recbole` does (recbole/quick_start/quick_start.py).
 
     Raises:
@@ -94,7 +110,7 @@ def prepare(config: RecBoleConfig) -> Prepared:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = create_dataset(config)
+            dataset = engine.dataset(config)
             users, items = dataset.user_num - 1, dataset.item_num - 1
             splits = tuple(dataset.build())
     except TuneError:
@@ -162,6 +178,14 @@ class _StockTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is unty
     """RecBole's Trainer, observed."""
 
 
+def _stock_model(config: RecBoleConfig, train_set: Any) -> torch.nn.Module:
+    model: torch.nn.Module = get_model(config["model"])(config, train_set)
+    return model
+
+
+STOCK = Engine(dataset=create_dataset, model=_stock_model, trainer=_StockTrainer)
+
+
 @dataclass(frozen=True)
 class Built:
     """A trainer on a fresh model, and the loaders it takes."""
@@ -172,17 +196,18 @@ class Built:
     test: Any
 
 
-def build(config: RecBoleConfig, prepared: Prepared) -> Built:
-    """Loaders, model and trainer of a stock RecBole run, seeded as `run_recbole` seeds it."""
+def build(config: RecBoleConfig, prepared: Prepared, engine: Engine) -> Built:
+    """Loaders, model and trainer, seeded as `run_recbole` seeds them."""
     train_set, valid_set, test_set = prepared.splits
+    engine.adjust(config, int(prepared.dataset.item_num))
     samplers = create_samplers(config, prepared.dataset, list(prepared.splits))
     # Not data_preparation(): it would build the splits anew for every trial.
     train = get_dataloader(config, "train")(config, train_set, samplers[0], shuffle=config["shuffle"])
     valid = get_dataloader(config, "valid")(config, valid_set, samplers[1], shuffle=False)
     test = get_dataloader(config, "test")(config, test_set, samplers[2], shuffle=False)
     init_seed(config["seed"], config["reproducibility"])
-    model = get_model(config["model"])(config, train_set).to(config["device"])
-    return Built(_StockTrainer(config, model), train, valid, test)
+    model = engine.model(config, train_set).to(config["device"])
+    return Built(engine.trainer(config, model), train, valid, test)
 
 
 def _copy(value: Any) -> Any:

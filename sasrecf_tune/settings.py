@@ -12,7 +12,7 @@ from sasrecf_tune.metrics import Metric
 
 Sampler = Literal["auto", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
-Engine = Literal["recbole"]
+Engine = Literal["fast", "recbole"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RunSettings:
     base: dict[str, Any]
     metric: Metric
     seed: int = 2020
-    engine: Engine = "recbole"
+    engine: Engine = "fast"
     model: str = "SASRecF"
     storage: str | None = None
     search: SearchSettings = SearchSettings()

@@ -30,7 +30,9 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.metrics import result_keys
 from sasrecf_tune.recbole_bridge import (
+    STOCK,
     Built,
+    Engine,
     Prepared,
     build,
     check_files,
@@ -66,7 +68,8 @@ class Runner:
         """
         config = make_config(request.config, self._gpu)
         item_columns = check_files(config, request.features)
-        prepared = self._prepared(config)
+        engine, note = _engine(request.engine, config)
+        prepared = self._prepared(config, engine)
         train, valid, test = prepared.splits
         dataset = prepared.dataset
         return DataSummary(
@@ -83,6 +86,7 @@ class Runner:
             metric_keys=result_keys(config["metrics"], config["topk"]),
             device=_device_name(config["device"]),
             threads=torch.get_num_threads(),
+            notes=(note,) if note else (),
         )
 
     def measure(self, request: Measure) -> Timing:
@@ -91,7 +95,7 @@ class Runner:
         Raises:
             InputError: as `describe`.
         """
-        built = self._build(make_config(request.config, self._gpu))
+        built, _ = self._build(make_config(request.config, self._gpu), request.engine)
         trainer, batches = built.trainer, iter(built.train)
         steps_per_epoch = len(built.train)
         # The first step pays for allocations; it is not counted unless there is no other.
@@ -118,7 +122,7 @@ class Runner:
 
     def _train(self, job: Job, on_report: OnReport, started: float, seen: list[Report]) -> Result:
         config = make_config(job.config, self._gpu)
-        built = self._build(config)
+        built, note = self._build(config, job.engine)
         trainer = built.trainer
 
         def callback(epoch_index: int, score: float) -> None:
@@ -160,15 +164,30 @@ class Runner:
             seconds=time.perf_counter() - started,
             device=_device_name(config["device"]),
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            notes=(note,) if note else (),
         )
 
-    def _prepared(self, config: Any) -> Prepared:
-        return self._cache.get(data_key(dict(config.final_config_dict)), lambda: prepare(config))
+    def _prepared(self, config: Any, engine: Engine) -> Prepared:
+        kind = "stock" if engine is STOCK else "compact"
+        return self._cache.get(
+            f"{kind} {data_key(dict(config.final_config_dict))}", lambda: prepare(config, engine)
+        )
 
-    def _build(self, config: Any) -> Built:
+    def _build(self, config: Any, name: str) -> tuple[Built, str]:
+        engine, note = _engine(name, config)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return build(config, self._prepared(config))
+            return build(config, self._prepared(config, engine), engine), note
+
+
+def _engine(name: str, config: Any) -> tuple[Engine, str]:
+    """The engine called `name`, or RecBole's own and a note why."""
+    if name == "recbole":
+        return STOCK, ""
+    from sasrecf_tune.engine.build import FAST, uncovered
+
+    reason = uncovered(config)
+    return (STOCK, f"trained by RecBole's own trainer: {reason}") if reason else (FAST, "")
 
 
 def _save(path: Path, config: Config, trainer: Any, best: Report) -> None:

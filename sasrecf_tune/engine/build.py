@@ -1,0 +1,32 @@
+"""What a worker calls: the data, the model and the trainer of the fast engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sasrecf_tune.engine.dataset import CompactDataset
+from sasrecf_tune.engine.model import FastSASRecF
+from sasrecf_tune.engine.trainer import FastTrainer
+from sasrecf_tune.recbole_bridge import Engine
+
+# Users x items whose scores are computed at a time: 64 MiB of them.
+_EVALUATED = 1 << 24
+
+
+def uncovered(config: Any) -> str:
+    """Why RecBole's own trainer must train `config`, "" when the fast engine can."""
+    if config["benchmark_filename"]:
+        return "ready-made splits (benchmark_filename) hold their own histories"
+    if config["transform"]:
+        return "transform changes the histories"
+    if config["enable_amp"] or config["enable_scaler"]:
+        return "mixed precision (enable_amp, enable_scaler) is RecBole's"
+    return ""
+
+
+def limit_evaluation(config: Any, items: int) -> None:
+    """Lower eval_batch_size, which has no effect on results, so that scores [users, items] stay bounded."""
+    config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), _EVALUATED // items))
+
+
+FAST = Engine(dataset=CompactDataset, model=FastSASRecF, trainer=FastTrainer, adjust=limit_evaluation)

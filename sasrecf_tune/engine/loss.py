@@ -1,0 +1,67 @@
+"""SASRecF's two losses, as sums over samples so that the groups of a batch can be added up.
+
+Source: recbole/model/loss.py (BPRLoss), torch.nn.CrossEntropyLoss.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Elements of one chunk of logits: 4 MiB on a CPU, which its cache holds; 512 MiB on a GPU.
+_CPU_ELEMENTS = 1 << 20
+_CUDA_ELEMENTS = 1 << 27
+_GAMMA = 1e-10  # BPRLoss's default
+
+
+def chunk_rows(items: int, device: torch.device) -> int:
+    """Rows of logits [rows, items] that are computed at a time."""
+    return max(1, (_CUDA_ELEMENTS if device.type == "cuda" else _CPU_ELEMENTS) // items)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Gradients are computed with the loss, chunk by chunk: no [samples, items] is ever kept."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor, rows: int) -> Tensor:
+        loss = output.new_zeros(())
+        grad_output, grad_items = torch.empty_like(output), torch.zeros_like(items)
+        for low in range(0, len(output), rows):
+            part, wanted = output[low : low + rows], target[low : low + rows, None]
+            logs = torch.log_softmax(part @ items.T, dim=-1)
+            loss -= logs.gather(1, wanted).sum()
+            # d loss / d logits = softmax - one-hot
+            grads = logs.exp_()
+            grads.scatter_add_(1, wanted, grads.new_full((len(part), 1), -1.0))
+            torch.mm(grads, items, out=grad_output[low : low + rows])
+            grad_items.addmm_(grads.T, part)
+        ctx.save_for_backward(grad_output, grad_items)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_output, grad_items = ctx.saved_tensors
+        return grad_output * grads[0], grad_items * grads[0], None, None
+
+
+def cross_entropy_sum(output: Tensor, items: Tensor, target: Tensor) -> Tensor:
+    """Sum over samples of the cross-entropy of `output` [B, H] times `items` [N, H] against `target` [B]."""
+    if not torch.is_grad_enabled():
+        rows = chunk_rows(len(items), output.device)
+        parts = zip(torch.split(output, rows), torch.split(target, rows), strict=True)
+        return torch.stack(
+            [functional.cross_entropy(o @ items.T, t, reduction="sum") for o, t in parts]
+        ).sum()
+    loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
+        output, items, target, chunk_rows(len(items), output.device)
+    )
+    return loss
+
+
+def bpr_sum(output: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Sum over pairs of -log(gamma + sigmoid(difference)); all arguments are [B, H]."""
+    difference = (output * positive).sum(-1) - (output * negative).sum(-1)
+    return -torch.log(_GAMMA + torch.sigmoid(difference)).sum()
