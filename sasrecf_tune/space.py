@@ -221,21 +221,41 @@ class QUniform(_Parameter):
     @property
     def values(self) -> Sequence[int] | Sequence[float]:
         """See `_Parameter.values`; there may be billions, so they are calculated when asked for."""
-        first, last = self._factors()
         if self.whole:
+            first, last = self._factors()
             return range(first * int(self.q), last * int(self.q) + 1, int(self.q))
-        return _Multiples(range(first, last + 1), _fraction(self.q))
+        return _Multiples(self.factors, _fraction(self.q))
 
     @property
     def whole(self) -> bool:
         """Whether its values are whole numbers."""
         return all(float(bound).is_integer() for bound in (self.low, self.high, self.q))
 
+    @property
+    def by_factor(self) -> bool:
+        """Whether Optuna stores k instead of k * q.
+
+        It wants a range that q divides, which multiples of a q with many digits lose when they are rounded
+        to floats: Optuna would drop the last.
+        """
+        ends = [factor * _fraction(self.q) for factor in self._factors()]
+        return any(_fraction(float(end)) != end for end in ends)
+
+    @property
+    def factors(self) -> range:
+        """The values divided by q."""
+        first, last = self._factors()
+        return range(first, last + 1)
+
+    def label(self, value: Value) -> Scalar:
+        """See `_Parameter.label`."""
+        assert isinstance(value, int | float)
+        return round(Fraction(value) / _fraction(self.q)) if self.by_factor else value
+
     def value(self, label: Scalar) -> Value:
         """The multiple nearest to what Optuna calculated."""
         assert isinstance(label, int | float)
-        nearest = round(Fraction(label) / _fraction(self.q)) * _fraction(self.q)
-        return int(nearest) if self.whole else float(nearest)
+        return self._multiple(round(label) if self.by_factor else round(Fraction(label) / _fraction(self.q)))
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of the multiples."""
@@ -244,13 +264,16 @@ class QUniform(_Parameter):
             isinstance(value, int | float)
             and _is_number(value)
             and values[0] <= value <= values[-1]
-            and self.value(value) == value
+            and self._multiple(round(Fraction(value) / _fraction(self.q))) == value
         )
 
     def write(self) -> str:
         """The line of a params file."""
         bounds = [str(int(b)) if self.whole else repr(b) for b in (self.low, self.high, self.q)]
         return f"{self.name} quniform {','.join(bounds)}"
+
+    def _multiple(self, factor: int) -> int | float:
+        return factor * int(self.q) if self.whole else float(factor * _fraction(self.q))
 
     def _factors(self) -> tuple[int, int]:
         # Exactly half-way bounds are reached with probability zero, so they round inwards.
