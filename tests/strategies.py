@@ -58,9 +58,9 @@ def bounds(draw: st.DrawFn, least: float = -1e300, greatest: float = 1e300) -> t
 def quniforms(draw: st.DrawFn, name: str, most: int = 10**9) -> QUniform:
     """At most about `most` multiples of a q, whole or not."""
     if draw(st.booleans()):
-        low = draw(st.integers(-(10**6), 10**6))
-        q = draw(st.integers(1, 1000))
-        return QUniform(name, low, low + draw(st.integers(1, min(most * q, 10**9))), q)
+        first = draw(st.integers(-(10**6), 10**6))
+        step = draw(st.integers(1, 1000))
+        return QUniform(name, first, first + draw(st.integers(1, min(most * step, 10**9))), step)
     q = draw(st.one_of(st.sampled_from([0.1, 0.05, 0.25, 1e-4, 0.3]), st.floats(1e-6, 1e3)))
     low = draw(st.floats(-100, 100)) * q
     high = low + draw(st.floats(0.01, min(most, 10**6))) * q
@@ -158,7 +158,7 @@ def _mapping(inner: st.SearchStrategy[list[str]]) -> st.SearchStrategy[list[str]
     )
 
 
-_source_value = st.recursive(
+source_values = st.recursive(
     _leaf,
     lambda inner: st.one_of(
         _series(inner, "[", "]"),
@@ -172,7 +172,7 @@ _source_value = st.recursive(
 
 @st.composite
 def _choice_tokens(draw: st.DrawFn) -> list[str]:
-    elements = draw(st.lists(_source_value, min_size=1, max_size=4))
+    elements = draw(st.lists(source_values, min_size=1, max_size=4))
     left, right = draw(st.sampled_from([("[", "]"), ("[", "]"), ("(", ")"), ("", "")]))
     tokens = [left]
     for element in elements:

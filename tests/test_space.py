@@ -166,7 +166,7 @@ LOST = {
     "calculations are run": "a choice [1+1]\n",
     "calculations are run, unary": "a choice [--1]\n",
     "functions are called": "a choice list(range(3))\n",
-    "comprehensions are run": "a choice [x*2for(x)in(1,2)]\n",
+    "comprehensions are run": "a choice [(x)for(x)in(1,2)]\n",
     "lists are repeated": "a choice [1]*3\n",
     "names of Python are looked up": "a choice [max]\n",
     "strings are evaluated once more": "a choice ['1+1','key']\n",
