@@ -13,7 +13,9 @@ from sasrecf_tune.literals import Value, from_string
 from sasrecf_tune.parameters import TABLE, Hyperparameter
 from sasrecf_tune.space import Choice, Int, Parameter, QUniform, SearchSpace
 
-_INTERVAL = re.compile(r"[\[(]\s*[-+.\deEinf]+\s*,\s*[-+.\deEinf]+\s*[\])](?:\s*;.*)?")
+_INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
+# torch.nn.utils.clip_grad_norm_
+_CLIPPING = ("max_norm", "norm_type", "error_if_nonfinite", "foreach")
 _NEGATIVES: Mapping[str, tuple[str, ...]] = {
     "distribution": ("uniform", "popularity", "none", "None"),
     "sample_num": (),
@@ -38,7 +40,7 @@ def check_value(name: str, value: Value) -> Value:
         raise _wrong(known, value, near)
     if isinstance(checked, int | float) and not isinstance(checked, bool):
         below = checked <= known.low if known.open_low else checked < known.low
-        if below or checked > known.high or not math.isfinite(checked):
+        if below or checked > known.high or (isinstance(checked, float) and not math.isfinite(checked)):
             raise _wrong(known, value)
     _check_inside(known, checked)
     return checked
@@ -169,15 +171,30 @@ def _check_inside(known: Hyperparameter, value: Value) -> None:
                 raise ParameterError(f"{key} of train_neg_sample_args must be {' or '.join(allowed[:2])}")
     elif known.name == "clip_grad_norm" and isinstance(value, dict):
         norm = value.get("max_norm")
-        if not isinstance(norm, int | float) or isinstance(norm, bool) or norm <= 0:
+        for key in value:
+            if key not in _CLIPPING:
+                raise ParameterError(f"clip_grad_norm has no `{key}`{suggest(key, _CLIPPING)}")
+        if not isinstance(norm, int | float) or isinstance(norm, bool) or not norm > 0:
             raise ParameterError(f"clip_grad_norm needs a max_norm above zero, not {value!r}")
     elif known.name.endswith("_inter_num_interval") and not is_interval(value):
         raise ParameterError(f"{known.name} is {value!r}, not an interval", fix='For example "[5,inf)".')
 
 
 def is_interval(value: Value) -> bool:
-    """Whether RecBole reads `value` as an interval such as "[5,inf)"."""
-    return isinstance(value, str) and _INTERVAL.fullmatch(value.strip()) is not None
+    """Whether RecBole reads `value` as an interval such as "[5,inf)", or several with `;`.
+
+    RecBole skips a part that is none (data/dataset/dataset.py, _parse_intervals_str), so data would
+    silently stay unfiltered.
+    """
+    return isinstance(value, str) and all(map(_is_one_interval, value.split(";")))
+
+
+def _is_one_interval(text: str) -> bool:
+    match = _INTERVAL.fullmatch(text.strip())
+    try:
+        return match is not None and float(match.group(1)) <= float(match.group(2))
+    except ValueError:
+        return False
 
 
 def _wrong(known: Hyperparameter, value: Value, near: str = "") -> ParameterError:

@@ -234,7 +234,7 @@ def check_file(
     if counted.feasible == 0:
         raise InputError("no configuration is left", where=str(file))
     for note in space.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for parameter in space:
         console.print(f"  {parameter.write()}", highlight=False, soft_wrap=True, markup=False)
 

@@ -27,6 +27,8 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
             return FloatDistribution(parameter.real_low, parameter.real_high, log=True)
         case Log():
             return FloatDistribution(parameter.low, parameter.high, log=True)
+        case QUniform() if parameter.by_factor:
+            return IntDistribution(parameter.factors[0], parameter.factors[-1])
         case Int() | QUniform():
             # Both are evenly spaced; their own values say where the last one is.
             values = parameter.values

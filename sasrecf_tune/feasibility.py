@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sasrecf_tune.literals import Value
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.space import Parameter, SearchSpace
 
 Configuration = Mapping[str, Value]
 
 # RecBole's default for BPR (properties/overall.yaml); the rest of the keys are RecBole's to add.
+# More combinations than this are not counted beforehand: it would take longer than a few seconds.
+_COUNTED = 1_000_000
 _NEGATIVES: dict[str, Value] = {"distribution": "uniform", "sample_num": 1}
 
 
@@ -42,7 +44,8 @@ class Feasibility:
     """How many configurations there are, how many can exist (None: infinitely many), and why others cannot.
 
     `reasons` are rules with the number of configurations each forbids; in an infinite space, the
-    number of combinations of the parameters that the rule is about.
+    number of combinations of the parameters that the rule is about. With more than a million of such
+    combinations none is counted: `feasible` is then `total`, and impossible ones are met trial by trial.
     """
 
     total: int | None
@@ -73,9 +76,9 @@ def violations(config: Configuration) -> tuple[str, ...]:
 
 def feasibility(space: SearchSpace, base: Configuration) -> Feasibility:
     """Count without listing the whole product: only parameters that some rule is about are enumerated."""
-    touched = [p for p in space if any(p.name in c.names for c in CONSTRAINTS)]
-    # A rule about a parameter with infinitely many values is tested trial by trial instead.
-    finite = [p for p in touched if p.size is not None]
+    finite = _touched(space)
+    if _number(finite) > _COUNTED:
+        return Feasibility(space.size, space.size, ())
     others = [p.size for p in space if p not in finite]
     rest = None if None in others else math.prod(size for size in others if size is not None)
     broken: dict[str, int] = {}
@@ -96,10 +99,42 @@ def feasibility(space: SearchSpace, base: Configuration) -> Feasibility:
 
 def feasible_cells(space: SearchSpace, base: Configuration) -> Iterator[dict[str, Value]]:
     """The configurations of a finite space that can exist, in file order, the last parameter fastest."""
-    for values in itertools.product(*(p.values for p in space)):
-        cell = dict(zip(space.names, values, strict=True))
-        if not violations({**base, **cell}):
-            yield cell
+    touched = _touched(space)
+    # What can follow is known at each step, so that no time is spent below a dead end.
+    alive: set[tuple[int, ...]] | None = None
+    if _number(touched) <= _COUNTED:
+        alive = set()
+        for pairs in itertools.product(*(enumerate(p.values) for p in touched)):
+            if not violations({**base, **{p.name: v for p, (_, v) in zip(touched, pairs, strict=True)}}):
+                indices = tuple(index for index, _ in pairs)
+                alive.update(indices[:length] for length in range(len(indices) + 1))
+
+    def below(
+        cell: dict[str, Value], left: Sequence[Parameter], path: tuple[int, ...]
+    ) -> Iterator[dict[str, Value]]:
+        if alive is not None and path not in alive:
+            return
+        if not left:
+            if alive is not None or not violations({**base, **cell}):
+                yield cell
+            return
+        for index, value in enumerate(left[0].values):
+            further = (*path, index) if left[0] in touched else path
+            yield from below({**cell, left[0].name: value}, left[1:], further)
+
+    return below({}, tuple(space), ())
+
+
+def _touched(space: SearchSpace) -> list[Parameter]:
+    """Parameters that some rule is about.
+
+    A rule about a parameter with infinitely many values is tested trial by trial instead.
+    """
+    return [p for p in space if p.size is not None and any(p.name in c.names for c in CONSTRAINTS)]
+
+
+def _number(parameters: Sequence[Parameter]) -> int:
+    return math.prod(p.size for p in parameters if p.size is not None)
 
 
 def _values(constraint: Constraint, config: Configuration) -> list[Value]:

@@ -7,6 +7,7 @@ word   := letters, digits, _ and -, a letter or _ first: a string without quotes
 from __future__ import annotations
 
 import ast
+import math
 import re
 from dataclasses import dataclass
 
@@ -15,7 +16,14 @@ Value = Scalar | list["Value"] | dict[str, "Value"]
 
 _DEPTH = 20
 _STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
-_NUMBER = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?(?![\w.])")
+_NUMBER = re.compile(
+    r"""[-+]?[ \t]*
+        (?:0[xX][\da-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+
+          |(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d[\d_]*)?)
+        (?![\w.])""",
+    re.X | re.ASCII,
+)
+_CALL = re.compile(r"[ \t]*\(")
 _WORD = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _NAMES: dict[str, Scalar] = {"True": True, "False": False, "None": None}
 
@@ -53,6 +61,10 @@ def read_elements(text: str, start: int) -> list[Element]:
     elements = reader.elements(closing, depth=1)
     if closing:
         reader.expect(closing, first, opening)
+        reader.skip()
+        if reader.peek() == ",":  # the bracket closed the first value only: ['a'], ['a', 'b']
+            reader.at = first
+            elements = reader.elements("", depth=1)
     elif len(elements) == 1 and not reader.comma:
         raise LiteralError("a choice needs a list of values", first, "Write them in brackets: [1, 2, 3].")
     reader.skip()
@@ -74,14 +86,18 @@ def read_value(text: str) -> Value:
 def from_string(text: str) -> Value:
     """What RecBole makes of a string in a configuration (config/configurator.py, _convert_config_dict).
 
-    A string that spells a literal is that literal; any other stays a string.
+    A string that spells a literal, or several with commas, is that literal or list; any other stays a string.
     """
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
+    reader = _Reader(text.strip(), 0, words=False)
     try:
-        return read_value(text.strip())
+        elements = reader.elements("", depth=1)
+        if reader.at != len(reader.text) or not elements:
+            return text
     except LiteralError:
         return text
+    return [element.value for element in elements] if reader.comma else elements[0].value
 
 
 class _Reader:
@@ -196,7 +212,7 @@ class _Reader:
             number = ast.literal_eval(text)
         except (SyntaxError, ValueError) as error:
             raise LiteralError(f"{text[:40]!r} is no number", self.at) from error
-        if isinstance(number, float) and number in (float("inf"), float("-inf")):
+        if (isinstance(number, int) and number.bit_length() > 1024) or number in (math.inf, -math.inf):
             raise LiteralError("a number too large", self.at)
         self.at = match.end()
         assert isinstance(number, int | float)
@@ -204,8 +220,7 @@ class _Reader:
 
     def _word(self, match: re.Match[str]) -> Scalar:
         word = match.group()
-        after = self.text[match.end() :].lstrip(" \t")[:1]
-        if after == "(":
+        if _CALL.match(self.text, match.end()):
             raise LiteralError("a function call cannot be read", self.at, "Write the values out.")
         if word in _NAMES:
             self.at = match.end()

@@ -147,8 +147,8 @@ _TRAINING = (
 
 _FILTER = "it changes which users and items are evaluated, so scores would not be comparable"
 _FILTERS: tuple[tuple[str, Value, str], ...] = (
-    ("user_inter_num_interval", None, "users kept by their number of interactions, such as [5,inf)"),
-    ("item_inter_num_interval", None, "items kept by their number of interactions, such as [5,inf)"),
+    ("user_inter_num_interval", "[0,inf)", "users kept by their number of interactions, such as [5,inf)"),
+    ("item_inter_num_interval", "[0,inf)", "items kept by their number of interactions, such as [5,inf)"),
     ("filter_inter_by_user_or_item", True, "drop interactions of users and items that are filtered out"),
     ("val_interval", None, "interactions kept by a column's value"),
     ("rm_dup_inter", None, "which of repeated interactions to keep: first, last"),
@@ -158,6 +158,7 @@ _FILTERS: tuple[tuple[str, Value, str], ...] = (
     ("numerical_features", [], "float columns to embed"),
     ("normalize_field", None, "float columns to normalise"),
     ("normalize_all", None, "normalise all float columns"),
+    ("discretization", None, "float columns to put into bins"),
     ("threshold", None, "labels from a column's value"),
     ("seq_len", None, "most values of a sequence column"),
     ("benchmark_filename", None, "names of ready-made splits"),
@@ -184,8 +185,8 @@ _FILTERS: tuple[tuple[str, Value, str], ...] = (
     ("RELATION_ID_FIELD", "relation_id", "of knowledge graphs; SASRecF has none"),
     ("ENTITY_ID_FIELD", "entity_id", "of knowledge graphs; SASRecF has none"),
     ("kg_reverse_r", False, "of knowledge graphs; SASRecF has none"),
-    ("entity_kg_num_interval", None, "of knowledge graphs; SASRecF has none"),
-    ("relation_kg_num_interval", None, "of knowledge graphs; SASRecF has none"),
+    ("entity_kg_num_interval", "[0,inf)", "of knowledge graphs; SASRecF has none"),
+    ("relation_kg_num_interval", "[0,inf)", "of knowledge graphs; SASRecF has none"),
 )
 _DATA = tuple(
     _P(name, "any", default, meaning, "data", optional=True, tunable="fixed", why_not=_FILTER)

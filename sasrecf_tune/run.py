@@ -228,7 +228,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
         interrupted = f", {again} interrupted to be run again" if again else ""
         grid.add_row("continues", f"{done} of {plan.trials} trials have ended{interrupted}")
     for note in plan.notes:
-        grid.add_row("note", note)
+        grid.add_row("note", Text(note))  # it quotes values, whose brackets are no markup
     console.print(grid, highlight=False)
     console.print()
 

@@ -8,6 +8,8 @@
     NAME log LOW,HIGH                   a real number, uniform in its logarithm
 
 Spaces and tabs separate, `#` begins a comment, blank lines do not count. Nothing is evaluated.
+Whatever RecBole reads without an error means the same here, except where RecBole drops a part of the
+file or runs it as code: that is read in full, or refused (tests/test_space.py lists each such case).
 Source: recbole/trainer/hyper_tuning.py, _build_space_from_file; hyperopt.hp.
 """
 
@@ -16,10 +18,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import overload
 
 from sasrecf_tune.errors import Location, ParamsFileError, suggest
 from sasrecf_tune.literals import Element, LiteralError, Scalar, Value, from_string, read_elements
@@ -41,8 +45,10 @@ __all__ = [
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
+# Beyond them exp() is infinite, or no longer an ordinary number above zero.
+_LEAST_EXPONENT = math.log(sys.float_info.min)
+_GREATEST_EXPONENT = math.log(sys.float_info.max)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?")
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class _Parameter:
         return None
 
     @property
-    def values(self) -> tuple[Value, ...]:
+    def values(self) -> Sequence[Value]:
         """All values of a parameter that has a size."""
         raise TypeError(f"{self.name} takes infinitely many values")
 
@@ -92,11 +98,10 @@ class Choice(_Parameter):
     @property
     def labels(self) -> tuple[Scalar, ...]:
         """The values as Optuna can store and tell apart: scalars as they are, else their text."""
-        plain = [value for value in self.choices if not isinstance(value, list | dict)]
-        ambiguous = len(set(plain)) < len(plain)  # 1, 1.0 and True are equal in Python
-        return tuple(
-            repr(value) if ambiguous or isinstance(value, list | dict) else value for value in self.choices
-        )
+        labels = tuple(repr(value) if isinstance(value, list | dict) else value for value in self.choices)
+        # 1, 1.0 and True are equal in Python, and a string may be some list's text.
+        ambiguous = len(set(labels)) < len(labels)
+        return tuple(map(repr, self.choices)) if ambiguous else labels
 
     def label(self, value: Value) -> Scalar:
         """See `_Parameter.label`."""
@@ -112,7 +117,12 @@ class Choice(_Parameter):
 
     def write(self) -> str:
         """The line of a params file."""
-        return f"{self.name} choice {list(self.choices)!r}"
+        # A string that spells a literal would be read as that literal, so it needs a second pair of quotes.
+        written = [
+            repr(repr(value)) if isinstance(value, str) and from_string(value) != value else repr(value)
+            for value in self.choices
+        ]
+        return f"{self.name} choice [{', '.join(written)}]"
 
 
 @dataclass(frozen=True)
@@ -173,6 +183,25 @@ class Log(_Parameter):
         return f"{self.name} log {self.low!r},{self.high!r}"
 
 
+class _Multiples(Sequence[float]):
+    """`factors` times `step`, none of them held in memory."""
+
+    def __init__(self, factors: range, step: Fraction) -> None:
+        self._factors, self._step = factors, step
+
+    def __len__(self) -> int:
+        return len(self._factors)
+
+    @overload
+    def __getitem__(self, index: int) -> float: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[float]: ...
+    def __getitem__(self, index: int | slice) -> float | Sequence[float]:
+        if isinstance(index, slice):
+            return _Multiples(self._factors[index], self._step)
+        return float(self._factors[index] * self._step)
+
+
 @dataclass(frozen=True)
 class QUniform(_Parameter):
     """A multiple of `q` near a real number between `low` and `high`: round(uniform(low, high) / q) * q.
@@ -192,33 +221,61 @@ class QUniform(_Parameter):
         return last - first + 1
 
     @property
-    def values(self) -> tuple[int, ...] | tuple[float, ...]:
-        """See `_Parameter.values`."""
-        first, last = self._factors()
-        step = _fraction(self.q)
+    def values(self) -> Sequence[int] | Sequence[float]:
+        """See `_Parameter.values`; there may be billions, so they are calculated when asked for."""
         if self.whole:
-            return tuple(int(k * step) for k in range(first, last + 1))
-        return tuple(float(k * step) for k in range(first, last + 1))
+            first, last = self._factors()
+            return range(first * int(self.q), last * int(self.q) + 1, int(self.q))
+        return _Multiples(self.factors, _fraction(self.q))
 
     @property
     def whole(self) -> bool:
         """Whether its values are whole numbers."""
         return all(float(bound).is_integer() for bound in (self.low, self.high, self.q))
 
+    @property
+    def by_factor(self) -> bool:
+        """Whether Optuna stores k instead of k * q.
+
+        It wants a range that q divides, which multiples of a q with many digits lose when they are rounded
+        to floats: Optuna would drop the last.
+        """
+        ends = [factor * _fraction(self.q) for factor in self._factors()]
+        return any(_fraction(float(end)) != end for end in ends)
+
+    @property
+    def factors(self) -> range:
+        """The values divided by q."""
+        first, last = self._factors()
+        return range(first, last + 1)
+
+    def label(self, value: Value) -> Scalar:
+        """See `_Parameter.label`."""
+        assert isinstance(value, int | float)
+        return round(Fraction(value) / _fraction(self.q)) if self.by_factor else value
+
     def value(self, label: Scalar) -> Value:
         """The multiple nearest to what Optuna calculated."""
         assert isinstance(label, int | float)
-        nearest = round(Fraction(label) / _fraction(self.q)) * _fraction(self.q)
-        return int(nearest) if self.whole else float(nearest)
+        return self._multiple(round(label) if self.by_factor else round(Fraction(label) / _fraction(self.q)))
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of the multiples."""
-        return _is_number(value) and value in self.values
+        values = self.values
+        return (
+            isinstance(value, int | float)
+            and _is_number(value)
+            and values[0] <= value <= values[-1]
+            and self._multiple(round(Fraction(value) / _fraction(self.q))) == value
+        )
 
     def write(self) -> str:
         """The line of a params file."""
         bounds = [str(int(b)) if self.whole else repr(b) for b in (self.low, self.high, self.q)]
         return f"{self.name} quniform {','.join(bounds)}"
+
+    def _multiple(self, factor: int) -> int | float:
+        return factor * int(self.q) if self.whole else float(factor * _fraction(self.q))
 
     def _factors(self) -> tuple[int, int]:
         # Exactly half-way bounds are reached with probability zero, so they round inwards.
@@ -240,9 +297,9 @@ class Int(_Parameter):
         return (self.high - self.low) // self.step + 1
 
     @property
-    def values(self) -> tuple[int, ...]:
+    def values(self) -> Sequence[int]:
         """See `_Parameter.values`."""
-        return tuple(range(self.low, self.high + 1, self.step))
+        return range(self.low, self.high + 1, self.step)
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of the whole numbers."""
@@ -347,7 +404,7 @@ def parse(text: str, source: str = "<text>") -> SearchSpace:
     for number, line in enumerate(
         text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1
     ):
-        parsed = _Line(source, number, line).parse()
+        parsed = _Line(source, number, line.rstrip()).parse()
         if parsed is None:
             continue
         parameter, note = parsed
@@ -375,12 +432,13 @@ class _Line:
         self.text = text
 
     def parse(self) -> tuple[Parameter, list[str]] | None:
-        body = self.text.lstrip(" \t")
+        body = self.text.lstrip()  # as RecBole strips a line: of any kind of space
         if not body or body.startswith("#"):
             return None
-        if odd := re.search(r"[\x00-\x08\x0b-\x1f\x7f]", self.text):
+        start = len(self.text) - len(body)
+        if odd := re.compile(r"[\x00-\x08\x0b-\x1f\x7f]").search(self.text, start):
             raise self.error("an invisible control character", odd.start())
-        words = re.compile(r"[ \t]*([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*").match(self.text)
+        words = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*").match(self.text, start)
         assert words is not None
         name, kind, rest = words.group(1), words.group(2), words.end()
         if not _NAME.fullmatch(name):
@@ -412,11 +470,11 @@ class _Line:
         if not elements:
             raise self.error("an empty choice", rest, "Give at least one value.")
         kept: dict[str, Element] = {}
-        notes: list[str] = []
+        repeated: dict[str, None] = {}
         for element in elements:
             value = from_string(element.value) if isinstance(element.value, str) else element.value
             if _exact(value) in kept:
-                notes.append(f"line {self.number}: {name} lists {value!r} twice; it is tried once")
+                repeated[_exact(value)] = None
             else:
                 kept[_exact(value)] = Element(value, element.offset)
         if len(kept) > MAX_VALUES:
@@ -427,7 +485,10 @@ class _Line:
             tuple(element.offset for element in kept.values()),
             at=self.location(rest),
         )
-        return choice, notes
+        return choice, [
+            f"line {self.number}: {name} lists {value[:60]} more than once; it is tried once"
+            for value in repeated
+        ]
 
     def _range(self, name: str, kind: str, rest: int) -> Parameter:
         numbers, offsets = self._numbers(kind, rest)
@@ -439,12 +500,14 @@ class _Line:
             case "uniform":
                 return Uniform(name, low, high, at=at)
             case "loguniform":
-                if high > 709:
-                    raise self.error(
-                        f"exp({high:g}) is not a finite number",
-                        offsets[1],
-                        "loguniform takes natural logarithms; `log` takes the bounds themselves.",
-                    )
+                for exponent, offset in zip(numbers, offsets, strict=True):
+                    if not _LEAST_EXPONENT <= exponent <= _GREATEST_EXPONENT:
+                        size = "large" if exponent > 0 else "small"
+                        raise self.error(
+                            f"exp({exponent:g}) is too {size} a number",
+                            offset,
+                            "loguniform takes natural logarithms; `log` takes the bounds themselves.",
+                        )
                 return LogUniform(name, low, high, at=at)
             case "log":
                 if low <= 0:
@@ -458,15 +521,14 @@ class _Line:
     def _quniform(self, parameter: QUniform, offsets: list[int]) -> QUniform:
         if parameter.q <= 0:
             raise self.error("q must be above zero", offsets[2])
-        if parameter.q > parameter.high - parameter.low:
-            raise self.error("q is larger than the range", offsets[2])
-        if (parameter.high - parameter.low) / parameter.q > MAX_VALUES:
-            raise self.error(f"more than {MAX_VALUES:,} values", offsets[2], "Use a larger q, or uniform.")
+        ends = _fraction(parameter.low), _fraction(parameter.high)
+        if max(map(abs, ends)) / _fraction(parameter.q) > 2**53:
+            raise self.error("q is too small for numbers of this size", offsets[2], "Use uniform.")
         return parameter
 
     def _int(self, name: str, numbers: list[float], offsets: list[int], at: Location) -> Int:
         for number, offset in zip(numbers, offsets, strict=True):
-            if not number.is_integer() or abs(number) > 2**53:
+            if not number.is_integer() or abs(number) >= 2**53:
                 raise self.error(f"`int` takes whole numbers, not {number:g}", offset)
         low, high, step = (int(number) for number in [*numbers, 1.0][:3])
         if step <= 0:
@@ -489,12 +551,11 @@ class _Line:
         for part in content.split(","):
             start = offset + len(part) - len(part.lstrip(" \t"))
             bare = part.strip(" \t")
-            if bare.lower().lstrip("+-") in ("nan", "inf", "infinity"):
-                raise self.error("bounds must be finite", start)
-            if not _NUMBER.fullmatch(bare):
+            try:
+                number = float(bare)
+            except ValueError as error:
                 what = f"{bare[:40]!r} is no number" if bare else "a number is missing"
-                raise self.error(what, start, f"`{kind}` needs {shape}.")
-            number = float(bare)
+                raise self.error(what, start, f"`{kind}` needs {shape}.") from error
             if not math.isfinite(number):
                 raise self.error("bounds must be finite", start)
             numbers.append(number)
