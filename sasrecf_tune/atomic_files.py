@@ -133,6 +133,13 @@ def check_columns(
                 where=str(data.file("item")),
                 fix=fix,
             )
+        if item[feature] == "float_seq":
+            # sasrecf.py counts such a column once for each of its buckets, layers.py embeds it once.
+            raise DataError(
+                f"the column {feature!r} has type float_seq, which RecBole 1.2.1's SASRecF cannot embed",
+                where=str(data.file("item")),
+                fix=f"Leave it out of selected_features{_others(feature, item, item_id)}.",
+            )
         if item[feature].startswith("float") and feature not in (config["numerical_features"] or []):
             # recbole/model/layers.py would leave the column out and then fail on shapes.
             raise DataError(
@@ -143,6 +150,11 @@ def check_columns(
     ids = [str(config[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     _check_loaded(data, config, {"inter": ids, "item": [item_id, *features]})
     return usable
+
+
+def _others(feature: str, item: Mapping[str, str], item_id: str) -> str:
+    names = [name for name, kind in item.items() if kind != "float_seq" and name not in (feature, item_id)]
+    return f"; there are {', '.join(names)}" if names else ""
 
 
 def _check_loaded(data: DataDirectory, config: Mapping[str, Any], needed: Mapping[str, list[str]]) -> None:

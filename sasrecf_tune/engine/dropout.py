@@ -28,6 +28,8 @@ class _Masked(torch.autograd.Function):
 
 def keep_mask(shape: torch.Size, p: float) -> Tensor:
     """True with probability 1 - `p` for each element, independently, from torch's global CPU generator."""
+    if p >= 1:
+        return torch.zeros(shape, dtype=torch.bool)
     size = math.prod(shape)
     words = torch.empty((size + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
     draw = words.view(torch.uint8)[:size].view(shape)

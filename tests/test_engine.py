@@ -1,0 +1,280 @@
+"""The fast engine against RecBole's own trainer, in one process, on the same seeds."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sasrecf_tune.engine.build import FAST, uncovered
+from sasrecf_tune.engine.dataset import START
+from sasrecf_tune.errors import DataError
+from sasrecf_tune.messages import Decision, Job, Report, Result
+from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
+from sasrecf_tune.trial import Runner
+
+from .synthetic import base, write_data_set
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """RecBole makes ./saved where it runs, and logs and warns a lot."""
+    monkeypatch.chdir(tmp_path)
+    logging.disable(logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def built(data: Path, engine: Engine, **changes: Any) -> Built:
+    config = make_config(base(data) | changes)
+    return build(config, prepare(config, engine), engine)
+
+
+def trained(data: Path, engine: Engine, **changes: Any) -> tuple[list[float], list[dict[str, float]], Built]:
+    """The loss of each step, the metrics of each validation, and what was trained."""
+    made = built(data, engine, **changes)
+    trainer, losses, metrics = made.trainer, [], []
+    name = "calculate_loss" if engine is STOCK else "backward_loss"
+    function = getattr(trainer.model, name)
+
+    def noting(interaction: Any) -> torch.Tensor:
+        losses.append(function(interaction))
+        return losses[-1]
+
+    setattr(trainer.model, name, noting)
+    trainer.fit(made.train, made.valid, callback_fn=lambda *_: metrics.append(trainer.last_valid))
+    return [float(loss.detach()) for loss in losses], metrics, made
+
+
+FEATURES = ["colour", "tags", "price"]
+CONFIGURATIONS = st.fixed_dictionaries(
+    {
+        "selected_features": st.lists(st.sampled_from(FEATURES), min_size=1, unique=True),
+        "pooling_mode": st.sampled_from(["sum", "mean", "max"]),
+        "loss_type": st.sampled_from(["CE", "BPR"]),
+        "hidden_act": st.sampled_from(["gelu", "relu", "swish", "tanh", "sigmoid"]),
+        "n_layers": st.integers(1, 3),
+        "n_heads": st.sampled_from([1, 2, 4, 8]),
+        "MAX_ITEM_LIST_LENGTH": st.sampled_from([1, 2, 8, 20]),
+        "train_batch_size": st.sampled_from([7, 32, 1000]),
+        "learner": st.sampled_from(["adam", "adamw", "sgd", "adagrad", "rmsprop"]),
+        "weight_decay": st.sampled_from([0.0, 0.01]),
+        "clip_grad_norm": st.sampled_from([None, {"max_norm": 0.1}]),
+        "layer_norm_eps": st.sampled_from([1e-12, 1e-3]),
+        "seed": st.integers(0, 99),
+        "sample_num": st.sampled_from([1, 3]),
+    }
+)
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(changes=CONFIGURATIONS)
+def test_losses_and_metrics_are_recboles(data: Path, changes: dict[str, Any]) -> None:
+    sampled = changes.pop("sample_num")
+    if changes["loss_type"] == "BPR":
+        changes["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": sampled}
+    losses, metrics, stock = trained(data, STOCK, **changes)
+    ours, our_metrics, fast = trained(data, FAST, **changes)
+    assert ours[:50] == pytest.approx(losses[:50], rel=1e-5)
+    assert len(ours) == len(losses) and our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
+    # Same ranking on the test set, and the same epoch sums.
+    assert fast.trainer.train_loss_dict == pytest.approx(stock.trainer.train_loss_dict, rel=1e-5)
+    tests = [b.trainer.evaluate(b.test, load_best_model=False) for b in (stock, fast)]
+    assert tests[1] == pytest.approx(tests[0], abs=1.01e-4)
+
+
+@pytest.mark.parametrize("loss_type", ["CE", "BPR"])
+def test_a_batch_of_one_and_dynamic_negatives(data: Path, loss_type: str) -> None:
+    changes: dict[str, Any] = {"train_batch_size": 1, "epochs": 1, "loss_type": loss_type}
+    changes |= {"user_inter_num_interval": "[12,14]"}  # few users: each sample is a step
+    if loss_type == "BPR":
+        negatives = {"distribution": "popularity", "sample_num": 1, "dynamic": True, "candidate_num": 3}
+        changes["train_neg_sample_args"] = negatives
+    losses, metrics, _ = trained(data, STOCK, **changes)
+    ours, our_metrics, _ = trained(data, FAST, **changes)
+    assert ours[:50] == pytest.approx(losses[:50], rel=1e-5)
+    assert our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
+
+
+@pytest.mark.parametrize("features", [["colour"], ["tags", "price"]])
+@pytest.mark.parametrize("pooling_mode", ["sum", "max"])
+def test_gradients_are_recboles(data: Path, features: list[str], pooling_mode: str) -> None:
+    changes: dict[str, Any] = {"selected_features": features, "pooling_mode": pooling_mode, "n_layers": 3}
+    stock, fast = built(data, STOCK, **changes), built(data, FAST, **changes)
+    fast.trainer.model.load_state_dict(stock.trainer.model.state_dict())
+    expected = stock.trainer.model.calculate_loss(next(iter(stock.train)))
+    expected.backward()
+    loss = fast.trainer.model.backward_loss(next(iter(fast.train)))
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-6)
+    ours = dict(fast.trainer.model.named_parameters())
+    for name, parameter in stock.trainer.model.named_parameters():
+        # The keys' bias shifts all scores of a query alike: its gradient is zero, of which RecBole has
+        # rounding errors and the last layer here none at all.
+        grad = torch.zeros_like(parameter) if ours[name].grad is None else ours[name].grad
+        torch.testing.assert_close(grad, parameter.grad, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_a_whole_graph_loss_has_the_same_gradients(data: Path) -> None:
+    fast = built(data, FAST)
+    model, batch = fast.trainer.model, next(iter(fast.train))
+    summed = model.backward_loss(batch)
+    grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    whole = model.calculate_loss(batch)
+    whole.backward()
+    torch.testing.assert_close(whole.detach(), summed)
+    parameters = dict(model.named_parameters())
+    assert parameters.keys() - grads.keys() == {"trm_encoder.layer.1.multi_head_attention.key.bias"}
+    for name, grad in grads.items():
+        torch.testing.assert_close(parameters[name].grad, grad, msg=name)
+
+
+def test_checkpoints_load_in_the_other_engine_with_the_same_scores(data: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"selected_features": FEATURES, "hidden_dropout_prob": 0.5}
+    for one, other in ((STOCK, FAST), (FAST, STOCK)):
+        _, _, source = trained(data, one, **changes)
+        torch.save(source.trainer.model.state_dict(), tmp_path / "weights.pth")
+        target = built(data, other, **changes, seed=7)
+        target.trainer.model.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True))
+        for loader in ("valid", "test"):
+            scores = []
+            for made in (source, target):
+                made.trainer.model.eval()
+                with torch.no_grad():
+                    parts = [made.trainer.model.full_sort_predict(b[0]) for b in getattr(made, loader)]
+                scores.append(torch.cat(parts))
+            assert scores[0].shape[1] == source.trainer.model.n_items > 30
+            torch.testing.assert_close(scores[1], scores[0], rtol=1e-4, atol=1e-6)
+
+
+def test_both_take_recboles_padded_histories(data: Path) -> None:
+    stock, fast = built(data, STOCK), built(data, FAST)
+    model = fast.trainer.model.eval()
+    model.load_state_dict(stock.trainer.model.eval().state_dict())
+    padded = next(iter(stock.train))
+    for name in ("full_sort_predict", "predict"):
+        torch.testing.assert_close(
+            getattr(model, name)(padded), getattr(stock.trainer.model, name)(padded), rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("split", [{"LS": "valid_and_test"}, {"RS": [0.8, 0.1, 0.1]}])
+@pytest.mark.parametrize("group_by", ["user", None])
+def test_batches_hold_recboles_samples_in_recboles_order(
+    data: Path, split: dict[str, Any], group_by: str | None
+) -> None:
+    if "LS" in split and group_by is None:
+        pytest.skip("leave-one-out is by user")
+    evaluated = {"split": split, "order": "TO", "mode": "full", "group_by": group_by}
+    changes: dict[str, Any] = {"eval_args": evaluated}
+    stock, fast = built(data, STOCK, **changes), built(data, FAST, **changes)
+    flat = fast.trainer.model.flat_items
+    for name in ("train", "valid", "test"):
+        for _ in range(2):  # each epoch has an order of its own
+            for theirs, ours in zip(getattr(stock, name), getattr(fast, name), strict=True):
+                expected, found = (theirs, ours) if name == "train" else (theirs[0], ours[0])
+                for field in ("user_id", "item_id", "item_length", "timestamp"):
+                    assert torch.equal(expected[field], found[field])
+                for row, start, length in zip(
+                    expected["item_id_list"], found[START], found["item_length"], strict=True
+                ):
+                    assert torch.equal(row[:length], flat[start : start + length])
+
+
+def test_with_dropout_the_mean_loss_is_recboles(data: Path) -> None:
+    # Weights that know the training set by heart: dropout then costs a lot.
+    overfit = {"epochs": 40, "learning_rate": 0.01, "stopping_step": 99}
+    weights = trained(data, FAST, **overfit)[2].trainer.model.state_dict()
+    changes: dict[str, Any] = {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.5}
+    stock, fast = built(data, STOCK, **changes), built(data, FAST, **changes)
+    for made in (stock, fast):
+        made.trainer.model.load_state_dict(weights)
+    padded, compact = next(iter(stock.train)), next(iter(fast.train))
+    without = float(fast.trainer.model.eval().calculate_loss(compact))
+    samples: list[torch.Tensor] = []
+    for model, batch in ((stock.trainer.model, padded), (fast.trainer.model, compact)):
+        model.train()
+        torch.manual_seed(1)
+        with torch.no_grad():
+            samples.append(torch.stack([model.calculate_loss(batch) for _ in range(300)]).double())
+    means, errors = [s.mean() for s in samples], [s.std() / len(s) ** 0.5 for s in samples]
+    between = float((errors[0] ** 2 + errors[1] ** 2) ** 0.5)
+    assert abs(float(means[0] - means[1])) < 3 * between
+    assert abs(float(means[0]) - without) > 10 * between  # the comparison would notice wrong dropout
+    assert float(samples[1].std()) == pytest.approx(float(samples[0].std()), rel=0.25)
+
+
+def test_a_seed_gives_the_same_training_again(data: Path) -> None:
+    changes: dict[str, Any] = {"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.5}
+    first, second = (trained(data, FAST, **changes)[:2] for _ in range(2))
+    other = trained(data, FAST, **changes, seed=3)[:2]
+    assert first == second and first != other
+
+
+def test_evaluation_in_chunks_changes_nothing(data: Path) -> None:
+    whole, chunked = built(data, FAST), built(data, FAST, eval_batch_size=3)
+    for made in (whole, chunked):
+        made.trainer.eval_collector.data_collect(made.train)
+    results = [made.trainer.evaluate(made.valid, load_best_model=False) for made in (whole, chunked)]
+    assert len(chunked.valid) > len(whole.valid) == 1 and results[0] == results[1]
+
+
+def test_a_loss_that_is_not_a_number_ends_the_trial(data: Path) -> None:
+    with pytest.raises(ValueError, match="Training loss is nan"):
+        trained(data, FAST, learner="sgd", learning_rate=1e30, epochs=5)
+
+
+def job(data: Path, tmp_path: Path, **changes: Any) -> Job:
+    return Job(0, base(data) | changes, "fast", tmp_path / "log", tmp_path / "checkpoints" / "trial.pth")
+
+
+def go_on(_: Report) -> Decision:
+    return Decision.CONTINUE
+
+
+def test_what_is_not_covered_is_trained_by_recbole_and_said(data: Path, tmp_path: Path) -> None:
+    result = Runner("").train(job(data, tmp_path, enable_amp=True), go_on)
+    assert isinstance(result, Result)
+    assert result.notes == (
+        "trained by RecBole's own trainer: mixed precision (enable_amp, enable_scaler) is RecBole's",
+    )
+    result = Runner("").train(job(data, tmp_path), go_on)
+    assert isinstance(result, Result) and result.notes == ()
+    saved = torch.load(tmp_path / "checkpoints" / "trial.pth", weights_only=True)
+    assert saved["state_dict"].keys() == built(data, STOCK).trainer.model.state_dict().keys()
+
+
+@pytest.mark.parametrize("changes", [{"transform": "crop_itemseq"}, {"benchmark_filename": ["a", "b", "c"]}])
+def test_uncovered_configurations(data: Path, changes: dict[str, Any]) -> None:
+    assert uncovered(base(data) | {"benchmark_filename": None, "transform": None} | changes)
+
+
+def test_float_sequences_are_refused_because_recbole_cannot_embed_them(data: Path) -> None:
+    with pytest.raises(DataError, match="float_seq"):
+        built(data, FAST, selected_features=["sizes"])
+    from recbole.data import create_dataset
+    from recbole.model.sequential_recommender.sasrecf import SASRecF
+
+    config = make_config(base(data) | {"selected_features": ["sizes"]})
+    train = create_dataset(config).build()[0]
+    with pytest.raises(RuntimeError, match="shapes"):
+        SASRecF(config, train).calculate_loss(train[torch.arange(4)])

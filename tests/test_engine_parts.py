@@ -1,0 +1,140 @@
+"""The parts of the fast engine by themselves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recbole.data.dataset import Dataset
+from torch.nn import functional
+
+from sasrecf_tune.engine.dataset import CompactDataset, windows
+from sasrecf_tune.engine.dropout import dropout, inverse_keep, keep_mask, mask
+from sasrecf_tune.engine.groups import Budget, cut, make_groups
+from sasrecf_tune.engine.loss import _CrossEntropy, cross_entropy_sum
+
+LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=60)
+
+
+@given(LENGTHS, st.integers(1, 80), st.integers(0, 30))
+def test_groups_cover_each_sample_once(lengths: list[int], tokens: int, overhead: int) -> None:
+    length = torch.tensor(lengths)
+    start = torch.arange(len(lengths)) * 10
+    groups = make_groups(start, length, Budget(tokens, overhead), torch.device("cpu"))
+    assert sorted(row for group in groups for row in group.rows.tolist()) == list(range(len(lengths)))
+    flat = torch.arange(1, 10 * len(lengths) + 1)
+    for group in groups:
+        assert torch.equal(group.length, length[group.rows]) and int(group.length.max()) <= group.longest
+        assert len(group.rows) == 1 or len(group.rows) * group.longest <= max(tokens, group.longest)
+        for row, items in zip(group.rows.tolist(), group.items(flat), strict=True):
+            expected = flat[row * 10 : row * 10 + lengths[row]]
+            assert torch.equal(items[: lengths[row]], expected) and not items[lengths[row] :].any()
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 30))
+def test_cuts_are_the_cheapest(lengths: list[int], overhead: int) -> None:
+    ordered = sorted(lengths, reverse=True)
+
+    def cost(groups: Sequence[tuple[int, int]]) -> int:
+        return sum((high - low) * ordered[low] + overhead for low, high in groups)
+
+    cheapest = min(
+        cost(list(itertools.pairwise([0, *inner, len(ordered)])))
+        for count in range(len(ordered))
+        for inner in itertools.combinations(range(1, len(ordered)), count)
+    )
+    found = cut(np.array(ordered), Budget(tokens=10**9, overhead=overhead))
+    assert cost([(low, high) for low, high, _ in found]) == cheapest
+
+
+def test_a_batch_without_samples_is_an_error() -> None:
+    with pytest.raises(ValueError, match="without samples"):
+        cut(np.array([], dtype=np.int64), Budget(10, 1))
+
+
+@given(st.lists(st.integers(0, 5), max_size=40), st.integers(1, 6))
+def test_windows_are_recboles(unsorted: list[int], longest: int) -> None:
+    users = sorted(unsorted)
+    # The loop of recbole/data/dataset/sequential_dataset.py, data_augmentation.
+    expected, last, begin = [], None, 0
+    for i, user in enumerate(users):
+        if last != user:
+            last, begin = user, i
+        else:
+            if i - begin > longest:
+                begin += 1
+            expected.append((begin, i))
+    start, end = windows(np.array(users), longest)
+    assert list(zip(start.tolist(), end.tolist(), strict=True)) == expected
+
+
+@given(st.lists(st.integers(0, 6), max_size=40), st.integers(1, 2))
+def test_leave_one_out_is_recboles(users: list[int], parts: int) -> None:
+    def split(kind: type[Dataset]) -> list[list[int]]:
+        made = object.__new__(kind)
+        groups = made._grouped_index(np.array(users))
+        return [list(map(int, part)) for part in made._split_index_by_leave_one_out(groups, parts)]
+
+    assert split(CompactDataset) == split(Dataset)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.2, 0.1, 0.3333, 0.9, 1 / 512, 0.0, 1.0])
+def test_elements_are_dropped_with_the_exact_probability(p: float) -> None:
+    torch.manual_seed(0)
+    count = 4_000_003  # not a multiple of the eight bytes of a word
+    dropped = count - int(keep_mask(torch.Size([count]), p).sum())
+    assert abs(dropped - p * count) <= 4 * math.sqrt(count * p * (1 - p))
+
+
+def test_a_nearest_256th_would_be_noticed() -> None:
+    # What the draw beyond the first byte is for: 51/256 is 0.1992.
+    torch.manual_seed(0)
+    count, p = 40_000_000, 0.2
+    dropped = count - int(keep_mask(torch.Size([count]), p).sum())
+    deviation = math.sqrt(count * p * (1 - p))
+    assert abs(dropped - p * count) < 4 * deviation < abs(count * 51 / 256 - p * count)
+
+
+def test_elements_are_independent() -> None:
+    torch.manual_seed(0)
+    keep = keep_mask(torch.Size([1_000_000]), 0.3).double() - 0.7
+    for lag in (1, 2, 4, 8, 64):
+        correlation = float((keep[lag:] * keep[:-lag]).mean() / 0.21)
+        assert abs(correlation) < 4 / math.sqrt(len(keep))
+    first, second = (keep_mask(torch.Size([1000]), 0.3) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
+def test_dropout_scales_what_it_keeps_and_its_gradient(p: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1000, dtype=torch.float32, requires_grad=True)
+    out = dropout(x, p)
+    out.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad, out.detach())
+    kept = [value for value in out.tolist() if value != 0]
+    assert kept == pytest.approx([1 / (1 - p)] * len(kept) if p < 1 else [])
+    torch.manual_seed(0)
+    assert torch.equal(mask(x, p) * inverse_keep(p), out)
+
+
+@settings(deadline=None)  # the first example waits for torch's thread pool
+@given(st.integers(1, 9), st.integers(2, 12), st.integers(1, 10), st.integers(0, 1000))
+def test_cross_entropy_in_chunks_is_torchs(samples: int, items: int, rows: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    leaves = [torch.randn(n, 5, dtype=torch.float64, requires_grad=True) for n in (samples, items)]
+    target = torch.randint(0, items, (samples,))
+    expected = functional.cross_entropy(leaves[0] @ leaves[1].T, target, reduction="sum")
+    grads = torch.autograd.grad(expected * 3, leaves)
+    loss = _CrossEntropy.apply(*leaves, target, rows)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(loss, expected)
+    for ours, theirs in zip(torch.autograd.grad(loss * 3, leaves), grads, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        torch.testing.assert_close(cross_entropy_sum(leaves[0], leaves[1], target), expected)
