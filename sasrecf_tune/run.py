@@ -24,6 +24,7 @@ from sasrecf_tune.messages import Config, DataSummary, Describe, Measure, Timing
 from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan, searched_features
 from sasrecf_tune.ranking import COMPLETE, ENDED, TrialRecord, rank
 from sasrecf_tune.report.tables import print_failures, ranking_table, varied
+from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
 
@@ -229,7 +230,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
         grid.add_row("continues", f"{done} of {plan.trials} trials have ended{interrupted}")
     for note in plan.notes:
         grid.add_row("note", note)
-    console.print(grid, highlight=False)
+    print_table(console, grid)
     console.print()
 
 
@@ -249,9 +250,8 @@ def show_end(plan: Plan, layout: Layout, records: list[TrialRecord], reason: str
     rows = rank(ended, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
     if shown:
-        console.print(
-            ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width),
-            highlight=False,
+        print_table(
+            console, ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width)
         )
         if len(rows) > len(shown):
             console.print(f"... and {len(rows) - len(shown)} more: sasrecf-tune report {layout.name} --top 0")
@@ -296,9 +296,8 @@ def _measured(plan: Plan, layout: Layout) -> list[Measure]:
 def _show_timings(plan: Plan, timings: list[Timing], console: Console) -> None:
     seconds = sorted(timing.epoch_seconds for timing in timings)
     mean = sum(seconds) / len(seconds)
-    span = format_duration(seconds[0])
-    if len(seconds) > 1:
-        span += f" to {format_duration(seconds[-1])}"
+    ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
+    span = " to ".join(dict.fromkeys(ends))
     console.print(
         f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, at most "
         f"{format_duration(mean * plan.epochs * plan.trials / plan.settings.workers)} for all "
