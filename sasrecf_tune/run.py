@@ -23,6 +23,7 @@ from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure, Timing
 from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan, searched_features
 from sasrecf_tune.ranking import COMPLETE, ENDED, TrialRecord, rank
+from sasrecf_tune.report.exports import cell_text
 from sasrecf_tune.report.tables import print_failures, ranking_table, varied
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import RunSettings, format_duration
@@ -255,21 +256,25 @@ def show_end(plan: Plan, layout: Layout, records: list[TrialRecord], reason: str
         )
         if len(rows) > len(shown):
             console.print(f"... and {len(rows) - len(shown)} more: sasrecf-tune report {layout.name} --top 0")
-        fixed = [p.write() for p in plan.space if p.size == 1 and p.name not in varied(plan.space)]
+        fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
-            console.print(Text("the same in all: " + "; ".join(fixed), style="dim"))
+            console.print(Text("the same in all: " + " ".join(fixed), style="dim"))
         console.print()
     print_failures(rows, console)
-    console.print(f"ended: {reason}. Results: {_relative(layout.directory)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{reason[:1].upper()}{reason[1:]}. Results: {_relative(layout.directory)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     left = plan.trials - len(ended)
     if left > 0:
         console.print(
             f"{left} trials were not run. To go on: sasrecf-tune resume {layout.name}{_out(layout)}"
         )
     if any(record.state == COMPLETE for record in ended):
-        console.print(f"best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
+        console.print(f"Best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
     elif ended:
-        console.print("no trial completed.", style="red")
+        console.print("No trial completed.", style="red")
 
 
 def storage_shown(storage: str | None) -> str | None:
