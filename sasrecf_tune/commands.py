@@ -265,7 +265,8 @@ def list_studies(out: Path, as_json: bool) -> None:
         if "error" in row:
             table.add_row(row["study"], row["error"])
         else:
-            table.add_row(*(str(value) for value in row.values()))
+            updated = str(row["updated"]).replace("T", " ").replace("+00:00", " UTC")
+            table.add_row(*(str(value) for value in (row | {"updated": updated}).values()))
     print_table(console, table)
 
 

@@ -224,7 +224,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
-    threads = f", {data.threads} threads" if data.device == "cpu" else ""
+    threads = f", {data.threads} thread{'s' * (data.threads != 1)}" if data.device == "cpu" else ""
     grid.add_row("device", f"{data.device}{threads}{workers}; engine {plan.settings.engine}")
     if done or again:
         interrupted = f", {again} interrupted to be run again" if again else ""
