@@ -50,7 +50,7 @@ def spaces() -> str:
         first = path.read_text().splitlines()[0].lstrip("# ")
         count = "infinitely many" if total is None else f"{total:,}"
         rows.append([f"`search_spaces/{path.name}`", count, first])
-    return _table(["file", "configurations", "its first line"], rows)
+    return _table(["file", "configurations", "what it is"], rows)
 
 
 def options() -> str:
