@@ -49,13 +49,12 @@ Storage = Annotated[
     str | None,
     typer.Option(
         "--storage",
+        metavar="URL",
         envvar="SASRECF_TUNE_STORAGE",
-        help="Database URL (postgresql://, mysql://) in place of SQLite in the study directory.",
+        help="Database (postgresql://, mysql://) in place of SQLite in the study directory.",
     ),
 ]
-StudyName = Annotated[
-    str | None, typer.Argument(metavar="[STUDY]", help="The study; the latest if left out.")
-]
+StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="The study; the latest if left out.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")
 ]
@@ -67,11 +66,20 @@ Gpus = Annotated[
 ]
 Trials = Annotated[
     int | None,
-    typer.Option("--trials", "--max_evals", min=1, help="Trials in all, those of earlier runs included."),
+    typer.Option(
+        "--trials",
+        "--max_evals",
+        min=1,
+        help="Trials in all, earlier runs included; without it all of a grid up to 1,000, else 100.",
+    ),
 ]
 Timeout = Annotated[
     str | None,
-    typer.Option("--timeout", metavar="90m", help="Time in all (45s, 90m, 2h), earlier runs included."),
+    typer.Option(
+        "--timeout",
+        metavar="90m",
+        help="Time in all (45s, 90m, 2h), earlier runs included; no limit without it.",
+    ),
 ]
 
 
@@ -105,16 +113,23 @@ def run(
     storage: Storage = None,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", help="Validation metric to select by.  [default: MRR@10]"),
+        typer.Option(
+            "--metric",
+            help="Validation metric to select by.  [default: valid_metric of the config files, or MRR@10]",
+        ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            "--seed", min=0, max=2**31 - 1, help="Seed of the search and of each trial.  [default: 2020]"
+            "--seed",
+            min=0,
+            max=2**31 - 1,
+            help="Seed of the search and of each trial.  [default: seed of the config files, or 2020]",
         ),
     ] = None,
     sampler: Annotated[
-        Sampler, typer.Option("--sampler", help="auto: a grid where it fits, else TPE.")
+        Sampler,
+        typer.Option("--sampler", help="auto: grid if all configurations fit in the trials, else tpe."),
     ] = "auto",
     pruner: Annotated[Pruner, typer.Option("--pruner", help="auto: median.")] = "auto",
     trials: Trials = None,
@@ -173,7 +188,7 @@ def resume(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Continue a study as it was last run; options given here replace the earlier ones."""
+    """Continue a study as it was last run. Options given here replace the earlier ones."""
     from sasrecf_tune import run as runs
     from sasrecf_tune.layout import find_study
     from sasrecf_tune.manifest import settings_from
@@ -203,7 +218,7 @@ def report(
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     output: Output = None,
 ) -> None:
-    """Print the ranked table: best first; pruned and failed trials below, without a rank."""
+    """Print the ranked table of a study. Pruned and failed trials stand below, without a rank."""
     from sasrecf_tune.commands import report_study
 
     report_study(out, study, storage, top, format, output)
@@ -221,7 +236,9 @@ def best(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The search space, in RecBole's hyper.test format.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The search space, in RecBole's hyper.test format.")
+    ],
     dataset: Dataset = "ml-100k",
     data_path: DataPath = None,
     config_files: ConfigFiles = "",
@@ -231,7 +248,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a search space and count its configurations; trains nothing."""
+    """Check a search space and count its configurations. Trains nothing."""
     from sasrecf_tune.commands import check_file
 
     check_file(file, dataset, data_path, config_files, set_, syntax_only, as_json)

@@ -22,7 +22,7 @@ from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
-from sasrecf_tune.screen import screen
+from sasrecf_tune.screen import print_table, screen
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
 from sasrecf_tune.space import SearchSpace, read
 
@@ -265,8 +265,9 @@ def list_studies(out: Path, as_json: bool) -> None:
         if "error" in row:
             table.add_row(row["study"], row["error"])
         else:
-            table.add_row(*(str(value) for value in row.values()))
-    console.print(table, highlight=False)
+            updated = str(row["updated"]).replace("T", " ").replace("+00:00", " UTC")
+            table.add_row(*(str(value) for value in (row | {"updated": updated}).values()))
+    print_table(console, table)
 
 
 def _records(
@@ -298,9 +299,7 @@ def _report_table(
         if not any(row.record.state == COMPLETE for row in rows):
             console.print("no trial has completed yet", highlight=False)
         if shown:
-            console.print(
-                ranking_table(shown, varied(space), str(settings.metric), console.width), highlight=False
-            )
+            print_table(console, ranking_table(shown, varied(space), str(settings.metric), console.width))
         if len(shown) < len(rows):
             console.print(f"... and {len(rows) - len(shown)} more (--top 0 shows all)", highlight=False)
         print_failures(rows, console)

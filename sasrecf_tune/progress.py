@@ -234,8 +234,11 @@ class LiveView(_Base):
 
     def _total(self) -> RenderableType:
         progress = self.progress
+        # No room for "0 failed" in 80 columns; a failure must stand out.
         counts = {
-            state: sum(r.state == state for r in progress.records) for state in (COMPLETE, PRUNED, FAILED)
+            state: count
+            for state in (COMPLETE, PRUNED, FAILED)
+            if (count := sum(r.state == state for r in progress.records)) or state != FAILED
         }
         # A running trial counts with the share of its epochs.
         share = sum(running.epoch / progress.epochs for running in progress.running.values())

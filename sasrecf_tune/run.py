@@ -23,7 +23,9 @@ from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure, Timing
 from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan, searched_features
 from sasrecf_tune.ranking import COMPLETE, ENDED, TrialRecord, rank
+from sasrecf_tune.report.exports import cell_text
 from sasrecf_tune.report.tables import print_failures, ranking_table, varied
+from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
 
@@ -222,14 +224,14 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
-    threads = f", {data.threads} threads" if data.device == "cpu" else ""
+    threads = f", {data.threads} thread{'s' * (data.threads != 1)}" if data.device == "cpu" else ""
     grid.add_row("device", f"{data.device}{threads}{workers}; engine {plan.settings.engine}")
     if done or again:
         interrupted = f", {again} interrupted to be run again" if again else ""
         grid.add_row("continues", f"{done} of {plan.trials} trials have ended{interrupted}")
     for note in plan.notes:
         grid.add_row("note", Text(note))  # it quotes values, whose brackets are no markup
-    console.print(grid, highlight=False)
+    print_table(console, grid)
     console.print()
 
 
@@ -249,27 +251,30 @@ def show_end(plan: Plan, layout: Layout, records: list[TrialRecord], reason: str
     rows = rank(ended, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
     if shown:
-        console.print(
-            ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width),
-            highlight=False,
+        print_table(
+            console, ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width)
         )
         if len(rows) > len(shown):
             console.print(f"... and {len(rows) - len(shown)} more: sasrecf-tune report {layout.name} --top 0")
-        fixed = [p.write() for p in plan.space if p.size == 1 and p.name not in varied(plan.space)]
+        fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
-            console.print(Text("the same in all: " + "; ".join(fixed), style="dim"))
+            console.print(Text("the same in all: " + " ".join(fixed), style="dim"))
         console.print()
     print_failures(rows, console)
-    console.print(f"ended: {reason}. Results: {_relative(layout.directory)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{reason[:1].upper()}{reason[1:]}. Results: {_relative(layout.directory)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     left = plan.trials - len(ended)
     if left > 0:
         console.print(
             f"{left} trials were not run. To go on: sasrecf-tune resume {layout.name}{_out(layout)}"
         )
     if any(record.state == COMPLETE for record in ended):
-        console.print(f"best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
+        console.print(f"Best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
     elif ended:
-        console.print("no trial completed.", style="red")
+        console.print("No trial completed.", style="red")
 
 
 def storage_shown(storage: str | None) -> str | None:
@@ -296,9 +301,8 @@ def _measured(plan: Plan, layout: Layout) -> list[Measure]:
 def _show_timings(plan: Plan, timings: list[Timing], console: Console) -> None:
     seconds = sorted(timing.epoch_seconds for timing in timings)
     mean = sum(seconds) / len(seconds)
-    span = format_duration(seconds[0])
-    if len(seconds) > 1:
-        span += f" to {format_duration(seconds[-1])}"
+    ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
+    span = " to ".join(dict.fromkeys(ends))
     console.print(
         f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, at most "
         f"{format_duration(mean * plan.epochs * plan.trials / plan.settings.workers)} for all "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 
 def screen(file: TextIO | None = None) -> Console:
@@ -17,3 +19,14 @@ def screen(file: TextIO | None = None) -> Console:
     stream = file or sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
     return Console(file=file, width=10_000 if wide else None)
+
+
+def print_table(console: Console, table: RenderableType) -> None:
+    """Print `table`; in a file or a pipe without the spaces that would fill its last column."""
+    if console.is_terminal:
+        console.print(table, highlight=False)
+        return
+    with console.capture() as captured:
+        console.print(table, highlight=False)
+    text = re.sub(r" +$", "", captured.get().rstrip("\n"), flags=re.MULTILINE)
+    console.print(Text(text), soft_wrap=True)

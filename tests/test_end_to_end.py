@@ -251,4 +251,4 @@ def test_all_trials_failing_is_a_failure(tmp_path: Path, cli: Cli, tiny_yaml: Pa
     (tmp_path / "hyper.test").write_text(text)
     done = cli("run", "--params-file", "hyper.test", "--config-files", tiny_yaml, "--set", "epochs=3")
     assert done.returncode == 1
-    assert "NaN" in done.stdout and "no trial completed" in done.stdout
+    assert "NaN" in done.stdout and "No trial completed" in done.stdout

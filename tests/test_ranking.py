@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import csv
 import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED, TrialRecord, best, rank
+from sasrecf_tune.report.exports import ranking_csv
 
 records = st.lists(
     st.builds(
@@ -53,3 +56,9 @@ def test_nan_is_never_best() -> None:
     winner = best(trials, True)
     assert winner is not None and winner.number == 1
     assert best(trials[2:], True) is None
+
+
+def test_no_parameter_shares_a_column_with_a_measurement() -> None:
+    names = [name for name, known in TABLE.items() if known.tunable != "no"]
+    header = next(csv.reader(ranking_csv([], names, ["mrr@10"]).splitlines()))
+    assert len(set(header)) == len(header)

@@ -9,8 +9,9 @@ from sasrecf_tune.engine.model import FastSASRecF
 from sasrecf_tune.engine.trainer import FastTrainer
 from sasrecf_tune.recbole_bridge import Engine
 
-# Users x items whose scores are computed at a time: 64 MiB of them.
-_EVALUATED = 1 << 24
+# Users x items whose scores are computed at a time: 8 MiB of them on a CPU, whose cache holds them.
+_CPU_SCORES = 1 << 21
+_CUDA_SCORES = 1 << 27
 
 
 def uncovered(config: Any) -> str:
@@ -26,7 +27,8 @@ def uncovered(config: Any) -> str:
 
 def limit_evaluation(config: Any, items: int) -> None:
     """Lower eval_batch_size, which has no effect on results, so that scores [users, items] stay bounded."""
-    config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), _EVALUATED // items))
+    scores = _CUDA_SCORES if config["device"].type == "cuda" else _CPU_SCORES
+    config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), scores // items))
 
 
 FAST = Engine(dataset=CompactDataset, model=FastSASRecF, trainer=FastTrainer, adjust=limit_evaluation)

@@ -14,7 +14,8 @@ from sasrecf_tune.config_files import write_config
 from sasrecf_tune.ranking import COMPLETE, Row, TrialRecord
 
 _BEFORE = ("number", "state")
-_AFTER = ("seed", "epochs", "best_epoch", "seconds")
+# Not "epochs" and "seed": parameters may have these names, and a column must have one of its own.
+_AFTER = ("trial_seed", "trained_epochs", "best_epoch", "seconds")
 
 
 def trials_header(names: Sequence[str], metric_keys: Sequence[str]) -> str:
@@ -69,7 +70,7 @@ def ranking_json(rows: Sequence[Row], summary: Mapping[str, Any]) -> str:
 
 def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
     """A Markdown table."""
-    header = ["rank", metric, "trial", "state", "epochs", "seconds", *names]
+    header = ["rank", metric, "trial", "state", "trained epochs", "seconds", *names]
     lines = [
         _markdown_line(header),
         _markdown_line(["---:"] * 3 + ["---"] + ["---:"] * 2 + ["---"] * len(names)),

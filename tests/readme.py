@@ -1,0 +1,145 @@
+"""README's generated sections: `python -m tests.readme --write` brings them up to date.
+
+Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from sasrecf_tune.checks import check_space
+from sasrecf_tune.cli import app
+from sasrecf_tune.errors import TuneError
+from sasrecf_tune.feasibility import feasibility
+from sasrecf_tune.parameters import TABLE, Hyperparameter
+from sasrecf_tune.report.exports import cell_text
+from sasrecf_tune.space import parse, read
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+SPACES = sorted((ROOT / "search_spaces").glob("*.test"))
+
+_SECTION = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+_MISTAKES = (
+    "lerning_rate choice [0.01, 0.001]",
+    "learning_rate choice [0.01, 0.001",
+    "n_layers uniform 1,3",
+    "hidden_act choice [gelu, swiss]",
+    "topk choice [[10], [20]]",
+)
+
+
+def commands() -> dict[str, Any]:
+    """The command line's commands by name, as Typer built them."""
+    group: Any = get_command(app)
+    return dict(group.commands)
+
+
+def spaces() -> str:
+    """Each file in search_spaces/ with its number of configurations."""
+    rows = []
+    for path in SPACES:
+        space = read(path)
+        total = feasibility(space, {}).total
+        first = path.read_text().splitlines()[0].lstrip("# ")
+        count = "infinitely many" if total is None else f"{total:,}"
+        rows.append([f"`search_spaces/{path.name}`", count, first])
+    return _table(["file", "configurations", "what it is"], rows)
+
+
+def options() -> str:
+    """Every command with its arguments and options."""
+    parts = []
+    for name, command in commands().items():
+        context = command.make_context(name, [], resilient_parsing=True)
+        rows = []
+        for parameter in command.params:
+            record = parameter.get_help_record(context)
+            if record is not None and parameter.name != "help":
+                left, meaning = record
+                rows.append([f"`{left}`", re.sub(r"\s+", " ", meaning)])
+        title = " ".join(["sasrecf-tune", name, *command.collect_usage_pieces(context)])
+        text = re.sub(r"\s+", " ", command.help)
+        parts.append(f"#### `{title}`\n\n{text}\n\n{_table(['option', 'meaning'], rows)}")
+    return "\n".join(parts)
+
+
+def parameters() -> str:
+    """Every key that a search may give several values."""
+    found = [known for known in TABLE.values() if known.tunable == "yes"]
+    groups = (
+        ("SASRecF", [known for known in found if known.group == "model"]),
+        ("training", [known for known in found if known.group != "model"]),
+    )
+    return "\n".join(
+        f"**{title}**\n\n"
+        + _table(["name", "default", "values", "meaning"], [_parameter_row(known) for known in group])
+        for title, group in groups
+    )
+
+
+def errors() -> str:
+    """What some mistakes in a params file look like."""
+    shown = []
+    for line in _MISTAKES:
+        try:
+            check_space(parse(line, "hyper.test"))
+        except TuneError as error:
+            shown.append(f"error: {error}\n")
+        else:
+            raise AssertionError(f"no mistake: {line}")
+    return "```text\n" + "\n".join(shown) + "```\n"
+
+
+SECTIONS = {"spaces": spaces, "options": options, "parameters": parameters, "errors": errors}
+
+
+def current(text: str) -> str:
+    """`text` with its generated sections as they should be."""
+    return _SECTION.sub(lambda found: f"{found[1]}\n{SECTIONS[found[2]]()}\n{found[3]}", text)
+
+
+def generated_names(text: str) -> list[str]:
+    """The names of the generated sections in `text`."""
+    return [found[2] for found in _SECTION.finditer(text)]
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """Each `sasrecf-tune ...` in the fenced code blocks of `text`, without comment."""
+    for block in re.findall(r"^```(?:console|bash|sh)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in re.split(r"&&|\|\s", line.partition(" #")[0]):
+                if command.strip().startswith("sasrecf-tune "):
+                    yield command.strip()
+
+
+def _parameter_row(known: Hyperparameter) -> list[str]:
+    default = cell_text(known.default) if not isinstance(known.default, dict) else "1 uniform negative"
+    return [f"`{known.name}`", default, _values(known), known.meaning]
+
+
+def _values(known: Hyperparameter) -> str:
+    """Legal values in few words; an upper bound that only catches slips of the pen is left out."""
+    if known.kind not in ("int", "float"):
+        return known.range_text
+    kind = {"int": "whole number", "float": "number"}[known.kind]
+    if known.open_low:
+        return f"{kind} above {known.low:g}"
+    return f"{kind}, {known.low:g} to {known.high:g}" if known.high <= 1 else f"{kind} from {known.low:g}"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python -m tests.readme --write")
+    README.write_text(current(README.read_text()))
