@@ -47,13 +47,16 @@ def built(data: Path, engine: Engine, **changes: Any) -> Built:
 def trained(data: Path, engine: Engine, **changes: Any) -> tuple[list[float], list[dict[str, float]], Built]:
     """The loss of each step, the metrics of each validation, and what was trained."""
     made = built(data, engine, **changes)
-    trainer, losses, metrics = made.trainer, [], []
+    trainer = made.trainer
+    losses: list[torch.Tensor] = []
+    metrics: list[dict[str, float]] = []
     name = "calculate_loss" if engine is STOCK else "backward_loss"
     function = getattr(trainer.model, name)
 
     def noting(interaction: Any) -> torch.Tensor:
-        losses.append(function(interaction))
-        return losses[-1]
+        loss: torch.Tensor = function(interaction)
+        losses.append(loss)
+        return loss
 
     setattr(trainer.model, name, noting)
     trainer.fit(made.train, made.valid, callback_fn=lambda *_: metrics.append(trainer.last_valid))
