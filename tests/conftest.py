@@ -12,6 +12,10 @@ import pytest
 
 from sasrecf_tune.messages import DataSummary, Decision, Describe, Failure, Job, Report, Result
 
+# Tiny models gain nothing from a second thread, and lose much when the machine is busy. Torch, which is
+# imported later, and the processes that tests start take it from here.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # 95 users of ml-100k with short histories: a stock epoch takes a fraction of a second.
 TINY = {
     "user_inter_num_interval": "[20,23]",
