@@ -1,0 +1,104 @@
+"""The benchmark runs and says what it should; how fast anything is cannot be tested here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+# A few dozen steps an epoch, each of milliseconds.
+TINY = {
+    "user_inter_num_interval": "[20,23]",
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "hidden_size": 8,
+    "inner_size": 16,
+    "train_batch_size": 64,
+}
+
+
+def benchmark(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / "engine.py"), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_tiny_comparison(tmp_path: Path) -> None:
+    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+    counts = ["--layers", "2", "--steps", "2", "--validations", "1", "--prepare", "2", "--epochs", "1"]
+    done = benchmark(
+        tmp_path, *settings, *counts, "--threads", "1", "--device", "cpu", "--markdown", "table.md"
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    (result,) = report["results"]
+    for engine in ("recbole", "fast"):
+        samples = result["samples"][engine]
+        assert {kind: len(values) for kind, values in samples.items()} == {
+            "prepare": 2,
+            "load": 2,
+            "step": 2,
+            "validation": 1,
+            "epoch": 1,
+        }
+        assert all(value > 0 for values in samples.values() for value in values)
+        peaks = [phase["rss"] for phase in result["memory_mb"][engine].values()]
+        assert peaks == sorted(peaks)
+    assert result["machine"]["threads"] == 1
+    assert result["summary"]["epoch_measured"]
+    assert len(result["floor"]["seconds"]) == len(result["floor"]["flops"]) == 2
+
+    agreement = result["agreement"]
+    assert agreement["same_batches"]
+    assert len(agreement["losses"]["fast"]) == 10
+    assert agreement["loss_difference"] < 1e-5
+    assert agreement["gradient_difference"] < 1e-5
+    assert agreement["largest_gradient"] > 1e-3
+
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    header, rule, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    assert len(header) == len(rule) == len(row)
+    assert dict(zip(header, row, strict=True))["data"] == "ml-100k"
+    # Nothing of RecBole's is left where it was run.
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--data", "nowhere"],
+        ["--data", "."],
+        ["--features", "colour"],
+        ["--layers", "1,x"],
+        ["--set", "hidden_size"],
+        ["--json", "nowhere/result.json"],
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_one_line(arguments: list[str], tmp_path: Path) -> None:
+    done = benchmark(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_floor_counts_what_its_formula_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from floor import Batch, Sizes, products
+
+    h, inner, items, samples, length = 8, 16, 100, 5, 4
+    positions = samples * length
+    batch = Batch(lengths=(length,) * samples, distinct=7)
+    sizes = Sizes(hidden=h, inner=inner, heads=2, layers=3, inputs=2, items=items)
+    full = positions * (4 * h * h + 2 * h * inner) + samples * length * length * 2 * h
+    last = samples * (4 * h * h + 2 * h * inner) + positions * 2 * 2 * h
+    forward = 7 * 2 * h * h + 2 * full + last + samples * h * items
+    assert sum(product.flops for product in products(batch, sizes)) == 3 * 2 * forward
