@@ -171,7 +171,7 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     config = reproducing(
         trial_config(base_config(settings, space), winner.params, winner.seed or settings.seed)
     )
-    _give(best_yaml(config, winner, str(settings.metric), layout.name), output)
+    _give(best_yaml(config, winner, str(settings.metric), layout.name, settings.engine), output)
 
 
 def check_file(

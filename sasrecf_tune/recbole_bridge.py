@@ -25,7 +25,22 @@ from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
 from sasrecf_tune.messages import Config
 
-__all__ = ["STOCK", "Built", "Engine", "Observed", "Prepared", "build", "init_seed", "make_config", "prepare"]
+__all__ = [
+    "NOT_A_NUMBER",
+    "STOCK",
+    "Built",
+    "Engine",
+    "Observed",
+    "Prepared",
+    "build",
+    "init_seed",
+    "make_config",
+    "prepare",
+]
+
+
+# What RecBole's Trainer raises (trainer.py, _check_nan).
+NOT_A_NUMBER = "Training loss is nan"
 
 
 class _NoTensorboard:
@@ -64,6 +79,8 @@ def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
         "show_progress": False,
         "save_dataset": False,
         "save_dataloaders": False,
+        # No effect on results, and a worker may not have processes of its own.
+        "worker": 0,
         # RecBole would unpickle whatever lies there.
         "dataset_save_path": None,
         "dataloaders_save_path": None,
@@ -120,12 +137,12 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
             f"RecBole cannot prepare the data set: {_said(error)}", where=str(config["data_path"])
         ) from error
     train, valid, test = splits
-    for name, split in (("training", train), ("validation", valid), ("test", test)):
+    for name, split in (("training", train), ("validation", valid)):
         if len(split) == 0:
             raise DataError(
                 f"the {name} split is empty ({users} users, {items} items after filtering)",
                 where=str(config["data_path"]),
-                fix="Users need at least three interactions each; loosen the filters.",
+                fix=f"It is split by {config['eval_args']['split']}: loosen the filters, or split otherwise.",
             )
     return Prepared(dataset, (train, valid, test))
 
@@ -162,6 +179,10 @@ class Observed:
     best_state: dict[str, torch.Tensor]
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        # Scores that are not numbers give metrics all the same, and high ones: topk puts NaN first.
+        model: torch.nn.Module = self.model  # type: ignore[attr-defined]
+        if not torch.stack([weight.detach().isfinite().all() for weight in model.parameters()]).all():
+            raise ValueError(NOT_A_NUMBER)
         score, result = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
         self.last_valid = {key: float(value) for key, value in result.items()}
         return float(score), result
@@ -207,6 +228,8 @@ def build(config: RecBoleConfig, prepared: Prepared, engine: Engine) -> Built:
     test = get_dataloader(config, "test")(config, test_set, samplers[2], shuffle=False)
     init_seed(config["seed"], config["reproducibility"])
     model = engine.model(config, train_set).to(config["device"])
+    if config["train_neg_sample_args"].get("dynamic", False):
+        train.get_model(model)  # as fit() does, for whoever draws a batch without it
     return Built(engine.trainer(config, model), train, valid, test)
 
 

@@ -73,7 +73,8 @@ class ResultFiles:
         winner = best(self._records, self._study.maximize)
         if winner is not None:
             config = reproducing(self._plan.config(winner.params, winner.seed))
-            atomic_write(self._layout.best, best_yaml(config, winner, metric, self._layout.name))
+            engine = self._plan.settings.engine
+            atomic_write(self._layout.best, best_yaml(config, winner, metric, self._layout.name, engine))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
         self._drop_checkpoints(kept)
 

@@ -30,6 +30,7 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.metrics import result_keys
 from sasrecf_tune.recbole_bridge import (
+    NOT_A_NUMBER,
     STOCK,
     Built,
     Engine,
@@ -145,12 +146,13 @@ class Runner:
         except _Ended as ended:
             decision = ended.decision
         if not seen:
-            raise TuneError("the trial ended before its first validation: eval_step is larger than epochs")
+            raise TuneError("the trial ended without a validation: eval_step or epochs is zero")
         best = next(report for report in seen if report.epoch == trainer.best_epoch)
         test: dict[str, float] = {}
         if decision is Decision.CONTINUE:
             trainer.model.load_state_dict(trainer.best_state)
-            result = trainer.evaluate(built.test, load_best_model=False)
+            # None where the split leaves nothing to test on, as {'LS': 'valid_only'} does.
+            result = trainer.evaluate(built.test, load_best_model=False) or {}
             test = {key: float(value) for key, value in result.items()}
             _save(job.checkpoint, job.config, trainer, best)
         return Result(
@@ -235,7 +237,8 @@ def _kind(error: Exception) -> str:
     text = str(error)
     if isinstance(error, RuntimeError) and "can't allocate memory" in text:
         return "memory"
-    return "nan" if text == "Training loss is nan" else "error"
+    # The second is anomaly detection's, which importing RecBole's models turns on.
+    return "nan" if text == NOT_A_NUMBER or "returned nan values" in text else "error"
 
 
 def _reason(error: Exception) -> str:

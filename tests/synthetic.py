@@ -14,13 +14,14 @@ def write_data_set(parent: Path, users: int = 30, longest: int = 12, seed: int =
     draw = random.Random(seed)
     directory = parent / NAME
     directory.mkdir()
-    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
+    lines: list[str] = []
     for user in range(users):
         # Equal times happen in real data: the order among them must be RecBole's.
         times = sorted(draw.randrange(50) for _ in range(draw.randint(3, longest + 2)))
         lines += [f"u{user}\ti{draw.randrange(ITEMS)}\t{time}" for time in times]
-    draw.shuffle(lines[1:])
-    (directory / f"{NAME}.inter").write_text("\n".join(lines) + "\n")
+    draw.shuffle(lines)
+    head = "user_id:token\titem_id:token\ttimestamp:float"
+    (directory / f"{NAME}.inter").write_text("\n".join([head, *lines]) + "\n")
     lines = ["item_id:token\tcolour:token\ttags:token_seq\tprice:float\tsizes:float_seq"]
     for item in range(ITEMS - 3):  # three items have no features
         tags = " ".join(f"t{draw.randrange(9)}" for _ in range(draw.randint(1, 4)))

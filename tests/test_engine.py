@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sasrecf_tune.engine.build import FAST, uncovered
 from sasrecf_tune.engine.dataset import START
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.messages import Decision, Job, Report, Result
+from sasrecf_tune.messages import Decision, Job, Measure, Report, Result
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
 from sasrecf_tune.trial import Runner
 
@@ -221,7 +221,7 @@ def test_with_dropout_the_mean_loss_is_recboles(data: Path) -> None:
             samples.append(torch.stack([model.calculate_loss(batch) for _ in range(300)]).double())
     means, errors = [s.mean() for s in samples], [s.std() / len(s) ** 0.5 for s in samples]
     between = float((errors[0] ** 2 + errors[1] ** 2) ** 0.5)
-    assert abs(float(means[0] - means[1])) < 3 * between
+    assert abs(float(means[0] - means[1])) < 4.5 * between
     assert abs(float(means[0]) - without) > 10 * between  # the comparison would notice wrong dropout
     assert float(samples[1].std()) == pytest.approx(float(samples[0].std()), rel=0.25)
 
@@ -241,9 +241,37 @@ def test_evaluation_in_chunks_changes_nothing(data: Path) -> None:
     assert len(chunked.valid) > len(whole.valid) == 1 and results[0] == results[1]
 
 
-def test_a_loss_that_is_not_a_number_ends_the_trial(data: Path) -> None:
-    with pytest.raises(ValueError, match="Training loss is nan"):
-        trained(data, FAST, learner="sgd", learning_rate=1e30, epochs=5)
+@pytest.mark.parametrize("engine", [STOCK, FAST], ids=["recbole", "fast"])
+@pytest.mark.parametrize("train_batch_size", [32, 1000])
+def test_a_model_that_is_not_a_number_ends_the_trial(
+    data: Path, engine: Engine, train_batch_size: int
+) -> None:
+    # In one step of an epoch there is no later loss to notice it: unnoticed, topk would rank NaN first.
+    changes: dict[str, Any] = {"learner": "sgd", "learning_rate": 1e38, "train_batch_size": train_batch_size}
+    with pytest.raises((ValueError, RuntimeError), match="nan"):
+        trained(data, engine, **changes, epochs=5)
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"shuffle": False},
+    {"eval_step": 2, "worker": 1},
+    {"eval_args": {"split": {"LS": "valid_only"}, "order": "TO", "mode": "full", "group_by": "user"}},
+    {"eval_args": {"split": {"RS": [0.7, 0.1, 0.2]}, "order": "TO", "mode": "uni20", "group_by": "user"}},
+    {"eval_args": {"split": {"TS": [0.8, 0.1, 0.1]}, "order": "TO", "mode": "pop20", "group_by": "user"}},
+    {"user_inter_num_interval": "[5,13)", "item_inter_num_interval": "[3,inf)"},
+    {"ITEM_LIST_LENGTH_FIELD": "many", "LIST_SUFFIX": "_before", "NEG_PREFIX": "not_"},
+    {"hidden_dropout_prob": 1.0, "attn_dropout_prob": 1.0},
+]
+
+
+@pytest.mark.parametrize("changes", SETTINGS, ids=[" ".join(map(str, s)) for s in SETTINGS])
+def test_settings_of_data_and_evaluation_mean_what_they_mean_to_recbole(
+    data: Path, changes: dict[str, Any]
+) -> None:
+    losses, metrics, _ = trained(data, STOCK, **changes)
+    ours, our_metrics, _ = trained(data, FAST, **changes)
+    assert ours == pytest.approx(losses, rel=1e-5)
+    assert metrics and our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
 
 
 def job(data: Path, tmp_path: Path, **changes: Any) -> Job:
@@ -269,6 +297,19 @@ def test_what_is_not_covered_is_trained_by_recbole_and_said(data: Path, tmp_path
 @pytest.mark.parametrize("changes", [{"transform": "crop_itemseq"}, {"benchmark_filename": ["a", "b", "c"]}])
 def test_uncovered_configurations(data: Path, changes: dict[str, Any]) -> None:
     assert uncovered(base(data) | {"benchmark_filename": None, "transform": None} | changes)
+
+
+def test_a_few_steps_can_be_timed_with_dynamic_negatives(data: Path) -> None:
+    negatives = {"distribution": "uniform", "sample_num": 1, "dynamic": True, "candidate_num": 2}
+    config = base(data) | {"loss_type": "BPR", "train_neg_sample_args": negatives}
+    timing = Runner("").measure(Measure(config, "fast", 2))
+    assert timing.steps == 2 and timing.epoch_seconds > 0
+
+
+def test_nothing_to_test_on_is_no_failure(data: Path, tmp_path: Path) -> None:
+    split = {"split": {"LS": "valid_only"}, "order": "TO", "mode": "full", "group_by": "user"}
+    result = Runner("").train(job(data, tmp_path, eval_args=split), go_on)
+    assert isinstance(result, Result) and result.valid and result.test == {}
 
 
 def test_float_sequences_are_refused_because_recbole_cannot_embed_them(data: Path) -> None:

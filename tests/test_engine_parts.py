@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import recbole.data.dataset.dataset as recbole_dataset
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
 from torch.nn import functional
 
-from sasrecf_tune.engine.dataset import CompactDataset, windows
+from sasrecf_tune.engine.dataset import CompactDataset, compiled_parser, is_regular, windows
 from sasrecf_tune.engine.dropout import dropout, inverse_keep, keep_mask, mask
 from sasrecf_tune.engine.groups import Budget, cut, make_groups
 from sasrecf_tune.engine.loss import _CrossEntropy, cross_entropy_sum
@@ -22,16 +27,19 @@ from sasrecf_tune.engine.loss import _CrossEntropy, cross_entropy_sum
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=60)
 
 
-@given(LENGTHS, st.integers(1, 80), st.integers(0, 30))
-def test_groups_cover_each_sample_once(lengths: list[int], tokens: int, overhead: int) -> None:
+@given(LENGTHS, st.integers(1, 300), st.integers(0, 30), st.integers(1, 9), st.integers(0, 3))
+def test_groups_cover_each_sample_once_within_the_budget(
+    lengths: list[int], elements: int, overhead: int, inner: int, heads: int
+) -> None:
     length = torch.tensor(lengths)
     start = torch.arange(len(lengths)) * 10
-    groups = make_groups(start, length, Budget(tokens, overhead), torch.device("cpu"))
+    groups = make_groups(start, length, Budget(elements, overhead, inner, heads), torch.device("cpu"))
     assert sorted(row for group in groups for row in group.rows.tolist()) == list(range(len(lengths)))
     flat = torch.arange(1, 10 * len(lengths) + 1)
     for group in groups:
         assert torch.equal(group.length, length[group.rows]) and int(group.length.max()) <= group.longest
-        assert len(group.rows) == 1 or len(group.rows) * group.longest <= max(tokens, group.longest)
+        largest = len(group.rows) * group.longest * max(inner, heads * group.longest)
+        assert len(group.rows) == 1 or largest <= elements
         for row, items in zip(group.rows.tolist(), group.items(flat), strict=True):
             expected = flat[row * 10 : row * 10 + lengths[row]]
             assert torch.equal(items[: lengths[row]], expected) and not items[lengths[row] :].any()
@@ -49,7 +57,7 @@ def test_cuts_are_the_cheapest(lengths: list[int], overhead: int) -> None:
         for count in range(len(ordered))
         for inner in itertools.combinations(range(1, len(ordered)), count)
     )
-    found = cut(np.array(ordered), Budget(tokens=10**9, overhead=overhead))
+    found = cut(np.array(ordered), Budget(elements=10**9, overhead=overhead))
     assert cost([(low, high) for low, high, _ in found]) == cheapest
 
 
@@ -72,6 +80,44 @@ def test_windows_are_recboles(unsorted: list[int], longest: int) -> None:
             expected.append((begin, i))
     start, end = windows(np.array(users), longest)
     assert list(zip(start.tolist(), end.tolist(), strict=True)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "regular"),
+    [
+        ("a\tb\n1\t2\n", True),
+        ("a\tb\r\n1\t2\r\n", True),
+        ("a\tb\n1\t2", True),
+        ("a\tb\n1\t2\t\n", False),
+        ("a\tb\n1\n", False),
+        ('a\tb\n"1"\t2\n', False),
+        ("a\tb\n1\x00\t2\n", False),
+        ("a\tb\n1\r1\t2\n", False),
+    ],
+)
+def test_only_regular_files_are_read_by_the_compiled_parser(tmp_path: Path, text: str, regular: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(text.encode())
+    assert is_regular(path, "\t") is regular and not is_regular(path, "::")
+
+
+WORDS = st.text("ab1_ .é'#", max_size=5)
+
+
+@given(st.lists(st.tuples(WORDS, st.floats(allow_nan=False)), min_size=1, max_size=8))
+def test_both_parsers_read_a_regular_file_alike(rows: list[tuple[str, float]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "file"
+        path.write_text("a:token\tb:float\n" + "".join(f"{word}\t{number!r}\n" for word, number in rows))
+        options: dict[str, Any] = {
+            "delimiter": "\t",
+            "dtype": {"a:token": str, "b:float": np.float64},
+            "engine": "python",
+        }
+        assert is_regular(path, "\t")
+        with compiled_parser():
+            found = recbole_dataset.pd.read_csv(str(path), **options)
+        pd.testing.assert_frame_equal(found, pd.read_csv(path, **options), check_exact=True)
 
 
 @given(st.lists(st.integers(0, 6), max_size=40), st.integers(1, 2))

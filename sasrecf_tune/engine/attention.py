@@ -2,6 +2,9 @@
 
 Source: recbole/model/layers.py (TransformerLayer, MultiHeadAttention, FeedForward), whose modules hold
 the weights. B samples, L positions, H hidden size, h heads, d = H / h.
+
+RecBole masks by adding -10000, here nothing is seen of a masked position. The two differ only where scores
+lie 10000 apart, in a model that has diverged.
 """
 
 from __future__ import annotations
@@ -37,15 +40,13 @@ def all_positions(layer: TransformerLayer, x: Tensor, rates: Rates) -> Tensor:
     bias = torch.cat([attention.query.bias, attention.key.bias, attention.value.bias])
     projected = functional.linear(x, weight, bias).view(batch, longest, 3, heads, size)
     query, key, value = projected.permute(2, 0, 3, 1, 4)  # each [B, h, L, d]
-    if rates.attention == 0 or x.device.type != "cpu":
-        context = functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=rates.attention, is_causal=True
-        )
-        scale = 1.0
+    if rates.attention == 0 and (x.device.type == "cpu" or not torch.is_grad_enabled()):
+        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     else:
-        context, scale = _causal(query, key, value, rates.attention), inverse_keep(rates.attention)
+        # Not the fused kernels of a GPU either: their backward adds up in an order of its own each time.
+        context = _causal(query, key, value, rates.attention)
     context = context.transpose(1, 2).reshape(batch, longest, hidden)
-    return _after_attention(layer, x, context, scale, rates)
+    return _after_attention(layer, x, context, rates)
 
 
 def last_position(layer: TransformerLayer, x: Tensor, length: Tensor, rates: Rates) -> Tensor:
@@ -53,7 +54,8 @@ def last_position(layer: TransformerLayer, x: Tensor, length: Tensor, rates: Rat
 
     The one query is carried into the space of the inputs (q K^T = (q W_k) x^T), and the values are
     projected after they are averaged, so that no key and no value of any position is ever computed.
-    The bias of the keys adds the same to all scores of a query, which softmax does not see.
+    The bias of the keys adds the same to all scores of a query, which softmax does not see: it has no
+    gradient here and rounding errors for one in RecBole.
     """
     attention = layer.multi_head_attention
     batch, longest, hidden = x.shape
@@ -70,7 +72,7 @@ def last_position(layer: TransformerLayer, x: Tensor, length: Tensor, rates: Rat
     mixed = torch.bmm(weights, x)  # [B, h, H]
     context = torch.bmm(mixed.transpose(0, 1), values.transpose(1, 2)).transpose(0, 1)  # [B, h, d]
     context = context + weights.sum(-1, keepdim=True) * attention.value.bias.view(heads, size)
-    return _after_attention(layer, own, context.reshape(batch, hidden), inverse_keep(rates.attention), rates)
+    return _after_attention(layer, own, context.reshape(batch, hidden), rates)
 
 
 def _causal(query: Tensor, key: Tensor, value: Tensor, p: float) -> Tensor:
@@ -88,16 +90,14 @@ def _causal(query: Tensor, key: Tensor, value: Tensor, p: float) -> Tensor:
     return torch.bmm(weights, value.reshape(flat)).view(batch, heads, longest, size)
 
 
-def _after_attention(
-    layer: TransformerLayer, x: Tensor, context: Tensor, scale: float, rates: Rates
-) -> Tensor:
+def _after_attention(layer: TransformerLayer, x: Tensor, context: Tensor, rates: Rates) -> Tensor:
     """Output projection and feed-forward, each with dropout, residual and LayerNorm; any leading shape.
 
-    `scale` is what `context` still has to be multiplied by. Scaling is done on weights: they are small.
+    What dropout leaves unscaled, attention's `context` too, is scaled through the weights: they are small.
     """
     attention, forward = layer.multi_head_attention, layer.feed_forward
     kept = inverse_keep(rates.hidden)
-    dense = _scaled_linear(context, attention.dense, scale * kept, kept)
+    dense = _scaled_linear(context, attention.dense, inverse_keep(rates.attention) * kept, kept)
     x = attention.LayerNorm(x + mask(dense, rates.hidden))
     inner = _activation(forward, functional.linear(x, forward.dense_1.weight, forward.dense_1.bias))
     dense = _scaled_linear(inner, forward.dense_2, kept, kept)

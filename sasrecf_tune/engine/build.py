@@ -26,7 +26,12 @@ def uncovered(config: Any) -> str:
 
 
 def limit_evaluation(config: Any, items: int) -> None:
-    """Lower eval_batch_size, which has no effect on results, so that scores [users, items] stay bounded."""
+    """Lower eval_batch_size, which has no effect on results, so that scores [users, items] stay bounded.
+
+    Only where all items are ranked: with sampled ones (uni100) it counts pairs, not users.
+    """
+    if set(config["eval_args"]["mode"].values()) != {"full"}:
+        return
     scores = _CUDA_SCORES if config["device"].type == "cuda" else _CPU_SCORES
     config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), scores // items))
 

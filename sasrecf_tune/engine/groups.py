@@ -14,19 +14,31 @@ from numpy.typing import NDArray
 class Budget:
     """What a group may hold, and what it costs to have one more.
 
-    `tokens` bounds the positions of a group (samples x longest); `overhead` is the time a group costs
-    beside its positions, counted in positions.
+    `elements` bounds the largest activation of a group: samples x longest x the larger of `inner` (the
+    feed-forward width) and `heads` x longest (attention weights). `overhead` is the time a group costs
+    beside its positions (samples x longest), counted in positions.
     """
 
-    tokens: int
+    elements: int
     overhead: int
+    inner: int = 1
+    heads: int = 0
+
+    def samples(self, longest: int) -> int:
+        """How many samples of this length a group may hold."""
+        return max(1, self.elements // (longest * max(self.inner, self.heads * longest)))
 
 
-# On a CPU a group's activations should stay in the cache; the gradients of the groups are summed,
-# which is exact, so a group is also all whose activations are in memory at a time.
-CPU = Budget(tokens=6_400, overhead=300)
-# On a GPU few large kernels are best.
-CUDA = Budget(tokens=1 << 20, overhead=20_000)
+def budget_for(device: torch.device, inner: int, heads: int) -> Budget:
+    """The budget of a model on `device`.
+
+    On a CPU a group's activations should stay in the cache; the gradients of the groups are summed,
+    which is exact, so a group is also all whose activations are in memory at a time. On a GPU few large
+    kernels are best.
+    """
+    if device.type == "cuda":
+        return Budget(1 << 28, 20_000, inner, heads)
+    return Budget(1_600_000, 300, inner, heads)
 
 
 @dataclass(frozen=True)
@@ -43,11 +55,6 @@ class Group:
         offset = torch.arange(self.longest, device=flat.device)
         inside = offset < self.length[:, None]
         return flat[(self.start[:, None] + offset) * inside] * inside
-
-
-def budget_for(device: torch.device) -> Budget:
-    """The budget of `device`."""
-    return CUDA if device.type == "cuda" else CPU
 
 
 def make_groups(
@@ -69,7 +76,7 @@ def cut(lengths: NDArray[np.int64], budget: Budget) -> list[tuple[int, int, int]
     """(first, past the last, longest) of each group of descending `lengths` [B].
 
     The cuts between lengths minimise positions plus the overhead of groups (dynamic programming over
-    the distinct lengths); a group beyond `budget.tokens` is then cut into even parts.
+    the distinct lengths); a group beyond what the budget allows is then cut into even parts.
     """
     if len(lengths) == 0:
         raise ValueError("a batch without samples")
@@ -87,13 +94,12 @@ def cut(lengths: NDArray[np.int64], budget: Budget) -> list[tuple[int, int, int]
     j = len(bounds) - 1
     while j > 0:
         i = int(taken[j])
-        found.extend(_parts(int(bounds[i]), int(bounds[j]), int(longest[i]), budget.tokens))
+        found.extend(_parts(int(bounds[i]), int(bounds[j]), int(longest[i]), budget.samples(int(longest[i]))))
         j = i
     return sorted(found)
 
 
-def _parts(low: int, high: int, longest: int, tokens: int) -> list[tuple[int, int, int]]:
-    most = max(1, tokens // longest)
+def _parts(low: int, high: int, longest: int, most: int) -> list[tuple[int, int, int]]:
     count = -(-(high - low) // most)
     edges = np.linspace(low, high, count + 1).round().astype(int).tolist()
     return [(a, b, longest) for a, b in itertools.pairwise(edges)]

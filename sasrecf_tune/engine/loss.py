@@ -14,12 +14,13 @@ from torch.nn import functional
 # Elements of one chunk of logits: 4 MiB on a CPU, which its cache holds; 512 MiB on a GPU.
 _CPU_ELEMENTS = 1 << 20
 _CUDA_ELEMENTS = 1 << 27
-_GAMMA = 1e-10  # BPRLoss's default
+# Each chunk also passes over the gradient of all items, so it must be worth that.
+_LEAST_ROWS = 128
 
 
 def chunk_rows(items: int, device: torch.device) -> int:
     """Rows of logits [rows, items] that are computed at a time."""
-    return max(1, (_CUDA_ELEMENTS if device.type == "cuda" else _CPU_ELEMENTS) // items)
+    return max(_LEAST_ROWS, (_CUDA_ELEMENTS if device.type == "cuda" else _CPU_ELEMENTS) // items)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -61,7 +62,7 @@ def cross_entropy_sum(output: Tensor, items: Tensor, target: Tensor) -> Tensor:
     return loss
 
 
-def bpr_sum(output: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """Sum over pairs of -log(gamma + sigmoid(difference)); all arguments are [B, H]."""
+def bpr_sum(output: Tensor, positive: Tensor, negative: Tensor, gamma: float) -> Tensor:
+    """Sum over pairs of -log(gamma + sigmoid(difference)); the tensors are [B, H]."""
     difference = (output * positive).sum(-1) - (output * negative).sum(-1)
-    return -torch.log(_GAMMA + torch.sigmoid(difference)).sum()
+    return -torch.log(gamma + torch.sigmoid(difference)).sum()

@@ -22,7 +22,7 @@ from torch.nn import functional
 from sasrecf_tune.engine.attention import Rates, all_positions, last_position
 from sasrecf_tune.engine.dataset import START, CompactDataset
 from sasrecf_tune.engine.dropout import dropout
-from sasrecf_tune.engine.groups import Group, budget_for, make_groups
+from sasrecf_tune.engine.groups import Budget, Group, budget_for, make_groups
 from sasrecf_tune.engine.loss import bpr_sum, cross_entropy_sum
 
 
@@ -77,8 +77,11 @@ class FastSASRecF(SASRecF):  # type: ignore[misc]  # recbole is untyped
 
     def _step(self, interaction: Interaction) -> tuple[list[Group], list[Tensor]]:
         flat, start, length = self._windows(interaction)
-        groups = make_groups(start, length, budget_for(flat.device), flat.device)
+        groups = make_groups(start, length, self._budget(flat.device), flat.device)
         return groups, [group.items(flat) for group in groups]
+
+    def _budget(self, device: torch.device) -> Budget:
+        return budget_for(device, self.inner_size, self.n_heads)
 
     def _group_losses(
         self,
@@ -97,7 +100,8 @@ class FastSASRecF(SASRecF):  # type: ignore[misc]  # recbole is untyped
             if negative is None:
                 loss = cross_entropy_sum(output, self.item_embedding.weight, target)
             else:
-                loss = bpr_sum(output, self.item_embedding(target), self.item_embedding(negative[group.rows]))
+                pair = self.item_embedding(target), self.item_embedding(negative[group.rows])
+                loss = bpr_sum(output, *pair, self.loss_fct.gamma)
             yield loss / samples
 
     def _group_output(self, group: Group, places: Tensor, rows: Tensor) -> Tensor:
@@ -114,7 +118,7 @@ class FastSASRecF(SASRecF):  # type: ignore[misc]  # recbole is untyped
         return self._outputs(*self._windows(interaction))
 
     def _outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
-        groups = make_groups(start, length, budget_for(flat.device), flat.device)
+        groups = make_groups(start, length, self._budget(flat.device), flat.device)
         items = [group.items(flat) for group in groups]
         table = _Table(self, items)
         outputs = [
@@ -137,7 +141,8 @@ class FastSASRecF(SASRecF):  # type: ignore[misc]  # recbole is untyped
 class _Table:
     """The projected inputs of items: `rows` [n, H], and `ids` [items] to find an item's row, None for itself.
 
-    The whole catalogue where most of it occurs anyway, else the items that occur.
+    The whole catalogue where most of it occurs anyway, else the items that occur. A GPU takes the whole:
+    to learn which occur, the host would have to wait for it.
     """
 
     # A catalogue this many times smaller than the positions of a step is computed whole.
@@ -146,7 +151,8 @@ class _Table:
     def __init__(self, model: FastSASRecF, items: list[Tensor]) -> None:
         self.ids: Tensor | None = None
         device = model.item_embedding.weight.device
-        if sum(part.numel() for part in items) >= self._WHOLE * model.n_items:
+        positions = sum(part.numel() for part in items)
+        if device.type != "cpu" or positions >= self._WHOLE * model.n_items:
             chosen = torch.arange(model.n_items, device=device)
         else:
             present = torch.zeros(model.n_items, dtype=torch.bool, device=device)

@@ -106,8 +106,8 @@ def hyper_result(
     )
 
 
-def best_yaml(config: Mapping[str, Any], record: TrialRecord, metric: str, study: str) -> str:
-    """A RecBole config file of `record`'s trial; `config` is what it was trained with."""
+def best_yaml(config: Mapping[str, Any], record: TrialRecord, metric: str, study: str, engine: str) -> str:
+    """A RecBole config file of `record`'s trial; `config` is what `engine` trained."""
     header = (
         f"SASRecF, trial {record.number} of the study {study}: best validation {metric} "
         f"{score_text(record.score)} at epoch {record.best_epoch} of {record.epochs}.\n\n"
@@ -115,6 +115,11 @@ def best_yaml(config: Mapping[str, Any], record: TrialRecord, metric: str, study
         "    run_recbole(config_file_list=['best.yaml'], saved=False)\n\n"
         "saved=False because RecBole 1.2.1 cannot load its own checkpoints with torch 2.6 or later."
     )
+    if engine == "fast":
+        header += (
+            "\nThe engine `fast` trained it. RecBole's own trainer drops other elements for the same seed,\n"
+            "so its scores differ from these as those of another seed do; without dropout they are the same."
+        )
     return write_config(config, header)
 
 
