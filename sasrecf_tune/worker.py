@@ -38,10 +38,6 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
     _send_output_to(options.log)
-    if "OMP_WAIT_POLICY" not in os.environ:
-        # OpenMP's threads wait for each other by spinning. Where another program wants the cores too, that
-        # makes training many times slower; after a short spin they sleep. Must precede the import of torch.
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     if options.gpu is not None:

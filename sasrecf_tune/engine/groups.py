@@ -32,13 +32,13 @@ class Budget:
 def budget_for(device: torch.device, inner: int, heads: int) -> Budget:
     """The budget of a model on `device`.
 
-    On a CPU a group's activations should stay in the cache; the gradients of the groups are summed,
-    which is exact, so a group is also all whose activations are in memory at a time. On a GPU few large
-    kernels are best.
+    On a CPU a group's activations should stay in the caches of the cores at work, 4 MiB each; the
+    gradients of the groups are summed, which is exact, so a group is also all whose activations are in
+    memory at a time. On a GPU few large kernels are best.
     """
     if device.type == "cuda":
         return Budget(1 << 28, 20_000, inner, heads)
-    return Budget(1_600_000, 300, inner, heads)
+    return Budget((1 << 20) * torch.get_num_threads(), 500, inner, heads)
 
 
 @dataclass(frozen=True)
