@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import itertools
 import os
 import resource
 import sys
@@ -143,9 +144,22 @@ class EngineSide:
         """One validation."""
         return self._timed(lambda: self._built.trainer.evaluate(self._built.valid, load_best_model=False))
 
-    def epoch(self) -> float:
-        """All steps of one epoch, and one validation."""
-        return self._timed(lambda: self._built.trainer._train_epoch(self._built.train, 0)) + self.validate()
+    def start_epoch(self) -> None:
+        """Begin an epoch that `epoch_step` goes through."""
+        self._iterator = iter(self._built.train)
+
+    def epoch_step(self) -> float | None:
+        """Draw the epoch's next batch, whatever its size, and train on it; None when there is none."""
+        trainer, iterator = self._built.trainer, self._iterator
+        drawn: list[Any] = []
+
+        def work() -> None:
+            drawn.extend(itertools.islice(iterator, 1))
+            if drawn:
+                trainer._train_epoch(drawn, 0)
+
+        seconds = self._timed(work)
+        return seconds if drawn else None
 
     def agreement(self, steps: int, gradients: Path) -> dict[str, Any]:
         """The first training losses without dropout, and the gradients of the first batch.

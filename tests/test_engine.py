@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sasrecf_tune.engine.build import FAST, uncovered
 from sasrecf_tune.engine.dataset import START
+from sasrecf_tune.engine.groups import Budget, budget_for
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.messages import Decision, Job, Measure, Report, Result
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
@@ -134,6 +135,22 @@ def test_gradients_are_recboles(data: Path, features: list[str], pooling_mode: s
         # rounding errors and the last layer here none at all.
         grad = torch.zeros_like(parameter) if ours[name].grad is None else ours[name].grad
         torch.testing.assert_close(grad, parameter.grad, rtol=1e-4, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("budget", [Budget(1, 0), Budget(1 << 28, 20_000, 16, 2)], ids=["alone", "together"])
+def test_any_grouping_gives_the_same_gradients(
+    data: Path, monkeypatch: pytest.MonkeyPatch, budget: Budget
+) -> None:
+    fast = built(data, FAST)
+    model, batch = fast.trainer.model, next(iter(fast.train))
+    results = []
+    for chosen in (budget_for(torch.device("cpu"), 16, 2), budget):
+        monkeypatch.setattr("sasrecf_tune.engine.model.budget_for", lambda *_, chosen=chosen: chosen)
+        model.zero_grad()
+        loss = model.backward_loss(batch)
+        results.append([loss, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
 def test_a_whole_graph_loss_has_the_same_gradients(data: Path) -> None:
