@@ -16,9 +16,13 @@ from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import DataSummary, Describe, Failure, Job, Measure, Report, Result, Timing
-from sasrecf_tune.worker import WorkerOptions, main
+from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")
+
+# So many workers in a row may die before they are ready: one that is killed then can be replaced, but
+# where none comes up the machine or the installation is broken, which no further start mends.
+_FAILED_STARTS = 3
 
 
 @dataclass
@@ -28,27 +32,34 @@ class _Worker:
     pipe: Connection
     ready: bool = False
     job: Job | None = None
+    last: Report | None = None  # of its job
 
 
 class LocalExecutor:
     """`workers` processes, each with its share of the CPU's threads, or one of `gpus` in turn.
 
-    A worker that dies is replaced, and its job becomes a Failure of kind "died".
+    A worker that dies is replaced, and its job becomes a Failure of kind "died". So is one whose job
+    failed with an error or for want of memory: what that left behind (memory, a CUDA context that
+    answers nothing but errors) must not fail the next. `runner` is that of `WorkerOptions`.
     """
 
-    def __init__(self, layout: Layout, workers: int = 1, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self, layout: Layout, workers: int = 1, gpus: Sequence[str] = (), runner: str = RUNNER
+    ) -> None:
         # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
         threads = 0 if workers == 1 else max(1, _cores() // workers)
         self._options = [
             WorkerOptions(
                 index=index,
                 log=layout.worker_log(index),
-                threads=0 if gpus else threads,
+                threads=0 if any(gpus) else threads,
                 gpu=gpus[index % len(gpus)] if gpus else None,
+                runner=runner,
             )
             for index in range(workers)
         ]
         self._workers: list[_Worker] = []
+        self._failed_starts = 0
 
     @property
     def free(self) -> int:
@@ -66,8 +77,8 @@ class LocalExecutor:
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
         worker = self._idle()
-        worker.job = job
-        # A worker that died while idle is noticed, and its job failed, in `step`.
+        worker.job, worker.last = job, None
+        # A worker that dies before it could take the job is noticed in `step`.
         with contextlib.suppress(OSError):
             worker.pipe.send(job)
 
@@ -81,26 +92,31 @@ class LocalExecutor:
             except (EOFError, OSError):
                 self._buried(worker, handler)
                 continue
-            if message is None:
-                worker.ready = True
-            elif isinstance(message, Report):
-                decision = handler.reported(message)
-                with contextlib.suppress(OSError):
-                    worker.pipe.send(decision)
-            elif isinstance(message, Result | Failure):
-                worker.job = None
-                handler.ended(message)
-            elif isinstance(message, TuneError):
-                raise message
+            self._heard(worker, message, handler)
+
+    def _heard(self, worker: _Worker, message: object, handler: Handler) -> None:
+        if message is None:
+            worker.ready = True
+            self._failed_starts = 0
+        elif isinstance(message, Report):
+            worker.last = message
+            decision = handler.reported(message)
+            with contextlib.suppress(OSError):
+                worker.pipe.send(decision)
+        elif isinstance(message, Result | Failure):
+            worker.job = None
+            if isinstance(message, Failure) and message.kind in ("error", "memory"):
+                self._end(worker)
+            handler.ended(message)
+        elif isinstance(message, TuneError):
+            raise message
 
     def close(self) -> None:
         """See `Executor.close`."""
         for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
-            worker.pipe.close()
-        self._workers.clear()
+            worker.process.kill()  # all at once, before the first is waited for
+        for worker in list(self._workers):
+            self._end(worker)
 
     def _call(self, request: Describe | Measure, kind: type[T]) -> T:
         worker = self._idle()
@@ -111,10 +127,10 @@ class LocalExecutor:
             worker.pipe.send(request)
             answer = worker.pipe.recv()
         except (EOFError, OSError) as error:
-            self._workers.remove(worker)
+            how = _how_it_died(worker.process)
+            self._end(worker)
             raise WorkerError(
-                f"the worker {_how_it_died(worker.process)} while preparing the data",
-                fix=f"Its log: {worker.options.log}",
+                f"the worker {how} while preparing the data", fix=f"Its log: {worker.options.log}"
             ) from error
         _raise_if_error(answer)
         if not isinstance(answer, kind):
@@ -122,22 +138,36 @@ class LocalExecutor:
         return answer
 
     def _idle(self) -> _Worker:
-        for worker in self._workers:
+        for worker in list(self._workers):
             if worker.job is None:
-                return worker
+                if worker.process.is_alive():
+                    return worker
+                self._end(worker)
         taken = {worker.options.index for worker in self._workers}
         options = next(options for options in self._options if options.index not in taken)
         worker = _start(options)
         self._workers.append(worker)
         return worker
 
-    def _buried(self, worker: _Worker, handler: Handler) -> None:
+    def _end(self, worker: _Worker) -> None:
         self._workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+
+    def _buried(self, worker: _Worker, handler: Handler) -> None:
         how = _how_it_died(worker.process)
-        if not worker.ready:
+        job, last = worker.job, worker.last
+        assert job is not None, "only workers with a job are listened to"
+        self._end(worker)
+        if worker.ready:
+            epochs, seconds = (last.epoch, last.seconds) if last else (0, 0.0)
+            handler.ended(Failure(job.number, "died", f"the worker {how}", epochs, seconds))
+            return
+        self._failed_starts += 1
+        if self._failed_starts == _FAILED_STARTS:
             raise WorkerError(f"a worker {how} before it was ready", fix=f"Its log: {worker.options.log}")
-        if worker.job is not None:
-            handler.ended(Failure(worker.job.number, "died", f"the worker {how}"))
+        self.submit(job)  # which it never had: no attempt of the trial
 
 
 def _start(options: WorkerOptions) -> _Worker:
@@ -146,24 +176,23 @@ def _start(options: WorkerOptions) -> _Worker:
     process = context.Process(
         target=main, args=(theirs, replace(options)), name=f"sasrecf-tune-worker-{options.index}", daemon=True
     )
-    with _ignoring_interrupts():
+    with _signals_blocked():
         process.start()
     theirs.close()
     return _Worker(options, process, ours)
 
 
 @contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """A process started meanwhile ignores Ctrl-C from its first instruction on."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not in the main thread: signals are not ours to change
-        yield
-        return
+def _signals_blocked() -> Iterator[None]:
+    """A process started meanwhile is deaf to Ctrl-C and SIGTERM from its first instruction on.
+
+    Ours come when the block ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _how_it_died(process: SpawnProcess) -> str:
