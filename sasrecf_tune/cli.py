@@ -81,6 +81,17 @@ Timeout = Annotated[
         help="Time in all (45s, 90m, 2h), earlier runs included; no limit without it.",
     ),
 ]
+HangTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--hang-timeout",
+        metavar="30m",
+        # Off by default: how long an epoch may take depends on the data, and to end one that is merely slow
+        # would lose it each time.
+        help="End a worker that has said nothing for so long; allow for an epoch and for preparing the data. "
+        "Never without it.",
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -134,6 +145,7 @@ def run(
     pruner: Annotated[Pruner, typer.Option("--pruner", help="auto: median.")] = "auto",
     trials: Trials = None,
     timeout: Timeout = None,
+    hang_timeout: HangTimeout = None,
     workers: Workers = 1,
     gpus: Gpus = "auto",
     engine: Annotated[
@@ -168,6 +180,7 @@ def run(
         pruner=pruner,
         trials=trials,
         timeout=timeout,
+        hang_timeout=hang_timeout,
         workers=workers,
         gpus=gpus,
         engine=engine,

@@ -45,6 +45,7 @@ def run_settings(
     pruner: Pruner,
     trials: int | None,
     timeout: str | None,
+    hang_timeout: str | None,
     workers: int,
     gpus: str,
     engine: Engine,
@@ -72,7 +73,13 @@ def run_settings(
         engine=engine,
         model=model,
         storage=storage,
-        search=SearchSettings(sampler, pruner, trials, parse_duration(timeout) if timeout else None),
+        search=SearchSettings(
+            sampler=sampler,
+            pruner=pruner,
+            trials=trials,
+            timeout=parse_duration(timeout) if timeout else None,
+            hang_timeout=parse_duration(hang_timeout, "--hang-timeout") if hang_timeout else None,
+        ),
         workers=workers,
         gpus=parse_gpus(gpus),
     )

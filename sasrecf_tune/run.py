@@ -152,7 +152,7 @@ def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
 @contextlib.contextmanager
 def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
     """Worker processes that are gone when the block ends, however it ends."""
-    executor = LocalExecutor(layout, settings.workers, settings.gpus)
+    executor = LocalExecutor(layout, settings.workers, settings.gpus, settings.search.hang_timeout)
     try:
         yield executor
     finally:

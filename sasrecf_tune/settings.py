@@ -17,12 +17,16 @@ Engine = Literal["fast", "recbole"]
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default."""
+    """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default.
+
+    `hang_timeout` is how many seconds a worker may be silent, None for ever.
+    """
 
     sampler: Sampler = "auto"
     pruner: Pruner = "auto"
     trials: int | None = None
     timeout: float | None = None
+    hang_timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class RunSettings:
     gpus: tuple[str, ...] = ()
 
 
-def parse_duration(text: str) -> float:
-    """Seconds in "90m", "1h30m", "45s", "2d" or "3600".
+def parse_duration(text: str, where: str = "--timeout") -> float:
+    """Seconds in "90m", "1h30m", "45s", "2d" or "3600"; `where` is the option that says so.
 
     Raises:
         InputError: it is none of these, or not above zero.
@@ -62,7 +66,7 @@ def parse_duration(text: str) -> float:
     else:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise InputError(f"{text!r} is no duration", where="--timeout", fix="Write 45s, 90m, 2h or 1h30m.")
+        raise InputError(f"{text!r} is no duration", where=where, fix="Write 45s, 90m, 2h or 1h30m.")
     return seconds
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,8 +60,8 @@ def local(layout: Layout) -> Iterator[Callable[..., LocalExecutor]]:
     """Makes executors with worker processes; no process is left when the test is over."""
     made: list[LocalExecutor] = []
 
-    def make(runner: str = "StandIn", workers: int = 1) -> LocalExecutor:
-        made.append(LocalExecutor(layout, workers, runner=f"{stand_ins.__name__}:{runner}"))
+    def make(runner: str = "StandIn", workers: int = 1, **options: Any) -> LocalExecutor:
+        made.append(LocalExecutor(layout, workers, runner=f"{stand_ins.__name__}:{runner}", **options))
         return made[-1]
 
     yield make
@@ -180,7 +181,7 @@ def test_a_worker_that_dies_costs_its_job_and_is_replaced(
     assert said in failure.reason
     assert isinstance(heard.outcomes[1], Result)
     log = layout.log(0).read_text()
-    assert "trial 0 says something" in log
+    assert "trial 0 says something" in log and log.endswith(f"\n{failure.reason}\n")
     assert {"segfault": "Segmentation fault", "raise": "as some libraries do"}.get(how, "") in log
 
 
@@ -262,3 +263,41 @@ def test_a_failure_that_may_leave_traces_ends_the_worker(
     train(local(), heard, job(0, "nan"), job(1, "memory"), job(2, "error"), job(3))
     processes = [report.metrics["process"] for report in heard.reports if report.epoch == 1]
     assert processes[0] == processes[1] and len(set(processes)) == 3
+
+
+def test_a_silent_worker_is_ended_and_replaced(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    now = 0.0
+    executor = local(workers=2, hang_timeout=60, clock=lambda: now)
+    heard = Heard()
+    for number in (0, 1):
+        executor.submit(job(number, "hang"))
+    drive(executor, heard, lambda: len(heard.reports) == 2)
+    now = 60.0
+    executor.step(heard, 0)
+    assert not heard.outcomes
+    now = 60.5
+    executor.step(heard, 0)
+    for number in (0, 1):
+        failure = heard.failure(number)
+        assert (failure.kind, failure.epochs) == ("hang", 1)
+        assert failure.reason == "nothing was heard of the worker for 1m 00s"
+    train(executor, heard, job(2))
+    assert isinstance(heard.outcomes[2], Result)
+
+
+def test_the_time_between_messages_counts_and_not_that_of_the_job(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    now = 0.0
+
+    def later(report: Report) -> Decision:
+        nonlocal now
+        now += 50
+        return Decision.CONTINUE
+
+    heard = Heard(later)
+    executor = local(hang_timeout=60, clock=lambda: now)
+    train(executor, heard, job(0), job(1))
+    assert now == 100 * EPOCHS and all(isinstance(outcome, Result) for outcome in heard.outcomes.values())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -16,6 +17,7 @@ from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import DataSummary, Describe, Failure, Job, Measure, Report, Result, Timing
+from sasrecf_tune.settings import format_duration
 from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")
@@ -33,6 +35,7 @@ class _Worker:
     ready: bool = False
     job: Job | None = None
     last: Report | None = None  # of its job
+    heard: float = 0.0  # when it last said something, or was given its job
 
 
 class LocalExecutor:
@@ -40,11 +43,18 @@ class LocalExecutor:
 
     A worker that dies is replaced, and its job becomes a Failure of kind "died". So is one whose job
     failed with an error or for want of memory: what that left behind (memory, a CUDA context that
-    answers nothing but errors) must not fail the next. `runner` is that of `WorkerOptions`.
+    answers nothing but errors) must not fail the next. One that says nothing for `hang_timeout` seconds
+    is killed, and its job becomes a Failure of kind "hang". `runner` is that of `WorkerOptions`.
     """
 
     def __init__(
-        self, layout: Layout, workers: int = 1, gpus: Sequence[str] = (), runner: str = RUNNER
+        self,
+        layout: Layout,
+        workers: int = 1,
+        gpus: Sequence[str] = (),
+        hang_timeout: float | None = None,
+        runner: str = RUNNER,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
         threads = 0 if workers == 1 else max(1, _cores() // workers)
@@ -60,6 +70,8 @@ class LocalExecutor:
         ]
         self._workers: list[_Worker] = []
         self._failed_starts = 0
+        self._hang_timeout = hang_timeout
+        self._clock = clock
 
     @property
     def free(self) -> int:
@@ -77,7 +89,7 @@ class LocalExecutor:
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
         worker = self._idle()
-        worker.job, worker.last = job, None
+        worker.job, worker.last, worker.heard = job, None, self._clock()
         # A worker that dies before it could take the job is noticed in `step`.
         with contextlib.suppress(OSError):
             worker.pipe.send(job)
@@ -93,6 +105,7 @@ class LocalExecutor:
                 self._buried(worker, handler)
                 continue
             self._heard(worker, message, handler)
+        self._end_hung(handler)
 
     def _heard(self, worker: _Worker, message: object, handler: Handler) -> None:
         if message is None:
@@ -110,6 +123,20 @@ class LocalExecutor:
             handler.ended(message)
         elif isinstance(message, TuneError):
             raise message
+        # Now, not before: the time that the handler took is not the worker's.
+        worker.heard = self._clock()
+
+    def _end_hung(self, handler: Handler) -> None:
+        if self._hang_timeout is None:
+            return
+        silent_since = self._clock() - self._hang_timeout
+        for worker in [worker for worker in self._workers if worker.job and worker.heard < silent_since]:
+            # What it may have said since the last look is news, and no hang.
+            if worker.job and not worker.pipe.poll():
+                job, last = worker.job, worker.last
+                self._end(worker)
+                reason = f"nothing was heard of the worker for {format_duration(self._hang_timeout)}"
+                handler.ended(_failure(job, last, "hang", reason))
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -161,8 +188,7 @@ class LocalExecutor:
         assert job is not None, "only workers with a job are listened to"
         self._end(worker)
         if worker.ready:
-            epochs, seconds = (last.epoch, last.seconds) if last else (0, 0.0)
-            handler.ended(Failure(job.number, "died", f"the worker {how}", epochs, seconds))
+            handler.ended(_failure(job, last, "died", f"the worker {how}"))
             return
         self._failed_starts += 1
         if self._failed_starts == _FAILED_STARTS:
@@ -193,6 +219,12 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _failure(job: Job, last: Report | None, kind: str, reason: str) -> Failure:
+    with contextlib.suppress(OSError), job.log.open("a", encoding="utf-8") as log:
+        log.write(f"\n{reason}\n")  # the worker could not write it
+    return Failure(job.number, kind, reason, last.epoch if last else 0, last.seconds if last else 0.0)
 
 
 def _how_it_died(process: SpawnProcess) -> str:
