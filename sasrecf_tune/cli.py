@@ -92,6 +92,15 @@ HangTimeout = Annotated[
         "Never without it.",
     ),
 ]
+Retries = Annotated[
+    int,
+    typer.Option(
+        "--retries",
+        min=0,
+        max=100,
+        help="How often a trial is tried again whose worker was killed, crashed or was silent.",
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -146,6 +155,7 @@ def run(
     trials: Trials = None,
     timeout: Timeout = None,
     hang_timeout: HangTimeout = None,
+    retries: Retries = 1,
     workers: Workers = 1,
     gpus: Gpus = "auto",
     engine: Annotated[
@@ -181,6 +191,7 @@ def run(
         trials=trials,
         timeout=timeout,
         hang_timeout=hang_timeout,
+        retries=retries,
         workers=workers,
         gpus=gpus,
         engine=engine,

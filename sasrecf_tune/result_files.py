@@ -52,6 +52,9 @@ class ResultFiles:
     def returned(self, number: int) -> None:
         """Nothing to write."""
 
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """Nothing to write."""
+
     def tick(self) -> None:
         """Nothing to write."""
 

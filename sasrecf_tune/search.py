@@ -10,6 +10,7 @@ from typing import Protocol
 import optuna
 
 from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.failures import worth_another_attempt
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.plan import Plan
@@ -35,6 +36,9 @@ class Observer(Protocol):
 
     def returned(self, number: int) -> None:
         """A trial was given back unfinished; a later run starts it anew."""
+
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """An attempt of a trial failed because of `reason`; attempt `attempt` (from 2) will follow."""
 
     def tick(self) -> None:
         """Called a few times a second."""
@@ -152,6 +156,12 @@ class Search:
         if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
             self._return(outcome.number)
             return
+        trial = self._running[outcome.number]
+        if isinstance(outcome, Failure) and worth_another_attempt(
+            outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries
+        ):
+            self._try_again(trial, outcome)
+            return
         record = self._study.tell(self._running.pop(outcome.number), outcome)
         self._done += 1
         self._count_time()
@@ -189,6 +199,13 @@ class Search:
                 checkpoint=self._layout.checkpoint(trial.number),
             )
         )
+
+    def _try_again(self, trial: optuna.Trial, failure: Failure) -> None:
+        # The next trial that is asked for is this one, with its number, parameters and seed.
+        del self._running[trial.number]
+        failed = self._study.try_again(trial, failure.reason)
+        for observer in self._observers:
+            observer.retrying(trial.number, failed + 1, failure.reason)
 
     def _return(self, number: int) -> None:
         del self._running[number]

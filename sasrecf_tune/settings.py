@@ -19,7 +19,8 @@ Engine = Literal["fast", "recbole"]
 class SearchSettings:
     """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default.
 
-    `hang_timeout` is how many seconds a worker may be silent, None for ever.
+    `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
+    whose worker died is tried again.
     """
 
     sampler: Sampler = "auto"
@@ -27,6 +28,7 @@ class SearchSettings:
     trials: int | None = None
     timeout: float | None = None
     hang_timeout: float | None = None
+    retries: int = 1
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from sasrecf_tune.space import SearchSpace
 
 _IDENTITY = "sasrecf_tune:identity"
 _SPENT = "sasrecf_tune:seconds"
+# Of a trial: the reasons why earlier attempts failed.
+_FAILED_ATTEMPTS = "failed_attempts"
 _STATES = {
     TrialState.COMPLETE: COMPLETE,
     TrialState.PRUNED: PRUNED,
@@ -105,6 +107,17 @@ class TuneStudy:
         """Put the running trial `number` back in the queue; it will start anew."""
         self._requeue(self._trials()[number]._trial_id)
 
+    def try_again(self, trial: optuna.Trial, reason: str) -> int:
+        """Put a trial that failed back in the queue; returns how many attempts of it have failed."""
+        failed = [*trial.user_attrs.get(_FAILED_ATTEMPTS, []), reason]
+        trial.set_user_attr(_FAILED_ATTEMPTS, failed)
+        self._requeue(trial._trial_id)
+        return len(failed)
+
+    def failed_attempts(self, trial: optuna.Trial) -> int:
+        """How many attempts of the trial have failed, in earlier runs too."""
+        return len(trial.user_attrs.get(_FAILED_ATTEMPTS, []))
+
     def fail_unfilled(self, reason: str) -> None:
         """Optuna made a trial before its sampler found that there is nothing to fill it with."""
         trial = self._trials()[-1]
@@ -113,10 +126,11 @@ class TuneStudy:
 
     def report(self, trial: optuna.Trial, report: Report) -> bool:
         """Record one validation; returns whether the pruner would stop the trial."""
-        with warnings.catch_warnings():
-            # A trial that starts anew after an interruption reports epochs it has reported before.
-            warnings.filterwarnings("ignore", message=".*already reported.*")
-            trial.report(report.score, step=report.epoch)
+        if report.epoch in trial._cached_frozen_trial.intermediate_values:
+            # A trial that starts anew reports what it has reported before. It went on then, and does now:
+            # the pruner would judge it as if it stood at the last epoch it has ever reached.
+            return False
+        trial.report(report.score, step=report.epoch)
         return trial.should_prune()
 
     def tell(self, trial: optuna.Trial, outcome: Result | Failure) -> TrialRecord:

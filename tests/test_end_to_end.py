@@ -177,18 +177,31 @@ def test_ctrl_c_keeps_what_ended_and_resume_goes_on(
     assert last["ended"] == 4 and last["reason"] == "all 4 trials have ended"
 
 
-def test_a_killed_worker_costs_one_trial_and_is_replaced(
+def test_a_killed_worker_is_replaced_and_its_trial_tried_again(
     tmp_path: Path, four_rates: tuple[str | Path, ...]
 ) -> None:
-    run = Running(tmp_path, *four_rates)
-    run.until("started", trial=1)
-    (worker,) = run.children()
-    os.kill(worker, signal.SIGKILL)
+    # A trial has seven epochs left to be killed in when its first is heard of.
+    run = Running(tmp_path, *four_rates, "--set", "epochs=8", "--pruner", "none")
+    for attempt in (1, 2):
+        run.until("reported", trial=1)
+        (worker,) = run.children()
+        os.kill(worker, signal.SIGKILL)
+        if attempt == 1:
+            assert "SIGKILL" in run.until("retrying", trial=1, attempt=2)["reason"]
     failed = run.until("ended", trial=1)
     assert failed["state"] == "failed" and "SIGKILL" in failed["error"]
+    run.until("reported", trial=2)
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
     code, events = run.finish()
     assert code == 0
-    assert [event["state"] for event in events if event["event"] == "ended"] == ["complete", "complete"]
+    assert [(event["trial"], event["state"]) for event in events if event["event"] == "ended"] == [
+        (2, "complete"),
+        (3, "complete"),
+    ]
+    found = trials(tmp_path / "tuning" / "ml-100k-hyper")
+    assert [len(trial.user_attrs.get("failed_attempts", [])) for trial in found] == [0, 1, 1, 0]
+    assert len({trial.params["learning_rate"] for trial in found}) == 4
 
 
 def test_a_second_run_of_one_study_is_refused(

@@ -59,6 +59,7 @@ def bench(
     seed: int = 1,
     metric: str = "MRR@10",
     clock: Callable[[], float] | None = None,
+    **more: Any,
 ) -> Iterator[Bench]:
     space: SearchSpace = parse(text)
     settings = RunSettings(
@@ -69,7 +70,7 @@ def bench(
         base={},
         metric=parse_metric(metric),
         seed=seed,
-        search=SearchSettings(sampler, pruner, trials, timeout),
+        search=SearchSettings(sampler, pruner, trials, timeout, **more),
     )
     layout = Layout(directory / "study")
     layout.directory.mkdir(parents=True, exist_ok=True)
