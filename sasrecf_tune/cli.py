@@ -101,6 +101,7 @@ Retries = Annotated[
         help="How often a trial is tried again whose worker was killed, crashed or was silent.",
     ),
 ]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End the search when a trial has failed.")]
 
 
 def _version(wanted: bool) -> None:
@@ -156,6 +157,7 @@ def run(
     timeout: Timeout = None,
     hang_timeout: HangTimeout = None,
     retries: Retries = 1,
+    fail_fast: FailFast = False,
     workers: Workers = 1,
     gpus: Gpus = "auto",
     engine: Annotated[
@@ -192,6 +194,7 @@ def run(
         timeout=timeout,
         hang_timeout=hang_timeout,
         retries=retries,
+        fail_fast=fail_fast,
         workers=workers,
         gpus=gpus,
         engine=engine,

@@ -102,6 +102,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         show_end(plan, layout, records, outcome.reason, console)
     if outcome.interrupted:
         return 130
+    if outcome.failed:
+        return 1
     return 0 if any(record.state == COMPLETE for record in records) else 1
 
 

@@ -10,11 +10,11 @@ from typing import Protocol
 import optuna
 
 from sasrecf_tune.executors.base import Executor
-from sasrecf_tune.failures import worth_another_attempt
+from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import ENDED, TrialRecord
+from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
 from sasrecf_tune.study import TuneStudy
 
@@ -46,11 +46,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why a search ended; `interrupted` when someone asked it to."""
+    """Why a search ended; `interrupted` when someone asked it to, `failed` when it gave up."""
 
     reason: str
     done: int
     interrupted: bool = False
+    failed: bool = False
 
 
 def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
@@ -92,10 +93,12 @@ class Search:
         self._distributions = distributions(plan.space)
         self._running: dict[int, optuna.Trial] = {}
         self._stopping = ""
+        self._failed = False
         self._exhausted = False
         self._counted_until = clock()
         records = study.records()
         self._done = sum(record.state in ENDED for record in records)
+        self._alike = Alike(any(record.state in (COMPLETE, PRUNED) for record in records))
 
     @property
     def done(self) -> int:
@@ -112,7 +115,7 @@ class Search:
         self._stopping = self._stopping or reason
 
     def run(self) -> Outcome:
-        """Search until the plan's trials have ended, time is up, or `stop` was called.
+        """Search until the plan's trials have ended, time is up, failures end it, or `stop` was called.
 
         Raises:
             WorkerError: no worker could be kept alive.
@@ -133,7 +136,8 @@ class Search:
             for number in list(self._running):
                 self._return(number)
         if self._stopping:
-            return Outcome(self._stopping, self._done, interrupted=self._stopping != _TIMEOUT)
+            interrupted = self._stopping != _TIMEOUT and not self._failed
+            return Outcome(self._stopping, self._done, interrupted, self._failed)
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
@@ -167,6 +171,22 @@ class Search:
         self._count_time()
         for observer in self._observers:
             observer.ended(record)
+        if isinstance(outcome, Failure):
+            self._consider(outcome)
+        else:
+            self._alike.succeeded()
+
+    def _consider(self, failure: Failure) -> None:
+        hopeless = self._alike.failed(failure)
+        if self._stopping:
+            return
+        if self._plan.settings.search.fail_fast:
+            self._stopping = f"trial {failure.number} failed, and --fail-fast was given: {failure.reason}"
+        elif hopeless:
+            self._stopping = (
+                f"gave up: no trial succeeded, and the last {ALIKE} failed alike: {failure.reason}"
+            )
+        self._failed = bool(self._stopping)
 
     def _fill(self) -> None:
         while (

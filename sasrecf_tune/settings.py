@@ -20,7 +20,7 @@ class SearchSettings:
     """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default.
 
     `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
-    whose worker died is tried again.
+    whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
     """
 
     sampler: Sampler = "auto"
@@ -29,6 +29,7 @@ class SearchSettings:
     timeout: float | None = None
     hang_timeout: float | None = None
     retries: int = 1
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)

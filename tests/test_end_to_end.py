@@ -265,3 +265,18 @@ def test_all_trials_failing_is_a_failure(tmp_path: Path, cli: Cli, tiny_yaml: Pa
     done = cli("run", "--params-file", "hyper.test", "--config-files", tiny_yaml, "--set", "epochs=3")
     assert done.returncode == 1
     assert "NaN" in done.stdout and "No trial completed" in done.stdout
+
+
+def test_a_search_in_which_nothing_can_be_trained_gives_up(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+    (tmp_path / "hyper.test").write_text(
+        "weight_decay choice [100, 99, 98, 97, 96, 95, 94]\nlearner choice [sgd]\n"
+    )
+    options = ("--config-files", tiny_yaml, "--set", "epochs=3", "--set", "learning_rate=100")
+    run = ("run", "--params-file", "hyper.test", *options)
+    done = cli(*run)
+    assert done.returncode == 1
+    assert "Gave up: no trial succeeded, and the last 5 failed alike: the training loss" in done.stdout
+    assert "2 trials were not run" in done.stdout
+    done = cli(*run, "--fail-fast")
+    assert done.returncode == 1
+    assert "Trial 5 failed, and --fail-fast was given" in done.stdout

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
 from sasrecf_tune.distributions import distributions
+from sasrecf_tune.failures import ALIKE
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.ranking import COMPLETE, FAILED
+from sasrecf_tune.search import Outcome
+from sasrecf_tune.settings import Sampler
 from sasrecf_tune.space import parse
 
 from .conftest import FakeTraining
-from .test_search import GRID, bench, cells, quality
+from .test_search import ENDLESS, GRID, bench, cells, quality
 
 
 class Failing(FakeTraining):
@@ -111,3 +115,74 @@ def test_an_attempt_is_not_pruned_for_what_an_earlier_one_reached(tmp_path: Path
         trial = run.study.optuna.ask(space)
         assert trial.number == 0
         assert next(epoch for epoch in range(1, 13) if report(epoch)) == 11
+
+
+@pytest.mark.parametrize("sampler", ["auto", "tpe", "random"])
+@pytest.mark.parametrize("text", [GRID, ENDLESS])
+def test_what_does_not_fit_in_memory_is_never_proposed_again(
+    tmp_path: Path, sampler: Sampler, text: str
+) -> None:
+    class TooLarge(Failing):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            if job.config["n_layers"] > 1:
+                self.begun.append(job)
+                return Failure(job.number, "memory", "out of memory: tried to allocate 9 GiB")
+            return super().train(job, on_report)
+
+    begun: list[Job] = []
+    for trials in (4, 7, 12):
+        training = TooLarge({})
+        with bench(tmp_path, text, training, sampler, trials=trials) as run:
+            run.search.run()
+            records = run.records()
+        begun += training.begun
+    tried = [tuple(job.config[name] for name in ("learning_rate", "n_layers", "n_heads")) for job in begun]
+    assert len(tried) == len(set(tried)) == 12
+    failed = [record for record in records if record.state == FAILED]
+    assert failed and all(record.error.startswith("out of memory") for record in failed)
+
+
+def test_fail_fast_ends_with_the_first_failure(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, Failing({2: ["nan"]}), fail_fast=True) as run:
+        outcome = run.search.run()
+    assert outcome == Outcome(
+        "trial 2 failed, and --fail-fast was given: made to fail: nan", 3, interrupted=False, failed=True
+    )
+
+
+def test_fail_fast_lets_a_retry_pass(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, Failing({2: ["died"]}), fail_fast=True) as run:
+        assert not run.search.run().failed
+
+
+def numbered(kind: str) -> dict[int, Sequence[str]]:
+    return {number: [kind] for number in range(12)}
+
+
+def test_the_search_ends_when_all_fail_alike(tmp_path: Path) -> None:
+    class Varying(Failing):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            failure = super().train(job, on_report)
+            assert isinstance(failure, Failure)
+            return replace(failure, reason=f"tried to allocate {job.number}.25 GiB")
+
+    for total in (ALIKE, 2 * ALIKE):  # the same command again means to try on
+        with bench(tmp_path, GRID, Varying(numbered("memory"))) as run:
+            outcome = run.search.run()
+        assert (outcome.done, outcome.failed) == (total, True)
+        assert f"the last {ALIKE} failed alike: tried to allocate {total - 1}.25 GiB" in outcome.reason
+
+
+def test_failures_of_several_kinds_are_no_reason_to_end(tmp_path: Path) -> None:
+    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, ALIKE - 1)}
+    with bench(tmp_path, GRID, Failing(plans)) as run:
+        outcome = run.search.run()
+    assert outcome == Outcome("all 12 trials have ended", 12)
+
+
+def test_nor_are_failures_after_a_success(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, Failing({}), trials=1) as run:
+        run.search.run()
+    with bench(tmp_path, GRID, Failing(numbered("nan"))) as run:
+        outcome = run.search.run()
+    assert outcome == Outcome("all 12 trials have ended", 12)
