@@ -59,10 +59,27 @@ Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, for programs.")]
-Workers = Annotated[int, typer.Option("--workers", min=1, max=1024, help="Trials trained at the same time.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=1024,
+        help="Trials trained at the same time.  [default: --trials-per-gpu for each card of --gpus]",
+    ),
+]
 Gpus = Annotated[
     str,
     typer.Option("--gpus", metavar="auto|none|0,1", help="Cards the workers take in turn; none for the CPU."),
+]
+TrialsPerGpu = Annotated[
+    int,
+    typer.Option(
+        "--trials-per-gpu",
+        min=1,
+        max=64,
+        help="Workers that share a card; a small model leaves room for more.",
+    ),
 ]
 Trials = Annotated[
     int | None,
@@ -158,8 +175,9 @@ def run(
     hang_timeout: HangTimeout = None,
     retries: Retries = 1,
     fail_fast: FailFast = False,
-    workers: Workers = 1,
+    workers: Workers = None,
     gpus: Gpus = "auto",
+    trials_per_gpu: TrialsPerGpu = 1,
     engine: Annotated[
         Engine,
         typer.Option("--engine", help="fast: RecBole's mathematics, sooner; recbole: its own trainer."),
@@ -197,6 +215,7 @@ def run(
         fail_fast=fail_fast,
         workers=workers,
         gpus=gpus,
+        trials_per_gpu=trials_per_gpu,
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run

@@ -41,7 +41,7 @@ class StandIn:
         return Timing(1.0, 0.5, request.steps, 10)
 
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
-        print(f"trial {job.number} says something")
+        print(f"trial {job.number} on card {os.environ.get('CUDA_VISIBLE_DEVICES')}")
         decision = Decision.CONTINUE
         curve: list[float] = []
         for epoch in range(1, EPOCHS + 1):

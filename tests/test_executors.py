@@ -181,7 +181,7 @@ def test_a_worker_that_dies_costs_its_job_and_is_replaced(
     assert said in failure.reason
     assert isinstance(heard.outcomes[1], Result)
     log = layout.log(0).read_text()
-    assert "trial 0 says something" in log and log.endswith(f"\n{failure.reason}\n")
+    assert "trial 0 on card" in log and log.endswith(f"\n{failure.reason}\n")
     assert {"segfault": "Segmentation fault", "raise": "as some libraries do"}.get(how, "") in log
 
 
@@ -301,3 +301,23 @@ def test_the_time_between_messages_counts_and_not_that_of_the_job(
     executor = local(hang_timeout=60, clock=lambda: now)
     train(executor, heard, job(0), job(1))
     assert now == 100 * EPOCHS and all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
+
+
+def test_workers_take_the_cards_in_turn(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout
+) -> None:
+    heard = Heard()
+    executor = local(workers=4, gpus=("0", "1"))
+    for number in range(4):
+        executor.submit(job(number))
+    drive(executor, heard, lambda: len(heard.outcomes) == 4)
+    said = [layout.log(number).read_text() for number in range(4)]
+    assert said == [f"trial {number} on card {number % 2}\n" for number in range(4)]
+
+
+def test_workers_on_the_cpu_share_its_threads(layout: Layout) -> None:
+    def threads(workers: int, gpus: tuple[str, ...]) -> set[int]:
+        return {options.threads for options in LocalExecutor(layout, workers, gpus)._options}
+
+    assert threads(1, ("",)) == threads(1, ()) == threads(2, ("0", "1")) == {0}
+    assert threads(1000, ("",)) == threads(1000, ()) == {1}
