@@ -119,6 +119,14 @@ Retries = Annotated[
     ),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="End the search when a trial has failed.")]
+Grace = Annotated[
+    str,
+    typer.Option(
+        "--grace",
+        metavar="25s",
+        help="After SIGTERM the running epochs have so long to end; then their trials are given back.",
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -175,6 +183,7 @@ def run(
     hang_timeout: HangTimeout = None,
     retries: Retries = 1,
     fail_fast: FailFast = False,
+    grace: Grace = "25s",
     workers: Workers = None,
     gpus: Gpus = "auto",
     trials_per_gpu: TrialsPerGpu = 1,
@@ -213,6 +222,7 @@ def run(
         hang_timeout=hang_timeout,
         retries=retries,
         fail_fast=fail_fast,
+        grace=grace,
         workers=workers,
         gpus=gpus,
         trials_per_gpu=trials_per_gpu,

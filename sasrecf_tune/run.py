@@ -86,7 +86,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         with _view(state, console, as_json) as view:
             observers: list[Observer] = [files, view]
             search = Search(plan, study, layout, executor, observers)
-            with _stopping_on_signals(search, console, as_json):
+            with _stopping_on_signals(search, settings.search.grace, console, as_json):
                 outcome: Outcome = search.run()
         records = study.records()
     if as_json:
@@ -328,8 +328,11 @@ def _view(
 
 
 @contextlib.contextmanager
-def _stopping_on_signals(search: object, console: Console, quiet: bool) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once."""
+def _stopping_on_signals(search: object, grace: float, console: Console, quiet: bool) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once.
+
+    After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most.
+    """
     from sasrecf_tune.search import Search
 
     assert isinstance(search, Search)
@@ -337,10 +340,14 @@ def _stopping_on_signals(search: object, console: Console, quiet: bool) -> Itera
     def stop(number: int, _: FrameType | None) -> None:
         if search.stopping:
             raise KeyboardInterrupt
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        search.stop(f"stopped by {name}")
+        if number == signal.SIGTERM:
+            search.stop("stopped by SIGTERM", grace)
+            limit = f", in {format_duration(grace)} at the latest"
+        else:
+            search.stop("stopped by Ctrl-C")
+            limit = ""
         if not quiet:
-            console.print("stopping after the running epochs; once more stops now", style="yellow")
+            console.print(f"stopping after the running epochs{limit}; once more stops now", style="yellow")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

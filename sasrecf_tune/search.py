@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class Search:
         self._running: dict[int, optuna.Trial] = {}
         self._stopping = ""
         self._failed = False
+        self._give_up_at = math.inf
         self._exhausted = False
         self._counted_until = clock()
         records = study.records()
@@ -110,9 +112,10 @@ class Search:
         """Whether the search is ending."""
         return bool(self._stopping)
 
-    def stop(self, reason: str) -> None:
-        """Start no further trial and end the running ones after their epoch."""
+    def stop(self, reason: str, grace: float = math.inf) -> None:
+        """Start no further trial and end the running ones after their epoch, or `grace` seconds from now."""
         self._stopping = self._stopping or reason
+        self._give_up_at = self._clock() + grace
 
     def run(self) -> Outcome:
         """Search until the plan's trials have ended, time is up, failures end it, or `stop` was called.
@@ -126,7 +129,7 @@ class Search:
             while True:
                 self._check_timeout()
                 self._fill()
-                if not self._running:
+                if not self._running or self._clock() >= self._give_up_at:
                     break
                 self._executor.step(self, _TICK_SECONDS)
                 for observer in self._observers:

@@ -14,6 +14,9 @@ Sampler = Literal["auto", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 
+# Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.
+GRACE = 25.0
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -21,6 +24,7 @@ class SearchSettings:
 
     `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
     whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
+    After SIGTERM the running epochs have `grace` seconds to end.
     """
 
     sampler: Sampler = "auto"
@@ -30,6 +34,7 @@ class SearchSettings:
     hang_timeout: float | None = None
     retries: int = 1
     fail_fast: bool = False
+    grace: float = GRACE
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,24 @@ def test_ctrl_c_keeps_what_ended_and_resume_goes_on(
     assert last["ended"] == 4 and last["reason"] == "all 4 trials have ended"
 
 
+def test_sigterm_to_the_whole_group_gives_the_trial_back(
+    tmp_path: Path, four_rates: tuple[str | Path, ...]
+) -> None:
+    run = Running(tmp_path, *four_rates, "--set", "epochs=100000", "--grace", "0.001s")
+    run.until("reported", trial=0)
+    (worker,) = run.children()
+    # As if an epoch took for ever.
+    os.kill(worker, signal.SIGSTOP)
+    for process in (run.process.pid, worker):
+        os.kill(process, signal.SIGTERM)
+    code, events = run.finish()
+    assert code == 130
+    assert events[-2] == {"event": "returned", "trial": 0}
+    assert events[-1]["reason"] == "stopped by SIGTERM"
+    assert_gone(worker)
+    assert [trial.state.name for trial in trials(tmp_path / "tuning" / "ml-100k-hyper")] == ["WAITING"]
+
+
 def test_a_killed_worker_is_replaced_and_its_trial_tried_again(
     tmp_path: Path, four_rates: tuple[str | Path, ...]
 ) -> None:

@@ -10,14 +10,25 @@ import optuna
 import pytest
 
 from sasrecf_tune.distributions import distributions
+from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.failures import ALIKE
-from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.messages import (
+    DataSummary,
+    Decision,
+    Describe,
+    Failure,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+)
 from sasrecf_tune.ranking import COMPLETE, FAILED
 from sasrecf_tune.search import Outcome
 from sasrecf_tune.settings import Sampler
 from sasrecf_tune.space import parse
 
-from .conftest import FakeTraining
+from .conftest import FakeTraining, summary
 from .test_search import ENDLESS, GRID, bench, cells, quality
 
 
@@ -186,3 +197,64 @@ def test_nor_are_failures_after_a_success(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, Failing(numbered("nan"))) as run:
         outcome = run.search.run()
     assert outcome == Outcome("all 12 trials have ended", 12)
+
+
+class Silent:
+    """An executor whose jobs never say anything; a minute passes with each step."""
+
+    def __init__(self, slots: int) -> None:
+        self.free = slots
+        self.now = 0.0
+        self.steps = 0
+        self.on_step: Callable[[], None] = lambda: None
+
+    def describe(self, request: Describe) -> DataSummary:
+        return summary()
+
+    def measure(self, request: Measure) -> Timing:
+        raise NotImplementedError
+
+    def submit(self, job: Job) -> None:
+        self.free -= 1
+
+    def step(self, handler: Handler, timeout: float) -> None:
+        self.steps += 1
+        self.now += 60
+        self.on_step()
+
+    def close(self) -> None:
+        pass
+
+
+def test_after_sigterm_trials_are_given_back_when_their_epochs_take_too_long(tmp_path: Path) -> None:
+    silent = Silent(2)
+
+    def stop() -> None:
+        if silent.steps == 5:
+            run.search.stop("stopped by SIGTERM", grace=150)
+
+    silent.on_step = stop
+    with bench(tmp_path, GRID, FakeTraining(quality), clock=lambda: silent.now) as run:
+        run.search._executor = silent
+        outcome = run.search.run()
+        states = [record.state for record in run.records()]
+        spent = run.study.seconds_spent()
+    assert outcome == Outcome("stopped by SIGTERM", 0, interrupted=True)
+    assert (silent.steps, spent) == (5 + 3, 480)
+    assert states == ["waiting", "waiting"]
+
+
+def test_ctrl_c_waits_for_the_epoch_however_long_it_takes(tmp_path: Path) -> None:
+    silent = Silent(1)
+
+    def stop() -> None:
+        run.search.stop("stopped by Ctrl-C")
+        if silent.steps == 1000:
+            raise KeyboardInterrupt  # the second
+
+    silent.on_step = stop
+    with bench(tmp_path, GRID, FakeTraining(quality), clock=lambda: silent.now) as run:
+        run.search._executor = silent
+        with pytest.raises(KeyboardInterrupt):
+            run.search.run()
+        assert [record.state for record in run.records()] == ["waiting"]
