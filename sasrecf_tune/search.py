@@ -21,6 +21,8 @@ from sasrecf_tune.study import TuneStudy
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
+# How often the time spent is written down: what a run that is killed spent since then is not counted.
+_COUNT_SECONDS = 10.0
 
 
 class Observer(Protocol):
@@ -132,6 +134,8 @@ class Search:
                 if not self._running or self._clock() >= self._give_up_at:
                     break
                 self._executor.step(self, _TICK_SECONDS)
+                if self._clock() - self._counted_until >= _COUNT_SECONDS:
+                    self._count_time()
                 for observer in self._observers:
                     observer.tick()
         finally:
@@ -171,7 +175,6 @@ class Search:
             return
         record = self._study.tell(self._running.pop(outcome.number), outcome)
         self._done += 1
-        self._count_time()
         for observer in self._observers:
             observer.ended(record)
         if isinstance(outcome, Failure):

@@ -75,6 +75,10 @@ class TuneStudy:
         self.optuna = study
         self._storage = storage
         self._space = space
+        # Attributes of a study are read from the database each time; these are this run's to change.
+        attributes = study.user_attrs
+        self._metric = str(attributes.get(_IDENTITY, {}).get("metric")).lower()
+        self._seconds = float(attributes.get(_SPENT, 0.0))
 
     @property
     def maximize(self) -> bool:
@@ -169,11 +173,12 @@ class TuneStudy:
 
     def seconds_spent(self) -> float:
         """What all runs of this study have taken so far, for a timeout that is a total."""
-        return float(self.optuna.user_attrs.get(_SPENT, 0.0))
+        return self._seconds
 
     def add_seconds(self, seconds: float) -> None:
         """Add to `seconds_spent`."""
-        self.optuna.set_user_attr(_SPENT, round(self.seconds_spent() + seconds, 3))
+        self._seconds += seconds
+        self.optuna.set_user_attr(_SPENT, round(self._seconds, 3))
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
@@ -184,7 +189,7 @@ class TuneStudy:
         self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
     def _score(self, valid: Mapping[str, float]) -> float:
-        return float(valid[self.optuna.user_attrs[_IDENTITY]["metric"].lower()])
+        return float(valid[self._metric])
 
     def _record(self, trial: FrozenTrial, number: int | None = None) -> TrialRecord:
         attributes = trial.user_attrs
