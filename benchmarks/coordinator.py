@@ -111,6 +111,9 @@ class Clock:
     def tick(self) -> None:
         """See `search.Observer`."""
 
+    def over(self) -> None:
+        """See `search.Observer`."""
+
     def around(self, done: int) -> float | None:
         """Seconds per trial when `done` had ended, the median of WINDOW; None when so many have not."""
         ends = self.ends[max(0, done - WINDOW // 2) : done + WINDOW // 2]

@@ -109,6 +109,9 @@ class _Base:
     def tick(self) -> None:
         """See `search.Observer`."""
 
+    def over(self) -> None:
+        """See `search.Observer`."""
+
 
 class PlainView(_Base):
     """One line an event, for logs and pipes."""

@@ -46,6 +46,9 @@ class Observer(Protocol):
     def tick(self) -> None:
         """Called a few times a second."""
 
+    def over(self) -> None:
+        """The search has ended, in whatever way."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -142,6 +145,8 @@ class Search:
             self._count_time()
             for number in list(self._running):
                 self._return(number)
+            for observer in self._observers:
+                observer.over()
         if self._stopping:
             interrupted = self._stopping != _TIMEOUT and not self._failed
             return Outcome(self._stopping, self._done, interrupted, self._failed)

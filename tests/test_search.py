@@ -89,8 +89,8 @@ def bench(
     history.fill(study.optuna.get_trials(deepcopy=False))
     study.requeue_interrupted()
     executor = InlineExecutor(training.train, training.describe)
-    files = ResultFiles(layout, plan, study)
     extra = {} if clock is None else {"clock": clock}
+    files = ResultFiles(layout, plan, study, **extra)
     try:
         yield Bench(Search(plan, study, layout, executor, [files], **extra), study, layout)
     finally:
@@ -322,6 +322,28 @@ def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
     ranking = layout.ranking_csv.read_text().splitlines()
     assert len(ranking) == 7 and ranking[1].startswith("1,")
     assert layout.hyper_result.read_text().count("Valid result:") == 6
+
+
+def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) -> None:
+    now = 0.0
+
+    class Watching(FakeTraining):
+        """Looks at the files when a trial begins; the third takes long."""
+
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            nonlocal now
+            now += 100 if job.number == 2 else 0.1
+            seen.append((lines(run.layout.trials), lines(run.layout.ranking_csv)))
+            return super().train(job, on_report)
+
+    def lines(path: Path) -> int:
+        return len(path.read_text().splitlines()) - 1
+
+    seen: list[tuple[int, int]] = []
+    with bench(tmp_path, GRID, Watching(quality), trials=5, clock=lambda: now) as run:
+        run.search.run()
+        assert seen == [(0, 0), (1, 0), (2, 0), (3, 3), (4, 3)]
+        assert lines(run.layout.ranking_csv) == 5
 
 
 def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
