@@ -103,8 +103,10 @@ class ResultFiles:
         self._next_write = now + max(_WRITE_SECONDS, (now - started) / _WRITE_SHARE)
 
     def _drop_checkpoints(self, kept: Sequence[int]) -> None:
-        wanted = {self._layout.checkpoint(number) for number in kept}
+        # Of trials that have ended: a worker may have saved weights whose trial has yet to be told of.
+        dropped = {self._layout.checkpoint(record.number) for record in self._records}
+        dropped -= {self._layout.checkpoint(number) for number in kept}
         for path in self._layout.checkpoints.glob("trial-*.pth"):
-            if path not in wanted:
+            if path in dropped:
                 with contextlib.suppress(OSError):
                     path.unlink()

@@ -354,7 +354,13 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Saving(quality)) as run:
+        # As if a worker had saved what it has not told of yet.
+        unheard_of = run.layout.checkpoint(99)
+        unheard_of.parent.mkdir()
+        unheard_of.touch()
         run.search.run()
+        assert unheard_of.exists()
+        unheard_of.unlink()
         best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
         kept = {path.name for path in run.layout.checkpoints.iterdir()}
         assert kept == {run.layout.checkpoint(number).name for number in best}
