@@ -59,10 +59,27 @@ Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, for programs.")]
-Workers = Annotated[int, typer.Option("--workers", min=1, max=1024, help="Trials trained at the same time.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=1024,
+        help="Trials trained at the same time.  [default: --trials-per-gpu for each card of --gpus]",
+    ),
+]
 Gpus = Annotated[
     str,
     typer.Option("--gpus", metavar="auto|none|0,1", help="Cards the workers take in turn; none for the CPU."),
+]
+TrialsPerGpu = Annotated[
+    int,
+    typer.Option(
+        "--trials-per-gpu",
+        min=1,
+        max=64,
+        help="Workers that share a card; a small model leaves room for more.",
+    ),
 ]
 Trials = Annotated[
     int | None,
@@ -79,6 +96,35 @@ Timeout = Annotated[
         "--timeout",
         metavar="90m",
         help="Time in all (45s, 90m, 2h), earlier runs included; no limit without it.",
+    ),
+]
+HangTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--hang-timeout",
+        metavar="30m",
+        # Off by default: how long an epoch may take depends on the data, and to end one that is merely slow
+        # would lose it each time.
+        help="End a worker that has said nothing for so long; allow for an epoch and for preparing the data. "
+        "Never without it.",
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        "--retries",
+        min=0,
+        max=100,
+        help="How often a trial is tried again whose worker was killed, crashed or was silent.",
+    ),
+]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="End the search when a trial has failed.")]
+Grace = Annotated[
+    str,
+    typer.Option(
+        "--grace",
+        metavar="25s",
+        help="After SIGTERM the running epochs have so long to end; then their trials are given back.",
     ),
 ]
 
@@ -134,8 +180,13 @@ def run(
     pruner: Annotated[Pruner, typer.Option("--pruner", help="auto: median.")] = "auto",
     trials: Trials = None,
     timeout: Timeout = None,
-    workers: Workers = 1,
+    hang_timeout: HangTimeout = None,
+    retries: Retries = 1,
+    fail_fast: FailFast = False,
+    grace: Grace = "25s",
+    workers: Workers = None,
     gpus: Gpus = "auto",
+    trials_per_gpu: TrialsPerGpu = 1,
     engine: Annotated[
         Engine,
         typer.Option("--engine", help="fast: RecBole's mathematics, sooner; recbole: its own trainer."),
@@ -168,8 +219,13 @@ def run(
         pruner=pruner,
         trials=trials,
         timeout=timeout,
+        hang_timeout=hang_timeout,
+        retries=retries,
+        fail_fast=fail_fast,
+        grace=grace,
         workers=workers,
         gpus=gpus,
+        trials_per_gpu=trials_per_gpu,
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run

@@ -45,8 +45,13 @@ def run_settings(
     pruner: Pruner,
     trials: int | None,
     timeout: str | None,
-    workers: int,
+    hang_timeout: str | None,
+    retries: int,
+    fail_fast: bool,
+    grace: str,
+    workers: int | None,
     gpus: str,
+    trials_per_gpu: int,
     engine: Engine,
 ) -> RunSettings:
     """The command line as settings; an option wins over a config file.
@@ -61,6 +66,7 @@ def run_settings(
     base.pop("seed", None)
     name = study or default_name(dataset, params_file)
     study_layout(out, name)
+    cards = parse_gpus(gpus)
     return RunSettings(
         params_file=params_file,
         name=name,
@@ -72,9 +78,18 @@ def run_settings(
         engine=engine,
         model=model,
         storage=storage,
-        search=SearchSettings(sampler, pruner, trials, parse_duration(timeout) if timeout else None),
-        workers=workers,
-        gpus=parse_gpus(gpus),
+        search=SearchSettings(
+            sampler=sampler,
+            pruner=pruner,
+            trials=trials,
+            timeout=parse_duration(timeout) if timeout else None,
+            hang_timeout=parse_duration(hang_timeout, "--hang-timeout") if hang_timeout else None,
+            retries=retries,
+            fail_fast=fail_fast,
+            grace=parse_duration(grace, "--grace"),
+        ),
+        workers=worker_count(workers, cards, trials_per_gpu),
+        gpus=cards,
     )
 
 
@@ -122,6 +137,30 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     if not all(card.isdigit() for card in cards):
         raise InputError(f"{text!r} names no cards", where="--gpus", fix="Write auto, none, or numbers: 0,1.")
     return cards
+
+
+def worker_count(workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int) -> int:
+    """How many workers: as many as given, else `trials_per_gpu` for each card.
+
+    Raises:
+        InputError: there are no cards to share, or the two numbers are at odds.
+    """
+    if trials_per_gpu > 1 and gpus == ("",):
+        raise InputError(
+            "there is no card to share",
+            where=f"--trials-per-gpu {trials_per_gpu} --gpus none",
+            fix="On the CPU, --workers says how many trials are trained at the same time.",
+        )
+    cards = max(1, len(gpus))
+    if workers is None:
+        return cards * trials_per_gpu
+    if trials_per_gpu > 1 and workers != cards * trials_per_gpu:
+        raise InputError(
+            f"{cards} card{'s' * (cards > 1)} with {trials_per_gpu} trials each are not {workers} workers",
+            where="--workers",
+            fix="Give one of --workers and --trials-per-gpu.",
+        )
+    return workers
 
 
 def report_study(

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,12 +80,7 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
         "params_file": str(settings.params_file.absolute()),
         "space": space.write(),
         "config": settings.base,
-        "search": {
-            "sampler": settings.search.sampler,
-            "pruner": settings.search.pruner,
-            "trials": settings.search.trials,
-            "timeout": settings.search.timeout,
-        },
+        "search": asdict(settings.search),
         "workers": settings.workers,
         "gpus": list(settings.gpus),
         "storage": storage,

@@ -125,7 +125,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that ended in an error; `kind` is "nan", "memory", "error" or "died"."""
+    """A trial that ended in an error.
+
+    `kind` is "nan", "memory" or "error" for what the trial's own code raised, "died" where its worker
+    ended without a word, "hang" where it was ended for its silence.
+    """
 
     number: int
     kind: str

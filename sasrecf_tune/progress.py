@@ -102,7 +102,14 @@ class _Base:
         """See `search.Observer`."""
         self.progress.running.pop(number, None)
 
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """See `search.Observer`."""
+        self.progress.running.pop(number, None)
+
     def tick(self) -> None:
+        """See `search.Observer`."""
+
+    def over(self) -> None:
         """See `search.Observer`."""
 
 
@@ -146,6 +153,11 @@ class PlainView(_Base):
         """See `search.Observer`."""
         super().returned(number)
         self._line(f"trial {number} interrupted: it will start anew when the study continues")
+
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """See `search.Observer`."""
+        super().retrying(number, attempt, reason)
+        self._line(_retrying_text(number, attempt, reason))
 
     def _line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True, highlight=False)
@@ -194,6 +206,11 @@ class JsonView(_Base):
         super().returned(number)
         emit({"event": "returned", "trial": number})
 
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """See `search.Observer`."""
+        super().retrying(number, attempt, reason)
+        emit({"event": "retrying", "trial": number, "attempt": attempt, "reason": reason})
+
 
 class LiveView(_Base):
     """Best trials on top, running ones with their learning curves below, then the progress of the whole."""
@@ -209,6 +226,11 @@ class LiveView(_Base):
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """See `search.Observer`."""
+        super().retrying(number, attempt, reason)
+        self._console.print(Text(_retrying_text(number, attempt, reason), style="yellow"))
 
     def _render(self) -> RenderableType:
         progress = self.progress
@@ -263,6 +285,10 @@ def emit(event: dict[str, Any]) -> None:
     }
     sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+
+
+def _retrying_text(number: int, attempt: int, reason: str) -> str:
+    return f"trial {number}: {reason}; it is tried again (attempt {attempt})"
 
 
 def _params_text(params: Mapping[str, object], names: Sequence[str]) -> str:

@@ -43,22 +43,11 @@ def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
     Equal scores share a rank and stand in the order of their numbers: RecBole rounds scores to four
     decimals, so ties are common and the order among them means nothing.
     """
-
-    def badness(record: TrialRecord) -> float:
-        if record.score is None or not math.isfinite(record.score):
-            return math.inf
-        return -record.score if maximize else record.score
-
-    def group(record: TrialRecord) -> int:
-        if record.state == COMPLETE and math.isfinite(badness(record)):
-            return 0
-        return 1 if record.state == PRUNED else 2
-
     ended = [record for record in records if record.state in ENDED]
-    ordered = sorted(ended, key=lambda record: (group(record), badness(record), record.number))
+    ordered = sorted(ended, key=lambda record: _place(record, maximize))
     rows: list[Row] = []
     for place, record in enumerate(ordered, start=1):
-        if group(record) != 0:
+        if _group(record) != 0:
             rows.append(Row(None, record))
         elif rows and rows[-1].record.score == record.score:
             rows.append(Row(rows[-1].rank, record))
@@ -69,5 +58,18 @@ def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
 
 def best(records: Iterable[TrialRecord], maximize: bool) -> TrialRecord | None:
     """The first completed trial of the ranking, None when there is none."""
-    rows = rank(records, maximize)
-    return rows[0].record if rows and rows[0].rank else None
+    rankable = (record for record in records if _group(record) == 0)
+    return min(rankable, key=lambda record: _place(record, maximize), default=None)
+
+
+def _group(record: TrialRecord) -> int:
+    if record.state == COMPLETE and record.score is not None and math.isfinite(record.score):
+        return 0
+    return 1 if record.state == PRUNED else 2
+
+
+def _place(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:
+    badness = math.inf
+    if record.score is not None and math.isfinite(record.score):
+        badness = -record.score if maximize else record.score
+    return _group(record), badness, record.number

@@ -5,6 +5,8 @@ Sources: RecBole 1.2.1, recbole/config/configurator.py, recbole/data/utils.py, r
 
 from __future__ import annotations
 
+import logging
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ with warnings.catch_warnings():
     from recbole.data.utils import create_samplers, get_dataloader
     from recbole.trainer import Trainer
     from recbole.utils import get_model, init_seed
+    from recbole.utils.logger import RemoveColorFilter
 
 from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
@@ -231,6 +234,14 @@ def build(config: RecBoleConfig, prepared: Prepared, engine: Engine) -> Built:
     if config["train_neg_sample_args"].get("dynamic", False):
         train.get_model(model)  # as fit() does, for whoever draws a batch without it
     return Built(engine.trainer(config, model), train, valid, test)
+
+
+def log_to_stderr() -> None:
+    """RecBole logs through the root logger, with colours that no log file wants."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(RemoveColorFilter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 def _copy(value: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from sasrecf_tune.files import append_line, atomic_write
 from sasrecf_tune.layout import Layout
@@ -23,18 +24,27 @@ from sasrecf_tune.study import TuneStudy
 
 # Weights kept on disk: those of the best few trials.
 KEPT_CHECKPOINTS = 3
+# The files that hold all trials are written anew each time, so not after every trial when these are short:
+# at most so often, and never for more than a share of the time.
+_WRITE_SECONDS = 2.0
+_WRITE_SHARE = 0.05
 
 
 class ResultFiles:
     """An observer that writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
-    The database is the truth: everything here is written anew from it when a run starts.
+    trials.csv has its row when a trial ends; the other files follow within seconds, and when the search is
+    over. The database is the truth: everything here is written anew from it when a run starts.
     """
 
-    def __init__(self, layout: Layout, plan: Plan, study: TuneStudy) -> None:
+    def __init__(
+        self, layout: Layout, plan: Plan, study: TuneStudy, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._layout = layout
         self._plan = plan
         self._study = study
+        self._clock = clock
+        self._stale = False
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
         self._records = [record for record in study.records() if record.state in ENDED]
@@ -52,16 +62,28 @@ class ResultFiles:
     def returned(self, number: int) -> None:
         """Nothing to write."""
 
-    def tick(self) -> None:
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
         """Nothing to write."""
 
+    def tick(self) -> None:
+        """Bring the files up to date, unless that was done just now."""
+        if self._stale and self._clock() >= self._next_write:
+            self._write_ranking()
+
+    def over(self) -> None:
+        """Bring the files up to date."""
+        if self._stale:
+            self._write_ranking()
+
     def ended(self, record: TrialRecord) -> None:
-        """Add the trial to every file."""
+        """Add the trial to trials.csv at once, to the others when it is time."""
         self._records.append(record)
         append_line(self._layout.trials, trials_row(record, self._names, self._metrics))
-        self._write_ranking()
+        self._stale = True
+        self.tick()
 
     def _write_ranking(self) -> None:
+        started = self._clock()
         rows = rank(self._records, self._study.maximize)
         metric = str(self._plan.settings.metric)
         atomic_write(self._layout.ranking_csv, ranking_csv(rows, self._names, self._metrics))
@@ -77,10 +99,15 @@ class ResultFiles:
             atomic_write(self._layout.best, best_yaml(config, winner, metric, self._layout.name, engine))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
         self._drop_checkpoints(kept)
+        self._stale = False
+        now = self._clock()
+        self._next_write = now + max(_WRITE_SECONDS, (now - started) / _WRITE_SHARE)
 
     def _drop_checkpoints(self, kept: Sequence[int]) -> None:
-        wanted = {self._layout.checkpoint(number) for number in kept}
+        # Of trials that have ended: a worker may have saved weights whose trial has yet to be told of.
+        dropped = {self._layout.checkpoint(record.number) for record in self._records}
+        dropped -= {self._layout.checkpoint(number) for number in kept}
         for path in self._layout.checkpoints.glob("trial-*.pth"):
-            if path not in wanted:
+            if path in dropped:
                 with contextlib.suppress(OSError):
                     path.unlink()

@@ -86,7 +86,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         with _view(state, console, as_json) as view:
             observers: list[Observer] = [files, view]
             search = Search(plan, study, layout, executor, observers)
-            with _stopping_on_signals(search, console, as_json):
+            with _stopping_on_signals(search, settings.search.grace, console, as_json):
                 outcome: Outcome = search.run()
         records = study.records()
     if as_json:
@@ -102,6 +102,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         show_end(plan, layout, records, outcome.reason, console)
     if outcome.interrupted:
         return 130
+    if outcome.failed:
+        return 1
     return 0 if any(record.state == COMPLETE for record in records) else 1
 
 
@@ -152,7 +154,7 @@ def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
 @contextlib.contextmanager
 def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
     """Worker processes that are gone when the block ends, however it ends."""
-    executor = LocalExecutor(layout, settings.workers, settings.gpus)
+    executor = LocalExecutor(layout, settings.workers, settings.gpus, settings.search.hang_timeout)
     try:
         yield executor
     finally:
@@ -326,8 +328,11 @@ def _view(
 
 
 @contextlib.contextmanager
-def _stopping_on_signals(search: object, console: Console, quiet: bool) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once."""
+def _stopping_on_signals(search: object, grace: float, console: Console, quiet: bool) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once.
+
+    After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most.
+    """
     from sasrecf_tune.search import Search
 
     assert isinstance(search, Search)
@@ -335,10 +340,14 @@ def _stopping_on_signals(search: object, console: Console, quiet: bool) -> Itera
     def stop(number: int, _: FrameType | None) -> None:
         if search.stopping:
             raise KeyboardInterrupt
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        search.stop(f"stopped by {name}")
+        if number == signal.SIGTERM:
+            search.stop("stopped by SIGTERM", grace)
+            limit = f", in {format_duration(grace)} at the latest"
+        else:
+            search.stop("stopped by Ctrl-C")
+            limit = ""
         if not quiet:
-            console.print("stopping after the running epochs; once more stops now", style="yellow")
+            console.print(f"stopping after the running epochs{limit}; once more stops now", style="yellow")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -26,6 +26,7 @@ Cell = tuple[Scalar, ...]
 # A model-based sampler may propose the same cell for ever; random ones then take over.
 _TRIES = 10
 _RANDOM_TRIES = 500
+_NO_TRIAL = -1
 
 
 class SpaceExhausted(Interrupted):
@@ -87,17 +88,19 @@ class CellSampler(_OwnSampler):
         self, history: History, space: Mapping[str, BaseDistribution], cells: Sequence[Labels], seed: int
     ) -> None:
         super().__init__(history, space)
-        self._cells = random.Random(seed).sample(list(cells), len(cells))
+        order = random.Random(seed).sample(list(cells), len(cells))
+        # A cell that has been taken stays taken, so none is looked at twice.
+        self._left = (labels for labels in order if not history.taken(labels, _NO_TRIAL))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Labels:
         """See BaseSampler."""
-        for labels in self._cells:
-            if not self._history.taken(labels, trial.number):
-                self._history.add(trial.number, labels)
-                return dict(labels)
-        raise SpaceExhausted("every cell of the grid has been tried")
+        labels = next(self._left, None)
+        if labels is None:
+            raise SpaceExhausted("every cell of the grid has been tried")
+        self._history.add(trial.number, labels)
+        return dict(labels)
 
 
 class UniqueSampler(_OwnSampler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,15 +11,18 @@ from typing import Protocol
 import optuna
 
 from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import ENDED, TrialRecord
+from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
 from sasrecf_tune.study import TuneStudy
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
+# How often the time spent is written down: what a run that is killed spent since then is not counted.
+_COUNT_SECONDS = 10.0
 
 
 class Observer(Protocol):
@@ -36,17 +40,24 @@ class Observer(Protocol):
     def returned(self, number: int) -> None:
         """A trial was given back unfinished; a later run starts it anew."""
 
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """An attempt of a trial failed because of `reason`; attempt `attempt` (from 2) will follow."""
+
     def tick(self) -> None:
         """Called a few times a second."""
+
+    def over(self) -> None:
+        """The search has ended, in whatever way."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why a search ended; `interrupted` when someone asked it to."""
+    """Why a search ended; `interrupted` when someone asked it to, `failed` when it gave up."""
 
     reason: str
     done: int
     interrupted: bool = False
+    failed: bool = False
 
 
 def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
@@ -88,10 +99,13 @@ class Search:
         self._distributions = distributions(plan.space)
         self._running: dict[int, optuna.Trial] = {}
         self._stopping = ""
+        self._failed = False
+        self._give_up_at = math.inf
         self._exhausted = False
         self._counted_until = clock()
         records = study.records()
         self._done = sum(record.state in ENDED for record in records)
+        self._alike = Alike(any(record.state in (COMPLETE, PRUNED) for record in records))
 
     @property
     def done(self) -> int:
@@ -103,12 +117,13 @@ class Search:
         """Whether the search is ending."""
         return bool(self._stopping)
 
-    def stop(self, reason: str) -> None:
-        """Start no further trial and end the running ones after their epoch."""
+    def stop(self, reason: str, grace: float = math.inf) -> None:
+        """Start no further trial and end the running ones after their epoch, or `grace` seconds from now."""
         self._stopping = self._stopping or reason
+        self._give_up_at = self._clock() + grace
 
     def run(self) -> Outcome:
-        """Search until the plan's trials have ended, time is up, or `stop` was called.
+        """Search until the plan's trials have ended, time is up, failures end it, or `stop` was called.
 
         Raises:
             WorkerError: no worker could be kept alive.
@@ -119,17 +134,22 @@ class Search:
             while True:
                 self._check_timeout()
                 self._fill()
-                if not self._running:
+                if not self._running or self._clock() >= self._give_up_at:
                     break
                 self._executor.step(self, _TICK_SECONDS)
+                if self._clock() - self._counted_until >= _COUNT_SECONDS:
+                    self._count_time()
                 for observer in self._observers:
                     observer.tick()
         finally:
             self._count_time()
             for number in list(self._running):
                 self._return(number)
+            for observer in self._observers:
+                observer.over()
         if self._stopping:
-            return Outcome(self._stopping, self._done, interrupted=self._stopping != _TIMEOUT)
+            interrupted = self._stopping != _TIMEOUT and not self._failed
+            return Outcome(self._stopping, self._done, interrupted, self._failed)
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
@@ -152,11 +172,32 @@ class Search:
         if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
             self._return(outcome.number)
             return
+        trial = self._running[outcome.number]
+        if isinstance(outcome, Failure) and worth_another_attempt(
+            outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries
+        ):
+            self._try_again(trial, outcome)
+            return
         record = self._study.tell(self._running.pop(outcome.number), outcome)
         self._done += 1
-        self._count_time()
         for observer in self._observers:
             observer.ended(record)
+        if isinstance(outcome, Failure):
+            self._consider(outcome)
+        else:
+            self._alike.succeeded()
+
+    def _consider(self, failure: Failure) -> None:
+        hopeless = self._alike.failed(failure)
+        if self._stopping:
+            return
+        if self._plan.settings.search.fail_fast:
+            self._stopping = f"trial {failure.number} failed, and --fail-fast was given: {failure.reason}"
+        elif hopeless:
+            self._stopping = (
+                f"gave up: no trial succeeded, and the last {ALIKE} failed alike: {failure.reason}"
+            )
+        self._failed = bool(self._stopping)
 
     def _fill(self) -> None:
         while (
@@ -189,6 +230,13 @@ class Search:
                 checkpoint=self._layout.checkpoint(trial.number),
             )
         )
+
+    def _try_again(self, trial: optuna.Trial, failure: Failure) -> None:
+        # The next trial that is asked for is this one, with its number, parameters and seed.
+        del self._running[trial.number]
+        failed = self._study.try_again(trial, failure.reason)
+        for observer in self._observers:
+            observer.retrying(trial.number, failed + 1, failure.reason)
 
     def _return(self, number: int) -> None:
         del self._running[number]

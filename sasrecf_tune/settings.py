@@ -14,15 +14,27 @@ Sampler = Literal["auto", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 
+# Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.
+GRACE = 25.0
+
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default."""
+    """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default.
+
+    `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
+    whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
+    After SIGTERM the running epochs have `grace` seconds to end.
+    """
 
     sampler: Sampler = "auto"
     pruner: Pruner = "auto"
     trials: int | None = None
     timeout: float | None = None
+    hang_timeout: float | None = None
+    retries: int = 1
+    fail_fast: bool = False
+    grace: float = GRACE
 
 
 @dataclass(frozen=True)
@@ -47,8 +59,8 @@ class RunSettings:
     gpus: tuple[str, ...] = ()
 
 
-def parse_duration(text: str) -> float:
-    """Seconds in "90m", "1h30m", "45s", "2d" or "3600".
+def parse_duration(text: str, where: str = "--timeout") -> float:
+    """Seconds in "90m", "1h30m", "45s", "2d" or "3600"; `where` is the option that says so.
 
     Raises:
         InputError: it is none of these, or not above zero.
@@ -62,7 +74,7 @@ def parse_duration(text: str) -> float:
     else:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise InputError(f"{text!r} is no duration", where="--timeout", fix="Write 45s, 90m, 2h or 1h30m.")
+        raise InputError(f"{text!r} is no duration", where=where, fix="Write 45s, 90m, 2h or 1h30m.")
     return seconds
 
 

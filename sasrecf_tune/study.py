@@ -26,6 +26,8 @@ from sasrecf_tune.space import SearchSpace
 
 _IDENTITY = "sasrecf_tune:identity"
 _SPENT = "sasrecf_tune:seconds"
+# Of a trial: the reasons why earlier attempts failed.
+_FAILED_ATTEMPTS = "failed_attempts"
 _STATES = {
     TrialState.COMPLETE: COMPLETE,
     TrialState.PRUNED: PRUNED,
@@ -73,6 +75,10 @@ class TuneStudy:
         self.optuna = study
         self._storage = storage
         self._space = space
+        # Attributes of a study are read from the database each time; these are this run's to change.
+        attributes = study.user_attrs
+        self._metric = str(attributes.get(_IDENTITY, {}).get("metric")).lower()
+        self._seconds = float(attributes.get(_SPENT, 0.0))
 
     @property
     def maximize(self) -> bool:
@@ -105,6 +111,17 @@ class TuneStudy:
         """Put the running trial `number` back in the queue; it will start anew."""
         self._requeue(self._trials()[number]._trial_id)
 
+    def try_again(self, trial: optuna.Trial, reason: str) -> int:
+        """Put a trial that failed back in the queue; returns how many attempts of it have failed."""
+        failed = [*trial.user_attrs.get(_FAILED_ATTEMPTS, []), reason]
+        trial.set_user_attr(_FAILED_ATTEMPTS, failed)
+        self._requeue(trial._trial_id)
+        return len(failed)
+
+    def failed_attempts(self, trial: optuna.Trial) -> int:
+        """How many attempts of the trial have failed, in earlier runs too."""
+        return len(trial.user_attrs.get(_FAILED_ATTEMPTS, []))
+
     def fail_unfilled(self, reason: str) -> None:
         """Optuna made a trial before its sampler found that there is nothing to fill it with."""
         trial = self._trials()[-1]
@@ -113,10 +130,11 @@ class TuneStudy:
 
     def report(self, trial: optuna.Trial, report: Report) -> bool:
         """Record one validation; returns whether the pruner would stop the trial."""
-        with warnings.catch_warnings():
-            # A trial that starts anew after an interruption reports epochs it has reported before.
-            warnings.filterwarnings("ignore", message=".*already reported.*")
-            trial.report(report.score, step=report.epoch)
+        if report.epoch in trial._cached_frozen_trial.intermediate_values:
+            # A trial that starts anew reports what it has reported before. It went on then, and does now:
+            # the pruner would judge it as if it stood at the last epoch it has ever reached.
+            return False
+        trial.report(report.score, step=report.epoch)
         return trial.should_prune()
 
     def tell(self, trial: optuna.Trial, outcome: Result | Failure) -> TrialRecord:
@@ -155,11 +173,12 @@ class TuneStudy:
 
     def seconds_spent(self) -> float:
         """What all runs of this study have taken so far, for a timeout that is a total."""
-        return float(self.optuna.user_attrs.get(_SPENT, 0.0))
+        return self._seconds
 
     def add_seconds(self, seconds: float) -> None:
         """Add to `seconds_spent`."""
-        self.optuna.set_user_attr(_SPENT, round(self.seconds_spent() + seconds, 3))
+        self._seconds += seconds
+        self.optuna.set_user_attr(_SPENT, round(self._seconds, 3))
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
@@ -170,7 +189,7 @@ class TuneStudy:
         self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
     def _score(self, valid: Mapping[str, float]) -> float:
-        return float(valid[self.optuna.user_attrs[_IDENTITY]["metric"].lower()])
+        return float(valid[self._metric])
 
     def _record(self, trial: FrozenTrial, number: int | None = None) -> TrialRecord:
         attributes = trial.user_attrs

@@ -38,6 +38,7 @@ from sasrecf_tune.recbole_bridge import (
     build,
     check_files,
     data_directory,
+    log_to_stderr,
     make_config,
     prepare,
 )
@@ -49,6 +50,12 @@ class _Ended(Exception):  # noqa: N818  # not an error: the coordinator's decisi
     def __init__(self, decision: Decision) -> None:
         super().__init__(decision)
         self.decision = decision
+
+
+def start_runner(gpu: str | None) -> Runner:
+    """The Runner of a worker process, whose standard error is its log."""
+    log_to_stderr()
+    return Runner(gpu)
 
 
 class Runner:

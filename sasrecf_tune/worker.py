@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Protocol
 
 from sasrecf_tune.errors import TuneError, WorkerError
-from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report
+from sasrecf_tune.messages import (
+    DataSummary,
+    Decision,
+    Describe,
+    Failure,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+)
+
+# Not imported here: it imports torch, which reads environment variables that `main` sets.
+RUNNER = "sasrecf_tune.trial:start_runner"
+
+
+class Runner(Protocol):
+    """What a worker asks for its answers: `trial.Runner`, or a stand-in for it."""
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Prepare the data and say what it holds."""
+
+    def measure(self, request: Measure) -> Timing:
+        """Time a few steps."""
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision], /) -> Result | Failure:
+        """Train the job; `on_report` decides after each validation."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +50,14 @@ class WorkerOptions:
     """What a worker is started with.
 
     `threads` is 0 for torch's own choice; `gpu` is a card's index, "" for the CPU, None for the first card.
+    `runner` names, as "module:function", what makes the worker's `Runner` from `gpu`.
     """
 
     index: int
     log: Path
     threads: int = 0
     gpu: str | None = None
+    runner: str = RUNNER
 
 
 def main(pipe: Connection, options: WorkerOptions) -> None:
@@ -34,10 +66,13 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     A `Job` is answered by reports, each of which waits for a `Decision`, and then a `Result` or a
     `Failure`; other requests by their answer or by a TuneError.
     """
-    # Ctrl-C reaches the whole terminal; the coordinator alone decides what it means.
+    # Ctrl-C reaches the whole terminal, and a scheduler's SIGTERM often all processes of the job; the
+    # coordinator alone decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _end_with_parent()
     _send_output_to(options.log)
+    faulthandler.enable()  # a segmentation fault leaves its traceback in the log
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     if options.gpu is not None:
@@ -45,10 +80,8 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu
     sys.argv = sys.argv[:1]
     try:
-        from sasrecf_tune.trial import Runner
-
-        _log_to_stderr()
-        runner = Runner(options.gpu)
+        module, _, name = options.runner.partition(":")
+        runner: Runner = getattr(import_module(module), name)(options.gpu)
         pipe.send(None)  # ready
     except Exception as error:  # noqa: BLE001  # an import can fail in any way; the coordinator must hear of it
         pipe.send(
@@ -108,15 +141,3 @@ def _send_output_to(path: Path) -> None:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)
-
-
-def _log_to_stderr() -> None:
-    """RecBole logs through the root logger, with colours that no log file wants."""
-    import logging
-
-    from recbole.utils.logger import RemoveColorFilter
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.addFilter(RemoveColorFilter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

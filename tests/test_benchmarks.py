@@ -102,3 +102,19 @@ def test_the_floor_counts_what_its_formula_says(monkeypatch: pytest.MonkeyPatch)
     last = samples * (4 * h * h + 2 * h * inner) + positions * 2 * 2 * h
     forward = 7 * 2 * h * h + 2 * full + last + samples * h * items
     assert sum(product.flops for product in products(batch, sizes)) == 3 * 2 * forward
+
+
+def test_the_coordinator_alone(tmp_path: Path) -> None:
+    counts = ["--trials", "60", "--reports", "2", "--workers", "2", "--sampler", "random"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "coordinator.py"), *counts],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["trials"] == 60 and result["seconds"] > 0
+    assert list(result["milliseconds_per_trial"]) == ["35"]
+    assert not list(tmp_path.iterdir())

@@ -177,18 +177,49 @@ def test_ctrl_c_keeps_what_ended_and_resume_goes_on(
     assert last["ended"] == 4 and last["reason"] == "all 4 trials have ended"
 
 
-def test_a_killed_worker_costs_one_trial_and_is_replaced(
+def test_sigterm_to_the_whole_group_gives_the_trial_back(
     tmp_path: Path, four_rates: tuple[str | Path, ...]
 ) -> None:
-    run = Running(tmp_path, *four_rates)
-    run.until("started", trial=1)
+    run = Running(tmp_path, *four_rates, "--set", "epochs=100000", "--grace", "0.001s")
+    run.until("reported", trial=0)
     (worker,) = run.children()
-    os.kill(worker, signal.SIGKILL)
+    # As if an epoch took for ever.
+    os.kill(worker, signal.SIGSTOP)
+    for process in (run.process.pid, worker):
+        os.kill(process, signal.SIGTERM)
+    code, events = run.finish()
+    assert code == 130
+    assert events[-2] == {"event": "returned", "trial": 0}
+    assert events[-1]["reason"] == "stopped by SIGTERM"
+    assert_gone(worker)
+    assert [trial.state.name for trial in trials(tmp_path / "tuning" / "ml-100k-hyper")] == ["WAITING"]
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_tried_again(
+    tmp_path: Path, four_rates: tuple[str | Path, ...]
+) -> None:
+    # A trial has seven epochs left to be killed in when its first is heard of.
+    run = Running(tmp_path, *four_rates, "--set", "epochs=8", "--pruner", "none")
+    for attempt in (1, 2):
+        run.until("reported", trial=1)
+        (worker,) = run.children()
+        os.kill(worker, signal.SIGKILL)
+        if attempt == 1:
+            assert "SIGKILL" in run.until("retrying", trial=1, attempt=2)["reason"]
     failed = run.until("ended", trial=1)
     assert failed["state"] == "failed" and "SIGKILL" in failed["error"]
+    run.until("reported", trial=2)
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
     code, events = run.finish()
     assert code == 0
-    assert [event["state"] for event in events if event["event"] == "ended"] == ["complete", "complete"]
+    assert [(event["trial"], event["state"]) for event in events if event["event"] == "ended"] == [
+        (2, "complete"),
+        (3, "complete"),
+    ]
+    found = trials(tmp_path / "tuning" / "ml-100k-hyper")
+    assert [len(trial.user_attrs.get("failed_attempts", [])) for trial in found] == [0, 1, 1, 0]
+    assert len({trial.params["learning_rate"] for trial in found}) == 4
 
 
 def test_a_second_run_of_one_study_is_refused(
@@ -252,3 +283,18 @@ def test_all_trials_failing_is_a_failure(tmp_path: Path, cli: Cli, tiny_yaml: Pa
     done = cli("run", "--params-file", "hyper.test", "--config-files", tiny_yaml, "--set", "epochs=3")
     assert done.returncode == 1
     assert "NaN" in done.stdout and "No trial completed" in done.stdout
+
+
+def test_a_search_in_which_nothing_can_be_trained_gives_up(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+    (tmp_path / "hyper.test").write_text(
+        "weight_decay choice [100, 99, 98, 97, 96, 95, 94]\nlearner choice [sgd]\n"
+    )
+    options = ("--config-files", tiny_yaml, "--set", "epochs=3", "--set", "learning_rate=100")
+    run = ("run", "--params-file", "hyper.test", *options)
+    done = cli(*run)
+    assert done.returncode == 1
+    assert "Gave up: no trial succeeded, and the last 5 failed alike: the training loss" in done.stdout
+    assert "2 trials were not run" in done.stdout
+    done = cli(*run, "--fail-fast")
+    assert done.returncode == 1
+    assert "Trial 5 failed, and --fail-fast was given" in done.stdout

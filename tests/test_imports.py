@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 ZONES = {
     1: """
         __init__ errors literals space parameters checks feasibility metrics settings layout files messages
-        ranking atomic_files data executors.base
+        ranking atomic_files data failures executors.base
     """,
     2: "distributions samplers pruners study search plan",
     3: "recbole_bridge trial engine",

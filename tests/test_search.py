@@ -59,6 +59,7 @@ def bench(
     seed: int = 1,
     metric: str = "MRR@10",
     clock: Callable[[], float] | None = None,
+    **more: Any,
 ) -> Iterator[Bench]:
     space: SearchSpace = parse(text)
     settings = RunSettings(
@@ -69,7 +70,7 @@ def bench(
         base={},
         metric=parse_metric(metric),
         seed=seed,
-        search=SearchSettings(sampler, pruner, trials, timeout),
+        search=SearchSettings(sampler, pruner, trials, timeout, **more),
     )
     layout = Layout(directory / "study")
     layout.directory.mkdir(parents=True, exist_ok=True)
@@ -88,8 +89,8 @@ def bench(
     history.fill(study.optuna.get_trials(deepcopy=False))
     study.requeue_interrupted()
     executor = InlineExecutor(training.train, training.describe)
-    files = ResultFiles(layout, plan, study)
     extra = {} if clock is None else {"clock": clock}
+    files = ResultFiles(layout, plan, study, **extra)
     try:
         yield Bench(Search(plan, study, layout, executor, [files], **extra), study, layout)
     finally:
@@ -323,6 +324,28 @@ def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
     assert layout.hyper_result.read_text().count("Valid result:") == 6
 
 
+def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) -> None:
+    now = 0.0
+
+    class Watching(FakeTraining):
+        """Looks at the files when a trial begins; the third takes long."""
+
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            nonlocal now
+            now += 100 if job.number == 2 else 0.1
+            seen.append((lines(run.layout.trials), lines(run.layout.ranking_csv)))
+            return super().train(job, on_report)
+
+    def lines(path: Path) -> int:
+        return len(path.read_text().splitlines()) - 1
+
+    seen: list[tuple[int, int]] = []
+    with bench(tmp_path, GRID, Watching(quality), trials=5, clock=lambda: now) as run:
+        run.search.run()
+        assert seen == [(0, 0), (1, 0), (2, 0), (3, 3), (4, 3)]
+        assert lines(run.layout.ranking_csv) == 5
+
+
 def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
     class Saving(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
@@ -331,7 +354,13 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Saving(quality)) as run:
+        # As if a worker had saved what it has not told of yet.
+        unheard_of = run.layout.checkpoint(99)
+        unheard_of.parent.mkdir()
+        unheard_of.touch()
         run.search.run()
+        assert unheard_of.exists()
+        unheard_of.unlink()
         best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
         kept = {path.name for path in run.layout.checkpoints.iterdir()}
         assert kept == {run.layout.checkpoint(number).name for number in best}

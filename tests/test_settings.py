@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from sasrecf_tune.commands import parse_gpus, worker_count
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.metrics import Metric, parse_metric, result_keys
 from sasrecf_tune.settings import format_duration, parse_duration
@@ -71,3 +72,23 @@ def test_directions_and_names_are_recboles() -> None:
 
 def test_result_keys() -> None:
     assert result_keys(["Recall", "GAUC"], [5, 10]) == ("recall@5", "recall@10", "gauc")
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "each", "count"),
+    [
+        *((None, "auto", 1, 1), (None, "none", 1, 1), (None, "0,1", 1, 2), (None, "0,1", 3, 6)),
+        *((None, "auto", 2, 2), (4, "0,1", 1, 4), (1, "0,1", 1, 1), (3, "none", 1, 3), (4, "0,1", 2, 4)),
+    ],
+)
+def test_workers_follow_the_cards(workers: int | None, gpus: str, each: int, count: int) -> None:
+    assert worker_count(workers, parse_gpus(gpus), each) == count
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "said"),
+    [(None, "none", "no card to share"), (3, "0,1", "2 cards with 2 trials each are not 3 workers")],
+)
+def test_workers_and_cards_at_odds(workers: int | None, gpus: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        worker_count(workers, parse_gpus(gpus), 2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -16,9 +17,14 @@ from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import DataSummary, Describe, Failure, Job, Measure, Report, Result, Timing
-from sasrecf_tune.worker import WorkerOptions, main
+from sasrecf_tune.settings import format_duration
+from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")
+
+# So many workers in a row may die before they are ready: one that is killed then can be replaced, but
+# where none comes up the machine or the installation is broken, which no further start mends.
+_FAILED_STARTS = 3
 
 
 @dataclass
@@ -28,27 +34,44 @@ class _Worker:
     pipe: Connection
     ready: bool = False
     job: Job | None = None
+    last: Report | None = None  # of its job
+    heard: float = 0.0  # when it last said something, or was given its job
 
 
 class LocalExecutor:
     """`workers` processes, each with its share of the CPU's threads, or one of `gpus` in turn.
 
-    A worker that dies is replaced, and its job becomes a Failure of kind "died".
+    A worker that dies is replaced, and its job becomes a Failure of kind "died". So is one whose job
+    failed with an error or for want of memory: what that left behind (memory, a CUDA context that
+    answers nothing but errors) must not fail the next. One that says nothing for `hang_timeout` seconds
+    is killed, and its job becomes a Failure of kind "hang". `runner` is that of `WorkerOptions`.
     """
 
-    def __init__(self, layout: Layout, workers: int = 1, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        workers: int = 1,
+        gpus: Sequence[str] = (),
+        hang_timeout: float | None = None,
+        runner: str = RUNNER,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
         threads = 0 if workers == 1 else max(1, _cores() // workers)
         self._options = [
             WorkerOptions(
                 index=index,
                 log=layout.worker_log(index),
-                threads=0 if gpus else threads,
+                threads=0 if any(gpus) else threads,
                 gpu=gpus[index % len(gpus)] if gpus else None,
+                runner=runner,
             )
             for index in range(workers)
         ]
         self._workers: list[_Worker] = []
+        self._failed_starts = 0
+        self._hang_timeout = hang_timeout
+        self._clock = clock
 
     @property
     def free(self) -> int:
@@ -66,8 +89,8 @@ class LocalExecutor:
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
         worker = self._idle()
-        worker.job = job
-        # A worker that died while idle is noticed, and its job failed, in `step`.
+        worker.job, worker.last, worker.heard = job, None, self._clock()
+        # A worker that dies before it could take the job is noticed in `step`.
         with contextlib.suppress(OSError):
             worker.pipe.send(job)
 
@@ -81,26 +104,46 @@ class LocalExecutor:
             except (EOFError, OSError):
                 self._buried(worker, handler)
                 continue
-            if message is None:
-                worker.ready = True
-            elif isinstance(message, Report):
-                decision = handler.reported(message)
-                with contextlib.suppress(OSError):
-                    worker.pipe.send(decision)
-            elif isinstance(message, Result | Failure):
-                worker.job = None
-                handler.ended(message)
-            elif isinstance(message, TuneError):
-                raise message
+            self._heard(worker, message, handler)
+        self._end_hung(handler)
+
+    def _heard(self, worker: _Worker, message: object, handler: Handler) -> None:
+        if message is None:
+            worker.ready = True
+            self._failed_starts = 0
+        elif isinstance(message, Report):
+            worker.last = message
+            decision = handler.reported(message)
+            with contextlib.suppress(OSError):
+                worker.pipe.send(decision)
+        elif isinstance(message, Result | Failure):
+            worker.job = None
+            if isinstance(message, Failure) and message.kind in ("error", "memory"):
+                self._end(worker)
+            handler.ended(message)
+        elif isinstance(message, TuneError):
+            raise message
+        # Now, not before: the time that the handler took is not the worker's.
+        worker.heard = self._clock()
+
+    def _end_hung(self, handler: Handler) -> None:
+        if self._hang_timeout is None:
+            return
+        silent_since = self._clock() - self._hang_timeout
+        for worker in [worker for worker in self._workers if worker.job and worker.heard < silent_since]:
+            # What it may have said since the last look is news, and no hang.
+            if worker.job and not worker.pipe.poll():
+                job, last = worker.job, worker.last
+                self._end(worker)
+                reason = f"nothing was heard of the worker for {format_duration(self._hang_timeout)}"
+                handler.ended(_failure(job, last, "hang", reason))
 
     def close(self) -> None:
         """See `Executor.close`."""
         for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
-            worker.pipe.close()
-        self._workers.clear()
+            worker.process.kill()  # all at once, before the first is waited for
+        for worker in list(self._workers):
+            self._end(worker)
 
     def _call(self, request: Describe | Measure, kind: type[T]) -> T:
         worker = self._idle()
@@ -111,10 +154,10 @@ class LocalExecutor:
             worker.pipe.send(request)
             answer = worker.pipe.recv()
         except (EOFError, OSError) as error:
-            self._workers.remove(worker)
+            how = _how_it_died(worker.process)
+            self._end(worker)
             raise WorkerError(
-                f"the worker {_how_it_died(worker.process)} while preparing the data",
-                fix=f"Its log: {worker.options.log}",
+                f"the worker {how} while preparing the data", fix=f"Its log: {worker.options.log}"
             ) from error
         _raise_if_error(answer)
         if not isinstance(answer, kind):
@@ -122,22 +165,35 @@ class LocalExecutor:
         return answer
 
     def _idle(self) -> _Worker:
-        for worker in self._workers:
+        for worker in list(self._workers):
             if worker.job is None:
-                return worker
+                if worker.process.is_alive():
+                    return worker
+                self._end(worker)
         taken = {worker.options.index for worker in self._workers}
         options = next(options for options in self._options if options.index not in taken)
         worker = _start(options)
         self._workers.append(worker)
         return worker
 
-    def _buried(self, worker: _Worker, handler: Handler) -> None:
+    def _end(self, worker: _Worker) -> None:
         self._workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+
+    def _buried(self, worker: _Worker, handler: Handler) -> None:
         how = _how_it_died(worker.process)
-        if not worker.ready:
+        job, last = worker.job, worker.last
+        assert job is not None, "only workers with a job are listened to"
+        self._end(worker)
+        if worker.ready:
+            handler.ended(_failure(job, last, "died", f"the worker {how}"))
+            return
+        self._failed_starts += 1
+        if self._failed_starts == _FAILED_STARTS:
             raise WorkerError(f"a worker {how} before it was ready", fix=f"Its log: {worker.options.log}")
-        if worker.job is not None:
-            handler.ended(Failure(worker.job.number, "died", f"the worker {how}"))
+        self.submit(job)  # which it never had: no attempt of the trial
 
 
 def _start(options: WorkerOptions) -> _Worker:
@@ -146,24 +202,29 @@ def _start(options: WorkerOptions) -> _Worker:
     process = context.Process(
         target=main, args=(theirs, replace(options)), name=f"sasrecf-tune-worker-{options.index}", daemon=True
     )
-    with _ignoring_interrupts():
+    with _signals_blocked():
         process.start()
     theirs.close()
     return _Worker(options, process, ours)
 
 
 @contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """A process started meanwhile ignores Ctrl-C from its first instruction on."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not in the main thread: signals are not ours to change
-        yield
-        return
+def _signals_blocked() -> Iterator[None]:
+    """A process started meanwhile is deaf to Ctrl-C and SIGTERM from its first instruction on.
+
+    Ours come when the block ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _failure(job: Job, last: Report | None, kind: str, reason: str) -> Failure:
+    with contextlib.suppress(OSError), job.log.open("a", encoding="utf-8") as log:
+        log.write(f"\n{reason}\n")  # the worker could not write it
+    return Failure(job.number, kind, reason, last.epoch if last else 0, last.seconds if last else 0.0)
 
 
 def _how_it_died(process: SpawnProcess) -> str:

@@ -1,0 +1,202 @@
+"""What the coordinator costs, with trials that take no time: python benchmarks/coordinator.py --help."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from sasrecf_tune.errors import Interrupted
+from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Measure, Report, Result, Timing
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.plan import base_config, make_plan
+from sasrecf_tune.pruners import make_pruner
+from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.result_files import ResultFiles
+from sasrecf_tune.samplers import History
+from sasrecf_tune.search import Search, make_sampler
+from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.space import parse
+from sasrecf_tune.study import open_storage, open_study
+
+# Finite, so that a grid can walk it, and large enough for any number of trials.
+SPACE = """\
+learning_rate choice [0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001]
+hidden_dropout_prob quniform 0.1,0.5,0.05
+attn_dropout_prob quniform 0.1,0.5,0.05
+hidden_size choice [32, 64, 128, 256]
+n_layers choice [1, 2, 3]
+n_heads choice [1, 2]
+"""
+# Trials whose median is the cost at a point of the search.
+WINDOW = 50
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+class Instant:
+    """Stands in for training: reports at once what a made-up function says."""
+
+    def __init__(self, gpu: str | None) -> None:
+        self.gpu = gpu
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Nothing is asked."""
+        raise NotImplementedError
+
+    def measure(self, request: Measure) -> Timing:
+        """Nothing is asked."""
+        raise NotImplementedError
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
+        """Report `epochs` times."""
+        best = 0.05 - abs(job.config["learning_rate"] - 0.005) / 10 + job.config["n_layers"] / 1000
+        epochs = int(job.config["epochs"])
+        curve: list[float] = []
+        decision = Decision.CONTINUE
+        for epoch in range(1, epochs + 1):
+            score = round(best * epoch / epochs, 4)
+            curve.append(score)
+            decision = on_report(Report(job.number, epoch, score, {"mrr@10": score}, 1.0, 0.0))
+            if decision is not Decision.CONTINUE:
+                break
+        return Result(
+            number=job.number,
+            decision=decision,
+            epochs=len(curve),
+            best_epoch=len(curve),
+            valid={"mrr@10": curve[-1]},
+            test={"mrr@10": 0.0} if decision is Decision.CONTINUE else {},
+            curve={"mrr@10": curve},
+            seconds=0.0,
+            device="none",
+            parameters=1,
+        )
+
+
+class Clock:
+    """An observer that notes when each trial ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def started(self, number: int, params: Mapping[str, object]) -> None:
+        """See `search.Observer`."""
+
+    def reported(self, report: Report) -> None:
+        """See `search.Observer`."""
+
+    def ended(self, record: TrialRecord) -> None:
+        """See `search.Observer`."""
+        self.ends.append(time.perf_counter())
+        if len(self.ends) % 250 == 0:
+            print(f"{len(self.ends)} trials, {self.ends[-1] - self.ends[0]:.1f} s", file=sys.stderr)
+
+    def returned(self, number: int) -> None:
+        """See `search.Observer`."""
+
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """See `search.Observer`."""
+
+    def tick(self) -> None:
+        """See `search.Observer`."""
+
+    def over(self) -> None:
+        """See `search.Observer`."""
+
+    def around(self, done: int) -> float | None:
+        """Seconds per trial when `done` had ended, the median of WINDOW; None when so many have not."""
+        ends = self.ends[max(0, done - WINDOW // 2) : done + WINDOW // 2]
+        steps = [after - before for before, after in itertools.pairwise(ends)]
+        return statistics.median(steps) if len(ends) == WINDOW else None
+
+
+def search(
+    directory: Path, sampler: Sampler, pruner: Pruner, trials: int, epochs: int, workers: int
+) -> tuple[float, Clock]:
+    """Seconds for the whole search, workers' start included, and when its trials ended."""
+    space = parse(SPACE)
+    settings = RunSettings(
+        params_file=Path("hyper.test"),
+        name="study",
+        out=directory,
+        dataset="ml-100k",
+        base={},
+        metric=parse_metric("MRR@10"),
+        workers=workers,
+        search=SearchSettings(sampler, pruner, trials),
+    )
+    data = DataSummary(
+        dataset="ml-100k",
+        users=943,
+        items=1682,
+        interactions=100_000,
+        train_samples=97_171,
+        valid_samples=943,
+        test_samples=943,
+        item_columns=("class",),
+        fingerprint="",
+        epochs=epochs,
+        metric_keys=("mrr@10",),
+        device="none",
+        threads=1,
+    )
+    layout = Layout(directory / "study")
+    layout.directory.mkdir()
+    plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, data)
+    history = History(space.names)
+    storage = open_storage(layout, None)
+    study = open_study(
+        layout, storage, space, plan.identity(), True, make_sampler(plan, history), make_pruner(plan.pruner)
+    )
+    executor = LocalExecutor(layout, workers, runner=f"{Path(__file__).stem}:Instant")
+    clock = Clock()
+    started = time.perf_counter()
+    try:
+        Search(plan, study, layout, executor, [ResultFiles(layout, plan, study), clock]).run()
+    finally:
+        executor.close()
+    return time.perf_counter() - started, clock
+
+
+@app.command()
+def main(
+    trials: Annotated[int, typer.Option(min=1, help="Trials of the search.")] = 1000,
+    reports: Annotated[int, typer.Option(min=1, help="Validations of a trial that is not pruned.")] = 10,
+    workers: Annotated[int, typer.Option(min=1)] = 4,
+    sampler: Annotated[str, typer.Option(help=" ".join(get_args(Sampler)))] = "tpe",
+    pruner: Annotated[str, typer.Option(help=" ".join(get_args(Pruner)))] = "median",
+) -> None:
+    """Time a search whose trials take no time, on SQLite and with real worker processes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        seconds, clock = search(Path(scratch), sampler, pruner, trials, reports, workers)  # type: ignore[arg-type]
+    points = {str(done): clock.around(done) for done in sorted({100, 1000, trials - WINDOW // 2})}
+    result: dict[str, Any] = {
+        "trials": trials,
+        "reports": reports,
+        "workers": workers,
+        "sampler": sampler,
+        "pruner": pruner,
+        "seconds": round(seconds, 2),
+        "milliseconds_per_trial": {
+            done: round(1000 * value, 2) for done, value in points.items() if value is not None
+        },
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(Interrupted.exit_code)

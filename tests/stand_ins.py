@@ -1,0 +1,104 @@
+"""Stand-ins for training that a worker process can be started with."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sasrecf_tune.messages import (
+    DataSummary,
+    Decision,
+    Describe,
+    Failure,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+)
+
+from .conftest import summary
+
+EPOCHS = 3
+# Where `dies_once` leaves a note that it has died.
+NOTE = "SASRECF_TUNE_TESTS_NOTE"
+
+
+class StandIn:
+    """Reports `EPOCHS` epochs; what happens after the first of them is the job's `act`."""
+
+    def __init__(self, gpu: str | None = None) -> None:
+        self.gpu = gpu
+
+    def describe(self, request: Describe) -> DataSummary:
+        return summary(EPOCHS)
+
+    def measure(self, request: Measure) -> Timing:
+        return Timing(1.0, 0.5, request.steps, 10)
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        print(f"trial {job.number} on card {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        decision = Decision.CONTINUE
+        curve: list[float] = []
+        for epoch in range(1, EPOCHS + 1):
+            curve.append(epoch / 10)
+            # The process that trains is a metric, so that a test knows whom to kill.
+            metrics = {"mrr@10": epoch / 10, "process": float(os.getpid())}
+            decision = on_report(Report(job.number, epoch, epoch / 10, metrics, 1.0, seconds=epoch))
+            if decision is not Decision.CONTINUE:
+                break
+            failure = act(job)
+            if failure is not None:
+                return failure
+        return Result(
+            number=job.number,
+            decision=decision,
+            epochs=len(curve),
+            best_epoch=len(curve),
+            valid={"mrr@10": curve[-1]},
+            test={"mrr@10": -1.0} if decision is Decision.CONTINUE else {},
+            curve={"mrr@10": curve},
+            seconds=0.5,
+            device="cpu",
+            parameters=1,
+        )
+
+
+def act(job: Job) -> Failure | None:
+    """Do what the job's `act` says."""
+    match job.config.get("act"):
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(3)
+        case "raise":
+            raise SystemExit("as some libraries do")
+        case "hang":
+            threading.Event().wait()
+        case "nan" | "memory" | "error" as kind:
+            return Failure(job.number, kind, f"made to fail: {kind}", epochs=1)
+    return None
+
+
+def dies_once(gpu: str | None) -> StandIn:
+    """The first worker dies before it is ready."""
+    note = Path(os.environ[NOTE])
+    if not note.exists():
+        note.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return StandIn(gpu)
+
+
+def always_dies(gpu: str | None) -> StandIn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return StandIn(gpu)
+
+
+def cannot_be_made(gpu: str | None) -> StandIn:
+    raise ImportError("no such library")
