@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sasrecf_tune.atomic_files import columns, locate
+from sasrecf_tune.atomic_files import check_columns, locate
 from sasrecf_tune.checks import check_space
 from sasrecf_tune.config_files import read_base
 from sasrecf_tune.errors import ConfigFileError, InputError, StorageError, StudyNotFoundError
@@ -21,6 +22,7 @@ from sasrecf_tune.layout import Layout, default_name, find_study, study_layout
 from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
 from sasrecf_tune.screen import print_table, screen
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
@@ -244,18 +246,10 @@ def check_file(
     }
     if not syntax_only:
         data = locate(dataset, base.get("data_path"))
-        item = [name for name in columns(data.file("item")) if name != base.get("ITEM_ID_FIELD", "item_id")]
-        wanted = searched_features(space) or tuple(base.get("selected_features", ["class"]))
-        missing = [feature for feature in wanted if feature not in item]
-        if missing:
-            raise InputError(
-                f"selected_features has {missing[0]!r}, but {data.file('item')} has no such column",
-                where=str(file),
-                fix=f"Its feature columns: {', '.join(item)}."
-                if item
-                else "There are no item columns at all.",
-            )
-        facts |= {"dataset": dataset, "item_columns": item}
+        # What RecBole takes where nothing is said; load_col of a data set it knows is in its own files.
+        config = {name: known.default for name, known in TABLE.items()} | {"load_col": None} | base
+        item = check_columns(data, config, searched_features(space) or tuple(config["selected_features"]))
+        facts |= {"dataset": dataset, "item_columns": list(item)}
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
         return
@@ -346,8 +340,9 @@ def _report_table(
     if output is None:
         render(screen())
         return
-    with output.open("w", encoding="utf-8") as file:
-        render(screen(file))
+    text = io.StringIO()
+    render(screen(text))
+    _give(text.getvalue(), output)
 
 
 def _give(text: str, output: Path | None) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from sasrecf_tune.atomic_files import fingerprint
 from sasrecf_tune.data import Cache, data_key
-from sasrecf_tune.errors import TuneError
+from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.messages import (
     Config,
     DataSummary,
@@ -62,9 +62,18 @@ class Runner:
     """Answers the coordinator's requests in this process, keeping prepared data between them.
 
     `gpu` is the index of a CUDA card, "" for the CPU, None for the first card there is.
+
+    Raises:
+        InputError: there is no such card.
     """
 
     def __init__(self, gpu: str | None = None) -> None:
+        if gpu and not torch.cuda.is_available():
+            raise InputError(
+                f"there is no card {gpu} that torch can use",
+                where="--gpus",
+                fix="Use --gpus none for the CPU.",
+            )
         self._gpu = _first_gpu() if gpu is None else gpu
         self._cache: Cache[Prepared] = Cache()
 

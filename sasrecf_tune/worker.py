@@ -83,6 +83,9 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         module, _, name = options.runner.partition(":")
         runner: Runner = getattr(import_module(module), name)(options.gpu)
         pipe.send(None)  # ready
+    except TuneError as error:
+        pipe.send(error)
+        return
     except Exception as error:  # noqa: BLE001  # an import can fail in any way; the coordinator must hear of it
         pipe.send(
             WorkerError(

@@ -43,6 +43,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (GOOD, "--metric MRR", "needs a cut-off"),
         (GOOD, "--timeout soon", "'soon' is no duration"),
         (GOOD, "--gpus first", "'first' names no cards"),
+        (GOOD, "--gpus 97", "there is no card 97 that torch can use"),
         (GOOD, "--study ../x", "cannot be a study's name"),
         (GOOD, "--model SASRec", "This tuner is for SASRecF"),
         (GOOD, "--sampler best", "'best' is not one of"),
@@ -113,6 +114,8 @@ def test_check(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "hyper.test: 12 configurations of 3 parameters" in done.stdout
     assert "3 of them cannot exist and are never run: hidden_size is not divisible by n_heads" in done.stdout
+    done = cli("check", "hyper.test", "--set", "load_col={inter:[user_id,item_id]}")
+    assert done.returncode == 2 and "RecBole is not told to load: timestamp" in done.stderr
     (tmp_path / "hyper.test").write_text("selected_features choice [[genre]]\n")
     assert cli("check", "hyper.test", "--syntax-only").returncode == 0
     done = cli("check", "hyper.test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,6 +14,12 @@ from sasrecf_tune.recbole_bridge import Observed
 # torch.optim classes whose step can be one fused kernel.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _FUSED_ON_CPU = (*_FUSED, torch.optim.Adagrad)
+
+
+def _no_kernels_kept() -> AbstractContextManager[None]:
+    """oneDNN makes and keeps a kernel for each new shape, and here almost every group has one of its own."""
+    context: AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
+    return context
 
 
 class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untyped
@@ -35,7 +42,7 @@ class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untype
             # Not moved to the device: the groups are planned here, from the lengths.
             self.optimizer.zero_grad()
             # Importing RecBole's models turns anomaly detection on (sine.py), for a fifth of all time.
-            with torch.autograd.set_detect_anomaly(False):
+            with torch.autograd.set_detect_anomaly(False), _no_kernels_kept():
                 losses.append(self.model.backward_loss(interaction))
             if self.device.type == "cpu":
                 self._check_nan(losses[-1])
@@ -47,3 +54,8 @@ class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untype
             self._check_nan(every.sum())
         # In RecBole's order and precision: the sum of Python numbers.
         return float(sum(every.tolist()))
+
+    def evaluate(self, *arguments: Any, **options: Any) -> Any:
+        """See Trainer."""
+        with _no_kernels_kept():
+            return super().evaluate(*arguments, **options)
