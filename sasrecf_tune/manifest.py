@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from sasrecf_tune.settings import RunSettings, SearchSettings
 from sasrecf_tune.space import SearchSpace, parse
 
 _FORMAT = 1
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")  # in the address of a database
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
 
 
@@ -41,7 +43,7 @@ def write_manifest(layout: Layout, content: dict[str, Any]) -> None:
         "created": created,
         "updated": _now(),
         **content,
-        "command": sys.argv,
+        "command": [_PASSWORD.sub(r"\1***@", word) for word in sys.argv],
         "machine": machine,
         "versions": {name: _version(name) for name in _LIBRARIES},
     }

@@ -17,7 +17,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
@@ -220,8 +220,15 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
     """Connect to the database, creating tables where there are none.
 
     Raises:
+        InputError: its address lacks the password.
         StorageError: it is no database of Optuna's, or cannot be reached or written.
     """
+    if storage is not None and ":***@" in storage:
+        raise InputError(
+            "the password of the study's database is not kept with the study",
+            where=storage,
+            fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
+        )
     url = storage_url(layout, storage)
     if storage is None:
         _check_sqlite(layout.database)

@@ -8,8 +8,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
+from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.space import parse
 from sasrecf_tune.study import difference, exclusive, load_study, open_storage, open_study
 
@@ -82,3 +83,14 @@ def test_one_holder_at_a_time(layout: Layout) -> None:
         pass
     with exclusive(layout):
         pass
+
+
+def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path / "study")
+    layout.directory.mkdir()
+    monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", "--storage=postgresql://me:s3/cr:et@host/db"])
+    write_manifest(layout, {})
+    text = layout.manifest.read_text()
+    assert "s3/cr" not in text and "--storage=postgresql://me:***@host/db" in text
+    with pytest.raises(InputError, match="not kept"):
+        open_storage(layout, "postgresql://me:***@host/db")
