@@ -27,7 +27,8 @@ from sasrecf_tune.samplers import History
 from sasrecf_tune.search import Search, make_sampler
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.space import parse
-from sasrecf_tune.study import open_storage, open_study
+from sasrecf_tune.storage import open_storage
+from sasrecf_tune.study import open_study
 
 # Finite, so that a grid can walk it, and large enough for any number of trials.
 SPACE = """\
@@ -174,13 +175,14 @@ def main(
     trials: Annotated[int, typer.Option(min=1, help="Trials of the search.")] = 1000,
     reports: Annotated[int, typer.Option(min=1, help="Validations of a trial that is not pruned.")] = 10,
     workers: Annotated[int, typer.Option(min=1)] = 4,
-    sampler: Annotated[str, typer.Option(help=" ".join(get_args(Sampler)))] = "tpe",
+    sampler: Annotated[str, typer.Option(help=" ".join(get_args(Sampler)))] = "grid",
     pruner: Annotated[str, typer.Option(help=" ".join(get_args(Pruner)))] = "median",
 ) -> None:
     """Time a search whose trials take no time, on SQLite and with real worker processes."""
     with tempfile.TemporaryDirectory() as scratch:
         seconds, clock = search(Path(scratch), sampler, pruner, trials, reports, workers)  # type: ignore[arg-type]
-    points = {str(done): clock.around(done) for done in sorted({100, 1000, trials - WINDOW // 2})}
+    points = {done: clock.around(done) for done in sorted({100, 1000, trials - WINDOW // 2})}
+    known = {done: value for done, value in points.items() if value is not None}
     result: dict[str, Any] = {
         "trials": trials,
         "reports": reports,
@@ -188,9 +190,8 @@ def main(
         "sampler": sampler,
         "pruner": pruner,
         "seconds": round(seconds, 2),
-        "milliseconds_per_trial": {
-            done: round(1000 * value, 2) for done, value in points.items() if value is not None
-        },
+        "milliseconds_per_trial": {str(done): round(1000 * value, 2) for done, value in known.items()},
+        "growth": round(known[max(known)] / known[min(known)], 2) if len(known) > 1 else None,
     }
     print(json.dumps(result, indent=2))
 

@@ -306,7 +306,8 @@ def list_studies(out: Path, as_json: bool) -> None:
 def _records(
     layout: Layout, settings: RunSettings, space: SearchSpace, storage: str | None
 ) -> list[TrialRecord]:
-    from sasrecf_tune.study import load_study, open_storage
+    from sasrecf_tune.storage import open_storage
+    from sasrecf_tune.study import load_study
 
     url = storage or settings.storage
     if url is None and not layout.database.is_file():

@@ -43,7 +43,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.samplers import History
     from sasrecf_tune.search import Observer, Outcome, Search, make_sampler
-    from sasrecf_tune.study import exclusive, open_storage, open_study
+    from sasrecf_tune.storage import open_storage, without_password
+    from sasrecf_tune.study import exclusive, open_study
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)
@@ -64,7 +65,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         again = study.requeue_interrupted()
         write_manifest(
             layout,
-            settings_content(settings, space, storage_shown(settings.storage))
+            settings_content(settings, space, settings.storage and without_password(settings.storage))
             | {"identity": plan.identity(), "data": vars(plan.data), "sampler": plan.sampler}
             | {"pruner": {"name": plan.pruner.name, **plan.pruner.arguments}, "planned_trials": plan.trials},
         )
@@ -277,15 +278,6 @@ def show_end(plan: Plan, layout: Layout, records: list[TrialRecord], reason: str
         console.print(f"Best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
     elif ended:
         console.print("No trial completed.", style="red")
-
-
-def storage_shown(storage: str | None) -> str | None:
-    """`storage` as it may be written to a file: an address with a password is not."""
-    if storage is None:
-        return None
-    from sqlalchemy.engine import make_url
-
-    return make_url(storage).render_as_string(hide_password=True)
 
 
 def _measured(plan: Plan, layout: Layout) -> list[Measure]:

@@ -137,6 +137,7 @@ class Search:
                 if not self._running or self._clock() >= self._give_up_at:
                     break
                 self._executor.step(self, _TICK_SECONDS)
+                self._study.write_late()
                 if self._clock() - self._counted_until >= _COUNT_SECONDS:
                     self._count_time()
                 for observer in self._observers:
@@ -210,14 +211,14 @@ class Search:
 
     def _start(self) -> None:
         try:
-            trial = self._study.optuna.ask(self._distributions)
-        except SpaceExhausted as exhausted:
+            trial = self._study.ask(
+                self._distributions, lambda params: {"seed": self._plan.config(params)["seed"]}
+            )
+        except SpaceExhausted:
             self._exhausted = True
-            self._study.fail_unfilled(str(exhausted))
             return
         params = self._plan.space.decode(trial.params)
         config = self._plan.config(params)
-        trial.set_user_attr("seed", config["seed"])
         self._running[trial.number] = trial
         for observer in self._observers:
             observer.started(trial.number, params)

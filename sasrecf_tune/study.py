@@ -6,22 +6,23 @@ import contextlib
 import fcntl
 import json
 import os
-import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord
+from sasrecf_tune.samplers import SpaceExhausted
+from sasrecf_tune.sole_writer import SoleWriter
 from sasrecf_tune.space import SearchSpace
 
 _IDENTITY = "sasrecf_tune:identity"
@@ -71,11 +72,10 @@ def exclusive(layout: Layout) -> Iterator[None]:
 class TuneStudy:
     """One Optuna study and the space it searches."""
 
-    def __init__(self, study: optuna.Study, storage: RDBStorage, space: SearchSpace) -> None:
+    def __init__(self, study: optuna.Study, storage: SoleWriter, space: SearchSpace) -> None:
         self.optuna = study
         self._storage = storage
         self._space = space
-        # Attributes of a study are read from the database each time; these are this run's to change.
         attributes = study.user_attrs
         self._metric = str(attributes.get(_IDENTITY, {}).get("metric")).lower()
         self._seconds = float(attributes.get(_SPENT, 0.0))
@@ -111,22 +111,39 @@ class TuneStudy:
         """Put the running trial `number` back in the queue; it will start anew."""
         self._requeue(self._trials()[number]._trial_id)
 
+    def ask(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        attributes: Callable[[dict[str, Any]], Mapping[str, Any]],
+    ) -> optuna.Trial:
+        """The next trial: one from the queue, or a new one that the sampler fills.
+
+        `attributes` gives the user attributes to record, from the trial's RecBole parameters.
+
+        Raises:
+            SpaceExhausted: the sampler has nothing left; the trial that Optuna had made for it has failed.
+        """
+        with self._storage.together():
+            try:
+                trial = self.optuna.ask(dict(distributions))
+            except SpaceExhausted as exhausted:
+                self._fail_unfilled(str(exhausted))
+                raise
+            for key, attribute in attributes(self._space.decode(trial.params)).items():
+                trial.set_user_attr(key, attribute)
+        return trial
+
     def try_again(self, trial: optuna.Trial, reason: str) -> int:
         """Put a trial that failed back in the queue; returns how many attempts of it have failed."""
         failed = [*trial.user_attrs.get(_FAILED_ATTEMPTS, []), reason]
-        trial.set_user_attr(_FAILED_ATTEMPTS, failed)
-        self._requeue(trial._trial_id)
+        with self._storage.together():
+            trial.set_user_attr(_FAILED_ATTEMPTS, failed)
+            self._requeue(trial._trial_id)
         return len(failed)
 
     def failed_attempts(self, trial: optuna.Trial) -> int:
         """How many attempts of the trial have failed, in earlier runs too."""
         return len(trial.user_attrs.get(_FAILED_ATTEMPTS, []))
-
-    def fail_unfilled(self, reason: str) -> None:
-        """Optuna made a trial before its sampler found that there is nothing to fill it with."""
-        trial = self._trials()[-1]
-        self._storage.set_trial_user_attr(trial._trial_id, "error", reason)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def report(self, trial: optuna.Trial, report: Report) -> bool:
         """Record one validation; returns whether the pruner would stop the trial."""
@@ -165,10 +182,10 @@ class TuneStudy:
             else:
                 attributes["test"] = outcome.test
                 state, value = TrialState.COMPLETE, self._score(outcome.valid)
-        # One order: attributes first, so that a finished trial is never found without them.
-        for key, attribute in attributes.items():
-            trial.set_user_attr(key, attribute)
-        self.optuna.tell(trial, value, state=state)
+        with self._storage.together():
+            for key, attribute in attributes.items():
+                trial.set_user_attr(key, attribute)
+            self.optuna.tell(trial, value, state=state)
         return self._record(self._storage.get_trial(trial._trial_id), number)
 
     def seconds_spent(self) -> float:
@@ -179,6 +196,16 @@ class TuneStudy:
         """Add to `seconds_spent`."""
         self._seconds += seconds
         self.optuna.set_user_attr(_SPENT, round(self._seconds, 3))
+
+    def write_late(self) -> None:
+        """Bring validations to the database that have waited for a while; to be called often."""
+        self._storage.write_late()
+
+    def _fail_unfilled(self, reason: str) -> None:
+        # Optuna has made a trial before its sampler finds that there is nothing to fill it with.
+        trial = self._trials()[-1]
+        self._storage.set_trial_user_attr(trial._trial_id, "error", reason)
+        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
@@ -211,44 +238,6 @@ class TuneStudy:
         )
 
 
-def storage_url(layout: Layout, storage: str | None) -> str:
-    """The database's URL: `storage`, or SQLite in the study directory."""
-    return storage or f"sqlite:///{layout.database}"
-
-
-def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
-    """Connect to the database, creating tables where there are none.
-
-    Raises:
-        InputError: its address lacks the password.
-        StorageError: it is no database of Optuna's, or cannot be reached or written.
-    """
-    if storage is not None and ":***@" in storage:
-        raise InputError(
-            "the password of the study's database is not kept with the study",
-            where=storage,
-            fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
-        )
-    url = storage_url(layout, storage)
-    if storage is None:
-        _check_sqlite(layout.database)
-    try:
-        return RDBStorage(url)
-    except ImportError as error:
-        raise StorageError(
-            f"the database driver is not installed: {error}",
-            where=_without_password(url),
-            fix='pip install "sasrecf-tune[postgresql]" or "sasrecf-tune[mysql]"',
-        ) from error
-    except Exception as error:  # SQLAlchemy and drivers raise each their own
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        raise StorageError(
-            f"cannot open the study's database: {reason}",
-            where=_without_password(url),
-            fix="Check the address and rights; a damaged study.db can be restored from a copy only.",
-        ) from error
-
-
 def open_study(
     layout: Layout,
     storage: RDBStorage,
@@ -268,8 +257,6 @@ def open_study(
         study_name=layout.name,
         direction="maximize" if maximize else "minimize",
         load_if_exists=True,
-        sampler=sampler,
-        pruner=pruner,
     )
     known = study.user_attrs.get(_IDENTITY)
     plain = json.loads(json.dumps(dict(identity)))
@@ -290,7 +277,7 @@ def open_study(
             where=str(layout.directory),
             fix="Give this search another name with --study, or restore what was changed.",
         )
-    return TuneStudy(study, storage, space)
+    return _in_memory(layout, storage, space, sampler, pruner)
 
 
 def load_study(layout: Layout, storage: RDBStorage, space: SearchSpace) -> TuneStudy:
@@ -300,12 +287,11 @@ def load_study(layout: Layout, storage: RDBStorage, space: SearchSpace) -> TuneS
         StudyNotFoundError: the database has no such study.
     """
     try:
-        study = optuna.load_study(study_name=layout.name, storage=storage)
+        return _in_memory(layout, storage, space)
     except KeyError as error:
         raise StudyNotFoundError(
             f"the database holds no study {layout.name!r}", where=str(layout.directory)
         ) from error
-    return TuneStudy(study, storage, space)
 
 
 def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -316,6 +302,18 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key) or (key in old) != (key in new)
     )
+
+
+def _in_memory(
+    layout: Layout,
+    storage: RDBStorage,
+    space: SearchSpace,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+) -> TuneStudy:
+    memory = SoleWriter(storage, layout.name)
+    study = optuna.load_study(study_name=layout.name, storage=memory, sampler=sampler, pruner=pruner)
+    return TuneStudy(study, memory, space)
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -330,31 +328,3 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _shown(flat: Mapping[str, Any], key: str) -> str:
     return repr(flat[key]) if key in flat else "not set"
-
-
-def _check_sqlite(path: Path) -> None:
-    if not path.exists():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.DatabaseError as error:
-        raise StorageError(
-            f"not a readable SQLite database: {error}",
-            where=str(path),
-            fix="Nothing was changed. Restore it from a copy, or choose another --study.",
-        ) from error
-    if tables and "studies" not in tables:
-        raise StorageError(
-            "a database, but not of an Optuna study", where=str(path), fix="Choose another --study."
-        )
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "--storage"

@@ -23,7 +23,8 @@ from sasrecf_tune.samplers import History
 from sasrecf_tune.search import Outcome, Search, make_sampler
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.space import SearchSpace, parse
-from sasrecf_tune.study import TuneStudy, open_storage, open_study
+from sasrecf_tune.storage import open_storage
+from sasrecf_tune.study import TuneStudy, open_study
 
 from .conftest import FakeTraining, summary
 

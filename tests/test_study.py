@@ -12,7 +12,8 @@ from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, St
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.space import parse
-from sasrecf_tune.study import difference, exclusive, load_study, open_storage, open_study
+from sasrecf_tune.storage import open_storage
+from sasrecf_tune.study import difference, exclusive, load_study, open_study
 
 SPACE = parse("n_layers choice [1, 2]\n")
 IDENTITY = {"metric": "MRR@10", "space": {"n_layers": "n_layers choice [1, 2]"}, "data": "abc"}

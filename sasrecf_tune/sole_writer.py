@@ -1,0 +1,168 @@
+"""A study in memory whose every change goes to its database: fast for the one process that writes it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+# Validations reach the database so late at most: they are for those who watch. A trial that is interrupted
+# starts anew, and one that ends has all of its own written with its end.
+_LATE_SECONDS = 0.5
+
+
+class _Session(Session):
+    """Optuna opens, commits and closes a session for each change; while `held`, the changes are one."""
+
+    held = False
+    broken = False
+
+    def commit(self) -> None:
+        if self.held:
+            self.flush()
+        else:
+            super().commit()
+
+    def rollback(self) -> None:
+        self.broken = True
+        super().rollback()
+
+    def close(self) -> None:
+        if not self.held:
+            super().close()
+
+
+class SoleWriter(InMemoryStorage):
+    """One study of `backend`, read once; reads are answered from memory, changes are written through.
+
+    RDBStorage reads the running trials anew for each proposal, each validation and each question of a
+    pruner, which costs more than all the rest, and commits some thirty times a trial. The caller holds the
+    study exclusively (`study.exclusive`): what another process writes meanwhile is not seen.
+
+    Raises:
+        KeyError: the database has no study called `name`.
+    """
+
+    def __init__(self, backend: RDBStorage, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._sessions = scoped_session(sessionmaker(bind=backend.engine, class_=_Session))
+        backend.scoped_session = self._sessions  # type: ignore[assignment]  # sessions of a subclass
+        self._backend = backend
+        self._clock = clock
+        self._late: list[tuple[int, int, float]] = []
+        self._late_until = 0.0
+        self._source = backend.get_study_id_from_name(name)
+        study = super().create_new_study(backend.get_study_directions(self._source), name)
+        for key, value in backend.get_study_user_attrs(self._source).items():
+            super().set_study_user_attr(study, key, value)
+        for key, value in backend.get_study_system_attrs(self._source).items():
+            super().set_study_system_attr(study, key, value)
+        self._ids = {
+            super(SoleWriter, self).create_new_trial(study, trial): trial._trial_id
+            for trial in sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
+        }
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write all changes made meanwhile in one transaction: all of them reach the disk, or none.
+
+        Raises:
+            StorageInternalError: they could not be written.
+        """
+        session = self._sessions()
+        if session.held:
+            yield
+            return
+        session.held, session.broken = True, False
+        try:
+            yield
+        finally:
+            session.held = False
+            try:
+                if not session.broken:
+                    session.commit()
+            except SQLAlchemyError as error:
+                raise StorageInternalError("the study's changes could not be written") from error
+            finally:
+                session.close()
+        if session.broken:
+            raise StorageInternalError("a change to the study was refused, and those made with it")
+
+    def write_late(self) -> None:
+        """Write what waits, if it has waited long enough."""
+        if self._late and self._clock() >= self._late_until:
+            with self.together():
+                self._write_late()
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """See BaseStorage."""
+        source = self._backend.create_new_trial(self._source, template_trial)
+        trial_id = super().create_new_trial(study_id, template_trial)
+        self._ids[trial_id] = source
+        return trial_id
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """See BaseStorage."""
+        super().set_study_user_attr(study_id, key, value)
+        self._backend.set_study_user_attr(self._source, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """See BaseStorage."""
+        super().set_study_system_attr(study_id, key, value)
+        self._backend.set_study_system_attr(self._source, key, value)
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        """See BaseStorage."""
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
+        self._backend.set_trial_param(self._ids[trial_id], param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """See BaseStorage."""
+        with self.together():
+            self._write_late()
+            changed = super().set_trial_state_values(trial_id, state, values)
+            return changed and self._backend.set_trial_state_values(self._ids[trial_id], state, values)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """See BaseStorage; written late."""
+        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+        if not self._late:
+            self._late_until = self._clock() + _LATE_SECONDS
+        self._late.append((trial_id, step, intermediate_value))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """See BaseStorage."""
+        super().set_trial_user_attr(trial_id, key, value)
+        self._backend.set_trial_user_attr(self._ids[trial_id], key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """See BaseStorage."""
+        super().set_trial_system_attr(trial_id, key, value)
+        self._backend.set_trial_system_attr(self._ids[trial_id], key, value)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """See BaseStorage."""
+        # InMemoryStorage looks for waiting trials behind the last one that it found, where one that was
+        # put back in the queue is not; it knows the question by its tuple.
+        if states == (TrialState.WAITING,):
+            states = [TrialState.WAITING]
+        return super().get_all_trials(study_id, deepcopy, states)
+
+    def _write_late(self) -> None:
+        late, self._late = self._late, []
+        for trial_id, step, value in late:
+            self._backend.set_trial_intermediate_value(self._ids[trial_id], step, value)
