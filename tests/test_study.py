@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -49,6 +51,26 @@ def test_a_study_of_another_program_is_left_alone(layout: Layout) -> None:
     )
     with pytest.raises(StudyMismatchError, match="made by another program"):
         open_study(layout, storage, SPACE, IDENTITY, True)
+
+
+def test_a_commit_that_was_cut_off_is_taken_back(layout: Layout, tmp_path: Path) -> None:
+    storage = open_storage(layout, None)
+    open_study(layout, storage, SPACE, IDENTITY, True).optuna.add_trial(optuna.trial.create_trial(value=1.0))
+    storage.engine.dispose()
+    killed = Layout(tmp_path / "killed" / "study")
+    with contextlib.closing(sqlite3.connect(layout.database)) as connection:
+        # With so small a cache SQLite changes the database before the commit: a copy made meanwhile is
+        # what the disk holds when the process is killed there.
+        connection.execute("PRAGMA cache_size = 1")
+        connection.executemany(
+            "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, ?, ?)",
+            [(str(number), "x" * 999) for number in range(99)],
+        )
+        connection.execute("UPDATE trials SET state = 'RUNNING'")
+        shutil.copytree(layout.directory, killed.directory)
+    assert Path(f"{killed.database}-journal").stat().st_size > 0
+    (record,) = load_study(killed, open_storage(killed, None), SPACE).records()
+    assert (record.state, record.score) == ("complete", 1.0)
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0 cut off here", b"\0" * 5000])
