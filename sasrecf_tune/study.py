@@ -267,10 +267,11 @@ def open_study(
                 where=str(layout.directory),
                 fix="Choose another name with --study.",
             )
-        study.set_user_attr(_IDENTITY, plain)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names([str(identity["metric"])])
+        # Last: a study that has it is whole, and one that was not made to the end is made again.
+        study.set_user_attr(_IDENTITY, plain)
     elif known != plain:
         raise StudyMismatchError(
             f"the study {layout.name!r} was made from something else:\n{difference(known, plain)}",

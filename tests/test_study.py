@@ -9,6 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy import event
 
 from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
@@ -33,6 +34,30 @@ def test_another_identity_is_refused_and_the_difference_shown(layout: Layout) ->
     open_study(layout, storage, SPACE, IDENTITY, True)
     with pytest.raises(StudyMismatchError, match="data: was 'abc', now 'xyz'"):
         open_study(layout, storage, SPACE, IDENTITY | {"data": "xyz"}, True)
+
+
+def test_a_study_that_was_not_made_to_the_end_is_made_again(layout: Layout) -> None:
+    open_storage(layout, None).engine.dispose()
+    empty = layout.database.read_bytes()
+    writes = killed_at = 0
+
+    def kill(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal writes
+        writes += not statement.startswith("SELECT")
+        if writes == killed_at:
+            raise KeyboardInterrupt
+
+    while writes >= killed_at:
+        writes, killed_at = 0, killed_at + 1
+        layout.database.write_bytes(empty)
+        storage = open_storage(layout, None)
+        event.listen(storage.engine, "before_cursor_execute", kill)
+        with contextlib.suppress(KeyboardInterrupt):
+            open_study(layout, storage, SPACE, IDENTITY, True)
+        storage.engine.dispose()
+        study = open_study(layout, open_storage(layout, None), SPACE, IDENTITY, True).optuna
+        assert study.metric_names == ["MRR@10"]
+    assert killed_at > 3
 
 
 def test_difference_names_every_key() -> None:
