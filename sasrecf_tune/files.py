@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from sasrecf_tune.errors import StorageError
+
+# A file's temporary name: mkstemp adds eight of these characters.
+_UNFINISHED = re.compile(r"\..+\.(csv|md|json|yaml|result|pth)\.[a-z0-9_]{8}")
 
 
 def atomic_write(path: Path, text: str) -> None:
@@ -47,6 +51,18 @@ def append_line(path: Path, line: str) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def drop_unfinished(directory: Path) -> None:
+    """Remove what processes that were killed left of files they were writing to `directory`.
+
+    Results and weights only, and only while nobody else writes there.
+    """
+    for path in directory.glob(".*"):
+        if _UNFINISHED.fullmatch(path.name):
+            # What cannot be removed is in nobody's way.
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def disk_error(path: Path, error: OSError) -> StorageError:

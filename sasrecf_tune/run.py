@@ -18,6 +18,7 @@ from sasrecf_tune.checks import check_space
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.files import drop_unfinished
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure, Timing
@@ -49,6 +50,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)
     with exclusive(layout), executor_for(settings, layout) as executor:
+        for directory in (layout.directory, layout.checkpoints):
+            drop_unfinished(directory)
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
         history = History(space.names)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
-from sasrecf_tune.files import append_line, atomic_write
+from sasrecf_tune.files import append_line, atomic_write, drop_unfinished
 from sasrecf_tune.layout import default_name, find_study, study_layout
 
 
@@ -23,6 +25,18 @@ def test_written_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
     atomic_write(tmp_path / "a", "x")
     (tmp_path / "b").write_text("x")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_what_a_killed_writer_left_is_dropped_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("ranking.csv", "trial-0001.pth", "hyper.result"):
+        handle, _ = tempfile.mkstemp(dir=tmp_path, prefix=f".{name}.")
+        os.close(handle)
+    kept = ["study.db", "study.db-journal", "ranking.csv", ".gitignore", ".notes.md", ".mine.settings"]
+    for name in kept:
+        (tmp_path / name).touch()
+    drop_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    drop_unfinished(tmp_path / "nowhere")
 
 
 def test_append_to_a_directory_is_an_error_for_people(tmp_path: Path) -> None:
