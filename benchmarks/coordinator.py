@@ -8,7 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -17,7 +17,7 @@ import typer
 from sasrecf_tune.errors import Interrupted
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Measure, Report, Result, Timing
+from sasrecf_tune.messages import DataSummary, Report
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.pruners import make_pruner
@@ -43,46 +43,6 @@ n_heads choice [1, 2]
 WINDOW = 50
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-class Instant:
-    """Stands in for training: reports at once what a made-up function says."""
-
-    def __init__(self, gpu: str | None) -> None:
-        self.gpu = gpu
-
-    def describe(self, request: Describe) -> DataSummary:
-        """Nothing is asked."""
-        raise NotImplementedError
-
-    def measure(self, request: Measure) -> Timing:
-        """Nothing is asked."""
-        raise NotImplementedError
-
-    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
-        """Report `epochs` times."""
-        best = 0.05 - abs(job.config["learning_rate"] - 0.005) / 10 + job.config["n_layers"] / 1000
-        epochs = int(job.config["epochs"])
-        curve: list[float] = []
-        decision = Decision.CONTINUE
-        for epoch in range(1, epochs + 1):
-            score = round(best * epoch / epochs, 4)
-            curve.append(score)
-            decision = on_report(Report(job.number, epoch, score, {"mrr@10": score}, 1.0, 0.0))
-            if decision is not Decision.CONTINUE:
-                break
-        return Result(
-            number=job.number,
-            decision=decision,
-            epochs=len(curve),
-            best_epoch=len(curve),
-            valid={"mrr@10": curve[-1]},
-            test={"mrr@10": 0.0} if decision is Decision.CONTINUE else {},
-            curve={"mrr@10": curve},
-            seconds=0.0,
-            device="none",
-            parameters=1,
-        )
 
 
 class Clock:
@@ -160,7 +120,7 @@ def search(
     study = open_study(
         layout, storage, space, plan.identity(), True, make_sampler(plan, history), make_pruner(plan.pruner)
     )
-    executor = LocalExecutor(layout, workers, runner=f"{Path(__file__).stem}:Instant")
+    executor = LocalExecutor(layout, workers, runner="instant:Instant")
     clock = Clock()
     started = time.perf_counter()
     try:

@@ -1,0 +1,157 @@
+"""What a study's runs have promised, held against what its directory has."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sasrecf_tune.errors import StorageError, StudyNotFoundError
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.ranking import ENDED, TrialRecord
+from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.storage import open_storage
+from sasrecf_tune.study import load_study
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A finished study: its trials by number, the names of its files but logs, the text of its results."""
+
+    records: Mapping[int, TrialRecord]
+    files: frozenset[str]
+    results: Mapping[str, str]
+
+
+@dataclass
+class Ledger:
+    """One study under attack. `lost` and `repeated` are trials' numbers, `faults` whatever else is wrong."""
+
+    layout: Layout
+    space: SearchSpace
+    lost: set[int] = field(default_factory=set)
+    repeated: set[int] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+    _params: dict[int, Any] = field(default_factory=dict)
+    _ended: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def hear(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Take down what a run said: a trial said to have ended has, for ever."""
+        ended_before = set(self._ended)
+        for event in events:
+            if event["event"] == "started":
+                number = int(event["trial"])
+                if number in ended_before:
+                    self.repeated.add(number)
+                if self._params.setdefault(number, event["params"]) != event["params"]:
+                    self.lost.add(number)
+                    self.faults.append(f"trial {number} began with other parameters than before")
+            elif event["event"] == "ended":
+                number = int(event["trial"])
+                if number in self._ended:
+                    self.repeated.add(number)
+                self._ended[number] = {key: event[key] for key in ("state", "score", "epochs")}
+
+    def check(self) -> None:
+        """Whether the directory, as a kill left it, still has all that was promised."""
+        try:
+            records = read(self.layout, self.space)
+            rows = _rows(self.layout)
+            if self.layout.manifest.exists():
+                json.loads(self.layout.manifest.read_text())
+        except (StorageError, ValueError, LookupError) as error:
+            self.faults.append(f"unreadable after a kill: {' '.join(str(error).split())}")
+            return
+        for number, promise in self._ended.items():
+            record = records.get(number)
+            if record is None or promise != {
+                "state": record.state,
+                "score": record.score,
+                "epochs": record.epochs,
+            }:
+                self.lost.add(number)
+            if rows.count(number) != 1:
+                self.faults.append(f"trials.csv has trial {number} {rows.count(number)} times")
+
+    def compare(self, reference: Reference) -> int:
+        """Hold the finished study against the reference; returns how many of its trials have ended."""
+        self.check()
+        reached = survey(self.layout, self.space)
+        for number, record in reference.records.items():
+            if number not in reached.records or _facts(reached.records[number]) != _facts(record):
+                self.lost.add(number)
+        cells: dict[str, int] = {}
+        for number, record in reached.records.items():
+            cell = json.dumps(record.params, sort_keys=True)
+            if cells.setdefault(cell, number) != number or number not in reference.records:
+                self.repeated.add(number)
+        for name in sorted(reached.files ^ reference.files):
+            self.faults.append(f"{'left over' if name in reached.files else 'missing'}: {name}")
+        self.faults += [
+            f"not as without kills: {name}"
+            for name, text in reference.results.items()
+            if reached.results.get(name) != text
+        ]
+        return sum(record.state in ENDED for record in reached.records.values())
+
+
+def survey(layout: Layout, space: SearchSpace) -> Reference:
+    """What a finished study has."""
+    files = [
+        path.relative_to(layout.directory)
+        for path in layout.directory.rglob("*")
+        if path.is_file() and path.parent != layout.log(0).parent
+    ]
+    # Those without a time in them.
+    results = {path.name: path.read_text() for path in (layout.best, layout.hyper_result) if path.exists()}
+    return Reference(read(layout, space), frozenset(map(str, files)), results)
+
+
+def read(layout: Layout, space: SearchSpace) -> dict[int, TrialRecord]:
+    """The trials by number, from a copy: to open a database may be to repair it, which is the run's to do.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Layout(Path(scratch) / layout.name)
+        copy.directory.mkdir()
+        for path in layout.directory.iterdir() if layout.directory.exists() else ():
+            if path.is_file():
+                shutil.copy(path, copy.directory)
+        storage = open_storage(copy, None)
+        try:
+            return {record.number: record for record in load_study(copy, storage, space).records()}
+        except StudyNotFoundError:
+            return {}
+        finally:
+            storage.engine.dispose()
+
+
+def _rows(layout: Layout) -> list[int]:
+    """The numbers in trials.csv; raises ValueError where a row is cut off."""
+    if not layout.trials.exists():
+        return []
+    header, *rows = csv.reader(layout.trials.read_text().splitlines())
+    for row in rows:
+        if len(row) != len(header):
+            raise ValueError(f"trials.csv has a row of {len(row)} cells below {len(header)}")
+    return [int(row[0]) for row in rows]
+
+
+def _facts(record: TrialRecord) -> tuple[object, ...]:
+    """All but how long it took, and where a failed attempt got to."""
+    return (
+        record.state,
+        record.params,
+        record.seed,
+        record.score,
+        record.epochs,
+        record.best_epoch,
+        record.valid,
+    )

@@ -1,0 +1,146 @@
+"""The program that the fault campaign kills: `sasrecf-tune` itself, with another executor if asked for.
+
+    python under_attack.py EXECUTOR TRAINING POINT DELAY run --params-file ...
+
+EXECUTOR is inline or local, TRAINING real or fake. At the POINT-th time (0 for never) that the coordinator
+is about to change a file or the database, or has committed, it dies: at once, or DELAY seconds later, which
+may be in the middle of what SQLite does for a commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from instant import Instant
+
+from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Report, Result
+
+if TYPE_CHECKING:
+    from sasrecf_tune.executors.base import Executor
+    from sasrecf_tune.layout import Layout
+    from sasrecf_tune.settings import RunSettings
+
+# So long a fake epoch takes, that there is a trial to be killed in.
+_EPOCH_SECONDS = 0.01
+
+
+class Brief(Instant):
+    """Fake training that takes a moment and leaves a checkpoint."""
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Made-up data."""
+        return DataSummary(
+            dataset="ml-100k",
+            users=10,
+            items=20,
+            interactions=100,
+            train_samples=70,
+            valid_samples=10,
+            test_samples=10,
+            item_columns=("class",),
+            fingerprint="made-up",
+            epochs=int(request.config["epochs"]),
+            metric_keys=("mrr@10",),
+            device="none",
+            threads=1,
+        )
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
+        """See `Instant.train`."""
+
+        def later(report: Report) -> Decision:
+            time.sleep(_EPOCH_SECONDS)
+            return on_report(report)
+
+        result = super().train(job, later)
+        job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        job.checkpoint.write_text(f"{job.number}\n")
+        return result
+
+
+def main() -> None:
+    """Arm what was asked for, and hand over to the command line."""
+    executor, training, point, delay = sys.argv[1:5]
+    sys.argv = ["sasrecf-tune", *sys.argv[5:]]
+    from sasrecf_tune import cli, run
+
+    if (executor, training) != ("local", "real"):
+
+        @contextlib.contextmanager
+        def replaced(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
+            made = _inline(training) if executor == "inline" else _fake_processes(settings, layout)
+            try:
+                yield made
+            finally:
+                made.close()
+
+        run.executor_for = replaced
+    if int(point):
+        _die_at(int(point), float(delay))
+    cli.main()
+
+
+def _fake_processes(settings: RunSettings, layout: Layout) -> Executor:
+    from sasrecf_tune.executors.local import LocalExecutor
+
+    return LocalExecutor(layout, settings.workers, runner="under_attack:Brief")
+
+
+def _inline(training: str) -> Executor:
+    from sasrecf_tune.executors.inline import InlineExecutor
+
+    if training == "fake":
+        brief = Brief("")
+        return InlineExecutor(brief.train, brief.describe)
+    from sasrecf_tune.trial import start_runner
+
+    runner = start_runner("")
+    return InlineExecutor(runner.train, runner.describe, runner.measure)
+
+
+def _die_at(point: int, delay: float) -> None:
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.orm import Session
+
+    passed = 0
+
+    def count(*_: object) -> None:
+        nonlocal passed
+        passed += 1
+        if passed != point:
+            return
+        if delay:
+            # Nothing handles the signal, so the kernel ends the process wherever it is.
+            signal.setitimer(signal.ITIMER_REAL, delay)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(name: str, arguments: tuple[object, ...]) -> None:
+        if name == "open":
+            flags = arguments[2]
+            changes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
+        else:
+            changes = name in ("os.rename", "os.remove", "os.mkdir", "os.chmod")
+        if changes:
+            count()
+
+    def statement(_connection: object, _cursor: object, text: str, *_: object) -> None:
+        if not text.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            count()
+
+    event.listen(Engine, "before_cursor_execute", statement)
+    event.listen(Engine, "commit", count)
+    event.listen(Session, "after_commit", count)
+    # Last, so that it counts nothing of the imports.
+    sys.addaudithook(audit)
+
+
+if __name__ == "__main__":
+    main()
