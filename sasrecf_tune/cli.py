@@ -127,6 +127,15 @@ Grace = Annotated[
         help="After SIGTERM the running epochs have so long to end; then their trials are given back.",
     ),
 ]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        "--checkpoint-every",
+        metavar="EPOCHS",
+        min=0,
+        help="An interrupted trial continues from what is written down so often; 0: it starts anew.",
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -184,6 +193,7 @@ def run(
     retries: Retries = 1,
     fail_fast: FailFast = False,
     grace: Grace = "25s",
+    checkpoint_every: CheckpointEvery = 0,
     workers: Workers = None,
     gpus: Gpus = "auto",
     trials_per_gpu: TrialsPerGpu = 1,
@@ -223,6 +233,7 @@ def run(
         retries=retries,
         fail_fast=fail_fast,
         grace=grace,
+        checkpoint_every=checkpoint_every,
         workers=workers,
         gpus=gpus,
         trials_per_gpu=trials_per_gpu,

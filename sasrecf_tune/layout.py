@@ -72,6 +72,14 @@ class Layout:
         """Weights of trial `number`."""
         return self.checkpoints / f"trial-{number:04d}.pth"
 
+    def unfinished(self, number: int) -> Path:
+        """What trial `number` continues from when it was interrupted."""
+        return self.checkpoints / f"trial-{number:04d}.resume"
+
+    def half_written(self) -> list[Path]:
+        """What workers were writing to `checkpoints` when they were killed."""
+        return list(self.checkpoints.glob(".trial-*"))
+
     def log(self, number: int) -> Path:
         """What RecBole said during trial `number`."""
         return self.directory / "logs" / f"trial-{number:04d}.log"

@@ -81,18 +81,27 @@ class Timing:
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to train: a pure function of `config` (its seed included), data and engine."""
+    """One trial to train: a pure function of `config` (its seed included), data and engine.
+
+    When it ends, its best weights go to `checkpoint`. After every `checkpoint_every` epochs (0: never), and
+    when it is given back, all that it needs to go on goes to `unfinished`; it continues from what lies there.
+    """
 
     number: int
     config: Config
     engine: str
     log: Path
     checkpoint: Path
+    unfinished: Path | None = None
+    checkpoint_every: int = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """One validation: `epoch` counts from 1, `metrics` are RecBole's rounded validation results."""
+    """One validation: `epoch` counts from 1, `metrics` are RecBole's rounded validation results.
+
+    A trial that continues after epoch `continues_after` sends its reports up to there again.
+    """
 
     number: int
     epoch: int
@@ -100,6 +109,7 @@ class Report:
     metrics: dict[str, float]
     train_loss: float
     seconds: float
+    continues_after: int = 0
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,10 @@ class PlainView(_Base):
     def reported(self, report: Report) -> None:
         """See `search.Observer`."""
         super().reported(report)
+        if report.continues_after:
+            if report.epoch == report.continues_after:
+                self._line(_continues_text(report))
+            return
         self._line(
             f"trial {report.number} epoch {report.epoch}/{self.progress.epochs}: {self.progress.metric} "
             f"{score_text(report.score)}, loss {report.train_loss:.4f}, {format_duration(report.seconds)}"
@@ -152,7 +156,7 @@ class PlainView(_Base):
     def returned(self, number: int) -> None:
         """See `search.Observer`."""
         super().returned(number)
-        self._line(f"trial {number} interrupted: it will start anew when the study continues")
+        self._line(f"trial {number} interrupted: it is taken up again when the study continues")
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `search.Observer`."""
@@ -174,6 +178,10 @@ class JsonView(_Base):
     def reported(self, report: Report) -> None:
         """See `search.Observer`."""
         super().reported(report)
+        if report.continues_after:
+            if report.epoch == report.continues_after:
+                emit({"event": "continues", "trial": report.number, "after": report.epoch})
+            return
         emit(
             {
                 "event": "reported",
@@ -226,6 +234,12 @@ class LiveView(_Base):
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+    def reported(self, report: Report) -> None:
+        """See `search.Observer`."""
+        super().reported(report)
+        if report.epoch == report.continues_after:
+            self._console.print(Text(_continues_text(report)))
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `search.Observer`."""
@@ -285,6 +299,10 @@ def emit(event: dict[str, Any]) -> None:
     }
     sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+
+
+def _continues_text(report: Report) -> str:
+    return f"trial {report.number} continues after epoch {report.epoch}"
 
 
 def _retrying_text(number: int, attempt: int, reason: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from sasrecf_tune.files import append_line, atomic_write
 from sasrecf_tune.layout import Layout
@@ -51,6 +52,7 @@ class ResultFiles:
         lines = [trials_header(self._names, self._metrics)]
         lines += [trials_row(record, self._names, self._metrics) for record in self._records]
         atomic_write(layout.trials, "".join(lines))
+        _remove(layout.half_written())
         self._write_ranking()
 
     def started(self, number: int, params: Mapping[str, object]) -> None:
@@ -107,7 +109,11 @@ class ResultFiles:
         # Of trials that have ended: a worker may have saved weights whose trial has yet to be told of.
         dropped = {self._layout.checkpoint(record.number) for record in self._records}
         dropped -= {self._layout.checkpoint(number) for number in kept}
-        for path in self._layout.checkpoints.glob("trial-*.pth"):
-            if path in dropped:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        dropped |= {self._layout.unfinished(record.number) for record in self._records}
+        _remove(path for path in self._layout.checkpoints.glob("trial-*") if path in dropped)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()

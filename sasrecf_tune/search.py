@@ -38,7 +38,7 @@ class Observer(Protocol):
         """A trial is over and on disk."""
 
     def returned(self, number: int) -> None:
-        """A trial was given back unfinished; a later run starts it anew."""
+        """A trial was given back unfinished; a later run trains it again, or continues it."""
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """An attempt of a trial failed because of `reason`; attempt `attempt` (from 2) will follow."""
@@ -229,6 +229,8 @@ class Search:
                 engine=self._plan.settings.engine,
                 log=self._layout.log(trial.number),
                 checkpoint=self._layout.checkpoint(trial.number),
+                unfinished=self._layout.unfinished(trial.number),
+                checkpoint_every=self._plan.settings.search.checkpoint_every,
             )
         )
 

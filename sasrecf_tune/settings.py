@@ -24,7 +24,8 @@ class SearchSettings:
 
     `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
     whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
-    After SIGTERM the running epochs have `grace` seconds to end.
+    After SIGTERM the running epochs have `grace` seconds to end. Every `checkpoint_every` epochs (0: never) a
+    trial writes down what it can continue from.
     """
 
     sampler: Sampler = "auto"
@@ -35,6 +36,7 @@ class SearchSettings:
     retries: int = 1
     fail_fast: bool = False
     grace: float = GRACE
+    checkpoint_every: int = 0
 
 
 @dataclass(frozen=True)

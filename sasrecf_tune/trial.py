@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sasrecf_tune.atomic_files import fingerprint
+from sasrecf_tune import tensor_files
+from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.messages import (
@@ -42,6 +44,9 @@ from sasrecf_tune.recbole_bridge import (
     make_config,
     prepare,
 )
+from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
+
+_log = logging.getLogger(__name__)
 
 OnReport = Callable[[Report], Decision]
 
@@ -50,6 +55,18 @@ class _Ended(Exception):  # noqa: N818  # not an error: the coordinator's decisi
     def __init__(self, decision: Decision) -> None:
         super().__init__(decision)
         self.decision = decision
+
+
+@dataclass
+class _Course:
+    """How far a trial has come: its reports, and since when it runs, earlier attempts counted."""
+
+    since: float = field(default_factory=time.perf_counter)
+    reports: list[Report] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.since
 
 
 def start_runner(gpu: str | None) -> Runner:
@@ -76,6 +93,7 @@ class Runner:
             )
         self._gpu = _first_gpu() if gpu is None else gpu
         self._cache: Cache[Prepared] = Cache()
+        self._fingerprints: dict[DataDirectory, str] = {}
 
     def describe(self, request: Describe) -> DataSummary:
         """Prepare the data and say what it holds.
@@ -98,7 +116,7 @@ class Runner:
             valid_samples=len(valid),
             test_samples=len(test),
             item_columns=item_columns,
-            fingerprint=fingerprint(data_directory(config)),
+            fingerprint=self._fingerprint(config),
             epochs=int(config["epochs"]),
             metric_keys=result_keys(config["metrics"], config["topk"]),
             device=_device_name(config["device"]),
@@ -129,36 +147,46 @@ class Runner:
 
         Whatever goes wrong becomes a Failure: a trial's error must not end the search.
         """
-        started = time.perf_counter()
-        seen: list[Report] = []
+        course = _Course()
         try:
-            return self._train(job, on_report, started, seen)
+            return self._train(job, on_report, course)
         except Exception as error:  # noqa: BLE001  # RecBole and torch raise whatever they stumble on
             traceback.print_exc()  # standard error is the trial's log
-            return Failure(job.number, _kind(error), _reason(error), len(seen), time.perf_counter() - started)
+            return Failure(job.number, _kind(error), _reason(error), len(course.reports), course.seconds)
 
-    def _train(self, job: Job, on_report: OnReport, started: float, seen: list[Report]) -> Result:
+    def _train(self, job: Job, on_report: OnReport, course: _Course) -> Result:
         config = make_config(job.config, self._gpu)
-        built, note = self._build(config, job.engine)
-        trainer = built.trainer
+        built, note = self._begin(job, config, course)
+        trainer, seen = built.trainer, course.reports
+        written = trainer.start_epoch
 
         def callback(epoch_index: int, score: float) -> None:
+            nonlocal written
             report = Report(
                 number=job.number,
                 epoch=epoch_index + 1,
                 score=float(score),
                 metrics=dict(trainer.last_valid),
                 train_loss=float(trainer.train_loss_dict[epoch_index]),
-                seconds=time.perf_counter() - started,
+                seconds=course.seconds,
             )
             seen.append(report)
             decision = on_report(report)
+            every = job.checkpoint_every
+            due = decision is Decision.CONTINUE and report.epoch - written >= every
+            if every and (due or decision is Decision.STOP):
+                written = report.epoch
+                self._write_unfinished(job, config, built, course)
             if decision is not Decision.CONTINUE:
                 raise _Ended(decision)
 
         decision = Decision.CONTINUE
         try:
-            trainer.fit(built.train, built.valid, verbose=True, saved=True, callback_fn=callback)
+            _send_again(seen, on_report)
+            if has_ended(trainer):
+                trainer.eval_collector.data_collect(built.train)  # as fit() begins
+            else:
+                trainer.fit(built.train, built.valid, verbose=True, saved=True, callback_fn=callback)
         except _Ended as ended:
             decision = ended.decision
         if not seen:
@@ -179,11 +207,48 @@ class Runner:
             valid=best.metrics,
             test=test,
             curve={key: [report.metrics[key] for report in seen] for key in best.metrics},
-            seconds=time.perf_counter() - started,
+            seconds=course.seconds,
             device=_device_name(config["device"]),
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             notes=(note,) if note else (),
         )
+
+    def _begin(self, job: Job, config: Any, course: _Course) -> tuple[Built, str]:
+        """What trains the job, as an interrupted attempt left it where there was one; and a note."""
+        built, note = self._build(config, job.engine)
+        if job.unfinished is None or not job.unfinished.exists():
+            return built, note
+        try:
+            unfinished = read(job.unfinished, self._identity(job, config))
+            restore(built, unfinished)
+        except UnusableError as error:
+            _log.warning("The trial starts anew: %s", error)
+            return self._build(config, job.engine)
+        course.since -= unfinished.seconds
+        course.reports += unfinished.reports
+        _log.info("The trial continues after epoch %d", built.trainer.start_epoch)
+        return built, note
+
+    def _write_unfinished(self, job: Job, config: Any, built: Built, course: _Course) -> None:
+        assert job.unfinished is not None, "where there is no file to write, checkpoint_every is 0"
+        trial = self._identity(job, config)
+        try:
+            Unfinished(trial, course.reports, course.seconds, capture(built)).write(job.unfinished)
+        except OSError as error:
+            # The trial itself lacks nothing.
+            _log.warning("If the trial is interrupted, its last epochs are lost: %s", error)
+
+    def _identity(self, job: Job, config: Any) -> str:
+        engine, _ = _engine(job.engine, config)
+        kind = "recbole" if engine is STOCK else "fast"
+        return identity(job.config, kind, config["device"], self._fingerprint(config))
+
+    def _fingerprint(self, config: Any) -> str:
+        # Once: it reads all of the data.
+        directory = data_directory(config)
+        if directory not in self._fingerprints:
+            self._fingerprints[directory] = fingerprint(directory)
+        return self._fingerprints[directory]
 
     def _prepared(self, config: Any, engine: Engine) -> Prepared:
         kind = "stock" if engine is STOCK else "compact"
@@ -208,25 +273,29 @@ def _engine(name: str, config: Any) -> tuple[Engine, str]:
     return (STOCK, f"trained by RecBole's own trainer: {reason}") if reason else (FAST, "")
 
 
+def _send_again(reports: list[Report], on_report: OnReport) -> None:
+    """Report what an interrupted attempt reported: the coordinator may have died before it was on disk.
+
+    Raises:
+        _Ended: the coordinator's decision.
+    """
+    after = reports[-1].epoch if reports else 0
+    decisions = [on_report(replace(report, continues_after=after)) for report in reports]
+    # Only now: the trial stands after the last of them.
+    for decision in decisions:
+        if decision is not Decision.CONTINUE:
+            raise _Ended(decision)
+
+
 def _save(path: Path, config: Config, trainer: Any, best: Report) -> None:
     """Plain tensors and values only, so that `torch.load(..., weights_only=True)` takes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(
-                {
-                    "config": config,
-                    "epoch": best.epoch - 1,  # RecBole counts from 0
-                    "best_valid_score": best.score,
-                    "state_dict": trainer.best_state,
-                },
-                file,
-            )
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    content = {
+        "config": config,
+        "epoch": best.epoch - 1,  # RecBole counts from 0
+        "best_valid_score": best.score,
+        "state_dict": trainer.best_state,
+    }
+    tensor_files.save(path, content)
 
 
 def _timed(work: Callable[[], object]) -> float:

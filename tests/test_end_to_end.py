@@ -222,6 +222,59 @@ def test_a_killed_worker_is_replaced_and_its_trial_tried_again(
     assert len({trial.params["learning_rate"] for trial in found}) == 4
 
 
+def test_long_trials_continue_inside(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003, 0.001]\n")
+    options = ("--set", "epochs=10", "--pruner", "none", "--retries", "0")
+    study = ("run", "--params-file", "hyper.test", "--config-files", tiny_yaml, *options)
+    whole = cli(*study, "--study", "whole")
+    assert whole.returncode == 0, whole.stderr
+
+    # The whole group, as by a scheduler.
+    run = Running(tmp_path, *study, "--study", "cut", "--checkpoint-every", "2")
+    run.until("reported", trial=0, epoch=4)
+    (worker,) = run.children()
+    run.process.kill()
+    os.kill(worker, signal.SIGKILL)
+    run.process.communicate()
+    assert_gone(worker)
+
+    # Ctrl-C once loses nothing, not even an epoch; `resume` keeps the option.
+    run = Running(tmp_path, "resume", "cut")
+    after = run.until("continues", trial=0)["after"]
+    assert after >= 2 and after % 2 == 0
+    assert run.until("reported", trial=0)["epoch"] == after + 1
+    run.until("reported", trial=1, epoch=3)
+    run.process.send_signal(signal.SIGINT)
+    code, events = run.finish()
+    assert code == 130 and events[-2] == {"event": "returned", "trial": 1}
+    last = max([3, *(event["epoch"] for event in events if event["event"] == "reported")])
+
+    # The worker alone: its trial is tried again.
+    run = Running(tmp_path, *study, "--study", "cut", "--checkpoint-every", "1", "--retries", "1")
+    assert run.until("continues", trial=1)["after"] == last
+    assert run.until("reported", trial=1)["epoch"] == last + 1
+    run.until("reported", trial=2, epoch=3)
+    (worker,) = run.children()
+    os.kill(worker, signal.SIGKILL)
+    run.until("retrying", trial=2)
+    after = run.until("continues", trial=2)["after"]
+    assert after >= 2 and run.until("reported", trial=2)["epoch"] == after + 1
+    code, _ = run.finish()
+    assert code == 0
+
+    ours, theirs = (trials(tmp_path / "tuning" / name) for name in ("cut", "whole"))
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.params, one.value, one.intermediate_values) == (
+            other.params,
+            other.value,
+            other.intermediate_values,
+        )
+        for key in ("valid", "test", "valid_curve", "best_epoch", "epochs"):
+            assert one.user_attrs[key] == other.user_attrs[key]
+    kept = {path.suffix for path in (tmp_path / "tuning" / "cut" / "checkpoints").iterdir()}
+    assert kept == {".pth"}
+
+
 def test_a_second_run_of_one_study_is_refused(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:

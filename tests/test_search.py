@@ -352,16 +352,22 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
             job.checkpoint.write_bytes(b"weights")
+            assert job.unfinished is not None
+            job.unfinished.write_bytes(b"to continue from")
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Saving(quality)) as run:
         # As if a worker had saved what it has not told of yet.
-        unheard_of = run.layout.checkpoint(99)
-        unheard_of.parent.mkdir()
-        unheard_of.touch()
+        unheard_of = {run.layout.checkpoint(99), run.layout.unfinished(99)}
+        run.layout.checkpoints.mkdir()
+        for path in unheard_of:
+            path.touch()
         run.search.run()
-        assert unheard_of.exists()
-        unheard_of.unlink()
         best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
-        kept = {path.name for path in run.layout.checkpoints.iterdir()}
-        assert kept == {run.layout.checkpoint(number).name for number in best}
+        expected = {run.layout.checkpoint(number) for number in best} | unheard_of
+        assert set(run.layout.checkpoints.iterdir()) == expected
+        # As if the coordinator had been killed before it could tidy up, and a worker while it wrote.
+        run.layout.unfinished(best[0]).touch()
+        (run.layout.checkpoints / ".trial-0001.resume.part").touch()
+    with bench(tmp_path, GRID, Saving(quality)) as run:
+        assert set(run.layout.checkpoints.iterdir()) == expected
