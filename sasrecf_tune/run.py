@@ -18,6 +18,7 @@ from sasrecf_tune.checks import check_space
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.files import make_directory
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure, Timing
@@ -39,6 +40,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     Raises:
         TuneError: see `errors`; bad input is found before any training.
     """
+    from sasrecf_tune.damage import check_database, reading_errors, storage_errors
     from sasrecf_tune.pruners import make_pruner
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.samplers import History
@@ -47,21 +49,23 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)
-    with exclusive(layout), executor_for(settings, layout) as executor:
+    with (
+        exclusive(layout),
+        executor_for(settings, layout) as executor,
+        storage_errors(layout, settings.storage),
+    ):
+        check_database(layout, settings.storage)
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
         history = History(space.names)
-        study = open_study(
-            layout,
-            storage,
-            space,
-            plan.identity(),
-            settings.metric.maximize,
-            make_sampler(plan, history),
-            make_pruner(plan.pruner),
-        )
-        history.fill(study.optuna.get_trials(deepcopy=False))
-        again = study.requeue_interrupted()
+        sampler, pruner = make_sampler(plan, history), make_pruner(plan.pruner)
+        with reading_errors(layout, settings.storage):
+            study = open_study(
+                layout, storage, space, plan.identity(), settings.metric.maximize, sampler, pruner
+            )
+            history.fill(study.optuna.get_trials(deepcopy=False))
+            again = study.requeue_interrupted()
+            records = study.records()
         write_manifest(
             layout,
             settings_content(settings, space, storage_shown(settings.storage))
@@ -69,7 +73,6 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             | {"pruner": {"name": plan.pruner.name, **plan.pruner.arguments}, "planned_trials": plan.trials},
         )
         files = ResultFiles(layout, plan, study)
-        records = study.records()
         state = views.make_progress(
             varied(space),
             str(settings.metric),
@@ -116,6 +119,7 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     base = checked_base(settings, space)
     with tempfile.TemporaryDirectory() as scratch:
         layout = Layout(Path(scratch) / settings.name)
+        make_directory(layout.directory)
         with executor_for(settings, layout) as executor:
             plan = make_plan(
                 settings, space, base, describe(settings, space, base, executor, console, as_json)

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from sasrecf_tune.damage import check_sqlite, shown, storage_error
 from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.layout import Layout
@@ -61,8 +61,11 @@ def exclusive(layout: Layout) -> Iterator[None]:
                 where=str(layout.directory),
                 fix="Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile.",
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise disk_error(layout.lock, error) from error
         yield
     finally:
         os.close(handle)
@@ -213,7 +216,7 @@ class TuneStudy:
 
 def storage_url(layout: Layout, storage: str | None) -> str:
     """The database's URL: `storage`, or SQLite in the study directory."""
-    return storage or f"sqlite:///{layout.database}"
+    return storage or _sqlite_url(layout.database)
 
 
 def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
@@ -231,22 +234,36 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
         )
     url = storage_url(layout, storage)
     if storage is None:
-        _check_sqlite(layout.database)
+        check_sqlite(layout.database)
     try:
+        if storage is None and not layout.database.exists():
+            _create_sqlite(layout.database)
         return RDBStorage(url)
     except ImportError as error:
         raise StorageError(
             f"the database driver is not installed: {error}",
-            where=_without_password(url),
+            where=shown(layout, storage),
             fix='pip install "sasrecf-tune[postgresql]" or "sasrecf-tune[mysql]"',
         ) from error
     except Exception as error:  # SQLAlchemy and drivers raise each their own
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        raise StorageError(
-            f"cannot open the study's database: {reason}",
-            where=_without_password(url),
-            fix="Check the address and rights; a damaged study.db can be restored from a copy only.",
-        ) from error
+        raise storage_error(error, layout, storage) from error
+
+
+def _create_sqlite(path: Path) -> None:
+    # Under another name first: Optuna never makes an index that a full disk or a kill left unmade, and
+    # without one of them it would begin a second study of the same name.
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        RDBStorage(_sqlite_url(temporary)).engine.dispose()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sqlite_url(path: Path) -> str:
+    # As a file's URI, in which ?, % and braces, which SQLAlchemy and Optuna would read, stand for themselves.
+    return f"sqlite:///{path.as_uri()}?uri=true"
 
 
 def open_study(
@@ -330,31 +347,3 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _shown(flat: Mapping[str, Any], key: str) -> str:
     return repr(flat[key]) if key in flat else "not set"
-
-
-def _check_sqlite(path: Path) -> None:
-    if not path.exists():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.DatabaseError as error:
-        raise StorageError(
-            f"not a readable SQLite database: {error}",
-            where=str(path),
-            fix="Nothing was changed. Restore it from a copy, or choose another --study.",
-        ) from error
-    if tables and "studies" not in tables:
-        raise StorageError(
-            "a database, but not of an Optuna study", where=str(path), fix="Choose another --study."
-        )
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "--storage"

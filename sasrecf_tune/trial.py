@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 
 from sasrecf_tune.atomic_files import fingerprint
 from sasrecf_tune.data import Cache, data_key
-from sasrecf_tune.errors import InputError, TuneError
+from sasrecf_tune.errors import InputError, StorageError, TuneError
+from sasrecf_tune.files import disk_error
 from sasrecf_tune.messages import (
     Config,
     DataSummary,
@@ -209,10 +211,18 @@ def _engine(name: str, config: Any) -> tuple[Engine, str]:
 
 
 def _save(path: Path, config: Config, trainer: Any, best: Report) -> None:
-    """Plain tensors and values only, so that `torch.load(..., weights_only=True)` takes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Plain tensors and values only, so that `torch.load(..., weights_only=True)` takes it.
+
+    Raises:
+        StorageError: the disk refused.
+    """
     try:
+        path.parent.mkdir(exist_ok=True)  # in the study's directory, which is not made anew if it was removed
+    except OSError as error:
+        raise disk_error(path.parent, error) from error
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             torch.save(
                 {
@@ -224,9 +234,19 @@ def _save(path: Path, config: Config, trainer: Any, best: Report) -> None:
                 file,
             )
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    except (OSError, RuntimeError) as error:
+        # Where a write fails, torch ends with a RuntimeError of its own, beyond which it is the disk's word.
+        refused = next((each for each in _causes(error) if isinstance(each, OSError)), OSError(str(error)))
+        raise disk_error(path, refused) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -248,6 +268,8 @@ def _device_name(device: torch.device) -> str:
 
 
 def _kind(error: Exception) -> str:
+    if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return "memory"
     text = str(error)
@@ -264,4 +286,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:400]
     if kind == "memory":
         return f"out of memory: {text}"
+    if isinstance(error, StorageError):
+        return f"{error.where}: {error.what}"
     return text if isinstance(error, TuneError) else f"{type(error).__name__}: {text}"
