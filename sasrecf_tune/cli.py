@@ -332,7 +332,10 @@ def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
 def main() -> None:
     """Run the command line and exit; an error of ours is printed, never a traceback."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except TuneError as error:
         sys.stdout.flush()
         Console(stderr=True).print(
@@ -348,3 +351,13 @@ def main() -> None:
         # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # The screen's, mostly: output sent to a full disk. What is left of it must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f"{error.filename}: " if error.filename else ""
+        Console(stderr=True).print(
+            Text.assemble(("error: ", "bold red"), f"{where}{error.strerror or error}"),
+            soft_wrap=True,
+            highlight=False,
+        )
+        sys.exit(TuneError.exit_code)

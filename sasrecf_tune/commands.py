@@ -17,7 +17,7 @@ from sasrecf_tune.checks import check_space
 from sasrecf_tune.config_files import read_base
 from sasrecf_tune.errors import ConfigFileError, InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.feasibility import feasibility
-from sasrecf_tune.files import atomic_write
+from sasrecf_tune.files import atomic_write, make_directory
 from sasrecf_tune.layout import Layout, default_name, find_study, study_layout
 from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
@@ -308,13 +308,14 @@ def list_studies(out: Path, as_json: bool) -> None:
 def _records(
     layout: Layout, settings: RunSettings, space: SearchSpace, storage: str | None
 ) -> list[TrialRecord]:
+    from sasrecf_tune.damage import check_database, reading_errors
     from sasrecf_tune.storage import open_storage
     from sasrecf_tune.study import load_study
 
     url = storage or settings.storage
-    if url is None and not layout.database.is_file():
-        raise StudyNotFoundError("the study has no database yet", where=str(layout.database))
-    return load_study(layout, open_storage(layout, url), space).records()
+    check_database(layout, url)
+    with reading_errors(layout, url):
+        return load_study(layout, open_storage(layout, url), space).records()
 
 
 def _report_table(
@@ -352,4 +353,5 @@ def _give(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
     else:
+        make_directory(output.absolute().parent)
         atomic_write(output.absolute(), text)

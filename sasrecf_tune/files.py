@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import tempfile
@@ -12,17 +13,27 @@ from sasrecf_tune.errors import StorageError
 
 # A file's temporary name: mkstemp adds eight of these characters.
 _UNFINISHED = re.compile(r"\..+\.(csv|md|json|yaml|result|pth)\.[a-z0-9_]{8}")
+AGAIN = "Then run the same command again: it goes on where the study was."
+FULL = f"Free space on that disk, or raise the limit. {AGAIN}"
+NO_RIGHTS = f"Check that the directory is there and may be written, or choose another. {AGAIN}"
+MEND = f"Free space on that disk, or see to it that it may be written. {AGAIN}"
+_IN_THE_WAY = f"Something else stands in its place: move it away. {AGAIN}"
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), _IN_THE_WAY),
+}
 
 
 def atomic_write(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to a temporary name beside `path` and move it into place.
+
+    The directory must be there: one that was removed during a search is not made anew.
 
     Raises:
         StorageError: the disk refused; what `path` held before is untouched.
     """
     temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.")
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -65,12 +76,24 @@ def drop_unfinished(directory: Path) -> None:
                 path.unlink()
 
 
+def make_directory(path: Path) -> None:
+    """Make `path` and what is missing above it.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
 def disk_error(path: Path, error: OSError) -> StorageError:
     """What the system said about `path`, for people."""
     return StorageError(
         f"cannot write: {error.strerror or error}",
         where=str(path),
-        fix="Free the disk or choose another directory with --out, then run the same command again.",
+        fix=_REMEDIES.get(error.errno or 0, NO_RIGHTS),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +113,15 @@ def default_name(dataset: str, params_file: Path) -> str:
 
 def studies(out: Path) -> list[Layout]:
     """The studies below `out`, the one worked on last first."""
-    try:
-        found = [Layout(path.absolute()) for path in out.iterdir() if (path / "manifest.json").is_file()]
-    except OSError:
-        return []
-    return sorted(found, key=lambda layout: (-layout.manifest.stat().st_mtime, layout.name))
+    found: list[tuple[float, str, Layout]] = []
+    with contextlib.suppress(OSError):
+        for path in out.iterdir():
+            layout = Layout(path.absolute())
+            # One that cannot be looked into, or is being removed, does not hide the others.
+            with contextlib.suppress(OSError):
+                if layout.manifest.is_file():
+                    found.append((-layout.manifest.stat().st_mtime, layout.name, layout))
+    return [layout for _, _, layout in sorted(found, key=lambda item: item[:2])]
 
 
 def find_study(out: Path, name: str | None) -> Layout:

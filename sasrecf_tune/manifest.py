@@ -59,7 +59,11 @@ def read_manifest(layout: Layout) -> dict[str, Any]:
     try:
         content = json.loads(layout.manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StorageError(f"cannot read the manifest: {error}", where=str(layout.manifest)) from error
+        raise StorageError(
+            f"cannot read the manifest: {error}",
+            where=str(layout.manifest),
+            fix="Restore it from a copy, or move it away: the `run` command writes it anew.",
+        ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise StorageError(
             "made by another version of sasrecf-tune, or not a manifest",

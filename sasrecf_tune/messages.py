@@ -138,7 +138,8 @@ class Failure:
     """A trial that ended in an error.
 
     `kind` is "nan", "memory" or "error" for what the trial's own code raised, "died" where its worker
-    ended without a word, "hang" where it was ended for its silence.
+    ended without a word, "hang" where it was ended for its silence. "disk" is no failure of the trial's:
+    what it has to write could not be written.
     """
 
     number: int

@@ -18,7 +18,7 @@ from sasrecf_tune.checks import check_space
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.files import drop_unfinished
+from sasrecf_tune.files import drop_unfinished, make_directory
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure, Timing
@@ -40,40 +40,42 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     Raises:
         TuneError: see `errors`; bad input is found before any training.
     """
+    from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
     from sasrecf_tune.pruners import make_pruner
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.samplers import History
     from sasrecf_tune.search import Observer, Outcome, Search, make_sampler
-    from sasrecf_tune.storage import open_storage, without_password
+    from sasrecf_tune.storage import open_storage
     from sasrecf_tune.study import exclusive, open_study
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)
-    with exclusive(layout), executor_for(settings, layout) as executor:
+    with (
+        exclusive(layout),
+        executor_for(settings, layout) as executor,
+        storage_errors(layout, settings.storage),
+    ):
         for directory in (layout.directory, layout.checkpoints):
             drop_unfinished(directory)
+        check_database(layout, settings.storage)
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
         history = History(space.names)
-        study = open_study(
-            layout,
-            storage,
-            space,
-            plan.identity(),
-            settings.metric.maximize,
-            make_sampler(plan, history),
-            make_pruner(plan.pruner),
-        )
-        history.fill(study.optuna.get_trials(deepcopy=False))
-        again = study.requeue_interrupted()
+        sampler, pruner = make_sampler(plan, history), make_pruner(plan.pruner)
+        with reading_errors(layout, settings.storage):
+            study = open_study(
+                layout, storage, space, plan.identity(), settings.metric.maximize, sampler, pruner
+            )
+            history.fill(study.optuna.get_trials(deepcopy=False))
+            again = study.requeue_interrupted()
+            records = study.records()
         write_manifest(
             layout,
-            settings_content(settings, space, settings.storage and without_password(settings.storage))
+            settings_content(settings, space, settings.storage and shown(layout, settings.storage))
             | {"identity": plan.identity(), "data": vars(plan.data), "sampler": plan.sampler}
             | {"pruner": {"name": plan.pruner.name, **plan.pruner.arguments}, "planned_trials": plan.trials},
         )
         files = ResultFiles(layout, plan, study)
-        records = study.records()
         state = views.make_progress(
             varied(space),
             str(settings.metric),
@@ -120,6 +122,7 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     base = checked_base(settings, space)
     with tempfile.TemporaryDirectory() as scratch:
         layout = Layout(Path(scratch) / settings.name)
+        make_directory(layout.directory)
         with executor_for(settings, layout) as executor:
             plan = make_plan(
                 settings, space, base, describe(settings, space, base, executor, console, as_json)

@@ -10,8 +10,10 @@ from typing import Protocol
 
 import optuna
 
+from sasrecf_tune.errors import StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
+from sasrecf_tune.files import MEND
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.plan import Plan
@@ -173,6 +175,10 @@ class Search:
         if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
             self._return(outcome.number)
             return
+        if isinstance(outcome, Failure) and outcome.kind == "disk":
+            # Nor would the next trial be written: this one is as good as new when the disk is.
+            self._return(outcome.number)
+            raise StorageError(outcome.reason, fix=MEND)
         trial = self._running[outcome.number]
         if isinstance(outcome, Failure) and worth_another_attempt(
             outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries

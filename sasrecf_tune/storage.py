@@ -1,20 +1,19 @@
-"""The database that a study is kept in: where it is, and whether it can be used."""
+"""The database that a study is kept in: where it is, and how it is made."""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from pathlib import Path
 
 from optuna.storages import RDBStorage
 
+from sasrecf_tune.damage import check_sqlite, shown, storage_error
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.layout import Layout
 
 
 def storage_url(layout: Layout, storage: str | None) -> str:
     """The database's URL: `storage`, or SQLite in the study directory."""
-    return storage or f"sqlite:///{layout.database}"
+    return storage or _sqlite_url(layout.database)
 
 
 def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
@@ -32,50 +31,33 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
         )
     url = storage_url(layout, storage)
     if storage is None:
-        _check_sqlite(layout.database)
+        check_sqlite(layout.database)
     try:
+        if storage is None and not layout.database.exists():
+            _create_sqlite(layout.database)
         return RDBStorage(url)
     except ImportError as error:
         raise StorageError(
             f"the database driver is not installed: {error}",
-            where=without_password(url),
+            where=shown(layout, storage),
             fix='pip install "sasrecf-tune[postgresql]" or "sasrecf-tune[mysql]"',
         ) from error
     except Exception as error:  # SQLAlchemy and drivers raise each their own
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        raise StorageError(
-            f"cannot open the study's database: {reason}",
-            where=without_password(url),
-            fix="Check the address and rights; a damaged study.db can be restored from a copy only.",
-        ) from error
+        raise storage_error(error, layout, storage) from error
 
 
-def _check_sqlite(path: Path) -> None:
-    if not path.exists():
-        return
+def _create_sqlite(path: Path) -> None:
+    # Under another name first: Optuna never makes an index that a full disk or a kill left unmade, and
+    # without one of them it would begin a second study of the same name.
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        # Writable, since a run that was killed in the middle of a commit left it to the next to open the
-        # database to take that back; but not to be created.
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.DatabaseError as error:
-        raise StorageError(
-            f"not a readable SQLite database: {error}",
-            where=str(path),
-            fix="Nothing was changed. Restore it from a copy, or choose another --study.",
-        ) from error
-    if tables and "studies" not in tables:
-        raise StorageError(
-            "a database, but not of an Optuna study", where=str(path), fix="Choose another --study."
-        )
+        temporary.unlink(missing_ok=True)
+        RDBStorage(_sqlite_url(temporary)).engine.dispose()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def without_password(url: str) -> str:
-    """`url` as it may be shown or written to a file; "--storage" where it is no URL."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "--storage"
+def _sqlite_url(path: Path) -> str:
+    # As a file's URI, in which ?, % and braces, which SQLAlchemy and Optuna would read, stand for themselves.
+    return f"sqlite:///{path.as_uri()}?uri=true"

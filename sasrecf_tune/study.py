@@ -62,8 +62,11 @@ def exclusive(layout: Layout) -> Iterator[None]:
                 where=str(layout.directory),
                 fix="Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile.",
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise disk_error(layout.lock, error) from error
         yield
     finally:
         os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,20 @@ def save(path: Path, content: Any) -> None:
     """
     # A name of its own, not a random one: what a killed process leaves is overwritten, and never piles up.
     temporary = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(exist_ok=True)  # in the study's directory, which is not made anew if it was removed
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             torch.save(content, file)
         temporary.replace(path)
-    except BaseException as error:
+    except RuntimeError as error:
+        # Where a write fails, torch ends with an error of its own, beyond which it is the disk's word.
+        refused = next((each for each in _causes(error) if isinstance(each, OSError)), OSError(str(error)))
+        raise refused from error
+    finally:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError):
-            # torch's way to say that a write fell short ("unexpected pos").
-            raise OSError(f"{path.name} could not be written: {error}") from error
-        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -17,7 +18,8 @@ import torch
 from sasrecf_tune import tensor_files
 from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
-from sasrecf_tune.errors import InputError, TuneError
+from sasrecf_tune.errors import InputError, StorageError, TuneError
+from sasrecf_tune.files import disk_error
 from sasrecf_tune.messages import (
     Config,
     DataSummary,
@@ -288,14 +290,21 @@ def _send_again(reports: list[Report], on_report: OnReport) -> None:
 
 
 def _save(path: Path, config: Config, trainer: Any, best: Report) -> None:
-    """Plain tensors and values only, so that `torch.load(..., weights_only=True)` takes it."""
+    """Plain tensors and values only, so that `torch.load(..., weights_only=True)` takes it.
+
+    Raises:
+        StorageError: the disk refused.
+    """
     content = {
         "config": config,
         "epoch": best.epoch - 1,  # RecBole counts from 0
         "best_valid_score": best.score,
         "state_dict": trainer.best_state,
     }
-    tensor_files.save(path, content)
+    try:
+        tensor_files.save(path, content)
+    except OSError as error:
+        raise disk_error(path, error) from error
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -317,6 +326,8 @@ def _device_name(device: torch.device) -> str:
 
 
 def _kind(error: Exception) -> str:
+    if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return "memory"
     text = str(error)
@@ -333,4 +344,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())[:400]
     if kind == "memory":
         return f"out of memory: {text}"
+    if isinstance(error, StorageError):
+        return f"{error.where}: {error.what}"
     return text if isinstance(error, TuneError) else f"{type(error).__name__}: {text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -15,7 +16,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Protocol
 
-from sasrecf_tune.errors import TuneError, WorkerError
+from sasrecf_tune.errors import StorageError, TuneError, WorkerError
+from sasrecf_tune.files import disk_error, make_directory
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -71,7 +73,12 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _end_with_parent()
-    _send_output_to(options.log)
+    try:
+        make_directory(options.log.parent)
+        _send_output_to(options.log)
+    except StorageError as error:
+        pipe.send(error)
+        return
     faulthandler.enable()  # a segmentation fault leaves its traceback in the log
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
@@ -106,9 +113,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         except EOFError:
             return
         if isinstance(request, Job):
-            _send_output_to(request.log)
-            answer = runner.train(request, ask)
-            _send_output_to(options.log)
+            answer = _train(runner, request, ask, options.log)
             pipe.send(answer)
         elif isinstance(request, Describe | Measure):
             try:
@@ -119,6 +124,17 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001  # told to the user as it is
                 pipe.send(WorkerError(f"{type(error).__name__}: {error}", where=str(options.log)))
+
+
+def _train(runner: Runner, job: Job, ask: Callable[[Report], Decision], own_log: Path) -> Result | Failure:
+    try:
+        _send_output_to(job.log)
+    except StorageError as error:
+        return Failure(job.number, "disk", f"{error.where}: {error.what}")
+    answer = runner.train(job, ask)
+    with contextlib.suppress(StorageError):  # what was trained counts, and the next trial will say so
+        _send_output_to(own_log)
+    return answer
 
 
 def _end_with_parent() -> None:
@@ -136,11 +152,18 @@ def _end_with_parent() -> None:
 
 
 def _send_output_to(path: Path) -> None:
-    """Send standard output and error, whoever writes to them, to the end of `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Send standard output and error, whoever writes to them, to the end of `path`.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a log that cannot be finished must not cost a trial
+            stream.flush()
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise disk_error(path, error) from error
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)

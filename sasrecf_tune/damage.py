@@ -1,0 +1,143 @@
+"""What can befall a study's database, said to people; no other module knows the database's own errors."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from sasrecf_tune.errors import StorageError
+from sasrecf_tune.files import AGAIN, FULL, NO_RIGHTS
+from sasrecf_tune.layout import Layout
+
+_RESTORE = "Nothing was changed. Restore it from a copy, or choose another --study."
+# What SQLite says, and what to do about it. "disk I/O error" is all it says of a file at its size limit.
+_REMEDIES = (
+    ("is full", FULL),
+    ("disk I/O error", FULL),
+    ("readonly", NO_RIGHTS),
+    ("unable to open", NO_RIGHTS),
+    ("malformed", _RESTORE),
+    ("not a database", _RESTORE),
+    ("locked", f"Close what else has it open, such as a database browser. {AGAIN}"),
+)
+
+
+@contextlib.contextmanager
+def storage_errors(layout: Layout, storage: str | None) -> Iterator[None]:
+    """Whatever the database raises inside becomes a StorageError.
+
+    `storage` is the database's address, None for SQLite in the study directory.
+
+    Raises:
+        StorageError: it says where, why, and what to do.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+        if storage is None and not layout.database.exists():
+            raise StorageError(
+                f"the study's database is gone: {_said(error)}",
+                where=str(layout.database),
+                fix="Someone removed it, or its disk. Bring it back from a copy, or start the study anew.",
+            ) from error
+        raise storage_error(error, layout, storage) from error
+
+
+@contextlib.contextmanager
+def reading_errors(layout: Layout, storage: str | None) -> Iterator[None]:
+    """As `storage_errors`, and for trials that hold what this program never wrote.
+
+    Raises:
+        StorageError: as above.
+    """
+    try:
+        with storage_errors(layout, storage):
+            yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StorageError(
+            f"the study holds what sasrecf-tune did not write: {type(error).__name__}: {error}",
+            where=shown(layout, storage),
+            fix=_RESTORE,
+        ) from error
+
+
+def storage_error(error: BaseException, layout: Layout, storage: str | None) -> StorageError:
+    """What the database said, for people."""
+    reason = _said(error)
+    fix = next(
+        (remedy for sign, remedy in _REMEDIES if sign in reason), f"Check the address and rights. {AGAIN}"
+    )
+    return StorageError(f"the study's database refuses: {reason}", where=shown(layout, storage), fix=fix)
+
+
+def check_database(layout: Layout, storage: str | None) -> None:
+    """Look at SQLite's file before anything is built on it; nothing is changed.
+
+    Raises:
+        StorageError: it is damaged, of something else, or gone although the study has begun.
+    """
+    if storage is not None:
+        return
+    path = layout.database
+    lost = not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    if lost and layout.manifest.exists():
+        # A new database would begin the study anew, over the results that the other files still hold.
+        raise StorageError(
+            "the study has begun, but its database is " + ("empty" if path.exists() else "not there"),
+            where=str(path),
+            fix="Restore it from a copy, give --storage if the study was kept elsewhere, "
+            "or choose another --study to start anew.",
+        )
+    check_sqlite(path)
+
+
+def check_sqlite(path: Path) -> None:
+    """Read all of an SQLite database, which takes about a second for a gigabyte.
+
+    Raises:
+        StorageError: it is damaged, or not of an Optuna study.
+    """
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise StorageError("not a file", where=str(path), fix="Move it away, or choose another --study.")
+    try:
+        # Not read-only: what a run that was killed left half written is rolled back when it is opened.
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        verdict, tables = str(error), set()
+    if verdict != "ok":
+        raise StorageError(
+            f"a damaged database, or none: {verdict.split(chr(10))[-1]}", where=str(path), fix=_RESTORE
+        )
+    if tables and "studies" not in tables:
+        raise StorageError(
+            "a database, but not of an Optuna study", where=str(path), fix="Choose another --study."
+        )
+
+
+def shown(layout: Layout, storage: str | None) -> str:
+    """The database for people; an address is shown without its password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if storage is None:
+        return str(layout.database)
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "--storage"
+
+
+def _said(error: BaseException) -> str:
+    # Optuna hides SQLAlchemy's error behind its own, and that the driver's.
+    while not isinstance(error, SQLAlchemyError) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(getattr(error, "orig", None) or error).split())[:300]
