@@ -9,6 +9,7 @@ from typing import Any
 from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.messages import Config, DataSummary
+from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.pruners import PrunerPlan, plan_pruner
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.space import Scalar, SearchSpace
@@ -43,6 +44,15 @@ class Plan:
     def config(self, params: dict[str, Any], seed: int | None = None) -> Config:
         """The RecBole configuration of a trial with `params`."""
         return trial_config(self.base, params, self.settings.seed if seed is None else seed)
+
+    def start(self) -> dict[str, Any]:
+        """RecBole's default of each parameter, or the value of the space that is nearest to it."""
+        return {parameter.name: _nearest(parameter, self.base) for parameter in self.space}
+
+    def candidates(self, draw: Any, trials: Any) -> Sequence[dict[str, Scalar]]:
+        """Configurations to choose the next from."""
+        assert self.cells is not None
+        return self.cells()
 
     def feasible(self, labels: dict[str, Scalar]) -> bool:
         """Whether the parameters can exist together."""
@@ -115,6 +125,16 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
         reasons = "; ".join(reason for reason, _ in feasibility(space, base).reasons)
         raise ParameterError(f"no combination in {space.source} can exist: {reasons}", where=space.source)
     return resolve(base | finite)
+
+
+def _nearest(parameter: Any, base: Config) -> Any:
+    default = base.get(parameter.name, TABLE[parameter.name].default if parameter.name in TABLE else None)
+    if parameter.size is None:
+        return min(max(default, _low(parameter)), float(getattr(parameter, "real_high", parameter.high)))
+    values = list(parameter.values)
+    if default in values or not isinstance(default, int | float):
+        return default if default in values else values[0]
+    return min(values, key=lambda value: abs(value - default))
 
 
 def _low(parameter: Any) -> float:

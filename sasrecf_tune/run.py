@@ -59,7 +59,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             plan.identity(),
             settings.metric.maximize,
             make_sampler(plan, history),
-            make_pruner(plan.pruner),
+            make_pruner(plan.pruner, plan.space),
         )
         history.fill(study.optuna.get_trials(deepcopy=False))
         again = study.requeue_interrupted()

@@ -10,7 +10,9 @@ from typing import Protocol
 
 import optuna
 
+from sasrecf_tune.best_first import BestFirstSampler
 from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.extrapolation import Extrapolation
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
@@ -73,6 +75,10 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
     if plan.sampler == "grid":
         assert plan.cells is not None
         return CellSampler(history, space, plan.cells(), seed)
+    if plan.sampler == "best-first":
+        return BestFirstSampler(
+            history, space, plan.space, plan.candidates, plan.start(), Extrapolation(plan.space), seed
+        )
     return UniqueSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
 
 

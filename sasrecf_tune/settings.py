@@ -10,8 +10,8 @@ from typing import Any, Literal
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.metrics import Metric
 
-Sampler = Literal["auto", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
-Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
+Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
+Pruner = Literal["auto", "curve", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 
 # Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.

@@ -85,7 +85,7 @@ def bench(
         plan.identity(),
         settings.metric.maximize,
         make_sampler(plan, history),
-        make_pruner(plan.pruner),
+        make_pruner(plan.pruner, plan.space),
     )
     history.fill(study.optuna.get_trials(deepcopy=False))
     study.requeue_interrupted()
