@@ -158,7 +158,13 @@ def search(
     history = History(space.names)
     storage = open_storage(layout, None)
     study = open_study(
-        layout, storage, space, plan.identity(), True, make_sampler(plan, history), make_pruner(plan.pruner, plan.space)
+        layout,
+        storage,
+        space,
+        plan.identity(),
+        True,
+        make_sampler(plan, history),
+        make_pruner(plan.pruner, plan.space),
     )
     executor = LocalExecutor(layout, workers, runner=f"{Path(__file__).stem}:Instant")
     clock = Clock()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ import typer
 from curve_table import METRIC, Table, read
 from optuna.storages import InMemoryStorage
 
-from sasrecf_tune.errors import InputError, Interrupted, TuneError
+from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Report, Result
@@ -157,7 +156,9 @@ class Watch:
         return known[-1] if known else None
 
 
-def play(table: Table, policy: Policy, policy_seed: int, observed: int, share: float = 1.0) -> list[int | None]:
+def play(
+    table: Table, policy: Policy, policy_seed: int, observed: int, share: float = 1.0
+) -> list[int | None]:
     """The cells chosen at each of BUDGETS (None: nothing yet), with the seed at index `observed` seen."""
     replayed = Replayed(table, observed)
     total = table.grid_epochs(observed)
@@ -267,7 +268,9 @@ def summary(table: Table, runs: Iterable[tuple[str, int, list[int | None]]]) -> 
 def main(
     tables: Annotated[list[Path], typer.Argument(help="Tables of benchmarks/record_curves.py.")],
     policies: Annotated[str, typer.Option(help="Their names, separated by ';'; all without.")] = "",
-    runs: Annotated[int, typer.Option(min=1, help="Seeds of each policy; the recorded seeds take turns.")] = 30,
+    runs: Annotated[
+        int, typer.Option(min=1, help="Seeds of each policy; the recorded seeds take turns.")
+    ] = 30,
     share: Annotated[float, typer.Option(help="Play up to this share of the grid's epochs.")] = 1.0,
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
@@ -277,7 +280,9 @@ def main(
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for path in tables:
             table = _table(path)
-            tasks = [(path, name, run, run % len(table.seeds), share) for name in names for run in range(runs)]
+            tasks = [
+                (path, name, run, run % len(table.seeds), share) for name in names for run in range(runs)
+            ]
             rows += summary(table, pool.imap_unordered(_task, tasks))
     print(json.dumps(rows, indent=1))
 

@@ -10,45 +10,43 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from sasrecf_tune.candidates import Candidates
 from sasrecf_tune.coordinates import Coordinates
 from sasrecf_tune.extrapolation import Extrapolation, sign_of
 from sasrecf_tune.samplers import History, Labels, OwnSampler, SpaceExhausted
 from sasrecf_tune.space import SearchSpace
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
 
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 # Of a score's variance over the space, what the seed of a training makes of it.
 _NOISE = 0.15
 # A model of more trials than this takes longer than it repays; the best and the last are kept.
 _MODELLED = 400
+# The best so far, near which candidates are drawn in a space too large to look at as a whole.
+_LOOKED_AROUND = 5
 
 
 class BestFirstSampler(OwnSampler):
-    """Proposes the candidate of highest expected improvement.
-
-    `candidates` gives configurations to choose from, as labels: all cells of a small grid, or a sample.
-    `start` is what is proposed first.
-    """
+    """Proposes the candidate of highest expected improvement; `start` (RecBole values) is near the first."""
 
     def __init__(
         self,
         history: History,
         distributions: Mapping[str, BaseDistribution],
         space: SearchSpace,
-        candidates: Callable[[random.Random, Sequence[FrozenTrial]], Sequence[Labels]],
+        candidates: Candidates,
         start: Mapping[str, Any],
-        extrapolation: Extrapolation,
         seed: int,
     ) -> None:
         super().__init__(history, distributions)
@@ -56,39 +54,46 @@ class BestFirstSampler(OwnSampler):
         self._coordinates = Coordinates(space)
         self._candidates = candidates
         self._start = start
-        self._extrapolation = extrapolation
+        self._extrapolation = Extrapolation(space)
         self._seed = seed
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Labels:
         """See BaseSampler."""
-        trials = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
+        trials = [
+            one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params
+        ]
+        seen, scores = self._extrapolation.scores(trials, sign_of(study))
+        order = np.argsort(-scores, kind="stable")[:_MODELLED]
+        seen, scores = [seen[index] for index in order], scores[order]
         draw = random.Random(self._seed * 1_000_003 + trial.number)
-        left = [labels for labels in self._candidates(draw, trials) if not self._history.taken(labels, trial.number)]
-        if not left:
-            raise SpaceExhausted("no further configuration could be found that is possible and new")
-        draw.shuffle(left)  # so that ties are broken by the seed
-        labels = max(zip(self._worth(study, trials, left), left, strict=True), key=lambda pair: pair[0])[1]
+        left = self._left(draw, [one.params for one in seen[:_LOOKED_AROUND]], trial.number)
+        points = np.array([self._coordinates.point(self._decode(labels)) for labels in left])
+        if seen:
+            running = [
+                one for one in trials if one.state == TrialState.RUNNING and not one.intermediate_values
+            ]
+            x, unknown = self._extrapolation.points(seen), self._extrapolation.points(running)
+            worth = expected_improvement(x, scores, unknown, points)
+        else:
+            worth = -((points - np.array(self._coordinates.point(self._start))) ** 2).sum(axis=1)
+        labels = left[int(worth.argmax())]
         self._history.add(trial.number, labels)
         return dict(labels)
 
-    def _worth(self, study: Study, trials: Sequence[FrozenTrial], left: Sequence[Labels]) -> list[float]:
-        import numpy as np
+    def _left(self, draw: random.Random, best: Sequence[Labels], number: int) -> list[Labels]:
+        """New candidates in an order that the seed decides, so that it breaks ties."""
 
-        points = np.array([self._coordinates.point(self._decode(labels)) for labels in left])
-        seen, scores = self._extrapolation.scores(trials, sign_of(study))
-        if not seen:
-            start = np.array(self._coordinates.point(self._start))
-            return list(-((points - start) ** 2).sum(axis=1))
-        running = [
-            one
-            for one in trials
-            if one.state == TrialState.RUNNING and one.params and not one.intermediate_values
-        ]
-        kept = np.argsort(scores)[-_MODELLED:]
-        x = self._extrapolation.points(seen)[kept]
-        return list(expected_improvement(x, scores[kept], self._extrapolation.points(running), points))
+        def taken(labels: Labels) -> bool:
+            return self._history.taken(labels, number)
+
+        left = [labels for labels in self._candidates(draw, best) if not taken(labels)]
+        left = left or self._candidates.all_left(taken)
+        if not left:
+            raise SpaceExhausted("no further configuration could be found that is possible and new")
+        draw.shuffle(left)
+        return left
 
 
 def expected_improvement(x: Floats, y: Floats, running: Floats, points: Floats) -> Floats:
@@ -96,7 +101,6 @@ def expected_improvement(x: Floats, y: Floats, running: Floats, points: Floats) 
 
     `x` [n, d] have scores `y` [n]; `running` [m, d] have none yet and are taken at what the model predicts.
     """
-    import numpy as np
     from scipy.special import ndtr
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import Matern

@@ -77,7 +77,9 @@ class Extrapolation:
             if one.state in (TrialState.PRUNED, TrialState.RUNNING) and one.intermediate_values and one.params
         ]
         if not complete:
-            return others, np.array([max(sign * v for v in one.intermediate_values.values()) for one in others])
+            return others, np.array(
+                [max(sign * v for v in one.intermediate_values.values()) for one in others]
+            )
         finals = self._known(complete, sign)[1][:, -1]
         if not others:
             return complete, finals

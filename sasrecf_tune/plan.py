@@ -47,12 +47,7 @@ class Plan:
 
     def start(self) -> dict[str, Any]:
         """RecBole's default of each parameter, or the value of the space that is nearest to it."""
-        return {parameter.name: _nearest(parameter, self.base) for parameter in self.space}
-
-    def candidates(self, draw: Any, trials: Any) -> Sequence[dict[str, Scalar]]:
-        """Configurations to choose the next from."""
-        assert self.cells is not None
-        return self.cells()
+        return {parameter.name: _nearest(parameter) for parameter in self.space}
 
     def feasible(self, labels: dict[str, Scalar]) -> bool:
         """Whether the parameters can exist together."""
@@ -127,12 +122,14 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
     return resolve(base | finite)
 
 
-def _nearest(parameter: Any, base: Config) -> Any:
-    default = base.get(parameter.name, TABLE[parameter.name].default if parameter.name in TABLE else None)
+def _nearest(parameter: Any) -> Any:
+    default: Any = TABLE[parameter.name].default if parameter.name in TABLE else None
+    numeric = isinstance(default, int | float)
     if parameter.size is None:
-        return min(max(default, _low(parameter)), float(getattr(parameter, "real_high", parameter.high)))
+        low, high = _low(parameter), float(getattr(parameter, "real_high", parameter.high))
+        return min(max(default, low), high) if numeric else low
     values = list(parameter.values)
-    if default in values or not isinstance(default, int | float):
+    if default in values or not numeric or not all(isinstance(value, int | float) for value in values):
         return default if default in values else values[0]
     return min(values, key=lambda value: abs(value - default))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.errors import InputError
-
 from sasrecf_tune.space import SearchSpace
 
 if TYPE_CHECKING:

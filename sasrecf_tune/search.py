@@ -11,11 +11,12 @@ from typing import Protocol
 import optuna
 
 from sasrecf_tune.best_first import BestFirstSampler
+from sasrecf_tune.candidates import Candidates
 from sasrecf_tune.executors.base import Executor
-from sasrecf_tune.extrapolation import Extrapolation
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
@@ -76,9 +77,8 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
         assert plan.cells is not None
         return CellSampler(history, space, plan.cells(), seed)
     if plan.sampler == "best-first":
-        return BestFirstSampler(
-            history, space, plan.space, plan.candidates, plan.start(), Extrapolation(plan.space), seed
-        )
+        candidates = Candidates(space, plan.feasible, plan.cells)
+        return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)
     return UniqueSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
 
 
@@ -104,13 +104,19 @@ class Search:
         self._clock = clock
         self._distributions = distributions(plan.space)
         self._running: dict[int, optuna.Trial] = {}
+        self._epochs: dict[int, int] = {}  # trained by each running trial
         self._stopping = ""
+        self._interrupted = False
         self._failed = False
         self._give_up_at = math.inf
         self._exhausted = False
         self._counted_until = clock()
         records = study.records()
         self._done = sum(record.state in ENDED for record in records)
+        self._patience = Patience(plan.settings.search.patience, plan.epochs, study.maximize)
+        for record in sorted(records, key=lambda record: record.number):
+            self._patience.trained(record.epochs)
+            self._patience.ended(record)
         self._alike = Alike(any(record.state in (COMPLETE, PRUNED) for record in records))
 
     @property
@@ -125,6 +131,7 @@ class Search:
 
     def stop(self, reason: str, grace: float = math.inf) -> None:
         """Start no further trial and end the running ones after their epoch, or `grace` seconds from now."""
+        self._interrupted = self._interrupted or not self._stopping
         self._stopping = self._stopping or reason
         self._give_up_at = self._clock() + grace
 
@@ -138,7 +145,7 @@ class Search:
         self._counted_until = self._clock()
         try:
             while True:
-                self._check_timeout()
+                self._check_limits()
                 self._fill()
                 if not self._running or self._clock() >= self._give_up_at:
                     break
@@ -155,8 +162,7 @@ class Search:
             for observer in self._observers:
                 observer.over()
         if self._stopping:
-            interrupted = self._stopping != _TIMEOUT and not self._failed
-            return Outcome(self._stopping, self._done, interrupted, self._failed)
+            return Outcome(self._stopping, self._done, self._interrupted, self._failed)
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
@@ -165,9 +171,11 @@ class Search:
         """See `executors.base.Handler`."""
         trial = self._running[report.number]
         prune = self._study.report(trial, report)
+        self._patience.trained(report.epoch - self._epochs[report.number])
+        self._epochs[report.number] = report.epoch
         for observer in self._observers:
             observer.reported(report)
-        self._check_timeout()
+        self._check_limits()
         if self._stopping:
             return Decision.STOP
         # A last epoch that was trained anyway is worth more as a completed trial.
@@ -187,6 +195,7 @@ class Search:
             return
         record = self._study.tell(self._running.pop(outcome.number), outcome)
         self._done += 1
+        self._patience.ended(record)
         for observer in self._observers:
             observer.ended(record)
         if isinstance(outcome, Failure):
@@ -226,6 +235,7 @@ class Search:
         params = self._plan.space.decode(trial.params)
         config = self._plan.config(params)
         self._running[trial.number] = trial
+        self._epochs[trial.number] = 0
         for observer in self._observers:
             observer.started(trial.number, params)
         self._executor.submit(
@@ -251,17 +261,16 @@ class Search:
         for observer in self._observers:
             observer.returned(number)
 
-    def _check_timeout(self) -> None:
+    def _check_limits(self) -> None:
         limit = self._plan.settings.search.timeout
         if limit is not None and not self._stopping:
             spent = self._study.seconds_spent() + self._clock() - self._counted_until
             if spent >= limit:
-                self._stopping = _TIMEOUT
+                self._stopping = "the time is up"
+        if self._patience.over and not self._stopping:
+            self._stopping = str(self._patience)
 
     def _count_time(self) -> None:
         now = self._clock()
         self._study.add_seconds(now - self._counted_until)
         self._counted_until = now
-
-
-_TIMEOUT = "the time is up"

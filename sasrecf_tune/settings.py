@@ -22,6 +22,7 @@ GRACE = 25.0
 class SearchSettings:
     """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default.
 
+    After `patience` whole trials' worth of epochs without a better result the search ends, None for never.
     `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
     whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
     After SIGTERM the running epochs have `grace` seconds to end.
@@ -31,6 +32,7 @@ class SearchSettings:
     pruner: Pruner = "auto"
     trials: int | None = None
     timeout: float | None = None
+    patience: int | None = None
     hang_timeout: float | None = None
     retries: int = 1
     fail_fast: bool = False
