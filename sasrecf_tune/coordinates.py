@@ -55,7 +55,8 @@ def _of_choice(choices: tuple[Value, ...]) -> Coordinate:
 def _scaled(low: float, high: float) -> Coordinate:
     if high <= low:
         return lambda _: []
-    if low > 0 and high / low > _LOG_FROM:
-        span = math.log(high / low)
-        return lambda value: [math.log(value / low) / span]
-    return lambda value: [(value - low) / (high - low)]
+    if low > 0 and math.log(high) - math.log(low) > math.log(_LOG_FROM):
+        start, span = math.log(low), math.log(high) - math.log(low)
+        return lambda value: [(math.log(value) - start) / span]
+    # Halves, since bounds may be so far apart that their difference is no float.
+    return lambda value: [(value / 2 - low / 2) / (high / 2 - low / 2)]

@@ -121,6 +121,7 @@ def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None
     ("sampler", "text", "trials"),
     [
         *(("tpe", GRID, 12), ("random", GRID, 12), ("qmc", GRID, 12), ("gp", GRID, 12)),
+        *(("best-first", GRID, 12), ("best-first", ENDLESS, 13)),
         *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
     ],
 )
@@ -134,7 +135,7 @@ def test_samplers_never_repeat_a_cell_nor_propose_an_impossible_one(
     assert all(record.params["n_heads"] != 3 for record in records)
 
 
-@pytest.mark.parametrize("sampler", ["auto", "tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["auto", "best-first", "tpe", "random", "qmc"])
 @pytest.mark.parametrize("text", [GRID, ENDLESS])
 def test_a_search_in_pieces_is_the_search_in_one(tmp_path: Path, sampler: Sampler, text: str) -> None:
     with bench(tmp_path / "one", text, FakeTraining(quality), sampler, trials=10) as run:
