@@ -184,7 +184,7 @@ def run(
     ] = None,
     sampler: Annotated[
         Sampler,
-        typer.Option("--sampler", help="auto: grid if all configurations fit in the trials, else tpe."),
+        typer.Option("--sampler", help="auto: best-first, a model of the results says what is next."),
     ] = "auto",
     pruner: Annotated[Pruner, typer.Option("--pruner", help="auto: median.")] = "auto",
     trials: Trials = None,

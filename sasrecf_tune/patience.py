@@ -8,7 +8,8 @@ from sasrecf_tune.ranking import COMPLETE, TrialRecord
 class Patience:
     """Counts the epochs trained since the best result; `over` after `trials` times `epochs` of them.
 
-    Epochs, not trials: pruned trials cost little and say little. With `trials` None it is never over.
+    Epochs, not trials: pruned trials cost little and say little. Trials that run when it is over go on, and
+    may change that. With `trials` None it is never over.
     """
 
     def __init__(self, trials: int | None, epochs: int, maximize: bool) -> None:

@@ -14,7 +14,7 @@ from sasrecf_tune.pruners import PrunerPlan, plan_pruner
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.space import Scalar, SearchSpace
 
-# Without --trials: a grid up to this size is run whole, a larger or an infinite space gets DEFAULT_TRIALS.
+# Without --trials a space up to this size is run whole, a larger or an infinite one gets DEFAULT_TRIALS.
 WHOLE_GRID = 1000
 DEFAULT_TRIALS = 100
 # A finite space up to this size is held in memory as a list of its cells.
@@ -170,13 +170,13 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
             fix="Give these parameters `choice` or `quniform` values, or use --sampler auto.",
         )
     if sampler == "auto":
-        limit = wanted if wanted is not None else WHOLE_GRID
-        sampler = "grid" if finite is not None and finite <= limit else "tpe"
+        sampler = "best-first"
     if sampler == "grid" and finite is not None and finite > LISTED_CELLS:
         raise InputError(
             f"a grid of {finite:,} cells is too large", where="--sampler grid", fix="Use --sampler auto."
         )
-    trials = wanted if wanted is not None else (finite or 0 if sampler == "grid" else DEFAULT_TRIALS)
+    whole = finite is not None and (sampler == "grid" or (sampler == "best-first" and finite <= WHOLE_GRID))
+    trials = wanted if wanted is not None else (finite or 0 if whole else DEFAULT_TRIALS)
     if finite is not None and trials > finite:
         if wanted is not None:
             notes.append(

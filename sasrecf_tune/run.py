@@ -220,6 +220,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
         grid.add_row("", f"{count:,} cannot exist: {reason}")
     what = {
         "grid": f"each of the {plan.trials:,} configurations once, in random order",
+        "best-first": f"{plan.trials:,} trials, the most promising configuration next, none twice",
     }.get(plan.sampler, f"{plan.trials:,} trials, none twice")
     grid.add_row("search", f"{plan.sampler}: {what}; up to {plan.epochs} epochs each")
     grid.add_row("pruner", str(plan.pruner))

@@ -145,7 +145,7 @@ class Search:
         self._counted_until = self._clock()
         try:
             while True:
-                self._check_limits()
+                self._check_timeout()
                 self._fill()
                 if not self._running or self._clock() >= self._give_up_at:
                     break
@@ -163,6 +163,8 @@ class Search:
                 observer.over()
         if self._stopping:
             return Outcome(self._stopping, self._done, self._interrupted, self._failed)
+        if self._patience.over and self._done < self._plan.trials:
+            return Outcome(str(self._patience), self._done)
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
@@ -175,12 +177,13 @@ class Search:
         self._epochs[report.number] = report.epoch
         for observer in self._observers:
             observer.reported(report)
-        self._check_limits()
+        self._check_timeout()
+        # A last epoch that was trained anyway is worth more as a completed trial.
+        if report.epoch >= self._plan.epochs:
+            return Decision.CONTINUE
         if self._stopping:
             return Decision.STOP
-        # A last epoch that was trained anyway is worth more as a completed trial.
-        last = report.epoch >= self._plan.epochs
-        return Decision.PRUNE if prune and not last else Decision.CONTINUE
+        return Decision.PRUNE if prune else Decision.CONTINUE
 
     def ended(self, outcome: Result | Failure) -> None:
         """See `executors.base.Handler`."""
@@ -219,6 +222,7 @@ class Search:
         while (
             not self._stopping
             and not self._exhausted
+            and not self._patience.over
             and self._executor.free > 0
             and self._done + len(self._running) < self._plan.trials
         ):
@@ -261,14 +265,12 @@ class Search:
         for observer in self._observers:
             observer.returned(number)
 
-    def _check_limits(self) -> None:
+    def _check_timeout(self) -> None:
         limit = self._plan.settings.search.timeout
         if limit is not None and not self._stopping:
             spent = self._study.seconds_spent() + self._clock() - self._counted_until
             if spent >= limit:
                 self._stopping = "the time is up"
-        if self._patience.over and not self._stopping:
-            self._stopping = str(self._patience)
 
     def _count_time(self) -> None:
         now = self._clock()
