@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from optuna.storages import InMemoryStorage
 
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
@@ -43,6 +44,7 @@ class Policy:
     patience: int | None = None
 
 
+# RecBole's policy as run_hyper.py has it: exhaustive in random order, ended after 10 without progress.
 POLICIES: dict[str, Policy] = {
     "RecBole (stops after 10)": Policy("grid", "none", 10),
     "grid": Policy("grid", "none"),
@@ -54,6 +56,7 @@ POLICIES: dict[str, Policy] = {
     "tpe, hyperband": Policy("tpe", "hyperband"),
     "gp": Policy("gp", "none"),
     "gp, median": Policy("gp", "median"),
+    "auto": Policy("auto", "auto"),
     "best-first": Policy("best-first", "none"),
     "best-first, median": Policy("best-first", "median"),
     "best-first, curve": Policy("best-first", "curve"),
@@ -273,6 +276,10 @@ def main(
     ] = 30,
     share: Annotated[float, typer.Option(help="Play up to this share of the grid's epochs.")] = 1.0,
     workers: Annotated[int, typer.Option(min=1)] = 2,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table for people here.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write the picture (PNG) here; needs matplotlib.")
+    ] = None,
 ) -> None:
     """Print for each policy and budget how good its choice is on seeds that it did not see."""
     names = [name.strip() for name in policies.split(";") if name.strip()] or list(POLICIES)
@@ -284,7 +291,38 @@ def main(
                 (path, name, run, run % len(table.seeds), share) for name in names for run in range(runs)
             ]
             rows += summary(table, pool.imap_unordered(_task, tasks))
+    if markdown is not None:
+        atomic_write(markdown, for_people(rows))
+    if picture is not None:
+        from replay_plot import plot
+
+        plot(rows, "test_regret", picture)
     print(json.dumps(rows, indent=1))
+
+
+def for_people(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: medians and quartiles, a table for each of the measures."""
+    budgets = sorted({row["budget"] for row in rows})
+    lines: list[str] = []
+    for table in dict.fromkeys(row["table"] for row in rows):
+        for what, title in (
+            ("test_regret", "regret on test, in standard deviations between seeds"),
+            ("valid_regret", "regret on validation, in standard deviations between seeds"),
+            ("rank", "rank on validation"),
+        ):
+            lines += [f"{table}: {title}; median (quartiles)", ""]
+            lines += [f"| policy | {' | '.join(f'{budget:.0%}' for budget in budgets)} |"]
+            lines += ["|---" * (len(budgets) + 1) + "|"]
+            for policy in dict.fromkeys(row["policy"] for row in rows):
+                own = {r["budget"]: r[what] for r in rows if (r["table"], r["policy"]) == (table, policy)}
+                cells = [_cell(own[budget], 0 if what == "rank" else 2) for budget in budgets]
+                lines.append(f"| {policy} | {' | '.join(cells)} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(value: Mapping[str, float], digits: int) -> str:
+    return f"{value['median']:.{digits}f} ({value['quartile']:.{digits}f} to {value['upper']:.{digits}f})"
 
 
 if __name__ == "__main__":
