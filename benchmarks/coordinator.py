@@ -118,7 +118,13 @@ def search(
     history = History(space.names)
     storage = open_storage(layout, None)
     study = open_study(
-        layout, storage, space, plan.identity(), True, make_sampler(plan, history), make_pruner(plan.pruner)
+        layout,
+        storage,
+        space,
+        plan.identity(),
+        True,
+        make_sampler(plan, history),
+        make_pruner(plan.pruner, plan.space),
     )
     executor = LocalExecutor(layout, workers, runner="instant:Instant")
     clock = Clock()

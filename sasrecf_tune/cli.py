@@ -98,6 +98,15 @@ Timeout = Annotated[
         help="Time in all (45s, 90m, 2h), earlier runs included; no limit without it.",
     ),
 ]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        "--patience",
+        min=1,
+        help="End the search when so many whole trials' worth of epochs have brought no better result. "
+        "Never without it.",
+    ),
+]
 HangTimeout = Annotated[
     str | None,
     typer.Option(
@@ -184,11 +193,12 @@ def run(
     ] = None,
     sampler: Annotated[
         Sampler,
-        typer.Option("--sampler", help="auto: grid if all configurations fit in the trials, else tpe."),
+        typer.Option("--sampler", help="auto: best-first, a model of the results says what is next."),
     ] = "auto",
     pruner: Annotated[Pruner, typer.Option("--pruner", help="auto: median.")] = "auto",
     trials: Trials = None,
     timeout: Timeout = None,
+    patience: Patience = None,
     hang_timeout: HangTimeout = None,
     retries: Retries = 1,
     fail_fast: FailFast = False,
@@ -229,6 +239,7 @@ def run(
         pruner=pruner,
         trials=trials,
         timeout=timeout,
+        patience=patience,
         hang_timeout=hang_timeout,
         retries=retries,
         fail_fast=fail_fast,
@@ -250,6 +261,7 @@ def resume(
     storage: Storage = None,
     trials: Trials = None,
     timeout: Timeout = None,
+    patience: Patience = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
     ] = None,
@@ -266,6 +278,7 @@ def resume(
         settings.search,
         trials=trials if trials is not None else settings.search.trials,
         timeout=parse_duration(timeout) if timeout else settings.search.timeout,
+        patience=patience,
     )
     settings = replace(
         settings,

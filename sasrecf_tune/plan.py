@@ -9,11 +9,12 @@ from typing import Any
 from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.messages import Config, DataSummary
+from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.pruners import PrunerPlan, plan_pruner
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.space import Scalar, SearchSpace
 
-# Without --trials: a grid up to this size is run whole, a larger or an infinite space gets DEFAULT_TRIALS.
+# Without --trials a space up to this size is run whole, a larger or an infinite one gets DEFAULT_TRIALS.
 WHOLE_GRID = 1000
 DEFAULT_TRIALS = 100
 # A finite space up to this size is held in memory as a list of its cells.
@@ -43,6 +44,10 @@ class Plan:
     def config(self, params: dict[str, Any], seed: int | None = None) -> Config:
         """The RecBole configuration of a trial with `params`."""
         return trial_config(self.base, params, self.settings.seed if seed is None else seed)
+
+    def start(self) -> dict[str, Any]:
+        """RecBole's default of each parameter, or the value of the space that is nearest to it."""
+        return {parameter.name: _nearest(parameter) for parameter in self.space}
 
     def feasible(self, labels: dict[str, Scalar]) -> bool:
         """Whether the parameters can exist together."""
@@ -117,6 +122,18 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
     return resolve(base | finite)
 
 
+def _nearest(parameter: Any) -> Any:
+    default: Any = TABLE[parameter.name].default if parameter.name in TABLE else None
+    numeric = isinstance(default, int | float)
+    if parameter.size is None:
+        low, high = _low(parameter), float(getattr(parameter, "real_high", parameter.high))
+        return min(max(default, low), high) if numeric else low
+    values = list(parameter.values)
+    if default in values or not numeric or not all(isinstance(value, int | float) for value in values):
+        return default if default in values else values[0]
+    return min(values, key=lambda value: abs(value - default))
+
+
 def _low(parameter: Any) -> float:
     return float(getattr(parameter, "real_low", parameter.low))
 
@@ -153,13 +170,13 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
             fix="Give these parameters `choice` or `quniform` values, or use --sampler auto.",
         )
     if sampler == "auto":
-        limit = wanted if wanted is not None else WHOLE_GRID
-        sampler = "grid" if finite is not None and finite <= limit else "tpe"
+        sampler = "best-first"
     if sampler == "grid" and finite is not None and finite > LISTED_CELLS:
         raise InputError(
             f"a grid of {finite:,} cells is too large", where="--sampler grid", fix="Use --sampler auto."
         )
-    trials = wanted if wanted is not None else (finite or 0 if sampler == "grid" else DEFAULT_TRIALS)
+    whole = finite is not None and (sampler == "grid" or (sampler == "best-first" and finite <= WHOLE_GRID))
+    trials = wanted if wanted is not None else (finite or 0 if whole else DEFAULT_TRIALS)
     if finite is not None and trials > finite:
         if wanted is not None:
             notes.append(

@@ -61,7 +61,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
         history = History(space.names)
-        sampler, pruner = make_sampler(plan, history), make_pruner(plan.pruner)
+        sampler, pruner = make_sampler(plan, history), make_pruner(plan.pruner, plan.space)
         with reading_errors(layout, settings.storage):
             study = open_study(
                 layout, storage, space, plan.identity(), settings.metric.maximize, sampler, pruner
@@ -226,6 +226,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
         grid.add_row("", f"{count:,} cannot exist: {reason}")
     what = {
         "grid": f"each of the {plan.trials:,} configurations once, in random order",
+        "best-first": f"{plan.trials:,} trials, the most promising configuration next, none twice",
     }.get(plan.sampler, f"{plan.trials:,} trials, none twice")
     grid.add_row("search", f"{plan.sampler}: {what}; up to {plan.epochs} epochs each")
     grid.add_row("pruner", str(plan.pruner))

@@ -59,7 +59,7 @@ class History:
         return self._cells.get(self.cell(labels), number) != number
 
 
-class _OwnSampler(BaseSampler):
+class OwnSampler(BaseSampler):
     """Proposes all parameters of the space together."""
 
     def __init__(self, history: History, space: Mapping[str, BaseDistribution]) -> None:
@@ -77,7 +77,7 @@ class _OwnSampler(BaseSampler):
         raise InputError(f"the study asks for {param_name!r}, which is not in its space")
 
 
-class CellSampler(_OwnSampler):
+class CellSampler(OwnSampler):
     """The cells of a finite grid in a seeded random order, each once.
 
     A random order, because a search may be stopped at any time and what it has tried by then
@@ -103,7 +103,7 @@ class CellSampler(_OwnSampler):
         return dict(labels)
 
 
-class UniqueSampler(_OwnSampler):
+class UniqueSampler(OwnSampler):
     """Any Optuna sampler, asked again while it proposes a taken or an impossible cell.
 
     `make` builds the inner sampler for a trial's number. `feasible` says whether labels can exist.

@@ -10,12 +10,15 @@ from typing import Protocol
 
 import optuna
 
+from sasrecf_tune.best_first import BestFirstSampler
+from sasrecf_tune.candidates import Candidates
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.files import MEND
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
@@ -75,6 +78,9 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
     if plan.sampler == "grid":
         assert plan.cells is not None
         return CellSampler(history, space, plan.cells(), seed)
+    if plan.sampler == "best-first":
+        candidates = Candidates(space, plan.feasible, plan.cells)
+        return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)
     return UniqueSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
 
 
@@ -100,13 +106,19 @@ class Search:
         self._clock = clock
         self._distributions = distributions(plan.space)
         self._running: dict[int, optuna.Trial] = {}
+        self._epochs: dict[int, int] = {}  # trained by each running trial
         self._stopping = ""
+        self._interrupted = False
         self._failed = False
         self._give_up_at = math.inf
         self._exhausted = False
         self._counted_until = clock()
         records = study.records()
         self._done = sum(record.state in ENDED for record in records)
+        self._patience = Patience(plan.settings.search.patience, plan.epochs, study.maximize)
+        for record in sorted(records, key=lambda record: record.number):
+            self._patience.trained(record.epochs)
+            self._patience.ended(record)
         self._alike = Alike(any(record.state in (COMPLETE, PRUNED) for record in records))
 
     @property
@@ -121,6 +133,7 @@ class Search:
 
     def stop(self, reason: str, grace: float = math.inf) -> None:
         """Start no further trial and end the running ones after their epoch, or `grace` seconds from now."""
+        self._interrupted = self._interrupted or not self._stopping
         self._stopping = self._stopping or reason
         self._give_up_at = self._clock() + grace
 
@@ -151,8 +164,9 @@ class Search:
             for observer in self._observers:
                 observer.over()
         if self._stopping:
-            interrupted = self._stopping != _TIMEOUT and not self._failed
-            return Outcome(self._stopping, self._done, interrupted, self._failed)
+            return Outcome(self._stopping, self._done, self._interrupted, self._failed)
+        if self._patience.over and self._done < self._plan.trials:
+            return Outcome(str(self._patience), self._done)
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
@@ -161,14 +175,17 @@ class Search:
         """See `executors.base.Handler`."""
         trial = self._running[report.number]
         prune = self._study.report(trial, report)
+        self._patience.trained(report.epoch - self._epochs[report.number])
+        self._epochs[report.number] = report.epoch
         for observer in self._observers:
             observer.reported(report)
         self._check_timeout()
+        # A last epoch that was trained anyway is worth more as a completed trial.
+        if report.epoch >= self._plan.epochs:
+            return Decision.CONTINUE
         if self._stopping:
             return Decision.STOP
-        # A last epoch that was trained anyway is worth more as a completed trial.
-        last = report.epoch >= self._plan.epochs
-        return Decision.PRUNE if prune and not last else Decision.CONTINUE
+        return Decision.PRUNE if prune else Decision.CONTINUE
 
     def ended(self, outcome: Result | Failure) -> None:
         """See `executors.base.Handler`."""
@@ -187,6 +204,7 @@ class Search:
             return
         record = self._study.tell(self._running.pop(outcome.number), outcome)
         self._done += 1
+        self._patience.ended(record)
         for observer in self._observers:
             observer.ended(record)
         if isinstance(outcome, Failure):
@@ -210,6 +228,7 @@ class Search:
         while (
             not self._stopping
             and not self._exhausted
+            and not self._patience.over
             and self._executor.free > 0
             and self._done + len(self._running) < self._plan.trials
         ):
@@ -226,6 +245,7 @@ class Search:
         params = self._plan.space.decode(trial.params)
         config = self._plan.config(params)
         self._running[trial.number] = trial
+        self._epochs[trial.number] = 0
         for observer in self._observers:
             observer.started(trial.number, params)
         self._executor.submit(
@@ -258,12 +278,9 @@ class Search:
         if limit is not None and not self._stopping:
             spent = self._study.seconds_spent() + self._clock() - self._counted_until
             if spent >= limit:
-                self._stopping = _TIMEOUT
+                self._stopping = "the time is up"
 
     def _count_time(self) -> None:
         now = self._clock()
         self._study.add_seconds(now - self._counted_until)
         self._counted_until = now
-
-
-_TIMEOUT = "the time is up"

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.metrics import Metric
 
-Sampler = Literal["auto", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
-Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
+Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
+Pruner = Literal["auto", "curve", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 
 # Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.
@@ -22,6 +22,7 @@ GRACE = 25.0
 class SearchSettings:
     """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default.
 
+    After `patience` whole trials' worth of epochs without a better result the search ends, None for never.
     `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
     whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
     After SIGTERM the running epochs have `grace` seconds to end. Every `checkpoint_every` epochs (0: never) a
@@ -32,6 +33,7 @@ class SearchSettings:
     pruner: Pruner = "auto"
     trials: int | None = None
     timeout: float | None = None
+    patience: int | None = None
     hang_timeout: float | None = None
     retries: int = 1
     fail_fast: bool = False

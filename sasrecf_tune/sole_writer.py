@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
-from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -45,16 +45,19 @@ class SoleWriter(InMemoryStorage):
 
     RDBStorage reads the running trials anew for each proposal, each validation and each question of a
     pruner, which costs more than all the rest, and commits some thirty times a trial. The caller holds the
-    study exclusively (`study.exclusive`): what another process writes meanwhile is not seen.
+    study exclusively (`study.exclusive`): what another process writes meanwhile is not seen. Transactions
+    are for RDBStorage alone; any other `backend` is written to change by change.
 
     Raises:
         KeyError: the database has no study called `name`.
     """
 
-    def __init__(self, backend: RDBStorage, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, backend: BaseStorage, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._sessions = scoped_session(sessionmaker(bind=backend.engine, class_=_Session))
-        backend.scoped_session = self._sessions  # type: ignore[assignment]  # sessions of a subclass
+        self._sessions: scoped_session[_Session] | None = None
+        if isinstance(backend, RDBStorage):
+            self._sessions = scoped_session(sessionmaker(bind=backend.engine, class_=_Session))
+            backend.scoped_session = self._sessions  # type: ignore[assignment]  # sessions of a subclass
         self._backend = backend
         self._clock = clock
         self._late: list[tuple[int, int, float]] = []
@@ -77,8 +80,8 @@ class SoleWriter(InMemoryStorage):
         Raises:
             StorageInternalError: they could not be written.
         """
-        session = self._sessions()
-        if session.held:
+        session = self._sessions() if self._sessions else None
+        if session is None or session.held:
             yield
             return
         session.held, session.broken = True, False

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -95,7 +96,7 @@ class Choice(_Parameter):
         """See `_Parameter.values`."""
         return self.choices
 
-    @property
+    @cached_property
     def labels(self) -> tuple[Scalar, ...]:
         """The values as Optuna can store and tell apart: scalars as they are, else their text."""
         labels = tuple(repr(value) if isinstance(value, list | dict) else value for value in self.choices)
@@ -105,15 +106,15 @@ class Choice(_Parameter):
 
     def label(self, value: Value) -> Scalar:
         """See `_Parameter.label`."""
-        return self.labels[[_exact(choice) for choice in self.choices].index(_exact(value))]
+        return self._labels[_exact(value)]
 
     def value(self, label: Scalar) -> Value:
         """See `_Parameter.value`."""
-        return self.choices[[_exact(known) for known in self.labels].index(_exact(label))]
+        return self._choices[_exact(label)]
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of the choices, of the same type."""
-        return _exact(value) in {_exact(choice) for choice in self.choices}
+        return _exact(value) in self._labels
 
     def write(self) -> str:
         """The line of a params file."""
@@ -123,6 +124,14 @@ class Choice(_Parameter):
             for value in self.choices
         ]
         return f"{self.name} choice [{', '.join(written)}]"
+
+    @cached_property
+    def _labels(self) -> dict[str, Scalar]:
+        return {_exact(choice): label for choice, label in zip(self.choices, self.labels, strict=True)}
+
+    @cached_property
+    def _choices(self) -> dict[str, Value]:
+        return {_exact(label): choice for choice, label in zip(self.choices, self.labels, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -217,47 +226,48 @@ class QUniform(_Parameter):
     @property
     def size(self) -> int:
         """See `_Parameter.size`."""
-        first, last = self._factors()
-        return last - first + 1
+        return self.factors[-1] - self.factors[0] + 1
 
     @property
     def values(self) -> Sequence[int] | Sequence[float]:
         """See `_Parameter.values`; there may be billions, so they are calculated when asked for."""
         if self.whole:
-            first, last = self._factors()
-            return range(first * int(self.q), last * int(self.q) + 1, int(self.q))
-        return _Multiples(self.factors, _fraction(self.q))
+            step = int(self.q)
+            return range(self.factors[0] * step, self.factors[-1] * step + 1, step)
+        return _Multiples(self.factors, self._step)
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether its values are whole numbers."""
         return all(float(bound).is_integer() for bound in (self.low, self.high, self.q))
 
-    @property
+    @cached_property
     def by_factor(self) -> bool:
         """Whether Optuna stores k instead of k * q.
 
         It wants a range that q divides, which multiples of a q with many digits lose when they are rounded
         to floats: Optuna would drop the last.
         """
-        ends = [factor * _fraction(self.q) for factor in self._factors()]
+        ends = [factor * self._step for factor in (self.factors[0], self.factors[-1])]
         return any(_fraction(float(end)) != end for end in ends)
 
-    @property
+    @cached_property
     def factors(self) -> range:
         """The values divided by q."""
-        first, last = self._factors()
-        return range(first, last + 1)
+        # Exactly half-way bounds are reached with probability zero, so they round inwards.
+        half = Fraction(1, 2)
+        first = math.floor(_fraction(self.low) / self._step + half)
+        return range(first, math.ceil(_fraction(self.high) / self._step - half) + 1)
 
     def label(self, value: Value) -> Scalar:
         """See `_Parameter.label`."""
         assert isinstance(value, int | float)
-        return round(Fraction(value) / _fraction(self.q)) if self.by_factor else value
+        return round(Fraction(value) / self._step) if self.by_factor else value
 
     def value(self, label: Scalar) -> Value:
         """The multiple nearest to what Optuna calculated."""
         assert isinstance(label, int | float)
-        return self._multiple(round(label) if self.by_factor else round(Fraction(label) / _fraction(self.q)))
+        return self._multiple(round(label) if self.by_factor else round(Fraction(label) / self._step))
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of the multiples."""
@@ -266,7 +276,7 @@ class QUniform(_Parameter):
             isinstance(value, int | float)
             and _is_number(value)
             and values[0] <= value <= values[-1]
-            and self._multiple(round(Fraction(value) / _fraction(self.q))) == value
+            and self._multiple(round(Fraction(value) / self._step)) == value
         )
 
     def write(self) -> str:
@@ -275,12 +285,11 @@ class QUniform(_Parameter):
         return f"{self.name} quniform {','.join(bounds)}"
 
     def _multiple(self, factor: int) -> int | float:
-        return factor * int(self.q) if self.whole else float(factor * _fraction(self.q))
+        return factor * int(self.q) if self.whole else float(factor * self._step)
 
-    def _factors(self) -> tuple[int, int]:
-        # Exactly half-way bounds are reached with probability zero, so they round inwards.
-        q, half = _fraction(self.q), Fraction(1, 2)
-        return math.floor(_fraction(self.low) / q + half), math.ceil(_fraction(self.high) / q - half)
+    @cached_property
+    def _step(self) -> Fraction:
+        return _fraction(self.q)
 
 
 @dataclass(frozen=True)

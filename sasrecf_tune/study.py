@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundError
@@ -243,7 +243,7 @@ class TuneStudy:
 
 def open_study(
     layout: Layout,
-    storage: RDBStorage,
+    storage: BaseStorage,
     space: SearchSpace,
     identity: Mapping[str, Any],
     maximize: bool,
@@ -284,7 +284,7 @@ def open_study(
     return _in_memory(layout, storage, space, sampler, pruner)
 
 
-def load_study(layout: Layout, storage: RDBStorage, space: SearchSpace) -> TuneStudy:
+def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> TuneStudy:
     """Open an existing study for reading.
 
     Raises:
@@ -310,7 +310,7 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _in_memory(
     layout: Layout,
-    storage: RDBStorage,
+    storage: BaseStorage,
     space: SearchSpace,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,

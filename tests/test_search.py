@@ -85,7 +85,7 @@ def bench(
         plan.identity(),
         settings.metric.maximize,
         make_sampler(plan, history),
-        make_pruner(plan.pruner),
+        make_pruner(plan.pruner, plan.space),
     )
     history.fill(study.optuna.get_trials(deepcopy=False))
     study.requeue_interrupted()
@@ -121,6 +121,7 @@ def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None
     ("sampler", "text", "trials"),
     [
         *(("tpe", GRID, 12), ("random", GRID, 12), ("qmc", GRID, 12), ("gp", GRID, 12)),
+        *(("best-first", GRID, 12), ("best-first", ENDLESS, 13)),
         *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
     ],
 )
@@ -134,7 +135,7 @@ def test_samplers_never_repeat_a_cell_nor_propose_an_impossible_one(
     assert all(record.params["n_heads"] != 3 for record in records)
 
 
-@pytest.mark.parametrize("sampler", ["auto", "tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["auto", "best-first", "tpe", "random", "qmc"])
 @pytest.mark.parametrize("text", [GRID, ENDLESS])
 def test_a_search_in_pieces_is_the_search_in_one(tmp_path: Path, sampler: Sampler, text: str) -> None:
     with bench(tmp_path / "one", text, FakeTraining(quality), sampler, trials=10) as run:
@@ -149,14 +150,26 @@ def test_a_search_in_pieces_is_the_search_in_one(tmp_path: Path, sampler: Sample
     assert [r.score for r in pieces] == [r.score for r in whole]
 
 
-def test_auto_takes_a_grid_only_where_the_budget_covers_it(tmp_path: Path) -> None:
-    for trials, name in ((12, "grid"), (11, "tpe"), (None, "grid")):
-        settings = SearchSettings("auto", "none", trials)
-        space = parse(GRID)
-        full = RunSettings(Path("h"), "s", tmp_path, "ml-100k", {}, parse_metric("MRR@10"), search=settings)
-        plan = make_plan(full, space, base_config(full, space), summary())
-        assert plan.sampler == name
-        assert plan.trials == (trials or 12)
+LARGE = "learning_rate choice [0.1, 0.01, 0.001]\nhidden_dropout_prob quniform 0.001,0.5,0.001\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sampler", "wanted", "trials"),
+    [
+        *((GRID, "auto", None, 12), (GRID, "auto", 5, 5), (GRID, "auto", 500, 12), (GRID, "grid", None, 12)),
+        *((LARGE, "auto", None, 100), (LARGE, "grid", None, 1500), (ENDLESS, "auto", None, 100)),
+        *((GRID, "tpe", None, 12), (ENDLESS, "tpe", 7, 7)),
+    ],
+)
+def test_how_many_trials_a_search_has(
+    tmp_path: Path, text: str, sampler: Sampler, wanted: int | None, trials: int
+) -> None:
+    settings = SearchSettings(sampler, "none", wanted)
+    space = parse(text)
+    full = RunSettings(Path("h"), "s", tmp_path, "ml-100k", {}, parse_metric("MRR@10"), search=settings)
+    plan = make_plan(full, space, base_config(full, space), summary())
+    assert plan.sampler == ("best-first" if sampler == "auto" else sampler)
+    assert plan.trials == trials
 
 
 class Interrupting(FakeTraining):
@@ -371,3 +384,28 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
         (run.layout.checkpoints / ".trial-0001.resume.part").touch()
     with bench(tmp_path, GRID, Saving(quality)) as run:
         assert set(run.layout.checkpoints.iterdir()) == expected
+
+
+def test_patience_ends_a_search_that_gets_no_better(tmp_path: Path) -> None:
+    # The first trial is the best there is: the others bring nothing.
+    training = FakeTraining(lambda config: 0.5, epochs=4)
+    with bench(tmp_path, GRID, training, patience=2) as run:
+        outcome = run.search.run()
+    assert outcome.reason == "no better result in 8 epochs of training (--patience 2)"
+    assert not outcome.interrupted and not outcome.failed
+    assert len(training.jobs) == 3
+    # It goes by what the study holds: more patience, more trials, and the same patience ends it at once.
+    again = FakeTraining(lambda config: 0.5, epochs=4)
+    with bench(tmp_path, GRID, again, patience=2) as run:
+        assert run.search.run().reason == "no better result in 8 epochs of training (--patience 2)"
+    with bench(tmp_path, GRID, again, patience=3) as run:
+        assert run.search.run().reason == "no better result in 12 epochs of training (--patience 3)"
+    assert len(again.jobs) == 1
+
+
+def test_patience_begins_anew_with_a_better_result(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.1, 0.2, 0.2, 0.2, 0.9])  # the last is not reached
+    training = FakeTraining(lambda config: next(scores), epochs=4)
+    with bench(tmp_path, GRID, training, patience=2) as run:
+        run.search.run()
+        assert [record.score for record in run.records()] == [0.1, 0.1, 0.2, 0.2, 0.2]

@@ -1,0 +1,36 @@
+"""One learning curve, on validation and on test, with the fast engine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from sasrecf_tune.data import Cache, data_key
+from sasrecf_tune.engine.build import FAST
+from sasrecf_tune.recbole_bridge import Prepared, build, make_config, prepare
+
+_CACHE: Cache[Prepared] = Cache()
+
+
+def curve(config: dict[str, Any], epochs: int) -> Iterator[tuple[dict[str, float], dict[str, float], float]]:
+    """Valid and test metrics after each epoch, and the processor's seconds so far."""
+    warnings.simplefilter("ignore")
+    # RecBole's trainer makes a directory of checkpoints wherever it is run.
+    os.chdir(tempfile.gettempdir())
+    complete = make_config(config | {"checkpoint_dir": tempfile.gettempdir()})
+    key = data_key(dict(complete.final_config_dict))
+    built = build(complete, _CACHE.get(key, lambda: prepare(complete, FAST)), FAST)
+    trainer = built.trainer
+    trainer.eval_collector.data_collect(built.train)
+    started = time.process_time()
+    for epoch in range(epochs):
+        trainer._train_epoch(built.train, epoch)
+        trainer._valid_epoch(built.valid)
+        seconds = time.process_time() - started  # the test split is no part of a trial's epoch
+        result = trainer.evaluate(built.test, load_best_model=False)
+        yield trainer.last_valid, {key: float(value) for key, value in result.items()}, seconds
+        started = time.process_time() - seconds

@@ -1,0 +1,335 @@
+"""Play search policies against recorded learning curves: python benchmarks/replay.py --help."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from curve_table import METRIC, Table, read
+from optuna.storages import InMemoryStorage
+
+from sasrecf_tune.errors import Interrupted, TuneError
+from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.files import atomic_write
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Report, Result
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.plan import base_config, make_plan
+from sasrecf_tune.pruners import make_pruner
+from sasrecf_tune.ranking import COMPLETE, TrialRecord
+from sasrecf_tune.samplers import History
+from sasrecf_tune.search import Search, make_sampler
+from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.study import open_study
+
+BUDGETS = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A sampler and a pruner; `patience` trials without a better result end the search, as RecBole's."""
+
+    sampler: Sampler
+    pruner: Pruner
+    patience: int | None = None
+
+
+# RecBole's policy as run_hyper.py has it: exhaustive in random order, ended after 10 without progress.
+POLICIES: dict[str, Policy] = {
+    "RecBole (stops after 10)": Policy("grid", "none", 10),
+    "grid": Policy("grid", "none"),
+    "grid, median": Policy("grid", "median"),
+    "random, halving": Policy("random", "halving"),
+    "random, hyperband": Policy("random", "hyperband"),
+    "tpe": Policy("tpe", "none"),
+    "tpe, median": Policy("tpe", "median"),
+    "tpe, hyperband": Policy("tpe", "hyperband"),
+    "gp": Policy("gp", "none"),
+    "gp, median": Policy("gp", "median"),
+    "auto": Policy("auto", "auto"),
+    "best-first": Policy("best-first", "none"),
+    "best-first, median": Policy("best-first", "median"),
+    "best-first, curve": Policy("best-first", "curve"),
+    "grid, curve": Policy("grid", "curve"),
+}
+
+
+class Replayed:
+    """Stands in for training: reports what was recorded of a cell with one seed."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        self._table, self._seed = table, seed
+        self._cells = {self._key(cell): index for index, cell in enumerate(table.cells)}
+
+    def index(self, params: Mapping[str, Any]) -> int:
+        """The cell of these RecBole parameters or labels."""
+        return self._cells[self._key(params)]
+
+    def _key(self, params: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(params[name] for name in self._table.space.names)
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
+        """See `worker.Runner.train`."""
+        cell = self.index(job.config)
+        curve = self._table.valid[cell, self._seed]
+        length = int(self._table.lengths[cell, self._seed])
+        decision = Decision.CONTINUE
+        seen: list[float] = []
+        for epoch in range(1, length + 1):
+            seen.append(float(curve[epoch - 1]))
+            decision = on_report(Report(job.number, epoch, seen[-1], {METRIC: seen[-1]}, 0.0, 0.0))
+            if decision is not Decision.CONTINUE:
+                break
+        best = max(seen)
+        return Result(
+            number=job.number,
+            decision=decision,
+            epochs=len(seen),
+            best_epoch=len(seen) - seen[::-1].index(best),
+            valid={METRIC: best},
+            test={},
+            curve={METRIC: seen},
+            seconds=0.0,
+            device="none",
+            parameters=1,
+        )
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Nothing is asked."""
+        raise NotImplementedError
+
+
+@dataclass
+class Watch:
+    """An observer that counts epochs, notes what would be chosen at any time, and ends the search."""
+
+    limit: int
+    patience: int | None
+    maximize: bool = True
+    epochs: int = 0
+    chosen: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # (epochs by then, parameters)
+    best: float = -np.inf
+    worse: int = 0
+    stop: Callable[[str], None] = lambda _: None
+
+    def started(self, number: int, params: Mapping[str, object]) -> None:
+        """See `search.Observer`."""
+
+    def reported(self, report: Report) -> None:
+        """See `search.Observer`."""
+        self.epochs += 1
+        if self.epochs >= self.limit:
+            self.stop("the budget is spent")
+
+    def ended(self, record: TrialRecord) -> None:
+        """See `search.Observer`."""
+        if record.state == COMPLETE and record.score is not None and record.score > self.best:
+            self.best, self.worse = record.score, 0
+            self.chosen.append((self.epochs, record.params))
+        else:
+            self.worse += 1
+            if self.patience is not None and self.worse >= self.patience:
+                self.stop("patience")
+
+    def returned(self, number: int) -> None:
+        """See `search.Observer`."""
+
+    def retrying(self, number: int, attempt: int, reason: str) -> None:
+        """See `search.Observer`."""
+
+    def tick(self) -> None:
+        """See `search.Observer`."""
+
+    def over(self) -> None:
+        """See `search.Observer`."""
+
+    def at(self, epochs: float) -> dict[str, Any] | None:
+        """What is chosen when so many epochs are spent."""
+        known = [params for by, params in self.chosen if by <= epochs]
+        return known[-1] if known else None
+
+
+def play(
+    table: Table, policy: Policy, policy_seed: int, observed: int, share: float = 1.0
+) -> list[int | None]:
+    """The cells chosen at each of BUDGETS (None: nothing yet), with the seed at index `observed` seen."""
+    replayed = Replayed(table, observed)
+    total = table.grid_epochs(observed)
+    settings = RunSettings(
+        params_file=Path("hyper.test"),
+        name="replay",
+        out=Path("none"),
+        dataset="replay",
+        base={},
+        metric=parse_metric(METRIC),
+        seed=policy_seed,
+        search=SearchSettings(policy.sampler, policy.pruner, len(table.cells)),
+    )
+    data = DataSummary(
+        dataset="replay",
+        users=0,
+        items=0,
+        interactions=0,
+        train_samples=0,
+        valid_samples=0,
+        test_samples=0,
+        item_columns=(),
+        fingerprint="",
+        epochs=table.epochs,
+        metric_keys=(METRIC,),
+        device="none",
+        threads=1,
+    )
+    layout = Layout(Path("replay"))
+    plan = make_plan(settings, table.space, base_config(settings, table.space), data)
+    history = History(table.space.names)
+    study = open_study(
+        layout,
+        InMemoryStorage(),
+        table.space,
+        plan.identity(),
+        True,
+        make_sampler(plan, history),
+        make_pruner(plan.pruner, plan.space),
+    )
+    watch = Watch(int(total * share), policy.patience)
+    search = Search(plan, study, layout, InlineExecutor(replayed.train, replayed.describe), [watch])
+    watch.stop = search.stop
+    search.run()
+    picks = [watch.at(total * budget) for budget in BUDGETS]
+    return [None if pick is None else replayed.index(pick) for pick in picks]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A chosen cell on the seeds that the search did not see, in standard deviations between seeds."""
+
+    valid_regret: float
+    test_regret: float
+    rank: int
+
+
+def judge(table: Table, cell: int | None, observed: int) -> Judged:
+    """Regret against the cell that is best on the mean of all seeds; nothing chosen is the worst cell."""
+    unseen = [index for index in range(len(table.seeds)) if index != observed]
+    valid, test = table.final
+    regrets = []
+    for scores in (valid, test):
+        deviation = float(np.sqrt(scores.var(axis=1, ddof=1).mean()))
+        best = int(scores.mean(axis=1).argmax())
+        mean = scores[:, unseen].mean(axis=1)
+        value = mean.min() if cell is None else mean[cell]
+        regrets.append((mean[best] - value) / deviation)
+    means = valid[:, unseen].mean(axis=1)
+    rank = len(table.cells) if cell is None else 1 + int((means > means[cell]).sum())
+    return Judged(regrets[0], regrets[1], rank)
+
+
+def _task(arguments: tuple[Path, str, int, int, float]) -> tuple[str, int, list[int | None]]:
+    path, name, policy_seed, observed, share = arguments
+    warnings.simplefilter("ignore")
+    return name, observed, play(_table(path), POLICIES[name], policy_seed, observed, share)
+
+
+_TABLES: dict[Path, Table] = {}
+
+
+def _table(path: Path) -> Table:
+    if path not in _TABLES:
+        _TABLES[path] = read(path)
+    return _TABLES[path]
+
+
+def summary(table: Table, runs: Iterable[tuple[str, int, list[int | None]]]) -> list[dict[str, Any]]:
+    """A row for each policy and budget: quartiles over the runs."""
+    found: dict[tuple[str, float], list[Judged]] = {}
+    for name, observed, picks in runs:
+        for budget, cell in zip(BUDGETS, picks, strict=True):
+            found.setdefault((name, budget), []).append(judge(table, cell, observed))
+    rows = []
+    for (name, budget), judged in found.items():
+        row: dict[str, Any] = {"table": table.name, "policy": name, "budget": budget, "runs": len(judged)}
+        for what in ("valid_regret", "test_regret", "rank"):
+            low, middle, high = np.percentile([getattr(one, what) for one in judged], [25, 50, 75])
+            row[what] = {"quartile": round(low, 3), "median": round(middle, 3), "upper": round(high, 3)}
+            row[what]["mean"] = round(float(np.mean([getattr(one, what) for one in judged])), 3)
+        rows.append(row)
+    return rows
+
+
+@app.command()
+def main(
+    tables: Annotated[list[Path], typer.Argument(help="Tables of benchmarks/record_curves.py.")],
+    policies: Annotated[str, typer.Option(help="Their names, separated by ';'; all without.")] = "",
+    runs: Annotated[
+        int, typer.Option(min=1, help="Seeds of each policy; the recorded seeds take turns.")
+    ] = 30,
+    share: Annotated[float, typer.Option(help="Play up to this share of the grid's epochs.")] = 1.0,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table for people here.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write the picture (PNG) here; needs matplotlib.")
+    ] = None,
+) -> None:
+    """Print for each policy and budget how good its choice is on seeds that it did not see."""
+    names = [name.strip() for name in policies.split(";") if name.strip()] or list(POLICIES)
+    rows = []
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for path in tables:
+            table = _table(path)
+            tasks = [
+                (path, name, run, run % len(table.seeds), share) for name in names for run in range(runs)
+            ]
+            rows += summary(table, pool.imap_unordered(_task, tasks))
+    if markdown is not None:
+        atomic_write(markdown, for_people(rows))
+    if picture is not None:
+        from replay_plot import plot
+
+        plot(rows, "test_regret", picture)
+    print(json.dumps(rows, indent=1))
+
+
+def for_people(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: medians and quartiles, a table for each of the measures."""
+    budgets = sorted({row["budget"] for row in rows})
+    lines: list[str] = []
+    for table in dict.fromkeys(row["table"] for row in rows):
+        for what, title in (
+            ("test_regret", "regret on test, in standard deviations between seeds"),
+            ("valid_regret", "regret on validation, in standard deviations between seeds"),
+            ("rank", "rank on validation"),
+        ):
+            lines += [f"{table}: {title}; median (quartiles)", ""]
+            lines += [f"| policy | {' | '.join(f'{budget:.0%}' for budget in budgets)} |"]
+            lines += ["|---" * (len(budgets) + 1) + "|"]
+            for policy in dict.fromkeys(row["policy"] for row in rows):
+                own = {r["budget"]: r[what] for r in rows if (r["table"], r["policy"]) == (table, policy)}
+                cells = [_cell(own[budget], 0 if what == "rank" else 2) for budget in budgets]
+                lines.append(f"| {policy} | {' | '.join(cells)} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(value: Mapping[str, float], digits: int) -> str:
+    return f"{value['median']:.{digits}f} ({value['quartile']:.{digits}f} to {value['upper']:.{digits}f})"
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(Interrupted.exit_code)
+    except TuneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

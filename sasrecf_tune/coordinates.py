@@ -1,0 +1,62 @@
+"""Parameters as points, so that near means alike: what the surrogate of the search measures distances in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sasrecf_tune.space import Choice, Int, Log, LogUniform, Parameter, QUniform, SearchSpace, Uniform, Value
+
+Coordinate = Callable[[Any], list[float]]
+
+# How far apart (1 is the whole range) values of a parameter are still much alike: what the learning rate
+# is decides most, and neighbouring values of it differ; of other parameters the whole range is less.
+_REACH = {"learning_rate": 0.35, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
+_REACH_OF_OTHERS = 1.0
+# Positive values that span more than this are compared by their logarithms.
+_LOG_FROM = 10.0
+
+
+class Coordinates:
+    """Maps RecBole values of a space's parameters to points; distance 1 is where likeness ends."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._parts = [(p.name, _coordinate(p), _REACH.get(p.name, _REACH_OF_OTHERS)) for p in space]
+
+    def point(self, params: Mapping[str, Any]) -> list[float]:
+        """The point of these parameters; the same length for all."""
+        return [x / reach for name, part, reach in self._parts for x in part(params[name])]
+
+
+def _coordinate(parameter: Parameter) -> Coordinate:
+    match parameter:
+        case Choice():
+            return _of_choice(parameter.choices)
+        case Uniform():
+            return _scaled(parameter.low, parameter.high)
+        case LogUniform():
+            return _scaled(parameter.real_low, parameter.real_high)
+        case Log():
+            return _scaled(parameter.low, parameter.high)
+        case Int() | QUniform():
+            return _scaled(float(parameter.values[0]), float(parameter.values[-1]))
+
+
+def _of_choice(choices: tuple[Value, ...]) -> Coordinate:
+    numbers = [float(x) for x in choices if isinstance(x, int | float) and not isinstance(x, bool)]
+    if len(numbers) == len(choices):
+        return _scaled(min(numbers), max(numbers))
+    # One axis for each value: all are equally far from each other, at distance 1.
+    known = [repr(choice) for choice in choices]
+    return lambda value: [math.sqrt(0.5) if repr(value) == one else 0.0 for one in known]
+
+
+def _scaled(low: float, high: float) -> Coordinate:
+    if high <= low:
+        return lambda _: []
+    if low > 0 and math.log(high) - math.log(low) > math.log(_LOG_FROM):
+        start, span = math.log(low), math.log(high) - math.log(low)
+        return lambda value: [(math.log(value) - start) / span]
+    # Halves, since bounds may be so far apart that their difference is no float.
+    return lambda value: [(value / 2 - low / 2) / (high / 2 - low / 2)]

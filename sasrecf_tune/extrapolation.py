@@ -1,0 +1,103 @@
+"""What a trial that has not ended would have come to, judged by those that have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from sasrecf_tune.coordinates import Coordinates
+from sasrecf_tune.space import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+Floats = NDArray[np.float64]
+
+# A deviation that no trial alike has shown yet, as a share of the spread of all scores.
+_UNKNOWN = 0.5
+
+
+class Extrapolation:
+    """Predicts the best score that a trial would end with from its best so far.
+
+    The gain still to come is the mean of what completed trials gained after the same epoch, weighted by how
+    alike their parameters are.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._coordinates = Coordinates(space)
+        self._decode = space.decode
+        self._points: dict[int, list[float]] = {}
+        self._curves: dict[int, list[float]] = {}
+        self._complete: tuple[int, Floats, Floats] = (0, np.empty((0, 0)), np.empty((0, 0)))
+
+    def points(self, trials: Sequence[FrozenTrial]) -> Floats:
+        """[trials, d]: their coordinates."""
+        for one in trials:
+            if one.number not in self._points:
+                self._points[one.number] = self._coordinates.point(self._decode(one.params))
+        return np.array([self._points[one.number] for one in trials])
+
+    def best(self, complete: Sequence[FrozenTrial], sign: int) -> float:
+        """The highest score of `complete`."""
+        return float(self._known(complete, sign)[1][:, -1].max())
+
+    def predict(
+        self, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], sign: int
+    ) -> tuple[Floats, Floats]:
+        """[trials] each: mean and standard deviation of the best score at the end, times `sign`.
+
+        `trials` have reported at least once, and at least one trial is complete.
+        """
+        points, curves = self._known(complete, sign)
+        epochs = np.array([one.last_step or 1 for one in trials])
+        so_far = np.array([max(sign * value for value in one.intermediate_values.values()) for one in trials])
+        finals = curves[:, -1]
+        reached = curves[:, np.minimum(epochs, curves.shape[1]) - 1].T  # [trials, complete]
+        gains = finals - reached
+        distance = ((self.points(trials)[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
+        weights = np.exp(-0.5 * distance)
+        total = weights.sum(axis=1)
+        shares = weights / np.maximum(total, 1e-12)[:, None]
+        mean = (shares * gains).sum(axis=1)
+        variance = (shares * (gains - mean[:, None]) ** 2).sum(axis=1)
+        return so_far + mean, np.sqrt(variance + _UNKNOWN * finals.var() / (0.1 + total))
+
+    def scores(self, trials: Sequence[FrozenTrial], sign: int) -> tuple[list[FrozenTrial], Floats]:
+        """The trials that have a score, and those that have reported, with that or what it would be."""
+        complete = [one for one in trials if one.state == TrialState.COMPLETE]
+        others = [
+            one
+            for one in trials
+            if one.state in (TrialState.PRUNED, TrialState.RUNNING) and one.intermediate_values and one.params
+        ]
+        if not complete:
+            return others, np.array(
+                [max(sign * v for v in one.intermediate_values.values()) for one in others]
+            )
+        finals = self._known(complete, sign)[1][:, -1]
+        if not others:
+            return complete, finals
+        return [*complete, *others], np.concatenate([finals, self.predict(others, complete, sign)[0]])
+
+    def _known(self, complete: Sequence[FrozenTrial], sign: int) -> tuple[Floats, Floats]:
+        """Points [complete, d], and the best score by each epoch [complete, epochs]; the last one goes on."""
+        if self._complete[0] != len(complete):
+            longest = max(one.last_step or 1 for one in complete)
+            curves = np.full((len(complete), longest), -np.inf)
+            for row, one in zip(curves, complete, strict=True):
+                for epoch, value in one.intermediate_values.items():
+                    row[epoch - 1] = sign * value
+            curves = np.maximum.accumulate(curves, axis=1)
+            self._complete = len(complete), self.points(complete), curves
+        return self._complete[1], self._complete[2]
+
+
+def sign_of(study: Study) -> int:
+    """1 when more is better, else -1."""
+    return 1 if study.direction == StudyDirection.MAXIMIZE else -1
