@@ -34,7 +34,9 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
     if storage is None:
         _check_sqlite(layout.database)
     try:
-        return RDBStorage(url)
+        opened = RDBStorage(url)
+        _create_indexes(opened)
+        return opened
     except ImportError as error:
         raise StorageError(
             f"the database driver is not installed: {error}",
@@ -48,6 +50,19 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
             where=without_password(url),
             fix="Check the address and rights; a damaged study.db can be restored from a copy only.",
         ) from error
+
+
+def _create_indexes(storage: RDBStorage) -> None:
+    """Create the indexes that are missing.
+
+    Optuna creates a table, then its indexes, and later looks for missing tables only. Where a kill came
+    between, nothing would keep it from making a second study of the same name, and then it finds neither.
+    """
+    from optuna.storages._rdb.models import BaseModel
+
+    for table in BaseModel.metadata.tables.values():
+        for index in table.indexes:
+            index.create(storage.engine, checkfirst=True)
 
 
 def _check_sqlite(path: Path) -> None:
