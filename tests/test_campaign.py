@@ -174,11 +174,13 @@ def test_files_too_many_too_few_or_other_ones_are_faults(
     (ledger.layout.directory / ".ranking.csv.abcdefgh").touch()
     ledger.layout.ranking_md.unlink()
     ledger.layout.hyper_result.write_text("")
+    change("DROP INDEX ix_studies_study_name")(ledger.layout)
     ledger.compare(reference)
     assert ledger.faults == [
         "left over: .ranking.csv.abcdefgh",
         "missing: ranking.md",
         "not as without kills: hyper.result",
+        "not as without kills: study.db",
     ]
 
 
