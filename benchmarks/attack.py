@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sasrecf_tune.errors import WorkerError
 
@@ -25,7 +25,8 @@ _KILLED = (-signal.SIGKILL, -signal.SIGALRM)
 class Run:
     """One run, in a session of its own; `events` is what it has said so far.
 
-    Its output goes to files below `scratch`: a pipe that nobody reads would stop it.
+    A context manager: when the block is left, for whatever reason, nothing of the run is alive. Its output
+    goes to files below `scratch`: a pipe that nobody reads would stop it.
     """
 
     def __init__(self, command: Sequence[str], scratch: Path) -> None:
@@ -46,6 +47,15 @@ class Run:
             )
         self._said = said.open()
         self._rest = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.left_behind()
+        self._said.close()
 
     @property
     def seconds(self) -> float:
@@ -74,7 +84,6 @@ class Run:
             if ended:
                 return False
             if self.seconds > _LIMIT_SECONDS:
-                self._process.kill()
                 raise WorkerError(f"a run did not end in {_LIMIT_SECONDS:.0f} s: {self.last_words()}")
             time.sleep(_POLL_SECONDS)
         return True
@@ -103,12 +112,9 @@ class Run:
         return len(left)
 
     def last_words(self) -> str:
-        """The end of its standard error."""
-        return " | ".join(self._errors.read_text().strip().splitlines()[-3:])
-
-    def close(self) -> None:
-        """Let go of its output."""
-        self._said.close()
+        """The end of its standard error, of tracebacks the errors alone."""
+        lines = [line for line in self._errors.read_text().splitlines() if line.strip() and line[0] != " "]
+        return " | ".join(lines[-6:])
 
     def _listen(self) -> None:
         *lines, self._rest = (self._rest + self._said.read()).split("\n")

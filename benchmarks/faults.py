@@ -24,6 +24,8 @@ PROGRAM = Path(__file__).with_name("under_attack.py")
 STUDY = "study"
 # Attempts of a trial whose workers are killed again and again: none may run out of them.
 RETRIES = 100
+# See `_moment`.
+_NEVER = ("0", "0")
 
 
 @dataclass(frozen=True)
@@ -177,17 +179,18 @@ class Campaign:
         resumed = finished = False
         while not finished and not ledger.faults:
             between_writes = row.kills < kills and draw.random() < 0.35
-            run = self._start(row.scenario, sampler, out, _moment(draw) if between_writes else ("0", "0"))
-            row.runs += 1
+            moment = _moment(draw) if between_writes else _NEVER
             workers = 0
-            if between_writes:
-                run.wait()
-            else:
-                workers = _strike(run, row.scenario, kills - row.kills, draw, expected)
+            with self._start(row.scenario, sampler, out, moment) as run:
+                if between_writes:
+                    run.wait()
+                else:
+                    workers = _strike(run, row.scenario, kills - row.kills, draw, expected)
+                row.orphans += run.left_behind()
+            row.runs += 1
             row.workers += workers
             row.coordinators += run.killed
             row.between_writes += run.killed and between_writes
-            row.orphans += run.left_behind()
             if resumed and run.ready is not None:
                 row.resumes.append(run.ready)
             ledger.hear(run.events)
@@ -195,10 +198,10 @@ class Campaign:
             if run.killed:
                 resumed = True
                 ledger.check()
-            # Workers that die one after the other before they are ready end a run with a message and 1.
-            elif not finished and not (run.code == 1 and workers):
+            # A worker that is killed while it prepares the data ends the run, and so do several in a row that
+            # are killed before they are ready.
+            elif not finished and not (workers and "was ended by SIGKILL" in run.last_words()):
                 ledger.faults.append(f"a run ended with {run.code}: {run.last_words()}")
-            run.close()
         if finished:
             row.finished += ledger.compare(expected.study)
         row.lost += len(ledger.lost)
@@ -213,15 +216,15 @@ class Campaign:
         """The search in the coordinator's own process, whatever the executor that is attacked."""
         if (training.name, sampler) not in self._known:
             out = self._scratch / f"uninterrupted-{training.name}-{sampler}"
-            run = self._start(Scenario("inline", training, 1), sampler, out, ("0", "0"))
-            run.wait()
+            with self._start(Scenario("inline", training, 1), sampler, out, _NEVER) as run:
+                run.wait()
+                seconds = run.seconds
             if run.code != 0 or run.ready is None:
                 raise TuneError(f"without a kill the search ends with {run.code}: {run.last_words()}")
             ledger = self._ledger(training, out)
             self._known[training.name, sampler] = Uninterrupted(
-                survey(ledger.layout, ledger.space), run.ready, run.seconds - run.ready
+                survey(ledger.layout, ledger.space), run.ready, seconds - run.ready
             )
-            run.close()
         return self._known[training.name, sampler]
 
     def _ledger(self, training: Training, out: Path) -> Ledger:

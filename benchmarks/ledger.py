@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,7 @@ def survey(layout: Layout, space: SearchSpace) -> Reference:
     ]
     # Those without a time in them.
     results = {path.name: path.read_text() for path in (layout.best, layout.hyper_result) if path.exists()}
+    results[layout.database.name] = _whole(layout)
     return Reference(read(layout, space), frozenset(map(str, files)), results)
 
 
@@ -131,6 +134,16 @@ def read(layout: Layout, space: SearchSpace) -> dict[int, TrialRecord]:
             return {}
         finally:
             storage.engine.dispose()
+
+
+def _whole(layout: Layout) -> str:
+    """What a finished database has around its trials: tables, indexes, the attributes that are Optuna's."""
+    with closing(sqlite3.connect(layout.database)) as connection:
+        rows = connection.execute(
+            "SELECT type, name FROM sqlite_master UNION ALL "
+            "SELECT key, value_json FROM study_system_attributes ORDER BY 1, 2"
+        )
+        return "\n".join(map(" ".join, rows))
 
 
 def _rows(layout: Layout) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
@@ -34,6 +34,49 @@ def test_another_identity_is_refused_and_the_difference_shown(layout: Layout) ->
     open_study(layout, storage, SPACE, IDENTITY, True)
     with pytest.raises(StudyMismatchError, match="data: was 'abc', now 'xyz'"):
         open_study(layout, storage, SPACE, IDENTITY | {"data": "xyz"}, True)
+
+
+def schema(layout: Layout) -> list[tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(layout.database)) as connection:
+        return sorted(
+            connection.execute(
+                "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL UNION ALL "
+                "SELECT 'version', schema_version, '' FROM version_info UNION ALL "
+                "SELECT 'revision', version_num, '' FROM alembic_version"
+            )
+        )
+
+
+def test_a_database_that_was_not_made_to_the_end_is_completed(layout: Layout) -> None:
+    writes = killed_at = 0
+    schemas = []
+
+    def kill(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal writes
+        writes += not statement.lstrip().startswith(("SELECT", "PRAGMA"))
+        if writes == killed_at:
+            raise KeyboardInterrupt
+
+    def in_a_hurry(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", in_a_hurry)
+    event.listen(Engine, "before_cursor_execute", kill)
+    try:
+        while writes >= killed_at:
+            writes, killed_at = 0, killed_at + 1
+            layout.database.unlink(missing_ok=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                open_storage(layout, None).engine.dispose()
+            if writes == killed_at:
+                writes += 1  # which spares the second attempt
+                open_storage(layout, None).engine.dispose()
+            schemas.append(schema(layout))
+    finally:
+        event.remove(Engine, "connect", in_a_hurry)
+        event.remove(Engine, "before_cursor_execute", kill)
+    assert len(schemas) > 15
+    assert all(made == schemas[-1] for made in schemas)
 
 
 def test_a_study_that_was_not_made_to_the_end_is_made_again(layout: Layout) -> None:
