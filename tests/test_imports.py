@@ -21,7 +21,7 @@ ZONES = {
         ranking atomic_files data failures executors.base
     """,
     2: "distributions samplers pruners damage study search plan",
-    3: "recbole_bridge trial engine",
+    3: "recbole_bridge data_scan trial engine",
     4: """
         __main__ cli commands run progress screen manifest config_files result_files worker executors report
     """,
