@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import importlib.util
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +64,7 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory
     return found
 
 
-def columns(file: Path, separator: str = "\t") -> dict[str, str]:
+def columns(file: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[str, str]:
     """Column -> type from the first line of an atomic file, {} when the file does not exist.
 
     Raises:
@@ -71,12 +73,27 @@ def columns(file: Path, separator: str = "\t") -> dict[str, str]:
     if not file.is_file():
         return {}
     try:
-        with file.open(encoding="utf-8") as lines:
-            head = lines.readline(1 << 20).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the first line: {error}", where=str(file)) from error
+        with file.open("rb") as lines:
+            # Where a line feed is the byte of that number, what comes after the first line is not looked at.
+            plain = "\n".encode(encoding)[-1:] == b"\n"
+            reader = io.BytesIO(lines.readline(1 << 20)) if plain else lines
+            line = codecs.getreader(encoding)(reader).readline(1 << 20).rstrip("\r\n")
+    except OSError as error:
+        raise DataError(f"cannot read: {error.strerror or error}", where=str(file)) from error
+    except (UnicodeDecodeError, LookupError) as error:
+        raise DataError(
+            f"the first line is not {encoding}: {error}",
+            where=f"{file}:1",
+            fix="Save the file in that encoding, or name its own with --set encoding=NAME.",
+        ) from error
+    if line.startswith("\ufeff"):
+        raise DataError(
+            "begins with a byte order mark, which RecBole takes for a part of the first column's name",
+            where=f"{file}:1",
+            fix="Save it as UTF-8 without one, or: --set encoding=utf-8-sig",
+        )
     found: dict[str, str] = {}
-    for field in head.split(separator):
+    for field in line.split(separator):
         name, colon, kind = field.partition(":")
         if not colon or kind not in TYPES or not name:
             raise DataError(
@@ -100,8 +117,8 @@ def check_columns(
     Raises:
         DataError: names what is missing, what there is, and what to set.
     """
-    separator = str(config["field_separator"])
-    inter = columns(data.interactions, separator)
+    separator, encoding = str(config["field_separator"]), str(config["encoding"] or "utf-8")
+    inter = columns(data.interactions, separator, encoding)
     for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
         name = str(config[key])
         if name not in inter:
@@ -115,7 +132,7 @@ def check_columns(
                 f"column {name!r} ({key}) must have type {kind}, not {inter[name]}",
                 where=f"{data.interactions}:1",
             )
-    item = columns(data.file("item"), separator)
+    item = columns(data.file("item"), separator, encoding)
     item_id = str(config["ITEM_ID_FIELD"])
     usable = tuple(name for name in item if name != item_id)
     for feature in features:

@@ -25,6 +25,7 @@ with warnings.catch_warnings():
     from recbole.utils.logger import RemoveColorFilter
 
 from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
+from sasrecf_tune.data_scan import unreadable_number
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
 from sasrecf_tune.messages import Config
 
@@ -136,9 +137,12 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
     except TuneError:
         raise
     except Exception as error:  # pandas and RecBole raise whatever they stumble on
+        if isinstance(error, ValueError) and (named := unreadable_number(data_directory(config), config)):
+            raise named from error
         raise DataError(
             f"RecBole cannot prepare the data set: {_said(error)}", where=str(config["data_path"])
         ) from error
+    _check_finite(dataset, config)
     train, valid, test = splits
     for name, split in (("training", train), ("validation", valid)):
         if len(split) == 0:
@@ -148,6 +152,20 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
                 fix=f"It is split by {config['eval_args']['split']}: loosen the filters, or split otherwise.",
             )
     return Prepared(dataset, (train, valid, test))
+
+
+def _check_finite(dataset: Any, config: RecBoleConfig) -> None:
+    used = [name for name in config["numerical_features"] or [] if name in config["selected_features"]]
+    for suffix, table, names in (
+        ("inter", dataset.inter_feat, [config["TIME_FIELD"]]),
+        ("item", dataset.get_item_feature(), used),
+    ):
+        for name in names:
+            if name in table.columns and not torch.isfinite(table[name]).all():
+                raise DataError(
+                    f"column {name!r} holds a number that is infinite, or too large",
+                    where=str(data_directory(config).file(suffix)),
+                )
 
 
 def check_files(config: RecBoleConfig, features: tuple[str, ...] = ()) -> tuple[str, ...]:

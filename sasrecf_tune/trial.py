@@ -18,6 +18,7 @@ import torch
 from sasrecf_tune import tensor_files
 from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
+from sasrecf_tune.data_scan import scan
 from sasrecf_tune.errors import InputError, StorageError, TuneError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.messages import (
@@ -105,6 +106,7 @@ class Runner:
         """
         config = make_config(request.config, self._gpu)
         item_columns = check_files(config, request.features)
+        notes = scan(data_directory(config), config)
         engine, note = _engine(request.engine, config)
         prepared = self._prepared(config, engine)
         train, valid, test = prepared.splits
@@ -123,7 +125,7 @@ class Runner:
             metric_keys=result_keys(config["metrics"], config["topk"]),
             device=_device_name(config["device"]),
             threads=torch.get_num_threads(),
-            notes=(note,) if note else (),
+            notes=(*notes, note) if note else notes,
         )
 
     def measure(self, request: Measure) -> Timing:

@@ -24,7 +24,7 @@ ZONES = {
         best_first candidates curve_pruner damage distributions extrapolation samplers pruners sole_writer
         storage study search plan
     """,
-    3: "recbole_bridge trial unfinished tensor_files engine",
+    3: "recbole_bridge data_scan trial unfinished tensor_files engine",
     4: """
         __main__ cli commands run progress screen manifest config_files result_files worker executors report
     """,
