@@ -52,7 +52,11 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory
     else:
         directory = Path(data_path or "dataset/") / dataset
     found = DataDirectory(dataset, directory, part)
-    if not found.interactions.is_file():
+    try:
+        there = found.interactions.is_file()
+    except OSError as error:  # a name that is too long, or a directory that may not be looked into
+        raise DataError(f"cannot read: {error.strerror}", where=str(found.interactions)[:200]) from error
+    if not there:
         raise DataError(
             f"no data set {dataset!r}: there is no {found.interactions}",
             where="--dataset",
@@ -164,6 +168,7 @@ def check_columns(
                 where=str(data.file("item")),
                 fix=f'Add it: --set "numerical_features=[{feature}]".',
             )
+    _check_names(data, config, inter, item)
     ids = [str(config[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     _check_loaded(data, config, {"inter": ids, "item": [item_id, *features]})
     return usable
@@ -172,6 +177,23 @@ def check_columns(
 def _others(feature: str, item: Mapping[str, str], item_id: str) -> str:
     names = [name for name, kind in item.items() if kind != "float_seq" and name not in (feature, item_id)]
     return f"; there are {', '.join(names)}" if names else ""
+
+
+def _check_names(
+    data: DataDirectory, config: Mapping[str, Any], inter: Mapping[str, str], item: Mapping[str, str]
+) -> None:
+    """RecBole puts an item's columns beside those of the history, and does not mind equal names."""
+    listed = "*" if config["load_col"] is None else config["load_col"].get("item") or []
+    taken = {str(config[key]) for key in ("USER_ID_FIELD", "TIME_FIELD", "ITEM_LIST_LENGTH_FIELD")}
+    taken |= {name + str(config["LIST_SUFFIX"]) for name in inter}
+    taken.add(f"{config['NEG_PREFIX']}{config['ITEM_ID_FIELD']}")
+    for name in item:
+        if name in taken and (listed == "*" or name in listed):
+            raise DataError(
+                f"the item column {name!r} has a name that RecBole gives to a column of its own",
+                where=f"{data.file('item')}:1",
+                fix="Rename it in the file, or leave it out of load_col.",
+            )
 
 
 def _check_loaded(data: DataDirectory, config: Mapping[str, Any], needed: Mapping[str, list[str]]) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from sasrecf_tune.atomic_files import check_columns, locate
 from sasrecf_tune.checks import check_space
 from sasrecf_tune.config_files import read_base
-from sasrecf_tune.errors import ConfigFileError, InputError, StorageError, StudyNotFoundError
+from sasrecf_tune.errors import ConfigFileError, DataError, InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.feasibility import feasibility
 from sasrecf_tune.files import atomic_write, make_directory
 from sasrecf_tune.layout import Layout, default_name, find_study, study_layout
@@ -124,7 +124,10 @@ def base_settings(
         )
     if data_path is not None:
         # RecBole wants the parent; the directory with the files themselves is as clear.
-        holds_files = (data_path / f"{dataset}.inter").is_file() and data_path.resolve().name == dataset
+        try:
+            holds_files = (data_path / f"{dataset}.inter").is_file() and data_path.resolve().name == dataset
+        except OSError as error:  # a name that is too long, or a directory that may not be looked into
+            raise DataError(f"cannot read: {error.strerror}", where=str(data_path)) from error
         base["data_path"] = str(data_path.resolve().parent if holds_files else data_path)
     return base
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from optuna.storages import RDBStorage
@@ -9,11 +10,6 @@ from optuna.storages import RDBStorage
 from sasrecf_tune.damage import check_sqlite, shown, storage_error
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.layout import Layout
-
-
-def storage_url(layout: Layout, storage: str | None) -> str:
-    """The database's URL: `storage`, or SQLite in the study directory."""
-    return storage or _sqlite_url(layout.database)
 
 
 def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
@@ -29,13 +25,14 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
             where=storage,
             fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
         )
-    url = storage_url(layout, storage)
     if storage is None:
         check_sqlite(layout.database)
     try:
-        if storage is None and not layout.database.exists():
+        if storage is not None:
+            return RDBStorage(storage)
+        if not layout.database.exists():
             _create_sqlite(layout.database)
-        return RDBStorage(url)
+        return _sqlite(layout.database)
     except ImportError as error:
         raise StorageError(
             f"the database driver is not installed: {error}",
@@ -52,12 +49,15 @@ def _create_sqlite(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.unlink(missing_ok=True)
-        RDBStorage(_sqlite_url(temporary)).engine.dispose()
+        _sqlite(temporary).engine.dispose()
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _sqlite_url(path: Path) -> str:
-    # As a file's URI, in which ?, % and braces, which SQLAlchemy and Optuna would read, stand for themselves.
-    return f"sqlite:///{path.as_uri()}?uri=true"
+def _sqlite(path: Path) -> RDBStorage:
+    # The path is not put into the address, where SQLAlchemy and Optuna would read ?, % and braces in it.
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, check_same_thread=False)
+
+    return RDBStorage(f"sqlite:///{path.name}", engine_kwargs={"creator": connect})
