@@ -81,6 +81,11 @@ class Layout:
         """What workers were writing to `checkpoints` when they were killed."""
         return list(self.checkpoints.glob(".trial-*"))
 
+    @property
+    def prepared(self) -> Path:
+        """Data that the workers of a run share; gone when it ends."""
+        return self.directory / ".prepared"
+
     def log(self, number: int) -> Path:
         """What RecBole said during trial `number`."""
         return self.directory / "logs" / f"trial-{number:04d}.log"

@@ -151,6 +151,8 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
                 where=str(config["data_path"]),
                 fix=f"It is split by {config['eval_args']['split']}: loosen the filters, or split otherwise.",
             )
+    # For token2id(), which nothing in training asks: a dictionary of all users and items for each worker.
+    dataset.field2token_id.clear()
     return Prepared(dataset, (train, valid, test))
 
 

@@ -26,6 +26,7 @@ from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan,
 from sasrecf_tune.ranking import COMPLETE, ENDED, TrialRecord, rank
 from sasrecf_tune.report.exports import cell_text
 from sasrecf_tune.report.tables import print_failures, ranking_table, varied
+from sasrecf_tune.scratch import private_directory
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
@@ -160,12 +161,20 @@ def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
 
 @contextlib.contextmanager
 def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
-    """Worker processes that are gone when the block ends, however it ends."""
-    executor = LocalExecutor(layout, settings.workers, settings.gpus, settings.search.hang_timeout)
-    try:
-        yield executor
-    finally:
-        executor.close()
+    """Worker processes that are gone when the block ends, however it ends. The study is this run's alone."""
+    with private_directory(layout.prepared) as directory:
+        executor = LocalExecutor(
+            layout,
+            settings.workers,
+            settings.gpus,
+            settings.search.hang_timeout,
+            # One worker has nobody to share with, and would write for nothing.
+            shared=directory if settings.workers > 1 else None,
+        )
+        try:
+            yield executor
+        finally:
+            executor.close()
 
 
 def describe(

@@ -47,6 +47,7 @@ from sasrecf_tune.recbole_bridge import (
     make_config,
     prepare,
 )
+from sasrecf_tune.shared_data import SharedData
 from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
 
 _log = logging.getLogger(__name__)
@@ -72,22 +73,23 @@ class _Course:
         return time.perf_counter() - self.since
 
 
-def start_runner(gpu: str | None) -> Runner:
+def start_runner(gpu: str | None, shared: Path | None = None) -> Runner:
     """The Runner of a worker process, whose standard error is its log."""
     log_to_stderr()
-    return Runner(gpu)
+    return Runner(gpu, shared)
 
 
 class Runner:
     """Answers the coordinator's requests in this process, keeping prepared data between them.
 
-    `gpu` is the index of a CUDA card, "" for the CPU, None for the first card there is.
+    `gpu` is the index of a CUDA card, "" for the CPU, None for the first card there is. `shared` is a
+    directory that this run has made, for the data to be prepared once for all its workers.
 
     Raises:
         InputError: there is no such card.
     """
 
-    def __init__(self, gpu: str | None = None) -> None:
+    def __init__(self, gpu: str | None = None, shared: Path | None = None) -> None:
         if gpu and not torch.cuda.is_available():
             raise InputError(
                 f"there is no card {gpu} that torch can use",
@@ -96,6 +98,7 @@ class Runner:
             )
         self._gpu = _first_gpu() if gpu is None else gpu
         self._cache: Cache[Prepared] = Cache()
+        self._shared: SharedData[Prepared] | None = SharedData(shared) if shared else None
         self._fingerprints: dict[DataDirectory, str] = {}
 
     def describe(self, request: Describe) -> DataSummary:
@@ -256,9 +259,13 @@ class Runner:
 
     def _prepared(self, config: Any, engine: Engine) -> Prepared:
         kind = "stock" if engine is STOCK else "compact"
-        return self._cache.get(
-            f"{kind} {data_key(dict(config.final_config_dict))}", lambda: prepare(config, engine)
-        )
+        key = f"{kind} {data_key(dict(config.final_config_dict))}"
+
+        def make() -> Prepared:
+            return prepare(config, engine)
+
+        shared = self._shared
+        return self._cache.get(key, make if shared is None else lambda: shared.get(key, make))
 
     def _build(self, config: Any, name: str) -> tuple[Built, str]:
         engine, note = _engine(name, config)

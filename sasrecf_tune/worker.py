@@ -52,7 +52,8 @@ class WorkerOptions:
     """What a worker is started with.
 
     `threads` is 0 for torch's own choice; `gpu` is a card's index, "" for the CPU, None for the first card.
-    `runner` names, as "module:function", what makes the worker's `Runner` from `gpu`.
+    `runner` names, as "module:function", what makes the worker's `Runner` from `gpu`, and from `shared` where
+    there is such a directory: for prepared data, made by this run.
     """
 
     index: int
@@ -60,6 +61,7 @@ class WorkerOptions:
     threads: int = 0
     gpu: str | None = None
     runner: str = RUNNER
+    shared: Path | None = None
 
 
 def main(pipe: Connection, options: WorkerOptions) -> None:
@@ -88,7 +90,8 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     sys.argv = sys.argv[:1]
     try:
         module, _, name = options.runner.partition(":")
-        runner: Runner = getattr(import_module(module), name)(options.gpu)
+        shared = () if options.shared is None else (options.shared,)
+        runner: Runner = getattr(import_module(module), name)(options.gpu, *shared)
         pipe.send(None)  # ready
     except TuneError as error:
         pipe.send(error)

@@ -293,6 +293,10 @@ def test_two_workers_give_the_trials_of_one(
     for workers in ("1", "2"):
         done = cli(*four_rates, "--study", f"w{workers}", "--workers", workers, "--pruner", "none")
         assert done.returncode == 0, done.stderr
+        study = tmp_path / "tuning" / f"w{workers}"
+        logs = "".join(path.read_text() for path in (study / "logs").iterdir())
+        assert logs.count("prepared for all workers") == (1 if workers == "2" else 0)
+        assert not (study / ".prepared").exists()
     one, two = (trials(tmp_path / "tuning" / f"w{workers}") for workers in "12")
     assert [t.params for t in one] == [t.params for t in two]
     # Another number of threads adds up in another order: the last of four decimals may differ.

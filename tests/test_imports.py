@@ -18,13 +18,13 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 ZONES = {
     1: """
         __init__ errors literals space parameters checks feasibility metrics settings layout files messages
-        ranking atomic_files data failures patience coordinates executors.base
+        ranking atomic_files data failures scratch patience coordinates executors.base
     """,
     2: """
         best_first candidates curve_pruner damage distributions extrapolation samplers pruners sole_writer
         storage study search plan
     """,
-    3: "recbole_bridge data_scan trial unfinished tensor_files engine",
+    3: "recbole_bridge data_scan trial unfinished tensor_files shared_data engine",
     4: """
         __main__ cli commands run progress screen manifest config_files result_files worker executors report
     """,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import TypeVar
 
 from sasrecf_tune.errors import TuneError, WorkerError
@@ -44,7 +45,8 @@ class LocalExecutor:
     A worker that dies is replaced, and its job becomes a Failure of kind "died". So is one whose job
     failed with an error or for want of memory: what that left behind (memory, a CUDA context that
     answers nothing but errors) must not fail the next. One that says nothing for `hang_timeout` seconds
-    is killed, and its job becomes a Failure of kind "hang". `runner` is that of `WorkerOptions`.
+    is killed, and its job becomes a Failure of kind "hang". `runner` and `shared` are
+    those of `WorkerOptions`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class LocalExecutor:
         hang_timeout: float | None = None,
         runner: str = RUNNER,
         clock: Callable[[], float] = time.monotonic,
+        shared: Path | None = None,
     ) -> None:
         # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
         threads = 0 if workers == 1 else max(1, _cores() // workers)
@@ -65,6 +68,7 @@ class LocalExecutor:
                 threads=0 if any(gpus) else threads,
                 gpu=gpus[index % len(gpus)] if gpus else None,
                 runner=runner,
+                shared=shared,
             )
             for index in range(workers)
         ]
