@@ -153,7 +153,7 @@ def last_line(path: Path) -> str:
     [
         (lambda layout: layout.trials.write_text(layout.trials.read_text()[:-20]), "trials.csv has a row"),
         (lambda layout: append_line(layout.trials, last_line(layout.trials)), "trials.csv has trial 11 2"),
-        (lambda layout: layout.database.write_bytes(b"no database"), "not a readable SQLite database"),
+        (lambda layout: layout.database.write_bytes(b"no database"), "unreadable after a kill"),
         (lambda layout: layout.manifest.write_text('{"format": 1'), "unreadable after a kill"),
     ],
 )
