@@ -12,7 +12,7 @@ from pathlib import Path
 from sasrecf_tune.errors import StorageError
 
 # A file's temporary name: mkstemp adds eight of these characters.
-_UNFINISHED = re.compile(r"\..+\.(csv|md|json|yaml|result|pth)\.[a-z0-9_]{8}")
+_UNFINISHED = re.compile(r"\..+\.(csv|md|json|yaml|result)\.[a-z0-9_]{8}")
 AGAIN = "Then run the same command again: it goes on where the study was."
 FULL = f"Free space on that disk, or raise the limit. {AGAIN}"
 NO_RIGHTS = f"Check that the directory is there and may be written, or choose another. {AGAIN}"
@@ -67,7 +67,7 @@ def append_line(path: Path, line: str) -> None:
 def drop_unfinished(directory: Path) -> None:
     """Remove what processes that were killed left of files they were writing to `directory`.
 
-    Results and weights only, and only while nobody else writes there.
+    Results only, and only while nobody else writes there.
     """
     for path in directory.glob(".*"):
         if _UNFINISHED.fullmatch(path.name):

@@ -56,8 +56,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         executor_for(settings, layout) as executor,
         storage_errors(layout, settings.storage),
     ):
-        for directory in (layout.directory, layout.checkpoints):
-            drop_unfinished(directory)
+        drop_unfinished(layout.directory)
         check_database(layout, settings.storage)
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)

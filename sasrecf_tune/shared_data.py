@@ -45,7 +45,7 @@ class SharedData(Generic[T]):
             if not path.exists():
                 made = make()
                 try:
-                    tensor_files.save(path, made)
+                    tensor_files.save(path, made, durable=False)
                 except Exception as error:  # noqa: BLE001  # a full disk, or what cannot be pickled
                     return self._alone(made, error)
                 # The copy in the file takes its place, so that this process shares memory too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 
 
-def save(path: Path, content: Any) -> None:
+def save(path: Path, content: Any, *, durable: bool = True) -> None:
     """Write `content` with torch.save to a temporary name beside `path` and move it into place.
 
-    One process at a time writes a path.
+    One process at a time writes a path. What is `durable` is on disk when this returns.
 
     Raises:
         OSError: the disk refused; what `path` held before is untouched.
@@ -23,6 +24,9 @@ def save(path: Path, content: Any) -> None:
     try:
         with temporary.open("wb") as file:
             torch.save(content, file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except RuntimeError as error:
         # Where a write fails, torch ends with an error of its own, beyond which it is the disk's word.

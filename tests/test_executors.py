@@ -245,6 +245,15 @@ def test_a_worker_that_dies_before_it_is_ready_costs_no_job(
     assert (tmp_path / "note").exists() and isinstance(heard.outcomes[0], Result)
 
 
+def test_a_worker_that_dies_before_the_data_is_prepared_is_replaced(
+    local: Callable[..., LocalExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(stand_ins.NOTE, str(tmp_path / "note"))
+    assert local("dies_once").describe(Describe({}, "fast")).dataset == "ml-100k"
+    with pytest.raises(WorkerError, match=r"SIGKILL.* while preparing the data"):
+        local("always_dies").describe(Describe({}, "fast"))
+
+
 @pytest.mark.parametrize(
     ("runner", "said"),
     [("always_dies", "SIGKILL.* before it was ready"), ("cannot_be_made", "no such library")],

@@ -23,8 +23,8 @@ from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")
 
-# So many workers in a row may die before they are ready: one that is killed then can be replaced, but
-# where none comes up the machine or the installation is broken, which no further start mends.
+# So many workers in a row may die before they are ready or have prepared the data: one that is killed then
+# can be replaced, but where none comes up the machine or the installation is broken, which no start mends.
 _FAILED_STARTS = 3
 
 
@@ -150,19 +150,22 @@ class LocalExecutor:
             self._end(worker)
 
     def _call(self, request: Describe | Measure, kind: type[T]) -> T:
-        worker = self._idle()
-        try:
-            if not worker.ready:
-                worker.ready = True
-                _raise_if_error(worker.pipe.recv())
-            worker.pipe.send(request)
-            answer = worker.pipe.recv()
-        except (EOFError, OSError) as error:
-            how = _how_it_died(worker.process)
-            self._end(worker)
-            raise WorkerError(
-                f"the worker {how} while preparing the data", fix=f"Its log: {worker.options.log}"
-            ) from error
+        for attempt in range(1, _FAILED_STARTS + 1):
+            worker = self._idle()
+            try:
+                if not worker.ready:
+                    worker.ready = True
+                    _raise_if_error(worker.pipe.recv())
+                worker.pipe.send(request)
+                answer = worker.pipe.recv()
+                break
+            except (EOFError, OSError) as error:
+                how = _how_it_died(worker.process)
+                self._end(worker)
+                if attempt == _FAILED_STARTS:
+                    raise WorkerError(
+                        f"the worker {how} while preparing the data", fix=f"Its log: {worker.options.log}"
+                    ) from error
         _raise_if_error(answer)
         if not isinstance(answer, kind):
             raise WorkerError(f"the worker answered {type(answer).__name__}, not {kind.__name__}")
