@@ -115,7 +115,7 @@ def search(
     layout = Layout(directory / "study")
     layout.directory.mkdir()
     plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, data)
-    history = History(space.names)
+    history = History(space)
     storage = open_storage(layout, None)
     study = open_study(
         layout,
@@ -124,7 +124,7 @@ def search(
         plan.identity(),
         True,
         make_sampler(plan, history),
-        make_pruner(plan.pruner, plan.space),
+        make_pruner(plan.pruner),
     )
     executor = LocalExecutor(layout, workers, runner="instant:Instant")
     clock = Clock()

@@ -198,8 +198,7 @@ class Campaign:
             if run.killed:
                 resumed = True
                 ledger.check()
-            # A worker that is killed while it prepares the data ends the run, and so do several in a row that
-            # are killed before they are ready.
+            # Several workers in a row that are killed before they have prepared the data end a run.
             elif not finished and not (workers and "was ended by SIGKILL" in run.last_words()):
                 ledger.faults.append(f"a run ended with {run.code}: {run.last_words()}")
         if finished:

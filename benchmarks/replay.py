@@ -58,9 +58,6 @@ POLICIES: dict[str, Policy] = {
     "gp, median": Policy("gp", "median"),
     "auto": Policy("auto", "auto"),
     "best-first": Policy("best-first", "none"),
-    "best-first, median": Policy("best-first", "median"),
-    "best-first, curve": Policy("best-first", "curve"),
-    "grid, curve": Policy("grid", "curve"),
 }
 
 
@@ -128,7 +125,7 @@ class Watch:
     def reported(self, report: Report) -> None:
         """See `search.Observer`."""
         self.epochs += 1
-        if self.epochs >= self.limit:
+        if self.epochs > self.limit:
             self.stop("the budget is spent")
 
     def ended(self, record: TrialRecord) -> None:
@@ -192,7 +189,7 @@ def play(
     )
     layout = Layout(Path("replay"))
     plan = make_plan(settings, table.space, base_config(settings, table.space), data)
-    history = History(table.space.names)
+    history = History(table.space)
     study = open_study(
         layout,
         InMemoryStorage(),
@@ -200,7 +197,7 @@ def play(
         plan.identity(),
         True,
         make_sampler(plan, history),
-        make_pruner(plan.pruner, plan.space),
+        make_pruner(plan.pruner),
     )
     watch = Watch(int(total * share), policy.patience)
     search = Search(plan, study, layout, InlineExecutor(replayed.train, replayed.describe), [watch])

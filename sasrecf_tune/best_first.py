@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 # Of a score's variance over the space, what the seed of a training makes of it.
 _NOISE = 0.15
-# A model of more trials than this takes longer than it repays; the best and the last are kept.
+# A model of more trials than this takes longer than it repays; the best are kept.
 _MODELLED = 400
 # The best so far, near which candidates are drawn in a space too large to look at as a whole.
 _LOOKED_AROUND = 5
@@ -54,6 +54,7 @@ class BestFirstSampler(OwnSampler):
         self._coordinates = Coordinates(space)
         self._candidates = candidates
         self._start = start
+        self._start_labels = space.encode(start)
         self._extrapolation = Extrapolation(space)
         self._seed = seed
 
@@ -88,7 +89,10 @@ class BestFirstSampler(OwnSampler):
         def taken(labels: Labels) -> bool:
             return self._history.taken(labels, number)
 
-        left = [labels for labels in self._candidates(draw, best) if not taken(labels)]
+        candidates = self._candidates(draw, best)
+        if self._candidates.feasible(self._start_labels):
+            candidates.append(self._start_labels)  # which a sample need not hold
+        left = [labels for labels in candidates if not taken(labels)]
         left = left or self._candidates.all_left(taken)
         if not left:
             raise SpaceExhausted("no further configuration could be found that is possible and new")

@@ -33,7 +33,7 @@ class Candidates:
         cells: Callable[[], Sequence[Labels]] | None,
     ) -> None:
         self._distributions = dict(distributions)
-        self._feasible = feasible
+        self.feasible = feasible
         self._cells = cells
 
     def __call__(self, draw: random.Random, best: Sequence[Labels]) -> list[Labels]:
@@ -56,7 +56,7 @@ class Candidates:
                 name: _draw(draw, distribution, None if near is None else near[name])
                 for name, distribution in self._distributions.items()
             }
-            if self._feasible(labels):
+            if self.feasible(labels):
                 return labels
         return None
 

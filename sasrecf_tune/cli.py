@@ -278,7 +278,7 @@ def resume(
         settings.search,
         trials=trials if trials is not None else settings.search.trials,
         timeout=parse_duration(timeout) if timeout else settings.search.timeout,
-        patience=patience,
+        patience=patience if patience is not None else settings.search.patience,
     )
     settings = replace(
         settings,

@@ -45,7 +45,7 @@ def _coordinate(parameter: Parameter) -> Coordinate:
 
 def _of_choice(choices: tuple[Value, ...]) -> Coordinate:
     numbers = [float(x) for x in choices if isinstance(x, int | float) and not isinstance(x, bool)]
-    if len(numbers) == len(choices):
+    if len(set(numbers)) == len(choices):
         return _scaled(min(numbers), max(numbers))
     # One axis for each value: all are equally far from each other, at distance 1.
     known = [repr(choice) for choice in choices]

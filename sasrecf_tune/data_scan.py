@@ -62,8 +62,10 @@ def unreadable_number(data: DataDirectory, config: Mapping[str, Any]) -> DataErr
     """The first value in a column of floats that is none, as an error; None where there is no such value."""
     separator, encoding = str(config["field_separator"]), str(config["encoding"] or "utf-8")
     between = str(config["seq_separator"])
-    for suffix in ("inter", "item"):
-        path = data.file(suffix)
+    parts = [f"{part}.inter" if part else "inter" for part in config["benchmark_filename"] or [""]]
+    for path in map(data.file, [*parts, "item"]):
+        if not path.is_file():
+            continue
         floats = [
             (i, name, kind) for i, (name, kind) in enumerate(columns(path, separator, encoding).items())
         ]
@@ -182,15 +184,16 @@ class _Pass:
     def _check_odd(self, line: bytes, index: int) -> None:
         text = line.decode(self.encoding)
         try:
+            # strict, as pandas' parser in Python is, which RecBole uses
             (fields,) = csv.reader([text], delimiter=self.separator, strict=True)
         except csv.Error as error:
-            what = "a field is too long" if "limit" in str(error) else f"a quote opens a field: {error}"
-            fix = (
-                ""
-                if "limit" in str(error)
-                else 'A quote inside a field does no harm, nor does a closed pair: "...".'
-            )
-            raise self._error(what, index, fix) from error
+            if "limit" in str(error):
+                raise self._error("a field is too long", index) from error
+            raise self._error(
+                f"a quote opens a field: {error}",
+                index,
+                'A quote inside a field does no harm, nor does a pair around all of it: "...".',
+            ) from error
         if len(fields) != len(self.names):
             raise self._ragged(index, len(fields))
         row = {name: value.encode(self.encoding) for name, value in zip(self.names, fields, strict=True)}

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# A deviation that no trial alike has shown yet, as a share of the spread of all scores.
-_UNKNOWN = 0.5
-
 
 class Extrapolation:
     """Predicts the best score that a trial would end with from its best so far.
@@ -43,14 +40,8 @@ class Extrapolation:
                 self._points[one.number] = self._coordinates.point(self._decode(one.params))
         return np.array([self._points[one.number] for one in trials])
 
-    def best(self, complete: Sequence[FrozenTrial], sign: int) -> float:
-        """The highest score of `complete`."""
-        return float(self._known(complete, sign)[1][:, -1].max())
-
-    def predict(
-        self, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], sign: int
-    ) -> tuple[Floats, Floats]:
-        """[trials] each: mean and standard deviation of the best score at the end, times `sign`.
+    def predict(self, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], sign: int) -> Floats:
+        """[trials]: the best score at the end, times `sign`.
 
         `trials` have reported at least once, and at least one trial is complete.
         """
@@ -59,14 +50,14 @@ class Extrapolation:
         so_far = np.array([max(sign * value for value in one.intermediate_values.values()) for one in trials])
         finals = curves[:, -1]
         reached = curves[:, np.minimum(epochs, curves.shape[1]) - 1].T  # [trials, complete]
-        gains = finals - reached
+        # A trial that is evaluated less often has nothing to say about the epochs before its first.
+        known = np.isfinite(reached)
+        gains = np.where(known, finals - np.where(known, reached, 0.0), 0.0)
         distance = ((self.points(trials)[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
-        weights = np.exp(-0.5 * distance)
-        total = weights.sum(axis=1)
-        shares = weights / np.maximum(total, 1e-12)[:, None]
-        mean = (shares * gains).sum(axis=1)
-        variance = (shares * (gains - mean[:, None]) ** 2).sum(axis=1)
-        return so_far + mean, np.sqrt(variance + _UNKNOWN * finals.var() / (0.1 + total))
+        weights = np.where(known, np.exp(-0.5 * distance), 0.0)
+        total = np.maximum(weights.sum(axis=1), 1e-12)
+        predicted: Floats = so_far + (weights * gains).sum(axis=1) / total
+        return predicted
 
     def scores(self, trials: Sequence[FrozenTrial], sign: int) -> tuple[list[FrozenTrial], Floats]:
         """The trials that have a score, and those that have reported, with that or what it would be."""
@@ -83,7 +74,7 @@ class Extrapolation:
         finals = self._known(complete, sign)[1][:, -1]
         if not others:
             return complete, finals
-        return [*complete, *others], np.concatenate([finals, self.predict(others, complete, sign)[0]])
+        return [*complete, *others], np.concatenate([finals, self.predict(others, complete, sign)])
 
     def _known(self, complete: Sequence[FrozenTrial], sign: int) -> tuple[Floats, Floats]:
         """Points [complete, d], and the best score by each epoch [complete, epochs]; the last one goes on."""

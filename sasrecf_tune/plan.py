@@ -12,7 +12,7 @@ from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.pruners import PrunerPlan, plan_pruner
 from sasrecf_tune.settings import RunSettings
-from sasrecf_tune.space import Scalar, SearchSpace
+from sasrecf_tune.space import Choice, Int, Log, LogUniform, Parameter, QUniform, Scalar, SearchSpace, Uniform
 
 # Without --trials a space up to this size is run whole, a larger or an infinite one gets DEFAULT_TRIALS.
 WHOLE_GRID = 1000
@@ -122,16 +122,26 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
     return resolve(base | finite)
 
 
-def _nearest(parameter: Any) -> Any:
+def _nearest(parameter: Parameter) -> Any:
     default: Any = TABLE[parameter.name].default if parameter.name in TABLE else None
-    numeric = isinstance(default, int | float)
-    if parameter.size is None:
-        low, high = _low(parameter), float(getattr(parameter, "real_high", parameter.high))
-        return min(max(default, low), high) if numeric else low
-    values = list(parameter.values)
-    if default in values or not numeric or not all(isinstance(value, int | float) for value in values):
-        return default if default in values else values[0]
-    return min(values, key=lambda value: abs(value - default))
+    numeric = isinstance(default, int | float) and not isinstance(default, bool)
+    match parameter:
+        case Choice():
+            numbers = [value for value in parameter.choices if isinstance(value, int | float)]
+            if default in parameter.choices or not numeric or not numbers:
+                return default if default in parameter.choices else parameter.choices[0]
+            return min(numbers, key=lambda value: abs(value - default))
+        case Int() | QUniform():
+            # Not looked for: there may be billions of values.
+            values = parameter.values
+            step = values[1] - values[0] if parameter.size > 1 else 1
+            index = round((default - values[0]) / step) if numeric else 0
+            return values[min(max(index, 0), parameter.size - 1)]
+        case LogUniform():
+            low, high = parameter.real_low, parameter.real_high
+        case Uniform() | Log():
+            low, high = parameter.low, parameter.high
+    return min(max(default, low), high) if numeric else low
 
 
 def _low(parameter: Any) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.space import SearchSpace
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -61,8 +60,6 @@ def plan_pruner(name: str, epochs: int) -> PrunerPlan:
     match name:
         case "none":
             return PrunerPlan("none", {})
-        case "curve":
-            return PrunerPlan("curve", {"warmup": min(3, epochs), "startup": 3, "luck": 1.5})
         case "auto" | "median":
             return PrunerPlan("median", {"n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first})
         case "percentile":
@@ -80,14 +77,10 @@ def plan_pruner(name: str, epochs: int) -> PrunerPlan:
     raise InputError(f"unknown pruner {name!r}", where="--pruner")
 
 
-def make_pruner(plan: PrunerPlan, space: SearchSpace) -> BasePruner:
+def make_pruner(plan: PrunerPlan) -> BasePruner:
     """Optuna's pruner for `plan` (optuna.pruners.*)."""
     from optuna import pruners
 
-    if plan.name == "curve":
-        from sasrecf_tune.curve_pruner import CurvePruner
-
-        return CurvePruner(space, **plan.arguments)
     kinds: dict[str, type[BasePruner]] = {
         "none": pruners.NopPruner,
         "median": pruners.MedianPruner,

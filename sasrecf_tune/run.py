@@ -60,8 +60,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         check_database(layout, settings.storage)
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
-        history = History(space.names)
-        sampler, pruner = make_sampler(plan, history), make_pruner(plan.pruner, plan.space)
+        history = History(space)
+        sampler, pruner = make_sampler(plan, history), make_pruner(plan.pruner)
         with reading_errors(layout, settings.storage):
             study = open_study(
                 layout, storage, space, plan.identity(), settings.metric.maximize, sampler, pruner

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.samplers import BaseSampler, RandomSampler
 
 from sasrecf_tune.errors import InputError, Interrupted
-from sasrecf_tune.space import Scalar
+from sasrecf_tune.space import Scalar, SearchSpace
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -36,17 +36,18 @@ class SpaceExhausted(Interrupted):
 class History:
     """Which cells the study holds already, so that no sampler has to read all trials for each proposal."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
         self._cells: dict[Cell, int] = {}
 
     def cell(self, labels: Mapping[str, Scalar]) -> Cell:
-        """The values of `labels` in the space's order."""
-        return tuple(labels[name] for name in self._names)
+        """The values of `labels` in the space's order, each as its cell has it: Optuna calculates multiples
+        that differ from it in the last binary digit."""
+        return tuple(self._space.encode(self._space.decode(labels)).values())
 
     def add(self, number: int, labels: Mapping[str, Scalar]) -> None:
         """Trial `number` has these labels; incomplete ones are left out."""
-        if all(name in labels for name in self._names):
+        if all(name in labels for name in self._space.names):
             self._cells.setdefault(self.cell(labels), number)
 
     def fill(self, trials: Sequence[FrozenTrial]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -107,6 +108,7 @@ class Search:
         self._distributions = distributions(plan.space)
         self._running: dict[int, optuna.Trial] = {}
         self._epochs: dict[int, int] = {}  # trained by each running trial
+        self._last_epoch: dict[int, int] = {}
         self._stopping = ""
         self._interrupted = False
         self._failed = False
@@ -158,11 +160,13 @@ class Search:
                 for observer in self._observers:
                     observer.tick()
         finally:
-            self._count_time()
-            for number in list(self._running):
-                self._return(number)
-            for observer in self._observers:
-                observer.over()
+            # All of it, whatever fails: a database that refuses must not keep the files from being written.
+            with contextlib.ExitStack() as last:
+                for observer in reversed(self._observers):
+                    last.callback(observer.over)
+                for number in reversed(list(self._running)):
+                    last.callback(self._return, number)
+                last.callback(self._count_time)
         if self._stopping:
             return Outcome(self._stopping, self._done, self._interrupted, self._failed)
         if self._patience.over and self._done < self._plan.trials:
@@ -175,13 +179,14 @@ class Search:
         """See `executors.base.Handler`."""
         trial = self._running[report.number]
         prune = self._study.report(trial, report)
-        self._patience.trained(report.epoch - self._epochs[report.number])
+        if report.epoch > report.continues_after:  # else it is an old one, sent again
+            self._patience.trained(report.epoch - self._epochs[report.number])
         self._epochs[report.number] = report.epoch
         for observer in self._observers:
             observer.reported(report)
         self._check_timeout()
         # A last epoch that was trained anyway is worth more as a completed trial.
-        if report.epoch >= self._plan.epochs:
+        if report.epoch >= self._last_epoch[report.number]:
             return Decision.CONTINUE
         if self._stopping:
             return Decision.STOP
@@ -246,6 +251,7 @@ class Search:
         config = self._plan.config(params)
         self._running[trial.number] = trial
         self._epochs[trial.number] = 0
+        self._last_epoch[trial.number] = int(config.get("epochs") or self._plan.data.epochs)
         for observer in self._observers:
             observer.started(trial.number, params)
         self._executor.submit(

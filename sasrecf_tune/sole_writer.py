@@ -50,6 +50,7 @@ class SoleWriter(InMemoryStorage):
 
     Raises:
         KeyError: the database has no study called `name`.
+        ValueError: trials are missing in it.
     """
 
     def __init__(self, backend: BaseStorage, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,14 +69,18 @@ class SoleWriter(InMemoryStorage):
             super().set_study_user_attr(study, key, value)
         for key, value in backend.get_study_system_attrs(self._source).items():
             super().set_study_system_attr(study, key, value)
+        trials = sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
+        if any(trial.number != place for place, trial in enumerate(trials)):
+            raise ValueError("trials have been removed from the study: their numbers are not in one row")
         self._ids = {
-            super(SoleWriter, self).create_new_trial(study, trial): trial._trial_id
-            for trial in sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
+            super(SoleWriter, self).create_new_trial(study, trial): trial._trial_id for trial in trials
         }
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Write all changes made meanwhile in one transaction: all of them reach the disk, or none.
+
+        None when an exception ends the block. Memory is then ahead of the disk: open the study anew.
 
         Raises:
             StorageInternalError: they could not be written.
@@ -87,17 +92,15 @@ class SoleWriter(InMemoryStorage):
         session.held, session.broken = True, False
         try:
             yield
+            session.held = False
+            if session.broken:
+                raise StorageInternalError("a change to the study was refused, and those made with it")
+            session.commit()
+        except SQLAlchemyError as error:
+            raise StorageInternalError("the study's changes could not be written") from error
         finally:
             session.held = False
-            try:
-                if not session.broken:
-                    session.commit()
-            except SQLAlchemyError as error:
-                raise StorageInternalError("the study's changes could not be written") from error
-            finally:
-                session.close()
-        if session.broken:
-            raise StorageInternalError("a change to the study was refused, and those made with it")
+            session.close()  # which takes back what was not committed
 
     def write_late(self) -> None:
         """Write what waits, if it has waited long enough."""

@@ -131,10 +131,12 @@ class TuneStudy:
                 trial = self.optuna.ask(dict(distributions))
             except SpaceExhausted as exhausted:
                 self._fail_unfilled(str(exhausted))
-                raise
-            for key, attribute in attributes(self._space.decode(trial.params)).items():
-                trial.set_user_attr(key, attribute)
-        return trial
+                nothing_left = exhausted
+            else:
+                for key, attribute in attributes(self._space.decode(trial.params)).items():
+                    trial.set_user_attr(key, attribute)
+                return trial
+        raise nothing_left
 
     def try_again(self, trial: optuna.Trial, reason: str) -> int:
         """Put a trial that failed back in the queue; returns how many attempts of it have failed."""

@@ -30,7 +30,11 @@ def save(path: Path, content: Any, *, durable: bool = True) -> None:
         temporary.replace(path)
     except RuntimeError as error:
         # Where a write fails, torch ends with an error of its own, beyond which it is the disk's word.
-        refused = next((each for each in _causes(error) if isinstance(each, OSError)), OSError(str(error)))
+        refused = next((each for each in _causes(error) if isinstance(each, OSError)), None)
+        if refused is None and "unexpected pos" in str(error):
+            refused = OSError(str(error))
+        if refused is None:
+            raise
         raise refused from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -159,7 +159,8 @@ class Runner:
             return self._train(job, on_report, course)
         except Exception as error:  # noqa: BLE001  # RecBole and torch raise whatever they stumble on
             traceback.print_exc()  # standard error is the trial's log
-            return Failure(job.number, _kind(error), _reason(error), len(course.reports), course.seconds)
+            epochs = course.reports[-1].epoch if course.reports else 0
+            return Failure(job.number, _kind(error), _reason(error), epochs, course.seconds)
 
     def _train(self, job: Job, on_report: OnReport, course: _Course) -> Result:
         config = make_config(job.config, self._gpu)

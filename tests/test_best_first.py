@@ -17,6 +17,8 @@ from sasrecf_tune.candidates import Candidates
 from sasrecf_tune.coordinates import Coordinates
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.feasibility import resolve, violations
+from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.ranking import COMPLETE, PRUNED
 from sasrecf_tune.space import SearchSpace, parse
 
 from .conftest import FakeTraining
@@ -131,3 +133,50 @@ def test_categories_are_all_equally_far_apart() -> None:
     coordinates = Coordinates(parse("hidden_act choice ['gelu', 'relu', 'tanh']\n"))
     points = [np.array(coordinates.point({"hidden_act": act})) for act in ("gelu", "relu", "tanh")]
     assert {round(float(np.linalg.norm(a - b)), 9) for a in points for b in points} == {0.0, 1.0}
+
+
+def test_equal_numbers_are_told_apart() -> None:
+    coordinates = Coordinates(parse("weight_decay choice [0, 0.0]\n"))
+    assert coordinates.point({"weight_decay": 0}) != coordinates.point({"weight_decay": 0.0})
+
+
+def test_the_start_is_found_among_billions_of_values(tmp_path: Path) -> None:
+    text = "learning_rate quniform 0,1,0.000000001\nhidden_size quniform 50,5000000000,7\n"
+    with bench(tmp_path, text + "n_heads choice [1]\n", FakeTraining(planted({})), trials=1) as run:
+        run.search.run()
+        (record,) = run.records()
+    assert record.params["learning_rate"] == pytest.approx(0.001, rel=0.5)
+    assert record.state == COMPLETE
+
+
+def test_multiples_are_cells_however_they_were_calculated(tmp_path: Path) -> None:
+    # More cells than are all looked at: listed ones and calculated ones mix.
+    rates = ", ".join(str(rate / 10000) for rate in range(1, 41))
+    text = f"learning_rate choice [{rates}]\n"
+    text += "".join(f"{part}_dropout_prob quniform 0.1,0.9,0.1\n" for part in ("hidden", "attn"))
+    best = {"learning_rate": 0.002, "hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.3}
+    with bench(tmp_path, text, FakeTraining(planted(best)), trials=60) as run:
+        run.search.run()
+        found = [tuple(record.params.values()) for record in run.records()]
+    assert len(set(found)) == len(found) == 60
+
+
+class Seldom(FakeTraining):
+    """Evaluates as often as the trial's `eval_step` says."""
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        step = int(str(job.config["eval_step"]))
+
+        def some(report: Report) -> Decision:
+            return Decision.CONTINUE if report.epoch % step else on_report(report)
+
+        return super().train(job, some)
+
+
+def test_trials_that_are_evaluated_more_and_less_often(tmp_path: Path) -> None:
+    text = "eval_step choice [1, 5]\nlearning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001]\n"
+    text += "n_layers choice [1, 2]\n"
+    training = Seldom(planted({"learning_rate": 0.01}), epochs=10)
+    with bench(tmp_path, text, training, pruner="median") as run:
+        assert run.search.run().reason == "all 20 trials have ended"
+        assert any(record.state == PRUNED for record in run.records())

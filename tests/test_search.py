@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy import event
 
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
@@ -43,6 +46,7 @@ class Bench:
     search: Search
     study: TuneStudy
     layout: Layout
+    storage: RDBStorage
 
     def records(self) -> list[TrialRecord]:
         return self.study.records()
@@ -77,7 +81,7 @@ def bench(
     layout.directory.mkdir(parents=True, exist_ok=True)
     plan = make_plan(settings, space, base_config(settings, space), summary(training.epochs))
     storage = open_storage(layout, None)
-    history = History(space.names)
+    history = History(space)
     study = open_study(
         layout,
         storage,
@@ -85,7 +89,7 @@ def bench(
         plan.identity(),
         settings.metric.maximize,
         make_sampler(plan, history),
-        make_pruner(plan.pruner, plan.space),
+        make_pruner(plan.pruner),
     )
     history.fill(study.optuna.get_trials(deepcopy=False))
     study.requeue_interrupted()
@@ -93,7 +97,7 @@ def bench(
     extra = {} if clock is None else {"clock": clock}
     files = ResultFiles(layout, plan, study, **extra)
     try:
-        yield Bench(Search(plan, study, layout, executor, [files], **extra), study, layout)
+        yield Bench(Search(plan, study, layout, executor, [files], **extra), study, layout, storage)
     finally:
         storage.engine.dispose()
 
@@ -409,3 +413,26 @@ def test_patience_begins_anew_with_a_better_result(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, training, patience=2) as run:
         run.search.run()
         assert [record.score for record in run.records()] == [0.1, 0.1, 0.2, 0.2, 0.2]
+
+
+def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path) -> None:
+    training = FakeTraining(quality)
+    with bench(tmp_path, GRID, training) as run:
+
+        def refuse(*_: object) -> None:
+            if len(training.jobs) > 3:
+                raise OSError("the disk is full")
+
+        event.listen(run.storage.engine, "before_cursor_execute", refuse)
+        with pytest.raises((OSError, StorageInternalError)):
+            run.search.run()
+        event.remove(run.storage.engine, "before_cursor_execute", refuse)
+        ranked = run.layout.ranking_csv.read_text().splitlines()
+    assert len(ranked) == 1 + 3
+
+
+@pytest.mark.parametrize("name", get_args(Pruner))
+def test_every_pruner_says_what_it_does(name: str) -> None:
+    plan = plan_pruner(name, 10)
+    assert str(plan).startswith(f"{plan.name}: ")
+    make_pruner(plan)

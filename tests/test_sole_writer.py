@@ -167,3 +167,19 @@ def test_a_trial_ends_in_the_database_as_a_whole_or_not_at_all(
 def test_there_must_be_such_a_study(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         SoleWriter(RDBStorage(f"sqlite:///{tmp_path}/study.db"), "study")
+
+
+def test_an_interrupted_transaction_leaves_nothing(subject: Subject) -> None:
+    with pytest.raises(KeyboardInterrupt), subject.memory.together():
+        subject.study.ask().suggest_int("n_layers", 1, 3)
+        raise KeyboardInterrupt
+    assert subject.seen() == []
+
+
+def test_a_study_from_which_trials_were_removed_is_refused(subject: Subject) -> None:
+    for _ in range(2):
+        subject.study.tell(subject.study.ask(DISTRIBUTIONS), 0.5)
+    with subject.backend.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE trials SET number = 7 WHERE number = 1")
+    with pytest.raises(ValueError, match="removed"):
+        SoleWriter(subject.backend, "study")
