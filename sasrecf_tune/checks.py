@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from sasrecf_tune.errors import ConfigFileError, Location, ParameterError, ParamsFileError, suggest
 from sasrecf_tune.literals import Value, from_string
@@ -16,12 +16,16 @@ from sasrecf_tune.space import Choice, Int, Parameter, QUniform, SearchSpace
 _INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
 # torch.nn.utils.clip_grad_norm_
 _CLIPPING = ("max_norm", "norm_type", "error_if_nonfinite", "foreach")
-_NEGATIVES: Mapping[str, tuple[str, ...]] = {
-    "distribution": ("uniform", "popularity", "none", "None"),
-    "sample_num": (),
-    "alpha": (),
-    "dynamic": (),
-    "candidate_num": (),
+# What each key holds (recbole/config/configurator.py and sampler/sampler.py), and whether a value is that.
+_NEGATIVES: Mapping[str, tuple[str, Callable[[Value], bool]]] = {
+    "distribution": (
+        "uniform or popularity",
+        lambda value: value in ("uniform", "popularity", "none", "None"),
+    ),
+    "sample_num": ("a whole number from 1", lambda value: _is_whole(value, 1)),
+    "alpha": ("a number from 0", lambda value: _is_number(value) and value >= 0),
+    "dynamic": ("True or False", lambda value: isinstance(value, bool)),
+    "candidate_num": ("a whole number from 0", lambda value: _is_whole(value, 0)),
 }
 
 
@@ -166,18 +170,47 @@ def _check_inside(known: Hyperparameter, value: Value) -> None:
         for key, inner in value.items():
             if key not in _NEGATIVES:
                 raise ParameterError(f"train_neg_sample_args has no `{key}`{suggest(key, _NEGATIVES)}")
-            allowed = _NEGATIVES[key]
-            if allowed and inner not in allowed:
-                raise ParameterError(f"{key} of train_neg_sample_args must be {' or '.join(allowed[:2])}")
+            meaning, right = _NEGATIVES[key]
+            if not right(inner):
+                raise ParameterError(f"{key} of train_neg_sample_args must be {meaning}, not {_short(inner)}")
+        if value.get("dynamic") and not value.get("candidate_num"):
+            raise ParameterError(
+                "dynamic negatives of train_neg_sample_args need a candidate_num of at least 1"
+            )
     elif known.name == "clip_grad_norm" and isinstance(value, dict):
         norm = value.get("max_norm")
         for key in value:
             if key not in _CLIPPING:
                 raise ParameterError(f"clip_grad_norm has no `{key}`{suggest(key, _CLIPPING)}")
-        if not isinstance(norm, int | float) or isinstance(norm, bool) or not norm > 0:
+        if not (_is_number(norm) and norm > 0):
             raise ParameterError(f"clip_grad_norm needs a max_norm above zero, not {value!r}")
+        kind = value.get("norm_type", 2)
+        if kind != "inf" and not (_is_number(kind) and kind > 0):
+            raise ParameterError(f"norm_type of clip_grad_norm is a number above zero or inf, not {kind!r}")
+        for key in ("error_if_nonfinite", "foreach"):
+            if not isinstance(value.get(key, False), bool) and (key, value[key]) != ("foreach", None):
+                raise ParameterError(f"{key} of clip_grad_norm is True or False, not {value[key]!r}")
+    elif known.name == "metrics" and not _are_all(value, lambda name: isinstance(name, str)):
+        raise ParameterError(f"metrics are names, not {_short(value)}", fix="For example [NDCG, MRR].")
+    elif known.name == "topk" and not _are_all(value, lambda k: _is_whole(k, 1)):
+        raise ParameterError(
+            f"topk are whole numbers from 1, not {_short(value)}", fix="For example [5, 10]."
+        )
     elif known.name.endswith("_inter_num_interval") and not is_interval(value):
         raise ParameterError(f"{known.name} is {value!r}, not an interval", fix='For example "[5,inf)".')
+
+
+def _are_all(value: Value, right: Callable[[Value], bool]) -> bool:
+    """RecBole takes one value for a list of it."""
+    return bool(value) and all(map(right, value if isinstance(value, list) else [value]))
+
+
+def _is_number(value: Value) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Value, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
 def is_interval(value: Value) -> bool:

@@ -61,7 +61,10 @@ def resolve(config: Mapping[str, Value]) -> dict[str, Value]:
     loss = config.get("loss_type", TABLE["loss_type"].default)
     if loss != "BPR":
         return {**config, "train_neg_sample_args": None}
-    return {**config, "train_neg_sample_args": config.get("train_neg_sample_args") or dict(_NEGATIVES)}
+    given = config.get("train_neg_sample_args")
+    # "none" is RecBole's other way to say that there are no negatives.
+    some = isinstance(given, dict) and str(given.get("distribution", "uniform")).lower() != "none"
+    return {**config, "train_neg_sample_args": given if some else dict(_NEGATIVES)}
 
 
 def violations(config: Configuration) -> tuple[str, ...]:

@@ -118,3 +118,19 @@ def test_the_coordinator_alone(tmp_path: Path) -> None:
     assert result["trials"] == 60 and result["seconds"] > 0
     assert list(result["milliseconds_per_trial"]) == ["35"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_little_fuzzing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "fuzz.py"), "--examples", "300", "--builds", "10", "--seed", "7"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["generated"] == 300 == result["accepted"] + result["refused"]
+    assert result["accepted"] > 60 and result["refused"] > 60 and result["built"] >= 8
+    assert result["tracebacks"] == 0
+    assert not list(tmp_path.iterdir())
