@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -251,7 +252,7 @@ def run(
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run
-    raise typer.Exit(start(settings, space, screen(), as_json=as_json))
+    _exit_with(lambda: start(settings, space, screen(), as_json=as_json))
 
 
 @app.command()
@@ -262,6 +263,10 @@ def resume(
     trials: Trials = None,
     timeout: Timeout = None,
     patience: Patience = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option("--checkpoint-every", metavar="EPOCHS", min=0, help="As before if left out."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
     ] = None,
@@ -279,6 +284,9 @@ def resume(
         trials=trials if trials is not None else settings.search.trials,
         timeout=parse_duration(timeout) if timeout else settings.search.timeout,
         patience=patience if patience is not None else settings.search.patience,
+        checkpoint_every=(
+            checkpoint_every if checkpoint_every is not None else settings.search.checkpoint_every
+        ),
     )
     settings = replace(
         settings,
@@ -286,7 +294,7 @@ def resume(
         storage=storage or settings.storage,
         workers=workers or settings.workers,
     )
-    raise typer.Exit(runs.run(settings, space, screen(), as_json=as_json))
+    _exit_with(lambda: runs.run(settings, space, screen(), as_json=as_json))
 
 
 @app.command()
@@ -342,6 +350,17 @@ def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     list_studies(out, as_json)
 
 
+def _exit_with(work: Callable[[], int]) -> None:
+    try:
+        code = work()
+    except KeyboardInterrupt:  # Typer would end without a word
+        Console(stderr=True).print(
+            "stopped at once; what had ended is kept. The same command goes on.", highlight=False
+        )
+        code = Interrupted.exit_code
+    raise typer.Exit(code)
+
+
 def main() -> None:
     """Run the command line and exit; an error of ours is printed, never a traceback."""
     try:
@@ -355,11 +374,6 @@ def main() -> None:
             Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True, highlight=False
         )
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "stopped; what had ended is kept. The same command goes on.", highlight=False
-        )
-        sys.exit(Interrupted.exit_code)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

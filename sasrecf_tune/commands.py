@@ -190,7 +190,8 @@ def report_study(
     metric = str(settings.metric)
     metric_keys = tuple(read_manifest(layout)["data"]["metric_keys"])
     if form == "table":
-        _report_table(layout, settings, space, rows, shown, output)
+        unfinished = len(records) - len(rows)
+        _report_table(layout, settings, space, rows, shown, unfinished, output)
         return
     if form == "csv":
         text = ranking_csv(shown, space.names, metric_keys)
@@ -329,12 +330,15 @@ def _report_table(
     space: SearchSpace,
     rows: Sequence[Row],
     shown: Sequence[Row],
+    unfinished: int,
     output: Path | None,
 ) -> None:
     from sasrecf_tune.report.tables import print_failures, ranking_table, varied
 
     def render(console: Console) -> None:
         states = ", ".join(f"{sum(r.record.state == s for r in rows)} {s}" for s in ENDED)
+        if unfinished:
+            states += f", {unfinished} running or interrupted"
         console.print(
             f"{layout.name}: {settings.metric} on validation; {states}", highlight=False, soft_wrap=True
         )

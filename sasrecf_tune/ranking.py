@@ -10,6 +10,7 @@ from typing import Any
 COMPLETE = "complete"
 PRUNED = "pruned"
 FAILED = "failed"
+WAITING = "waiting"
 ENDED = (COMPLETE, PRUNED, FAILED)
 
 

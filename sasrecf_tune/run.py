@@ -6,12 +6,12 @@ import contextlib
 import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from sasrecf_tune import progress as views
 from sasrecf_tune.checks import check_space
@@ -20,19 +20,20 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.files import drop_unfinished, make_directory
 from sasrecf_tune.layout import Layout, study_layout
-from sasrecf_tune.manifest import settings_content, write_manifest
-from sasrecf_tune.messages import Config, DataSummary, Describe, Measure, Timing
+from sasrecf_tune.manifest import read_manifest, settings_content, write_manifest
+from sasrecf_tune.messages import Config, DataSummary, Describe, Measure
 from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan, searched_features
-from sasrecf_tune.ranking import COMPLETE, ENDED, TrialRecord, rank
-from sasrecf_tune.report.exports import cell_text
-from sasrecf_tune.report.tables import print_failures, ranking_table, varied
+from sasrecf_tune.ranking import COMPLETE, ENDED, WAITING
+from sasrecf_tune.report.tables import varied
 from sasrecf_tune.scratch import private_directory
-from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.summary import plan_facts, show_end, show_plan, show_timings
+
+if TYPE_CHECKING:
+    pass
 
 _MEASURED_STEPS = 3
-_SHOWN_ROWS = 15
 
 
 def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json: bool = False) -> int:
@@ -45,7 +46,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     from sasrecf_tune.pruners import make_pruner
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.samplers import History
-    from sasrecf_tune.search import Observer, Outcome, Search, make_sampler
+    from sasrecf_tune.search import Observer, Search, make_sampler
     from sasrecf_tune.storage import open_storage
     from sasrecf_tune.study import exclusive, open_study
 
@@ -67,13 +68,16 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
                 layout, storage, space, plan.identity(), settings.metric.maximize, sampler, pruner
             )
             history.fill(study.optuna.get_trials(deepcopy=False))
-            again = study.requeue_interrupted()
+            study.requeue_interrupted()
             records = study.records()
+        again = sum(record.state == WAITING for record in records)
+        plan, earlier = _with_history(plan, layout, any(record.state in ENDED for record in records))
         write_manifest(
             layout,
             settings_content(settings, space, settings.storage and shown(layout, settings.storage))
             | {"identity": plan.identity(), "data": vars(plan.data), "sampler": plan.sampler}
-            | {"pruner": {"name": plan.pruner.name, **plan.pruner.arguments}, "planned_trials": plan.trials},
+            | {"pruner": {"name": plan.pruner.name, **plan.pruner.arguments}, "planned_trials": plan.trials}
+            | {"earlier": earlier},
         )
         files = ResultFiles(layout, plan, study)
         state = views.make_progress(
@@ -93,7 +97,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             observers: list[Observer] = [files, view]
             search = Search(plan, study, layout, executor, observers)
             with _stopping_on_signals(search, settings.search.grace, console, as_json):
-                outcome: Outcome = search.run()
+                outcome = search.run()
         records = study.records()
     if as_json:
         views.emit(
@@ -105,7 +109,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             }
         )
     else:
-        show_end(plan, layout, records, outcome.reason, console)
+        show_end(plan, layout, records, outcome, console)
     if outcome.interrupted:
         return 130
     if outcome.failed:
@@ -140,7 +144,7 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
         )
     else:
         show_plan(plan, shown, console)
-        _show_timings(plan, timings, console)
+        show_timings(plan, timings, console)
     return 0
 
 
@@ -194,105 +198,18 @@ def describe(
         return executor.describe(Describe(config, settings.engine, searched_features(space)))
 
 
-def plan_facts(plan: Plan) -> dict[str, object]:
-    """The plan for a program."""
-    return {
-        "study": plan.settings.name,
-        "dataset": plan.data.dataset,
-        "users": plan.data.users,
-        "items": plan.data.items,
-        "interactions": plan.data.interactions,
-        "train_samples": plan.data.train_samples,
-        "space": plan.settings.params_file.name,
-        "configurations": plan.feasibility.total,
-        "possible": plan.feasibility.feasible,
-        "sampler": plan.sampler,
-        "pruner": plan.pruner.name,
-        "trials": plan.trials,
-        "epochs": plan.epochs,
-        "metric": str(plan.settings.metric),
-        "seed": plan.settings.seed,
-        "engine": plan.settings.engine,
-        "device": plan.data.device,
-    }
-
-
-def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again: int = 0) -> None:
-    """The plan for a person."""
-    data, counted = plan.data, plan.feasibility
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row("study", f"{layout.name} in {_relative(layout.directory)}")
-    grid.add_row(
-        "data",
-        f"{data.dataset}: {data.users:,} users, {data.items:,} items, {data.interactions:,} interactions; "
-        f"{data.train_samples:,} training sequences",
-    )
-    grid.add_row("space", space_text(plan))
-    for reason, count in counted.reasons:
-        grid.add_row("", f"{count:,} cannot exist: {reason}")
-    what = {
-        "grid": f"each of the {plan.trials:,} configurations once, in random order",
-        "best-first": f"{plan.trials:,} trials, the most promising configuration next, none twice",
-    }.get(plan.sampler, f"{plan.trials:,} trials, none twice")
-    grid.add_row("search", f"{plan.sampler}: {what}; up to {plan.epochs} epochs each")
-    grid.add_row("pruner", str(plan.pruner))
-    grid.add_row(
-        "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
-    )
-    workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
-    threads = f", {data.threads} thread{'s' * (data.threads != 1)}" if data.device == "cpu" else ""
-    grid.add_row("device", f"{data.device}{threads}{workers}; engine {plan.settings.engine}")
-    if done or again:
-        interrupted = f", {again} interrupted to be run again" if again else ""
-        grid.add_row("continues", f"{done} of {plan.trials} trials have ended{interrupted}")
-    for note in plan.notes:
-        grid.add_row("note", Text(note))  # it quotes values, whose brackets are no markup
-    print_table(console, grid)
-    console.print()
-
-
-def space_text(plan: Plan) -> str:
-    """Such as "hyper.test: 120 configurations"."""
-    counted, name = plan.feasibility, plan.settings.params_file.name
-    if counted.total is None:
-        return f"{name}: infinitely many configurations of {len(plan.space)} parameters"
-    if counted.feasible == counted.total:
-        return f"{name}: {counted.total:,} configurations"
-    return f"{name}: {counted.feasible:,} of {counted.total:,} configurations are possible"
-
-
-def show_end(plan: Plan, layout: Layout, records: list[TrialRecord], reason: str, console: Console) -> None:
-    """The ranked table, why the search ended, and what comes next."""
-    ended = [record for record in records if record.state in ENDED]
-    rows = rank(ended, plan.settings.metric.maximize)
-    shown = rows[:_SHOWN_ROWS]
-    if shown:
-        print_table(
-            console, ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width)
-        )
-        if len(rows) > len(shown):
-            console.print(f"... and {len(rows) - len(shown)} more: sasrecf-tune report {layout.name} --top 0")
-        fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
-        if fixed:
-            console.print(Text("the same in all: " + " ".join(fixed), style="dim"))
-        console.print()
-    print_failures(rows, console)
-    console.print(
-        f"{reason[:1].upper()}{reason[1:]}. Results: {_relative(layout.directory)}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    left = plan.trials - len(ended)
-    if left > 0:
-        console.print(
-            f"{left} trials were not run. To go on: sasrecf-tune resume {layout.name}{_out(layout)}"
-        )
-    if any(record.state == COMPLETE for record in ended):
-        console.print(f"Best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
-    elif ended:
-        console.print("No trial completed.", style="red")
+def _with_history(plan: Plan, layout: Layout, begun: bool) -> tuple[Plan, list[Any]]:
+    """The plan, with a note where the study was searched otherwise before; and all earlier ways."""
+    if not begun or not layout.manifest.is_file():
+        return plan, []
+    last = read_manifest(layout)
+    earlier = list(last.get("earlier", []))
+    pruner = {"name": plan.pruner.name, **plan.pruner.arguments}
+    if (last["sampler"], last["pruner"]) == (plan.sampler, pruner):
+        return plan, earlier
+    earlier.append({"sampler": last["sampler"], "pruner": last["pruner"], "until": last["updated"]})
+    note = f"trials up to now were chosen by {last['sampler']} and pruned by {last['pruner']['name']}"
+    return replace(plan, notes=(*plan.notes, f"{note}; manifest.json keeps both")), earlier
 
 
 def _measured(plan: Plan, layout: Layout) -> list[Measure]:
@@ -305,20 +222,6 @@ def _measured(plan: Plan, layout: Layout) -> list[Measure]:
         configs = [first_configuration(plan.space, plan.base) | {"seed": plan.settings.seed}]
     scratch = {"checkpoint_dir": str(layout.checkpoints)}
     return [Measure(config | scratch, plan.settings.engine, _MEASURED_STEPS) for config in configs]
-
-
-def _show_timings(plan: Plan, timings: list[Timing], console: Console) -> None:
-    seconds = sorted(timing.epoch_seconds for timing in timings)
-    mean = sum(seconds) / len(seconds)
-    ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
-    span = " to ".join(dict.fromkeys(ends))
-    console.print(
-        f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, at most "
-        f"{format_duration(mean * plan.epochs * plan.trials / plan.settings.workers)} for all "
-        f"{plan.trials:,} trials; early stopping and pruning make it less",
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 @contextlib.contextmanager
@@ -374,15 +277,3 @@ def _status(console: Console, quiet: bool, text: str) -> Iterator[None]:
     else:
         console.print(f"{text} ...", highlight=False)
         yield
-
-
-def _relative(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def _out(layout: Layout) -> str:
-    out = layout.directory.parent
-    return "" if out == Path("tuning").absolute() else f" --out {_relative(out)}"

@@ -23,12 +23,14 @@ from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
+from sasrecf_tune.settings import format_duration
 from sasrecf_tune.study import TuneStudy
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
 # How often the time spent is written down: what a run that is killed spent since then is not counted.
 _COUNT_SECONDS = 10.0
+_TIME_IS_UP = "the time is up"
 
 
 class Observer(Protocol):
@@ -58,12 +60,16 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why a search ended; `interrupted` when someone asked it to, `failed` when it gave up."""
+    """Why a search ended; `interrupted` when someone asked it to, `failed` when it gave up.
+
+    `more` is the option that lets a search go on which has used up what it was given.
+    """
 
     reason: str
     done: int
     interrupted: bool = False
     failed: bool = False
+    more: str = ""
 
 
 def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
@@ -168,9 +174,13 @@ class Search:
                     last.callback(self._return, number)
                 last.callback(self._count_time)
         if self._stopping:
-            return Outcome(self._stopping, self._done, self._interrupted, self._failed)
+            limit = self._plan.settings.search.timeout or 0.0
+            out_of_time = self._stopping == _TIME_IS_UP
+            more = f" --timeout {format_duration(2 * limit).replace(' ', '')}" if out_of_time else ""
+            return Outcome(self._stopping, self._done, self._interrupted, self._failed, more)
         if self._patience.over and self._done < self._plan.trials:
-            return Outcome(str(self._patience), self._done)
+            more = f" --patience {2 * (self._plan.settings.search.patience or 1)}"
+            return Outcome(str(self._patience), self._done, more=more)
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
@@ -284,7 +294,7 @@ class Search:
         if limit is not None and not self._stopping:
             spent = self._study.seconds_spent() + self._clock() - self._counted_until
             if spent >= limit:
-                self._stopping = "the time is up"
+                self._stopping = _TIME_IS_UP
 
     def _count_time(self) -> None:
         now = self._clock()

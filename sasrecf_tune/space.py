@@ -425,6 +425,14 @@ def parse(text: str, source: str = "<text>") -> SearchSpace:
             )
         found[parameter.name] = (parameter, number)
         notes += note
+        if isinstance(parameter, LogUniform) and 0 < parameter.low < parameter.high <= 1:
+            # Nobody means these; RecBole takes exponents.
+            bounds = f"{parameter.low:g},{parameter.high:g}"
+            notes.append(
+                f"{parameter.name}: loguniform {bounds} are exponents of e, so values from "
+                f"{parameter.real_low:.5g} to {parameter.real_high:.5g}; "
+                f"for {parameter.low:g} to {parameter.high:g} write: log {bounds}"
+            )
     if not found:
         raise ParamsFileError(
             "no parameters in it", where=source, fix="A line looks like: learning_rate choice [0.01, 0.001]"

@@ -20,7 +20,7 @@ from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundE
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord
+from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, WAITING, TrialRecord
 from sasrecf_tune.samplers import SpaceExhausted
 from sasrecf_tune.sole_writer import SoleWriter
 from sasrecf_tune.space import SearchSpace
@@ -34,7 +34,7 @@ _STATES = {
     TrialState.PRUNED: PRUNED,
     TrialState.FAIL: FAILED,
     TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
+    TrialState.WAITING: WAITING,
 }
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -26,7 +26,8 @@ ZONES = {
     """,
     3: "recbole_bridge data_scan trial unfinished tensor_files shared_data engine",
     4: """
-        __main__ cli commands run progress screen manifest config_files result_files worker executors report
+        __main__ cli commands run summary progress screen manifest config_files result_files worker
+        executors report
     """,
 }
 ZONE_OF = {module: zone for zone, names in ZONES.items() for module in names.split()}

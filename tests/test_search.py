@@ -258,9 +258,9 @@ def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
             outcome = run.search.run()
             return outcome, sum(record.state == COMPLETE for record in run.records())
 
-    assert run_until(25) == (Outcome("the time is up", 2), 2)
+    assert run_until(25) == (Outcome("the time is up", 2, more=" --timeout 50s"), 2)
     # 30 seconds are spent (the third trial was given back), so 45 leave room for one more trial.
-    assert run_until(45) == (Outcome("the time is up", 3), 3)
+    assert run_until(45) == (Outcome("the time is up", 3, more=" --timeout 1m30s"), 3)
 
 
 def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:

@@ -519,3 +519,9 @@ def test_any_bytes(tmp_path: Path, content: bytes) -> None:
         assert len(read(path)) >= 1
     except ParamsFileError as error:
         assert str(path) in str(error)
+
+
+def test_bounds_that_can_be_no_exponents_are_noted() -> None:
+    (note,) = parse("learning_rate loguniform 0.0001,0.01\n").notes
+    assert "values from 1.0001 to 1.0101" in note and "write: log 0.0001,0.01" in note
+    assert not parse("learning_rate loguniform -9,-4\n").notes

@@ -1,0 +1,177 @@
+"""What `run` says on the screen before and after a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Timing
+from sasrecf_tune.plan import Plan
+from sasrecf_tune.ranking import COMPLETE, ENDED, WAITING, TrialRecord, rank
+from sasrecf_tune.report.exports import cell_text
+from sasrecf_tune.report.tables import print_failures, ranking_table, varied
+from sasrecf_tune.screen import print_table
+from sasrecf_tune.settings import SearchSettings, format_duration
+
+if TYPE_CHECKING:
+    from sasrecf_tune.search import Outcome
+
+_SHOWN_ROWS = 15
+
+
+def plan_facts(plan: Plan) -> dict[str, object]:
+    """The plan for a program."""
+    return {
+        "study": plan.settings.name,
+        "dataset": plan.data.dataset,
+        "users": plan.data.users,
+        "items": plan.data.items,
+        "interactions": plan.data.interactions,
+        "train_samples": plan.data.train_samples,
+        "space": plan.settings.params_file.name,
+        "configurations": plan.feasibility.total,
+        "possible": plan.feasibility.feasible,
+        "sampler": plan.sampler,
+        "pruner": plan.pruner.name,
+        "trials": plan.trials,
+        "epochs": plan.epochs,
+        "metric": str(plan.settings.metric),
+        "seed": plan.settings.seed,
+        "engine": plan.settings.engine,
+        "device": plan.data.device,
+    }
+
+
+def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again: int = 0) -> None:
+    """The plan for a person."""
+    data, counted = plan.data, plan.feasibility
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("study", f"{layout.name} in {_relative(layout.directory)}")
+    grid.add_row(
+        "data",
+        f"{data.dataset}: {data.users:,} users, {data.items:,} items, {data.interactions:,} interactions; "
+        f"{data.train_samples:,} training sequences",
+    )
+    grid.add_row("space", space_text(plan))
+    for reason, count in counted.reasons:
+        grid.add_row("", f"{count:,} cannot exist: {reason}")
+    what = {
+        "grid": f"each of the {plan.trials:,} configurations once, in random order",
+        "best-first": f"{plan.trials:,} trials, the most promising configuration next, none twice",
+    }.get(plan.sampler, f"{plan.trials:,} trials, none twice")
+    grid.add_row("search", f"{plan.sampler}: {what}; up to {plan.epochs} epochs each")
+    grid.add_row("pruner", str(plan.pruner))
+    grid.add_row(
+        "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
+    )
+    if limits := _limits(plan.settings.search):
+        grid.add_row("ends", Text(f"earlier than that {limits}"))
+    if every := plan.settings.search.checkpoint_every:
+        grid.add_row("keeps", f"every {every} epochs what an interrupted trial continues from")
+    fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
+    if fixed:
+        grid.add_row("set", Text(" ".join(f"{key}={cell_text(value)}" for key, value in fixed.items())))
+    workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
+    threads = f", {data.threads} thread{'s' * (data.threads != 1)}" if data.device == "cpu" else ""
+    grid.add_row("device", f"{data.device}{threads}{workers}; engine {plan.settings.engine}")
+    if done or again:
+        interrupted = f", {again} interrupted to be run again" if again else ""
+        grid.add_row("continues", f"{done} of {plan.trials} trials have ended{interrupted}")
+    for note in plan.notes:
+        grid.add_row("note", Text(note))  # it quotes values, whose brackets are no markup
+    print_table(console, grid)
+    console.print()
+
+
+def space_text(plan: Plan) -> str:
+    """Such as "hyper.test: 120 configurations"."""
+    counted, name = plan.feasibility, plan.settings.params_file.name
+    if counted.total is None:
+        return f"{name}: infinitely many configurations of {len(plan.space)} parameters"
+    if counted.feasible == counted.total:
+        return f"{name}: {counted.total:,} configurations"
+    return f"{name}: {counted.feasible:,} of {counted.total:,} configurations are possible"
+
+
+def show_end(
+    plan: Plan, layout: Layout, records: list[TrialRecord], outcome: Outcome, console: Console
+) -> None:
+    """The ranked table, why the search ended, and what comes next."""
+    ended = [record for record in records if record.state in ENDED]
+    rows = rank(ended, plan.settings.metric.maximize)
+    shown = rows[:_SHOWN_ROWS]
+    if shown:
+        print_table(
+            console, ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width)
+        )
+        if len(rows) > len(shown):
+            console.print(f"... and {len(rows) - len(shown)} more: sasrecf-tune report {layout.name} --top 0")
+        fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
+        if fixed:
+            console.print(Text("the same in all: " + " ".join(fixed), style="dim"))
+        console.print()
+    print_failures(rows, console)
+    console.print(
+        f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {_relative(layout.directory)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    left = plan.trials - len(ended)
+    if left > 0:
+        waiting = sum(record.state == WAITING for record in records)
+        console.print(
+            f"{left} trial{'s are' if left > 1 else ' is'} left"
+            f"{f', {waiting} of them interrupted' if waiting else ''}. "
+            f"To go on: sasrecf-tune resume {layout.name}{_out(layout)}{outcome.more}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if any(record.state == COMPLETE for record in ended):
+        console.print(f"Best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
+    elif ended:
+        console.print("No trial completed.", style="red")
+
+
+def show_timings(plan: Plan, timings: list[Timing], console: Console) -> None:
+    """How long an epoch takes, and all trials at most."""
+    seconds = sorted(timing.epoch_seconds for timing in timings)
+    mean = sum(seconds) / len(seconds)
+    ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
+    span = " to ".join(dict.fromkeys(ends))
+    console.print(
+        f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, at most "
+        f"{format_duration(mean * plan.epochs * plan.trials / plan.settings.workers)} for all "
+        f"{plan.trials:,} trials; early stopping and pruning make it less",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _limits(search: SearchSettings) -> str:
+    limits = []
+    if search.timeout is not None:
+        limits.append(f"when {format_duration(search.timeout)} are spent")
+    if search.patience is not None:
+        limits.append(f"after {search.patience} whole trials' worth of epochs without a better result")
+    if search.fail_fast:
+        limits.append("when a trial fails")
+    return ", or ".join(limits)
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _out(layout: Layout) -> str:
+    out = layout.directory.parent
+    return "" if out == Path("tuning").absolute() else f" --out {_relative(out)}"
