@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import hypothesis
+import hypothesis.configuration
 import typer
 from typer.main import get_command
 
@@ -255,6 +256,8 @@ def main(
     started = time.perf_counter()
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as scratch:
+        # Hypothesis keeps what it knows of characters, wherever it is run.
+        hypothesis.configuration.set_hypothesis_home_dir(Path(scratch) / "hypothesis")
         fuzzer = Fuzzer(Path(scratch), builds, seed)
         os.chdir(Path(scratch) / "work")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import optuna
@@ -154,25 +154,13 @@ class Search:
         """
         self._counted_until = self._clock()
         try:
-            while True:
-                self._check_timeout()
-                self._fill()
-                if not self._running or self._clock() >= self._give_up_at:
-                    break
-                self._executor.step(self, _TICK_SECONDS)
-                self._study.write_late()
-                if self._clock() - self._counted_until >= _COUNT_SECONDS:
-                    self._count_time()
-                for observer in self._observers:
-                    observer.tick()
-        finally:
-            # All of it, whatever fails: a database that refuses must not keep the files from being written.
-            with contextlib.ExitStack() as last:
-                for observer in reversed(self._observers):
-                    last.callback(observer.over)
-                for number in reversed(list(self._running)):
-                    last.callback(self._return, number)
-                last.callback(self._count_time)
+            self._loop()
+        except BaseException:
+            self._wind_up()  # what fails now follows from what failed first
+            raise
+        failed = self._wind_up()
+        if failed is not None:
+            raise failed
         if self._stopping:
             limit = self._plan.settings.search.timeout or 0.0
             out_of_time = self._stopping == _TIME_IS_UP
@@ -184,6 +172,32 @@ class Search:
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
+
+    def _loop(self) -> None:
+        while True:
+            self._check_timeout()
+            self._fill()
+            if not self._running or self._clock() >= self._give_up_at:
+                break
+            self._executor.step(self, _TICK_SECONDS)
+            self._study.write_late()
+            if self._clock() - self._counted_until >= _COUNT_SECONDS:
+                self._count_time()
+            for observer in self._observers:
+                observer.tick()
+
+    def _wind_up(self) -> Exception | None:
+        """Write down all that can be, whatever fails; returns the first failure."""
+        steps: list[Callable[[], None]] = [self._count_time]
+        steps += [partial(self._return, number) for number in self._running]
+        steps += [observer.over for observer in self._observers]
+        first: Exception | None = None
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001  # a database or a disk that refuses
+                first = first or error
+        return first
 
     def reported(self, report: Report) -> Decision:
         """See `executors.base.Handler`."""

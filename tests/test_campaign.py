@@ -98,24 +98,24 @@ def change(statement: str) -> Callable[[Layout], None]:
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("statement", "number"),
     [
-        "UPDATE trials SET state = 'RUNNING' WHERE number = 3",
-        "UPDATE trial_values SET value = 0.5 WHERE trial_id = 4",
-        "DELETE FROM trials WHERE number = 3",
+        ("UPDATE trials SET state = 'RUNNING' WHERE number = 3", 3),
+        ("UPDATE trial_values SET value = 0.5 WHERE trial_id = 4", 3),
+        ("DELETE FROM trials WHERE number = 11", 11),
     ],
 )
 def test_a_trial_that_is_not_as_it_was_said_to_be_is_lost(
-    finished: tuple[Ledger, Reference, Events], statement: str
+    finished: tuple[Ledger, Reference, Events], statement: str, number: int
 ) -> None:
     ledger, reference, events = finished
     ledger.hear(events)
     change(statement)(ledger.layout)
     ledger.check()
-    assert 3 in ledger.lost
+    assert number in ledger.lost
     ledger.lost.clear()
     ledger.compare(reference)
-    assert 3 in ledger.lost
+    assert number in ledger.lost
 
 
 @pytest.mark.parametrize(
