@@ -8,27 +8,24 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from entry import start
+from instant import made_up
 
-from sasrecf_tune.errors import Interrupted
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import DataSummary, Report
 from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import base_config, make_plan
-from sasrecf_tune.pruners import make_pruner
 from sasrecf_tune.ranking import TrialRecord
 from sasrecf_tune.result_files import ResultFiles
-from sasrecf_tune.samplers import History
-from sasrecf_tune.search import Search, make_sampler
+from sasrecf_tune.search import Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.space import parse
 from sasrecf_tune.storage import open_storage
-from sasrecf_tune.study import open_study
 
 # Finite, so that a grid can walk it, and large enough for any number of trials.
 SPACE = """\
@@ -45,35 +42,17 @@ WINDOW = 50
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-class Clock:
+class Clock(Observer):
     """An observer that notes when each trial ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `search.Observer`."""
-
-    def reported(self, report: Report) -> None:
-        """See `search.Observer`."""
-
     def ended(self, record: TrialRecord) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         self.ends.append(time.perf_counter())
         if len(self.ends) % 250 == 0:
             print(f"{len(self.ends)} trials, {self.ends[-1] - self.ends[0]:.1f} s", file=sys.stderr)
-
-    def returned(self, number: int) -> None:
-        """See `search.Observer`."""
-
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `search.Observer`."""
-
-    def tick(self) -> None:
-        """See `search.Observer`."""
-
-    def over(self) -> None:
-        """See `search.Observer`."""
 
     def around(self, done: int) -> float | None:
         """Seconds per trial when `done` had ended, the median of WINDOW; None when so many have not."""
@@ -97,35 +76,10 @@ def search(
         workers=workers,
         search=SearchSettings(sampler, pruner, trials),
     )
-    data = DataSummary(
-        dataset="ml-100k",
-        users=943,
-        items=1682,
-        interactions=100_000,
-        train_samples=97_171,
-        valid_samples=943,
-        test_samples=943,
-        item_columns=("class",),
-        fingerprint="",
-        epochs=epochs,
-        metric_keys=("mrr@10",),
-        device="none",
-        threads=1,
-    )
     layout = Layout(directory / "study")
     layout.directory.mkdir()
-    plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, data)
-    history = History(space)
-    storage = open_storage(layout, None)
-    study = open_study(
-        layout,
-        storage,
-        space,
-        plan.identity(),
-        True,
-        make_sampler(plan, history),
-        make_pruner(plan.pruner),
-    )
+    plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, made_up(epochs))
+    study = planned_study(plan, layout, open_storage(layout, None))
     executor = LocalExecutor(layout, workers, runner="instant:Instant")
     clock = Clock()
     started = time.perf_counter()
@@ -163,7 +117,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(Interrupted.exit_code)
+    start(app)

@@ -40,14 +40,18 @@ class Table:
         return int(self.valid.shape[2])
 
     @cached_property
+    def _stops(self) -> Integers:
+        return np.array([[stop(curve) for curve in cell] for cell in self.valid])
+
+    @property
     def lengths(self) -> Integers:
         """[cells, seeds]: epochs until RecBole's early stopping, or all."""
-        return np.array([[stop(curve)[0] for curve in cell] for cell in self.valid])
+        return self._stops[:, :, 0]
 
-    @cached_property
+    @property
     def best(self) -> Integers:
         """[cells, seeds]: the index of the epoch whose weights RecBole keeps."""
-        return np.array([[stop(curve)[1] for curve in cell] for cell in self.valid])
+        return self._stops[:, :, 1]
 
     @cached_property
     def final(self) -> tuple[Floats, Floats]:

@@ -16,12 +16,13 @@ from typing import Annotated, Any
 
 import typer
 from cases import ML_100K, DataSet, choose_features, configuration, find
+from entry import say, start
 from floor import Batch, products
 from processes import Device, Setting, Side
 from results import summarise, table
 
 from sasrecf_tune import __version__
-from sasrecf_tune.errors import InputError, Interrupted, TuneError
+from sasrecf_tune.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -68,12 +69,12 @@ def compare(data: DataSet, config: dict[str, Any], options: Options) -> dict[str
 
         abouts = [side.ask("about") for side in pair]
         note_memory("import")
-        _say("  preparing")
+        say("  preparing")
         measure("prepare", "prepare")
         note_memory("prepared")
         built = [side.ask("build") for side in pair]
         sizes = built[0].pop("sizes")
-        _say(f"  {options.steps} pairs of steps")
+        say(f"  {options.steps} pairs of steps")
         warm_up = {side.engine: side.ask("step")["step"] for side in pair}
         floors: list[float] = []
         flops: list[int] = []
@@ -86,21 +87,21 @@ def compare(data: DataSet, config: dict[str, Any], options: Options) -> dict[str
             flops.append(sum(product.flops for product in listed))
             floors.append(floor.ask("seconds", listed))
         note_memory("trained")
-        _say(f"  {options.validations} pairs of validations")
+        say(f"  {options.validations} pairs of validations")
         for _ in range(options.validations):
             measure("validation", "validate")
         note_memory("validated")
         for number in range(options.epochs):
-            _say(f"  pair of epochs {number + 1} of {options.epochs}")
+            say(f"  pair of epochs {number + 1} of {options.epochs}")
             for side, seconds in zip(pair, _epochs(pair), strict=True):
                 samples[side.engine]["epoch"].append(seconds)
         if options.epochs:
             note_memory("epoch")
-        _say("  agreement")
+        say("  agreement")
         agreement = _agreement(pair, options.agreement)
         # After all that is asked about memory: whoever prepares twice may need more of it.
         for number in range(1, options.prepare):
-            _say(f"  preparing {number + 1} of {options.prepare}")
+            say(f"  preparing {number + 1} of {options.prepare}")
             measure("prepare", "prepare")
     result = {
         "data": data.name,
@@ -202,7 +203,7 @@ def main(
     options = Options(steps, epochs, validations, prepare, agreement, device)
     results = []
     for number, (one, config) in enumerate(cases, 1):
-        _say(f"{one.name}, layers {config['n_layers']} ({number} of {len(cases)})")
+        say(f"{one.name}, layers {config['n_layers']} ({number} of {len(cases)})")
         results.append(compare(one, config, options))
     report = {
         "sasrecf_tune": __version__,
@@ -251,20 +252,5 @@ def _write(text: str, file: Path | None) -> None:
         file.write_text(text)
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def run() -> None:
-    """Run the command line and exit; what went wrong is one line."""
-    try:
-        app()
-    except TuneError as error:
-        _say(f"error: {'. '.join(str(error).splitlines())}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(Interrupted.exit_code)
-
-
 if __name__ == "__main__":
-    run()
+    start(app)

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 from attack import Run, kill
+from entry import say, start
 from ledger import Ledger, Reference, survey
 
-from sasrecf_tune.errors import InputError, Interrupted, TuneError
+from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.space import SearchSpace, parse
 
@@ -167,7 +168,7 @@ class Campaign:
             sampler = scenario.samplers[row.studies % len(scenario.samplers)]
             self._one_study(row, kills, draw, sampler)
             row.studies += 1
-            _say(
+            say(
                 f"{scenario.name}: {row.kills} of {kills} kills, {row.studies} studies, {row.finished} trials"
             )
         return row
@@ -207,9 +208,9 @@ class Campaign:
         row.repeated += len(ledger.repeated)
         row.faults += len(ledger.faults)
         for what in ledger.faults:
-            _say(f"{out.name}: {what}")
+            say(f"{out.name}: {what}")
         if ledger.lost or ledger.repeated:
-            _say(f"{out.name}: lost {sorted(ledger.lost)}, repeated {sorted(ledger.repeated)}")
+            say(f"{out.name}: lost {sorted(ledger.lost)}, repeated {sorted(ledger.repeated)}")
 
     def _uninterrupted(self, training: Training, sampler: str) -> Uninterrupted:
         """The search in the coordinator's own process, whatever the executor that is attacked."""
@@ -289,10 +290,6 @@ def _shares(scenarios: Sequence[Scenario], kills: int) -> list[int]:
     return counts
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -325,16 +322,5 @@ def main(
     raise typer.Exit(0 if all(row.clean for row in rows) else 1)
 
 
-def run() -> None:
-    """Run the command line and exit; what went wrong is one line."""
-    try:
-        app()
-    except TuneError as error:
-        _say(f"error: {'. '.join(str(error).splitlines())}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(Interrupted.exit_code)
-
-
 if __name__ == "__main__":
-    run()
+    start(app)

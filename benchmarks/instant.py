@@ -2,9 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Measure, Report, Result, Timing
+
+METRIC = "mrr@10"
+
+
+def made_up(epochs: int) -> DataSummary:
+    """A data set that is nowhere."""
+    return DataSummary(
+        dataset="ml-100k",
+        users=10,
+        items=20,
+        interactions=100,
+        train_samples=70,
+        valid_samples=10,
+        test_samples=10,
+        item_columns=("class",),
+        fingerprint="made-up",
+        epochs=epochs,
+        metric_keys=(METRIC,),
+        device="none",
+        threads=1,
+    )
+
+
+def played(job: Job, scores: Iterable[float], on_report: Callable[[Report], Decision]) -> Result:
+    """What a trial would send that had these scores, one an epoch; the last of equal ones is the best."""
+    decision = Decision.CONTINUE
+    curve: list[float] = []
+    for epoch, score in enumerate(scores, 1):
+        curve.append(score)
+        decision = on_report(Report(job.number, epoch, score, {METRIC: score}, 1.0, 0.0))
+        if decision is not Decision.CONTINUE:
+            break
+    best = max(curve)
+    return Result(
+        number=job.number,
+        decision=decision,
+        epochs=len(curve),
+        best_epoch=len(curve) - curve[::-1].index(best),
+        valid={METRIC: best},
+        test={METRIC: 0.0} if decision is Decision.CONTINUE else {},
+        curve={METRIC: curve},
+        seconds=0.0,
+        device="none",
+        parameters=1,
+    )
 
 
 class Instant:
@@ -14,8 +59,8 @@ class Instant:
         self.gpu = gpu
 
     def describe(self, request: Describe) -> DataSummary:
-        """Nothing is asked."""
-        raise NotImplementedError
+        """Made-up data."""
+        return made_up(int(request.config["epochs"]))
 
     def measure(self, request: Measure) -> Timing:
         """Nothing is asked."""
@@ -25,23 +70,4 @@ class Instant:
         """Report `epochs` times."""
         best = 0.05 - abs(job.config["learning_rate"] - 0.005) / 10 + job.config["n_layers"] / 1000
         epochs = int(job.config["epochs"])
-        curve: list[float] = []
-        decision = Decision.CONTINUE
-        for epoch in range(1, epochs + 1):
-            score = round(best * epoch / epochs, 4)
-            curve.append(score)
-            decision = on_report(Report(job.number, epoch, score, {"mrr@10": score}, 1.0, 0.0))
-            if decision is not Decision.CONTINUE:
-                break
-        return Result(
-            number=job.number,
-            decision=decision,
-            epochs=len(curve),
-            best_epoch=len(curve),
-            valid={"mrr@10": curve[-1]},
-            test={"mrr@10": 0.0} if decision is Decision.CONTINUE else {},
-            curve={"mrr@10": curve},
-            seconds=0.0,
-            device="none",
-            parameters=1,
-        )
+        return played(job, (round(best * epoch / epochs, 4) for epoch in range(1, epochs + 1)), on_report)

@@ -23,9 +23,10 @@ from typing import Annotated, Any
 
 import typer
 from cases import choose_features, configuration, find
+from entry import start
 from reduced import Reduction, reduce
 
-from sasrecf_tune.errors import InputError, Interrupted, TuneError
+from sasrecf_tune.errors import InputError
 from sasrecf_tune.feasibility import feasible_cells
 from sasrecf_tune.files import append_line, atomic_write
 from sasrecf_tune.plan import trial_config
@@ -170,10 +171,4 @@ def _line(row: Sequence[object]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(Interrupted.exit_code)
-    except TuneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(app)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,21 +13,20 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from curve_table import METRIC, Table, read
+from entry import start
+from instant import made_up, played
 from optuna.storages import InMemoryStorage
 
-from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Report, Result
+from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import base_config, make_plan
-from sasrecf_tune.pruners import make_pruner
 from sasrecf_tune.ranking import COMPLETE, TrialRecord
-from sasrecf_tune.samplers import History
-from sasrecf_tune.search import Search, make_sampler
+from sasrecf_tune.search import Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
-from sasrecf_tune.study import open_study
 
 BUDGETS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -78,58 +76,30 @@ class Replayed:
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
         """See `worker.Runner.train`."""
         cell = self.index(job.config)
-        curve = self._table.valid[cell, self._seed]
         length = int(self._table.lengths[cell, self._seed])
-        decision = Decision.CONTINUE
-        seen: list[float] = []
-        for epoch in range(1, length + 1):
-            seen.append(float(curve[epoch - 1]))
-            decision = on_report(Report(job.number, epoch, seen[-1], {METRIC: seen[-1]}, 0.0, 0.0))
-            if decision is not Decision.CONTINUE:
-                break
-        best = max(seen)
-        return Result(
-            number=job.number,
-            decision=decision,
-            epochs=len(seen),
-            best_epoch=len(seen) - seen[::-1].index(best),
-            valid={METRIC: best},
-            test={},
-            curve={METRIC: seen},
-            seconds=0.0,
-            device="none",
-            parameters=1,
-        )
-
-    def describe(self, request: Describe) -> DataSummary:
-        """Nothing is asked."""
-        raise NotImplementedError
+        return played(job, map(float, self._table.valid[cell, self._seed, :length]), on_report)
 
 
 @dataclass
-class Watch:
+class Watch(Observer):
     """An observer that counts epochs, notes what would be chosen at any time, and ends the search."""
 
     limit: int
     patience: int | None
-    maximize: bool = True
     epochs: int = 0
     chosen: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # (epochs by then, parameters)
     best: float = -np.inf
     worse: int = 0
     stop: Callable[[str], None] = lambda _: None
 
-    def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `search.Observer`."""
-
     def reported(self, report: Report) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         self.epochs += 1
         if self.epochs > self.limit:
             self.stop("the budget is spent")
 
     def ended(self, record: TrialRecord) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         if record.state == COMPLETE and record.score is not None and record.score > self.best:
             self.best, self.worse = record.score, 0
             self.chosen.append((self.epochs, record.params))
@@ -137,18 +107,6 @@ class Watch:
             self.worse += 1
             if self.patience is not None and self.worse >= self.patience:
                 self.stop("patience")
-
-    def returned(self, number: int) -> None:
-        """See `search.Observer`."""
-
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `search.Observer`."""
-
-    def tick(self) -> None:
-        """See `search.Observer`."""
-
-    def over(self) -> None:
-        """See `search.Observer`."""
 
     def at(self, epochs: float) -> dict[str, Any] | None:
         """What is chosen when so many epochs are spent."""
@@ -172,35 +130,13 @@ def play(
         seed=policy_seed,
         search=SearchSettings(policy.sampler, policy.pruner, len(table.cells)),
     )
-    data = DataSummary(
-        dataset="replay",
-        users=0,
-        items=0,
-        interactions=0,
-        train_samples=0,
-        valid_samples=0,
-        test_samples=0,
-        item_columns=(),
-        fingerprint="",
-        epochs=table.epochs,
-        metric_keys=(METRIC,),
-        device="none",
-        threads=1,
-    )
     layout = Layout(Path("replay"))
-    plan = make_plan(settings, table.space, base_config(settings, table.space), data)
-    history = History(table.space)
-    study = open_study(
-        layout,
-        InMemoryStorage(),
-        table.space,
-        plan.identity(),
-        True,
-        make_sampler(plan, history),
-        make_pruner(plan.pruner),
-    )
+    plan = make_plan(settings, table.space, base_config(settings, table.space), made_up(table.epochs))
+    study = planned_study(plan, layout, InMemoryStorage())
     watch = Watch(int(total * share), policy.patience)
-    search = Search(plan, study, layout, InlineExecutor(replayed.train, replayed.describe), [watch])
+    search = Search(
+        plan, study, layout, InlineExecutor(replayed.train, lambda _: made_up(table.epochs)), [watch]
+    )
     watch.stop = search.stop
     search.run()
     picks = [watch.at(total * budget) for budget in BUDGETS]
@@ -323,10 +259,4 @@ def _cell(value: Mapping[str, float], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(Interrupted.exit_code)
-    except TuneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(app)

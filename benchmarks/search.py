@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from entry import start
 
-from sasrecf_tune.errors import Interrupted, TuneError, WorkerError
+from sasrecf_tune.errors import WorkerError
 
 _EARLY_STOP = 10
 
@@ -126,10 +127,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(Interrupted.exit_code)
-    except TuneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    start(app)

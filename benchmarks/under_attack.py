@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from instant import Instant
 
-from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Report, Result
+from sasrecf_tune.messages import Decision, Job, Report, Result
 
 if TYPE_CHECKING:
     from sasrecf_tune.executors.base import Executor
@@ -32,24 +32,6 @@ _EPOCH_SECONDS = 0.01
 
 class Brief(Instant):
     """Fake training that takes a moment and leaves a checkpoint."""
-
-    def describe(self, request: Describe) -> DataSummary:
-        """Made-up data."""
-        return DataSummary(
-            dataset="ml-100k",
-            users=10,
-            items=20,
-            interactions=100,
-            train_samples=70,
-            valid_samples=10,
-            test_samples=10,
-            item_columns=("class",),
-            fingerprint="made-up",
-            epochs=int(request.config["epochs"]),
-            metric_keys=("mrr@10",),
-            device="none",
-            threads=1,
-        )
 
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
         """See `Instant.train`."""

@@ -27,7 +27,11 @@ class DataDirectory:
     @property
     def interactions(self) -> Path:
         """The file of interactions, or the first of its parts."""
-        return self.file(f"{self.part}.inter" if self.part else "inter")
+        return self.interactions_of(self.part)
+
+    def interactions_of(self, part: str) -> Path:
+        """The file of interactions of a part, "" for that of all."""
+        return self.file(f"{part}.inter" if part else "inter")
 
     def file(self, suffix: str) -> Path:
         """Such as ml-100k.inter."""
@@ -66,6 +70,11 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory
             ),
         )
     return found
+
+
+def text_format(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Separator of fields and encoding of all files, from RecBole's complete configuration."""
+    return str(config["field_separator"]), str(config["encoding"] or "utf-8")
 
 
 def columns(file: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[str, str]:
@@ -121,7 +130,7 @@ def check_columns(
     Raises:
         DataError: names what is missing, what there is, and what to set.
     """
-    separator, encoding = str(config["field_separator"]), str(config["encoding"] or "utf-8")
+    separator, encoding = text_format(config)
     inter = columns(data.interactions, separator, encoding)
     for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
         name = str(config[key])

@@ -50,12 +50,11 @@ class BestFirstSampler(OwnSampler):
         seed: int,
     ) -> None:
         super().__init__(history, distributions)
-        self._decode = space.decode
         self._coordinates = Coordinates(space)
         self._candidates = candidates
         self._start = start
         self._start_labels = space.encode(start)
-        self._extrapolation = Extrapolation(space)
+        self._extrapolation = Extrapolation(self._coordinates)
         self._seed = seed
 
     def sample_relative(
@@ -70,7 +69,7 @@ class BestFirstSampler(OwnSampler):
         seen, scores = [seen[index] for index in order], scores[order]
         draw = random.Random(self._seed * 1_000_003 + trial.number)
         left = self._left(draw, [one.params for one in seen[:_LOOKED_AROUND]], trial.number)
-        points = np.array([self._coordinates.point(self._decode(labels)) for labels in left])
+        points = np.array([self._coordinates.of(labels) for labels in left])
         if seen:
             running = [
                 one for one in trials if one.state == TrialState.RUNNING and not one.intermediate_values

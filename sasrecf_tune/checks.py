@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeGuard
+from typing import Any
 
 from sasrecf_tune.errors import ConfigFileError, Location, ParameterError, ParamsFileError, suggest
-from sasrecf_tune.literals import Value, from_string
+from sasrecf_tune.literals import Value, from_string, is_number
 from sasrecf_tune.parameters import TABLE, Hyperparameter
 from sasrecf_tune.space import Choice, Int, Parameter, QUniform, SearchSpace
 
@@ -23,7 +23,7 @@ _NEGATIVES: Mapping[str, tuple[str, Callable[[Value], bool]]] = {
         lambda value: value in ("uniform", "popularity", "none", "None"),
     ),
     "sample_num": ("a whole number from 1", lambda value: _is_whole(value, 1)),
-    "alpha": ("a number from 0", lambda value: _is_number(value) and value >= 0),
+    "alpha": ("a number from 0", lambda value: is_number(value) and value >= 0),
     "dynamic": ("True or False", lambda value: isinstance(value, bool)),
     "candidate_num": ("a whole number from 0", lambda value: _is_whole(value, 0)),
 }
@@ -42,7 +42,7 @@ def check_value(name: str, value: Value) -> Value:
     if known.choices and checked not in known.choices:
         near = suggest(str(checked), map(str, known.choices)) if isinstance(checked, str) else ""
         raise _wrong(known, value, near)
-    if isinstance(checked, int | float) and not isinstance(checked, bool):
+    if is_number(checked):
         below = checked <= known.low if known.open_low else checked < known.low
         if below or checked > known.high or (isinstance(checked, float) and not math.isfinite(checked)):
             raise _wrong(known, value)
@@ -105,13 +105,8 @@ def _check_values(parameter: Parameter, known: Hyperparameter) -> None:
         return
     if known.kind not in ("int", "float"):
         raise _at(parameter, f"`{known.name}` is {known.range_text}, not a range", _as_choice(known))
-    ends: list[float]
-    if isinstance(parameter, Int | QUniform):
-        ends = [float(parameter.values[0]), float(parameter.values[-1])]
-        whole = isinstance(parameter, Int) or parameter.whole
-    else:
-        low = getattr(parameter, "real_low", parameter.low)
-        ends, whole = [low, getattr(parameter, "real_high", parameter.high)], False
+    ends = [float(end) for end in parameter.bounds]
+    whole = isinstance(parameter, Int) or (isinstance(parameter, QUniform) and parameter.whole)
     if known.kind == "int" and not whole:
         low, high = math.ceil(ends[0]), max(math.ceil(ends[0]) + 1, math.floor(ends[1]))
         raise _at(
@@ -134,7 +129,7 @@ def _of_kind(known: Hyperparameter, value: Value) -> Value:
             if isinstance(value, int) and not isinstance(value, bool):
                 return value
         case "float":
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if is_number(value):
                 return value
         case "bool":
             if isinstance(value, bool):
@@ -182,10 +177,10 @@ def _check_inside(known: Hyperparameter, value: Value) -> None:
         for key in value:
             if key not in _CLIPPING:
                 raise ParameterError(f"clip_grad_norm has no `{key}`{suggest(key, _CLIPPING)}")
-        if not (_is_number(norm) and norm > 0):
+        if not (is_number(norm) and norm > 0):
             raise ParameterError(f"clip_grad_norm needs a max_norm above zero, not {value!r}")
         kind = value.get("norm_type", 2)
-        if kind != "inf" and not (_is_number(kind) and kind > 0):
+        if kind != "inf" and not (is_number(kind) and kind > 0):
             raise ParameterError(f"norm_type of clip_grad_norm is a number above zero or inf, not {kind!r}")
         for key in ("error_if_nonfinite", "foreach"):
             if not isinstance(value.get(key, False), bool) and (key, value[key]) != ("foreach", None):
@@ -203,10 +198,6 @@ def _check_inside(known: Hyperparameter, value: Value) -> None:
 def _are_all(value: Value, right: Callable[[Value], bool]) -> bool:
     """RecBole takes one value for a list of it."""
     return bool(value) and all(map(right, value if isinstance(value, list) else [value]))
-
-
-def _is_number(value: Value) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_whole(value: Value, low: int) -> bool:

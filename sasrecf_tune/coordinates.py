@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sasrecf_tune.space import Choice, Int, Log, LogUniform, Parameter, QUniform, SearchSpace, Uniform, Value
+from sasrecf_tune.literals import Scalar, Value, is_number
+from sasrecf_tune.space import Choice, Parameter, SearchSpace
 
 Coordinate = Callable[[Any], list[float]]
 
@@ -22,29 +23,26 @@ class Coordinates:
     """Maps RecBole values of a space's parameters to points; distance 1 is where likeness ends."""
 
     def __init__(self, space: SearchSpace) -> None:
+        self._decode = space.decode
         self._parts = [(p.name, _coordinate(p), _REACH.get(p.name, _REACH_OF_OTHERS)) for p in space]
 
     def point(self, params: Mapping[str, Any]) -> list[float]:
         """The point of these parameters; the same length for all."""
         return [x / reach for name, part, reach in self._parts for x in part(params[name])]
 
+    def of(self, labels: Mapping[str, Scalar]) -> list[float]:
+        """The point of what Optuna stores."""
+        return self.point(self._decode(labels))
+
 
 def _coordinate(parameter: Parameter) -> Coordinate:
-    match parameter:
-        case Choice():
-            return _of_choice(parameter.choices)
-        case Uniform():
-            return _scaled(parameter.low, parameter.high)
-        case LogUniform():
-            return _scaled(parameter.real_low, parameter.real_high)
-        case Log():
-            return _scaled(parameter.low, parameter.high)
-        case Int() | QUniform():
-            return _scaled(float(parameter.values[0]), float(parameter.values[-1]))
+    if isinstance(parameter, Choice):
+        return _of_choice(parameter.choices)
+    return _scaled(*map(float, parameter.bounds))
 
 
 def _of_choice(choices: tuple[Value, ...]) -> Coordinate:
-    numbers = [float(x) for x in choices if isinstance(x, int | float) and not isinstance(x, bool)]
+    numbers = [float(x) for x in choices if is_number(x)]
     if len(set(numbers)) == len(choices):
         return _scaled(min(numbers), max(numbers))
     # One axis for each value: all are equally far from each other, at distance 1.

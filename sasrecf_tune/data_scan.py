@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.atomic_files import DataDirectory, columns
+from sasrecf_tune.atomic_files import DataDirectory, columns, text_format
 from sasrecf_tune.errors import DataError
 
 _BLOCK = 1 << 21
@@ -42,17 +42,14 @@ def scan(data: DataDirectory, config: Mapping[str, Any]) -> tuple[str, ...]:
         DataError: a row has too few or too many fields, no time, or a quote or a byte that cannot be read; a
             file has no rows. It names file and line.
     """
-    separator, encoding = str(config["field_separator"]), str(config["encoding"] or "utf-8")
+    separator, encoding = text_format(config)
     if len(separator.encode()) != 1 or "a\n".encode(encoding)[-2:] != b"a\n":
         return ()  # lines and fields are not to be found by their bytes
     user, item = str(config["USER_ID_FIELD"]), str(config["ITEM_ID_FIELD"])
-    parts = config["benchmark_filename"] or [""]
     notes: list[str] = []
-    for part in parts:
-        path = data.file(f"{part}.inter" if part else "inter")
-        if path.is_file():
-            pass_ = _Pass(path, separator, encoding, ids=(user, item), time=str(config["TIME_FIELD"]))
-            notes += pass_.run()
+    for path in _interactions(data, config):
+        pass_ = _Pass(path, separator, encoding, ids=(user, item), time=str(config["TIME_FIELD"]))
+        notes += pass_.run()
     if data.file("item").is_file():
         notes += _Pass(data.file("item"), separator, encoding, ids=(item,), unique=item).run()
     return tuple(notes)
@@ -60,10 +57,9 @@ def scan(data: DataDirectory, config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def unreadable_number(data: DataDirectory, config: Mapping[str, Any]) -> DataError | None:
     """The first value in a column of floats that is none, as an error; None where there is no such value."""
-    separator, encoding = str(config["field_separator"]), str(config["encoding"] or "utf-8")
+    separator, encoding = text_format(config)
     between = str(config["seq_separator"])
-    parts = [f"{part}.inter" if part else "inter" for part in config["benchmark_filename"] or [""]]
-    for path in map(data.file, [*parts, "item"]):
+    for path in [*_interactions(data, config), data.file("item")]:
         if not path.is_file():
             continue
         floats = [
@@ -84,6 +80,12 @@ def unreadable_number(data: DataDirectory, config: Mapping[str, Any]) -> DataErr
                                 fix=f"Correct it, or make the column {name}:token.",
                             )
     return None
+
+
+def _interactions(data: DataDirectory, config: Mapping[str, Any]) -> list[Path]:
+    """The files of interactions that are there."""
+    paths = map(data.interactions_of, config["benchmark_filename"] or [""])
+    return [path for path in paths if path.is_file()]
 
 
 def line_blocks(path: Path) -> Iterator[bytes]:

@@ -22,11 +22,9 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
         case Choice():
             return CategoricalDistribution(parameter.labels)
         case Uniform():
-            return FloatDistribution(parameter.low, parameter.high)
-        case LogUniform():
-            return FloatDistribution(parameter.real_low, parameter.real_high, log=True)
-        case Log():
-            return FloatDistribution(parameter.low, parameter.high, log=True)
+            return FloatDistribution(*parameter.bounds)
+        case LogUniform() | Log():
+            return FloatDistribution(*parameter.bounds, log=True)
         case QUniform() if parameter.by_factor:
             return IntDistribution(parameter.factors[0], parameter.factors[-1])
         case Int() | QUniform():

@@ -37,9 +37,13 @@ class TuneError(Exception):
         self.where = where
         self.fix = fix
 
+    @property
+    def message(self) -> str:
+        """What is wrong and where, without the fix."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
     def __str__(self) -> str:
-        message = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{message}\n{self.fix}" if self.fix else message
+        return f"{self.message}\n{self.fix}" if self.fix else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross from workers to the coordinator; keyword arguments do not survive the default way.

@@ -11,7 +11,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.coordinates import Coordinates
-from sasrecf_tune.space import SearchSpace
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -26,18 +25,16 @@ class Extrapolation:
     alike their parameters are.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._coordinates = Coordinates(space)
-        self._decode = space.decode
+    def __init__(self, coordinates: Coordinates) -> None:
+        self._coordinates = coordinates
         self._points: dict[int, list[float]] = {}
-        self._curves: dict[int, list[float]] = {}
         self._complete: tuple[int, Floats, Floats] = (0, np.empty((0, 0)), np.empty((0, 0)))
 
     def points(self, trials: Sequence[FrozenTrial]) -> Floats:
         """[trials, d]: their coordinates."""
         for one in trials:
             if one.number not in self._points:
-                self._points[one.number] = self._coordinates.point(self._decode(one.params))
+                self._points[one.number] = self._coordinates.of(one.params)
         return np.array([self._points[one.number] for one in trials])
 
     def predict(self, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], sign: int) -> Floats:
@@ -47,7 +44,7 @@ class Extrapolation:
         """
         points, curves = self._known(complete, sign)
         epochs = np.array([one.last_step or 1 for one in trials])
-        so_far = np.array([max(sign * value for value in one.intermediate_values.values()) for one in trials])
+        so_far = _best_so_far(trials, sign)
         finals = curves[:, -1]
         reached = curves[:, np.minimum(epochs, curves.shape[1]) - 1].T  # [trials, complete]
         # A trial that is evaluated less often has nothing to say about the epochs before its first.
@@ -65,12 +62,10 @@ class Extrapolation:
         others = [
             one
             for one in trials
-            if one.state in (TrialState.PRUNED, TrialState.RUNNING) and one.intermediate_values and one.params
+            if one.state in (TrialState.PRUNED, TrialState.RUNNING) and one.intermediate_values
         ]
         if not complete:
-            return others, np.array(
-                [max(sign * v for v in one.intermediate_values.values()) for one in others]
-            )
+            return others, _best_so_far(others, sign)
         finals = self._known(complete, sign)[1][:, -1]
         if not others:
             return complete, finals
@@ -87,6 +82,10 @@ class Extrapolation:
             curves = np.maximum.accumulate(curves, axis=1)
             self._complete = len(complete), self.points(complete), curves
         return self._complete[1], self._complete[2]
+
+
+def _best_so_far(trials: Sequence[FrozenTrial], sign: int) -> Floats:
+    return np.array([max(sign * value for value in one.intermediate_values.values()) for one in trials])
 
 
 def sign_of(study: Study) -> int:

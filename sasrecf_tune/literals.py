@@ -10,6 +10,7 @@ import ast
 import math
 import re
 from dataclasses import dataclass
+from typing import TypeGuard
 
 Scalar = None | bool | int | float | str
 Value = Scalar | list["Value"] | dict[str, "Value"]
@@ -26,6 +27,11 @@ _NUMBER = re.compile(
 _CALL = re.compile(r"[ \t]*\(")
 _WORD = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _NAMES: dict[str, Scalar] = {"True": True, "False": False, "None": None}
+
+
+def is_number(value: Value) -> TypeGuard[int | float]:
+    """Whether `value` is a number; to Python, True and False are too."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class LiteralError(ValueError):

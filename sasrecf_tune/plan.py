@@ -8,11 +8,12 @@ from typing import Any
 
 from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
+from sasrecf_tune.literals import is_number
 from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.pruners import PrunerPlan, plan_pruner
 from sasrecf_tune.settings import RunSettings
-from sasrecf_tune.space import Choice, Int, Log, LogUniform, Parameter, QUniform, Scalar, SearchSpace, Uniform
+from sasrecf_tune.space import Choice, Int, Parameter, QUniform, Scalar, SearchSpace
 
 # Without --trials a space up to this size is run whole, a larger or an infinite one gets DEFAULT_TRIALS.
 WHOLE_GRID = 1000
@@ -111,7 +112,7 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
     Raises:
         ParameterError: no combination in the space can exist.
     """
-    finite = {p.name: p.values[0] if p.size is not None else _low(p) for p in space}
+    finite = {p.name: p.values[0] if p.size is not None else p.bounds[0] for p in space}
     if not violations(resolve(base | finite)):
         return resolve(base | finite)
     if space.size is not None:
@@ -124,28 +125,20 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
 
 def _nearest(parameter: Parameter) -> Any:
     default: Any = TABLE[parameter.name].default if parameter.name in TABLE else None
-    numeric = isinstance(default, int | float) and not isinstance(default, bool)
-    match parameter:
-        case Choice():
-            numbers = [value for value in parameter.choices if isinstance(value, int | float)]
-            if default in parameter.choices or not numeric or not numbers:
-                return default if default in parameter.choices else parameter.choices[0]
-            return min(numbers, key=lambda value: abs(value - default))
-        case Int() | QUniform():
-            # Not looked for: there may be billions of values.
-            values = parameter.values
-            step = values[1] - values[0] if parameter.size > 1 else 1
-            index = round((default - values[0]) / step) if numeric else 0
-            return values[min(max(index, 0), parameter.size - 1)]
-        case LogUniform():
-            low, high = parameter.real_low, parameter.real_high
-        case Uniform() | Log():
-            low, high = parameter.low, parameter.high
-    return min(max(default, low), high) if numeric else low
-
-
-def _low(parameter: Any) -> float:
-    return float(getattr(parameter, "real_low", parameter.low))
+    if isinstance(parameter, Choice):
+        numbers = [value for value in parameter.choices if isinstance(value, int | float)]
+        if default in parameter.choices or not is_number(default) or not numbers:
+            return default if default in parameter.choices else parameter.choices[0]
+        return min(numbers, key=lambda value: abs(value - default))
+    low, high = parameter.bounds
+    if not is_number(default):
+        return low
+    if isinstance(parameter, Int | QUniform):
+        # Not looked for: there may be billions of values.
+        values = parameter.values
+        step = values[1] - low if parameter.size > 1 else 1
+        return values[min(max(round((default - low) / step), 0), parameter.size - 1)]
+    return min(max(default, low), high)
 
 
 def searched_features(space: SearchSpace) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.messages import Report
+from sasrecf_tune.observer import Observer
 from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED, TrialRecord, best, rank
 from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.tables import ranking_table, sparkline
@@ -77,40 +78,44 @@ def make_progress(
     return Progress(names, metric, maximize, trials, epochs, workers, ended, before=len(ended))
 
 
-class _Base:
+class _Base(Observer):
     """Keeps `Progress` current; the views add what they show."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
     def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         self.progress.running[number] = _Running(params, time.monotonic())
 
     def reported(self, report: Report) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         running = self.progress.running[report.number]
         running.scores.append(report.score)
         running.epoch = report.epoch
+        if not report.continues_after:
+            self._validated(report)
+        elif report.epoch == report.continues_after:  # the last that is sent again
+            self._continued(report)
+
+    def _validated(self, report: Report) -> None:
+        """A validation that is new."""
+
+    def _continued(self, report: Report) -> None:
+        """A trial goes on after this validation, of an earlier attempt."""
 
     def ended(self, record: TrialRecord) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         self.progress.running.pop(record.number, None)
         self.progress.records.append(record)
 
     def returned(self, number: int) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         self.progress.running.pop(number, None)
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         self.progress.running.pop(number, None)
-
-    def tick(self) -> None:
-        """See `search.Observer`."""
-
-    def over(self) -> None:
-        """See `search.Observer`."""
 
 
 class PlainView(_Base):
@@ -121,24 +126,21 @@ class PlainView(_Base):
         self._console = console
 
     def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().started(number, params)
         self._line(f"trial {number} started: {_params_text(params, self.progress.names)}")
 
-    def reported(self, report: Report) -> None:
-        """See `search.Observer`."""
-        super().reported(report)
-        if report.continues_after:
-            if report.epoch == report.continues_after:
-                self._line(_continues_text(report))
-            return
+    def _continued(self, report: Report) -> None:
+        self._line(_continues_text(report))
+
+    def _validated(self, report: Report) -> None:
         self._line(
             f"trial {report.number} epoch {report.epoch}/{self.progress.epochs}: {self.progress.metric} "
             f"{score_text(report.score)}, loss {report.train_loss:.4f}, {format_duration(report.seconds)}"
         )
 
     def ended(self, record: TrialRecord) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().ended(record)
         progress = self.progress
         detail = (
@@ -154,12 +156,12 @@ class PlainView(_Base):
         )
 
     def returned(self, number: int) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().returned(number)
         self._line(f"trial {number} interrupted: it is taken up again when the study continues")
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().retrying(number, attempt, reason)
         self._line(_retrying_text(number, attempt, reason))
 
@@ -171,17 +173,14 @@ class JsonView(_Base):
     """One JSON object a line on standard output."""
 
     def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().started(number, params)
         emit({"event": "started", "trial": number, "params": params})
 
-    def reported(self, report: Report) -> None:
-        """See `search.Observer`."""
-        super().reported(report)
-        if report.continues_after:
-            if report.epoch == report.continues_after:
-                emit({"event": "continues", "trial": report.number, "after": report.epoch})
-            return
+    def _continued(self, report: Report) -> None:
+        emit({"event": "continues", "trial": report.number, "after": report.epoch})
+
+    def _validated(self, report: Report) -> None:
         emit(
             {
                 "event": "reported",
@@ -195,7 +194,7 @@ class JsonView(_Base):
         )
 
     def ended(self, record: TrialRecord) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().ended(record)
         emit(
             {
@@ -210,12 +209,12 @@ class JsonView(_Base):
         )
 
     def returned(self, number: int) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().returned(number)
         emit({"event": "returned", "trial": number})
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().retrying(number, attempt, reason)
         emit({"event": "retrying", "trial": number, "attempt": attempt, "reason": reason})
 
@@ -235,14 +234,11 @@ class LiveView(_Base):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def reported(self, report: Report) -> None:
-        """See `search.Observer`."""
-        super().reported(report)
-        if report.epoch == report.continues_after:
-            self._console.print(Text(_continues_text(report)))
+    def _continued(self, report: Report) -> None:
+        self._console.print(Text(_continues_text(report)))
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `search.Observer`."""
+        """See `Observer`."""
         super().retrying(number, attempt, reason)
         self._console.print(Text(_retrying_text(number, attempt, reason), style="yellow"))
 

@@ -22,6 +22,11 @@ class PrunerPlan:
     name: str
     arguments: dict[str, Any]
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {"name": self.name, **self.arguments}
+
     def __str__(self) -> str:
         match self.name:
             case "none":

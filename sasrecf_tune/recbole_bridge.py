@@ -115,6 +115,7 @@ class Engine:
     effect on results, given the number of items.
     """
 
+    name: str
     dataset: Callable[[RecBoleConfig], Any]
     model: Callable[[RecBoleConfig, Any], torch.nn.Module]
     trainer: Callable[[RecBoleConfig, torch.nn.Module], Any]
@@ -227,7 +228,7 @@ def _stock_model(config: RecBoleConfig, train_set: Any) -> torch.nn.Module:
     return model
 
 
-STOCK = Engine(dataset=create_dataset, model=_stock_model, trainer=_StockTrainer)
+STOCK = Engine("recbole", create_dataset, _stock_model, _StockTrainer)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sasrecf_tune.files import append_line, atomic_write
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import Report
+from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.ranking import ENDED, TrialRecord, best, rank
 from sasrecf_tune.report.exports import (
@@ -31,7 +31,7 @@ _WRITE_SECONDS = 2.0
 _WRITE_SHARE = 0.05
 
 
-class ResultFiles:
+class ResultFiles(Observer):
     """An observer that writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
     trials.csv has its row when a trial ends; the other files follow within seconds, and when the search is
@@ -54,18 +54,6 @@ class ResultFiles:
         atomic_write(layout.trials, "".join(lines))
         _remove(layout.half_written())
         self._write_ranking()
-
-    def started(self, number: int, params: Mapping[str, object]) -> None:
-        """Nothing to write."""
-
-    def reported(self, report: Report) -> None:
-        """Nothing to write."""
-
-    def returned(self, number: int) -> None:
-        """Nothing to write."""
-
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """Nothing to write."""
 
     def tick(self) -> None:
         """Bring the files up to date, unless that was done just now."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from sasrecf_tune.files import drop_unfinished, make_directory
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure
+from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan, searched_features
 from sasrecf_tune.ranking import COMPLETE, ENDED, WAITING
 from sasrecf_tune.report.tables import varied
@@ -29,9 +30,6 @@ from sasrecf_tune.scratch import private_directory
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import plan_facts, show_end, show_plan, show_timings
-
-if TYPE_CHECKING:
-    pass
 
 _MEASURED_STEPS = 3
 
@@ -43,12 +41,10 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         TuneError: see `errors`; bad input is found before any training.
     """
     from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
-    from sasrecf_tune.pruners import make_pruner
     from sasrecf_tune.result_files import ResultFiles
-    from sasrecf_tune.samplers import History
-    from sasrecf_tune.search import Observer, Search, make_sampler
+    from sasrecf_tune.search import Search, planned_study
     from sasrecf_tune.storage import open_storage
-    from sasrecf_tune.study import exclusive, open_study
+    from sasrecf_tune.study import exclusive
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)
@@ -61,14 +57,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         check_database(layout, settings.storage)
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
-        history = History(space)
-        sampler, pruner = make_sampler(plan, history), make_pruner(plan.pruner)
         with reading_errors(layout, settings.storage):
-            study = open_study(
-                layout, storage, space, plan.identity(), settings.metric.maximize, sampler, pruner
-            )
-            history.fill(study.optuna.get_trials(deepcopy=False))
-            study.requeue_interrupted()
+            study = planned_study(plan, layout, storage)
             records = study.records()
         again = sum(record.state == WAITING for record in records)
         plan, earlier = _with_history(plan, layout, any(record.state in ENDED for record in records))
@@ -76,7 +66,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             layout,
             settings_content(settings, space, settings.storage and shown(layout, settings.storage))
             | {"identity": plan.identity(), "data": vars(plan.data), "sampler": plan.sampler}
-            | {"pruner": {"name": plan.pruner.name, **plan.pruner.arguments}, "planned_trials": plan.trials}
+            | {"pruner": plan.pruner.recorded, "planned_trials": plan.trials}
             | {"earlier": earlier},
         )
         files = ResultFiles(layout, plan, study)
@@ -204,8 +194,7 @@ def _with_history(plan: Plan, layout: Layout, begun: bool) -> tuple[Plan, list[A
         return plan, []
     last = read_manifest(layout)
     earlier = list(last.get("earlier", []))
-    pruner = {"name": plan.pruner.name, **plan.pruner.arguments}
-    if (last["sampler"], last["pruner"]) == (plan.sampler, pruner):
+    if (last["sampler"], last["pruner"]) == (plan.sampler, plan.pruner.recorded):
         return plan, earlier
     earlier.append({"sampler": last["sampler"], "pruner": last["pruner"], "until": last["updated"]})
     note = f"trials up to now were chosen by {last['sampler']} and pruned by {last['pruner']['name']}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import optuna
+from optuna.storages import BaseStorage
 
 from sasrecf_tune.best_first import BestFirstSampler
 from sasrecf_tune.candidates import Candidates
@@ -19,43 +19,20 @@ from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.files import MEND
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.observer import Observer
 from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED, TrialRecord
+from sasrecf_tune.pruners import make_pruner
+from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
 from sasrecf_tune.settings import format_duration
-from sasrecf_tune.study import TuneStudy
+from sasrecf_tune.study import TuneStudy, open_study
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
 # How often the time spent is written down: what a run that is killed spent since then is not counted.
 _COUNT_SECONDS = 10.0
 _TIME_IS_UP = "the time is up"
-
-
-class Observer(Protocol):
-    """Told what happens, in order; shows it or writes it down."""
-
-    def started(self, number: int, params: Mapping[str, object]) -> None:
-        """A trial begins."""
-
-    def reported(self, report: Report) -> None:
-        """A trial has been validated."""
-
-    def ended(self, record: TrialRecord) -> None:
-        """A trial is over and on disk."""
-
-    def returned(self, number: int) -> None:
-        """A trial was given back unfinished; a later run trains it again, or continues it."""
-
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """An attempt of a trial failed because of `reason`; attempt `attempt` (from 2) will follow."""
-
-    def tick(self) -> None:
-        """Called a few times a second."""
-
-    def over(self) -> None:
-        """The search has ended, in whatever way."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +47,15 @@ class Outcome:
     interrupted: bool = False
     failed: bool = False
     more: str = ""
+
+
+@dataclass
+class _Running:
+    """A trial that is being trained: where it stands, and where it would end."""
+
+    trial: optuna.Trial
+    last_epoch: int
+    epoch: int = 0
 
 
 def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
@@ -89,6 +75,28 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
         candidates = Candidates(space, plan.feasible, plan.cells)
         return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)
     return UniqueSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
+
+
+def planned_study(plan: Plan, layout: Layout, storage: BaseStorage) -> TuneStudy:
+    """The plan's study, made or continued: with its sampler and pruner, and interrupted trials in the queue.
+
+    Raises:
+        InputError: as `make_sampler`.
+        StudyMismatchError: as `open_study`.
+    """
+    history = History(plan.space)
+    study = open_study(
+        layout,
+        storage,
+        plan.space,
+        plan.identity(),
+        plan.settings.metric.maximize,
+        make_sampler(plan, history),
+        make_pruner(plan.pruner),
+    )
+    history.fill(study.optuna.get_trials(deepcopy=False))
+    study.requeue_interrupted()
+    return study
 
 
 class Search:
@@ -112,9 +120,7 @@ class Search:
         self._observers = observers
         self._clock = clock
         self._distributions = distributions(plan.space)
-        self._running: dict[int, optuna.Trial] = {}
-        self._epochs: dict[int, int] = {}  # trained by each running trial
-        self._last_epoch: dict[int, int] = {}
+        self._running: dict[int, _Running] = {}
         self._stopping = ""
         self._interrupted = False
         self._failed = False
@@ -201,16 +207,16 @@ class Search:
 
     def reported(self, report: Report) -> Decision:
         """See `executors.base.Handler`."""
-        trial = self._running[report.number]
-        prune = self._study.report(trial, report)
-        if report.epoch > report.continues_after:  # else it is an old one, sent again
-            self._patience.trained(report.epoch - self._epochs[report.number])
-        self._epochs[report.number] = report.epoch
+        running = self._running[report.number]
+        prune = self._study.report(running.trial, report)
+        if not report.continues_after:  # else it is an old one, sent again
+            self._patience.trained(report.epoch - running.epoch)
+        running.epoch = report.epoch
         for observer in self._observers:
             observer.reported(report)
         self._check_timeout()
         # A last epoch that was trained anyway is worth more as a completed trial.
-        if report.epoch >= self._last_epoch[report.number]:
+        if report.epoch >= running.last_epoch:
             return Decision.CONTINUE
         if self._stopping:
             return Decision.STOP
@@ -225,13 +231,13 @@ class Search:
             # Nor would the next trial be written: this one is as good as new when the disk is.
             self._return(outcome.number)
             raise StorageError(outcome.reason, fix=MEND)
-        trial = self._running[outcome.number]
+        trial = self._running[outcome.number].trial
         if isinstance(outcome, Failure) and worth_another_attempt(
             outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries
         ):
             self._try_again(trial, outcome)
             return
-        record = self._study.tell(self._running.pop(outcome.number), outcome)
+        record = self._study.tell(self._running.pop(outcome.number).trial, outcome)
         self._done += 1
         self._patience.ended(record)
         for observer in self._observers:
@@ -273,9 +279,7 @@ class Search:
             return
         params = self._plan.space.decode(trial.params)
         config = self._plan.config(params)
-        self._running[trial.number] = trial
-        self._epochs[trial.number] = 0
-        self._last_epoch[trial.number] = int(config.get("epochs") or self._plan.data.epochs)
+        self._running[trial.number] = _Running(trial, int(config.get("epochs") or self._plan.data.epochs))
         for observer in self._observers:
             observer.started(trial.number, params)
         self._executor.submit(

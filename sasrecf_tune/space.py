@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import overload
 
 from sasrecf_tune.errors import Location, ParamsFileError, suggest
-from sasrecf_tune.literals import Element, LiteralError, Scalar, Value, from_string, read_elements
+from sasrecf_tune.literals import Element, LiteralError, Scalar, Value, from_string, is_number, read_elements
 
 __all__ = [
     "Choice",
@@ -135,15 +135,29 @@ class Choice(_Parameter):
 
 
 @dataclass(frozen=True)
-class Uniform(_Parameter):
+class _Real(_Parameter):
+    """Any real number in a range."""
+
+    low: float
+    high: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least value and the greatest."""
+        return self.low, self.high
+
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is a number within the bounds."""
+        low, high = self.bounds
+        return is_number(value) and low <= float(value) <= high
+
+
+@dataclass(frozen=True)
+class Uniform(_Real):
     """A real number between `low` and `high`."""
 
     low: float = 0.0
     high: float = 1.0
-
-    def contains(self, value: Value) -> bool:
-        """Whether `value` is a number within the bounds."""
-        return _is_number(value) and self.low <= float(value) <= self.high  # type: ignore[arg-type]
 
     def write(self) -> str:
         """The line of a params file."""
@@ -151,7 +165,7 @@ class Uniform(_Parameter):
 
 
 @dataclass(frozen=True)
-class LogUniform(_Parameter):
+class LogUniform(_Real):
     """exp of a real number between `low` and `high`, which are natural logarithms."""
 
     low: float = 0.0
@@ -167,9 +181,10 @@ class LogUniform(_Parameter):
         """The greatest value itself."""
         return math.exp(self.high)
 
-    def contains(self, value: Value) -> bool:
-        """Whether `value` is a number within the real bounds."""
-        return _is_number(value) and self.real_low <= float(value) <= self.real_high  # type: ignore[arg-type]
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """See `_Real.bounds`."""
+        return self.real_low, self.real_high
 
     def write(self) -> str:
         """The line of a params file."""
@@ -177,15 +192,11 @@ class LogUniform(_Parameter):
 
 
 @dataclass(frozen=True)
-class Log(_Parameter):
+class Log(_Real):
     """A real number between `low` and `high`, uniform in its logarithm."""
 
     low: float = 0.1
     high: float = 1.0
-
-    def contains(self, value: Value) -> bool:
-        """Whether `value` is a number within the bounds."""
-        return _is_number(value) and self.low <= float(value) <= self.high  # type: ignore[arg-type]
 
     def write(self) -> str:
         """The line of a params file."""
@@ -236,6 +247,11 @@ class QUniform(_Parameter):
             return range(self.factors[0] * step, self.factors[-1] * step + 1, step)
         return _Multiples(self.factors, self._step)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least value and the greatest."""
+        return self.values[0], self.values[-1]
+
     @cached_property
     def whole(self) -> bool:
         """Whether its values are whole numbers."""
@@ -274,7 +290,7 @@ class QUniform(_Parameter):
         values = self.values
         return (
             isinstance(value, int | float)
-            and _is_number(value)
+            and is_number(value)
             and values[0] <= value <= values[-1]
             and self._multiple(round(Fraction(value) / self._step)) == value
         )
@@ -309,6 +325,11 @@ class Int(_Parameter):
     def values(self) -> Sequence[int]:
         """See `_Parameter.values`."""
         return range(self.low, self.high + 1, self.step)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least value and the greatest."""
+        return self.values[0], self.values[-1]
 
     def contains(self, value: Value) -> bool:
         """Whether `value` is one of the whole numbers."""
@@ -590,10 +611,6 @@ def _exact(value: Value) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_exact, value)) + "]"
     return repr(value)
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _fraction(number: float) -> Fraction:

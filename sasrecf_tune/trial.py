@@ -248,8 +248,7 @@ class Runner:
 
     def _identity(self, job: Job, config: Any) -> str:
         engine, _ = _engine(job.engine, config)
-        kind = "recbole" if engine is STOCK else "fast"
-        return identity(job.config, kind, config["device"], self._fingerprint(config))
+        return identity(job.config, engine.name, config["device"], self._fingerprint(config))
 
     def _fingerprint(self, config: Any) -> str:
         # Once: it reads all of the data.
@@ -259,8 +258,7 @@ class Runner:
         return self._fingerprints[directory]
 
     def _prepared(self, config: Any, engine: Engine) -> Prepared:
-        kind = "stock" if engine is STOCK else "compact"
-        key = f"{kind} {data_key(dict(config.final_config_dict))}"
+        key = f"{engine.name} {data_key(dict(config.final_config_dict))}"
 
         def make() -> Prepared:
             return prepare(config, engine)
@@ -355,5 +353,5 @@ def _reason(error: Exception) -> str:
     if kind == "memory":
         return f"out of memory: {text}"
     if isinstance(error, StorageError):
-        return f"{error.where}: {error.what}"
+        return error.message
     return text if isinstance(error, TuneError) else f"{type(error).__name__}: {text}"

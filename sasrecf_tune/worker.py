@@ -133,7 +133,7 @@ def _train(runner: Runner, job: Job, ask: Callable[[Report], Decision], own_log:
     try:
         _send_output_to(job.log)
     except StorageError as error:
-        return Failure(job.number, "disk", f"{error.where}: {error.what}")
+        return Failure(job.number, "disk", error.message)
     answer = runner.train(job, ask)
     with contextlib.suppress(StorageError):  # what was trained counts, and the next trial will say so
         _send_output_to(own_log)

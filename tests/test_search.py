@@ -22,12 +22,11 @@ from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.pruners import make_pruner, plan_pruner
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord, rank
 from sasrecf_tune.result_files import KEPT_CHECKPOINTS, ResultFiles
-from sasrecf_tune.samplers import History
-from sasrecf_tune.search import Outcome, Search, make_sampler
+from sasrecf_tune.search import Outcome, Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.space import SearchSpace, parse
 from sasrecf_tune.storage import open_storage
-from sasrecf_tune.study import TuneStudy, open_study
+from sasrecf_tune.study import TuneStudy
 
 from .conftest import FakeTraining, summary
 
@@ -81,18 +80,7 @@ def bench(
     layout.directory.mkdir(parents=True, exist_ok=True)
     plan = make_plan(settings, space, base_config(settings, space), summary(training.epochs))
     storage = open_storage(layout, None)
-    history = History(space)
-    study = open_study(
-        layout,
-        storage,
-        space,
-        plan.identity(),
-        settings.metric.maximize,
-        make_sampler(plan, history),
-        make_pruner(plan.pruner),
-    )
-    history.fill(study.optuna.get_trials(deepcopy=False))
-    study.requeue_interrupted()
+    study = planned_study(plan, layout, storage)
     executor = InlineExecutor(training.train, training.describe)
     extra = {} if clock is None else {"clock": clock}
     files = ResultFiles(layout, plan, study, **extra)

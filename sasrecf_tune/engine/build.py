@@ -36,4 +36,4 @@ def limit_evaluation(config: Any, items: int) -> None:
     config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), scores // items))
 
 
-FAST = Engine(dataset=CompactDataset, model=FastSASRecF, trainer=FastTrainer, adjust=limit_evaluation)
+FAST = Engine("fast", CompactDataset, FastSASRecF, FastTrainer, adjust=limit_evaluation)
