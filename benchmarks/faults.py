@@ -36,6 +36,7 @@ class Training:
     name: str
     space: str
     settings: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 FAKE = Training(
@@ -56,21 +57,26 @@ REAL = Training(
         "train_batch_size=256",
         "epochs=4",
     ),
+    ("--checkpoint-every", "1"),
 )
+
+
+Policy = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Scenario:
     """An executor and what it trains; `share` of all kills are its.
 
-    `samplers` take turns, a study each. What tpe proposes depends on which trials have ended, so only where
-    there is one at a time must it propose the same after a kill.
+    `policies`, each a sampler and a pruner, take turns, a study each. What tpe and best-first propose, and
+    what a pruner decides, depends on which trials have ended, so only where there is one at a time must it
+    be the same after a kill.
     """
 
     executor: str
     training: Training
     workers: int
-    samplers: tuple[str, ...] = ("grid",)
+    policies: tuple[Policy, ...] = (("grid", "none"),)
     share: float = 0.0
 
     @property
@@ -82,10 +88,10 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("inline", FAKE, 1, ("grid", "random", "tpe"), 0.35),
-        Scenario("local", FAKE, 2, ("grid", "random"), 0.45),
-        Scenario("inline", REAL, 1, ("grid",), 0.08),
-        Scenario("local", REAL, 2, ("grid",), 0.12),
+        Scenario("inline", FAKE, 1, (("best-first", "median"), ("grid", "none"), ("tpe", "median")), 0.35),
+        Scenario("local", FAKE, 2, (("grid", "none"), ("random", "none")), 0.45),
+        Scenario("inline", REAL, 1, (("best-first", "median"), ("grid", "median")), 0.08),
+        Scenario("local", REAL, 2, share=0.12),
     )
 }
 
@@ -158,23 +164,23 @@ class Campaign:
     def __init__(self, scratch: Path, seed: int) -> None:
         self._scratch = scratch
         self._seed = seed
-        self._known: dict[tuple[str, str], Uninterrupted] = {}
+        self._known: dict[tuple[str, Policy], Uninterrupted] = {}
 
     def attack(self, scenario: Scenario, kills: int) -> Row:
         """Search until so many kills have been survived; the last study is then left to finish."""
         row = Row(scenario)
         draw = random.Random(f"{self._seed} {scenario.name}")
         while row.kills < kills:
-            sampler = scenario.samplers[row.studies % len(scenario.samplers)]
-            self._one_study(row, kills, draw, sampler)
+            policy = scenario.policies[row.studies % len(scenario.policies)]
+            self._one_study(row, kills, draw, policy)
             row.studies += 1
             say(
                 f"{scenario.name}: {row.kills} of {kills} kills, {row.studies} studies, {row.finished} trials"
             )
         return row
 
-    def _one_study(self, row: Row, kills: int, draw: random.Random, sampler: str) -> None:
-        expected = self._uninterrupted(row.scenario.training, sampler)
+    def _one_study(self, row: Row, kills: int, draw: random.Random, policy: Policy) -> None:
+        expected = self._uninterrupted(row.scenario.training, policy)
         out = self._scratch / f"{row.scenario.name}-{row.studies}"
         ledger = self._ledger(row.scenario.training, out)
         resumed = finished = False
@@ -182,7 +188,7 @@ class Campaign:
             between_writes = row.kills < kills and draw.random() < 0.35
             moment = _moment(draw) if between_writes else _NEVER
             workers = 0
-            with self._start(row.scenario, sampler, out, moment) as run:
+            with self._start(row.scenario, policy, out, moment) as run:
                 if between_writes:
                     run.wait()
                 else:
@@ -212,35 +218,37 @@ class Campaign:
         if ledger.lost or ledger.repeated:
             say(f"{out.name}: lost {sorted(ledger.lost)}, repeated {sorted(ledger.repeated)}")
 
-    def _uninterrupted(self, training: Training, sampler: str) -> Uninterrupted:
+    def _uninterrupted(self, training: Training, policy: Policy) -> Uninterrupted:
         """The search in the coordinator's own process, whatever the executor that is attacked."""
-        if (training.name, sampler) not in self._known:
-            out = self._scratch / f"uninterrupted-{training.name}-{sampler}"
-            with self._start(Scenario("inline", training, 1), sampler, out, _NEVER) as run:
+        if (training.name, policy) not in self._known:
+            out = self._scratch / f"uninterrupted-{'-'.join((training.name, *policy))}"
+            with self._start(Scenario("inline", training, 1), policy, out, _NEVER) as run:
                 run.wait()
                 seconds = run.seconds
             if run.code != 0 or run.ready is None:
                 raise TuneError(f"without a kill the search ends with {run.code}: {run.last_words()}")
             ledger = self._ledger(training, out)
-            self._known[training.name, sampler] = Uninterrupted(
+            self._known[training.name, policy] = Uninterrupted(
                 survey(ledger.layout, ledger.space), run.ready, seconds - run.ready
             )
-        return self._known[training.name, sampler]
+        return self._known[training.name, policy]
 
     def _ledger(self, training: Training, out: Path) -> Ledger:
         return Ledger(Layout(out / STUDY), _space(training))
 
-    def _start(self, scenario: Scenario, sampler: str, out: Path, die: tuple[str, str]) -> Run:
+    def _start(self, scenario: Scenario, policy: Policy, out: Path, die: tuple[str, str]) -> Run:
         training = scenario.training
+        sampler, pruner = policy
         params = self._scratch / f"{training.name}.test"
         params.write_text(training.space)
         return Run(
             [
                 *(sys.executable, str(PROGRAM), scenario.executor, training.name, *die),
                 *("run", "--params-file", str(params), "--out", str(out), "--study", STUDY, "--json"),
-                *("--sampler", sampler, "--trials", str(_space(training).size), "--pruner", "none"),
+                *("--sampler", sampler, "--pruner", pruner, "--trials", str(_space(training).size)),
                 *("--workers", str(scenario.workers), "--gpus", "none", "--retries", str(RETRIES)),
                 *(part for setting in training.settings for part in ("--set", setting)),
+                *training.options,
             ],
             self._scratch,
         )
