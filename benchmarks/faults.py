@@ -88,9 +88,9 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("inline", FAKE, 1, (("best-first", "median"), ("grid", "none"), ("tpe", "median")), 0.35),
+        Scenario("inline", FAKE, 1, (("best-first", "forecast"), ("grid", "none"), ("tpe", "median")), 0.35),
         Scenario("local", FAKE, 2, (("grid", "none"), ("random", "none")), 0.45),
-        Scenario("inline", REAL, 1, (("best-first", "median"), ("grid", "median")), 0.08),
+        Scenario("inline", REAL, 1, (("best-first", "forecast"), ("grid", "median")), 0.08),
         Scenario("local", REAL, 2, share=0.12),
     )
 }

@@ -55,7 +55,8 @@ POLICIES: dict[str, Policy] = {
     "gp": Policy("gp", "none"),
     "gp, median": Policy("gp", "median"),
     "auto": Policy("auto", "auto"),
-    "best-first": Policy("best-first", "none"),
+    "auto, not pruned": Policy("auto", "none"),
+    "auto, median": Policy("auto", "median"),
 }
 
 
@@ -114,10 +115,20 @@ class Watch(Observer):
         return known[-1] if known else None
 
 
-def play(
-    table: Table, policy: Policy, policy_seed: int, observed: int, share: float = 1.0
-) -> list[int | None]:
-    """The cells chosen at each of BUDGETS (None: nothing yet), with the seed at index `observed` seen."""
+@dataclass(frozen=True)
+class Played:
+    """A search: the cells chosen at each of BUDGETS (None: nothing yet), with one recorded seed seen.
+
+    `spent` is what it took until it ended by itself, or was stopped, as a share of the grid's epochs.
+    """
+
+    observed: int
+    picks: list[int | None]
+    spent: float
+
+
+def play(table: Table, policy: Policy, policy_seed: int, observed: int, share: float = 1.0) -> Played:
+    """Search with the seed at index `observed` seen, and up to `share` of the grid's epochs."""
     replayed = Replayed(table, observed)
     total = table.grid_epochs(observed)
     settings = RunSettings(
@@ -140,7 +151,9 @@ def play(
     watch.stop = search.stop
     search.run()
     picks = [watch.at(total * budget) for budget in BUDGETS]
-    return [None if pick is None else replayed.index(pick) for pick in picks]
+    return Played(
+        observed, [None if pick is None else replayed.index(pick) for pick in picks], watch.epochs / total
+    )
 
 
 @dataclass(frozen=True)
@@ -168,10 +181,10 @@ def judge(table: Table, cell: int | None, observed: int) -> Judged:
     return Judged(regrets[0], regrets[1], rank)
 
 
-def _task(arguments: tuple[Path, str, int, int, float]) -> tuple[str, int, list[int | None]]:
+def _task(arguments: tuple[Path, str, int, int, float]) -> tuple[str, Played]:
     path, name, policy_seed, observed, share = arguments
     warnings.simplefilter("ignore")
-    return name, observed, play(_table(path), POLICIES[name], policy_seed, observed, share)
+    return name, play(_table(path), POLICIES[name], policy_seed, observed, share)
 
 
 _TABLES: dict[Path, Table] = {}
@@ -183,15 +196,18 @@ def _table(path: Path) -> Table:
     return _TABLES[path]
 
 
-def summary(table: Table, runs: Iterable[tuple[str, int, list[int | None]]]) -> list[dict[str, Any]]:
+def summary(table: Table, runs: Iterable[tuple[str, Played]]) -> list[dict[str, Any]]:
     """A row for each policy and budget: quartiles over the runs."""
     found: dict[tuple[str, float], list[Judged]] = {}
-    for name, observed, picks in runs:
-        for budget, cell in zip(BUDGETS, picks, strict=True):
-            found.setdefault((name, budget), []).append(judge(table, cell, observed))
+    spent: dict[str, list[float]] = {}
+    for name, run in runs:
+        spent.setdefault(name, []).append(run.spent)
+        for budget, cell in zip(BUDGETS, run.picks, strict=True):
+            found.setdefault((name, budget), []).append(judge(table, cell, run.observed))
     rows = []
     for (name, budget), judged in found.items():
         row: dict[str, Any] = {"table": table.name, "policy": name, "budget": budget, "runs": len(judged)}
+        row["spent"] = round(min(budget, float(np.median(spent[name]))), 3)
         for what in ("valid_regret", "test_regret", "rank"):
             low, middle, high = np.percentile([getattr(one, what) for one in judged], [25, 50, 75])
             row[what] = {"quartile": round(low, 3), "median": round(middle, 3), "upper": round(high, 3)}
@@ -244,11 +260,12 @@ def for_people(rows: Sequence[dict[str, Any]]) -> str:
             ("rank", "rank on validation"),
         ):
             lines += [f"{table}: {title}; median (quartiles)", ""]
-            lines += [f"| policy | {' | '.join(f'{budget:.0%}' for budget in budgets)} |"]
-            lines += ["|---" * (len(budgets) + 1) + "|"]
+            lines += [f"| policy | {' | '.join(f'{budget:.0%}' for budget in budgets)} | ends at |"]
+            lines += ["|---" * (len(budgets) + 2) + "|"]
             for policy in dict.fromkeys(row["policy"] for row in rows):
-                own = {r["budget"]: r[what] for r in rows if (r["table"], r["policy"]) == (table, policy)}
-                cells = [_cell(own[budget], 0 if what == "rank" else 2) for budget in budgets]
+                own = {r["budget"]: r for r in rows if (r["table"], r["policy"]) == (table, policy)}
+                cells = [_cell(own[budget][what], 0 if what == "rank" else 2) for budget in budgets]
+                cells.append(f"{own[budgets[-1]]['spent']:.0%}")
                 lines.append(f"| {policy} | {' | '.join(cells)} |")
             lines.append("")
     return "\n".join(lines)

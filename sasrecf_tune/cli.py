@@ -196,7 +196,9 @@ def run(
         Sampler,
         typer.Option("--sampler", help="auto: best-first, a model of the results says what is next."),
     ] = "auto",
-    pruner: Annotated[Pruner, typer.Option("--pruner", help="auto: median.")] = "auto",
+    pruner: Annotated[
+        Pruner, typer.Option("--pruner", help="auto: forecast, by what like trials gained later.")
+    ] = "auto",
     trials: Trials = None,
     timeout: Timeout = None,
     patience: Patience = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,22 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """Of trials, each [trials]: the best score at the end, and by how much it may differ from that.
+
+    `deviation` is a standard deviation.
+    """
+
+    best: Floats
+    deviation: Floats
+
+
 class Extrapolation:
     """Predicts the best score that a trial would end with from its best so far.
 
     The gain still to come is the mean of what completed trials gained after the same epoch, weighted by how
-    alike their parameters are.
+    alike their parameters are; how much they differ in that says how sure it is.
     """
 
     def __init__(self, coordinates: Coordinates) -> None:
@@ -37,14 +49,13 @@ class Extrapolation:
                 self._points[one.number] = self._coordinates.of(one.params)
         return np.array([self._points[one.number] for one in trials])
 
-    def predict(self, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], sign: int) -> Floats:
-        """[trials]: the best score at the end, times `sign`.
+    def forecast(self, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], sign: int) -> Forecast:
+        """What the trials would end with, times `sign`.
 
         `trials` have reported at least once, and at least one trial is complete.
         """
         points, curves = self._known(complete, sign)
         epochs = np.array([one.last_step or 1 for one in trials])
-        so_far = _best_so_far(trials, sign)
         finals = curves[:, -1]
         reached = curves[:, np.minimum(epochs, curves.shape[1]) - 1].T  # [trials, complete]
         # A trial that is evaluated less often has nothing to say about the epochs before its first.
@@ -53,8 +64,11 @@ class Extrapolation:
         distance = ((self.points(trials)[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
         weights = np.where(known, np.exp(-0.5 * distance), 0.0)
         total = np.maximum(weights.sum(axis=1), 1e-12)
-        predicted: Floats = so_far + (weights * gains).sum(axis=1) / total
-        return predicted
+        gain = (weights * gains).sum(axis=1) / total
+        variance = (weights * (gains - gain[:, None]) ** 2).sum(axis=1) / total
+        # As of a mean of so many observations, and one more.
+        deviation = np.where(known.any(axis=1), np.sqrt(variance * (1 + 1 / total)), np.inf)
+        return Forecast(_best_so_far(trials, sign) + gain, deviation)
 
     def scores(self, trials: Sequence[FrozenTrial], sign: int) -> tuple[list[FrozenTrial], Floats]:
         """The trials that have a score, and those that have reported, with that or what it would be."""
@@ -69,7 +83,7 @@ class Extrapolation:
         finals = self._known(complete, sign)[1][:, -1]
         if not others:
             return complete, finals
-        return [*complete, *others], np.concatenate([finals, self.predict(others, complete, sign)])
+        return [*complete, *others], np.concatenate([finals, self.forecast(others, complete, sign).best])
 
     def _known(self, complete: Sequence[FrozenTrial], sign: int) -> tuple[Floats, Floats]:
         """Points [complete, d], and the best score by each epoch [complete, epochs]; the last one goes on."""

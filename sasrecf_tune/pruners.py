@@ -11,8 +11,12 @@ from sasrecf_tune.errors import InputError
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
+    from sasrecf_tune.space import SearchSpace
+
 # Trials that must have ended before others are measured against them.
 STARTUP_TRIALS = 4
+# How many standard deviations below the best a forecast must be: see `benchmarks/replay.py`.
+_DEVIATIONS = 1.5
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ class PrunerPlan:
         match self.name:
             case "none":
                 return "none: every trial runs to its end"
+            case "forecast":
+                return (
+                    "forecast: stops a trial that is not expected to reach the best, judged by what like "
+                    f"ones gained after the same epoch; never before epoch "
+                    f"{self.arguments['n_warmup_steps']} is over and {self.arguments['n_startup_trials']} "
+                    "trials are complete"
+                )
             case "median" | "percentile":
                 share = "half" if self.name == "median" else "three quarters"
                 return (
@@ -56,7 +67,7 @@ def warmup(epochs: int) -> int:
 
 
 def plan_pruner(name: str, epochs: int) -> PrunerPlan:
-    """The pruner `name` for trials of at most `epochs` epochs; "auto" is the median pruner.
+    """The pruner `name` for trials of at most `epochs` epochs; "auto" is the forecast.
 
     Raises:
         InputError: no such pruner.
@@ -65,7 +76,16 @@ def plan_pruner(name: str, epochs: int) -> PrunerPlan:
     match name:
         case "none":
             return PrunerPlan("none", {})
-        case "auto" | "median":
+        case "auto" | "forecast":
+            return PrunerPlan(
+                "forecast",
+                {
+                    "deviations": _DEVIATIONS,
+                    "n_startup_trials": STARTUP_TRIALS,
+                    "n_warmup_steps": min(10, max(2, epochs // 10)),
+                },
+            )
+        case "median":
             return PrunerPlan("median", {"n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first})
         case "percentile":
             return PrunerPlan(
@@ -82,9 +102,14 @@ def plan_pruner(name: str, epochs: int) -> PrunerPlan:
     raise InputError(f"unknown pruner {name!r}", where="--pruner")
 
 
-def make_pruner(plan: PrunerPlan) -> BasePruner:
-    """Optuna's pruner for `plan` (optuna.pruners.*)."""
+def make_pruner(plan: PrunerPlan, space: SearchSpace) -> BasePruner:
+    """The pruner for `plan`: ours, or Optuna's (optuna.pruners.*)."""
     from optuna import pruners
+
+    if plan.name == "forecast":
+        from sasrecf_tune.forecast_pruner import ForecastPruner
+
+        return ForecastPruner(space, **plan.arguments)
 
     kinds: dict[str, type[BasePruner]] = {
         "none": pruners.NopPruner,

@@ -92,7 +92,7 @@ def planned_study(plan: Plan, layout: Layout, storage: BaseStorage) -> TuneStudy
         plan.identity(),
         plan.settings.metric.maximize,
         make_sampler(plan, history),
-        make_pruner(plan.pruner),
+        make_pruner(plan.pruner, plan.space),
     )
     history.fill(study.optuna.get_trials(deepcopy=False))
     study.requeue_interrupted()

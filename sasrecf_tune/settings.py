@@ -11,7 +11,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.metrics import Metric
 
 Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
-Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
+Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 
 # Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.

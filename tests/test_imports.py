@@ -21,7 +21,7 @@ ZONES = {
         ranking atomic_files data failures observer scratch patience coordinates executors.base
     """,
     2: """
-        best_first candidates damage distributions extrapolation samplers pruners sole_writer
+        best_first candidates damage distributions extrapolation forecast_pruner samplers pruners sole_writer
         storage study search plan
     """,
     3: "recbole_bridge data_scan trial unfinished tensor_files shared_data engine",

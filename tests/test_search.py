@@ -266,10 +266,11 @@ def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
     assert [row.rank for row in rank(records, True)][-4:] == [None] * 4
 
 
-@pytest.mark.parametrize("pruner", ["median", "percentile", "halving", "hyperband"])
-def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Pruner) -> None:
+@pytest.mark.parametrize(
+    ("pruner", "warm"), [("forecast", 2), ("median", 4), ("percentile", 4), ("halving", 4), ("hyperband", 4)]
+)
+def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Pruner, warm: int) -> None:
     epochs = 20
-    warm = 4
     with bench(tmp_path, GRID, FakeTraining(quality, epochs), pruner=pruner) as run:
         run.search.run()
         records = run.records()
@@ -281,7 +282,7 @@ def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Prun
 
 
 def test_pruning_is_on_by_default() -> None:
-    assert plan_pruner("auto", 300).name == "median"
+    assert plan_pruner("auto", 300).name == "forecast"
     assert plan_pruner("auto", 300).arguments["n_warmup_steps"] == 10
 
 
@@ -423,4 +424,4 @@ def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path
 def test_every_pruner_says_what_it_does(name: str) -> None:
     plan = plan_pruner(name, 10)
     assert str(plan).startswith(f"{plan.name}: ")
-    make_pruner(plan)
+    make_pruner(plan, parse("learning_rate choice [0.1]"))

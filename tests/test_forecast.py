@@ -1,0 +1,106 @@
+"""The default pruner, on planted learning curves in real Optuna studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from sasrecf_tune.distributions import distributions
+from sasrecf_tune.forecast_pruner import ForecastPruner
+from sasrecf_tune.space import parse
+
+SPACE = parse("learning_rate choice [0.01, 0.005, 0.0005, 0.0001]\nn_layers choice [1, 2, 3]\n")
+# Fast ones are done by the third epoch, slow ones have most of their way before them.
+FAST = [0.030, 0.034, 0.035, 0.035, 0.036]
+SLOW = [0.005, 0.010, 0.015, 0.030, 0.041]
+
+
+def study(*curves: tuple[float, int, Sequence[float]], direction: str = "maximize") -> optuna.Study:
+    """A study of completed trials, each a learning rate, layers and scores."""
+    made = optuna.create_study(direction=direction)
+    sign = 1 if direction == "maximize" else -1
+    for learning_rate, n_layers, scores in curves:
+        params = SPACE.encode({"learning_rate": learning_rate, "n_layers": n_layers})
+        made.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                params=params,
+                distributions=distributions(SPACE),
+                value=sign * max(scores),
+                intermediate_values={epoch: sign * score for epoch, score in enumerate(scores, 1)},
+            )
+        )
+    return made
+
+
+def pruned(
+    made: optuna.Study,
+    learning_rate: float,
+    scores: Sequence[float],
+    startup: int = 4,
+    warmup: int = 2,
+    epochs: Sequence[int] | None = None,
+) -> bool:
+    """Whether a trial of three layers that has these scores is pruned now."""
+    trial = create_trial(
+        state=TrialState.RUNNING,
+        params=SPACE.encode({"learning_rate": learning_rate, "n_layers": 3}),
+        distributions=distributions(SPACE),
+        intermediate_values=dict(zip(epochs or range(1, len(scores) + 1), scores, strict=True)),
+    )
+    trial.number = 99
+    return ForecastPruner(SPACE, 1.0, startup, warmup).prune(made, trial)
+
+
+FOUR = ((0.01, 1, FAST), (0.01, 2, FAST), (0.0001, 1, SLOW), (0.0001, 2, SLOW))
+
+
+def test_a_slow_starter_that_will_be_the_best_goes_on_where_the_median_pruner_ends_it() -> None:
+    made = study(*FOUR)
+    scores = [score + 0.001 for score in SLOW[:3]]
+    assert not pruned(made, 0.0001, scores)
+    trial = made.ask()
+    for epoch, score in enumerate(scores, 1):
+        trial.report(score, epoch)
+    made.pruner = optuna.pruners.MedianPruner(4, 2)
+    assert trial.should_prune()
+
+
+def test_the_same_scores_are_hopeless_where_like_trials_gain_no_more() -> None:
+    assert pruned(study(*FOUR), 0.01, [score + 0.001 for score in SLOW[:3]])
+
+
+def test_lower_may_be_better() -> None:
+    made = study(*FOUR, direction="minimize")
+    assert not pruned(made, 0.0001, [-score - 0.001 for score in SLOW[:3]])
+    assert pruned(made, 0.01, [-score - 0.001 for score in SLOW[:3]])
+
+
+def test_like_trials_that_differ_much_make_it_unsure() -> None:
+    gains = [[0.01, 0.01, 0.01, 0.01, 0.01], [0.01, 0.01, 0.01, 0.01, 0.04]]
+    made = study(*((0.01, layers, gains[layers % 2]) for layers in (1, 2, 3)), (0.005, 1, gains[0]))
+    assert not pruned(made, 0.01, [0.01, 0.01, 0.01])
+    assert pruned(study(*((0.01, layers, gains[0]) for layers in (1, 2, 3)), FOUR[0]), 0.01, [0.01] * 3)
+
+
+@pytest.mark.parametrize(("startup", "warmup"), [(5, 2), (4, 3)])
+def test_none_is_pruned_in_the_warm_up_or_before_enough_are_complete(startup: int, warmup: int) -> None:
+    assert not pruned(study(*FOUR), 0.01, [0.0, 0.0, 0.0], startup, warmup)
+
+
+def test_nothing_is_said_of_epochs_that_no_complete_trial_has_seen() -> None:
+    made = optuna.create_study(direction="maximize")
+    for _ in range(4):
+        made.add_trial(
+            create_trial(
+                params=SPACE.encode({"learning_rate": 0.01, "n_layers": 1}),
+                distributions=distributions(SPACE),
+                value=0.04,
+                intermediate_values={5: 0.04},  # eval_step: 5
+            )
+        )
+    assert not pruned(made, 0.01, [0.0], epochs=[3])
+    assert pruned(made, 0.01, [0.0], epochs=[5])
