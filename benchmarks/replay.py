@@ -53,7 +53,6 @@ POLICIES: dict[str, Policy] = {
     "tpe, median": Policy("tpe", "median"),
     "tpe, hyperband": Policy("tpe", "hyperband"),
     "gp": Policy("gp", "none"),
-    "gp, median": Policy("gp", "median"),
     "auto": Policy("auto", "auto"),
     "auto, not pruned": Policy("auto", "none"),
     "auto, median": Policy("auto", "median"),
