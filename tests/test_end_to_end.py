@@ -300,6 +300,7 @@ def test_two_workers_give_the_trials_of_one(
         study = tmp_path / "tuning" / f"w{workers}"
         logs = "".join(path.read_text() for path in (study / "logs").iterdir())
         assert logs.count("prepared for all workers") == (1 if workers == "2" else 0)
+        assert "Warning" not in logs
         assert not (study / ".prepared").exists()
     one, two = (trials(tmp_path / "tuning" / f"w{workers}") for workers in "12")
     assert [t.params for t in one] == [t.params for t in two]
