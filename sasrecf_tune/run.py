@@ -41,10 +41,10 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         TuneError: see `errors`; bad input is found before any training.
     """
     from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
+    from sasrecf_tune.lock import exclusive
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.search import Search, planned_study
     from sasrecf_tune.storage import open_storage
-    from sasrecf_tune.study import exclusive
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 ZONES = {
     1: """
         __init__ errors literals space parameters checks feasibility metrics settings layout files messages
-        ranking atomic_files data failures observer scratch patience coordinates executors.base
+        lock ranking atomic_files data failures observer scratch patience coordinates executors.base
     """,
     2: """
         best_first candidates damage distributions extrapolation samplers pruners sole_writer
