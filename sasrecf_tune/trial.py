@@ -137,7 +137,11 @@ class Runner:
         Raises:
             InputError: as `describe`.
         """
-        built, _ = self._build(make_config(request.config, self._gpu), request.engine)
+        config = make_config(request.config, self._gpu)
+        self._prepared(config, _engine(request.engine, config)[0])  # not of the trial alone
+        began = time.perf_counter()
+        built, _ = self._build(config, request.engine)
+        setup = time.perf_counter() - began
         trainer, batches = built.trainer, iter(built.train)
         steps_per_epoch = len(built.train)
         # The first step pays for allocations; it is not counted unless there is no other.
@@ -147,7 +151,7 @@ class Runner:
         seconds = _timed(lambda: trainer._train_epoch(some, 0)) / counted if counted else first
         trainer.eval_collector.data_collect(built.train)
         valid = _timed(lambda: trainer.evaluate(built.valid, load_best_model=False))
-        return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch)
+        return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch, setup)
 
     def train(self, job: Job, on_report: OnReport) -> Result | Failure:
         """Train the job's configuration; `on_report` decides after each validation.

@@ -332,7 +332,8 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
         "100 users",
         "best-first: 4 trials",
         "up to 2 epochs",
-        "an epoch, at most",
+        "an epoch, about",
+        "for 4 whole trials with start-up and tests",
     ):
         assert text in done.stdout
     assert sorted(tmp_path.rglob("*")) == before
