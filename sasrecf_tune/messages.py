@@ -108,7 +108,8 @@ class Job:
 class Report:
     """One validation: `epoch` counts from 1, `metrics` are RecBole's rounded validation results.
 
-    A trial that continues after epoch `continues_after` sends its reports up to there again.
+    A trial that continues after epoch `continues_after` sends its reports up to there again. One that could
+    not continue says why in `anew`, in its first report.
     """
 
     number: int
@@ -118,6 +119,7 @@ class Report:
     train_loss: float
     seconds: float
     continues_after: int = 0
+    anew: str = ""
 
 
 @dataclass(frozen=True)

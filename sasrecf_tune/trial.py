@@ -63,10 +63,14 @@ class _Ended(Exception):  # noqa: N818  # not an error: the coordinator's decisi
 
 @dataclass
 class _Course:
-    """How far a trial has come: its reports, and since when it runs, earlier attempts counted."""
+    """How far a trial has come: its reports, and since when it runs, earlier attempts counted.
+
+    `anew` is why it could not continue an earlier attempt.
+    """
 
     since: float = field(default_factory=time.perf_counter)
     reports: list[Report] = field(default_factory=list)
+    anew: str = ""
 
     @property
     def seconds(self) -> float:
@@ -183,7 +187,7 @@ class Runner:
                 seconds=course.seconds,
             )
             seen.append(report)
-            decision = on_report(report)
+            decision = on_report(report if seen[1:] else replace(report, anew=course.anew))
             every = job.checkpoint_every
             due = decision is Decision.CONTINUE and report.epoch - written >= every
             if every and (due or decision is Decision.STOP):
@@ -234,7 +238,10 @@ class Runner:
             unfinished = read(job.unfinished, self._identity(job, config))
             restore(built, unfinished)
         except UnusableError as error:
-            _log.warning("The trial starts anew: %s", error)
+            _log.warning(
+                "The trial starts anew: %s%s", error, f": {error.__cause__}" if error.__cause__ else ""
+            )
+            course.anew = str(error)
             return self._build(config, job.engine)
         course.since -= unfinished.seconds
         course.reports += unfinished.reports
