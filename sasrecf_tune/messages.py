@@ -123,6 +123,13 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A worker begins to wait until another has prepared the data, or `over`: it has waited."""
+
+    over: bool
+
+
+@dataclass(frozen=True)
 class Result:
     """A trial that ran until RecBole's early stopping, its last epoch, or a decision.
 

@@ -32,6 +32,7 @@ from sasrecf_tune.messages import (
     Report,
     Result,
     Timing,
+    Waiting,
 )
 from sasrecf_tune.metrics import result_keys
 from sasrecf_tune.recbole_bridge import (
@@ -77,23 +78,31 @@ class _Course:
         return time.perf_counter() - self.since
 
 
-def start_runner(gpu: str | None, shared: Path | None = None) -> Runner:
+def start_runner(
+    gpu: str | None, shared: Path | None = None, tell: Callable[[Waiting], None] = lambda _: None
+) -> Runner:
     """The Runner of a worker process, whose standard error is its log."""
     log_to_stderr()
-    return Runner(gpu, shared)
+    return Runner(gpu, shared, tell)
 
 
 class Runner:
     """Answers the coordinator's requests in this process, keeping prepared data between them.
 
     `gpu` is the index of a CUDA card, "" for the CPU, None for the first card there is. `shared` is a
-    directory that this run has made, for the data to be prepared once for all its workers.
+    directory that this run has made, for the data to be prepared once for all its workers; `tell` hears when
+    this one waits for another's preparation.
 
     Raises:
         InputError: there is no such card.
     """
 
-    def __init__(self, gpu: str | None = None, shared: Path | None = None) -> None:
+    def __init__(
+        self,
+        gpu: str | None = None,
+        shared: Path | None = None,
+        tell: Callable[[Waiting], None] = lambda _: None,
+    ) -> None:
         if gpu and not torch.cuda.is_available():
             raise InputError(
                 f"there is no card {gpu} that torch can use",
@@ -102,7 +111,7 @@ class Runner:
             )
         self._gpu = _first_gpu() if gpu is None else gpu
         self._cache: Cache[Prepared] = Cache()
-        self._shared: SharedData[Prepared] | None = SharedData(shared) if shared else None
+        self._shared: SharedData[Prepared] | None = SharedData(shared, tell) if shared else None
         self._fingerprints: dict[DataDirectory, str] = {}
 
     def describe(self, request: Describe) -> DataSummary:
