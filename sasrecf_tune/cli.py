@@ -350,6 +350,14 @@ def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     list_studies(out, as_json)
 
 
+@app.command()
+def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
+    """Look for what could keep a search from working here; trains two steps."""
+    from sasrecf_tune.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(out, screen(), as_json))
+
+
 def _exit_with(work: Callable[[], int]) -> None:
     try:
         code = work()

@@ -18,15 +18,15 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 ZONES = {
     1: """
         __init__ errors literals space parameters checks feasibility metrics settings layout files messages
-        lock ranking atomic_files data failures observer scratch patience coordinates executors.base
+        lock machine ranking atomic_files data failures observer scratch patience coordinates executors.base
     """,
     2: """
         best_first candidates damage distributions extrapolation samplers pruners sole_writer
         storage study search plan
     """,
-    3: "recbole_bridge data_scan trial unfinished tensor_files shared_data engine",
+    3: "recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine",
     4: """
-        __main__ cli commands run summary progress screen manifest config_files result_files worker
+        __main__ cli commands doctor run summary progress screen manifest config_files result_files worker
         executors report
     """,
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TypeVar
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.layout import Layout
+from sasrecf_tune.machine import cores
 from sasrecf_tune.messages import (
     DataSummary,
     Describe,
@@ -71,7 +71,7 @@ class LocalExecutor:
         shared: Path | None = None,
     ) -> None:
         # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
-        threads = 0 if workers == 1 else max(1, _cores() // workers)
+        threads = 0 if workers == 1 else max(1, cores() // workers)
         self._options = [
             WorkerOptions(
                 index=index,
@@ -266,8 +266,3 @@ def _how_it_died(process: SpawnProcess) -> str:
 def _raise_if_error(answer: object) -> None:
     if isinstance(answer, TuneError):
         raise answer
-
-
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
