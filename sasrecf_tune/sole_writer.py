@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from sasrecf_tune.damage import UnreadableError
+from sasrecf_tune.notes import note_attributes, note_key
 
 # Validations reach the database so late at most: they are for those who watch. A trial that is interrupted
 # starts anew, and one that ends has all of its own written with its end.
@@ -125,6 +126,17 @@ class SoleWriter(InMemoryStorage):
         if self._late and self._clock() >= self._late_until:
             with self.together():
                 self._write_late()
+
+    def leave_note(self, trial_id: int, text: str) -> None:
+        """Leave a note on a trial for optuna-dashboard, unless someone has written one there.
+
+        In the database alone: nothing here reads it again, and what memory holds is copied often.
+        """
+        source = self._ids[trial_id]
+        with self.together():
+            if note_key(source) not in self._backend.get_study_system_attrs(self._source):
+                for key, value in note_attributes(source, text).items():
+                    self._backend.set_study_system_attr(self._source, key, value)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See BaseStorage."""

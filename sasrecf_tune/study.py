@@ -6,6 +6,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Any
 
@@ -20,6 +21,7 @@ from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
+from sasrecf_tune.notes import failure_note
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, WAITING, TrialRecord
 from sasrecf_tune.samplers import SpaceExhausted
 from sasrecf_tune.sole_writer import SoleWriter
@@ -27,6 +29,9 @@ from sasrecf_tune.space import SearchSpace
 
 _IDENTITY = "sasrecf_tune:identity"
 _SPENT = "sasrecf_tune:seconds"
+# Of a trial, among the system's: every metric after every validation. It may be thousands of numbers, which
+# optuna-dashboard would show in one line among the attributes for people.
+CURVE = "sasrecf_tune:valid_curve"
 # Of a trial: the reasons why earlier attempts failed.
 _FAILED_ATTEMPTS = "failed_attempts"
 # Of a trial: what kind of value each attribute is that is read again.
@@ -147,9 +152,10 @@ class TuneStudy:
         trial.report(report.score, step=report.epoch)
         return trial.should_prune()
 
-    def tell(self, trial: optuna.Trial, outcome: Result | Failure) -> TrialRecord:
-        """Record the end of a trial; on disk when this returns."""
+    def tell(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None = None) -> TrialRecord:
+        """Record the end of a trial; on disk when this returns. `log` is what was said during it."""
         number = trial.number
+        note = ""
         attributes: dict[str, Any]
         if isinstance(outcome, Failure):
             attributes = {
@@ -159,25 +165,32 @@ class TuneStudy:
                 "seconds": round(outcome.seconds, 3),
             }
             state, value = TrialState.FAIL, None
+            note = failure_note(outcome.reason, log) if log else ""
         else:
             attributes = {
                 "epochs": outcome.epochs,
                 "best_epoch": outcome.best_epoch,
                 "seconds": round(outcome.seconds, 3),
                 "valid": outcome.valid,
-                "valid_curve": outcome.curve,
                 "device": outcome.device,
                 "parameters": outcome.parameters,
-                "notes": list(outcome.notes),
             }
+            if outcome.notes:
+                attributes["notes"] = list(outcome.notes)
             if outcome.decision is Decision.PRUNE:
                 state, value = TrialState.PRUNED, None
             else:
                 attributes["test"] = outcome.test
                 state, value = TrialState.COMPLETE, self._score(outcome.valid)
+        if log:
+            attributes["log"] = f"{log.parent.name}/{log.name}"
         with self._storage.together():
             for key, attribute in attributes.items():
                 trial.set_user_attr(key, attribute)
+            if isinstance(outcome, Result):
+                self._storage.set_trial_system_attr(trial._trial_id, CURVE, outcome.curve)
+            if note:
+                self._storage.leave_note(trial._trial_id, note)
             self.optuna.tell(trial, value, state=state)
         return self._record(self._storage.get_trial(trial._trial_id), number)
 

@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 ZONES = {
     1: """
         __init__ errors literals space parameters checks feasibility metrics settings layout files messages
-        lock machine ranking atomic_files data failures observer scratch patience coordinates executors.base
+        lock machine notes ranking atomic_files data failures observer scratch patience coordinates
+        executors.base
     """,
     2: """
         best_first candidates damage distributions extrapolation samplers pruners sole_writer
@@ -26,8 +27,8 @@ ZONES = {
     """,
     3: "recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine",
     4: """
-        __main__ cli commands doctor run summary progress screen manifest config_files result_files worker
-        executors report
+        __main__ cli commands dashboard doctor run summary progress screen manifest config_files result_files
+        worker executors report
     """,
 }
 ZONE_OF = {module: zone for zone, names in ZONES.items() for module in names.split()}
