@@ -156,8 +156,9 @@ def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
 
 def directory(out: Path) -> Finding:
     """Whether studies can be written, locked and kept in SQLite below `out`; leaves nothing there."""
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    there = out.absolute()
     try:
+        there = next(path for path in (there, *there.parents) if path.exists())
         with tempfile.TemporaryDirectory(dir=there, prefix=".sasrecf-tune-") as scratch:
             with (Path(scratch) / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

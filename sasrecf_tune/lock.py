@@ -23,8 +23,8 @@ def exclusive(layout: Layout) -> Iterator[None]:
     Raises:
         StorageError: another coordinator is at work on it, or the directory cannot be written.
     """
-    made = [path for path in (layout.directory, *layout.directory.parents) if not path.exists()]
     try:
+        made = [path for path in (layout.directory, *layout.directory.parents) if not path.exists()]
         layout.directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
