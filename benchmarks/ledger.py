@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.ranking import ENDED, TrialRecord
@@ -66,7 +67,7 @@ class Ledger:
             rows = _rows(self.layout)
             if self.layout.manifest.exists():
                 json.loads(self.layout.manifest.read_text())
-        except (StorageError, ValueError, LookupError) as error:
+        except (StorageError, UnreadableError, ValueError, LookupError) as error:
             self.faults.append(f"unreadable after a kill: {' '.join(str(error).split())}")
             return
         for number, promise in self._ended.items():

@@ -145,8 +145,17 @@ def check_columns(
                 f"column {name!r} ({key}) must have type {kind}, not {inter[name]}",
                 where=f"{data.interactions}:1",
             )
-    item = columns(data.file("item"), separator, encoding)
     item_id = str(config["ITEM_ID_FIELD"])
+    if not data.file("item").is_file():
+        raise DataError(
+            "there is no such file, and SASRecF takes item features from it "
+            f"(selected_features: {', '.join(features)})",
+            where=str(data.file("item")),
+            fix=f"Put it there: a first line of fields such as {item_id}:token and {features[0]}:token with "
+            f"{separator!r} between, then a row for each item. selected_features says which columns to use: "
+            f'--set "selected_features=[{features[0]}]".',
+        )
+    item = columns(data.file("item"), separator, encoding)
     usable = tuple(name for name in item if name != item_id)
     for feature in features:
         if feature not in usable:
@@ -156,7 +165,7 @@ def check_columns(
                     f'--set "selected_features=[{usable[-1]}]".'
                 )
             else:
-                fix = "SASRecF needs item features: a file of item columns in RecBole's atomic format."
+                fix = "SASRecF needs item features: columns of this file beside the item's id."
             raise DataError(
                 f"selected_features has {feature!r}, but the data set has no such item column"
                 + suggest(feature, usable),

@@ -352,6 +352,29 @@ def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     list_studies(out, as_json)
 
 
+@app.command()
+def dashboard(
+    study: StudyName = None,
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 for any free port.")
+    ] = 8080,
+) -> None:
+    """Show a study in optuna-dashboard, in a browser on this machine. Ctrl-C ends it."""
+    from sasrecf_tune.dashboard import serve
+
+    raise typer.Exit(serve(out, study, storage, port, screen()))
+
+
+@app.command()
+def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
+    """Look for what could keep a search from working here; trains two steps."""
+    from sasrecf_tune.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(out, screen(), as_json))
+
+
 def _exit_with(work: Callable[[], int]) -> None:
     try:
         code = work()

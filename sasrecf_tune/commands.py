@@ -24,6 +24,7 @@ from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
+from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.screen import print_table, screen
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
 from sasrecf_tune.space import SearchSpace, read
@@ -291,7 +292,8 @@ def list_studies(out: Path, as_json: bool) -> None:
             rows.append({"study": layout.name, "error": error.what})
             continue
         keys = ("dataset", "metric", "planned_trials", "updated")
-        rows.append({"study": layout.name} | {key: manifest.get(key) for key in keys})
+        known = {"study": layout.name, "ended": trials_ended(layout.trials)}
+        rows.append(known | {key: manifest.get(key) for key in keys})
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
@@ -300,14 +302,16 @@ def list_studies(out: Path, as_json: bool) -> None:
         console.print(f"no studies in {out}", highlight=False)
         return
     table = Table(box=None, pad_edge=False)
-    for header in ("study", "dataset", "metric", "planned_trials", "updated"):
-        table.add_column(header.replace("_", " "))
+    for header in ("study", "dataset", "metric", "trials ended", "updated"):
+        table.add_column(header)
     for row in rows:
         if "error" in row:
             table.add_row(row["study"], row["error"])
-        else:
-            updated = str(row["updated"]).replace("T", " ").replace("+00:00", " UTC")
-            table.add_row(*(str(value) for value in (row | {"updated": updated}).values()))
+            continue
+        ended = "?" if row["ended"] is None else row["ended"]
+        updated = str(row["updated"]).replace("T", " ").replace("+00:00", " UTC")
+        trials = f"{ended} of {row['planned_trials']}"
+        table.add_row(row["study"], str(row["dataset"]), str(row["metric"]), trials, updated)
     print_table(console, table)
 
 

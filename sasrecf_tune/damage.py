@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.files import AGAIN, FULL, NO_RIGHTS
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 
-_RESTORE = "Nothing was changed. Restore it from a copy, or choose another --study."
+_RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
 # What SQLite says, and what to do about it. "disk I/O error" is all it says of a file at its size limit.
 _REMEDIES = (
     ("is full", FULL),
@@ -25,6 +25,10 @@ _REMEDIES = (
     ("not a database", _RESTORE),
     ("locked", f"Close what else has it open, such as a database browser. {AGAIN}"),
 )
+
+
+class UnreadableError(Exception):
+    """The database answers, but with what this program and Optuna never wrote; the message says what."""
 
 
 @contextlib.contextmanager
@@ -50,7 +54,7 @@ def storage_errors(layout: Layout, storage: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading_errors(layout: Layout, storage: str | None) -> Iterator[None]:
-    """As `storage_errors`, and for trials that hold what this program never wrote.
+    """As `storage_errors`, and for an UnreadableError.
 
     Raises:
         StorageError: as above.
@@ -58,9 +62,9 @@ def reading_errors(layout: Layout, storage: str | None) -> Iterator[None]:
     try:
         with storage_errors(layout, storage):
             yield
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except UnreadableError as error:
         raise StorageError(
-            f"the study holds what sasrecf-tune did not write: {type(error).__name__}: {error}",
+            f"the study holds what sasrecf-tune did not write: {error}",
             where=shown(layout, storage),
             fix=_RESTORE,
         ) from error
@@ -90,8 +94,7 @@ def check_database(layout: Layout, storage: str | None) -> None:
         raise StorageError(
             "the study has begun, but its database is " + ("empty" if path.exists() else "not there"),
             where=str(path),
-            fix="Restore it from a copy, give --storage if the study was kept elsewhere, "
-            "or choose another --study to start anew.",
+            fix=f"Restore it from a copy, give --storage if the study was kept elsewhere, or {ANOTHER_STUDY}",
         )
     check_sqlite(path)
 
@@ -105,7 +108,7 @@ def check_sqlite(path: Path) -> None:
     if not path.exists():
         return
     if not path.is_file():
-        raise StorageError("not a file", where=str(path), fix="Move it away, or choose another --study.")
+        raise StorageError("not a file", where=str(path), fix=f"Move it away, or {ANOTHER_STUDY}")
     try:
         # Not read-only: what a run that was killed left half written is rolled back when it is opened.
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
@@ -119,7 +122,9 @@ def check_sqlite(path: Path) -> None:
         )
     if tables and "studies" not in tables:
         raise StorageError(
-            "a database, but not of an Optuna study", where=str(path), fix="Choose another --study."
+            "a database, but not of an Optuna study",
+            where=str(path),
+            fix=f"Move it away, or {ANOTHER_STUDY}",
         )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 
 DATABASE = "study.db"
+# The end of an advice; a whole command line, since not every command that gives it has a --study.
+ANOTHER_STUDY = "start another study: sasrecf-tune run --params-file FILE --study NEW-NAME"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
 
 
@@ -86,13 +88,18 @@ class Layout:
         """Data that the workers of a run share; gone when it ends."""
         return self.directory / ".prepared"
 
+    @property
+    def logs(self) -> Path:
+        """What RecBole and the workers said."""
+        return self.directory / "logs"
+
     def log(self, number: int) -> Path:
         """What RecBole said during trial `number`."""
-        return self.directory / "logs" / f"trial-{number:04d}.log"
+        return self.logs / f"trial-{number:04d}.log"
 
     def worker_log(self, index: int) -> Path:
         """What worker `index` said outside of trials."""
-        return self.directory / "logs" / f"worker-{index}.log"
+        return self.logs / f"worker-{index}.log"
 
 
 def study_layout(out: Path, name: str) -> Layout:

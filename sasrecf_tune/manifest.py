@@ -16,7 +16,7 @@ from typing import Any
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.files import atomic_write
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.settings import RunSettings, SearchSettings
 from sasrecf_tune.space import SearchSpace, parse
@@ -68,7 +68,7 @@ def read_manifest(layout: Layout) -> dict[str, Any]:
         raise StorageError(
             "made by another version of sasrecf-tune, or not a manifest",
             where=str(layout.manifest),
-            fix="Use the version that made it, or choose another --study.",
+            fix=f"Use the version that made it, or {ANOTHER_STUDY}",
         )
     return content
 

@@ -66,17 +66,25 @@ class Measure:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds for one epoch of training and one validation, extrapolated from `steps` steps."""
+    """Seconds for one epoch of training and one validation, extrapolated from `steps` steps.
+
+    `setup_seconds` are those before the first epoch, once the data is prepared.
+    """
 
     train_seconds: float
     valid_seconds: float
     steps: int
     steps_per_epoch: int
+    setup_seconds: float = 0.0
 
     @property
     def epoch_seconds(self) -> float:
         """One epoch, with its validation."""
         return self.train_seconds + self.valid_seconds
+
+    def trial_seconds(self, epochs: int) -> float:
+        """A trial of so many epochs, with its test, which takes what a validation takes."""
+        return self.setup_seconds + epochs * self.epoch_seconds + self.valid_seconds
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,8 @@ class Job:
 class Report:
     """One validation: `epoch` counts from 1, `metrics` are RecBole's rounded validation results.
 
-    A trial that continues after epoch `continues_after` sends its reports up to there again.
+    A trial that continues after epoch `continues_after` sends its reports up to there again. One that could
+    not continue says why in `anew`, in its first report.
     """
 
     number: int
@@ -110,6 +119,14 @@ class Report:
     train_loss: float
     seconds: float
     continues_after: int = 0
+    anew: str = ""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A worker begins to wait until another has prepared the data, or `over`: it has waited."""
+
+    over: bool
 
 
 @dataclass(frozen=True)

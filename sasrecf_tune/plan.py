@@ -126,9 +126,12 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
 def _nearest(parameter: Parameter) -> Any:
     default: Any = TABLE[parameter.name].default if parameter.name in TABLE else None
     if isinstance(parameter, Choice):
+        if default in parameter.choices:
+            # As it is written there: 0 and 0.0 are equal, but one of them is no choice.
+            return parameter.choices[parameter.choices.index(default)]
         numbers = [value for value in parameter.choices if isinstance(value, int | float)]
-        if default in parameter.choices or not is_number(default) or not numbers:
-            return default if default in parameter.choices else parameter.choices[0]
+        if not is_number(default) or not numbers:
+            return parameter.choices[0]
         return min(numbers, key=lambda value: abs(value - default))
     low, high = parameter.bounds
     if not is_number(default):

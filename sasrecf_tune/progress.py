@@ -93,6 +93,8 @@ class _Base(Observer):
         running = self.progress.running[report.number]
         running.scores.append(report.score)
         running.epoch = report.epoch
+        if report.anew:
+            self._begun_anew(report)
         if not report.continues_after:
             self._validated(report)
         elif report.epoch == report.continues_after:  # the last that is sent again
@@ -103,6 +105,9 @@ class _Base(Observer):
 
     def _continued(self, report: Report) -> None:
         """A trial goes on after this validation, of an earlier attempt."""
+
+    def _begun_anew(self, report: Report) -> None:
+        """A trial began anew, since what it was to continue from could not be used."""
 
     def ended(self, record: TrialRecord) -> None:
         """See `Observer`."""
@@ -132,6 +137,9 @@ class PlainView(_Base):
 
     def _continued(self, report: Report) -> None:
         self._line(_continues_text(report))
+
+    def _begun_anew(self, report: Report) -> None:
+        self._line(_anew_text(report))
 
     def _validated(self, report: Report) -> None:
         self._line(
@@ -179,6 +187,9 @@ class JsonView(_Base):
 
     def _continued(self, report: Report) -> None:
         emit({"event": "continues", "trial": report.number, "after": report.epoch})
+
+    def _begun_anew(self, report: Report) -> None:
+        emit({"event": "anew", "trial": report.number, "reason": report.anew})
 
     def _validated(self, report: Report) -> None:
         emit(
@@ -236,6 +247,9 @@ class LiveView(_Base):
 
     def _continued(self, report: Report) -> None:
         self._console.print(Text(_continues_text(report)))
+
+    def _begun_anew(self, report: Report) -> None:
+        self._console.print(Text(_anew_text(report)))
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `Observer`."""
@@ -299,6 +313,10 @@ def emit(event: dict[str, Any]) -> None:
 
 def _continues_text(report: Report) -> str:
     return f"trial {report.number} continues after epoch {report.epoch}"
+
+
+def _anew_text(report: Report) -> str:
+    return f"trial {report.number} could not continue and began anew: {report.anew}"
 
 
 def _retrying_text(number: int, attempt: int, reason: str) -> str:

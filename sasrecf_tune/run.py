@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from sasrecf_tune.report.tables import varied
 from sasrecf_tune.scratch import private_directory
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
-from sasrecf_tune.summary import plan_facts, show_end, show_plan, show_timings
+from sasrecf_tune.summary import estimate, plan_facts, show_end, show_plan, show_timings
 
 _MEASURED_STEPS = 3
 
@@ -41,10 +42,10 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         TuneError: see `errors`; bad input is found before any training.
     """
     from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
+    from sasrecf_tune.lock import exclusive
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.search import Search, planned_study
     from sasrecf_tune.storage import open_storage
-    from sasrecf_tune.study import exclusive
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)
@@ -117,24 +118,24 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     with tempfile.TemporaryDirectory() as scratch:
         layout = Layout(Path(scratch) / settings.name)
         make_directory(layout.directory)
+        began = time.monotonic()
         with executor_for(settings, layout) as executor:
             plan = make_plan(
                 settings, space, base, describe(settings, space, base, executor, console, as_json)
             )
+            startup = time.monotonic() - began
             with _status(console, as_json, "timing a few steps"):
                 timings = [executor.measure(request) for request in _measured(plan, layout)]
     shown = study_layout(settings.out, settings.name)
+    in_all = estimate(plan, timings, startup)
     if as_json:
+        seconds = [round(timing.epoch_seconds, 3) for timing in timings]
         views.emit(
-            {
-                "event": "plan",
-                **plan_facts(plan),
-                "epoch_seconds": [round(timing.epoch_seconds, 3) for timing in timings],
-            }
+            {"event": "plan", **plan_facts(plan), "epoch_seconds": seconds, "seconds": round(in_all, 3)}
         )
     else:
         show_plan(plan, shown, console)
-        show_timings(plan, timings, console)
+        show_timings(plan, timings, in_all, console)
     return 0
 
 

@@ -237,7 +237,8 @@ class Search:
         ):
             self._try_again(trial, outcome)
             return
-        record = self._study.tell(self._running.pop(outcome.number).trial, outcome)
+        log = self._layout.log(outcome.number)
+        record = self._study.tell(self._running.pop(outcome.number).trial, outcome, log)
         self._done += 1
         self._patience.ended(record)
         for observer in self._observers:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import torch
 
 from sasrecf_tune import tensor_files
+from sasrecf_tune.messages import Waiting
 
 _log = logging.getLogger(__name__)
 
@@ -24,10 +25,13 @@ class SharedData(Generic[T]):
 
     The files are pickles: that is why. Their tensors are mapped privately, so that all processes read the
     same pages of memory, and one that writes to a tensor has a copy of that page for itself.
+
+    `tell` hears when this process begins to wait for another, and when it has waited.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tell: Callable[[Waiting], None] = lambda _: None) -> None:
         self._directory = directory
+        self._tell = tell
 
     def get(self, key: str, make: Callable[[], T]) -> T:
         """What another process made for `key`, or else `make()`, left for the others.
@@ -41,7 +45,7 @@ class SharedData(Generic[T]):
         except OSError as error:
             return self._alone(make(), error)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it however the process ends
+            self._take(lock)
             if not path.exists():
                 made = make()
                 try:
@@ -57,6 +61,15 @@ class SharedData(Generic[T]):
             return self._load(path)
         except Exception as error:  # noqa: BLE001  # whatever torch stumbles on
             return self._alone(make(), error)
+
+    def _take(self, lock: int) -> None:
+        """Take the lock, which the system lets go of however the process ends."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._tell(Waiting(over=False))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._tell(Waiting(over=True))
 
     def _load(self, path: Path) -> T:
         if path.stat().st_uid != os.getuid():

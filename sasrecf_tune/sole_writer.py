@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
@@ -14,9 +15,23 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
+from sasrecf_tune.damage import UnreadableError
+from sasrecf_tune.notes import note_attributes, note_key
+
 # Validations reach the database so late at most: they are for those who watch. A trial that is interrupted
 # starts anew, and one that ends has all of its own written with its end.
 _LATE_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Around calls of Optuna's alone, which raises whatever it stumbles on in a damaged row."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error):
+        raise  # these speak of the database itself
+    except Exception as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 
 class _Session(Session):
@@ -45,12 +60,12 @@ class SoleWriter(InMemoryStorage):
 
     RDBStorage reads the running trials anew for each proposal, each validation and each question of a
     pruner, which costs more than all the rest, and commits some thirty times a trial. The caller holds the
-    study exclusively (`study.exclusive`): what another process writes meanwhile is not seen. Transactions
+    study exclusively (`lock.exclusive`): what another process writes meanwhile is not seen. Transactions
     are for RDBStorage alone; any other `backend` is written to change by change.
 
     Raises:
         KeyError: the database has no study called `name`.
-        ValueError: trials are missing in it.
+        UnreadableError: the study is damaged.
     """
 
     def __init__(self, backend: BaseStorage, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,14 +79,18 @@ class SoleWriter(InMemoryStorage):
         self._late: list[tuple[int, int, float]] = []
         self._late_until = 0.0
         self._source = backend.get_study_id_from_name(name)
-        study = super().create_new_study(backend.get_study_directions(self._source), name)
-        for key, value in backend.get_study_user_attrs(self._source).items():
-            super().set_study_user_attr(study, key, value)
-        for key, value in backend.get_study_system_attrs(self._source).items():
-            super().set_study_system_attr(study, key, value)
-        trials = sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
+        with _reading():
+            directions = backend.get_study_directions(self._source)
+            user = backend.get_study_user_attrs(self._source)
+            system = backend.get_study_system_attrs(self._source)
+            trials = sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
         if any(trial.number != place for place, trial in enumerate(trials)):
-            raise ValueError("trials have been removed from the study: their numbers are not in one row")
+            raise UnreadableError("trials have been removed: their numbers are not in one row")
+        study = super().create_new_study(directions, name)
+        for key, value in user.items():
+            super().set_study_user_attr(study, key, value)
+        for key, value in system.items():
+            super().set_study_system_attr(study, key, value)
         self._ids = {
             super(SoleWriter, self).create_new_trial(study, trial): trial._trial_id for trial in trials
         }
@@ -107,6 +126,17 @@ class SoleWriter(InMemoryStorage):
         if self._late and self._clock() >= self._late_until:
             with self.together():
                 self._write_late()
+
+    def leave_note(self, trial_id: int, text: str) -> None:
+        """Leave a note on a trial for optuna-dashboard, unless someone has written one there.
+
+        In the database alone: nothing here reads it again, and what memory holds is copied often.
+        """
+        source = self._ids[trial_id]
+        with self.together():
+            if note_key(source) not in self._backend.get_study_system_attrs(self._source):
+                for key, value in note_attributes(source, text).items():
+                    self._backend.set_study_system_attr(self._source, key, value)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """See BaseStorage."""

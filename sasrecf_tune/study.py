@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.errors import StorageError, StudyMismatchError, StudyNotFoundError
-from sasrecf_tune.files import disk_error
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.damage import UnreadableError
+from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
+from sasrecf_tune.notes import failure_note
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, WAITING, TrialRecord
 from sasrecf_tune.samplers import SpaceExhausted
 from sasrecf_tune.sole_writer import SoleWriter
@@ -27,8 +29,22 @@ from sasrecf_tune.space import SearchSpace
 
 _IDENTITY = "sasrecf_tune:identity"
 _SPENT = "sasrecf_tune:seconds"
+# Of a trial, among the system's: every metric after every validation. It may be thousands of numbers, which
+# optuna-dashboard would show in one line among the attributes for people.
+CURVE = "sasrecf_tune:valid_curve"
 # Of a trial: the reasons why earlier attempts failed.
 _FAILED_ATTEMPTS = "failed_attempts"
+# Of a trial: what kind of value each attribute is that is read again.
+_KINDS: Mapping[str, type | UnionType] = {
+    "seed": int,
+    "epochs": int,
+    "best_epoch": int,
+    "seconds": int | float,
+    "valid": dict,
+    "test": dict,
+    "error": str,
+    _FAILED_ATTEMPTS: list,
+}
 _STATES = {
     TrialState.COMPLETE: COMPLETE,
     TrialState.PRUNED: PRUNED,
@@ -40,53 +56,30 @@ _STATES = {
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@contextlib.contextmanager
-def exclusive(layout: Layout) -> Iterator[None]:
-    """Hold the study for one coordinator; the system lets go of it however the process ends.
+class TuneStudy:
+    """One Optuna study and the space it searches.
 
     Raises:
-        StorageError: another coordinator is at work on it, or the directory cannot be written.
+        UnreadableError: it holds what was never written here.
     """
-    try:
-        layout.directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise disk_error(layout.directory, error) from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            other = os.read(handle, 32).decode(errors="replace").strip()
-            raise StorageError(
-                f"another run is at work on this study (process {other or 'unknown'})",
-                where=str(layout.directory),
-                fix="Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile.",
-            ) from error
-        try:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            raise disk_error(layout.lock, error) from error
-        yield
-    finally:
-        os.close(handle)
-
-
-class TuneStudy:
-    """One Optuna study and the space it searches."""
 
     def __init__(self, study: optuna.Study, storage: SoleWriter, space: SearchSpace) -> None:
         self.optuna = study
         self._storage = storage
         self._space = space
         attributes = study.user_attrs
-        self._metric = str(attributes.get(_IDENTITY, {}).get("metric")).lower()
-        self._seconds = float(attributes.get(_SPENT, 0.0))
+        known, spent = attributes.get(_IDENTITY, {}), attributes.get(_SPENT, 0.0)
+        if not isinstance(known, dict) or not isinstance(spent, int | float):
+            raise UnreadableError(f"{_IDENTITY} is {known!r}, {_SPENT} is {spent!r}")
+        self._metric = str(known.get("metric")).lower()
+        self._seconds = float(spent)
+        for trial in self._trials():
+            self._check(trial)
 
     @property
     def maximize(self) -> bool:
         """Whether more of the study's metric is better."""
-        return self.optuna.direction == optuna.study.StudyDirection.MAXIMIZE
+        return self.optuna.direction == StudyDirection.MAXIMIZE
 
     def records(self) -> list[TrialRecord]:
         """All trials, by number."""
@@ -159,9 +152,10 @@ class TuneStudy:
         trial.report(report.score, step=report.epoch)
         return trial.should_prune()
 
-    def tell(self, trial: optuna.Trial, outcome: Result | Failure) -> TrialRecord:
-        """Record the end of a trial; on disk when this returns."""
+    def tell(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None = None) -> TrialRecord:
+        """Record the end of a trial; on disk when this returns. `log` is what was said during it."""
         number = trial.number
+        note = ""
         attributes: dict[str, Any]
         if isinstance(outcome, Failure):
             attributes = {
@@ -171,25 +165,32 @@ class TuneStudy:
                 "seconds": round(outcome.seconds, 3),
             }
             state, value = TrialState.FAIL, None
+            note = failure_note(outcome.reason, log) if log else ""
         else:
             attributes = {
                 "epochs": outcome.epochs,
                 "best_epoch": outcome.best_epoch,
                 "seconds": round(outcome.seconds, 3),
                 "valid": outcome.valid,
-                "valid_curve": outcome.curve,
                 "device": outcome.device,
                 "parameters": outcome.parameters,
-                "notes": list(outcome.notes),
             }
+            if outcome.notes:
+                attributes["notes"] = list(outcome.notes)
             if outcome.decision is Decision.PRUNE:
                 state, value = TrialState.PRUNED, None
             else:
                 attributes["test"] = outcome.test
                 state, value = TrialState.COMPLETE, self._score(outcome.valid)
+        if log:
+            attributes["log"] = f"{log.parent.name}/{log.name}"
         with self._storage.together():
             for key, attribute in attributes.items():
                 trial.set_user_attr(key, attribute)
+            if isinstance(outcome, Result):
+                self._storage.set_trial_system_attr(trial._trial_id, CURVE, outcome.curve)
+            if note:
+                self._storage.leave_note(trial._trial_id, note)
             self.optuna.tell(trial, value, state=state)
         return self._record(self._storage.get_trial(trial._trial_id), number)
 
@@ -205,6 +206,18 @@ class TuneStudy:
     def write_late(self) -> None:
         """Bring validations to the database that have waited for a while; to be called often."""
         self._storage.write_late()
+
+    def _check(self, trial: FrozenTrial) -> None:
+        attributes = trial.user_attrs
+        for key, kind in _KINDS.items():
+            if key in attributes and not isinstance(attributes[key], kind):
+                raise UnreadableError(f"trial {trial.number}: {key} is {attributes[key]!r}")
+        if attributes.get("valid") and self._metric not in attributes["valid"]:
+            raise UnreadableError(f"trial {trial.number}: valid lacks {self._metric}")
+        try:
+            self._space.decode(trial.params)
+        except KeyError as error:  # of a choice; Optuna gives numbers for the rest
+            raise UnreadableError(f"trial {trial.number}: no value of the space: {error}") from error
 
     def _fail_unfilled(self, reason: str) -> None:
         # Optuna has made a trial before its sampler finds that there is nothing to fill it with.
@@ -256,13 +269,12 @@ def open_study(
 
     Raises:
         StudyMismatchError: the study was made from something else; the message shows the difference.
+        UnreadableError: the study is damaged.
     """
-    study = optuna.create_study(
-        storage=storage,
-        study_name=layout.name,
-        direction="maximize" if maximize else "minimize",
-        load_if_exists=True,
-    )
+    direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+    with contextlib.suppress(DuplicatedStudyError):
+        storage.create_new_study([direction], layout.name)
+    memory, study = _in_memory(layout, storage, sampler, pruner)
     known = study.user_attrs.get(_IDENTITY)
     plain = json.loads(json.dumps(dict(identity)))
     if known is None:
@@ -270,7 +282,7 @@ def open_study(
             raise StudyMismatchError(
                 f"the study {layout.name!r} was made by another program",
                 where=str(layout.directory),
-                fix="Choose another name with --study.",
+                fix=f"Move it away, or {ANOTHER_STUDY}",
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -281,9 +293,9 @@ def open_study(
         raise StudyMismatchError(
             f"the study {layout.name!r} was made from something else:\n{difference(known, plain)}",
             where=str(layout.directory),
-            fix="Give this search another name with --study, or restore what was changed.",
+            fix=f"Restore what was changed, or {ANOTHER_STUDY}",
         )
-    return _in_memory(layout, storage, space, sampler, pruner)
+    return TuneStudy(study, memory, space)
 
 
 def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> TuneStudy:
@@ -291,13 +303,15 @@ def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> Tune
 
     Raises:
         StudyNotFoundError: the database has no such study.
+        UnreadableError: the study is damaged.
     """
     try:
-        return _in_memory(layout, storage, space)
+        memory, study = _in_memory(layout, storage)
     except KeyError as error:
         raise StudyNotFoundError(
             f"the database holds no study {layout.name!r}", where=str(layout.directory)
         ) from error
+    return TuneStudy(study, memory, space)
 
 
 def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -313,13 +327,11 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _in_memory(
     layout: Layout,
     storage: BaseStorage,
-    space: SearchSpace,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
-) -> TuneStudy:
+) -> tuple[SoleWriter, optuna.Study]:
     memory = SoleWriter(storage, layout.name)
-    study = optuna.load_study(study_name=layout.name, storage=memory, sampler=sampler, pruner=pruner)
-    return TuneStudy(study, memory, space)
+    return memory, optuna.load_study(study_name=layout.name, storage=memory, sampler=sampler, pruner=pruner)
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

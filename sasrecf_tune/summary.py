@@ -139,16 +139,21 @@ def show_end(
         console.print("No trial completed.", style="red")
 
 
-def show_timings(plan: Plan, timings: list[Timing], console: Console) -> None:
-    """How long an epoch takes, and all trials at most."""
+def estimate(plan: Plan, timings: list[Timing], startup: float) -> float:
+    """Seconds for all trials if each trains all its epochs, after the `startup` of workers and data."""
+    trial = sum(timing.trial_seconds(plan.epochs) for timing in timings) / len(timings)
+    return startup + trial * plan.trials / plan.settings.workers
+
+
+def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Console) -> None:
+    """How long an epoch takes, and `in_all` seconds for all trials."""
     seconds = sorted(timing.epoch_seconds for timing in timings)
-    mean = sum(seconds) / len(seconds)
     ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
     span = " to ".join(dict.fromkeys(ends))
     console.print(
-        f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, at most "
-        f"{format_duration(mean * plan.epochs * plan.trials / plan.settings.workers)} for all "
-        f"{plan.trials:,} trials; early stopping and pruning make it less",
+        f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, about "
+        f"{format_duration(in_all)} for {plan.trials:,} whole trials with start-up and tests; "
+        "early stopping and pruning make it less",
         highlight=False,
         soft_wrap=True,
     )

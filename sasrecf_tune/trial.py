@@ -32,6 +32,7 @@ from sasrecf_tune.messages import (
     Report,
     Result,
     Timing,
+    Waiting,
 )
 from sasrecf_tune.metrics import result_keys
 from sasrecf_tune.recbole_bridge import (
@@ -63,33 +64,45 @@ class _Ended(Exception):  # noqa: N818  # not an error: the coordinator's decisi
 
 @dataclass
 class _Course:
-    """How far a trial has come: its reports, and since when it runs, earlier attempts counted."""
+    """How far a trial has come: its reports, and since when it runs, earlier attempts counted.
+
+    `anew` is why it could not continue an earlier attempt.
+    """
 
     since: float = field(default_factory=time.perf_counter)
     reports: list[Report] = field(default_factory=list)
+    anew: str = ""
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.since
 
 
-def start_runner(gpu: str | None, shared: Path | None = None) -> Runner:
+def start_runner(
+    gpu: str | None, shared: Path | None = None, tell: Callable[[Waiting], None] = lambda _: None
+) -> Runner:
     """The Runner of a worker process, whose standard error is its log."""
     log_to_stderr()
-    return Runner(gpu, shared)
+    return Runner(gpu, shared, tell)
 
 
 class Runner:
     """Answers the coordinator's requests in this process, keeping prepared data between them.
 
     `gpu` is the index of a CUDA card, "" for the CPU, None for the first card there is. `shared` is a
-    directory that this run has made, for the data to be prepared once for all its workers.
+    directory that this run has made, for the data to be prepared once for all its workers; `tell` hears when
+    this one waits for another's preparation.
 
     Raises:
         InputError: there is no such card.
     """
 
-    def __init__(self, gpu: str | None = None, shared: Path | None = None) -> None:
+    def __init__(
+        self,
+        gpu: str | None = None,
+        shared: Path | None = None,
+        tell: Callable[[Waiting], None] = lambda _: None,
+    ) -> None:
         if gpu and not torch.cuda.is_available():
             raise InputError(
                 f"there is no card {gpu} that torch can use",
@@ -98,7 +111,7 @@ class Runner:
             )
         self._gpu = _first_gpu() if gpu is None else gpu
         self._cache: Cache[Prepared] = Cache()
-        self._shared: SharedData[Prepared] | None = SharedData(shared) if shared else None
+        self._shared: SharedData[Prepared] | None = SharedData(shared, tell) if shared else None
         self._fingerprints: dict[DataDirectory, str] = {}
 
     def describe(self, request: Describe) -> DataSummary:
@@ -137,7 +150,11 @@ class Runner:
         Raises:
             InputError: as `describe`.
         """
-        built, _ = self._build(make_config(request.config, self._gpu), request.engine)
+        config = make_config(request.config, self._gpu)
+        self._prepared(config, _engine(request.engine, config)[0])  # not of the trial alone
+        began = time.perf_counter()
+        built, _ = self._build(config, request.engine)
+        setup = time.perf_counter() - began
         trainer, batches = built.trainer, iter(built.train)
         steps_per_epoch = len(built.train)
         # The first step pays for allocations; it is not counted unless there is no other.
@@ -147,7 +164,7 @@ class Runner:
         seconds = _timed(lambda: trainer._train_epoch(some, 0)) / counted if counted else first
         trainer.eval_collector.data_collect(built.train)
         valid = _timed(lambda: trainer.evaluate(built.valid, load_best_model=False))
-        return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch)
+        return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch, setup)
 
     def train(self, job: Job, on_report: OnReport) -> Result | Failure:
         """Train the job's configuration; `on_report` decides after each validation.
@@ -179,7 +196,7 @@ class Runner:
                 seconds=course.seconds,
             )
             seen.append(report)
-            decision = on_report(report)
+            decision = on_report(report if seen[1:] else replace(report, anew=course.anew))
             every = job.checkpoint_every
             due = decision is Decision.CONTINUE and report.epoch - written >= every
             if every and (due or decision is Decision.STOP):
@@ -230,7 +247,10 @@ class Runner:
             unfinished = read(job.unfinished, self._identity(job, config))
             restore(built, unfinished)
         except UnusableError as error:
-            _log.warning("The trial starts anew: %s", error)
+            _log.warning(
+                "The trial starts anew: %s%s", error, f": {error.__cause__}" if error.__cause__ else ""
+            )
+            course.anew = str(error)
             return self._build(config, job.engine)
         course.since -= unfinished.seconds
         course.reports += unfinished.reports

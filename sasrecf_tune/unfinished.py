@@ -28,7 +28,7 @@ _PLACES = ("checkpoint_dir", "data_path")
 
 
 class UnusableError(Exception):
-    """The file is damaged or of another trial; the message says so."""
+    """The file is damaged or of another trial; the message says so in one line, its cause in many."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read(path: Path, wanted: str) -> Unfinished:
                 state=content["state"],
             )
     except Exception as error:  # whatever zipfile and torch stumble on
-        raise UnusableError(f"{path.name} is damaged ({type(error).__name__}: {error})") from error
+        raise UnusableError(f"{path.name} is damaged ({type(error).__name__})") from error
     if damaged is not None:
         raise UnusableError(f"{path.name} is damaged (checksum of {damaged})")
     if found.identity != wanted or not found.reports:
@@ -122,7 +122,7 @@ def restore(built: Built, unfinished: Unfinished) -> None:
         trainer.start_epoch = unfinished.reports[-1].epoch
         _set_random_states(built, state["random"])
     except Exception as error:  # whatever torch and numpy stumble on
-        raise UnusableError(f"its state does not fit ({type(error).__name__}: {error})") from error
+        raise UnusableError(f"its state does not fit ({type(error).__name__})") from error
 
 
 def has_ended(trainer: Any) -> bool:

@@ -52,8 +52,8 @@ class WorkerOptions:
     """What a worker is started with.
 
     `threads` is 0 for torch's own choice; `gpu` is a card's index, "" for the CPU, None for the first card.
-    `runner` names, as "module:function", what makes the worker's `Runner` from `gpu`, and from `shared` where
-    there is such a directory: for prepared data, made by this run.
+    `runner` names, as "module:function", what makes the worker's `Runner` from `gpu`, and, where there is a
+    directory `shared` for prepared data, made by this run, from that and what sends a `Waiting` on.
     """
 
     index: int
@@ -68,7 +68,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     """Answer requests from `pipe` until it closes.
 
     A `Job` is answered by reports, each of which waits for a `Decision`, and then a `Result` or a
-    `Failure`; other requests by their answer or by a TuneError.
+    `Failure`; other requests by their answer or by a TuneError. A `Waiting` may come before any of them.
     """
     # Ctrl-C reaches the whole terminal, and a scheduler's SIGTERM often all processes of the job; the
     # coordinator alone decides what they mean.
@@ -90,7 +90,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     sys.argv = sys.argv[:1]
     try:
         module, _, name = options.runner.partition(":")
-        shared = () if options.shared is None else (options.shared,)
+        shared = () if options.shared is None else (options.shared, pipe.send)
         runner: Runner = getattr(import_module(module), name)(options.gpu, *shared)
         pipe.send(None)  # ready
     except TuneError as error:

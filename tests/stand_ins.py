@@ -19,6 +19,7 @@ from sasrecf_tune.messages import (
     Report,
     Result,
     Timing,
+    Waiting,
 )
 
 from .conftest import summary
@@ -31,8 +32,14 @@ NOTE = "SASRECF_TUNE_TESTS_NOTE"
 class StandIn:
     """Reports `EPOCHS` epochs; what happens after the first of them is the job's `act`."""
 
-    def __init__(self, gpu: str | None = None) -> None:
+    def __init__(
+        self,
+        gpu: str | None = None,
+        shared: Path | None = None,
+        tell: Callable[[Waiting], None] = lambda _: None,
+    ) -> None:
         self.gpu = gpu
+        self.tell = tell
 
     def describe(self, request: Describe) -> DataSummary:
         return summary(EPOCHS)
@@ -51,6 +58,11 @@ class StandIn:
             decision = on_report(Report(job.number, epoch, epoch / 10, metrics, 1.0, seconds=epoch))
             if decision is not Decision.CONTINUE:
                 break
+            if job.config.get("act") in ("wait", "have waited"):
+                self.tell(Waiting(over=False))
+                if job.config["act"] == "have waited":
+                    self.tell(Waiting(over=True))
+                threading.Event().wait()
             failure = act(job)
             if failure is not None:
                 return failure

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .synthetic import NAME, write_data_set
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 GOOD = "learning_rate choice [0.01, 0.001]\n"
@@ -66,7 +68,7 @@ def test_bad_input(cli: Cli, tmp_path: Path, space: str, options: str, said: str
     assert said in done.stderr, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert "started" not in done.stdout
-    assert not (tmp_path / "tuning").exists() or not list((tmp_path / "tuning").rglob("study.db"))
+    assert not (tmp_path / "tuning").exists()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,33 @@ def test_a_string_that_is_code_stays_a_string(cli: Cli, tmp_path: Path) -> None:
     done = cli("run", "--params-file", "hyper.test", "--set", f'TIME_FIELD="{code}"')
     assert done.returncode == 2 and "there is no column" in done.stderr
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "harm", "said"),
+    [
+        (
+            "new/tuning",
+            lambda item: item.unlink(),
+            "every-kind.item: there is no such file, and SASRecF takes item features",
+        ),
+        ("mine", lambda item: item.write_text(item.read_text() + "i99\n"), "every-kind.item:39: "),
+    ],
+    ids=["missing", "ragged"],
+)
+def test_data_that_cannot_be_used_leaves_nothing_behind(
+    cli: Cli, tmp_path: Path, out: str, harm: Callable[[Path], object], said: str
+) -> None:
+    (tmp_path / "hyper.test").write_text(GOOD)
+    data = write_data_set(tmp_path, users=8)
+    harm(data / NAME / f"{NAME}.item")
+    options = ["--dataset", NAME, "--data-path", ".", "--gpus", "none"]
+    options += ["--set", "selected_features=[colour]", "--set", "load_col=null"]
+    (tmp_path / "mine").mkdir()
+    before = set(tmp_path.rglob("*"))
+    done = cli("run", "--params-file", "hyper.test", *options, "--out", out)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_check(cli: Cli, tmp_path: Path) -> None:

@@ -180,3 +180,11 @@ def test_trials_that_are_evaluated_more_and_less_often(tmp_path: Path) -> None:
     with bench(tmp_path, text, training, pruner="median") as run:
         assert run.search.run().reason == "all 20 trials have ended"
         assert any(record.state == PRUNED for record in run.records())
+
+
+def test_the_default_is_found_however_it_is_written(tmp_path: Path) -> None:
+    training = FakeTraining(lambda config: 0.1)
+    with bench(tmp_path, "weight_decay choice [0.1, 0]\nlayer_norm_eps choice [1, 1e-12]\n", training) as run:
+        run.search.run()
+        first = run.records()[0].params
+    assert first == {"weight_decay": 0, "layer_norm_eps": 1e-12}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -25,6 +26,7 @@ from sasrecf_tune.messages import Decision, Describe, Failure, Job, Report, Resu
 from sasrecf_tune.ranking import COMPLETE
 from sasrecf_tune.storage import open_storage
 
+from . import readme
 from .conftest import TINY, FakeTraining
 from .test_search import GRID, Bench, bench, cells, quality
 
@@ -59,7 +61,8 @@ class Mishap(FakeTraining):
 def manifest_of(run: Bench) -> None:
     plan = run.search._plan
     content = settings_content(plan.settings, plan.space, None)
-    write_manifest(run.layout, content | {"data": {"metric_keys": ["mrr@10"]}})
+    planned = {"planned_trials": plan.trials}
+    write_manifest(run.layout, content | planned | {"data": {"metric_keys": ["mrr@10"]}})
 
 
 def finish(directory: Path, expected_before: int) -> None:
@@ -226,17 +229,64 @@ def test_a_damaged_study(layout: Layout, kind: str, command: str) -> None:
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, StorageError), result.exception
     assert str(result.exception).startswith(f"{layout.database}: {said}"), str(result.exception)
-    assert "Restore it" in result.exception.fix or "another --study" in result.exception.fix
+    advice = result.exception.fix.partition("or start another study: sasrecf-tune ")[2]
+    name, *options = advice.split()
+    readme.commands()[name].make_context(name, options)
     assert everything() == before
-    assert CliRunner().invoke(app, ["studies", "--out", str(out)]).exit_code == 0
+    listed = CliRunner().invoke(app, ["studies", "--out", str(out)])
+    assert listed.exit_code == 0 and "12 of 12" in listed.output
 
 
-def test_a_trial_that_holds_something_else(layout: Layout) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_user_attributes SET value_json = '{' WHERE key = 'valid'",
+        "UPDATE trial_user_attributes SET value_json = '5' WHERE key = 'valid'",
+        """UPDATE trial_user_attributes SET value_json = '{"ndcg@10": 1}' WHERE key = 'valid'""",
+        "UPDATE trial_user_attributes SET value_json = '\"many\"' WHERE key = 'epochs'",
+        "UPDATE study_user_attributes SET value_json = '[' WHERE key = 'sasrecf_tune:identity'",
+        "UPDATE study_user_attributes SET value_json = '[]' WHERE key = 'sasrecf_tune:identity'",
+        "UPDATE study_directions SET direction = 'SIDEWAYS'",
+        "UPDATE trials SET state = 'LOST' WHERE number = 3",
+        "UPDATE trials SET datetime_start = 'noon' WHERE number = 3",
+        "UPDATE trial_params SET distribution_json = '{}'",
+        "UPDATE trial_params SET param_value = 7 WHERE param_name = 'n_layers'",
+        "UPDATE trial_params SET distribution_json = replace(distribution_json, '0.01', '0.02')",
+        "DELETE FROM trials WHERE number = 3",
+    ],
+)
+def test_a_study_that_holds_something_else(layout: Layout, change: str) -> None:
     with contextlib.closing(sqlite3.connect(layout.database)) as connection, connection:
-        connection.execute("UPDATE trial_user_attributes SET value_json = '{' WHERE key = 'valid'")
-    result = CliRunner().invoke(app, ["report", "--out", str(layout.directory.parent)])
-    assert isinstance(result.exception, StorageError)
-    assert "what sasrecf-tune did not write" in str(result.exception)
+        assert connection.execute(change).rowcount > 0
+    for command in ("report", "best"):
+        result = CliRunner().invoke(app, [command, "--out", str(layout.directory.parent)])
+        assert isinstance(result.exception, StorageError), result.exception
+        assert "what sasrecf-tune did not write" in str(result.exception)
+
+
+def test_a_bug_of_ours_is_not_told_as_damage(layout: Layout) -> None:
+    for error in (ValueError("x"), KeyError("x"), TypeError("x"), AttributeError("x")):
+        with pytest.raises(type(error)), reading_errors(layout, None):
+            raise error
+
+
+def test_studies_count_the_trials_that_have_ended(layout: Layout) -> None:
+    lines = layout.trials.read_text().splitlines(keepends=True)
+    listed = ["studies", "--json", "--out", str(layout.directory.parent)]
+    for content, ended in (
+        (b"", 0),
+        ("".join(lines[:1]).encode(), 0),
+        ("".join(lines[:5]).encode(), 4),
+        (b"\xff", None),
+        (None, None),
+    ):
+        if content is None:
+            layout.trials.unlink()
+        else:
+            layout.trials.write_bytes(content)
+        (row,) = json.loads(CliRunner().invoke(app, listed).output)
+        assert (row["ended"], row["planned_trials"]) == (ended, 12)
+    assert "? of 12" in CliRunner().invoke(app, ["studies", "--out", str(layout.directory.parent)]).output
 
 
 def test_what_a_killed_run_left_half_written_is_rolled_back(layout: Layout) -> None:

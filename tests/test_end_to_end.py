@@ -16,6 +16,8 @@ from typing import Any
 import optuna
 import pytest
 
+from sasrecf_tune.study import CURVE
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 DIRECT = """
@@ -154,9 +156,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path: Path, four_rates: tupl
     after = trials(directory)
     assert [trial.state.name for trial in after] == ["COMPLETE"] * 4
     assert len({trial.params["learning_rate"] for trial in after}) == 4
-    assert [t.user_attrs["valid_curve"] for t in after[:2]] == [
-        t.user_attrs["valid_curve"] for t in before[:2]
-    ]
+    assert [t.system_attrs[CURVE] for t in after[:2]] == [t.system_attrs[CURVE] for t in before[:2]]
     assert after[2].params == before[2].params
 
 
@@ -269,8 +269,9 @@ def test_long_trials_continue_inside(tmp_path: Path, cli: Cli, tiny_yaml: Path) 
             other.value,
             other.intermediate_values,
         )
-        for key in ("valid", "test", "valid_curve", "best_epoch", "epochs"):
+        for key in ("valid", "test", "best_epoch", "epochs"):
             assert one.user_attrs[key] == other.user_attrs[key]
+        assert one.system_attrs[CURVE] == other.system_attrs[CURVE]
     kept = {path.suffix for path in (tmp_path / "tuning" / "cut" / "checkpoints").iterdir()}
     assert kept == {".pth"}
 
@@ -300,6 +301,7 @@ def test_two_workers_give_the_trials_of_one(
         study = tmp_path / "tuning" / f"w{workers}"
         logs = "".join(path.read_text() for path in (study / "logs").iterdir())
         assert logs.count("prepared for all workers") == (1 if workers == "2" else 0)
+        assert "Warning" not in logs
         assert not (study / ".prepared").exists()
     one, two = (trials(tmp_path / "tuning" / f"w{workers}") for workers in "12")
     assert [t.params for t in one] == [t.params for t in two]
@@ -331,7 +333,8 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
         "100 users",
         "best-first: 4 trials",
         "up to 2 epochs",
-        "an epoch, at most",
+        "an epoch, about",
+        "for 4 whole trials with start-up and tests",
     ):
         assert text in done.stdout
     assert sorted(tmp_path.rglob("*")) == before

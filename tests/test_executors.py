@@ -312,6 +312,28 @@ def test_the_time_between_messages_counts_and_not_that_of_the_job(
     assert now == 100 * EPOCHS and all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
 
 
+def test_waiting_for_the_data_that_another_prepares_is_no_silence(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], tmp_path: Path
+) -> None:
+    now = 0.0
+    executor = local(workers=3, hang_timeout=60, clock=lambda: now, shared=tmp_path)
+    heard = Heard()
+    for number, act in enumerate(("wait", "have waited", "hang")):
+        executor.submit(job(number, act))
+
+    def first_waits() -> bool:
+        return any(worker.waits and worker.job and worker.job.number == 0 for worker in executor._workers)
+
+    def others_have_ended() -> bool:
+        nonlocal now
+        now += 61
+        return len(heard.outcomes) == 2
+
+    drive(executor, heard, first_waits)
+    drive(executor, heard, others_have_ended)
+    assert {number: heard.failure(number).kind for number in heard.outcomes} == {1: "hang", 2: "hang"}
+
+
 def test_workers_take_the_cards_in_turn(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED, TrialRecord, best, rank
-from sasrecf_tune.report.exports import ranking_csv
+from sasrecf_tune.report.exports import ranking_csv, ranking_markdown
 
 records = st.lists(
     st.builds(
@@ -62,3 +62,16 @@ def test_no_parameter_shares_a_column_with_a_measurement() -> None:
     names = [name for name, known in TABLE.items() if known.tunable != "no"]
     header = next(csv.reader(ranking_csv([], names, ["mrr@10"]).splitlines()))
     assert len(set(header)) == len(header)
+
+
+def test_the_table_for_people_holds_what_a_table_in_a_paper_needs() -> None:
+    trials = [
+        TrialRecord(0, COMPLETE, {"n_layers": 2}, 0.12, epochs=12, best_epoch=7),
+        TrialRecord(1, FAILED, {}),
+    ]
+    header, line, *rows = ranking_markdown(rank(trials, True), ["n_layers"], "MRR@10").splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (header, *rows)]
+    assert all(len(row) == line.count("|") - 1 for row in cells)
+    first, failed = (dict(zip(cells[0], row, strict=True)) for row in cells[1:])
+    assert (first["MRR@10"], first["trained epochs"], first["best epoch"]) == ("0.1200", "12", "7")
+    assert failed["best epoch"] == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.messages import Decision, Job, Result
+from sasrecf_tune.messages import Decision, Job, Result, Waiting
 from sasrecf_tune.recbole_bridge import STOCK, Engine, Prepared, make_config, prepare
 from sasrecf_tune.scratch import private_directory
 from sasrecf_tune.shared_data import SharedData
@@ -71,6 +72,23 @@ def test_when_the_process_that_makes_it_is_killed_another_takes_over(tmp_path: P
     make = Counted()
     assert len(SharedData[dict[str, torch.Tensor]](tmp_path).get("a", make)["numbers"]) == 1000
     assert make.count == 1
+
+
+def test_who_waits_for_another_says_so(tmp_path: Path) -> None:
+    said: list[Waiting] = []
+    SharedData[int](tmp_path, said.append).get("a", lambda: 1)
+    SharedData[int](tmp_path, said.append).get("a", lambda: 1)
+    assert said == []  # nobody was waited for
+    (lock,) = (os.open(path, os.O_RDWR) for path in tmp_path.glob("*.lock"))
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def tell(waiting: Waiting) -> None:
+        said.append(waiting)
+        if not waiting.over:
+            os.close(lock)  # the other has prepared it
+
+    assert SharedData[int](tmp_path, tell).get("a", lambda: 1) == 1
+    assert said == [Waiting(over=False), Waiting(over=True)]
 
 
 def no_directory(path: Path) -> None:

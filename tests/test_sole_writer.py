@@ -14,6 +14,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
+from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.sole_writer import SoleWriter
 
 DISTRIBUTIONS = {
@@ -181,5 +182,5 @@ def test_a_study_from_which_trials_were_removed_is_refused(subject: Subject) -> 
         subject.study.tell(subject.study.ask(DISTRIBUTIONS), 0.5)
     with subject.backend.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE trials SET number = 7 WHERE number = 1")
-    with pytest.raises(ValueError, match="removed"):
+    with pytest.raises(UnreadableError, match="removed"):
         SoleWriter(subject.backend, "study")

@@ -11,12 +11,20 @@ import optuna
 import pytest
 from sqlalchemy import Engine, event
 
-from sasrecf_tune.errors import InputError, StorageError, StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.errors import (
+    InputError,
+    StorageError,
+    StudyMismatchError,
+    StudyNotFoundError,
+    TuneError,
+    WorkerError,
+)
 from sasrecf_tune.layout import Layout
+from sasrecf_tune.lock import exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.space import parse
 from sasrecf_tune.storage import open_storage
-from sasrecf_tune.study import difference, exclusive, load_study, open_study
+from sasrecf_tune.study import difference, load_study, open_study
 
 SPACE = parse("n_layers choice [1, 2]\n")
 IDENTITY = {"metric": "MRR@10", "space": {"n_layers": "n_layers choice [1, 2]"}, "data": "abc"}
@@ -174,6 +182,32 @@ def test_one_holder_at_a_time(layout: Layout) -> None:
         pass
     with exclusive(layout):
         pass
+
+
+def test_a_directory_goes_with_the_input_that_is_refused(tmp_path: Path) -> None:
+    def refused(layout: Layout, error: TuneError, *files: str) -> None:
+        with pytest.raises(type(error)), exclusive(layout):
+            for file in ("logs/worker-0.log", *files):
+                (layout.directory / file).parent.mkdir(exist_ok=True)
+                (layout.directory / file).touch()
+            raise error
+
+    refused(Layout(tmp_path / "a" / "b" / "study"), InputError("no data"))
+    assert not list(tmp_path.iterdir())
+    # The log of a worker that crashed is referred to; a study, and what someone else put there, is not ours.
+    kept: list[tuple[TuneError, str]] = [
+        (WorkerError("it crashed"), "logs/worker-0.log"),
+        (InputError("another space"), "study.db"),
+        (InputError("another space"), "manifest.json"),
+        (InputError("no data"), "notes.txt"),
+    ]
+    for number, (error, file) in enumerate(kept):
+        layout = Layout(tmp_path / str(number))
+        refused(layout, error, file)
+        assert (layout.directory / file).exists()
+    (tmp_path / "mine").mkdir()
+    refused(Layout(tmp_path / "mine"), InputError("no data"))
+    assert (tmp_path / "mine" / "study.lock").exists()
 
 
 def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,10 +17,17 @@ _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _FUSED_ON_CPU = (*_FUSED, torch.optim.Adagrad)
 
 
-def _no_kernels_kept() -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def _no_kernels_kept() -> Iterator[None]:
     """oneDNN makes and keeps a kernel for each new shape, and here almost every group has one of its own."""
-    context: AbstractContextManager[None] = torch.backends.mkldnn.flags(enabled=False)
-    return context
+    # This switch alone: torch.backends.mkldnn.flags() sets TF32's too, and warns where no GPU of Intel is.
+    mkldnn: Any = torch.backends.mkldnn
+    before = mkldnn.enabled
+    mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        mkldnn.enabled = before
 
 
 class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untyped

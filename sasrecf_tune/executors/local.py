@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,18 @@ from typing import TypeVar
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import DataSummary, Describe, Failure, Job, Measure, Report, Result, Timing
+from sasrecf_tune.machine import cores
+from sasrecf_tune.messages import (
+    DataSummary,
+    Describe,
+    Failure,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+    Waiting,
+)
 from sasrecf_tune.settings import format_duration
 from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
@@ -37,6 +47,7 @@ class _Worker:
     job: Job | None = None
     last: Report | None = None  # of its job
     heard: float = 0.0  # when it last said something, or was given its job
+    waits: bool = False  # for another worker, which is the one to be listened for
 
 
 class LocalExecutor:
@@ -60,7 +71,7 @@ class LocalExecutor:
         shared: Path | None = None,
     ) -> None:
         # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
-        threads = 0 if workers == 1 else max(1, _cores() // workers)
+        threads = 0 if workers == 1 else max(1, cores() // workers)
         self._options = [
             WorkerOptions(
                 index=index,
@@ -115,6 +126,8 @@ class LocalExecutor:
         if message is None:
             worker.ready = True
             self._failed_starts = 0
+        elif isinstance(message, Waiting):
+            worker.waits = not message.over
         elif isinstance(message, Report):
             worker.last = message
             decision = handler.reported(message)
@@ -134,7 +147,9 @@ class LocalExecutor:
         if self._hang_timeout is None:
             return
         silent_since = self._clock() - self._hang_timeout
-        for worker in [worker for worker in self._workers if worker.job and worker.heard < silent_since]:
+        for worker in list(self._workers):
+            if worker.waits or worker.heard >= silent_since:
+                continue
             # What it may have said since the last look is news, and no hang.
             if worker.job and not worker.pipe.poll():
                 job, last = worker.job, worker.last
@@ -158,6 +173,8 @@ class LocalExecutor:
                     _raise_if_error(worker.pipe.recv())
                 worker.pipe.send(request)
                 answer = worker.pipe.recv()
+                while isinstance(answer, Waiting):
+                    answer = worker.pipe.recv()
                 break
             except (EOFError, OSError) as error:
                 how = _how_it_died(worker.process)
@@ -249,8 +266,3 @@ def _how_it_died(process: SpawnProcess) -> str:
 def _raise_if_error(answer: object) -> None:
     if isinstance(answer, TuneError):
         raise answer
-
-
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -40,6 +40,15 @@ def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[
     )
 
 
+def trials_ended(path: Path) -> int | None:
+    """How many trials a trials.csv holds, None where it cannot be read."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return max(0, sum(1 for row in csv.reader(file) if row) - 1)
+    except (OSError, ValueError, csv.Error):
+        return None
+
+
 def ranking_csv(rows: Sequence[Row], names: Sequence[str], metric_keys: Sequence[str]) -> str:
     """trials.csv's columns in the order of the ranking, below a column `rank`."""
     lines = ["rank," + trials_header(names, metric_keys)]
@@ -70,10 +79,10 @@ def ranking_json(rows: Sequence[Row], summary: Mapping[str, Any]) -> str:
 
 def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
     """A Markdown table."""
-    header = ["rank", metric, "trial", "state", "trained epochs", "seconds", *names]
+    header = ["rank", metric, "trial", "state", "trained epochs", "best epoch", "seconds", *names]
     lines = [
         _markdown_line(header),
-        _markdown_line(["---:"] * 3 + ["---"] + ["---:"] * 2 + ["---"] * len(names)),
+        _markdown_line(["---:"] * 3 + ["---"] + ["---:"] * 3 + ["---"] * len(names)),
     ]
     for row in rows:
         record = row.record
@@ -85,6 +94,7 @@ def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> 
                     str(record.number),
                     record.state,
                     str(record.epochs),
+                    str(record.best_epoch or ""),
                     f"{record.seconds:.0f}",
                     *(cell_text(record.params[name]) if name in record.params else "" for name in names),
                 ]

@@ -1,0 +1,38 @@
+"""What this process may use of the machine: in a container that is less than the machine has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_time(cgroup: Path = _CGROUP) -> float | None:
+    """CPU seconds a second that a container is given, None for no limit (cgroup v2, cpu.max)."""
+    with contextlib.suppress(OSError, ValueError):
+        limit, period = (cgroup / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    return None
+
+
+def memory(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | None]:
+    """Bytes of memory that are free for programs, and all; None where the system does not say."""
+    free = total = None
+    with contextlib.suppress(OSError):
+        found = dict(re.findall(r"^(\w+): +(\d+) kB$", meminfo.read_text(), re.MULTILINE))
+        total = 1024 * int(found["MemTotal"]) if "MemTotal" in found else None
+        free = 1024 * int(found["MemAvailable"]) if "MemAvailable" in found else None
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((cgroup / "memory.max").read_text())  # "max" for none
+        left = limit - int((cgroup / "memory.current").read_text())
+        total = limit if total is None else min(total, limit)
+        free = left if free is None else min(free, left)
+    return free, total

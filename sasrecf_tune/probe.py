@@ -1,0 +1,30 @@
+"""A process that says what torch sees, as JSON lines. Where torch breaks, it alone does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+def facts() -> Iterator[dict[str, Any]]:
+    """First threads and CUDA version of torch's, then the cards, with free and total bytes."""
+    import torch
+
+    yield {"threads": torch.get_num_threads(), "cuda": torch.version.cuda}
+    cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    found = [(torch.cuda.get_device_name(card), *torch.cuda.mem_get_info(card)) for card in cards]
+    yield {"cards": [{"name": name, "free": free, "total": total} for name, free, total in found]}
+
+
+def main() -> None:
+    """Print the facts, and last of all what went wrong."""
+    try:
+        for fact in facts():
+            print(json.dumps(fact), flush=True)
+    except Exception as error:  # noqa: BLE001  # whatever a broken installation raises
+        print(
+            json.dumps({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}), flush=True
+        )
+        sys.exit(1)
