@@ -96,6 +96,12 @@ class TuneStudy:
         """Test results by trial number, kept apart so that nothing can select on them by mistake."""
         return {t.number: t.user_attrs["test"] for t in self._trials() if t.user_attrs.get("test")}
 
+    def origin(self, number: int) -> dict[str, Any]:
+        """A trial's validation and test metrics, and the device and the threads that it was trained with."""
+        found = self._trials()[number].user_attrs
+        defaults = {"valid": {}, "test": {}, "device": "", "threads": 0}
+        return {key: found.get(key, default) for key, default in defaults.items()}
+
     def curves(self) -> dict[int, list[tuple[int, float]]]:
         """(epoch, score) pairs by trial number."""
         return {t.number: sorted(t.intermediate_values.items()) for t in self._trials()}
@@ -113,6 +119,13 @@ class TuneStudy:
     def give_back(self, number: int) -> None:
         """Put the running trial `number` back in the queue; it will start anew."""
         self._requeue(self._trials()[number]._trial_id)
+
+    def drop(self, number: int, reason: str) -> None:
+        """End a trial that waits: nobody needs its result any more."""
+        trial_id = self._trials()[number]._trial_id
+        with self._storage.together():
+            self._storage.set_trial_user_attr(trial_id, "error", reason)
+            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def ask(
         self,
@@ -179,6 +192,7 @@ class TuneStudy:
                 "valid": outcome.valid,
                 "valid_curve": outcome.curve,
                 "device": outcome.device,
+                "threads": outcome.threads,
                 "parameters": outcome.parameters,
                 "notes": list(outcome.notes),
             }
@@ -259,7 +273,7 @@ def open_study(
     """
     study = optuna.create_study(
         storage=storage,
-        study_name=layout.name,
+        study_name=layout.optuna_name,
         direction="maximize" if maximize else "minimize",
         load_if_exists=True,
     )
@@ -296,7 +310,7 @@ def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> Tune
         return _in_memory(layout, storage, space)
     except KeyError as error:
         raise StudyNotFoundError(
-            f"the database holds no study {layout.name!r}", where=str(layout.directory)
+            f"the database holds no study {layout.optuna_name!r}", where=str(layout.directory)
         ) from error
 
 
@@ -317,8 +331,8 @@ def _in_memory(
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
 ) -> TuneStudy:
-    memory = SoleWriter(storage, layout.name)
-    study = optuna.load_study(study_name=layout.name, storage=memory, sampler=sampler, pruner=pruner)
+    memory = SoleWriter(storage, layout.optuna_name)
+    study = optuna.load_study(study_name=layout.optuna_name, storage=memory, sampler=sampler, pruner=pruner)
     return TuneStudy(study, memory, space)
 
 

@@ -82,7 +82,7 @@ def bench(
     storage = open_storage(layout, None)
     study = planned_study(plan, layout, storage)
     executor = InlineExecutor(training.train, training.describe)
-    extra = {} if clock is None else {"clock": clock}
+    extra: dict[str, Any] = {} if clock is None else {"clock": clock}
     files = ResultFiles(layout, plan, study, **extra)
     try:
         yield Bench(Search(plan, study, layout, executor, [files], **extra), study, layout, storage)
