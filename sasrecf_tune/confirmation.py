@@ -33,12 +33,13 @@ Run = tuple[int, int]  # trial of the search that has the configuration, seed
 class Confirmation:
     """Configurations, by the number of the trial that has them, best of the search first, on `seeds`.
 
-    `runs` are those that have ended; `tests` are test metrics, kept apart so that nothing can select on them
-    by mistake.
+    `top` of them were asked for; others have all these runs from before. `runs` are those that have ended;
+    `tests` are test metrics, kept apart so that nothing can select on them by mistake.
     """
 
     configurations: Mapping[int, Mapping[str, Any]]  # RecBole values, without the seed
     seeds: tuple[int, ...]
+    top: int
     runs: Mapping[Run, TrialRecord] = field(default_factory=dict)
     tests: Mapping[Run, Mapping[str, float]] = field(default_factory=dict)
 
@@ -209,7 +210,7 @@ def judge(confirmation: Confirmation, maximize: bool, unit: float = 1e-4) -> Ver
     return Verdict(places, seeds, failed_on, unreliable)
 
 
-def tests_of(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
+def on_test(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
     """Each test metric of a place, on the seeds that it was judged by."""
     return _by_metric(
         [
@@ -220,7 +221,7 @@ def tests_of(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[s
     )
 
 
-def valid_of(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
+def on_validation(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
     """Each validation metric of a place, on the seeds that it was judged by."""
     return _by_metric(
         [

@@ -77,20 +77,21 @@ def plan_confirmation(
 ) -> PlannedConfirmation:
     """The `top` best configurations of `records`, the trials of the search, on `seeds` fresh seeds.
 
-    Interrupted runs that are asked for are in the queue; those that are not have failed.
+    Those that have all of these runs from before stay in the comparison: to leave out what was seen to be
+    good would flatter the rest. Interrupted runs that are asked for are in the queue; the others have failed.
 
     Raises:
         StudyNotFoundError: no trial has completed.
         StudyMismatchError: the database holds a confirmation of something else.
     """
     maximize = plan.settings.metric.maximize
-    configurations = best_configurations(records, maximize, top)
-    if not configurations:
+    ranked = best_configurations(records, maximize, len(records))
+    if not ranked:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
     first = greatest_seed(plan.space, plan.settings.seed)
-    asked = Confirmation(configurations, fresh_seeds(first, seeds))
+    best = Confirmation(dict(list(ranked.items())[:top]), fresh_seeds(first, seeds), top)
     space = confirmation_space(plan.space)
-    cells = [space.encode({**configurations[trial], "seed": seed}) for trial, seed in asked.wanted]
+    cells = [space.encode({**best.configurations[trial], "seed": seed}) for trial, seed in best.wanted]
     history = History(space)
     study = open_study(
         layout.confirmation,
@@ -103,12 +104,21 @@ def plan_confirmation(
     )
     study.requeue_interrupted()
     for record in study.records():
-        if record.state == WAITING and record.params and asked.run_of(record.params) is None:
+        if record.state == WAITING and record.params and best.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
     kept = _kept(study.records())
     numbers = {record.number for record in kept}
     trials = study.optuna.get_trials(deepcopy=False)
     history.fill([trial for trial in trials if trial.number in numbers])
+    every = replace(best, configurations=ranked).filled(kept)
+    asked = replace(
+        best,
+        configurations={
+            trial: params
+            for trial, params in ranked.items()
+            if trial in best.configurations or all((trial, seed) in every.runs for seed in best.seeds)
+        },
+    )
     study.optuna.set_user_attr(_ASKED, _written(asked))
     ended = sum(record.state in ENDED for record in study.records())
     here = len(asked.filled(kept).runs)
@@ -123,7 +133,7 @@ def plan_confirmation(
             space=space,
             sampler="confirmation",
             pruner=plan_pruner("none", plan.epochs),
-            trials=ended - here + len(cells),
+            trials=ended - here + len(asked.wanted),
         ),
         study,
         asked,
@@ -156,10 +166,11 @@ def _kept(records: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def _written(confirmation: Confirmation) -> dict[str, Any]:
-    return {"trials": list(confirmation.configurations), "seeds": list(confirmation.seeds)}
+    trials, seeds = list(confirmation.configurations), list(confirmation.seeds)
+    return {"trials": trials, "seeds": seeds, "top": confirmation.top}
 
 
 def _read(written: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
     params = {record.number: record.params for record in records}
     configurations = {int(trial): without_seed(params[trial]) for trial in written["trials"]}
-    return Confirmation(configurations, tuple(int(seed) for seed in written["seeds"]))
+    return Confirmation(configurations, tuple(int(seed) for seed in written["seeds"]), int(written["top"]))

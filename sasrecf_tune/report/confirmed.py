@@ -8,18 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.confirmation import Confirmation, Estimate, Place, Verdict, tests_of
+from sasrecf_tune.confirmation import ALPHA, Confirmation, Estimate, Place, Verdict, on_test
 from sasrecf_tune.metrics import Metric
 from sasrecf_tune.ranking import FAILED
 from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import format_duration
-
-NOTE = (
-    "±: 95% interval of the mean (Student's t). sd: between seeds. p: against the first, by Tukey's HSD with "
-    "the seeds as blocks, which allows for all comparisons and for the first being chosen; it assumes that "
-    "scores vary from seed to seed alike in all configurations. Places are by validation alone."
-)
 
 
 def show_confirmation(
@@ -30,16 +24,35 @@ def show_confirmation(
     names: Sequence[str] = (),
 ) -> None:
     """The table and what it says; `names` are parameters to list below it."""
-    console.print(heading(confirmation, str(metric)), highlight=False, soft_wrap=not console.is_terminal)
+    wrap = not console.is_terminal
+
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(text, style=style), soft_wrap=wrap)
+
+    say(heading(confirmation, str(metric)))
     if verdict.places:
         print_table(console, places_table(confirmation, verdict, metric))
+    for sentence in sentences(confirmation, verdict):
+        say(sentence, "bold")
     for place in verdict.places if names else ():
         params = confirmation.configurations[place.trial]
         listed = " ".join(f"{name}={cell_text(params[name])}" for name in names if name in params)
-        console.print(Text(f"trial {place.trial}: {listed}", style="dim"), soft_wrap=not console.is_terminal)
-    for sentence in sentences(confirmation, verdict):
-        console.print(Text(sentence), soft_wrap=not console.is_terminal)
-    console.print(Text(NOTE, style="dim"), soft_wrap=not console.is_terminal)
+        say(f"trial {place.trial}: {listed}", "dim")
+    say(note(verdict), "dim")
+
+
+def note(verdict: Verdict) -> str:
+    """What the columns are, and what the test assumes."""
+    said = ["Places are by validation alone."]
+    if len(verdict.seeds) > 1:
+        said.append("±: 95% interval of the mean (Student's t); sd: between seeds.")
+    if verdict.tested:
+        said.append(
+            "p: against the first, by Tukey's HSD with the seeds as blocks, which allows for all comparisons "
+            "and for the first being chosen; it assumes that scores vary from seed to seed alike in all "
+            f"configurations. A tie: p is above {ALPHA}."
+        )
+    return " ".join(said)
 
 
 def heading(confirmation: Confirmation, metric: str) -> str:
@@ -48,7 +61,7 @@ def heading(confirmation: Confirmation, metric: str) -> str:
     ended = sum(run in confirmation.runs for run in confirmation.wanted)
     so_far = "" if confirmation.whole else f"; {ended} of {len(confirmation.wanted)} runs so far"
     return (
-        f"Confirmation of the best {_count(count, 'configuration')} on {seeds_text(seeds)}, "
+        f"Confirmation of {_count(count, 'configuration')} on {seeds_text(seeds)}, "
         f"by mean {metric} on validation{so_far}"
     )
 
@@ -60,7 +73,7 @@ def places_table(confirmation: Confirmation, verdict: Verdict, metric: Metric) -
     for number, header in enumerate(headers):
         table.add_column(header, justify="right", style="bold" if number == 2 else None)
     for rank, place in enumerate(verdict.places, start=1):
-        test = tests_of(confirmation, verdict, place.trial).get(metric.key)
+        test = on_test(confirmation, verdict, place.trial).get(metric.key)
         table.add_row(
             str(rank),
             str(place.trial),
@@ -155,7 +168,7 @@ def _half_text(estimate: Estimate) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}s" if number > 1 else noun
+    return f"{number} {noun}s" if number > 1 else f"one {noun}"
 
 
 def _trials(numbers: Sequence[int]) -> str:

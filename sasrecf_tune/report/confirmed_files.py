@@ -11,12 +11,12 @@ from sasrecf_tune.confirmation import (
     Confirmation,
     Estimate,
     Verdict,
-    tests_of,
-    valid_of,
+    on_test,
+    on_validation,
     without_seed,
 )
 from sasrecf_tune.ranking import TrialRecord
-from sasrecf_tune.report.confirmed import NOTE, heading, interval_text, p_text, sentences
+from sasrecf_tune.report.confirmed import heading, interval_text, note, p_text, sentences
 from sasrecf_tune.report.exports import cell_text, csv_line, markdown_line, score_text
 
 
@@ -47,7 +47,7 @@ def confirmation_markdown(
     """What it says, the places, and all metrics of each."""
     names = [name for name in names if name != "seed"]
     parts = [f"{heading(confirmation, metric)}.\n\n"]
-    parts += [f"{sentence}\n" for sentence in sentences(confirmation, verdict)]
+    parts += ["".join(f"{sentence}\n" for sentence in sentences(confirmation, verdict))]
     rows = [
         [
             str(rank),
@@ -61,8 +61,8 @@ def confirmation_markdown(
         for rank, place in enumerate(verdict.places, start=1)
     ]
     parts += ["\n", _table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds a run", *names], rows)]
-    parts.append(f"\n{NOTE}\n")
-    for title, metrics_of in (("Validation", valid_of), ("Test", tests_of)):
+    parts.append(f"\n{note(verdict)}\n")
+    for title, metrics_of in (("Validation", on_validation), ("Test", on_test)):
         found = {place.trial: metrics_of(confirmation, verdict, place.trial) for place in verdict.places}
         keys = list(next(iter(found.values()), {}))
         if keys:
@@ -94,8 +94,8 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
                 "score": _estimate(place.score),
                 "p": verdict.p(place),
                 "seconds": round(place.seconds, 3),
-                "valid": _estimates(valid_of(confirmation, verdict, place.trial)),
-                "test": _estimates(tests_of(confirmation, verdict, place.trial)),
+                "valid": _estimates(on_validation(confirmation, verdict, place.trial)),
+                "test": _estimates(on_test(confirmation, verdict, place.trial)),
             }
             for rank, place in enumerate(verdict.places, start=1)
         ],

@@ -96,7 +96,7 @@ def _open(results: Results, shown: Confirmation, settings: RunSettings) -> list[
             f"A confirmation of {len(asked.configurations)} on {len(asked.seeds)} seeds is not done: "
             f"{ended} of {len(asked.wanted)} runs."
         )
-    best = best_configurations(results.records, settings.metric.maximize, len(shown.configurations))
+    best = best_configurations(results.records, settings.metric.maximize, shown.top)
     new = [str(trial) for trial, params in best.items() if params not in shown.configurations.values()]
     if new:
         plural = "s" if len(new) > 1 else ""
