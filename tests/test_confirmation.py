@@ -125,11 +125,11 @@ def test_the_interval_is_students() -> None:
 
 def test_a_tie_is_said_with_the_cheapest_of_it() -> None:
     assert said(FIVE, seconds=[20, 12, 5]) == [
-        "Places 1 and 2 are a tie; the cheapest is place 2, trial 1, 12s a run. "
+        "Places 1 and 2 are a tie; the cheapest is place 2, trial 1: 12s a run, not 20s. "
         "The others are worse than the first."
     ]
     assert said([FIVE[0], FIVE[0], FIVE[0]], seconds=[3, 3, 3]) == [
-        "Places 1 to 3 are a tie; the cheapest is the first, 3s a run."
+        "Places 1 to 3 are a tie; the first is about as cheap as any, 3s a run."
     ]
 
 

@@ -15,6 +15,9 @@ from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import format_duration
 
+# Of the first's time: what is nearer to it is not said to be cheaper.
+_CHEAPER = 0.9
+
 
 def show_confirmation(
     confirmation: Confirmation,
@@ -142,12 +145,12 @@ def _order_text(verdict: Verdict) -> str:
             f"({_p_statement(verdict, places[1])} against the second)."
         )
     cheapest = min(range(tied), key=lambda index: places[index].seconds)
-    took = format_duration(places[cheapest].seconds)
-    which = (
-        f"the cheapest is the first, {took} a run"
-        if cheapest == 0
-        else f"the cheapest is place {cheapest + 1}, trial {places[cheapest].trial}, {took} a run"
-    )
+    if places[cheapest].seconds > _CHEAPER * first.seconds:
+        which = f"the first is about as cheap as any, {format_duration(first.seconds)} a run"
+    else:
+        took, against = (format_duration(each.seconds) for each in (places[cheapest], first))
+        where = f"place {cheapest + 1}, trial {places[cheapest].trial}"
+        which = f"the cheapest is {where}: {took} a run, not {against}"
     rest = "" if tied == len(places) else " The others are worse than the first."
     return f"Places 1 {'and' if tied == 2 else 'to'} {tied} are a tie; {which}.{rest}"
 
