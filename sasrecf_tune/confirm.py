@@ -10,13 +10,14 @@ from rich.console import Console, RenderableType
 
 from sasrecf_tune import progress as views
 from sasrecf_tune.confirmation import Confirmation, judge
+from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.files import drop_unfinished
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, record_confirmation
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, make_plan
-from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.ranking import COMPLETE, TrialRecord, best
 from sasrecf_tune.report.confirmed import places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
@@ -68,7 +69,7 @@ def confirm_study(
         storage = open_storage(layout, settings.storage)
         with reading_errors(layout, settings.storage):
             # Before the data is prepared: where nothing has completed there is nothing to prepare it for.
-            some_completed(layout, load_study(layout, storage, space).records())
+            _check_completed(layout, load_study(layout, storage, space).records())
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         with reading_errors(layout, settings.storage):
             study = open_study(layout, storage, space, plan.identity(), settings.metric.maximize)
@@ -114,7 +115,7 @@ def confirm_best(
         views.emit({"event": "confirmation", **_facts(begun)})
     else:
         console.print()
-        console.print(_announced(begun), highlight=False, soft_wrap=True)
+        console.print(_announced(begun), highlight=False, soft_wrap=not console.is_terminal)
     state = _ConfirmationProgress(
         names=plan.space.names,
         metric=str(settings.metric),
@@ -125,6 +126,7 @@ def confirm_best(
         records=list(begun.runs.values()),
         before=len(begun.runs),
         word="run",
+        always_counted=(COMPLETE,),
         asked=planned.asked,
         plan=plan,
     )
@@ -152,7 +154,7 @@ def confirm_best(
 
 @dataclass
 class _ConfirmationProgress(views.Progress):
-    """Runs are known by the trial that they confirm and their seed; not they are compared: configurations."""
+    """Runs are known by the trial that they confirm and their seed; what is compared is configurations."""
 
     asked: Confirmation = field(kw_only=True)
     plan: Plan = field(kw_only=True)
@@ -179,15 +181,12 @@ class _ConfirmationProgress(views.Progress):
         return " ".join(f"{word} {value}" for word, value in self.named(params).items())
 
 
-def some_completed(layout: Layout, records: Sequence[TrialRecord]) -> None:
+def _check_completed(layout: Layout, records: Sequence[TrialRecord]) -> None:
     """Check that there is something to confirm.
 
     Raises:
         StudyNotFoundError: no trial has completed.
     """
-    from sasrecf_tune.errors import StudyNotFoundError
-    from sasrecf_tune.ranking import best
-
     if best(records, maximize=True) is None:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
 

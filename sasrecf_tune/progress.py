@@ -50,6 +50,7 @@ class Progress:
     before: int = 0
     since: float = field(default_factory=time.monotonic)
     word: str = "trial"
+    always_counted: Sequence[str] = (COMPLETE, PRUNED)
 
     @property
     def left(self) -> int:
@@ -296,7 +297,7 @@ class LiveView(_Base):
         counts = {
             state: count
             for state in (COMPLETE, PRUNED, FAILED)
-            if (count := sum(r.state == state for r in progress.records)) or state != FAILED
+            if (count := sum(r.state == state for r in progress.records)) or state in progress.always_counted
         }
         # A running trial counts with the share of its epochs.
         share = sum(running.epoch / progress.epochs for running in progress.running.values())

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,23 @@ def test_nothing_has_completed() -> None:
     assert said([[None, None], [None, None]])[0] == "No run has completed."
     subject = Confirmation({0: {}, 1: {}}, (2021,), 2)
     assert sentences(subject, judge(subject, maximize=True)) == ["No run has completed."]
+
+
+def test_what_is_under_way_says_nothing_yet() -> None:
+    subject = confirmation(FIVE)
+    begun = {run: record for run, record in subject.runs.items() if run in ((0, 2021), (1, 2021), (0, 2022))}
+    part = replace(subject, runs=begun)
+    verdict = judge(part, maximize=True)
+    assert [place.trial for place in verdict.places] == [0, 1] and not verdict.tested
+    assert sentences(part, verdict)[0].startswith("Nothing can be said yet")
+    # Two whole seeds can be compared, whatever is under way on the third.
+    more = {run: record for run, record in subject.runs.items() if run[1] < 2023 or run == (2, 2023)}
+    part = replace(subject, runs=more)
+    assert judge(part, maximize=True).seeds == (2021, 2022)
+
+
+def test_the_heading_says_how_far_it_is() -> None:
+    subject = Confirmation({0: {}, 1: {}}, (2021,), 2)
     assert heading(subject, "MRR@10").endswith("0 of 2 runs so far")
 
 

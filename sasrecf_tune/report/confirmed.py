@@ -70,10 +70,10 @@ def heading(confirmation: Confirmation, metric: str) -> str:
 
 
 def places_table(confirmation: Confirmation, verdict: Verdict, metric: Metric) -> Table:
-    """Best first, in 80 columns; test metrics on the right."""
+    """Best first, in 80 columns; test metrics on the right, where there are any."""
     table = Table(pad_edge=False, box=None)
-    headers = ("rank", "trial", f"valid {metric}", "sd", "p", f"test {metric}", "sd", "time")
-    for number, header in enumerate(headers):
+    tested = (f"test {metric}", "sd") if confirmation.tests else ()
+    for number, header in enumerate(("rank", "trial", f"valid {metric}", "sd", "p", *tested, "time")):
         table.add_column(header, justify="right", style="bold" if number == 2 else None)
     for rank, place in enumerate(verdict.places, start=1):
         test = on_test(confirmation, verdict, place.trial).get(metric.key)
@@ -82,7 +82,7 @@ def places_table(confirmation: Confirmation, verdict: Verdict, metric: Metric) -
             str(place.trial),
             *_estimate_cells(place.score),
             p_text(verdict, place),
-            *_estimate_cells(test),
+            *(_estimate_cells(test) if tested else ()),
             format_duration(place.seconds),
             style="bold green" if rank == 1 else "" if place.tied else "dim",
         )
@@ -91,7 +91,7 @@ def places_table(confirmation: Confirmation, verdict: Verdict, metric: Metric) -
 
 def sentences(confirmation: Confirmation, verdict: Verdict) -> list[str]:
     """What can be said about the order, and what was left out."""
-    said = [_order_text(verdict)]
+    said = [_order_text(verdict, confirmation.whole)]
     for seed, trials in verdict.failed_on.items():
         said.append(f"Seed {seed} is left out, since {_trials(trials)} failed on it.")
     if verdict.unreliable:
@@ -125,12 +125,12 @@ def interval_text(estimate: Estimate) -> str:
     return " ".join(cell for cell in (score_text(estimate.mean), _half_text(estimate)) if cell)
 
 
-def _order_text(verdict: Verdict) -> str:
+def _order_text(verdict: Verdict, whole: bool) -> str:
     places = verdict.places
     if not places:
         return "No run has completed."
-    if not verdict.seeds:
-        return "There is no seed yet on which all of them have been trained."
+    if len(verdict.seeds) < 2 and not whole:
+        return "Nothing can be said yet: all of them must have been trained on two seeds at least."
     if len(places) == 1:
         return "There is nothing to compare it with."
     if not verdict.tested:
