@@ -115,7 +115,7 @@ def confirm_best(
         views.emit({"event": "confirmation", **_facts(begun)})
     else:
         console.print()
-        console.print(_announced(begun), highlight=False, soft_wrap=not console.is_terminal)
+        console.print(_announced(begun, layout.name), highlight=False, soft_wrap=not console.is_terminal)
     state = _ConfirmationProgress(
         names=plan.space.names,
         metric=str(settings.metric),
@@ -200,13 +200,13 @@ def _facts(confirmation: Confirmation) -> dict[str, Any]:
     }
 
 
-def _announced(confirmation: Confirmation) -> str:
+def _announced(confirmation: Confirmation, study: str) -> str:
     count, done = len(confirmation.configurations), len(confirmation.runs)
     trials = ", ".join(map(str, confirmation.configurations))
     before = f"; {done} of {len(confirmation.wanted)} runs are done" if done else ""
     return (
-        f"confirming {'trials' if count > 1 else 'trial'} {trials} on {seeds_text(confirmation.seeds)}: "
-        f"{len(confirmation.wanted)} runs, none is pruned{before}"
+        f"confirming {'trials' if count > 1 else 'trial'} {trials} of {study} on "
+        f"{seeds_text(confirmation.seeds)}: {len(confirmation.wanted)} runs, none is pruned{before}"
     )
 
 

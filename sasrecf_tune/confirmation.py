@@ -55,10 +55,11 @@ class Confirmation:
 
     def run_of(self, params: Mapping[str, Any]) -> Run | None:
         """Which of the wanted runs has these parameters, None for none."""
-        for trial, configuration in self.configurations.items():
-            if configuration == without_seed(params) and params["seed"] in self.seeds:
-                return trial, int(params["seed"])
-        return None
+        own, seed = without_seed(params), int(params["seed"])
+        if seed not in self.seeds:
+            return None
+        found = (trial for trial, configuration in self.configurations.items() if configuration == own)
+        return next(((trial, seed) for trial in found), None)
 
     def filled(
         self, records: Iterable[TrialRecord], tests: Mapping[int, Mapping[str, float]] | None = None
