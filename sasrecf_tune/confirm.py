@@ -109,6 +109,7 @@ def confirm_best(
         layout,
         {"top": settings.search.confirm, "trials": list(begun.configurations), "seeds": list(begun.seeds)}
         | {"device": plan.data.device, "threads": plan.data.threads},
+        trains=not begun.whole,
     )
     files = ConfirmationFiles(layout, plan, planned, records)
     if as_json:

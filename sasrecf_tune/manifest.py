@@ -27,26 +27,36 @@ _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")  # in the address of a databa
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
 
 
-def write_manifest(layout: Layout, content: dict[str, Any]) -> None:
-    """Write `content`, with what this machine and these versions are, keeping when the study was created."""
+def write_manifest(layout: Layout, content: dict[str, Any], trains: bool = True) -> None:
+    """Write `content`, with what this machine and these versions are, keeping when the study was created.
+
+    Where nothing is left that it `trains`, machine and versions stay those that the trials were trained with.
+    """
     before = read_manifest(layout) if layout.manifest.is_file() else {}
-    kept = {"confirmation": before["confirmation"]} if "confirmation" in before else {}
+    keep = ("confirmation",) if trains else ("confirmation", "machine", "versions")
     full = {
         "format": _FORMAT,
         "sasrecf_tune": __version__,
         "created": before.get("created", _now()),
         "updated": _now(),
         **content,
-        **kept,
         **_circumstances(),
+        **{key: before[key] for key in keep if key in before},
     }
     _write(layout, full)
 
 
-def record_confirmation(layout: Layout, content: dict[str, Any]) -> None:
-    """Add `content` to the manifest of an existing study, with what this machine and these versions are."""
-    confirmation = {**content, "sasrecf_tune": __version__, "updated": _now(), **_circumstances()}
-    _write(layout, read_manifest(layout) | {"confirmation": confirmation})
+def record_confirmation(layout: Layout, content: dict[str, Any], trains: bool) -> None:
+    """Add `content` to the manifest of an existing study, with what this machine and these versions are.
+
+    Where nothing is left that it `trains`, these stay what they were.
+    """
+    manifest = read_manifest(layout)
+    before = manifest.get("confirmation")
+    here = {"sasrecf_tune": __version__, "updated": _now(), **_circumstances()}
+    if before is not None and not trains:
+        here = {key: before.get(key) for key in here}
+    _write(layout, manifest | {"confirmation": {**content, **here}})
 
 
 def environment() -> dict[str, dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.files import make_directory
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import environment, read_manifest, settings_from
-from sasrecf_tune.messages import DataSummary, Decision, Failure, Job, Report, Result
+from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
 from sasrecf_tune.progress import emit
 from sasrecf_tune.repetition import Compared, circumstances, compare
 from sasrecf_tune.results import Origin, read_results
@@ -107,18 +108,12 @@ def _check_data(data: DataSummary, manifest: Mapping[str, Any]) -> None:
 class _Watch:
     """The handler of the one job."""
 
-    console: Console
-    quiet: bool
-    epochs: int
+    show: Callable[[Report], None]
     outcome: Result | Failure | None = None
 
     def reported(self, report: Report) -> Decision:
         """See `executors.base.Handler`."""
-        if self.quiet:
-            emit({"event": "reported", "epoch": report.epoch, "valid": report.metrics})
-        else:
-            took = format_duration(report.seconds)
-            self.console.print(f"epoch {report.epoch}/{self.epochs}, {took}", style="dim", highlight=False)
+        self.show(report)
         return Decision.CONTINUE
 
     def ended(self, outcome: Result | Failure) -> None:
@@ -138,7 +133,22 @@ def _train(
     config = chosen_config(chosen, settings, space)
     if not quiet:
         console.print(f"training once more: {_named(chosen)}, seed {config['seed']}", highlight=False)
-    watch = _Watch(console, quiet, int(config.get("epochs") or 0))
+    with _shown(chosen, console, quiet) as show:
+        outcome = _outcome(config, chosen, settings, work, executor, show)
+    if isinstance(outcome, Failure):
+        raise WorkerError(f"{_named(chosen)} completed before, but not now: {outcome.reason}")
+    return outcome
+
+
+def _outcome(
+    config: Config,
+    chosen: Chosen,
+    settings: RunSettings,
+    work: Layout,
+    executor: Executor,
+    show: Callable[[Report], None],
+) -> Result | Failure:
+    watch = _Watch(show)
     executor.submit(
         Job(
             number=chosen.record.number,
@@ -150,9 +160,24 @@ def _train(
     )
     while watch.outcome is None:
         executor.step(watch, _TICK_SECONDS)
-    if isinstance(watch.outcome, Failure):
-        raise WorkerError(f"{_named(chosen)} completed before, but not now: {watch.outcome.reason}")
     return watch.outcome
+
+
+@contextlib.contextmanager
+def _shown(chosen: Chosen, console: Console, quiet: bool) -> Iterator[Callable[[Report], None]]:
+    """What shows how far it is: one line that changes, or a line an epoch."""
+
+    def text(report: Report) -> str:
+        took = format_duration(report.seconds)
+        return f"epoch {report.epoch}, {took}; it had {chosen.record.epochs} epochs"
+
+    if quiet:
+        yield lambda report: emit({"event": "reported", "epoch": report.epoch, "valid": report.metrics})
+    elif console.is_terminal:
+        with console.status("training") as status:
+            yield lambda report: status.update(text(report))
+    else:
+        yield lambda report: console.print(text(report), highlight=False)
 
 
 def _named(chosen: Chosen) -> str:

@@ -71,6 +71,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             | {"identity": plan.identity(), "data": vars(plan.data), "sampler": plan.sampler}
             | {"pruner": plan.pruner.recorded, "planned_trials": plan.trials}
             | {"earlier": earlier},
+            trains=sum(record.state in ENDED for record in records) < plan.trials,
         )
         files = ResultFiles(layout, plan, study, confirmed=confirmed)
         state = views.make_progress(

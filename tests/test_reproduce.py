@@ -18,7 +18,7 @@ from rich.console import Console
 from sasrecf_tune.commands import best_config, report_study
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.manifest import read_manifest, write_manifest
+from sasrecf_tune.manifest import read_manifest, record_confirmation, write_manifest
 from sasrecf_tune.repetition import Compared, circumstances
 from sasrecf_tune.reproduce import reproduce_study
 
@@ -184,9 +184,25 @@ def test_reproduce_wants_the_data_it_was_made_from(study: Layout) -> None:
 
 
 def test_a_study_keeps_its_confirmation_in_the_manifest(study: Layout) -> None:
-    confirmation = read_manifest(study)["confirmation"]
+    before = read_manifest(study)
+    before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
+    study.manifest.write_text(json.dumps(before))
     write_manifest(study, {})
-    assert read_manifest(study)["confirmation"] == confirmation
+    after = read_manifest(study)
+    assert after["confirmation"] == before["confirmation"] and after["versions"]["torch"] != "1.0"
+    record_confirmation(study, {"top": 2}, trains=True)
+    assert read_manifest(study)["confirmation"]["versions"]["torch"] != "1.0"
+
+
+def test_a_run_that_trains_nothing_does_not_claim_the_versions(study: Layout) -> None:
+    before = read_manifest(study)
+    before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
+    study.manifest.write_text(json.dumps(before))
+    write_manifest(study, {}, trains=False)
+    record_confirmation(study, {"top": 1}, trains=False)
+    after = read_manifest(study)
+    assert after["versions"]["torch"] == after["confirmation"]["versions"]["torch"] == "1.0"
+    assert after["confirmation"]["top"] == 1
 
 
 def test_compared() -> None:
