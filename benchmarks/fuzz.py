@@ -163,6 +163,8 @@ class Fuzzer:
             timeout=None,
             patience=None,
             checkpoint_every=0,
+            confirm=0,
+            confirm_seeds=1,
             hang_timeout=None,
             retries=0,
             fail_fast=False,

@@ -16,7 +16,7 @@ from rich.text import Text
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.screen import screen
-from sasrecf_tune.settings import Engine, Pruner, Sampler
+from sasrecf_tune.settings import SEEDS, Engine, Pruner, Sampler
 
 app = typer.Typer(
     name="sasrecf-tune",
@@ -147,6 +147,23 @@ CheckpointEvery = Annotated[
     ),
 ]
 
+Confirm = Annotated[
+    int,
+    typer.Option(
+        "--confirm",
+        metavar="K",
+        min=0,
+        max=100,
+        help="When the search has ended, train the best K configurations again on fresh seeds.",
+    ),
+]
+ConfirmSeeds = Annotated[
+    int,
+    typer.Option(
+        "--confirm-seeds", metavar="S", min=1, max=1000, help="Seeds that --confirm trains each on."
+    ),
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -207,6 +224,8 @@ def run(
     fail_fast: FailFast = False,
     grace: Grace = "25s",
     checkpoint_every: CheckpointEvery = 0,
+    confirm: Confirm = 0,
+    confirm_seeds: ConfirmSeeds = SEEDS,
     workers: Workers = None,
     gpus: Gpus = "auto",
     trials_per_gpu: TrialsPerGpu = 1,
@@ -248,6 +267,8 @@ def run(
         fail_fast=fail_fast,
         grace=grace,
         checkpoint_every=checkpoint_every,
+        confirm=confirm,
+        confirm_seeds=confirm_seeds,
         workers=workers,
         gpus=gpus,
         trials_per_gpu=trials_per_gpu,
@@ -300,6 +321,48 @@ def resume(
 
 
 @app.command()
+def confirm(
+    study: StudyName = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", metavar="K", min=1, max=100, help="Configurations.  [default: as before, or 5]"
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            metavar="S",
+            min=1,
+            max=1000,
+            help="Fresh seeds for each of them.  [default: as before, or 5]",
+        ),
+    ] = None,
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the best configurations again on fresh seeds, and say which can be told apart.
+
+    The same command again continues; more seeds or configurations are added to what is there.
+    """
+    from sasrecf_tune.confirm import confirm_study
+    from sasrecf_tune.layout import find_study
+    from sasrecf_tune.manifest import settings_from
+
+    layout = find_study(out, study)
+    settings, space = settings_from(layout)
+    settings = replace(settings, storage=storage or settings.storage, workers=workers or settings.workers)
+    _exit_with(
+        lambda: confirm_study(layout, settings, space, screen(), top=top, seeds=seeds, as_json=as_json)
+    )
+
+
+@app.command()
 def report(
     study: StudyName = None,
     out: Out = Path("tuning"),
@@ -307,21 +370,59 @@ def report(
     top: Annotated[int, typer.Option("--top", min=0, help="Rows to show, 0 for all.")] = 20,
     format: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
     output: Output = None,
+    show_test: Annotated[
+        bool, typer.Option("--show-test", help="Show test metrics of all trials; not to choose by.")
+    ] = False,
 ) -> None:
-    """Print the ranked table of a study. Pruned and failed trials stand below, without a rank."""
+    """Print the ranked table of a study, and below it what its confirmation says.
+
+    Pruned and failed trials stand at the end of the table, without a rank.
+    """
     from sasrecf_tune.commands import report_study
 
-    report_study(out, study, storage, top, format, output)
+    report_study(out, study, storage, top, format, output, show_test)
 
 
 @app.command()
 def best(
     study: StudyName = None, out: Out = Path("tuning"), storage: Storage = None, output: Output = None
 ) -> None:
-    """Print a RecBole config file that reproduces the best trial."""
+    """Print a RecBole config file that reproduces the best trial, or the confirmed one."""
     from sasrecf_tune.commands import best_config
 
     best_config(out, study, storage, output)
+
+
+@app.command()
+def reproduce(
+    study: StudyName = None,
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    data_path: Annotated[
+        Path | None,
+        typer.Option("--data-path", "--data_path", help="Where the data lies now.  [default: as before]"),
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option("--gpus", metavar="auto|none|0", help="As before if left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train what best.yaml holds once more, and compare every metric with what was recorded.
+
+    Ends with 0 when all are the same to the last digit, with 1 when not: it then says what else differs.
+    """
+    from sasrecf_tune.commands import parse_gpus
+    from sasrecf_tune.layout import find_study
+    from sasrecf_tune.reproduce import reproduce_study
+
+    layout = find_study(out, study)
+    cards = None if gpus is None else parse_gpus(gpus)
+    _exit_with(
+        lambda: reproduce_study(
+            layout, screen(), storage=storage, data_path=data_path, gpus=cards, as_json=as_json
+        ),
+        stopped="stopped; a result that is not whole is not kept.",
+    )
 
 
 @app.command()
@@ -375,13 +476,14 @@ def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     raise typer.Exit(run_doctor(out, screen(), as_json))
 
 
-def _exit_with(work: Callable[[], int]) -> None:
+def _exit_with(
+    work: Callable[[], int],
+    stopped: str = "stopped at once; what had ended is kept. The same command goes on.",
+) -> None:
     try:
         code = work()
     except KeyboardInterrupt:  # Typer would end without a word
-        Console(stderr=True).print(
-            "stopped at once; what had ended is kept. The same command goes on.", highlight=False
-        )
+        Console(stderr=True).print(stopped, highlight=False)
         code = Interrupted.exit_code
     raise typer.Exit(code)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
+from sasrecf_tune.ranking import COMPLETE, ENDED, Row, rank
 from sasrecf_tune.report.exports import trials_ended
+from sasrecf_tune.results import Results, read_results
 from sasrecf_tune.screen import print_table, screen
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
 from sasrecf_tune.space import SearchSpace, read
@@ -54,6 +55,8 @@ def run_settings(
     fail_fast: bool,
     grace: str,
     checkpoint_every: int,
+    confirm: int,
+    confirm_seeds: int,
     workers: int | None,
     gpus: str,
     trials_per_gpu: int,
@@ -94,6 +97,8 @@ def run_settings(
             fail_fast=fail_fast,
             grace=parse_duration(grace, "--grace"),
             checkpoint_every=checkpoint_every,
+            confirm=confirm,
+            confirm_seeds=confirm_seeds,
         ),
         workers=worker_count(workers, cards, trials_per_gpu),
         gpus=cards,
@@ -124,13 +129,21 @@ def base_settings(
             "a config file names another data set than --dataset", fix=f"The run would take {dataset!r}."
         )
     if data_path is not None:
-        # RecBole wants the parent; the directory with the files themselves is as clear.
-        try:
-            holds_files = (data_path / f"{dataset}.inter").is_file() and data_path.resolve().name == dataset
-        except OSError as error:  # a name that is too long, or a directory that may not be looked into
-            raise DataError(f"cannot read: {error.strerror}", where=str(data_path)) from error
-        base["data_path"] = str(data_path.resolve().parent if holds_files else data_path)
+        base["data_path"] = recbole_data_path(data_path, dataset)
     return base
+
+
+def recbole_data_path(data_path: Path, dataset: str) -> str:
+    """--data-path as RecBole takes it: the parent; the directory with the files themselves is as clear.
+
+    Raises:
+        DataError: it cannot be looked into.
+    """
+    try:
+        holds_files = (data_path / f"{dataset}.inter").is_file() and data_path.resolve().name == dataset
+    except OSError as error:  # a name that is too long, or a directory that may not be looked into
+        raise DataError(f"cannot read: {error.strerror}", where=str(data_path)) from error
+    return str(data_path.resolve().parent if holds_files else data_path)
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
@@ -174,54 +187,66 @@ def worker_count(workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int
 
 
 def report_study(
-    out: Path, name: str | None, storage: str | None, top: int, form: str, output: Path | None
+    out: Path,
+    name: str | None,
+    storage: str | None,
+    top: int,
+    form: str,
+    output: Path | None,
+    show_test: bool = False,
 ) -> None:
-    """Print or write the ranked table of a study.
+    """Print or write the ranked table of a study, and what its confirmation says.
 
     Raises:
         TuneError: there is no such study, or it cannot be read.
     """
     from sasrecf_tune.report.exports import ranking_csv, ranking_json, ranking_markdown
+    from sasrecf_tune.report.sections import (
+        SELECTING_ON_TEST,
+        confirmed_content,
+        confirmed_markdown,
+        test_markdown,
+    )
 
     layout = find_study(out, name)
     settings, space = settings_from(layout)
-    records = _records(layout, settings, space, storage)
+    results = read_results(layout, settings, space, storage)
+    records, tests = results.records, results.tests if show_test else None
+    if show_test:
+        screen(sys.stderr).print(SELECTING_ON_TEST, style="yellow", soft_wrap=True, highlight=False)
     rows = rank(records, settings.metric.maximize)
     shown = rows[:top] if top else rows
     metric = str(settings.metric)
     metric_keys = tuple(read_manifest(layout)["data"]["metric_keys"])
     if form == "table":
         unfinished = len(records) - len(rows)
-        _report_table(layout, settings, space, rows, shown, unfinished, output)
+        _report_table(layout, settings, space, rows, shown, unfinished, output, results, tests)
         return
     if form == "csv":
-        text = ranking_csv(shown, space.names, metric_keys)
+        text = ranking_csv(shown, space.names, metric_keys, tests)
     elif form == "markdown":
         text = ranking_markdown(shown, space.names, metric)
+        text += test_markdown(shown, tests, metric_keys) + confirmed_markdown(results, settings, space)
     else:
-        text = ranking_json(shown, {"study": layout.name, "metric": metric, "ended": len(rows)})
+        summary = {"study": layout.name, "metric": metric, "ended": len(rows)}
+        text = ranking_json(shown, summary | confirmed_content(results, settings), tests)
     _give(text, output)
 
 
 def best_config(out: Path, name: str | None, storage: str | None, output: Path | None) -> None:
-    """Print or write a RecBole config file of the best trial.
+    """Print or write a RecBole config file of the best trial, or of the confirmed one.
 
     Raises:
         StudyNotFoundError: no trial has completed, or there is no such study.
     """
-    from sasrecf_tune.plan import base_config, trial_config
-    from sasrecf_tune.ranking import best
-    from sasrecf_tune.report.exports import best_yaml, reproducing
+    from sasrecf_tune.best_config import chosen_yaml
 
     layout = find_study(out, name)
     settings, space = settings_from(layout)
-    winner = best(_records(layout, settings, space, storage), settings.metric.maximize)
-    if winner is None:
+    chosen = read_results(layout, settings, space, storage).chosen
+    if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
-    config = reproducing(
-        trial_config(base_config(settings, space), winner.params, winner.seed or settings.seed)
-    )
-    _give(best_yaml(config, winner, str(settings.metric), layout.name, settings.engine), output)
+    _give(chosen_yaml(chosen, settings, space), output)
 
 
 def check_file(
@@ -315,19 +340,6 @@ def list_studies(out: Path, as_json: bool) -> None:
     print_table(console, table)
 
 
-def _records(
-    layout: Layout, settings: RunSettings, space: SearchSpace, storage: str | None
-) -> list[TrialRecord]:
-    from sasrecf_tune.damage import check_database, reading_errors
-    from sasrecf_tune.storage import open_storage
-    from sasrecf_tune.study import load_study
-
-    url = storage or settings.storage
-    check_database(layout, url)
-    with reading_errors(layout, url):
-        return load_study(layout, open_storage(layout, url), space).records()
-
-
 def _report_table(
     layout: Layout,
     settings: RunSettings,
@@ -336,7 +348,10 @@ def _report_table(
     shown: Sequence[Row],
     unfinished: int,
     output: Path | None,
+    results: Results,
+    tests: Mapping[int, Mapping[str, float]] | None,
 ) -> None:
+    from sasrecf_tune.report.sections import show_confirmed, show_tests
     from sasrecf_tune.report.tables import print_failures, ranking_table, varied
 
     def render(console: Console) -> None:
@@ -353,6 +368,9 @@ def _report_table(
         if len(shown) < len(rows):
             console.print(f"... and {len(rows) - len(shown)} more (--top 0 shows all)", highlight=False)
         print_failures(rows, console)
+        if tests is not None:
+            show_tests(shown, tests, console)
+        show_confirmed(results, settings, layout, console)
 
     if output is None:
         render(screen())

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sasrecf_tune.errors import StorageError
@@ -74,6 +75,13 @@ def drop_unfinished(directory: Path) -> None:
             # What cannot be removed is in nobody's way.
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files; one that cannot be removed, or is gone, is passed over."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def make_directory(path: Path) -> None:

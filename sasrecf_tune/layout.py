@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sasrecf_tune.errors import InputError, StudyNotFoundError
@@ -17,14 +17,25 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
 
 @dataclass(frozen=True)
 class Layout:
-    """A study directory, `OUT/STUDY`."""
+    """A study directory, `OUT/STUDY`, and the files in it of one kind of trials."""
 
     directory: Path
+    trial: str = "trial"  # what the name of a trial's file begins with
 
     @property
     def name(self) -> str:
         """The study's name, which is the directory's."""
         return self.directory.name
+
+    @property
+    def optuna_name(self) -> str:
+        """What the database calls the trials; with a space for a confirmation, which no study's name has."""
+        return self.name if self.trial == "trial" else f"{self.name} confirmation"
+
+    @property
+    def confirmation(self) -> Layout:
+        """The same directory, with the names that the runs of a confirmation have."""
+        return replace(self, trial="confirm")
 
     @property
     def database(self) -> Path:
@@ -67,21 +78,35 @@ class Layout:
         return self.directory / "hyper.result"
 
     @property
+    def confirmation_csv(self) -> Path:
+        """One row for each run of the confirmation."""
+        return self.directory / "confirmation.csv"
+
+    @property
+    def confirmation_md(self) -> Path:
+        """What the confirmation says, for people."""
+        return self.directory / "confirmation.md"
+
+    @property
     def checkpoints(self) -> Path:
         """Weights of the best few trials."""
         return self.directory / "checkpoints"
 
     def checkpoint(self, number: int) -> Path:
         """Weights of trial `number`."""
-        return self.checkpoints / f"trial-{number:04d}.pth"
+        return self.checkpoints / f"{self.trial}-{number:04d}.pth"
 
     def unfinished(self, number: int) -> Path:
         """What trial `number` continues from when it was interrupted."""
-        return self.checkpoints / f"trial-{number:04d}.resume"
+        return self.checkpoints / f"{self.trial}-{number:04d}.resume"
+
+    def saved(self) -> list[Path]:
+        """Weights, and what is continued from, of all trials that have them."""
+        return list(self.checkpoints.glob(f"{self.trial}-*"))
 
     def half_written(self) -> list[Path]:
         """What workers were writing to `checkpoints` when they were killed."""
-        return list(self.checkpoints.glob(".trial-*"))
+        return list(self.checkpoints.glob(f".{self.trial}-*"))
 
     @property
     def prepared(self) -> Path:
@@ -95,7 +120,7 @@ class Layout:
 
     def log(self, number: int) -> Path:
         """What RecBole said during trial `number`."""
-        return self.logs / f"trial-{number:04d}.log"
+        return self.logs / f"{self.trial}-{number:04d}.log"
 
     def worker_log(self, index: int) -> Path:
         """What worker `index` said outside of trials."""

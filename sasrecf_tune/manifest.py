@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -26,28 +27,48 @@ _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")  # in the address of a databa
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
 
 
-def write_manifest(layout: Layout, content: dict[str, Any]) -> None:
-    """Write `content`, with what this machine and these versions are, keeping when the study was created."""
-    created = _now()
-    if layout.manifest.is_file():
-        created = read_manifest(layout).get("created", created)
-    machine = {
-        "system": platform.platform(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
+def write_manifest(layout: Layout, content: dict[str, Any], trains: bool = True) -> None:
+    """Write `content`, with what this machine and these versions are, keeping when the study was created.
+
+    Where nothing is left that it `trains`, machine and versions stay those that the trials were trained with.
+    """
+    before = read_manifest(layout) if layout.manifest.is_file() else {}
+    keep = ("confirmation",) if trains else ("confirmation", "machine", "versions")
     full = {
         "format": _FORMAT,
         "sasrecf_tune": __version__,
-        "created": created,
+        "created": before.get("created", _now()),
         "updated": _now(),
         **content,
-        "command": [_PASSWORD.sub(r"\1***@", word) for word in sys.argv],
-        "machine": machine,
-        "versions": {name: _version(name) for name in _LIBRARIES},
+        **_circumstances(),
+        **{key: before[key] for key in keep if key in before},
     }
-    atomic_write(layout.manifest, json.dumps(full, indent=2, ensure_ascii=False, default=str) + "\n")
+    _write(layout, full)
+
+
+def record_confirmation(layout: Layout, content: dict[str, Any], trains: bool) -> None:
+    """Add `content` to the manifest of an existing study, with what this machine and these versions are.
+
+    Where nothing is left that it `trains`, these stay what they were.
+    """
+    manifest = read_manifest(layout)
+    before = manifest.get("confirmation")
+    here = {"sasrecf_tune": __version__, "updated": _now(), **_circumstances()}
+    if before is not None and not trains:
+        here = {key: before.get(key) for key in here}
+    _write(layout, manifest | {"confirmation": {**content, **here}})
+
+
+def environment() -> dict[str, dict[str, Any]]:
+    """What this machine and these versions are, as far as they can change results."""
+    machine = {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "model": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+    return {"machine": machine, "versions": {name: _version(name) for name in _LIBRARIES}}
 
 
 def read_manifest(layout: Layout) -> dict[str, Any]:
@@ -119,6 +140,22 @@ def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
         return settings, parse(content["space"], Path(content["params_file"]).name)
     except (KeyError, TypeError) as error:
         raise StorageError(f"the manifest lacks {error}", where=str(layout.manifest)) from error
+
+
+def _circumstances() -> dict[str, Any]:
+    return {"command": [_PASSWORD.sub(r"\1***@", word) for word in sys.argv], **environment()}
+
+
+def _write(layout: Layout, content: dict[str, Any]) -> None:
+    atomic_write(layout.manifest, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def _now() -> str:

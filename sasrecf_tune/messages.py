@@ -148,6 +148,7 @@ class Result:
     device: str
     parameters: int
     notes: tuple[str, ...] = ()
+    threads: int = 0
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ class _Running:
 
 @dataclass
 class Progress:
-    """The state that every view shows. `trials` is the study's total, `epochs` the most a trial can have."""
+    """The state that every view shows. `trials` is the study's total, `epochs` the most a trial can have.
+
+    `word` is what a trial is called. A subclass may name and compare trials otherwise.
+    """
 
     names: Sequence[str]
     metric: str
@@ -46,6 +49,8 @@ class Progress:
     running: dict[int, _Running] = field(default_factory=dict)
     before: int = 0
     since: float = field(default_factory=time.monotonic)
+    word: str = "trial"
+    always_counted: Sequence[str] = (COMPLETE, PRUNED)
 
     @property
     def left(self) -> int:
@@ -59,9 +64,23 @@ class Progress:
             return None
         return (time.monotonic() - self.since) / finished * self.left
 
-    def best(self) -> TrialRecord | None:
-        """The best completed trial so far."""
-        return best(self.records, self.maximize)
+    def leader(self) -> str:
+        """The best completed trial so far, "" while there is none."""
+        top = best(self.records, self.maximize)
+        return f"trial {top.number} with {score_text(top.score)}" if top else ""
+
+    def table(self, width: int, most: int) -> RenderableType | None:
+        """The best `most` trials so far, None while there are none."""
+        rows = rank(self.records, self.maximize)[:most]
+        return ranking_table(rows, self.names, self.metric, width) if rows else None
+
+    def named(self, params: Mapping[str, object]) -> Mapping[str, object]:
+        """What tells a trial from the others, beside its number and its parameters."""
+        return {}
+
+    def text(self, params: Mapping[str, object]) -> str:
+        """A trial's parameters."""
+        return " ".join(f"{name}={cell_text(params[name])}" for name in self.names if name in params)
 
 
 def make_progress(
@@ -122,6 +141,15 @@ class _Base(Observer):
         """See `Observer`."""
         self.progress.running.pop(number, None)
 
+    def _continues_text(self, report: Report) -> str:
+        return f"{self.progress.word} {report.number} continues after epoch {report.epoch}"
+
+    def _anew_text(self, report: Report) -> str:
+        return f"{self.progress.word} {report.number} could not continue and began anew: {report.anew}"
+
+    def _retrying_text(self, number: int, attempt: int, reason: str) -> str:
+        return f"{self.progress.word} {number}: {reason}; it is tried again (attempt {attempt})"
+
 
 class PlainView(_Base):
     """One line an event, for logs and pipes."""
@@ -133,17 +161,18 @@ class PlainView(_Base):
     def started(self, number: int, params: Mapping[str, object]) -> None:
         """See `Observer`."""
         super().started(number, params)
-        self._line(f"trial {number} started: {_params_text(params, self.progress.names)}")
+        self._line(f"{self.progress.word} {number} started: {self.progress.text(params)}")
 
     def _continued(self, report: Report) -> None:
-        self._line(_continues_text(report))
+        self._line(self._continues_text(report))
 
     def _begun_anew(self, report: Report) -> None:
-        self._line(_anew_text(report))
+        self._line(self._anew_text(report))
 
     def _validated(self, report: Report) -> None:
+        progress = self.progress
         self._line(
-            f"trial {report.number} epoch {report.epoch}/{self.progress.epochs}: {self.progress.metric} "
+            f"{progress.word} {report.number} epoch {report.epoch}/{progress.epochs}: {progress.metric} "
             f"{score_text(report.score)}, loss {report.train_loss:.4f}, {format_duration(report.seconds)}"
         )
 
@@ -154,24 +183,25 @@ class PlainView(_Base):
         detail = (
             record.error or f"best {progress.metric} {score_text(record.score)} at epoch {record.best_epoch}"
         )
-        top = progress.best()
-        leader = f"; leading: trial {top.number} with {score_text(top.score)}" if top else ""
+        leader = f"; leading: {progress.leader()}" if progress.leader() else ""
         eta = progress.eta()
         remaining = f"; about {format_duration(eta)} left" if eta and progress.left else ""
         self._line(
-            f"trial {record.number} {record.state}: {detail} "
+            f"{progress.word} {record.number} {record.state}: {detail} "
             f"({len(progress.records)}/{progress.trials} ended{leader}{remaining})"
         )
 
     def returned(self, number: int) -> None:
         """See `Observer`."""
         super().returned(number)
-        self._line(f"trial {number} interrupted: it is taken up again when the study continues")
+        self._line(
+            f"{self.progress.word} {number} interrupted: it is taken up again when the study continues"
+        )
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `Observer`."""
         super().retrying(number, attempt, reason)
-        self._line(_retrying_text(number, attempt, reason))
+        self._line(self._retrying_text(number, attempt, reason))
 
     def _line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True, highlight=False)
@@ -183,19 +213,21 @@ class JsonView(_Base):
     def started(self, number: int, params: Mapping[str, object]) -> None:
         """See `Observer`."""
         super().started(number, params)
-        emit({"event": "started", "trial": number, "params": params})
+        emit(
+            {"event": "started", self.progress.word: number, **self.progress.named(params), "params": params}
+        )
 
     def _continued(self, report: Report) -> None:
-        emit({"event": "continues", "trial": report.number, "after": report.epoch})
+        emit({"event": "continues", self.progress.word: report.number, "after": report.epoch})
 
     def _begun_anew(self, report: Report) -> None:
-        emit({"event": "anew", "trial": report.number, "reason": report.anew})
+        emit({"event": "anew", self.progress.word: report.number, "reason": report.anew})
 
     def _validated(self, report: Report) -> None:
         emit(
             {
                 "event": "reported",
-                "trial": report.number,
+                self.progress.word: report.number,
                 "epoch": report.epoch,
                 "score": report.score,
                 "valid": report.metrics,
@@ -210,7 +242,7 @@ class JsonView(_Base):
         emit(
             {
                 "event": "ended",
-                "trial": record.number,
+                self.progress.word: record.number,
                 "state": record.state,
                 "score": record.score,
                 "epochs": record.epochs,
@@ -222,12 +254,12 @@ class JsonView(_Base):
     def returned(self, number: int) -> None:
         """See `Observer`."""
         super().returned(number)
-        emit({"event": "returned", "trial": number})
+        emit({"event": "returned", self.progress.word: number})
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `Observer`."""
         super().retrying(number, attempt, reason)
-        emit({"event": "retrying", "trial": number, "attempt": attempt, "reason": reason})
+        emit({"event": "retrying", self.progress.word: number, "attempt": attempt, "reason": reason})
 
 
 class LiveView(_Base):
@@ -246,36 +278,34 @@ class LiveView(_Base):
         self._live.stop()
 
     def _continued(self, report: Report) -> None:
-        self._console.print(Text(_continues_text(report)))
+        self._console.print(Text(self._continues_text(report)))
 
     def _begun_anew(self, report: Report) -> None:
-        self._console.print(Text(_anew_text(report)))
+        self._console.print(Text(self._anew_text(report)))
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `Observer`."""
         super().retrying(number, attempt, reason)
-        self._console.print(Text(_retrying_text(number, attempt, reason), style="yellow"))
+        self._console.print(Text(self._retrying_text(number, attempt, reason), style="yellow"))
 
     def _render(self) -> RenderableType:
         progress = self.progress
         room = max(3, self._console.height - 8 - 2 * len(progress.running))
-        rows = rank(progress.records, progress.maximize)[: min(10, room)]
-        parts: list[RenderableType] = []
-        if rows:
-            parts += [ranking_table(rows, progress.names, progress.metric, self._console.width), Text("")]
+        table = progress.table(self._console.width, min(10, room))
+        parts: list[RenderableType] = [] if table is None else [table, Text("")]
         parts += [self._running_line(number, running) for number, running in sorted(progress.running.items())]
         return Group(*parts, self._total())
 
     def _running_line(self, number: int, running: _Running) -> RenderableType:
         progress = self.progress
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"trial {number} ", style="cyan")
+        line.append(f"{progress.word} {number} ", style="cyan")
         line.append(f"epoch {running.epoch}/{progress.epochs} ")
         if running.scores:
             line.append(sparkline(running.scores) + " ", style="cyan")
             line.append(f"{score_text(running.scores[-1])} ")
         line.append(format_duration(time.monotonic() - running.since) + "  ", style="dim")
-        line.append(_params_text(running.params, progress.names), style="dim")
+        line.append(progress.text(running.params), style="dim")
         return line
 
     def _total(self) -> RenderableType:
@@ -284,7 +314,7 @@ class LiveView(_Base):
         counts = {
             state: count
             for state in (COMPLETE, PRUNED, FAILED)
-            if (count := sum(r.state == state for r in progress.records)) or state != FAILED
+            if (count := sum(r.state == state for r in progress.records)) or state in progress.always_counted
         }
         # A running trial counts with the share of its epochs.
         share = sum(running.epoch / progress.epochs for running in progress.running.values())
@@ -293,7 +323,7 @@ class LiveView(_Base):
         line.add_row(
             ProgressBar(total=max(1, progress.trials), completed=len(progress.records) + share, width=24),
             Text(
-                f"{len(progress.records)}/{progress.trials} trials: "
+                f"{len(progress.records)}/{progress.trials} {progress.word}s: "
                 + ", ".join(f"{count} {state}" for state, count in counts.items())
             ),
             Text(f"about {format_duration(eta)} left" if eta and progress.left else "", style="dim"),
@@ -309,19 +339,3 @@ def emit(event: dict[str, Any]) -> None:
     }
     sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
-
-
-def _continues_text(report: Report) -> str:
-    return f"trial {report.number} continues after epoch {report.epoch}"
-
-
-def _anew_text(report: Report) -> str:
-    return f"trial {report.number} could not continue and began anew: {report.anew}"
-
-
-def _retrying_text(number: int, attempt: int, reason: str) -> str:
-    return f"trial {number}: {reason}; it is tried again (attempt {attempt})"
-
-
-def _params_text(params: Mapping[str, object], names: Sequence[str]) -> str:
-    return " ".join(f"{name}={cell_text(params[name])}" for name in names if name in params)

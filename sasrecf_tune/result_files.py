@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
-from sasrecf_tune.files import append_line, atomic_write
+from sasrecf_tune.best_config import chosen_yaml
+from sasrecf_tune.chosen import choose
+from sasrecf_tune.confirmation import Confirmation
+from sasrecf_tune.files import append_line, atomic_write, remove
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import ENDED, TrialRecord, best, rank
+from sasrecf_tune.ranking import ENDED, TrialRecord, rank
 from sasrecf_tune.report.exports import (
-    best_yaml,
     hyper_result,
     ranking_csv,
     ranking_markdown,
-    reproducing,
     trials_header,
     trials_row,
 )
@@ -35,16 +34,23 @@ class ResultFiles(Observer):
     """An observer that writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
     trials.csv has its row when a trial ends; the other files follow within seconds, and when the search is
-    over. The database is the truth: everything here is written anew from it when a run starts.
+    over. The database is the truth: everything here is written anew from it when a run starts. `confirmed` is
+    the last confirmation, which best.yaml goes by.
     """
 
     def __init__(
-        self, layout: Layout, plan: Plan, study: TuneStudy, clock: Callable[[], float] = time.monotonic
+        self,
+        layout: Layout,
+        plan: Plan,
+        study: TuneStudy,
+        clock: Callable[[], float] = time.monotonic,
+        confirmed: Confirmation | None = None,
     ) -> None:
         self._layout = layout
         self._plan = plan
         self._study = study
         self._clock = clock
+        self._confirmed = confirmed
         self._stale = False
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
@@ -52,7 +58,7 @@ class ResultFiles(Observer):
         lines = [trials_header(self._names, self._metrics)]
         lines += [trials_row(record, self._names, self._metrics) for record in self._records]
         atomic_write(layout.trials, "".join(lines))
-        _remove(layout.half_written())
+        remove(layout.half_written())
         self._write_ranking()
 
     def tick(self) -> None:
@@ -82,26 +88,21 @@ class ResultFiles(Observer):
         atomic_write(
             self._layout.hyper_result, hyper_result(by_number, self._study.test_metrics(), self._names)
         )
-        winner = best(self._records, self._study.maximize)
-        if winner is not None:
-            config = reproducing(self._plan.config(winner.params, winner.seed))
-            engine = self._plan.settings.engine
-            atomic_write(self._layout.best, best_yaml(config, winner, metric, self._layout.name, engine))
+        settings = self._plan.settings
+        chosen = choose(self._records, self._confirmed, self._study.maximize, settings.unit)
+        if chosen is not None:
+            atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
-        self._drop_checkpoints(kept)
+        drop_checkpoints(self._layout, [record.number for record in self._records], kept)
         self._stale = False
         now = self._clock()
         self._next_write = now + max(_WRITE_SECONDS, (now - started) / _WRITE_SHARE)
 
-    def _drop_checkpoints(self, kept: Sequence[int]) -> None:
-        # Of trials that have ended: a worker may have saved weights whose trial has yet to be told of.
-        dropped = {self._layout.checkpoint(record.number) for record in self._records}
-        dropped -= {self._layout.checkpoint(number) for number in kept}
-        dropped |= {self._layout.unfinished(record.number) for record in self._records}
-        _remove(path for path in self._layout.checkpoints.glob("trial-*") if path in dropped)
 
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with contextlib.suppress(OSError):
-            path.unlink()
+def drop_checkpoints(layout: Layout, ended: Iterable[int], kept: Iterable[int]) -> None:
+    """Remove what trials that have ended would continue from, and all weights but those of `kept`."""
+    # Of trials that have ended: a worker may have saved weights whose trial has yet to be told of.
+    numbers = set(ended)
+    dropped = {layout.checkpoint(number) for number in numbers - set(kept)}
+    dropped |= {layout.unfinished(number) for number in numbers}
+    remove(path for path in layout.saved() if path in dropped)

@@ -41,6 +41,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     Raises:
         TuneError: see `errors`; bad input is found before any training.
     """
+    from sasrecf_tune.confirm import confirm_best
+    from sasrecf_tune.confirmation_study import load_confirmations
     from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
     from sasrecf_tune.lock import exclusive
     from sasrecf_tune.result_files import ResultFiles
@@ -61,6 +63,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         with reading_errors(layout, settings.storage):
             study = planned_study(plan, layout, storage)
             records = study.records()
+            _, confirmed, _ = load_confirmations(layout, storage, space, records)
         again = sum(record.state == WAITING for record in records)
         plan, earlier = _with_history(plan, layout, any(record.state in ENDED for record in records))
         write_manifest(
@@ -69,8 +72,9 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             | {"identity": plan.identity(), "data": vars(plan.data), "sampler": plan.sampler}
             | {"pruner": plan.pruner.recorded, "planned_trials": plan.trials}
             | {"earlier": earlier},
+            trains=sum(record.state in ENDED for record in records) < plan.trials,
         )
-        files = ResultFiles(layout, plan, study)
+        files = ResultFiles(layout, plan, study, confirmed=confirmed)
         state = views.make_progress(
             varied(space),
             str(settings.metric),
@@ -84,28 +88,30 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             views.emit({"event": "plan", **plan_facts(plan), "done": len(state.records)})
         else:
             show_plan(plan, layout, console, done=len(state.records), again=again)
-        with _view(state, console, as_json) as view:
-            observers: list[Observer] = [files, view]
+        with view(state, console, as_json) as display:
+            observers: list[Observer] = [files, display]
             search = Search(plan, study, layout, executor, observers)
-            with _stopping_on_signals(search, settings.search.grace, console, as_json):
+            with stopping_on_signals(search, settings.search.grace, console, as_json):
                 outcome = search.run()
         records = study.records()
-    if as_json:
-        views.emit(
-            {
-                "event": "end",
-                "reason": outcome.reason,
-                "ended": outcome.done,
-                "directory": str(layout.directory),
-            }
-        )
-    else:
-        show_end(plan, layout, records, outcome, console)
-    if outcome.interrupted:
-        return 130
-    if outcome.failed:
-        return 1
-    return 0 if any(record.state == COMPLETE for record in records) else 1
+        if as_json:
+            views.emit(
+                {
+                    "event": "end",
+                    "reason": outcome.reason,
+                    "ended": outcome.done,
+                    "directory": str(layout.directory),
+                }
+            )
+        else:
+            show_end(plan, layout, records, outcome, console)
+        if outcome.interrupted:
+            return 130
+        if outcome.failed or not any(record.state == COMPLETE for record in records):
+            return 1
+        if not settings.search.confirm:
+            return 0
+        return confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
 
 
 def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json: bool = False) -> int:
@@ -215,9 +221,10 @@ def _measured(plan: Plan, layout: Layout) -> list[Measure]:
 
 
 @contextlib.contextmanager
-def _view(
+def view(
     state: views.Progress, console: Console, as_json: bool
 ) -> Iterator[views.PlainView | views.JsonView | views.LiveView]:
+    """What shows `state` on the console, or as JSON lines."""
     if as_json:
         yield views.JsonView(state)
     elif console.is_terminal:
@@ -228,7 +235,7 @@ def _view(
 
 
 @contextlib.contextmanager
-def _stopping_on_signals(search: object, grace: float, console: Console, quiet: bool) -> Iterator[None]:
+def stopping_on_signals(search: object, grace: float, console: Console, quiet: bool) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once.
 
     After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most.

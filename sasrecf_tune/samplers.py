@@ -79,19 +79,14 @@ class OwnSampler(BaseSampler):
 
 
 class CellSampler(OwnSampler):
-    """The cells of a finite grid in a seeded random order, each once.
-
-    A random order, because a search may be stopped at any time and what it has tried by then
-    should be spread over the grid.
-    """
+    """The given cells, in their order, each once."""
 
     def __init__(
-        self, history: History, space: Mapping[str, BaseDistribution], cells: Sequence[Labels], seed: int
+        self, history: History, space: Mapping[str, BaseDistribution], cells: Sequence[Labels]
     ) -> None:
         super().__init__(history, space)
-        order = random.Random(seed).sample(list(cells), len(cells))
         # A cell that has been taken stays taken, so none is looked at twice.
-        self._left = (labels for labels in order if not history.taken(labels, _NO_TRIAL))
+        self._left = (labels for labels in cells if not history.taken(labels, _NO_TRIAL))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -99,7 +94,7 @@ class CellSampler(OwnSampler):
         """See BaseSampler."""
         labels = next(self._left, None)
         if labels is None:
-            raise SpaceExhausted("every cell of the grid has been tried")
+            raise SpaceExhausted("every cell has been tried")
         self._history.add(trial.number, labels)
         return dict(labels)
 

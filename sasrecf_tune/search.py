@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
     seed = plan.settings.seed
     if plan.sampler == "grid":
         assert plan.cells is not None
-        return CellSampler(history, space, plan.cells(), seed)
+        cells = plan.cells()
+        # At random: what a search has tried when it is stopped should be spread over the grid.
+        return CellSampler(history, space, random.Random(seed).sample(cells, len(cells)))
     if plan.sampler == "best-first":
         candidates = Candidates(space, plan.feasible, plan.cells)
         return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)

@@ -14,6 +14,8 @@ Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", 
 Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 
+# Fewer seeds tell hardly any two configurations apart.
+SEEDS = 5
 # Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.
 GRACE = 25.0
 
@@ -26,7 +28,8 @@ class SearchSettings:
     `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
     whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
     After SIGTERM the running epochs have `grace` seconds to end. Every `checkpoint_every` epochs (0: never) a
-    trial writes down what it can continue from.
+    trial writes down what it can continue from. When the search has ended, the best `confirm` configurations
+    are trained again on `confirm_seeds` fresh seeds each.
     """
 
     sampler: Sampler = "auto"
@@ -39,6 +42,8 @@ class SearchSettings:
     fail_fast: bool = False
     grace: float = GRACE
     checkpoint_every: int = 0
+    confirm: int = 0
+    confirm_seeds: int = SEEDS
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,11 @@ class RunSettings:
     search: SearchSettings = SearchSettings()
     workers: int = 1
     gpus: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> float:
+        """What RecBole rounds scores to."""
+        return float(10.0 ** -int(self.base.get("metric_decimal_place") or 4))
 
 
 def parse_duration(text: str, where: str = "--timeout") -> float:

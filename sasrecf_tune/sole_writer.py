@@ -72,8 +72,11 @@ class SoleWriter(InMemoryStorage):
         super().__init__()
         self._sessions: scoped_session[_Session] | None = None
         if isinstance(backend, RDBStorage):
-            self._sessions = scoped_session(sessionmaker(bind=backend.engine, class_=_Session))
-            backend.scoped_session = self._sessions  # type: ignore[assignment]  # sessions of a subclass
+            # Another study of the same database has them already, where it was opened before.
+            if not issubclass(backend.scoped_session.session_factory.class_, _Session):
+                sessions = scoped_session(sessionmaker(bind=backend.engine, class_=_Session))
+                backend.scoped_session = sessions  # type: ignore[assignment]  # sessions of a subclass
+            self._sessions = backend.scoped_session  # type: ignore[assignment]
         self._backend = backend
         self._clock = clock
         self._late: list[tuple[int, int, float]] = []

@@ -89,6 +89,12 @@ class TuneStudy:
         """Test results by trial number, kept apart so that nothing can select on them by mistake."""
         return {t.number: t.user_attrs["test"] for t in self._trials() if t.user_attrs.get("test")}
 
+    def origin(self, number: int) -> dict[str, Any]:
+        """A trial's validation and test metrics, and the device and the threads that it was trained with."""
+        found = self._trials()[number].user_attrs
+        defaults = {"valid": {}, "test": {}, "device": "", "threads": 0}
+        return {key: found.get(key, default) for key, default in defaults.items()}
+
     def curves(self) -> dict[int, list[tuple[int, float]]]:
         """(epoch, score) pairs by trial number."""
         return {t.number: sorted(t.intermediate_values.items()) for t in self._trials()}
@@ -106,6 +112,13 @@ class TuneStudy:
     def give_back(self, number: int) -> None:
         """Put the running trial `number` back in the queue; it will start anew."""
         self._requeue(self._trials()[number]._trial_id)
+
+    def drop(self, number: int, reason: str) -> None:
+        """End a trial that waits: nobody needs its result any more."""
+        trial_id = self._trials()[number]._trial_id
+        with self._storage.together():
+            self._storage.set_trial_user_attr(trial_id, "error", reason)
+            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
 
     def ask(
         self,
@@ -173,6 +186,7 @@ class TuneStudy:
                 "seconds": round(outcome.seconds, 3),
                 "valid": outcome.valid,
                 "device": outcome.device,
+                "threads": outcome.threads,
                 "parameters": outcome.parameters,
             }
             if outcome.notes:
@@ -273,7 +287,7 @@ def open_study(
     """
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
     with contextlib.suppress(DuplicatedStudyError):
-        storage.create_new_study([direction], layout.name)
+        storage.create_new_study([direction], layout.optuna_name)
     memory, study = _in_memory(layout, storage, sampler, pruner)
     known = study.user_attrs.get(_IDENTITY)
     plain = json.loads(json.dumps(dict(identity)))
@@ -309,7 +323,7 @@ def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> Tune
         memory, study = _in_memory(layout, storage)
     except KeyError as error:
         raise StudyNotFoundError(
-            f"the database holds no study {layout.name!r}", where=str(layout.directory)
+            f"the database holds no study {layout.optuna_name!r}", where=str(layout.directory)
         ) from error
     return TuneStudy(study, memory, space)
 
@@ -330,8 +344,9 @@ def _in_memory(
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
 ) -> tuple[SoleWriter, optuna.Study]:
-    memory = SoleWriter(storage, layout.name)
-    return memory, optuna.load_study(study_name=layout.name, storage=memory, sampler=sampler, pruner=pruner)
+    name = layout.optuna_name
+    memory = SoleWriter(storage, name)
+    return memory, optuna.load_study(study_name=name, storage=memory, sampler=sampler, pruner=pruner)
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -53,7 +53,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("study", f"{layout.name} in {_relative(layout.directory)}")
+    grid.add_row("study", f"{layout.name} in {relative(layout.directory)}")
     grid.add_row(
         "data",
         f"{data.dataset}: {data.users:,} users, {data.items:,} items, {data.interactions:,} interactions; "
@@ -73,6 +73,10 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
     )
     if limits := _limits(plan.settings.search):
         grid.add_row("ends", Text(f"earlier than that {limits}"))
+    if count := plan.settings.search.confirm:
+        seeds = plan.settings.search.confirm_seeds
+        plural = "s" if seeds > 1 else ""
+        grid.add_row("then", f"the best {count} again on {seeds} fresh seed{plural} each; none is pruned")
     if every := plan.settings.search.checkpoint_every:
         grid.add_row("keeps", f"every {every} epochs what an interrupted trial continues from")
     fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
@@ -119,7 +123,7 @@ def show_end(
         console.print()
     print_failures(rows, console)
     console.print(
-        f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {_relative(layout.directory)}",
+        f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {relative(layout.directory)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -129,12 +133,12 @@ def show_end(
         console.print(
             f"{left} trial{'s are' if left > 1 else ' is'} left"
             f"{f', {waiting} of them interrupted' if waiting else ''}. "
-            f"To go on: sasrecf-tune resume {layout.name}{_out(layout)}{outcome.more}",
+            f"To go on: sasrecf-tune resume {layout.name}{out_option(layout)}{outcome.more}",
             highlight=False,
             soft_wrap=True,
         )
     if any(record.state == COMPLETE for record in ended):
-        console.print(f"Best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
+        console.print(f"Best configuration: {relative(layout.best)}", highlight=False, soft_wrap=True)
     elif ended:
         console.print("No trial completed.", style="red")
 
@@ -170,13 +174,15 @@ def _limits(search: SearchSettings) -> str:
     return ", or ".join(limits)
 
 
-def _relative(path: Path) -> str:
+def relative(path: Path) -> str:
+    """A path as short as it can be said here."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
 
 
-def _out(layout: Layout) -> str:
+def out_option(layout: Layout) -> str:
+    """What a command needs to find the study, "" where it does without."""
     out = layout.directory.parent
-    return "" if out == Path("tuning").absolute() else f" --out {_relative(out)}"
+    return "" if out == Path("tuning").absolute() else f" --out {relative(out)}"

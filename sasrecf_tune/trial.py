@@ -236,6 +236,7 @@ class Runner:
             device=_device_name(config["device"]),
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             notes=(note,) if note else (),
+            threads=torch.get_num_threads(),
         )
 
     def _begin(self, job: Job, config: Any, course: _Course) -> tuple[Built, str]:

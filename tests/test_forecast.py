@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import optuna
 import pytest
@@ -18,7 +19,9 @@ FAST = [0.030, 0.034, 0.035, 0.035, 0.036]
 SLOW = [0.005, 0.010, 0.015, 0.030, 0.041]
 
 
-def study(*curves: tuple[float, int, Sequence[float]], direction: str = "maximize") -> optuna.Study:
+def study(
+    *curves: tuple[float, int, Sequence[float]], direction: Literal["maximize", "minimize"] = "maximize"
+) -> optuna.Study:
     """A study of completed trials, each a learning rate, layers and scores."""
     made = optuna.create_study(direction=direction)
     sign = 1 if direction == "maximize" else -1

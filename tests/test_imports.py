@@ -18,17 +18,17 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 ZONES = {
     1: """
         __init__ errors literals space parameters checks feasibility metrics settings layout files messages
-        lock machine notes ranking atomic_files data failures observer scratch patience coordinates
-        executors.base
+        lock machine notes ranking confirmation chosen repetition atomic_files data failures observer scratch
+        patience coordinates executors.base
     """,
     2: """
-        best_first candidates damage distributions extrapolation forecast_pruner samplers pruners sole_writer
-        storage study search plan
+        best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
+        pruners sole_writer storage study search plan
     """,
     3: "recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine",
     4: """
         __main__ cli commands dashboard doctor run summary progress screen manifest config_files result_files
-        worker executors report
+        worker confirm confirmation_files best_config results reproduce executors report
     """,
 }
 ZONE_OF = {module: zone for zone, names in ZONES.items() for module in names.split()}

@@ -18,7 +18,7 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.plan import base_config, make_plan
+from sasrecf_tune.plan import Plan, base_config, make_plan
 from sasrecf_tune.pruners import make_pruner, plan_pruner
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord, rank
 from sasrecf_tune.result_files import KEPT_CHECKPOINTS, ResultFiles
@@ -46,6 +46,8 @@ class Bench:
     study: TuneStudy
     layout: Layout
     storage: RDBStorage
+    plan: Plan
+    executor: InlineExecutor
 
     def records(self) -> list[TrialRecord]:
         return self.study.records()
@@ -82,10 +84,11 @@ def bench(
     storage = open_storage(layout, None)
     study = planned_study(plan, layout, storage)
     executor = InlineExecutor(training.train, training.describe)
-    extra = {} if clock is None else {"clock": clock}
+    extra: dict[str, Any] = {} if clock is None else {"clock": clock}
     files = ResultFiles(layout, plan, study, **extra)
     try:
-        yield Bench(Search(plan, study, layout, executor, [files], **extra), study, layout, storage)
+        search = Search(plan, study, layout, executor, [files], **extra)
+        yield Bench(search, study, layout, storage, plan, executor)
     finally:
         storage.engine.dispose()
 

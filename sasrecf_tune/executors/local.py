@@ -57,7 +57,7 @@ class LocalExecutor:
     failed with an error or for want of memory: what that left behind (memory, a CUDA context that
     answers nothing but errors) must not fail the next. One that says nothing for `hang_timeout` seconds
     is killed, and its job becomes a Failure of kind "hang". `runner` and `shared` are
-    those of `WorkerOptions`.
+    those of `WorkerOptions`; `threads` are a worker's.
     """
 
     def __init__(
@@ -69,9 +69,11 @@ class LocalExecutor:
         runner: str = RUNNER,
         clock: Callable[[], float] = time.monotonic,
         shared: Path | None = None,
+        threads: int | None = None,
     ) -> None:
-        # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
-        threads = 0 if workers == 1 else max(1, cores() // workers)
+        if threads is None:
+            # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
+            threads = 0 if workers == 1 else max(1, cores() // workers)
         self._options = [
             WorkerOptions(
                 index=index,

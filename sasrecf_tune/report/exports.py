@@ -20,12 +20,12 @@ _AFTER = ("trial_seed", "trained_epochs", "best_epoch", "seconds")
 
 def trials_header(names: Sequence[str], metric_keys: Sequence[str]) -> str:
     """The first line of trials.csv: parameters by name, metrics as `valid mrr@10`."""
-    return _csv_line([*_BEFORE, *names, *_AFTER, *(f"valid {key}" for key in metric_keys), "error"])
+    return csv_line([*_BEFORE, *names, *_AFTER, *(f"valid {key}" for key in metric_keys), "error"])
 
 
 def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[str]) -> str:
     """One line of trials.csv."""
-    return _csv_line(
+    return csv_line(
         [
             record.number,
             record.state,
@@ -49,15 +49,26 @@ def trials_ended(path: Path) -> int | None:
         return None
 
 
-def ranking_csv(rows: Sequence[Row], names: Sequence[str], metric_keys: Sequence[str]) -> str:
-    """trials.csv's columns in the order of the ranking, below a column `rank`."""
+def ranking_csv(
+    rows: Sequence[Row],
+    names: Sequence[str],
+    metric_keys: Sequence[str],
+    tests: Mapping[int, Mapping[str, float]] | None = None,
+) -> str:
+    """trials.csv's columns in the order of the ranking, after a column `rank`; `tests`, if any, are last."""
     lines = ["rank," + trials_header(names, metric_keys)]
     lines += [f"{row.rank or ''}," + trials_row(row.record, names, metric_keys) for row in rows]
-    return "".join(lines)
+    if tests is None:
+        return "".join(lines)
+    cells = [[f"test {key}" for key in metric_keys]]
+    cells += [[str(tests.get(row.record.number, {}).get(key, "")) for key in metric_keys] for row in rows]
+    return "".join(f"{line[:-1]},{csv_line(more)}" for line, more in zip(lines, cells, strict=True))
 
 
-def ranking_json(rows: Sequence[Row], summary: Mapping[str, Any]) -> str:
-    """`summary`'s keys and a list `trials`; a metric that is not finite becomes null."""
+def ranking_json(
+    rows: Sequence[Row], summary: Mapping[str, Any], tests: Mapping[int, Mapping[str, float]] | None = None
+) -> str:
+    """`summary`'s keys and a list `trials`, with test metrics if given; what is not finite becomes null."""
     trials = [
         {
             "rank": row.rank,
@@ -72,6 +83,7 @@ def ranking_json(rows: Sequence[Row], summary: Mapping[str, Any]) -> str:
             "valid": {key: _finite(value) for key, value in row.record.valid.items()},
             "error": row.record.error or None,
         }
+        | ({} if tests is None else {"test": tests.get(row.record.number)})
         for row in rows
     ]
     return json.dumps({**summary, "trials": trials}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -81,13 +93,13 @@ def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> 
     """A Markdown table."""
     header = ["rank", metric, "trial", "state", "trained epochs", "best epoch", "seconds", *names]
     lines = [
-        _markdown_line(header),
-        _markdown_line(["---:"] * 3 + ["---"] + ["---:"] * 3 + ["---"] * len(names)),
+        markdown_line(header),
+        markdown_line(["---:"] * 3 + ["---"] + ["---:"] * 3 + ["---"] * len(names)),
     ]
     for row in rows:
         record = row.record
         lines.append(
-            _markdown_line(
+            markdown_line(
                 [
                     str(row.rank or ""),
                     score_text(record.score),
@@ -116,11 +128,17 @@ def hyper_result(
     )
 
 
-def best_yaml(config: Mapping[str, Any], record: TrialRecord, metric: str, study: str, engine: str) -> str:
-    """A RecBole config file of `record`'s trial; `config` is what `engine` trained."""
+def best_yaml(
+    config: Mapping[str, Any], record: TrialRecord, metric: str, study: str, engine: str, confirmed: str = ""
+) -> str:
+    """A RecBole config file of what `engine` trained with `config`: a trial, or the run of a confirmation.
+
+    `confirmed` says how that was chosen.
+    """
+    score = f"{score_text(record.score)} at epoch {record.best_epoch} of {record.epochs}"
+    what = confirmed or f"trial {record.number} of the study {study}: best validation {metric}"
     header = (
-        f"SASRecF, trial {record.number} of the study {study}: best validation {metric} "
-        f"{score_text(record.score)} at epoch {record.best_epoch} of {record.epochs}.\n\n"
+        f"SASRecF, {what} {score}.\n\n"
         "    from recbole.quick_start import run_recbole\n"
         "    run_recbole(config_file_list=['best.yaml'], saved=False)\n\n"
         "saved=False because RecBole 1.2.1 cannot load its own checkpoints with torch 2.6 or later."
@@ -156,13 +174,15 @@ def _result_line(metrics: Mapping[str, float]) -> str:
     return "    ".join(f"{key} : {value}" for key, value in metrics.items())
 
 
-def _csv_line(cells: Sequence[object]) -> str:
+def csv_line(cells: Sequence[object]) -> str:
+    """One line of a CSV file; nothing for None."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
     return text.getvalue()
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
+def markdown_line(cells: Sequence[str]) -> str:
+    """One line of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
 
 

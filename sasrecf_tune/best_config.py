@@ -1,0 +1,35 @@
+"""The text of `best.yaml`."""
+
+from __future__ import annotations
+
+from sasrecf_tune.chosen import Chosen
+from sasrecf_tune.confirmation import judge
+from sasrecf_tune.messages import Config
+from sasrecf_tune.plan import base_config, trial_config
+from sasrecf_tune.report.confirmed import interval_text, seeds_text, sentences
+from sasrecf_tune.report.exports import best_yaml, reproducing
+from sasrecf_tune.settings import RunSettings
+from sasrecf_tune.space import SearchSpace
+
+
+def chosen_config(chosen: Chosen, settings: RunSettings, space: SearchSpace) -> Config:
+    """RecBole's configuration of what was chosen."""
+    record = chosen.record
+    seed = settings.seed if record.seed is None else record.seed
+    return reproducing(trial_config(base_config(settings, space), record.params, seed))
+
+
+def chosen_yaml(chosen: Chosen, settings: RunSettings, space: SearchSpace) -> str:
+    """A RecBole config file of what was chosen, which says how."""
+    confirmed, metric = "", str(settings.metric)
+    if chosen.confirmation is not None:
+        verdict = judge(chosen.confirmation, settings.metric.maximize, settings.unit)
+        confirmed = (
+            f"trial {chosen.trial} of the study {settings.name}, confirmed on "
+            f"{seeds_text(chosen.confirmation.seeds)}:\n"
+            f"mean validation {metric} {interval_text(verdict.places[0].score)} (95% interval), the first of "
+            f"{len(verdict.places)}.\n{sentences(chosen.confirmation, verdict)[0]}\n"
+            f"The seed here is that of its best run on validation: {metric}"
+        )
+    config = chosen_config(chosen, settings, space)
+    return best_yaml(config, chosen.record, metric, settings.name, settings.engine, confirmed)

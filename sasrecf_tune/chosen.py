@@ -1,0 +1,36 @@
+"""What a study has come to: the confirmed configuration, or while there is none the first of the search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sasrecf_tune.confirmation import Confirmation, best_configurations, best_run, judge
+from sasrecf_tune.ranking import TrialRecord, best
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What `best.yaml` reproduces: a trial of the search, or, where `confirmation` is given, a run of it."""
+
+    record: TrialRecord
+    trial: int
+    confirmation: Confirmation | None = None
+
+
+def choose(
+    records: Iterable[TrialRecord], whole: Confirmation | None, maximize: bool, unit: float
+) -> Chosen | None:
+    """The first place of the last `whole` confirmation, with the seed that was best for it on validation.
+
+    The first trial of the search where there is none, or where the search has gone on since and found a
+    better one: it has yet to be confirmed. None when no trial has completed.
+    """
+    ended = list(records)
+    first = best(ended, maximize)
+    if whole is not None and set(best_configurations(ended, maximize, 1)) <= set(whole.configurations):
+        places = judge(whole, maximize, unit).places
+        run = best_run(whole, places[0].trial, maximize) if places else None
+        if run is not None:
+            return Chosen(run, places[0].trial, whole)
+    return None if first is None else Chosen(first, first.number)

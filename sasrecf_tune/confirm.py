@@ -1,0 +1,225 @@
+"""`sasrecf-tune confirm`, and the end of `run --confirm`: the best configurations again, on fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+
+from sasrecf_tune import progress as views
+from sasrecf_tune.confirmation import Confirmation, judge
+from sasrecf_tune.errors import StudyNotFoundError
+from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.files import drop_unfinished
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.manifest import read_manifest, record_confirmation
+from sasrecf_tune.observer import Observer
+from sasrecf_tune.plan import Plan, make_plan
+from sasrecf_tune.ranking import COMPLETE, TrialRecord, best
+from sasrecf_tune.report.confirmed import places_table, seeds_text, show_confirmation
+from sasrecf_tune.report.confirmed_files import confirmation_content
+from sasrecf_tune.report.tables import varied
+from sasrecf_tune.run import checked_base, describe, executor_for, stopping_on_signals, view
+from sasrecf_tune.settings import SEEDS, RunSettings
+from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.summary import out_option, relative
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+# Configurations to confirm where nobody has said how many.
+_TOP = 5
+
+
+def confirm_study(
+    layout: Layout,
+    settings: RunSettings,
+    space: SearchSpace,
+    console: Console,
+    *,
+    top: int | None = None,
+    seeds: int | None = None,
+    as_json: bool = False,
+) -> int:
+    """Confirm the best of a study that is at rest; returns the exit code.
+
+    `top` and `seeds` are as before where they are None.
+
+    Raises:
+        TuneError: see `errors`.
+    """
+    from sasrecf_tune.damage import check_database, reading_errors, storage_errors
+    from sasrecf_tune.lock import exclusive
+    from sasrecf_tune.storage import open_storage
+    from sasrecf_tune.study import load_study, open_study
+
+    base = checked_base(settings, space)
+    before = read_manifest(layout).get("confirmation", {})
+    top = top or before.get("top") or settings.search.confirm or _TOP
+    seeds = seeds or len(before.get("seeds", ())) or settings.search.confirm_seeds or SEEDS
+    settings = replace(settings, search=replace(settings.search, confirm=top, confirm_seeds=seeds))
+    with (
+        exclusive(layout),
+        executor_for(settings, layout) as executor,
+        storage_errors(layout, settings.storage),
+    ):
+        drop_unfinished(layout.directory)
+        check_database(layout, settings.storage)
+        storage = open_storage(layout, settings.storage)
+        with reading_errors(layout, settings.storage):
+            # Before the data is prepared: where nothing has completed there is nothing to prepare it for.
+            _check_completed(layout, load_study(layout, storage, space).records())
+        plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
+        with reading_errors(layout, settings.storage):
+            study = open_study(layout, storage, space, plan.identity(), settings.metric.maximize)
+            records = study.records()
+        return confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
+
+
+def confirm_best(
+    plan: Plan,
+    layout: Layout,
+    storage: BaseStorage,
+    records: Sequence[TrialRecord],
+    executor: Executor,
+    console: Console,
+    *,
+    as_json: bool,
+) -> int:
+    """Train what the plan's settings ask for and is not there yet; `records` are the search's trials.
+
+    The caller holds the study exclusively. Returns the exit code.
+
+    Raises:
+        TuneError: see `errors`.
+    """
+    from sasrecf_tune.confirmation_files import ConfirmationFiles
+    from sasrecf_tune.confirmation_study import plan_confirmation
+    from sasrecf_tune.damage import reading_errors
+    from sasrecf_tune.search import Search
+
+    settings = plan.settings
+    with reading_errors(layout, settings.storage):
+        planned = plan_confirmation(
+            plan, layout, storage, records, settings.search.confirm, settings.search.confirm_seeds
+        )
+    begun = planned.now()
+    record_confirmation(
+        layout,
+        {"top": settings.search.confirm, "trials": list(begun.configurations), "seeds": list(begun.seeds)}
+        | {"device": plan.data.device, "threads": plan.data.threads},
+        trains=not begun.whole,
+    )
+    files = ConfirmationFiles(layout, plan, planned, records)
+    if as_json:
+        views.emit({"event": "confirmation", **_facts(begun)})
+    else:
+        console.print()
+        console.print(_announced(begun, layout.name), highlight=False, soft_wrap=not console.is_terminal)
+    state = _ConfirmationProgress(
+        names=plan.space.names,
+        metric=str(settings.metric),
+        maximize=settings.metric.maximize,
+        trials=len(begun.wanted),
+        epochs=plan.epochs,
+        workers=settings.workers,
+        records=list(begun.runs.values()),
+        before=len(begun.runs),
+        word="run",
+        always_counted=(COMPLETE,),
+        asked=planned.asked,
+        plan=plan,
+    )
+    with view(state, console, as_json) as shown:
+        observers: list[Observer] = [files, shown]
+        search = Search(planned.plan, planned.study, layout.confirmation, executor, observers)
+        with stopping_on_signals(search, settings.search.grace, console, as_json):
+            outcome = search.run()
+    now = planned.now()
+    if now.whole:
+        planned.finish()
+        files.finish()
+    verdict = judge(now, settings.metric.maximize, settings.unit)
+    if as_json:
+        reason = "all runs have ended" if now.whole else outcome.reason
+        views.emit({"event": "confirmed", "reason": reason, **confirmation_content(now, verdict)})
+    else:
+        show_confirmation(now, verdict, settings.metric, console, varied(plan.space))
+        console.print()
+        _show_end(now, layout, outcome.reason, console)
+    if outcome.interrupted:
+        return 130
+    return 0 if verdict.places and not outcome.failed else 1
+
+
+@dataclass
+class _ConfirmationProgress(views.Progress):
+    """Runs are known by the trial that they confirm and their seed; what is compared is configurations."""
+
+    asked: Confirmation = field(kw_only=True)
+    plan: Plan = field(kw_only=True)
+
+    def leader(self) -> str:
+        """None: a run is better than another by its seed too."""
+        return ""
+
+    def table(self, width: int, most: int) -> RenderableType | None:
+        """The configurations' places so far."""
+        settings = self.plan.settings
+        now = self.asked.filled(self.records)
+        verdict = judge(now, self.maximize, settings.unit)
+        shown = replace(verdict, places=verdict.places[:most])
+        return places_table(now, shown, settings.metric) if verdict.places else None
+
+    def named(self, params: Mapping[str, object]) -> Mapping[str, object]:
+        """The trial that the run confirms, and its seed."""
+        run = self.asked.run_of(params)
+        return {} if run is None else {"trial": run[0], "seed": run[1]}
+
+    def text(self, params: Mapping[str, object]) -> str:
+        """Such as "trial 2 on seed 2021"."""
+        return " ".join(f"{word} {value}" for word, value in self.named(params).items())
+
+
+def _check_completed(layout: Layout, records: Sequence[TrialRecord]) -> None:
+    """Check that there is something to confirm.
+
+    Raises:
+        StudyNotFoundError: no trial has completed.
+    """
+    if best(records, maximize=True) is None:
+        raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
+
+
+def _facts(confirmation: Confirmation) -> dict[str, Any]:
+    return {
+        "trials": list(confirmation.configurations),
+        "seeds": list(confirmation.seeds),
+        "runs": len(confirmation.wanted),
+        "done": len(confirmation.runs),
+    }
+
+
+def _announced(confirmation: Confirmation, study: str) -> str:
+    count, done = len(confirmation.configurations), len(confirmation.runs)
+    trials = ", ".join(map(str, confirmation.configurations))
+    before = f"; {done} of {len(confirmation.wanted)} runs are done" if done else ""
+    return (
+        f"confirming {'trials' if count > 1 else 'trial'} {trials} of {study} on "
+        f"{seeds_text(confirmation.seeds)}: {len(confirmation.wanted)} runs, none is pruned{before}"
+    )
+
+
+def _show_end(now: Confirmation, layout: Layout, reason: str, console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    left = len(now.wanted) - len(now.runs)
+    if left:
+        say(f"{reason[:1].upper()}{reason[1:]}. {left} run{'s are' if left > 1 else ' is'} left.")
+        say(f"To go on: sasrecf-tune confirm {layout.name}{out_option(layout)}")
+        return
+    say(f"All metrics: {relative(layout.confirmation_md)}")
+    say(f"Best configuration: {relative(layout.best)}")

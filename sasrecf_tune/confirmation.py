@@ -1,0 +1,289 @@
+"""What training the best configurations on fresh seeds says: their scores, and which can be told apart.
+
+The scores of a search are those of one seed, by which the best were chosen: the first of them is as likely
+lucky as good. Here each configuration has a score on each of some seeds that nothing was selected by.
+
+The test is Tukey's HSD in a randomised block design, the seeds being the blocks: with K configurations on S
+seeds, the residual mean square MSE of the two-way layout configuration + seed has (K-1)(S-1) degrees of
+freedom, and |mean_i - mean_j| / sqrt(MSE / S) is compared with the studentised range of K means. It holds for
+all pairs at once, so it also holds for the one that came out first against the rest. For K = 2 it is the
+paired t-test. It assumes that a seed shifts the scores of all configurations alike, and that what remains is
+normal and of one spread. Source: Montgomery, Design and Analysis of Experiments, chapters 3 and 4.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, TrialRecord, rank
+
+# The share of confirmations of equal configurations in which any is called worse than the first.
+ALPHA = 0.05
+_SEEDS = 2**32  # numpy takes no others
+
+Run = tuple[int, int]  # trial of the search that has the configuration, seed
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Configurations, by the number of the trial that has them, best of the search first, on `seeds`.
+
+    `top` of them were asked for; others have all these runs from before. `runs` are those that have ended;
+    `tests` are test metrics, kept apart so that nothing can select on them by mistake.
+    """
+
+    configurations: Mapping[int, Mapping[str, Any]]  # RecBole values, without the seed
+    seeds: tuple[int, ...]
+    top: int
+    runs: Mapping[Run, TrialRecord] = field(default_factory=dict)
+    tests: Mapping[Run, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> list[Run]:
+        """All runs, seed by seed: what is interrupted has compared all configurations on some seeds."""
+        return [(trial, seed) for seed in self.seeds for trial in self.configurations]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all runs have ended."""
+        return all(run in self.runs for run in self.wanted)
+
+    def run_of(self, params: Mapping[str, Any]) -> Run | None:
+        """Which of the wanted runs has these parameters, None for none."""
+        own, seed = without_seed(params), int(params["seed"])
+        if seed not in self.seeds:
+            return None
+        found = (trial for trial, configuration in self.configurations.items() if configuration == own)
+        return next(((trial, seed) for trial in found), None)
+
+    def filled(
+        self, records: Iterable[TrialRecord], tests: Mapping[int, Mapping[str, float]] | None = None
+    ) -> Confirmation:
+        """With those of `records` that have ended and are wanted; `tests` are by the records' numbers."""
+        found = {
+            run: record
+            for record in records
+            if record.state in ENDED and record.params and (run := self.run_of(record.params)) is not None
+        }
+        numbers = {run: record.number for run, record in found.items()}
+        known = tests or {}
+        return replace(self, runs=found, tests={run: known[n] for run, n in numbers.items() if known.get(n)})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, the standard deviation of its values, and half of its 95% interval (Student's t).
+
+    The last two are None for a single value.
+    """
+
+    mean: float
+    sd: float | None
+    half: float | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A configuration in the order of its mean score. `seconds` is the mean of its runs.
+
+    `q` is its studentised distance from the first, None where nothing can be said; `tied` says that it cannot
+    be told apart from the first.
+    """
+
+    trial: int
+    score: Estimate
+    seconds: float
+    q: float | None
+    tied: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The places, best first, as compared on `seeds`, which all of them have completed.
+
+    `failed_on` are other seeds, each with the trials that failed on it. `unreliable` are configurations that
+    failed on half of the seeds or more; they are not compared.
+    """
+
+    places: tuple[Place, ...]
+    seeds: tuple[int, ...]
+    failed_on: Mapping[int, tuple[int, ...]]
+    unreliable: tuple[int, ...]
+
+    @property
+    def tied(self) -> int:
+        """How many places, the first among them, cannot be told apart from the first."""
+        return sum(place.tied for place in self.places)
+
+    @property
+    def tested(self) -> bool:
+        """Whether there is anything to tell apart, and enough to do it by."""
+        return len(self.places) > 1 and len(self.seeds) > 1
+
+    def p(self, place: Place) -> float | None:
+        """The probability of such a distance from the first, or a larger one, among equal configurations."""
+        if place.q is None:
+            return None
+        return tail(place.q, len(self.places), _freedom(len(self.places), len(self.seeds)))
+
+
+def without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration: a space may hold the seed too."""
+    return {name: value for name, value in params.items() if name != "seed"}
+
+
+def best_configurations(
+    records: Iterable[TrialRecord], maximize: bool, count: int
+) -> dict[int, dict[str, Any]]:
+    """The `count` best different ones among completed trials, by the number of the best trial of each."""
+    found: dict[int, dict[str, Any]] = {}
+    for row in rank(records, maximize):
+        params = without_seed(row.record.params)
+        if row.rank is not None and len(found) < count and params not in found.values():
+            found[row.record.number] = params
+    return found
+
+
+def fresh_seeds(first: int, count: int) -> tuple[int, ...]:
+    """`count` seeds after `first`, the greatest that the search may have used."""
+    return tuple((first + offset) % _SEEDS for offset in range(1, count + 1))
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Of at least one value."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return Estimate(mean, None, None)
+    sd = statistics.stdev(values)
+    return Estimate(mean, sd, _t_quantile(len(values) - 1) * sd / math.sqrt(len(values)))
+
+
+def judge(confirmation: Confirmation, maximize: bool, unit: float = 1e-4) -> Verdict:
+    """Order the configurations and test each against the first.
+
+    They are compared on the seeds that all of them have completed. Where there is none, as at the beginning,
+    each is shown with what it has, and nothing is tested. `unit` is what scores are rounded to: no spread is
+    taken for less than rounding makes it.
+    """
+    scores: dict[int, dict[int, float]] = {trial: {} for trial in confirmation.configurations}
+    failed: dict[int, list[int]] = {trial: [] for trial in confirmation.configurations}
+    for (trial, seed), record in confirmation.runs.items():
+        if record.state == COMPLETE and record.score is not None and math.isfinite(record.score):
+            scores[trial][seed] = record.score
+        elif record.state in (COMPLETE, FAILED):
+            failed[trial].append(seed)
+    unreliable = tuple(trial for trial in scores if 2 * len(failed[trial]) >= len(confirmation.seeds))
+    compared = [trial for trial in scores if trial not in unreliable]
+    seeds = tuple(
+        seed for seed in confirmation.seeds if compared and all(seed in scores[trial] for trial in compared)
+    )
+    shown = {
+        trial: [score for seed, score in sorted(scores[trial].items()) if seed in seeds or not seeds]
+        for trial in compared
+    }
+    shown = {trial: values for trial, values in shown.items() if values}
+    means = {trial: statistics.fmean(values) for trial, values in shown.items()}
+    order = sorted(shown, key=lambda trial: -means[trial] if maximize else means[trial])
+    distances = _distances([shown[trial] for trial in order], unit) if seeds else [None] * len(order)
+    limit = critical(len(order), _freedom(len(order), len(seeds))) if any(distances) else math.inf
+    places = tuple(
+        Place(
+            trial=trial,
+            score=estimate(shown[trial]),
+            seconds=statistics.fmean(
+                confirmation.runs[trial, seed].seconds for seed in scores[trial] if seed in seeds or not seeds
+            ),
+            q=distance,
+            tied=distance is None or distance < limit,
+        )
+        for trial, distance in zip(order, distances, strict=True)
+    )
+    failed_on = {
+        seed: tuple(trial for trial in compared if seed in failed[trial])
+        for seed in confirmation.seeds
+        if any(seed in failed[trial] for trial in compared)
+    }
+    return Verdict(places, seeds, failed_on, unreliable)
+
+
+def on_test(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
+    """Each test metric of a place, on the seeds that it was judged by."""
+    return _by_metric(
+        [
+            tests
+            for (other, seed), tests in sorted(confirmation.tests.items())
+            if other == trial and (seed in verdict.seeds or not verdict.seeds)
+        ]
+    )
+
+
+def on_validation(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
+    """Each validation metric of a place, on the seeds that it was judged by."""
+    return _by_metric(
+        [
+            record.valid
+            for (other, seed), record in sorted(confirmation.runs.items())
+            if other == trial and record.state == COMPLETE and (seed in verdict.seeds or not verdict.seeds)
+        ]
+    )
+
+
+def best_run(confirmation: Confirmation, trial: int, maximize: bool) -> TrialRecord | None:
+    """The run of a configuration that is best on validation, None where none has completed."""
+    runs = [record for (other, _), record in confirmation.runs.items() if other == trial]
+    return next((row.record for row in rank(runs, maximize) if row.rank is not None), None)
+
+
+@lru_cache
+def critical(configurations: int, freedom: int) -> float:
+    """The distance that only `ALPHA` of equal configurations reach."""
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.ppf(1 - ALPHA, configurations, freedom))
+
+
+@lru_cache
+def tail(q: float, configurations: int, freedom: int) -> float:
+    """The share of equal configurations whose least and greatest mean are `q` or more apart."""
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.sf(q, configurations, freedom))
+
+
+@lru_cache
+def _t_quantile(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
+
+
+def _freedom(configurations: int, seeds: int) -> int:
+    return (configurations - 1) * (seeds - 1)
+
+
+def _distances(scores: Sequence[Sequence[float]], unit: float) -> list[float | None]:
+    """Of each row from the first; a row is a configuration, a column a seed."""
+    count, seeds = len(scores), len(scores[0])
+    freedom = _freedom(count, seeds)
+    if freedom == 0:
+        return [None] * count
+    means = [statistics.fmean(row) for row in scores]
+    columns = [statistics.fmean(column) for column in zip(*scores, strict=True)]
+    grand = statistics.fmean(means)
+    residual = math.fsum(
+        (score - mean - column + grand) ** 2
+        for row, mean in zip(scores, means, strict=True)
+        for score, column in zip(row, columns, strict=True)
+    )
+    # A number that was rounded is off by a twelfth of a unit squared, in the mean.
+    spread = math.sqrt(max(residual / freedom, unit**2 / 12) / seeds)
+    return [None, *(abs(mean - means[0]) / spread for mean in means[1:])]
+
+
+def _by_metric(results: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
+    return {key: estimate([result[key] for result in results]) for key in (results[0] if results else {})}

@@ -1,0 +1,75 @@
+"""Keeps the files of a confirmation up to date as its runs end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sasrecf_tune.best_config import chosen_yaml
+from sasrecf_tune.chosen import choose
+from sasrecf_tune.confirmation import best_run, judge
+from sasrecf_tune.confirmation_study import PlannedConfirmation
+from sasrecf_tune.files import atomic_write, remove
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.observer import Observer
+from sasrecf_tune.plan import Plan
+from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.report.confirmed_files import all_runs, confirmation_csv, confirmation_markdown
+from sasrecf_tune.result_files import drop_checkpoints
+
+
+class ConfirmationFiles(Observer):
+    """An observer that writes confirmation.csv and confirmation.md, and best.yaml when all runs have ended.
+
+    They are short, and written anew each time. `plan` and `trials` are the search's.
+    """
+
+    def __init__(
+        self, layout: Layout, plan: Plan, planned: PlannedConfirmation, trials: Sequence[TrialRecord]
+    ) -> None:
+        self._layout = layout
+        self._plan = plan
+        self._planned = planned
+        self._trials = trials
+        remove(layout.confirmation.half_written())
+        self._write()
+
+    def ended(self, record: TrialRecord) -> None:
+        """See `Observer`."""
+        self._write()
+
+    def finish(self) -> None:
+        """All runs have ended: best.yaml is now the confirmed one."""
+        settings = self._plan.settings
+        whole = self._planned.now()
+        chosen = choose(self._trials, whole, self._planned.study.maximize, settings.unit)
+        if chosen is not None:
+            atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
+        self._drop_checkpoints(
+            [] if chosen is None or chosen.confirmation is None else [chosen.record.number]
+        )
+
+    def _write(self) -> None:
+        planned, plan = self._planned, self._plan
+        settings, names = plan.settings, plan.space.names
+        now = planned.now()
+        runs = all_runs(planned.runs(), planned.asked, self._trials)
+        tests = planned.study.test_metrics()
+        atomic_write(
+            self._layout.confirmation_csv, confirmation_csv(runs, tests, names, plan.data.metric_keys)
+        )
+        verdict = judge(now, planned.study.maximize, settings.unit)
+        atomic_write(
+            self._layout.confirmation_md, confirmation_markdown(now, verdict, names, str(settings.metric))
+        )
+        # Any of them may come first in the end; the one that did the last time is in best.yaml until then.
+        best = [
+            best_run(confirmation, trial, planned.study.maximize)
+            for confirmation in (now, planned.before)
+            if confirmation is not None
+            for trial in confirmation.configurations
+        ]
+        self._drop_checkpoints([run.number for run in best if run is not None])
+
+    def _drop_checkpoints(self, kept: Sequence[int]) -> None:
+        ended = [record.number for record in self._planned.runs()]
+        drop_checkpoints(self._layout.confirmation, ended, kept)

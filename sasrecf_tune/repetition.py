@@ -1,0 +1,56 @@
+"""A result and its repetition: which metrics differ, and what else does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One metric, recorded and now; None where there is none."""
+
+    name: str
+    recorded: float | None
+    now: float | None
+
+    @property
+    def same(self) -> bool:
+        """To the last digit; two that are no numbers are the same."""
+        if self.recorded is None or self.now is None:
+            return self.recorded is self.now
+        return self.recorded == self.now or (math.isnan(self.recorded) and math.isnan(self.now))
+
+    @property
+    def difference(self) -> float | None:
+        """How much more it is now."""
+        return None if self.recorded is None or self.now is None else self.now - self.recorded
+
+
+def compare(part: str, recorded: Mapping[str, float], now: Mapping[str, float]) -> list[Compared]:
+    """Every metric of either; `part` stands before the names."""
+    return [
+        Compared(f"{part}{key}", recorded.get(key), now.get(key)) for key in dict.fromkeys([*recorded, *now])
+    ]
+
+
+def circumstances(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs of versions, machine, device and threads: name -> (recorded, now).
+
+    What was not recorded is no difference.
+    """
+    before, after = _flat(recorded), _flat(now)
+    return {
+        name: (before[name], value)
+        for name, value in after.items()
+        if name in before and before[name] != value
+    }
+
+
+def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in mapping.items():
+        found |= dict(value) if isinstance(value, Mapping) else {key: value}
+    return found

@@ -1,0 +1,154 @@
+"""A confirmation as text: CSV, Markdown and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sasrecf_tune.confirmation import (
+    ALPHA,
+    Confirmation,
+    Estimate,
+    Verdict,
+    on_test,
+    on_validation,
+    without_seed,
+)
+from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.report.confirmed import heading, interval_text, note, p_text, sentences
+from sasrecf_tune.report.exports import cell_text, csv_line, markdown_line, score_text
+
+
+def confirmation_csv(
+    runs: Iterable[tuple[int, TrialRecord]],
+    tests: Mapping[int, Mapping[str, float]],
+    names: Sequence[str],
+    metric_keys: Sequence[str],
+) -> str:
+    """A row for each run, with the number of the trial whose configuration it has; `tests` are by run."""
+    names = [name for name in names if name != "seed"]
+    header = ["run", "trial", "seed", "state", *names, "trained_epochs", "best_epoch", "seconds"]
+    header += [f"{part} {key}" for part in ("valid", "test") for key in metric_keys]
+    lines = [csv_line([*header, "error"])]
+    for trial, record in runs:
+        values = [cell_text(record.params[name]) if name in record.params else "" for name in names]
+        measured: list[object] = [record.epochs, record.best_epoch, round(record.seconds, 3)]
+        measured += [record.valid.get(key, "") for key in metric_keys]
+        measured += [tests.get(record.number, {}).get(key, "") for key in metric_keys]
+        seed = record.params.get("seed")
+        lines.append(csv_line([record.number, trial, seed, record.state, *values, *measured, record.error]))
+    return "".join(lines)
+
+
+def confirmation_markdown(
+    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str
+) -> str:
+    """What it says, the places, and all metrics of each."""
+    names = [name for name in names if name != "seed"]
+    parts = [f"{heading(confirmation, metric)}.\n\n"]
+    parts += ["".join(f"{sentence}\n" for sentence in sentences(confirmation, verdict))]
+    rows = [
+        [
+            str(rank),
+            str(place.trial),
+            interval_text(place.score),
+            score_text(place.score.sd),
+            p_text(verdict, place),
+            f"{place.seconds:.0f}",
+            *(cell_text(confirmation.configurations[place.trial].get(name, "")) for name in names),
+        ]
+        for rank, place in enumerate(verdict.places, start=1)
+    ]
+    parts += ["\n", _table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds a run", *names], rows)]
+    parts.append(f"\n{note(verdict)}\n")
+    for title, metrics_of in (("Validation", on_validation), ("Test", on_test)):
+        found = {place.trial: metrics_of(confirmation, verdict, place.trial) for place in verdict.places}
+        keys = list(next(iter(found.values()), {}))
+        if keys:
+            cells = [
+                [str(trial), *(_with_sd(metrics[key]) if key in metrics else "-" for key in keys)]
+                for trial, metrics in found.items()
+            ]
+            parts += [f"\n{title}, mean ± 95% interval (sd):\n\n", _table(["trial", *keys], cells)]
+    return "".join(parts)
+
+
+def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[str, Any]:
+    """For JSON; numbers that are not finite are null."""
+    return {
+        "trials": list(confirmation.configurations),
+        "seeds": list(confirmation.seeds),
+        "whole": confirmation.whole,
+        "test": "Tukey's HSD, seeds as blocks",
+        "alpha": ALPHA,
+        "compared_on": list(verdict.seeds),
+        "not_compared": list(verdict.unreliable),
+        "tied": [place.trial for place in verdict.places if place.tied] if verdict.tested else [],
+        "said": sentences(confirmation, verdict),
+        "configurations": [
+            {
+                "rank": rank,
+                "trial": place.trial,
+                "params": dict(confirmation.configurations[place.trial]),
+                "score": _estimate(place.score),
+                "p": verdict.p(place),
+                "seconds": round(place.seconds, 3),
+                "valid": _estimates(on_validation(confirmation, verdict, place.trial)),
+                "test": _estimates(on_test(confirmation, verdict, place.trial)),
+            }
+            for rank, place in enumerate(verdict.places, start=1)
+        ],
+        "runs": [
+            {
+                "run": record.number,
+                "trial": trial,
+                "seed": seed,
+                "state": record.state,
+                "epochs": record.epochs,
+                "seconds": record.seconds,
+                "valid": _finite(record.valid),
+                "test": _finite(confirmation.tests.get((trial, seed), {})),
+                "error": record.error or None,
+            }
+            for (trial, seed), record in sorted(confirmation.runs.items())
+        ],
+    }
+
+
+def all_runs(
+    runs: Iterable[TrialRecord], asked: Confirmation, trials: Iterable[TrialRecord]
+) -> list[tuple[int, TrialRecord]]:
+    """Runs, those too that are not `asked` for any more, with the trial they confirm.
+
+    By trial and seed; `trials` are those of the search.
+    """
+    known: list[tuple[int, Mapping[str, Any]]] = [*asked.configurations.items()]
+    known += [(trial.number, without_seed(trial.params)) for trial in trials]
+    found = [
+        (next(number for number, params in known if params == without_seed(run.params)), run)
+        for run in runs
+        if run.params
+    ]
+    return sorted(found, key=lambda pair: (pair[0], pair[1].params["seed"]))
+
+
+def _with_sd(estimate: Estimate) -> str:
+    return f"{interval_text(estimate)} ({score_text(estimate.sd)})"
+
+
+def _estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {"mean": estimate.mean, "sd": estimate.sd, "half_interval": estimate.half}
+
+
+def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {key: _estimate(value) for key, value in estimates.items()}
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [markdown_line(header), markdown_line(["---:"] * len(header))]
+    return "".join([*lines, *(markdown_line(row) for row in rows)])

@@ -1,0 +1,106 @@
+"""What `report` adds to the ranked table: the confirmation, and test metrics for those who ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sasrecf_tune.confirmation import Confirmation, best_configurations, judge
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.ranking import Row
+from sasrecf_tune.report.confirmed import show_confirmation
+from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
+from sasrecf_tune.report.exports import markdown_line, score_text
+from sasrecf_tune.results import Results
+from sasrecf_tune.screen import print_table
+from sasrecf_tune.settings import RunSettings
+from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.summary import out_option
+
+SELECTING_ON_TEST = (
+    "warning: to choose by test metrics is to select on the test set, which then flatters the one that was "
+    "chosen. `sasrecf-tune confirm` has those of the configurations to report."
+)
+
+Tests = Mapping[int, Mapping[str, float]]
+
+
+def show_confirmed(results: Results, settings: RunSettings, layout: Layout, console: Console) -> None:
+    """The last confirmation that was trained to its end, else what there is of one; and what is open."""
+    shown = results.whole or results.asked
+    if shown is None:
+        return
+    console.print()
+    verdict = judge(shown, settings.metric.maximize, settings.unit)
+    show_confirmation(shown, verdict, settings.metric, console)
+    for note in _open(results, shown, settings):
+        command = f"sasrecf-tune confirm {layout.name}{out_option(layout)}"
+        console.print(Text(f"{note} To go on: {command}"), soft_wrap=not console.is_terminal)
+
+
+def confirmed_markdown(results: Results, settings: RunSettings, space: SearchSpace) -> str:
+    """As `show_confirmed`, in Markdown; "" where there is none."""
+    shown = results.whole or results.asked
+    if shown is None:
+        return ""
+    verdict = judge(shown, settings.metric.maximize, settings.unit)
+    return "\n" + confirmation_markdown(shown, verdict, space.names, str(settings.metric))
+
+
+def confirmed_content(results: Results, settings: RunSettings) -> dict[str, Any]:
+    """As `show_confirmed`, for JSON: nothing, or a key `confirmation`."""
+    shown = results.whole or results.asked
+    if shown is None:
+        return {}
+    verdict = judge(shown, settings.metric.maximize, settings.unit)
+    return {"confirmation": confirmation_content(shown, verdict)}
+
+
+def show_tests(rows: Sequence[Row], tests: Tests, console: Console) -> None:
+    """Test metrics of completed trials."""
+    keys = list(next(iter(tests.values()), {}))
+    table = Table(pad_edge=False, box=None, title="on the test set", title_justify="left")
+    for header in ("trial", *keys):
+        table.add_column(header, justify="right")
+    for row in rows:
+        if found := tests.get(row.record.number):
+            table.add_row(str(row.record.number), *(score_text(found.get(key)) for key in keys))
+    if table.row_count:
+        console.print()
+        print_table(console, table)
+
+
+def test_markdown(rows: Sequence[Row], tests: Tests | None, metric_keys: Sequence[str]) -> str:
+    """As `show_tests`, in Markdown; "" without any."""
+    if not tests:
+        return ""
+    lines = [markdown_line(["trial", *(f"test {key}" for key in metric_keys)])]
+    lines.append(markdown_line(["---:"] * (1 + len(metric_keys))))
+    for row in rows:
+        if found := tests.get(row.record.number):
+            cells = [score_text(found.get(key)) for key in metric_keys]
+            lines.append(markdown_line([str(row.record.number), *cells]))
+    return "\n" + "".join(lines)
+
+
+def _open(results: Results, shown: Confirmation, settings: RunSettings) -> list[str]:
+    notes = []
+    asked = results.asked
+    if asked is not None and not asked.whole and asked is not shown:
+        ended = sum(run in asked.runs for run in asked.wanted)
+        notes.append(
+            f"A confirmation of {len(asked.configurations)} on {len(asked.seeds)} seeds is not done: "
+            f"{ended} of {len(asked.wanted)} runs."
+        )
+    best = best_configurations(results.records, settings.metric.maximize, shown.top)
+    new = [str(trial) for trial, params in best.items() if params not in shown.configurations.values()]
+    if new:
+        plural = "s" if len(new) > 1 else ""
+        notes.append(f"The search has gone on since: trial{plural} {', '.join(new)} would be confirmed now.")
+    elif asked is shown and not shown.whole:
+        notes.append("It is not done.")
+    return notes
