@@ -21,6 +21,7 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, record_confirmation, write_manifest
 from sasrecf_tune.repetition import Compared, circumstances
 from sasrecf_tune.reproduce import reproduce_study
+from sasrecf_tune.study import CURVE
 
 from . import synthetic
 from .test_end_to_end import Cli, Running, assert_gone
@@ -47,9 +48,15 @@ def runs(study: Path) -> list[tuple[object, ...]]:
     found = optuna.load_study(
         study_name=f"{study.name} confirmation", storage=f"sqlite:///{study}/study.db"
     ).trials
-    keys = ("valid", "test", "valid_curve", "epochs", "best_epoch", "seed")
+    keys = ("valid", "test", "epochs", "best_epoch", "seed")
     return [
-        (trial.params, trial.value, trial.intermediate_values, *(trial.user_attrs[key] for key in keys))
+        (
+            trial.params,
+            trial.value,
+            trial.intermediate_values,
+            trial.system_attrs[CURVE],
+            *(trial.user_attrs[key] for key in keys),
+        )
         for trial in found
     ]
 
