@@ -7,9 +7,8 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.atomic_files import check_columns, locate
@@ -23,10 +22,14 @@ from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
+from sasrecf_tune.ranking import Row
 from sasrecf_tune.screen import print_table, screen
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
 from sasrecf_tune.space import SearchSpace, read
+
+if TYPE_CHECKING:
+    from sasrecf_tune.report.results import Results
+    from sasrecf_tune.study import TuneStudy
 
 
 def run_settings(
@@ -173,32 +176,47 @@ def worker_count(workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int
 
 
 def report_study(
-    out: Path, name: str | None, storage: str | None, top: int, form: str, output: Path | None
+    out: Path,
+    name: str | None,
+    storage: str | None,
+    top: int,
+    form: str,
+    output: Path | None,
+    filters: Sequence[str] = (),
+    order: str | None = None,
 ) -> None:
-    """Print or write the ranked table of a study.
+    """Print or write the results of a study.
 
     Raises:
+        InputError: a filter or an order that there is not.
         TuneError: there is no such study, or it cannot be read.
     """
     from sasrecf_tune.report.exports import ranking_csv, ranking_json, ranking_markdown
+    from sasrecf_tune.report.latex import ranking_latex
+    from sasrecf_tune.report.results import results_of
+    from sasrecf_tune.report.selection import pick
 
     layout = find_study(out, name)
     settings, space = settings_from(layout)
-    records = _records(layout, settings, space, storage)
-    rows = rank(records, settings.metric.maximize)
+    results = results_of(layout, settings, space, _study(layout, settings, space, storage))
+    if form == "html":
+        _report_page(layout, results, filters, order, output)
+        return
+    rows = pick(results.rows, space.names, filters, order)
     shown = rows[:top] if top else rows
     metric = str(settings.metric)
-    metric_keys = tuple(read_manifest(layout)["data"]["metric_keys"])
+    metric_keys = tuple(results.manifest["data"]["metric_keys"])
     if form == "table":
-        unfinished = len(records) - len(rows)
-        _report_table(layout, settings, space, rows, shown, unfinished, output)
+        _report_table(results, rows, shown, output)
         return
     if form == "csv":
         text = ranking_csv(shown, space.names, metric_keys)
     elif form == "markdown":
         text = ranking_markdown(shown, space.names, metric)
+    elif form == "latex":
+        text = ranking_latex(shown, results.varied, metric_keys, metric, layout.name, settings.dataset)
     else:
-        text = ranking_json(shown, {"study": layout.name, "metric": metric, "ended": len(rows)})
+        text = ranking_json(shown, {"study": layout.name, "metric": metric, "ended": len(results.rows)})
     _give(text, output)
 
 
@@ -214,7 +232,7 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
 
     layout = find_study(out, name)
     settings, space = settings_from(layout)
-    winner = best(_records(layout, settings, space, storage), settings.metric.maximize)
+    winner = best(_study(layout, settings, space, storage).records(), settings.metric.maximize)
     if winner is None:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
     config = reproducing(
@@ -311,9 +329,7 @@ def list_studies(out: Path, as_json: bool) -> None:
     print_table(console, table)
 
 
-def _records(
-    layout: Layout, settings: RunSettings, space: SearchSpace, storage: str | None
-) -> list[TrialRecord]:
+def _study(layout: Layout, settings: RunSettings, space: SearchSpace, storage: str | None) -> TuneStudy:
     from sasrecf_tune.damage import check_database, reading_errors
     from sasrecf_tune.storage import open_storage
     from sasrecf_tune.study import load_study
@@ -321,41 +337,34 @@ def _records(
     url = storage or settings.storage
     check_database(layout, url)
     with reading_errors(layout, url):
-        return load_study(layout, open_storage(layout, url), space).records()
+        return load_study(layout, open_storage(layout, url), space)
 
 
-def _report_table(
-    layout: Layout,
-    settings: RunSettings,
-    space: SearchSpace,
-    rows: Sequence[Row],
-    shown: Sequence[Row],
-    unfinished: int,
-    output: Path | None,
-) -> None:
-    from sasrecf_tune.report.tables import print_failures, ranking_table, varied
-
-    def render(console: Console) -> None:
-        states = ", ".join(f"{sum(r.record.state == s for r in rows)} {s}" for s in ENDED)
-        if unfinished:
-            states += f", {unfinished} running or interrupted"
-        console.print(
-            f"{layout.name}: {settings.metric} on validation; {states}", highlight=False, soft_wrap=True
-        )
-        if not any(row.record.state == COMPLETE for row in rows):
-            console.print("no trial has completed yet", highlight=False)
-        if shown:
-            print_table(console, ranking_table(shown, varied(space), str(settings.metric), console.width))
-        if len(shown) < len(rows):
-            console.print(f"... and {len(rows) - len(shown)} more (--top 0 shows all)", highlight=False)
-        print_failures(rows, console)
+def _report_table(results: Results, rows: Sequence[Row], shown: Sequence[Row], output: Path | None) -> None:
+    from sasrecf_tune.report.terminal import show_report
 
     if output is None:
-        render(screen())
+        show_report(results, rows, shown, screen())
         return
     text = io.StringIO()
-    render(screen(text))
+    show_report(results, rows, shown, screen(text))
     _give(text.getvalue(), output)
+
+
+def _report_page(
+    layout: Layout, results: Results, filters: Sequence[str], order: str | None, output: Path | None
+) -> None:
+    from sasrecf_tune.report.page import page
+
+    if filters or order:
+        raise InputError(
+            "the page holds all trials",
+            where="--format html",
+            fix="Leave out --filter and --sort: the page has both.",
+        )
+    path = layout.report if output is None else output.absolute()
+    _give(page(results), path)
+    screen().print(str(path), highlight=False, markup=False, soft_wrap=True)
 
 
 def _give(text: str, output: Path | None) -> None:

@@ -1,0 +1,112 @@
+"""The report on a terminal: the ranked table, learning curves, and what the parameters do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sasrecf_tune.ranking import ENDED, Row
+from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.report.importance import LEAST_TRIALS, importance
+from sasrecf_tune.report.marginals import marginals
+from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.tables import (
+    STYLES,
+    epochs_text,
+    print_failures,
+    ranking_table,
+    shared_sparklines,
+    varied,
+)
+from sasrecf_tune.screen import print_table
+from sasrecf_tune.settings import format_duration
+
+_BAR_WIDTH = 24
+
+
+def show_report(results: Results, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
+    """Print `shown`, the first of the `rows` asked for, and what all trials say of the parameters."""
+    states = ", ".join(f"{results.count(state)} {state}" for state in ENDED)
+    if results.unfinished:
+        states += f", {results.unfinished} running or interrupted"
+    _line(console, f"{results.name}: {results.metric} on validation; {states}")
+    if not results.completed:
+        _line(console, "no trial has completed yet")
+    if shown:
+        names, metric = varied(results.space), str(results.metric)
+        table = ranking_table(shown, names, metric, console.width, results.curves)
+        if len(names) > 1 and table.columns[-1].header == "parameters":
+            _stacked(results, names, shown, console)
+        else:
+            print_table(console, table)
+        if len(shown) < len(rows):
+            _line(console, f"... and {len(rows) - len(shown)} more (--top 0 shows all)")
+    elif results.rows:
+        _line(console, "no trial fits all filters")
+    _importance(results, console)
+    _marginals(results, console)
+    print_failures(rows, console)
+
+
+def _stacked(results: Results, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
+    """The table where parameters have no room beside the rest: they stand below it, across the screen."""
+    metric = str(results.metric)
+    width = max(6, len(metric))
+    header = f"rank  {metric:>{width}}  trial  state      epochs     time  learning curve"
+    _line(console, header, "bold")
+    curves = shared_sparklines([results.curves.get(row.record.number, []) for row in shown])
+    for place, row in enumerate(shown):
+        record = row.record
+        cells = (
+            f"{row.rank or '':>4}  {score_text(record.score):>{width}}  {record.number:>5}  {record.state:<8}"
+        )
+        cells += f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}  "
+        style = "bold green" if row.rank == 1 else STYLES.get(record.state, "")
+        _line(console, cells + (curves[place] if curves else ""), style)
+        values = "  ".join(f"{n} {cell_text(record.params[n])}" for n in names if n in record.params)
+        console.print(Padding(Text(values, style="dim"), (0, 0, 0, 6)))
+
+
+def _importance(results: Results, console: Console) -> None:
+    found = importance(results)
+    if found is None:
+        if results.completed and len(results.ranked) < LEAST_TRIALS:
+            _line(
+                console, f"\nwhich parameters mattered is told from {LEAST_TRIALS} completed trials on", "dim"
+            )
+        return
+    grid = _titled(console, f"importance (fANOVA, from {found.trials} completed trials)")
+    for name, share in found.shares.items():
+        grid.add_row(name, Text("█" * round(share * _BAR_WIDTH), style="cyan"), f"{share:>4.0%}")
+    print_table(console, grid)
+
+
+def _marginals(results: Results, console: Console) -> None:
+    found = marginals(results.records, results.varied, results.metric.maximize)
+    told = [one for one in found if any(level.behind is not None for level in one.levels)]
+    if not told:
+        return
+    beaten = [one for one in told if any(level.beaten for level in one.levels)]
+    if beaten:
+        grid = _titled(console, f"what the values do ({told[0].trials} completed trials; 95% intervals)")
+        for marginal in beaten:
+            grid.add_row(marginal.name, Text(marginal.sentence))
+        print_table(console, grid)
+    alike = [f"{one.name} (± {one.noise:.4f})" for one in told if one not in beaten]
+    if alike:
+        console.print(Text(f"\nno difference beyond noise between the values of {', '.join(alike)}"))
+
+
+def _titled(console: Console, title: str) -> Table:
+    _line(console, f"\n{title}", "bold")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    return grid
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
