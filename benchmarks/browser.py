@@ -115,6 +115,13 @@ class Browser:
             raise PageError(f"{code}: {made['exceptionDetails']}")
         return made["result"].get("value")
 
+    def until(self, condition: str, seconds: float = 10) -> bool:
+        """Whether the JavaScript `condition` comes to hold, looked at in each frame for so long."""
+        frames = "else requestAnimationFrame(look); })(); })"
+        look = f"const holds = !!({condition}); if (holds || performance.now() > end) done(holds);"
+        start = f"new Promise(done => {{ const end = performance.now() + {seconds * 1000};"
+        return bool(self.run(f"{start} (function look() {{ {look} {frames}"))
+
     def screen(self, width: int, height: int = 900, dark: bool = False) -> None:
         """Show the page on such a screen."""
         self.call(

@@ -54,8 +54,10 @@ def main(
             _save(browser, url, pictures)
         found |= {"requests": _requests(browser, url), "errors": _errors(browser)}
     print(json.dumps(found, indent=2))
+    drawn, _, pictures_there = found["pictures_drawn"].split()
+    right = found["sorts"] and found["filters"] and found["hovers"] and drawn == pictures_there
     wrong = found["requests"] or found["errors"] or found["without_alternative"] or found["wider_than_phone"]
-    raise typer.Exit(1 if wrong or not (found["sorts"] and found["filters"] and found["hovers"]) else 0)
+    raise typer.Exit(0 if right and not wrong else 1)
 
 
 def _opening(browser: Browser, url: str) -> int:
@@ -103,25 +105,26 @@ def _filters(browser: Browser) -> bool:
 def _hovers(browser: Browser) -> bool:
     """Whether a point that the pointer is on says what it is."""
     browser.run("document.getElementById('history').scrollIntoView({block: 'center'})")
-    browser.run("new Promise(done => setTimeout(done, 300))")
-    box = browser.run(
+    browser.until("document.querySelector('#history .scatterlayer .point')")
+    x, y = browser.run(
         "(() => { const b = document.querySelector('#history .scatterlayer .point').getBoundingClientRect();"
         "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
     )
-    for _ in range(2):
-        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
-        browser.run("new Promise(done => setTimeout(done, 150))")
-    return bool(browser.run("document.querySelectorAll('#history .hovertext').length > 0"))
+    for step in (1, 0):
+        browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + step, y=y)
+    return browser.until("document.querySelector('#history .hovertext')")
 
 
 def _drawn(browser: Browser) -> str:
     """How many of the pictures are drawn once the page was scrolled through."""
-    browser.run(
-        "(async () => { for (const one of document.querySelectorAll('figure')) { one.scrollIntoView();"
-        "await new Promise(done => setTimeout(done, 120)); } scrollTo(0, 0); })()"
-    )
-    drawn = "[...document.querySelectorAll('figure')].filter(one => one.querySelector('.main-svg')).length"
-    return f"{browser.run(drawn)} of {browser.run('document.querySelectorAll(`figure`).length')}"
+    count = int(browser.run("document.querySelectorAll('figure').length"))
+    drawn = 0
+    for index in range(count):
+        figure = f"document.querySelectorAll('figure')[{index}]"
+        browser.run(f"{figure}.scrollIntoView()")
+        drawn += browser.until(f"{figure}.querySelector('.main-svg')")
+    browser.run("scrollTo(0, 0)")
+    return f"{drawn} of {count}"
 
 
 def _wider(browser: Browser, width: int) -> int:

@@ -18,7 +18,7 @@ from sasrecf_tune.checks import check_space
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.files import drop_unfinished, make_directory
+from sasrecf_tune.files import atomic_write, drop_unfinished, make_directory
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure
@@ -41,6 +41,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         TuneError: see `errors`; bad input is found before any training.
     """
     from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
+    from sasrecf_tune.report.page import page
+    from sasrecf_tune.report.results import results_of
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.search import Search, planned_study
     from sasrecf_tune.storage import open_storage
@@ -89,17 +91,20 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             with _stopping_on_signals(search, settings.search.grace, console, as_json):
                 outcome = search.run()
         records = study.records()
-    if as_json:
-        views.emit(
-            {
-                "event": "end",
-                "reason": outcome.reason,
-                "ended": outcome.done,
-                "directory": str(layout.directory),
-            }
-        )
-    else:
-        show_end(plan, layout, records, outcome, console)
+        if as_json:
+            views.emit(
+                {
+                    "event": "end",
+                    "reason": outcome.reason,
+                    "ended": outcome.done,
+                    "directory": str(layout.directory),
+                }
+            )
+        else:
+            show_end(plan, layout, records, outcome, console)
+        if any(record.state in ENDED for record in records):
+            # After the table, which must not wait for pictures.
+            atomic_write(layout.report, page(results_of(layout, settings, space, study)))
     if outcome.interrupted:
         return 130
     if outcome.failed:

@@ -135,6 +135,7 @@ def show_end(
         )
     if any(record.state == COMPLETE for record in ended):
         console.print(f"Best configuration: {_relative(layout.best)}", highlight=False, soft_wrap=True)
+        console.print(f"All of it on a page: {_relative(layout.report)}", highlight=False, soft_wrap=True)
     elif ended:
         console.print("No trial completed.", style="red")
 

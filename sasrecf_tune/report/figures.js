@@ -23,7 +23,7 @@
     const layout = {
       width, height: plot.clientHeight,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: ink, family: "system-ui, sans-serif", size: 12 },
+      font: { color: ink, family: "system-ui, sans-serif", size: width ? 9 : 12 },
       margin: { l: 10, r: 10, t: 12, b: 10 },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       hovermode: "closest",

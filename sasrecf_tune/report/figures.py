@@ -25,6 +25,8 @@ Json = dict[str, Any]
 
 # Points of a learning curve that are drawn: more than a screen shows.
 _POINTS = 50
+# Lines of parallel coordinates: more would cover each other.
+_LINES = 200
 # A numeric parameter with more values than this has an axis of numbers, not one of values.
 _TICKS = 6
 RAMP = tuple(f"--ramp-{step}" for step in range(5))
@@ -67,8 +69,8 @@ def learning_curves(results: Results) -> Picture:
     """Every trial's score by epoch: the best, the completed, the pruned."""
     best = results.best
     kinds = [
-        ("pruned", "--pruned", 1, [r for r in results.records if r.state == PRUNED]),
         ("completed", "--complete", 1, [r for r in results.records if r.state == COMPLETE and r != best]),
+        ("pruned", "--pruned", 1, [r for r in results.records if r.state == PRUNED]),
         ("best", "--best", 3, [best] if best else []),
     ]
     data = []
@@ -78,7 +80,7 @@ def learning_curves(results: Results) -> Picture:
             [(label, [e for e, _ in curve], [s for _, s in curve]) for label, curve in curves if curve]
         )
         if trace["x"]:
-            opacity = 1.0 if name == "best" else 0.55 if len(records) < 100 else 0.25
+            opacity = 1.0 if name == "best" else 0.7 if len(records) < 100 else 0.3
             trace |= {"name": name, "line": {"color": color, "width": width}, "opacity": opacity}
             data.append(trace | {"hovertemplate": "%{text}, epoch %{x}: %{y:.4f}<extra></extra>"})
     counts = ", ".join(f"{len(records):,} {name}" for name, _, _, records in kinds if records)
@@ -94,12 +96,13 @@ def slices(results: Results, names: Sequence[str]) -> list[Picture]:
 
     study = drawn_study(results.ranked, names, results.space, results.metric.maximize)
     best, metric = results.ranked[0], str(results.metric)
+    opacity = max(0.2, min(0.75, 100 / len(results.ranked)))
     pictures = []
     for name in names:
         (trace,), layout = _taken(
             optuna.visualization.plot_slice(study, params=[name], target_name=metric), 1
         )
-        trace["marker"] |= {"colorscale": _SCALE, "showscale": False, "opacity": 0.75, "size": 7}
+        trace["marker"] |= {"colorscale": _SCALE, "showscale": False, "opacity": opacity, "size": 7}
         trace["marker"]["line"]["color"] = "--surface"
         trace["hovertemplate"] = f"{plain(name)} %{{x}}: %{{y:.4f}}<extra></extra>"
         values = [record.params[name] for record in sorted(results.ranked, key=lambda r: r.number)]
@@ -119,10 +122,10 @@ def slices(results: Results, names: Sequence[str]) -> list[Picture]:
 
 def contours(results: Results, names: Sequence[str]) -> list[Picture]:
     """The mean score of two parameters' values together, for each pair of `names`."""
-    count = max(3, min(8, round(math.sqrt(len(results.ranked)) / 1.5)))
+    count = max(3, min(5, round(math.sqrt(len(results.ranked)) / 1.5)))
     pictures = []
     for first, second in combinations(names, 2):
-        across, up = (levels(name, results.ranked, count, count) for name in (first, second))
+        across, up = (levels(name, results.ranked, _TICKS, count) for name in (first, second))
         scores: dict[tuple[int, int], list[float]] = {}
         for record in results.ranked:
             cell = (up.of[record.number], across.of[record.number])
@@ -154,11 +157,11 @@ def contours(results: Results, names: Sequence[str]) -> list[Picture]:
 
 
 def parallel(results: Results, names: Sequence[str]) -> Picture:
-    """Parallel coordinates: a line for each completed trial, coloured by its rank.
+    """Parallel coordinates: a line for each of the best completed trials, coloured by its rank.
 
     Not Optuna's, which makes a trace of each trial: a browser takes seconds for 1,000 of them.
     """
-    ranked, metric = results.ranked, str(results.metric)
+    ranked, metric = results.ranked[:_LINES], str(results.metric)
     axes = [_axis(name, ranked, results) for name in names]
     scores = [float(record.score or 0.0) for record in ranked]
     axes.append((_scaled(scores, False), [(0.0, f"{min(scores):.4f}"), (1.0, f"{max(scores):.4f}")]))
@@ -208,9 +211,10 @@ def parallel(results: Results, names: Sequence[str]) -> Picture:
         "yaxis": {"visible": False, "range": [-0.06, 1.06]},
         "margin": {"l": 50, "r": 56, "t": 12, "b": 10},
     }
+    which = f"the best {len(ranked):,}" if len(ranked) < len(results.ranked) else f"{len(ranked):,}"
     said = (
-        f"A line for each of the {len(ranked):,} completed trials through its parameters to {metric} on the "
-        f"right; the better, the stronger in colour. The best is trial {ranked[0].number}."
+        f"A line for each of {which} completed trials, through its parameters to {metric} on the right; the "
+        f"better, the stronger in colour. The best is trial {ranked[0].number}."
     )
     return Picture("parallel", "Parallel coordinates", said, data, layout, 420, 100 * len(shown))
 
@@ -239,8 +243,10 @@ def cost(results: Results, title: str, unit: str, of: Callable[[TrialRecord], fl
         )
     ends = [f"trial {r.number} ({score_text(r.score)}, {of(r):,.0f} {unit})" for r in (front[0], front[-1])]
     text = f"{results.metric} against the {title} of each completed trial. "
-    text += f"Best for their cost are {len(front)}, from {ends[0]} to {ends[1]}." if len(front) > 1 else ""
-    text += f"The cheapest is the best: {ends[0]}." if len(front) == 1 else ""
+    if len(front) > 1:
+        text += f"{len(front)} are best for their cost, from {ends[0]} to {ends[1]}."
+    else:
+        text += f"The cheapest is the best: {ends[0]}."
     layout = _axes(f"{title} ({unit})", str(results.metric))
     return Picture(f"cost-{unit}", f"Quality against {title}", text, data, layout)
 

@@ -131,7 +131,7 @@ def _row(row: Row, names: Sequence[str]) -> Element:
     return element(
         "tr",
         [
-            element("td", text, data_v=value, class_="number" if i < 3 else None)
+            element("td", text, data_v=value, class_="number" if i < 3 else "param" if i > 5 else None)
             for i, (text, value) in enumerate(cells)
         ],
         class_=f"{record.state}{' best' if row.rank == 1 else ''}",
@@ -314,6 +314,10 @@ def _some(numbers: Sequence[int]) -> str:
     return shown + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
 
 
+def _time(text: object) -> str:
+    return str(text).replace("T", " ").replace("+00:00", " UTC")
+
+
 def provenance(results: Results) -> Element:
     """What the study was made from and with."""
     manifest = results.manifest
@@ -321,12 +325,17 @@ def provenance(results: Results) -> Element:
     versions = ", ".join(
         f"{name} {version}" for name, version in manifest.get("versions", {}).items() if version
     )
+    ways = [manifest, *reversed(manifest.get("earlier", []))]
     facts = {
         "command": " ".join(manifest.get("command", [])),
-        "searched": f"{manifest.get('created')} to {manifest.get('updated')}",
+        "begun": " and last taken up ".join(
+            dict.fromkeys(_time(manifest.get(k)) for k in ("created", "updated"))
+        ),
         "data": f"{manifest['dataset']}, fingerprint {manifest['data'].get('fingerprint')}",
         "seed": manifest.get("seed"),
-        "sampler, pruner": f"{manifest['sampler']}, {manifest['pruner']['name']}",
+        "sampler, pruner": ", before that ".join(
+            f"{way['sampler']}, {way['pruner']['name']}" for way in ways
+        ),
         "engine": f"{manifest.get('engine')} on {manifest['data'].get('device')}",
         "machine": ", ".join(f"{key} {value}" for key, value in machine.items()),
         "versions": f"sasrecf-tune {manifest.get('sasrecf_tune')}, {versions}",

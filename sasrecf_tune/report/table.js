@@ -13,10 +13,10 @@
   let all = false;
 
   const cell = (row, column) => row.cells[column];
-  const number = (row, column) => cell(row, column).dataset.v;
+  const value = (row, column) => cell(row, column).dataset.v;
 
   function compare(a, b, column, sign) {
-    const [x, y] = [number(a, column), number(b, column)];
+    const [x, y] = [value(a, column), value(b, column)];
     if (x !== undefined && y !== undefined) return sign * (x - y);
     // Without a number: words by the alphabet, and what is empty last in either direction.
     const [s, t] = [cell(a, column).textContent, cell(b, column).textContent];
@@ -43,10 +43,11 @@
     const kept = new Set(rows.filter(fits));
     let left = all ? Infinity : first;
     rows.forEach((row) => { row.hidden = !kept.has(row) || left-- <= 0; });
-    const some = kept.size < rows.length ? `${kept.size} of ${rows.length}` : `${rows.length}`;
+    const number = (count) => count.toLocaleString("en");
+    const some = (kept.size < rows.length ? `${number(kept.size)} of ` : "") + number(rows.length);
     document.getElementById("count").textContent = `${some} trials`;
     more.hidden = all || kept.size <= first;
-    more.textContent = `Show all ${kept.size}`;
+    more.textContent = `Show all ${number(kept.size)}`;
   }
 
   headers.forEach((header, column) => header.firstElementChild.addEventListener("click", () => sort(column)));

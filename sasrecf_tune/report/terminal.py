@@ -75,9 +75,7 @@ def _importance(results: Results, console: Console) -> None:
     found = importance(results)
     if found is None:
         if results.completed and len(results.ranked) < LEAST_TRIALS:
-            _line(
-                console, f"\nwhich parameters mattered is told from {LEAST_TRIALS} completed trials on", "dim"
-            )
+            _line(console, f"\nwhat mattered can be told from {LEAST_TRIALS} completed trials on", "dim")
         return
     grid = _titled(console, f"importance (fANOVA, from {found.trials} completed trials)")
     for name, share in found.shares.items():
