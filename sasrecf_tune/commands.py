@@ -28,7 +28,7 @@ from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSe
 from sasrecf_tune.space import SearchSpace, read
 
 if TYPE_CHECKING:
-    from sasrecf_tune.report.results import Results
+    from sasrecf_tune.report.material import Material
     from sasrecf_tune.study import TuneStudy
 
 
@@ -193,30 +193,30 @@ def report_study(
     """
     from sasrecf_tune.report.exports import ranking_csv, ranking_json, ranking_markdown
     from sasrecf_tune.report.latex import ranking_latex
-    from sasrecf_tune.report.results import results_of
+    from sasrecf_tune.report.material import material_of
     from sasrecf_tune.report.selection import pick
 
     layout = find_study(out, name)
     settings, space = settings_from(layout)
-    results = results_of(layout, settings, space, _study(layout, settings, space, storage))
+    material = material_of(layout, settings, space, _study(layout, settings, space, storage))
     if form == "html":
-        _report_page(layout, results, filters, order, output)
+        _report_page(layout, material, filters, order, output)
         return
-    rows = pick(results.rows, space.names, filters, order)
+    rows = pick(material.rows, space.names, filters, order)
     shown = rows[:top] if top else rows
     metric = str(settings.metric)
-    metric_keys = tuple(results.manifest["data"]["metric_keys"])
+    metric_keys = tuple(material.manifest["data"]["metric_keys"])
     if form == "table":
-        _report_table(results, rows, shown, output)
+        _report_table(material, rows, shown, output)
         return
     if form == "csv":
         text = ranking_csv(shown, space.names, metric_keys)
     elif form == "markdown":
         text = ranking_markdown(shown, space.names, metric)
     elif form == "latex":
-        text = ranking_latex(shown, results.varied, metric_keys, metric, layout.name, settings.dataset)
+        text = ranking_latex(shown, material.varied, metric_keys, metric, layout.name, settings.dataset)
     else:
-        text = ranking_json(shown, {"study": layout.name, "metric": metric, "ended": len(results.rows)})
+        text = ranking_json(shown, {"study": layout.name, "metric": metric, "ended": len(material.rows)})
     _give(text, output)
 
 
@@ -340,19 +340,19 @@ def _study(layout: Layout, settings: RunSettings, space: SearchSpace, storage: s
         return load_study(layout, open_storage(layout, url), space)
 
 
-def _report_table(results: Results, rows: Sequence[Row], shown: Sequence[Row], output: Path | None) -> None:
+def _report_table(material: Material, rows: Sequence[Row], shown: Sequence[Row], output: Path | None) -> None:
     from sasrecf_tune.report.terminal import show_report
 
     if output is None:
-        show_report(results, rows, shown, screen())
+        show_report(material, rows, shown, screen())
         return
     text = io.StringIO()
-    show_report(results, rows, shown, screen(text))
+    show_report(material, rows, shown, screen(text))
     _give(text.getvalue(), output)
 
 
 def _report_page(
-    layout: Layout, results: Results, filters: Sequence[str], order: str | None, output: Path | None
+    layout: Layout, material: Material, filters: Sequence[str], order: str | None, output: Path | None
 ) -> None:
     from sasrecf_tune.report.page import page
 
@@ -363,7 +363,7 @@ def _report_page(
             fix="Leave out --filter and --sort: the page has both.",
         )
     path = layout.report if output is None else output.absolute()
-    _give(page(results), path)
+    _give(page(material), path)
     screen().print(str(path), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -41,8 +41,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         TuneError: see `errors`; bad input is found before any training.
     """
     from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
+    from sasrecf_tune.report.material import material_of
     from sasrecf_tune.report.page import page
-    from sasrecf_tune.report.results import results_of
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.search import Search, planned_study
     from sasrecf_tune.storage import open_storage
@@ -104,7 +104,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             show_end(plan, layout, records, outcome, console)
         if any(record.state in ENDED for record in records):
             # After the table, which must not wait for pictures.
-            atomic_write(layout.report, page(results_of(layout, settings, space, study)))
+            atomic_write(layout.report, page(material_of(layout, settings, space, study)))
     if outcome.interrupted:
         return 130
     if outcome.failed:

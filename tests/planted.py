@@ -18,7 +18,7 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord
-from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.material import Material
 from sasrecf_tune.settings import RunSettings, SearchSettings
 from sasrecf_tune.space import SearchSpace, parse
 from sasrecf_tune.storage import open_storage
@@ -124,14 +124,14 @@ def manifest(space: SearchSpace, out: Path, count: int) -> dict[str, Any]:
     }
 
 
-def planted_results(count: int, seed: int = 0) -> Results:
+def planted_material(count: int, seed: int = 0) -> Material:
     """Such a study without a directory."""
     space = parse(SPACE, "planted.test")
     made = planted_trials(count, seed)
     shown: dict[str, Any] = {"created": "2026-01-01T10:00:00+00:00", "updated": "2026-01-02T10:00:00+00:00"}
     shown |= {"sasrecf_tune": "0.1.0", "command": ["sasrecf-tune", "run"], "versions": {"torch": "2.13.0"}}
     shown |= {"machine": {"system": "Linux", "cores": 2, "python": "3.11.9"}}
-    return Results(
+    return Material(
         NAME,
         parse_metric("MRR@10"),
         space,

@@ -14,10 +14,10 @@ from sasrecf_tune.report.cost import budget, pareto
 from sasrecf_tune.report.importance import LEAST_TRIALS, importance
 from sasrecf_tune.report.levels import levels
 from sasrecf_tune.report.marginals import Marginal, marginals
-from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.material import Material
 from sasrecf_tune.space import parse
 
-from .planted import planted_results
+from .planted import planted_material
 
 NAMES = ("n_layers", "n_heads", "learning_rate")
 SPACE = parse("n_layers choice [1, 2, 3]\nn_heads choice [1, 2]\nlearning_rate log 1e-4,1e-2\n")
@@ -124,23 +124,23 @@ def test_values_of_any_kind_are_levels() -> None:
     assert levels("x", records).labels[:3] == ("0.5", "2", "10")
 
 
-def results(records: list[TrialRecord]) -> Results:
-    return Results("study", parse_metric("MRR@10"), SPACE, records, {}, {})
+def material(records: list[TrialRecord]) -> Material:
+    return Material("study", parse_metric("MRR@10"), SPACE, records, {}, {})
 
 
 def test_importance_finds_what_matters_and_says_from_how_much() -> None:
-    found = importance(planted_results(60))
+    found = importance(planted_material(60))
     assert found is not None and found.trials == 36
     assert next(iter(found.shares)) == "learning_rate"
     assert sum(found.shares.values()) == pytest.approx(1.0)
-    assert importance(planted_results(60)) == found
+    assert importance(planted_material(60)) == found
 
 
 def test_importance_is_silent_without_enough_to_learn_from() -> None:
-    assert importance(results(trials(LEAST_TRIALS - 1, 0, better_by(0.004)))) is None
-    assert importance(results(trials(LEAST_TRIALS, 0, better_by(0.004)))) is not None
+    assert importance(material(trials(LEAST_TRIALS - 1, 0, better_by(0.004)))) is None
+    assert importance(material(trials(LEAST_TRIALS, 0, better_by(0.004)))) is not None
     same = [TrialRecord(i, COMPLETE, {"n_layers": i % 3 + 1}, score=0.1) for i in range(20)]
-    assert importance(results(same)) is None
+    assert importance(material(same)) is None
 
 
 def test_the_front_has_no_trial_that_another_beats() -> None:

@@ -19,7 +19,7 @@ from sasrecf_tune.report.cost import pareto
 from sasrecf_tune.report.drawn import drawn_study, is_logarithmic, plain
 from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.levels import levels
-from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.material import Material
 
 Json = dict[str, Any]
 
@@ -46,36 +46,36 @@ class Picture:
     wide: int = 0
 
 
-def history(results: Results) -> Picture:
+def history(material: Material) -> Picture:
     """Optuna's optimisation history: completed trials and the best so far."""
     import optuna
 
-    study = drawn_study(results.ranked, (), results.space, results.metric.maximize)
-    figure = optuna.visualization.plot_optimization_history(study, target_name=str(results.metric))
+    study = drawn_study(material.ranked, (), material.space, material.metric.maximize)
+    figure = optuna.visualization.plot_optimization_history(study, target_name=str(material.metric))
     (scores, line), layout = _taken(figure, 2)
     # In memory trials are counted without the pruned ones.
-    numbers = sorted(record.number for record in results.ranked)
+    numbers = sorted(record.number for record in material.ranked)
     scores |= {"x": numbers, "name": "completed", "marker": {"color": "--complete"}}
     line |= {"x": numbers, "name": "best so far", "line": {"color": "--best", "shape": "hv", "width": 2}}
-    best = results.ranked[0]
+    best = material.ranked[0]
     text = (
         f"The score of each completed trial, and the best so far: {score_text(best.score)} since trial "
-        f"{best.number} of {len(results.records):,}."
+        f"{best.number} of {len(material.records):,}."
     )
     return Picture("history", "Optimisation history", text, [scores, line], layout)
 
 
-def learning_curves(results: Results) -> Picture:
+def learning_curves(material: Material) -> Picture:
     """Every trial's score by epoch: the best, the completed, the pruned."""
-    best = results.best
+    best = material.best
     kinds = [
-        ("completed", "--complete", 1, [r for r in results.records if r.state == COMPLETE and r != best]),
-        ("pruned", "--pruned", 1, [r for r in results.records if r.state == PRUNED]),
+        ("completed", "--complete", 1, [r for r in material.records if r.state == COMPLETE and r != best]),
+        ("pruned", "--pruned", 1, [r for r in material.records if r.state == PRUNED]),
         ("best", "--best", 3, [best] if best else []),
     ]
     data = []
     for name, color, width, records in kinds:
-        curves = [(f"trial {r.number}", _thinned(results.curves.get(r.number, []))) for r in records]
+        curves = [(f"trial {r.number}", _thinned(material.curves.get(r.number, []))) for r in records]
         trace = _joined(
             [(label, [e for e, _ in curve], [s for _, s in curve]) for label, curve in curves if curve]
         )
@@ -84,19 +84,19 @@ def learning_curves(results: Results) -> Picture:
             trace |= {"name": name, "line": {"color": color, "width": width}, "opacity": opacity}
             data.append(trace | {"hovertemplate": "%{text}, epoch %{x}: %{y:.4f}<extra></extra>"})
     counts = ", ".join(f"{len(records):,} {name}" for name, _, _, records in kinds if records)
-    text = f"{results.metric} on the validation set after each epoch ({counts})."
+    text = f"{material.metric} on the validation set after each epoch ({counts})."
     if best:
         text += f" The best, trial {best.number}, had its best epoch at {best.best_epoch} of {best.epochs}."
-    return Picture("curves", "Learning curves", text, data, _axes("epoch", str(results.metric)))
+    return Picture("curves", "Learning curves", text, data, _axes("epoch", str(material.metric)))
 
 
-def slices(results: Results, names: Sequence[str]) -> list[Picture]:
+def slices(material: Material, names: Sequence[str]) -> list[Picture]:
     """Optuna's slice plot of each parameter."""
     import optuna
 
-    study = drawn_study(results.ranked, names, results.space, results.metric.maximize)
-    best, metric = results.ranked[0], str(results.metric)
-    opacity = max(0.2, min(0.75, 100 / len(results.ranked)))
+    study = drawn_study(material.ranked, names, material.space, material.metric.maximize)
+    best, metric = material.ranked[0], str(material.metric)
+    opacity = max(0.2, min(0.75, 100 / len(material.ranked)))
     pictures = []
     for name in names:
         (trace,), layout = _taken(
@@ -105,7 +105,7 @@ def slices(results: Results, names: Sequence[str]) -> list[Picture]:
         trace["marker"] |= {"colorscale": _SCALE, "showscale": False, "opacity": opacity, "size": 7}
         trace["marker"]["line"]["color"] = "--surface"
         trace["hovertemplate"] = f"{plain(name)} %{{x}}: %{{y:.4f}}<extra></extra>"
-        values = [record.params[name] for record in sorted(results.ranked, key=lambda r: r.number)]
+        values = [record.params[name] for record in sorted(material.ranked, key=lambda r: r.number)]
         if not all(map(is_number, values)):
             # Optuna puts quotes around words.
             trace["x"] = [plain(cell_text(value)) for value in values]
@@ -120,14 +120,14 @@ def slices(results: Results, names: Sequence[str]) -> list[Picture]:
     return pictures
 
 
-def contours(results: Results, names: Sequence[str]) -> list[Picture]:
+def contours(material: Material, names: Sequence[str]) -> list[Picture]:
     """The mean score of two parameters' values together, for each pair of `names`."""
-    count = max(3, min(5, round(math.sqrt(len(results.ranked)) / 1.5)))
+    count = max(3, min(5, round(math.sqrt(len(material.ranked)) / 1.5)))
     pictures = []
     for first, second in combinations(names, 2):
-        across, up = (levels(name, results.ranked, _TICKS, count) for name in (first, second))
+        across, up = (levels(name, material.ranked, _TICKS, count) for name in (first, second))
         scores: dict[tuple[int, int], list[float]] = {}
-        for record in results.ranked:
+        for record in material.ranked:
             cell = (up.of[record.number], across.of[record.number])
             scores.setdefault(cell, []).append(float(record.score or 0.0))
         means = {cell: sum(some) / len(some) for cell, some in scores.items()}
@@ -138,7 +138,7 @@ def contours(results: Results, names: Sequence[str]) -> list[Picture]:
             "z": [[means.get(cell) for cell in line] for line in cells],
             "customdata": [[len(scores.get(cell, [])) for cell in line] for line in cells],
             "colorscale": _SCALE,
-            "reversescale": not results.metric.maximize,
+            "reversescale": not material.metric.maximize,
             "colorbar": {"thickness": 12, "outlinewidth": 0},
             "hovertemplate": "%{x}, %{y}: mean %{z:.4f} of %{customdata} trials<extra></extra>",
         }
@@ -148,21 +148,21 @@ def contours(results: Results, names: Sequence[str]) -> list[Picture]:
             trace |= {"type": "heatmap", "texttemplate": "%{z:.4f}", "xgap": 2, "ygap": 2}
         layout = _axes(first, second)
         layout["xaxis"]["type"] = layout["yaxis"]["type"] = "category"
-        row, column = (max if results.metric.maximize else min)(means, key=lambda cell: means[cell])
+        row, column = (max if material.metric.maximize else min)(means, key=lambda cell: means[cell])
         where = f"{first} {across.labels[column]} with {second} {up.labels[row]}"
-        text = f"Mean {results.metric} of completed trials; the best, {means[row, column]:.4f}, of {where}."
+        text = f"Mean {material.metric} of completed trials; the best, {means[row, column]:.4f}, of {where}."
         key = f"contour-{first}-{second}"
         pictures.append(Picture(key, f"{first} and {second}", text, [trace], layout, height=320))
     return pictures
 
 
-def parallel(results: Results, names: Sequence[str]) -> Picture:
+def parallel(material: Material, names: Sequence[str]) -> Picture:
     """Parallel coordinates: a line for each of the best completed trials, coloured by its rank.
 
     Not Optuna's, which makes a trace of each trial: a browser takes seconds for 1,000 of them.
     """
-    ranked, metric = results.ranked[:_LINES], str(results.metric)
-    axes = [_axis(name, ranked, results) for name in names]
+    ranked, metric = material.ranked[:_LINES], str(material.metric)
+    axes = [_axis(name, ranked, material) for name in names]
     scores = [float(record.score or 0.0) for record in ranked]
     axes.append((_scaled(scores, False), [(0.0, f"{min(scores):.4f}"), (1.0, f"{max(scores):.4f}")]))
     places = list(range(len(axes)))
@@ -211,7 +211,7 @@ def parallel(results: Results, names: Sequence[str]) -> Picture:
         "yaxis": {"visible": False, "range": [-0.06, 1.06]},
         "margin": {"l": 50, "r": 56, "t": 12, "b": 10},
     }
-    which = f"the best {len(ranked):,}" if len(ranked) < len(results.ranked) else f"{len(ranked):,}"
+    which = f"the best {len(ranked):,}" if len(ranked) < len(material.ranked) else f"{len(ranked):,}"
     said = (
         f"A line for each of {which} completed trials, through its parameters to {metric} on the right; the "
         f"better, the stronger in colour. The best is trial {ranked[0].number}."
@@ -219,12 +219,12 @@ def parallel(results: Results, names: Sequence[str]) -> Picture:
     return Picture("parallel", "Parallel coordinates", said, data, layout, 420, 100 * len(shown))
 
 
-def cost(results: Results, title: str, unit: str, of: Callable[[TrialRecord], float]) -> Picture:
+def cost(material: Material, title: str, unit: str, of: Callable[[TrialRecord], float]) -> Picture:
     """Score against what a trial cost, with the trials that are best for their cost."""
-    front = pareto(results.ranked, of, results.metric.maximize)
+    front = pareto(material.ranked, of, material.metric.maximize)
     data = []
     for name, color, records, mode in (
-        ("completed", "--complete", results.ranked, "markers"),
+        ("completed", "--complete", material.ranked, "markers"),
         ("best for its cost", "--best", front, "lines+markers"),
     ):
         data.append(
@@ -242,12 +242,12 @@ def cost(results: Results, title: str, unit: str, of: Callable[[TrialRecord], fl
             }
         )
     ends = [f"trial {r.number} ({score_text(r.score)}, {of(r):,.0f} {unit})" for r in (front[0], front[-1])]
-    text = f"{results.metric} against the {title} of each completed trial. "
+    text = f"{material.metric} against the {title} of each completed trial. "
     if len(front) > 1:
         text += f"{len(front)} are best for their cost, from {ends[0]} to {ends[1]}."
     else:
         text += f"The cheapest is the best: {ends[0]}."
-    layout = _axes(f"{title} ({unit})", str(results.metric))
+    layout = _axes(f"{title} ({unit})", str(material.metric))
     return Picture(f"cost-{unit}", f"Quality against {title}", text, data, layout)
 
 
@@ -272,12 +272,12 @@ def _joined(lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Js
 
 
 def _axis(
-    name: str, ranked: Sequence[TrialRecord], results: Results
+    name: str, ranked: Sequence[TrialRecord], material: Material
 ) -> tuple[list[float], list[tuple[float, str]]]:
     """Where each trial crosses the axis (0 to 1), and the axis's ticks."""
     values = [record.params[name] for record in ranked]
     if all(map(is_number, values)) and len(set(values)) > _TICKS:
-        log = is_logarithmic(name, values, results.space)
+        log = is_logarithmic(name, values, material.space)
         return _scaled(values, log), [(0.0, f"{min(values):.3g}"), (1.0, f"{max(values):.3g}")]
     known = levels(name, ranked)
     step = 1 / max(1, len(known.labels) - 1)

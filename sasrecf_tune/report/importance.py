@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sasrecf_tune.report.drawn import drawn_study
-from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.material import Material
 
 # From fewer completed trials a forest learns chance.
 LEAST_TRIALS = 10
@@ -25,14 +25,14 @@ class Importance:
     trials: int
 
 
-def importance(results: Results) -> Importance | None:
+def importance(material: Material) -> Importance | None:
     """None where there are too few completed trials, or nothing that differs among them."""
     import optuna
 
-    ranked = results.ranked
-    names = [n for n in results.varied if len({repr(record.params.get(n)) for record in ranked}) > 1]
+    ranked = material.ranked
+    names = [n for n in material.varied if len({repr(record.params.get(n)) for record in ranked}) > 1]
     if len(ranked) < LEAST_TRIALS or not names or len({record.score for record in ranked}) == 1:
         return None
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=0)
-    study = drawn_study(ranked, names, results.space, results.metric.maximize)
+    study = drawn_study(ranked, names, material.space, material.metric.maximize)
     return Importance(optuna.importance.get_param_importances(study, evaluator=evaluator), len(ranked))

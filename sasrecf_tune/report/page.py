@@ -8,12 +8,12 @@ from importlib.resources import files
 from xml.etree.ElementTree import Element
 
 from sasrecf_tune.ranking import FAILED, PRUNED
-from sasrecf_tune.report import sections
+from sasrecf_tune.report import page_parts
 from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.figures import Picture
 from sasrecf_tune.report.importance import importance
 from sasrecf_tune.report.markup import document, element
-from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.material import Material
 from sasrecf_tune.settings import format_duration
 
 # Nothing may be fetched, whatever a study's texts hold. Plotly sets styles of its own.
@@ -23,11 +23,11 @@ _POLICY = (
 )
 
 
-def page(results: Results) -> str:
+def page(material: Material) -> str:
     """The whole page."""
     from plotly.offline import get_plotlyjs
 
-    title = f"{results.name}: {results.metric} of SASRecF on {results.manifest['dataset']}"
+    title = f"{material.name}: {material.metric} of SASRecF on {material.manifest['dataset']}"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -40,7 +40,7 @@ def page(results: Results) -> str:
     body = element(
         "body",
         element(
-            "main", element("header", element("h1", results.name), *summary(results)), *_sections(results)
+            "main", element("header", element("h1", material.name), *summary(material)), *_sections(material)
         ),
         element("script", _asset("table.js")),
         element("script", get_plotlyjs()),
@@ -49,24 +49,24 @@ def page(results: Results) -> str:
     return document(element("html", head, body, lang="en"))
 
 
-def summary(results: Results) -> list[Element]:
+def summary(material: Material) -> list[Element]:
     """What was searched, on what, how it went, and the best so far."""
-    manifest, data = results.manifest, results.manifest["data"]
-    states = [f"{results.completed} completed"]
-    states += [f"{results.count(PRUNED)} were stopped early"] if results.count(PRUNED) else []
-    states += [f"{results.count(FAILED)} failed"] if results.count(FAILED) else []
-    states += [f"{results.unfinished} not ended"] if results.unfinished else []
-    size = results.space.size
+    manifest, data = material.manifest, material.manifest["data"]
+    states = [f"{material.completed} completed"]
+    states += [f"{material.count(PRUNED)} were stopped early"] if material.count(PRUNED) else []
+    states += [f"{material.count(FAILED)} failed"] if material.count(FAILED) else []
+    states += [f"{material.unfinished} not ended"] if material.unfinished else []
+    size = material.space.size
     configurations = "infinitely many" if size is None else f"{size:,}"
     what = (
         f"{manifest['model']} on {manifest['dataset']} ({data['users']:,} users, {data['items']:,} items, "
-        f"{data['interactions']:,} interactions). {results.space.source} has {configurations} "
+        f"{data['interactions']:,} interactions). {material.space.source} has {configurations} "
         "configurations; "
-        f"{manifest['sampler']} tried {len(results.records):,} of them in "
-        f"{format_duration(results.seconds)}: {', '.join(states)}. "
+        f"{manifest['sampler']} tried {len(material.records):,} of them in "
+        f"{format_duration(material.seconds)}: {', '.join(states)}. "
     )
     return [
-        element("p", what, element("strong", lead(results)), class_="summary"),
+        element("p", what, element("strong", lead(material)), class_="summary"),
         element(
             "p",
             "Scores are of the validation set; nothing here looks at the test set. Each is of one seed: "
@@ -76,51 +76,51 @@ def summary(results: Results) -> list[Element]:
     ]
 
 
-def lead(results: Results) -> str:
+def lead(material: Material) -> str:
     """The best so far and how far it is ahead."""
-    if results.best is None:
+    if material.best is None:
         return "No trial has completed yet."
-    best, metric = results.best, results.metric
+    best, metric = material.best, material.metric
     said = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
-    level = [str(r.number) for r in results.ranked[1:] if r.score == best.score]
+    level = [str(r.number) for r in material.ranked[1:] if r.score == best.score]
     if level:
         return f"{said}, level with trial{'s' * (len(level) > 1)} {', '.join(level)}."
-    if len(results.ranked) == 1:
+    if len(material.ranked) == 1:
         return f"{said}, the only one that completed."
-    second = results.ranked[1]
+    second = material.ranked[1]
     ahead = abs(float(best.score or 0.0) - float(second.score or 0.0))
     return f"{said}, {ahead:.4f} ahead of the next, trial {second.number}."
 
 
-def _sections(results: Results) -> Iterator[Element]:
-    if results.best is not None:
-        yield _best(results)
+def _sections(material: Material) -> Iterator[Element]:
+    if material.best is not None:
+        yield _best(material)
     # The place of a table of confirmed configurations: what was trained again on several seeds.
-    if results.rows:
-        yield sections.ranking(results)
-    if results.best is not None:
-        found = importance(results)
-        yield from _drawn(sections.pictures(results))
-        yield from sections.parameters(results, found)
-        yield from _drawn(sections.parameter_pictures(results, found))
-        yield from _drawn(sections.cost_pictures(results))
-    if results.rows:
-        yield sections.spent(results)
-    if results.count(FAILED):
-        yield sections.failures(results)
-    yield sections.provenance(results)
+    if material.rows:
+        yield page_parts.ranking(material)
+    if material.best is not None:
+        found = importance(material)
+        yield from _drawn(page_parts.pictures(material))
+        yield from page_parts.parameters(material, found)
+        yield from _drawn(page_parts.parameter_pictures(material, found))
+        yield from _drawn(page_parts.cost_pictures(material))
+    if material.rows:
+        yield page_parts.spent(material)
+    if material.count(FAILED):
+        yield page_parts.failures(material)
+    yield page_parts.provenance(material)
 
 
-def _best(results: Results) -> Element:
-    assert results.best is not None
-    names = [name for name in results.space.names if name in results.best.params]
+def _best(material: Material) -> Element:
+    assert material.best is not None
+    names = [name for name in material.space.names if name in material.best.params]
     pairs = [
-        element("div", element("dt", name), element("dd", cell_text(results.best.params[name])))
+        element("div", element("dt", name), element("dd", cell_text(material.best.params[name])))
         for name in names
     ]
     return element(
         "section",
-        element("h2", f"The best so far: trial {results.best.number}"),
+        element("h2", f"The best so far: trial {material.best.number}"),
         element("dl", pairs, class_="values"),
         element(
             "p",
@@ -131,7 +131,7 @@ def _best(results: Results) -> Element:
     )
 
 
-def _drawn(groups: list[sections.Group]) -> Iterator[Element]:
+def _drawn(groups: list[page_parts.Group]) -> Iterator[Element]:
     for group in groups:
         yield element(
             "section",

@@ -13,7 +13,7 @@ from sasrecf_tune.ranking import ENDED, Row
 from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.importance import LEAST_TRIALS, importance
 from sasrecf_tune.report.marginals import marginals
-from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.tables import (
     STYLES,
     epochs_text,
@@ -28,37 +28,37 @@ from sasrecf_tune.settings import format_duration
 _BAR_WIDTH = 24
 
 
-def show_report(results: Results, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
+def show_report(material: Material, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
     """Print `shown`, the first of the `rows` asked for, and what all trials say of the parameters."""
-    states = ", ".join(f"{results.count(state)} {state}" for state in ENDED)
-    if results.unfinished:
-        states += f", {results.unfinished} running or interrupted"
-    _line(console, f"{results.name}: {results.metric} on validation; {states}")
-    if not results.completed:
+    states = ", ".join(f"{material.count(state)} {state}" for state in ENDED)
+    if material.unfinished:
+        states += f", {material.unfinished} running or interrupted"
+    _line(console, f"{material.name}: {material.metric} on validation; {states}")
+    if not material.completed:
         _line(console, "no trial has completed yet")
     if shown:
-        names, metric = varied(results.space), str(results.metric)
-        table = ranking_table(shown, names, metric, console.width, results.curves)
+        names, metric = varied(material.space), str(material.metric)
+        table = ranking_table(shown, names, metric, console.width, material.curves)
         if len(names) > 1 and table.columns[-1].header == "parameters":
-            _stacked(results, names, shown, console)
+            _stacked(material, names, shown, console)
         else:
             print_table(console, table)
         if len(shown) < len(rows):
             _line(console, f"... and {len(rows) - len(shown)} more (--top 0 shows all)")
-    elif results.rows:
+    elif material.rows:
         _line(console, "no trial fits all filters")
-    _importance(results, console)
-    _marginals(results, console)
+    _importance(material, console)
+    _marginals(material, console)
     print_failures(rows, console)
 
 
-def _stacked(results: Results, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
+def _stacked(material: Material, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
     """The table where parameters have no room beside the rest: they stand below it, across the screen."""
-    metric = str(results.metric)
+    metric = str(material.metric)
     width = max(6, len(metric))
     header = f"rank  {metric:>{width}}  trial  state      epochs     time  learning curve"
     _line(console, header, "bold")
-    curves = shared_sparklines([results.curves.get(row.record.number, []) for row in shown])
+    curves = shared_sparklines([material.curves.get(row.record.number, []) for row in shown])
     for place, row in enumerate(shown):
         record = row.record
         cells = (
@@ -71,10 +71,10 @@ def _stacked(results: Results, names: Sequence[str], shown: Sequence[Row], conso
         console.print(Padding(Text(values, style="dim"), (0, 0, 0, 6)))
 
 
-def _importance(results: Results, console: Console) -> None:
-    found = importance(results)
+def _importance(material: Material, console: Console) -> None:
+    found = importance(material)
     if found is None:
-        if results.completed and len(results.ranked) < LEAST_TRIALS:
+        if material.completed and len(material.ranked) < LEAST_TRIALS:
             _line(console, f"\nwhat mattered can be told from {LEAST_TRIALS} completed trials on", "dim")
         return
     grid = _titled(console, f"importance (fANOVA, from {found.trials} completed trials)")
@@ -83,8 +83,8 @@ def _importance(results: Results, console: Console) -> None:
     print_table(console, grid)
 
 
-def _marginals(results: Results, console: Console) -> None:
-    found = marginals(results.records, results.varied, results.metric.maximize)
+def _marginals(material: Material, console: Console) -> None:
+    found = marginals(material.records, material.varied, material.metric.maximize)
     told = [one for one in found if any(level.behind is not None for level in one.levels)]
     if not told:
         return

@@ -16,7 +16,7 @@ from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.importance import LEAST_TRIALS, Importance
 from sasrecf_tune.report.marginals import Level, Marginal, marginals
 from sasrecf_tune.report.markup import breakable, element
-from sasrecf_tune.report.results import Results
+from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.tables import epochs_text
 from sasrecf_tune.settings import format_duration
 
@@ -36,10 +36,10 @@ class Group:
     layout: str = "two"
 
 
-def ranking(results: Results) -> Element:
+def ranking(material: Material) -> Element:
     """The ranked table, with what filters it."""
-    names = results.varied
-    columns = ["rank", str(results.metric), "trial", "state", "epochs", "time", *names]
+    names = material.varied
+    columns = ["rank", str(material.metric), "trial", "state", "epochs", "time", *names]
     head = element(
         "tr",
         [
@@ -52,20 +52,20 @@ def ranking(results: Results) -> Element:
             for i, name in enumerate(columns)
         ],
     )
-    fixed = [name for name in results.space.names if name not in names]
-    params = results.rows[0].record.params
+    fixed = [name for name in material.space.names if name not in names]
+    params = material.rows[0].record.params
     same = ", ".join(f"{name} {cell_text(params[name])}" for name in fixed if name in params)
     return element(
         "section",
         element("h2", "All trials"),
-        _filters(results, columns),
+        _filters(material, columns),
         element(
             "div",
             element(
                 "table",
-                element("caption", f"Trials ranked by {results.metric} on the validation set"),
+                element("caption", f"Trials ranked by {material.metric} on the validation set"),
                 element("thead", head),
-                element("tbody", [_row(row, names) for row in results.rows]),
+                element("tbody", [_row(row, names) for row in material.rows]),
                 id="trials",
             ),
             class_="scroll",
@@ -82,12 +82,12 @@ def ranking(results: Results) -> Element:
     )
 
 
-def _filters(results: Results, columns: Sequence[str]) -> Element:
+def _filters(material: Material, columns: Sequence[str]) -> Element:
     choices: list[Element] = []
-    for name in ("state", *results.varied):
+    for name in ("state", *material.varied):
         values: list[Value] = [
             r.record.state if name == "state" else r.record.params.get(name)
-            for r in results.rows
+            for r in material.rows
             if name == "state" or name in r.record.params
         ]
         labels = {cell_text(value): value for value in values}
@@ -98,13 +98,13 @@ def _filters(results: Results, columns: Sequence[str]) -> Element:
             element("option", "any", value=""),
             *(element("option", text, value=f"={text}") for text in order),
         ]
-        column = columns.index(name) if name == "state" else 6 + results.varied.index(name)
+        column = columns.index(name) if name == "state" else 6 + material.varied.index(name)
         choices.append(element("label", name, element("select", options, data_column=column)))
     return element(
         "form",
         choices,
         element("label", "contains", element("input", type="search", id="search", size=12)),
-        element("output", f"{len(results.rows):,} trials", id="count", aria_live="polite"),
+        element("output", f"{len(material.rows):,} trials", id="count", aria_live="polite"),
         class_="filters",
         autocomplete="off",
     )
@@ -138,15 +138,15 @@ def _row(row: Row, names: Sequence[str]) -> Element:
     )
 
 
-def pictures(results: Results) -> list[Group]:
+def pictures(material: Material) -> list[Group]:
     """How the search went."""
-    return [Group("How the search went", [figures.history(results), figures.learning_curves(results)])]
+    return [Group("How the search went", [figures.history(material), figures.learning_curves(material)])]
 
 
-def parameters(results: Results, mattered: Importance | None) -> Iterator[Element]:
+def parameters(material: Material, mattered: Importance | None) -> Iterator[Element]:
     """Importance, and a table of each parameter's values."""
     yield _importance(mattered)
-    found = marginals(results.records, results.varied, results.metric.maximize)
+    found = marginals(material.records, material.varied, material.metric.maximize)
     if found:
         yield element(
             "section",
@@ -228,34 +228,36 @@ def _level(level: Level) -> Element:
     )
 
 
-def parameter_pictures(results: Results, mattered: Importance | None) -> list[Group]:
+def parameter_pictures(material: Material, mattered: Importance | None) -> list[Group]:
     """Slices, pairs, and all parameters together."""
-    names = [n for n in results.varied if len({repr(record.params.get(n)) for record in results.ranked}) > 1]
+    names = [
+        n for n in material.varied if len({repr(record.params.get(n)) for record in material.ranked}) > 1
+    ]
     if not names:
         return []
     text = "A point for each completed trial; the later, the stronger in colour."
-    groups = [Group("Score by parameter", figures.slices(results, names), text, "many")]
+    groups = [Group("Score by parameter", figures.slices(material, names), text, "many")]
     if mattered is not None and len(names) > 1:
-        pairs = figures.contours(results, list(mattered.shares)[:_PAIRED])
+        pairs = figures.contours(material, list(mattered.shares)[:_PAIRED])
         text = (
             "The parameters that mattered most, in pairs. Between cells without a trial the picture guesses."
         )
         groups.append(Group("Two parameters together", pairs, text, "many"))
-    groups.append(Group("All parameters together", [figures.parallel(results, names)], layout="one"))
+    groups.append(Group("All parameters together", [figures.parallel(material, names)], layout="one"))
     return groups
 
 
-def cost_pictures(results: Results) -> list[Group]:
+def cost_pictures(material: Material) -> list[Group]:
     """Score against time and against the size of the model."""
-    drawn = [figures.cost(results, "training time", "seconds", lambda record: record.seconds)]
-    if len({record.weights for record in results.ranked}) > 1:
-        drawn.append(figures.cost(results, "model size", "weights", lambda record: record.weights))
+    drawn = [figures.cost(material, "training time", "seconds", lambda record: record.seconds)]
+    if len({record.weights for record in material.ranked}) > 1:
+        drawn.append(figures.cost(material, "model size", "weights", lambda record: record.weights))
     return [Group("What quality costs", drawn)]
 
 
-def spent(results: Results) -> Element:
+def spent(material: Material) -> Element:
     """Where the time went."""
-    shares = budget(results.records)
+    shares = budget(material.records)
     rows = [
         element(
             "tr",
@@ -290,10 +292,10 @@ def spent(results: Results) -> Element:
     )
 
 
-def failures(results: Results) -> Element:
+def failures(material: Material) -> Element:
     """Why trials failed, equal reasons together."""
     reasons: dict[str, list[int]] = {}
-    for record in results.records:
+    for record in material.records:
         if record.state == FAILED:
             reasons.setdefault(record.error or "no reason was recorded", []).append(record.number)
     items = [
@@ -318,9 +320,9 @@ def _time(text: object) -> str:
     return str(text).replace("T", " ").replace("+00:00", " UTC")
 
 
-def provenance(results: Results) -> Element:
+def provenance(material: Material) -> Element:
     """What the study was made from and with."""
-    manifest = results.manifest
+    manifest = material.manifest
     machine = manifest.get("machine", {})
     versions = ", ".join(
         f"{name} {version}" for name, version in manifest.get("versions", {}).items() if version
@@ -345,8 +347,8 @@ def provenance(results: Results) -> Element:
         "section",
         element("h2", "Provenance"),
         element("dl", rows, class_="facts"),
-        element("h3", results.space.source),
-        element("pre", results.space.write()),
+        element("h3", material.space.source),
+        element("pre", material.space.write()),
         element(
             "details",
             element("summary", "manifest.json"),

@@ -20,7 +20,7 @@ Curves = dict[int, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
-class Results:
+class Material:
     """A study's trials, their (epoch, score) curves by trial number, and its manifest.
 
     `seconds` is what all runs have taken. There are no test metrics in it.
@@ -70,13 +70,13 @@ class Results:
         return self.count(COMPLETE)
 
 
-def results_of(layout: Layout, settings: RunSettings, space: SearchSpace, study: TuneStudy) -> Results:
+def material_of(layout: Layout, settings: RunSettings, space: SearchSpace, study: TuneStudy) -> Material:
     """What a report needs of an open study.
 
     Raises:
         StorageError: the manifest cannot be read.
     """
-    return Results(
+    return Material(
         layout.name,
         settings.metric,
         space,
