@@ -287,6 +287,7 @@ def test_no_report_loads_torch_or_recbole(out: Path, tmp_path: Path, form: str, 
     arguments = ["sasrecf-tune", "report", "--out", str(out), "--format", form, "--output", "report"]
     code = f"sys.argv = {arguments!r}; from sasrecf_tune.cli import main; main()"
     assert not loaded_after(code, tmp_path) & {"torch", "recbole", *without}
+    assert (tmp_path / "report").stat().st_size > 1000
 
 
 def test_results_know_what_varied() -> None:
