@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Format = Literal["table", "csv", "json", "markdown"]
+Format = Literal["table", "csv", "json", "markdown", "latex", "html"]
 
 ParamsFile = Annotated[
     Path,
@@ -368,7 +368,26 @@ def report(
     out: Out = Path("tuning"),
     storage: Storage = None,
     top: Annotated[int, typer.Option("--top", min=0, help="Rows to show, 0 for all.")] = 20,
-    format: Annotated[Format, typer.Option("--format", help="How to print it.")] = "table",
+    filter_: Annotated[
+        list[str],
+        typer.Option(
+            "--filter",
+            metavar="NAME=VALUE",
+            help="Only trials with this value of a parameter or this state; may be repeated.",
+        ),
+    ] = [],  # noqa: B006  # typer reads the default; nothing changes it
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="NAME",
+            help="score, seconds, a parameter, ...; -NAME turns it round.  [default: score]",
+        ),
+    ] = None,
+    format: Annotated[
+        Format,
+        typer.Option("--format", help="How to print it; html is written to report.html of the study."),
+    ] = "table",
     output: Output = None,
     show_test: Annotated[
         bool, typer.Option("--show-test", help="Show test metrics of all trials; not to choose by.")
@@ -380,7 +399,7 @@ def report(
     """
     from sasrecf_tune.commands import report_study
 
-    report_study(out, study, storage, top, format, output, show_test)
+    report_study(out, study, storage, top, format, output, show_test, filter_, sort)
 
 
 @app.command()

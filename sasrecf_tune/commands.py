@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -23,12 +23,15 @@ from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.ranking import COMPLETE, ENDED, Row, rank
+from sasrecf_tune.ranking import Row
 from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.results import Results, read_results
 from sasrecf_tune.screen import print_table, screen
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
 from sasrecf_tune.space import SearchSpace, read
+
+if TYPE_CHECKING:
+    from sasrecf_tune.report.material import Material
 
 
 def run_settings(
@@ -194,41 +197,56 @@ def report_study(
     form: str,
     output: Path | None,
     show_test: bool = False,
+    filters: Sequence[str] = (),
+    order: str | None = None,
 ) -> None:
-    """Print or write the ranked table of a study, and what its confirmation says.
+    """Print or write the results of a study, and what its confirmation says.
 
     Raises:
+        InputError: a filter or an order that there is not.
         TuneError: there is no such study, or it cannot be read.
     """
     from sasrecf_tune.report.exports import ranking_csv, ranking_json, ranking_markdown
+    from sasrecf_tune.report.latex import confirmed_latex, ranking_latex
+    from sasrecf_tune.report.material import material_of
     from sasrecf_tune.report.sections import (
         SELECTING_ON_TEST,
         confirmed_content,
         confirmed_markdown,
         test_markdown,
     )
+    from sasrecf_tune.report.selection import pick
 
     layout = find_study(out, name)
     settings, space = settings_from(layout)
     results = read_results(layout, settings, space, storage)
-    records, tests = results.records, results.tests if show_test else None
+    material = material_of(layout, settings, space, results)
+    tests = results.tests if show_test else None
     if show_test:
         screen(sys.stderr).print(SELECTING_ON_TEST, style="yellow", soft_wrap=True, highlight=False)
-    rows = rank(records, settings.metric.maximize)
+    if form == "html":
+        _report_page(layout, material, filters, order, output)
+        return
+    rows = pick(material.rows, space.names, filters, order)
     shown = rows[:top] if top else rows
     metric = str(settings.metric)
-    metric_keys = tuple(read_manifest(layout)["data"]["metric_keys"])
+    metric_keys = tuple(material.manifest["data"]["metric_keys"])
     if form == "table":
-        unfinished = len(records) - len(rows)
-        _report_table(layout, settings, space, rows, shown, unfinished, output, results, tests)
+        _report_table(layout, settings, material, rows, shown, output, results, tests)
         return
     if form == "csv":
         text = ranking_csv(shown, space.names, metric_keys, tests)
     elif form == "markdown":
         text = ranking_markdown(shown, space.names, metric)
         text += test_markdown(shown, tests, metric_keys) + confirmed_markdown(results, settings, space)
+    elif form == "latex":
+        text = ranking_latex(shown, material.varied, metric_keys, metric, layout.name, settings.dataset)
+        if material.confirmation is not None and material.verdict is not None:
+            text += "\n" + confirmed_latex(
+                material.confirmation, material.verdict, material.varied, metric, settings.dataset
+            )
     else:
-        summary = {"study": layout.name, "metric": metric, "ended": len(rows)}
+        summary = {"study": layout.name, "metric": metric, "ended": len(material.rows)}
         text = ranking_json(shown, summary | confirmed_content(results, settings), tests)
     _give(text, output)
 
@@ -343,31 +361,18 @@ def list_studies(out: Path, as_json: bool) -> None:
 def _report_table(
     layout: Layout,
     settings: RunSettings,
-    space: SearchSpace,
+    material: Material,
     rows: Sequence[Row],
     shown: Sequence[Row],
-    unfinished: int,
     output: Path | None,
     results: Results,
     tests: Mapping[int, Mapping[str, float]] | None,
 ) -> None:
     from sasrecf_tune.report.sections import show_confirmed, show_tests
-    from sasrecf_tune.report.tables import print_failures, ranking_table, varied
+    from sasrecf_tune.report.terminal import show_report
 
     def render(console: Console) -> None:
-        states = ", ".join(f"{sum(r.record.state == s for r in rows)} {s}" for s in ENDED)
-        if unfinished:
-            states += f", {unfinished} running or interrupted"
-        console.print(
-            f"{layout.name}: {settings.metric} on validation; {states}", highlight=False, soft_wrap=True
-        )
-        if not any(row.record.state == COMPLETE for row in rows):
-            console.print("no trial has completed yet", highlight=False)
-        if shown:
-            print_table(console, ranking_table(shown, varied(space), str(settings.metric), console.width))
-        if len(shown) < len(rows):
-            console.print(f"... and {len(rows) - len(shown)} more (--top 0 shows all)", highlight=False)
-        print_failures(rows, console)
+        show_report(material, rows, shown, console)
         if tests is not None:
             show_tests(shown, tests, console)
         show_confirmed(results, settings, layout, console)
@@ -378,6 +383,22 @@ def _report_table(
     text = io.StringIO()
     render(screen(text))
     _give(text.getvalue(), output)
+
+
+def _report_page(
+    layout: Layout, material: Material, filters: Sequence[str], order: str | None, output: Path | None
+) -> None:
+    from sasrecf_tune.report.page import page
+
+    if filters or order:
+        raise InputError(
+            "the page holds all trials",
+            where="--format html",
+            fix="Leave out --filter and --sort: the page has both.",
+        )
+    path = layout.report if output is None else output.absolute()
+    _give(page(material), path)
+    screen().print(str(path), highlight=False, markup=False, soft_wrap=True)
 
 
 def _give(text: str, output: Path | None) -> None:

@@ -98,6 +98,7 @@ def confirm_best(
     from sasrecf_tune.confirmation_files import ConfirmationFiles
     from sasrecf_tune.confirmation_study import plan_confirmation
     from sasrecf_tune.damage import reading_errors
+    from sasrecf_tune.report.page import write_page
     from sasrecf_tune.search import Search
 
     settings = plan.settings
@@ -141,6 +142,7 @@ def confirm_best(
     if now.whole:
         planned.finish()
         files.finish()
+    write_page(layout, settings, plan.space)
     verdict = judge(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason

@@ -13,7 +13,7 @@ from pathlib import Path
 from sasrecf_tune.errors import StorageError
 
 # A file's temporary name: mkstemp adds eight of these characters.
-_UNFINISHED = re.compile(r"\..+\.(csv|md|json|yaml|result)\.[a-z0-9_]{8}")
+_UNFINISHED = re.compile(r"\..+\.(csv|md|html|json|yaml|result)\.[a-z0-9_]{8}")
 AGAIN = "Then run the same command again: it goes on where the study was."
 FULL = f"Free space on that disk, or raise the limit. {AGAIN}"
 NO_RIGHTS = f"Check that the directory is there and may be written, or choose another. {AGAIN}"

@@ -68,6 +68,11 @@ class Layout:
         return self.directory / "ranking.md"
 
     @property
+    def report(self) -> Path:
+        """The results as a page."""
+        return self.directory / "report.html"
+
+    @property
     def best(self) -> Path:
         """A RecBole config file of the best trial."""
         return self.directory / "best.yaml"

@@ -28,6 +28,7 @@ class TrialRecord:
     seconds: float = 0.0
     valid: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    weights: int = 0  # trainable numbers of the model; 0 where not recorded
 
 
 @dataclass(frozen=True)

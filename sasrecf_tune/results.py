@@ -11,6 +11,8 @@ from sasrecf_tune.ranking import TrialRecord
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.space import SearchSpace
 
+Curves = dict[int, list[tuple[int, float]]]
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -26,7 +28,8 @@ class Origin:
 class Results:
     """All trials of the search, the last confirmation that was trained to its end, and the last asked for.
 
-    `tests` are by trial. `origin` is that of what was chosen, where there is such.
+    `tests` are by trial, and so are `curves`: (epoch, score). `seconds` is what all runs of the search have
+    taken. `origin` is that of what was chosen, where there is such.
     """
 
     records: list[TrialRecord]
@@ -35,6 +38,13 @@ class Results:
     asked: Confirmation | None = None
     chosen: Chosen | None = None
     origin: Origin | None = None
+    curves: Curves = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What there is to show of one: the whole one, else what there is of the one asked for."""
+        return self.whole or self.asked
 
 
 def read_results(
@@ -60,4 +70,13 @@ def read_results(
         chosen = choose(records, whole, settings.metric.maximize, settings.unit)
         source = runs if chosen and chosen.confirmation else study
         origin = Origin(**source.origin(chosen.record.number)) if chosen and source else None
-        return Results(records, study.test_metrics(), whole, asked, chosen, origin)
+        return Results(
+            records,
+            study.test_metrics(),
+            whole,
+            asked,
+            chosen,
+            origin,
+            study.curves(),
+            study.seconds_spent(),
+        )

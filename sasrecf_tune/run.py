@@ -45,6 +45,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     from sasrecf_tune.confirmation_study import load_confirmations
     from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
     from sasrecf_tune.lock import exclusive
+    from sasrecf_tune.report.page import write_page
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.search import Search, planned_study
     from sasrecf_tune.storage import open_storage
@@ -105,6 +106,9 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             )
         else:
             show_end(plan, layout, records, outcome, console)
+        if any(record.state in ENDED for record in records):
+            # After the table, which must not wait for pictures.
+            write_page(layout, settings, space)
         if outcome.interrupted:
             return 130
         if outcome.failed or not any(record.state == COMPLETE for record in records):

@@ -267,6 +267,7 @@ class TuneStudy:
             seconds=attributes.get("seconds", 0.0),
             valid=valid,
             error=attributes.get("error", ""),
+            weights=attributes.get("parameters", 0),
         )
 
 

@@ -139,6 +139,7 @@ def show_end(
         )
     if any(record.state == COMPLETE for record in ended):
         console.print(f"Best configuration: {relative(layout.best)}", highlight=False, soft_wrap=True)
+        console.print(f"All of it on a page: {relative(layout.report)}", highlight=False, soft_wrap=True)
     elif ended:
         console.print("No trial completed.", style="red")
 

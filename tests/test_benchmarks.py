@@ -31,6 +31,19 @@ def benchmark(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    script = [sys.executable, str(BENCHMARKS / "page.py"), "--trials", "25", "--opens", "1"]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    if done.returncode == 3:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["sorts"] and found["filters"] and found["hovers"]
+    assert found["requests"] == found["errors"] == []
+    drawn, _, pictures = found["pictures_drawn"].split()
+    assert drawn == pictures
+
+
 def test_a_tiny_comparison(tmp_path: Path) -> None:
     settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
     counts = ["--layers", "2", "--steps", "2", "--validations", "1", "--prepare", "2", "--epochs", "1"]

@@ -28,7 +28,7 @@ def test_written_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_dropped_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("ranking.csv", "best.yaml", "hyper.result"):
+    for name in ("ranking.csv", "best.yaml", "hyper.result", "report.html"):
         handle, _ = tempfile.mkstemp(dir=tmp_path, prefix=f".{name}.")
         os.close(handle)
     kept = ["study.db", "study.db-journal", "ranking.csv", ".gitignore", ".notes.md", ".mine.settings"]

@@ -80,9 +80,9 @@ def places_table(confirmation: Confirmation, verdict: Verdict, metric: Metric) -
         table.add_row(
             str(rank),
             str(place.trial),
-            *_estimate_cells(place.score),
+            *estimate_cells(place.score),
             p_text(verdict, place),
-            *(_estimate_cells(test) if tested else ()),
+            *(estimate_cells(test) if tested else ()),
             format_duration(place.seconds),
             style="bold green" if rank == 1 else "" if place.tied else "dim",
         )
@@ -160,7 +160,8 @@ def _p_statement(verdict: Verdict, place: Place) -> str:
     return f"p {text[0]} {text[1:]}" if text[0] == "<" else f"p = {text}"
 
 
-def _estimate_cells(estimate: Estimate | None) -> tuple[str, str]:
+def estimate_cells(estimate: Estimate | None) -> tuple[str, str]:
+    """The mean with its interval, and the standard deviation; dashes for none."""
     if estimate is None:
         return "-", "-"
     return interval_text(estimate), score_text(estimate.sd)

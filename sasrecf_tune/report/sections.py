@@ -31,7 +31,7 @@ Tests = Mapping[int, Mapping[str, float]]
 
 def show_confirmed(results: Results, settings: RunSettings, layout: Layout, console: Console) -> None:
     """The last confirmation that was trained to its end, else what there is of one; and what is open."""
-    shown = results.whole or results.asked
+    shown = results.confirmation
     if shown is None:
         return
     console.print()
@@ -44,7 +44,7 @@ def show_confirmed(results: Results, settings: RunSettings, layout: Layout, cons
 
 def confirmed_markdown(results: Results, settings: RunSettings, space: SearchSpace) -> str:
     """As `show_confirmed`, in Markdown; "" where there is none."""
-    shown = results.whole or results.asked
+    shown = results.confirmation
     if shown is None:
         return ""
     verdict = judge(shown, settings.metric.maximize, settings.unit)
@@ -53,7 +53,7 @@ def confirmed_markdown(results: Results, settings: RunSettings, space: SearchSpa
 
 def confirmed_content(results: Results, settings: RunSettings) -> dict[str, Any]:
     """As `show_confirmed`, for JSON: nothing, or a key `confirmation`."""
-    shown = results.whole or results.asked
+    shown = results.confirmation
     if shown is None:
         return {}
     verdict = judge(shown, settings.metric.maximize, settings.unit)

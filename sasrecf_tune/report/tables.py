@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -15,14 +16,25 @@ from sasrecf_tune.space import SearchSpace
 
 STYLES = {COMPLETE: "", PRUNED: "dim", FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
+# Columns that a learning curve takes.
+CURVE_WIDTH = 12
+_FAILURES = 10
 
 
 def ranking_table(
-    rows: Sequence[Row], names: Sequence[str], metric: str, width: int, title: str = ""
+    rows: Sequence[Row],
+    names: Sequence[str],
+    metric: str,
+    width: int,
+    curves: Mapping[int, Sequence[tuple[int, float]]] | None = None,
 ) -> Table:
-    """Best first; parameters share one column where `width` has no room for one each."""
-    separate = _natural_width(rows, names, metric) <= width
-    table = Table(title=title or None, title_justify="left", title_style="bold", pad_edge=False, box=None)
+    """`rows` as they are; parameters share one column where `width` has no room for one each.
+
+    Learning curves, where given, have a column if there is room for all.
+    """
+    natural = _natural_width(rows, names, metric)
+    separate = natural <= width
+    table = Table(pad_edge=False, box=None)
     table.add_column("rank", justify="right")
     table.add_column(metric, justify="right", style="bold")
     table.add_column("trial", justify="right")
@@ -31,7 +43,12 @@ def ranking_table(
     table.add_column("time", justify="right")
     for name in names if separate else ["parameters"]:
         table.add_column(name, overflow="fold")
-    for row in rows:
+    drawn = shared_sparklines([curves.get(row.record.number, []) for row in rows]) if curves else []
+    if drawn and natural + CURVE_WIDTH + 2 <= width:
+        table.add_column("curve", no_wrap=True)
+    else:
+        drawn = []
+    for place, row in enumerate(rows):
         record = row.record
         values = {name: cell_text(record.params[name]) for name in names if name in record.params}
         cells = (
@@ -46,7 +63,7 @@ def ranking_table(
             record.state,
             epochs_text(record),
             format_duration(record.seconds),
-            *(Text(cell) for cell in cells),
+            *(Text(cell) for cell in [*cells, *drawn[place : place + 1]]),
             style="bold green" if row.rank == 1 else STYLES.get(record.state, ""),
         )
     return table
@@ -63,21 +80,40 @@ def epochs_text(record: TrialRecord) -> str:
 
 
 def print_failures(rows: Sequence[Row], console: Console) -> None:
-    """One line for each failed trial: its number and reason."""
-    for row in rows:
-        if row.record.error:
-            console.print(Text(f"trial {row.record.number} failed: {row.record.error}", style="red"))
+    """One line for each of the first failed trials: its number and reason."""
+    failed = [row.record for row in rows if row.record.error]
+    for record in failed[:_FAILURES]:
+        console.print(Text(f"trial {record.number} failed: {record.error}", style="red"))
+    if len(failed) > _FAILURES:
+        console.print(Text(f"... and {len(failed) - _FAILURES} more failed", style="red"))
 
 
-def sparkline(values: Sequence[float], width: int = 20) -> str:
-    """The last `width` values as bars, scaled between the least and the greatest of them."""
+def sparkline(values: Sequence[float], width: int = 20, span: tuple[float, float] | None = None) -> str:
+    """The last `width` values as bars, scaled between the least and the greatest of them, or over `span`."""
     shown = list(values)[-width:]
     finite = [value for value in shown if value == value]
     if not finite:
         return ""
-    low, high = min(finite), max(finite)
+    low, high = span or (min(finite), max(finite))
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((value - low) * scale)] if value == value else " " for value in shown)
+
+
+def shared_sparklines(curves: Sequence[Sequence[tuple[int, float]]], width: int = CURVE_WIDTH) -> list[str]:
+    """Whole (epoch, score) curves as bars of one scale, and one number of epochs, so that they compare."""
+    finite = [score for curve in curves for _, score in curve if math.isfinite(score)]
+    if not finite:
+        return []
+    last = max(epoch for curve in curves for epoch, _ in curve)
+    columns = min(width, last)
+    lines = []
+    for curve in curves:
+        # Of the epochs that share a column the last one counts.
+        by_column = {(epoch - 1) * columns // last: score for epoch, score in curve}
+        scores = [by_column.get(column, math.nan) for column in range(max(by_column, default=-1) + 1)]
+        shown = [score if math.isfinite(score) else math.nan for score in scores]
+        lines.append(sparkline(shown, width, (min(finite), max(finite))))
+    return lines
 
 
 def _natural_width(rows: Sequence[Row], names: Sequence[str], metric: str) -> int:

@@ -1,0 +1,73 @@
+"""The study as Optuna's own analyses and pictures take it best.
+
+In study.db a `choice` of learning rates is a set of names without an order. Here it is a number, on a
+logarithmic scale where its values span orders of magnitude.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sasrecf_tune.literals import is_number
+from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.report.exports import cell_text
+from sasrecf_tune.space import Log, LogUniform, SearchSpace
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+# From this ratio of the greatest to the least value on, a scale is logarithmic.
+_ORDERS = 20
+
+
+def drawn_study(
+    ranked: Sequence[TrialRecord], names: Sequence[str], space: SearchSpace, maximize: bool
+) -> optuna.Study:
+    """Completed trials `ranked`, by number, with the parameters `names`, in memory."""
+    import optuna
+    from optuna.trial import create_trial
+
+    of = {name: _distribution(name, ranked, space) for name in names}
+    study = optuna.create_study(direction="maximize" if maximize else "minimize")
+    trials = []
+    for record in sorted(ranked, key=lambda record: record.number):
+        params = {name: _drawn(record.params[name], of[name]) for name in names}
+        trial = create_trial(params=params, distributions=of, value=record.score)
+        trials.append(trial)
+    study.add_trials(trials)
+    return study
+
+
+def is_logarithmic(name: str, values: Sequence[float], space: SearchSpace) -> bool:
+    """Whether the values are told apart by their ratio."""
+    if min(values) <= 0:
+        return False
+    return isinstance(space[name], Log | LogUniform) or max(values) / min(values) >= _ORDERS
+
+
+def plain(text: str) -> str:
+    """`text` as Plotly shows it, which reads tags and entities in labels."""
+    return html.escape(text, quote=False).replace("\n", " ")
+
+
+def _distribution(name: str, records: Sequence[TrialRecord], space: SearchSpace) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    values = [record.params[name] for record in records]
+    if not all(map(is_number, values)) or not all(map(math.isfinite, values)):
+        return CategoricalDistribution(tuple(dict.fromkeys(plain(cell_text(value)) for value in values)))
+    low, high = min(values), max(values)
+    log = is_logarithmic(name, values, space)
+    if all(isinstance(value, int) for value in values):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)
+
+
+def _drawn(value: object, distribution: BaseDistribution) -> object:
+    from optuna.distributions import CategoricalDistribution
+
+    return plain(cell_text(value)) if isinstance(distribution, CategoricalDistribution) else value

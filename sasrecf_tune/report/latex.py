@@ -1,0 +1,115 @@
+"""The ranking as a LaTeX table for a paper (booktabs)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sasrecf_tune.confirmation import Confirmation, Estimate, Verdict, on_test
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.ranking import ENDED, Row
+from sasrecf_tune.report.confirmed import heading, sentences
+from sasrecf_tune.report.exports import cell_text, score_text
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def ranking_latex(
+    rows: Sequence[Row], names: Sequence[str], metric_keys: Sequence[str], metric: str, study: str, data: str
+) -> str:
+    """Ranked trials of `rows`: parameters, then validation metrics, `metric` first.
+
+    The best of each metric is bold, the second underlined. Pruned and failed trials are not comparable and
+    left out; a comment counts them.
+    """
+    ranked = [row for row in rows if row.rank is not None]
+    keys = sorted(metric_keys, key=lambda key: key != metric.lower())
+    marks = [
+        _marks([row.record.valid.get(key) for row in ranked], parse_metric(key).maximize) for key in keys
+    ]
+    lines = ["% \\usepackage{booktabs}"]
+    for state in ENDED:
+        count = sum(row.rank is None and row.record.state == state for row in rows)
+        if count:
+            lines.append(f"% {count} {state} without a rank, left out")
+    lines += [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{SASRecF on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
+        r"on the validation set. Best bold, second underlined.}",
+        rf"\begin{{tabular}}{{r{'l' * len(names)}{'r' * len(keys)}}}",
+        r"\toprule",
+        _line(["rank", *map(latex, names), *(latex(str(parse_metric(key))) for key in keys)]),
+        r"\midrule",
+    ]
+    for place, row in enumerate(ranked):
+        params = row.record.params
+        cells = [latex(cell_text(params[name])) if name in params else "" for name in names]
+        cells += [mark[place] for mark in marks]
+        lines.append(_line([str(row.rank), *cells]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def confirmed_latex(
+    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, data: str
+) -> str:
+    """What was trained again on fresh seeds: mean and standard deviation, on validation and on test.
+
+    The best mean of each is bold, the second underlined.
+    """
+    key = metric.lower()
+    tests = [on_test(confirmation, verdict, place.trial).get(key) for place in verdict.places]
+    columns: list[tuple[str, list[Estimate | None]]] = [
+        (f"valid {metric}", [place.score for place in verdict.places])
+    ]
+    columns += [(f"test {metric}", tests)] if any(tests) else []
+    maximize = parse_metric(metric).maximize
+    marks = [
+        _marks([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
+    ]
+    names = [name for name in names if name != "seed"]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{SASRecF on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
+        rf"deviation; best bold, second underlined. {latex(' '.join(sentences(confirmation, verdict)))}}}",
+        rf"\begin{{tabular}}{{r{'l' * len(names)}{'rr' * len(columns)}}}",
+        r"\toprule",
+        _line(["rank", *map(latex, names), *(cell for name, _ in columns for cell in (latex(name), "sd"))]),
+        r"\midrule",
+    ]
+    for index, place in enumerate(verdict.places):
+        params = confirmation.configurations[place.trial]
+        cells = [latex(cell_text(params[name])) if name in params else "" for name in names]
+        for (_, estimates), mark in zip(columns, marks, strict=True):
+            one = estimates[index]
+            cells += [mark[index], score_text(None if one is None else one.sd)]
+        lines.append(_line([str(index + 1), *cells]))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def latex(text: str) -> str:
+    """`text` with LaTeX's special characters made ordinary."""
+    return "".join(_SPECIAL.get(character, character) for character in text).replace("\n", " ")
+
+
+def _marks(values: Sequence[float | None], maximize: bool) -> list[str]:
+    """Each value as a cell, the best bold and the second best underlined; equal ones alike."""
+    texts = [score_text(v) if v is not None and math.isfinite(v) else "--" for v in values]
+    # As they are printed: what looks equal is marked alike.
+    order = sorted({float(text) for text in texts if text != "--"}, reverse=maximize)
+    styles = {f"{value:.4f}": style for value, style in zip(order, (r"\textbf", r"\underline"), strict=False)}
+    return [f"{styles[text]}{{{text}}}" if text in styles else text for text in texts]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"

@@ -1,0 +1,59 @@
+"""The values of a parameter as a few levels: its values, or ranges where it has many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sasrecf_tune.literals import Value, is_number
+from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.report.exports import cell_text
+
+# A numeric parameter with more values than this is cut into ranges that hold as many trials each.
+MOST_VALUES = 6
+RANGES = 4
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The level (an index into `labels`) of each trial by its number; numbers stand in ascending order."""
+
+    name: str
+    labels: tuple[str, ...]
+    of: dict[int, int]
+    ranges: bool = False
+
+
+def levels(
+    name: str, records: Sequence[TrialRecord], most: int = MOST_VALUES, ranges: int = RANGES
+) -> Levels:
+    """Of the records that have the parameter."""
+    having = [record for record in records if name in record.params]
+    values = [record.params[name] for record in having]
+    if len({cell_text(value) for value in values}) > most and all(map(is_number, values)):
+        return _ranges(name, having, np.array(values, dtype=float), ranges)
+    order = sorted({cell_text(value): value for value in values}.items(), key=lambda item: _place(item[1]))
+    labels = tuple(text for text, _ in order)
+    index = {text: place for place, text in enumerate(labels)}
+    return Levels(name, labels, {record.number: index[cell_text(record.params[name])] for record in having})
+
+
+def _ranges(name: str, records: Sequence[TrialRecord], values: NDArray[np.float64], count: int) -> Levels:
+    cuts = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="higher"))
+    raw = np.searchsorted(cuts, values, side="right")
+    used, level = np.unique(raw, return_inverse=True)
+    labels = []
+    for index in range(len(used)):
+        inside = values[level == index]
+        low, high = f"{inside.min():.3g}", f"{inside.max():.3g}"
+        labels.append(low if low == high else f"{low} to {high}")
+    of = {record.number: int(one) for record, one in zip(records, level, strict=True)}
+    return Levels(name, tuple(labels), of, ranges=True)
+
+
+def _place(value: Value) -> tuple[int, float]:
+    # Words keep the order in which they came up: sorting is stable.
+    return (0, float(value)) if is_number(value) else (1, 0.0)

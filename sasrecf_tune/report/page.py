@@ -1,0 +1,184 @@
+"""report.html: all results on one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from xml.etree.ElementTree import Element
+
+from sasrecf_tune.files import atomic_write
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.ranking import FAILED, PRUNED
+from sasrecf_tune.report import page_parts
+from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.report.figures import Picture
+from sasrecf_tune.report.importance import importance
+from sasrecf_tune.report.markup import document, element
+from sasrecf_tune.report.material import Material, material_of
+from sasrecf_tune.report.page_confirmed import confirmed
+from sasrecf_tune.results import read_results
+from sasrecf_tune.settings import RunSettings, format_duration
+from sasrecf_tune.space import SearchSpace
+
+# Nothing may be fetched, whatever a study's texts hold. Plotly sets styles of its own.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+
+def page(material: Material) -> str:
+    """The whole page."""
+    from plotly.offline import get_plotlyjs
+
+    title = f"{material.name}: {material.metric} of SASRecF on {material.manifest['dataset']}"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", _asset("page.css")),
+    )
+    body = element(
+        "body",
+        element(
+            "main", element("header", element("h1", material.name), *summary(material)), *_sections(material)
+        ),
+        element("script", _asset("table.js")),
+        element("script", get_plotlyjs()),
+        element("script", _asset("figures.js")),
+    )
+    return document(element("html", head, body, lang="en"))
+
+
+def write_page(layout: Layout, settings: RunSettings, space: SearchSpace) -> None:
+    """Bring the study's report.html up to date.
+
+    Raises:
+        TuneError: the study cannot be read.
+    """
+    material = material_of(layout, settings, space, read_results(layout, settings, space))
+    atomic_write(layout.report, page(material))
+
+
+def summary(material: Material) -> list[Element]:
+    """What was searched, on what, how it went, and the best so far."""
+    manifest, data = material.manifest, material.manifest["data"]
+    states = [f"{material.completed} completed"]
+    states += [f"{material.count(PRUNED)} were stopped early"] if material.count(PRUNED) else []
+    states += [f"{material.count(FAILED)} failed"] if material.count(FAILED) else []
+    states += [f"{material.unfinished} not ended"] if material.unfinished else []
+    size = material.space.size
+    configurations = "infinitely many" if size is None else f"{size:,}"
+    what = (
+        f"{manifest['model']} on {manifest['dataset']} ({data['users']:,} users, {data['items']:,} items, "
+        f"{data['interactions']:,} interactions). {material.space.source} has {configurations} "
+        "configurations; "
+        f"{manifest['sampler']} tried {len(material.records):,} of them in "
+        f"{format_duration(material.seconds)}: {', '.join(states)}. "
+    )
+    return [
+        element("p", what, element("strong", lead(material)), class_="summary"),
+        element(
+            "p",
+            "Scores are of the validation set; nothing here looks at the test set. Each is of one seed: "
+            "a small lead can be chance.",
+            class_="note",
+        ),
+    ]
+
+
+def lead(material: Material) -> str:
+    """The best so far and how far it is ahead."""
+    if material.best is None:
+        return "No trial has completed yet."
+    best, metric = material.best, material.metric
+    said = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
+    level = [str(r.number) for r in material.ranked[1:] if r.score == best.score]
+    if level:
+        return f"{said}, level with trial{'s' * (len(level) > 1)} {', '.join(level)}."
+    if len(material.ranked) == 1:
+        return f"{said}, the only one that completed."
+    second = material.ranked[1]
+    ahead = abs(float(best.score or 0.0) - float(second.score or 0.0))
+    return f"{said}, {ahead:.4f} ahead of the next, trial {second.number}."
+
+
+def _sections(material: Material) -> Iterator[Element]:
+    if material.best is not None:
+        yield _best(material)
+    if material.confirmation is not None and material.verdict is not None:
+        yield confirmed(material.confirmation, material.verdict, material.metric, material.varied)
+    if material.rows:
+        yield page_parts.ranking(material)
+    if material.best is not None:
+        found = importance(material)
+        yield from _drawn(page_parts.pictures(material))
+        yield from page_parts.parameters(material, found)
+        yield from _drawn(page_parts.parameter_pictures(material, found))
+        yield from _drawn(page_parts.cost_pictures(material))
+    if material.rows:
+        yield page_parts.spent(material)
+    if material.count(FAILED):
+        yield page_parts.failures(material)
+    yield page_parts.provenance(material)
+
+
+def _best(material: Material) -> Element:
+    assert material.best is not None
+    names = [name for name in material.space.names if name in material.best.params]
+    pairs = [
+        element("div", element("dt", name), element("dd", cell_text(material.best.params[name])))
+        for name in names
+    ]
+    return element(
+        "section",
+        element("h2", f"The best so far: trial {material.best.number}"),
+        element("dl", pairs, class_="values"),
+        element(
+            "p",
+            element("code", "best.yaml"),
+            " beside this page is a RecBole config file of it.",
+            class_="note",
+        ),
+    )
+
+
+def _drawn(groups: list[page_parts.Group]) -> Iterator[Element]:
+    for group in groups:
+        yield element(
+            "section",
+            element("h2", group.title),
+            element("p", group.text, class_="note") if group.text else None,
+            element(
+                "div", [_figure(picture) for picture in group.pictures], class_=f"pictures {group.layout}"
+            ),
+        )
+
+
+def _figure(picture: Picture) -> Element:
+    style = f"height:{picture.height}px" + (f";min-width:{picture.wide}px" if picture.wide else "")
+    # JSON in a script is read as text up to `</`, which its strings must not have.
+    content = json.dumps(
+        {"data": picture.data, "layout": picture.layout}, separators=(",", ":"), ensure_ascii=False
+    ).replace("<", "\\u003c")
+    return element(
+        "figure",
+        element("figcaption", element("h3", picture.title), element("p", picture.text)),
+        element(
+            "div",
+            element(
+                "div", class_="plot", role="img", aria_label=f"{picture.title}. {picture.text}", style=style
+            ),
+            class_="scroll",
+        ),
+        element("script", content, type="application/json"),
+        id=picture.key,
+    )
+
+
+def _asset(name: str) -> str:
+    return files("sasrecf_tune.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,110 @@
+"""The report on a terminal: the ranked table, learning curves, and what the parameters do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sasrecf_tune.ranking import ENDED, Row
+from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.report.importance import LEAST_TRIALS, importance
+from sasrecf_tune.report.marginals import marginals
+from sasrecf_tune.report.material import Material
+from sasrecf_tune.report.tables import (
+    STYLES,
+    epochs_text,
+    print_failures,
+    ranking_table,
+    shared_sparklines,
+    varied,
+)
+from sasrecf_tune.screen import print_table
+from sasrecf_tune.settings import format_duration
+
+_BAR_WIDTH = 24
+
+
+def show_report(material: Material, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
+    """Print `shown`, the first of the `rows` asked for, and what all trials say of the parameters."""
+    states = ", ".join(f"{material.count(state)} {state}" for state in ENDED)
+    if material.unfinished:
+        states += f", {material.unfinished} running or interrupted"
+    _line(console, f"{material.name}: {material.metric} on validation; {states}")
+    if not material.completed:
+        _line(console, "no trial has completed yet")
+    if shown:
+        names, metric = varied(material.space), str(material.metric)
+        table = ranking_table(shown, names, metric, console.width, material.curves)
+        if len(names) > 1 and table.columns[-1].header == "parameters":
+            _stacked(material, names, shown, console)
+        else:
+            print_table(console, table)
+        if len(shown) < len(rows):
+            _line(console, f"... and {len(rows) - len(shown)} more (--top 0 shows all)")
+    elif material.rows:
+        _line(console, "no trial fits all filters")
+    _importance(material, console)
+    _marginals(material, console)
+    print_failures(rows, console)
+
+
+def _stacked(material: Material, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
+    """The table where parameters have no room beside the rest: they stand below it, across the screen."""
+    metric = str(material.metric)
+    width = max(6, len(metric))
+    header = f"rank  {metric:>{width}}  trial  state      epochs     time  learning curve"
+    _line(console, header, "bold")
+    curves = shared_sparklines([material.curves.get(row.record.number, []) for row in shown])
+    for place, row in enumerate(shown):
+        record = row.record
+        cells = (
+            f"{row.rank or '':>4}  {score_text(record.score):>{width}}  {record.number:>5}  {record.state:<8}"
+        )
+        cells += f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}  "
+        style = "bold green" if row.rank == 1 else STYLES.get(record.state, "")
+        _line(console, cells + (curves[place] if curves else ""), style)
+        values = "  ".join(f"{n} {cell_text(record.params[n])}" for n in names if n in record.params)
+        console.print(Padding(Text(values, style="dim"), (0, 0, 0, 6)))
+
+
+def _importance(material: Material, console: Console) -> None:
+    found = importance(material)
+    if found is None:
+        if material.completed and len(material.ranked) < LEAST_TRIALS:
+            _line(console, f"\nwhat mattered can be told from {LEAST_TRIALS} completed trials on", "dim")
+        return
+    grid = _titled(console, f"importance (fANOVA, from {found.trials} completed trials)")
+    for name, share in found.shares.items():
+        grid.add_row(name, Text("█" * round(share * _BAR_WIDTH), style="cyan"), f"{share:>4.0%}")
+    print_table(console, grid)
+
+
+def _marginals(material: Material, console: Console) -> None:
+    found = marginals(material.records, material.varied, material.metric.maximize)
+    told = [one for one in found if any(level.behind is not None for level in one.levels)]
+    if not told:
+        return
+    beaten = [one for one in told if any(level.beaten for level in one.levels)]
+    if beaten:
+        grid = _titled(console, f"what the values do ({told[0].trials} completed trials; 95% intervals)")
+        for marginal in beaten:
+            grid.add_row(marginal.name, Text(marginal.sentence))
+        print_table(console, grid)
+    alike = [f"{one.name} (± {one.noise:.4f})" for one in told if one not in beaten]
+    if alike:
+        console.print(Text(f"\nno difference beyond noise between the values of {', '.join(alike)}"))
+
+
+def _titled(console: Console, title: str) -> Table:
+    _line(console, f"\n{title}", "bold")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    return grid
+
+
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
