@@ -14,7 +14,15 @@
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, colored(one, style)]));
   }
 
+  // Plotly is run when the first picture is wanted, not when the page opens.
+  function start() {
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.head.append(script);
+  }
+
   function draw(figure, width) {
+    if (!window.Plotly) start();
     const style = getComputedStyle(document.documentElement);
     const content = colored(JSON.parse(figure.querySelector("script").textContent), style);
     const [ink, line] = [style.getPropertyValue("--ink").trim(), style.getPropertyValue("--line").trim()];

@@ -48,7 +48,8 @@ def page(material: Material) -> str:
             "main", element("header", element("h1", material.name), *summary(material)), *_sections(material)
         ),
         element("script", _asset("table.js")),
-        element("script", get_plotlyjs()),
+        # As text: the page is there before the browser has read it.
+        element("script", get_plotlyjs(), type="text/plain", id="plotly"),
         element("script", _asset("figures.js")),
     )
     return document(element("html", head, body, lang="en"))
