@@ -52,6 +52,7 @@ def confirm_study(
     """
     from sasrecf_tune.damage import check_database, reading_errors, storage_errors
     from sasrecf_tune.lock import exclusive
+    from sasrecf_tune.report.page import write_page
     from sasrecf_tune.storage import open_storage
     from sasrecf_tune.study import load_study, open_study
 
@@ -75,7 +76,9 @@ def confirm_study(
         with reading_errors(layout, settings.storage):
             study = open_study(layout, storage, space, plan.identity(), settings.metric.maximize)
             records = study.records()
-        return confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
+        code = confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
+        write_page(layout, settings, space)
+        return code
 
 
 def confirm_best(
@@ -98,7 +101,6 @@ def confirm_best(
     from sasrecf_tune.confirmation_files import ConfirmationFiles
     from sasrecf_tune.confirmation_study import plan_confirmation
     from sasrecf_tune.damage import reading_errors
-    from sasrecf_tune.report.page import write_page
     from sasrecf_tune.search import Search
 
     settings = plan.settings
@@ -142,7 +144,6 @@ def confirm_best(
     if now.whole:
         planned.finish()
         files.finish()
-    write_page(layout, settings, plan.space)
     verdict = judge(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason

@@ -115,7 +115,9 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             return 1
         if not settings.search.confirm:
             return 0
-        return confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
+        code = confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
+        write_page(layout, settings, space)
+        return code
 
 
 def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json: bool = False) -> int:

@@ -7,8 +7,10 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import tostring
 
 import optuna
 import pytest
@@ -17,14 +19,18 @@ from rich.console import Console
 
 from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.confirm import confirm_best
-from sasrecf_tune.confirmation import Confirmation
+from sasrecf_tune.confirmation import Confirmation, judge
 from sasrecf_tune.confirmation_study import load_confirmations, plan_confirmation
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, write_manifest
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.ranking import COMPLETE, FAILED, rank
+from sasrecf_tune.report.confirmed import sentences
+from sasrecf_tune.report.latex import confirmed_latex, latex
+from sasrecf_tune.report.page_confirmed import confirmed as page_confirmed
 from sasrecf_tune.result_files import ResultFiles
 from sasrecf_tune.results import read_results
 from sasrecf_tune.search import Search
@@ -355,3 +361,23 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [(event["run"], event["seed"]) for event in started] == [(0, 2), (1, 2), (2, 3), (3, 3)]
     assert {event["trial"] for event in started} == set(events[0]["trials"])
     assert events[-1]["event"] == "confirmed" and events[-1]["whole"]
+
+
+def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
+    with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
+        run.search.run()
+        confirm(run, top=3, seeds=3)
+        confirmation = confirmed(run)
+    verdict = judge(confirmation, maximize=True, unit=0.0001)
+    names = run.plan.space.names
+    section = tostring(
+        page_confirmed(confirmation, verdict, parse_metric("MRR@10"), names), encoding="unicode"
+    )
+    table = confirmed_latex(confirmation, verdict, names, "MRR@10", "ml-100k")
+    assert section.count("<tr>") == 1 + 3
+    for place in verdict.places:
+        assert f"{place.score.mean:.4f} ± {place.score.half:.4f}" in section
+        assert f"{place.score.mean:.4f}" in table and f"{place.score.sd:.4f}" in table
+    assert rf"\textbf{{{verdict.places[0].score.mean:.4f}}}" in table
+    for sentence in sentences(confirmation, verdict):
+        assert escape(sentence) in section and latex(sentence) in table

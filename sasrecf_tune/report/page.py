@@ -81,14 +81,19 @@ def summary(material: Material) -> list[Element]:
         f"{manifest['sampler']} tried {len(material.records):,} of them in "
         f"{format_duration(material.seconds)}: {', '.join(states)}. "
     )
+    if material.confirmation is None:
+        note = (
+            "Scores are of the validation set; nothing here looks at the test set. Each is of one seed: "
+            "a small lead can be chance."
+        )
+    else:
+        note = (
+            "Scores are of the validation set; test metrics are there for confirmed configurations alone. "
+            "Each score of the search is of one seed: a small lead can be chance."
+        )
     return [
         element("p", what, element("strong", lead(material)), class_="summary"),
-        element(
-            "p",
-            "Scores are of the validation set; nothing here looks at the test set. Each is of one seed: "
-            "a small lead can be chance.",
-            class_="note",
-        ),
+        element("p", note, class_="note"),
     ]
 
 
