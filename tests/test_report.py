@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.cli import app
+from sasrecf_tune.confirmation import Confirmation
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, Row, TrialRecord, rank
@@ -294,3 +296,15 @@ def test_results_know_what_varied() -> None:
     found: Material = planted_material(20)
     assert "train_batch_size" not in found.varied and "learning_rate" in found.varied
     assert set(METRICS) == set(found.records[0].valid)
+
+
+def test_the_page_is_of_what_was_chosen() -> None:
+    planted_study = planted_material(12)
+    record = planted_study.ranked[2]
+    run = replace(record, number=0, seed=7)
+    confirmation = Confirmation({record.number: record.params}, (7,), 1, {(record.number, 7): run})
+    chosen = Chosen(run, record.number, confirmation)
+    text = read(page(replace(planted_study, confirmation=confirmation, chosen=chosen))).text
+    assert f"The confirmed best: trial {record.number}" in text
+    assert f"Confirmed: trial {record.number} with" in text
+    assert "The best so far" not in text

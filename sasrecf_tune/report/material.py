@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.confirmation import Confirmation, Verdict, judge
 from sasrecf_tune.manifest import read_manifest
 from sasrecf_tune.metrics import Metric
@@ -34,6 +35,7 @@ class Material:
     manifest: dict[str, Any]
     seconds: float = 0.0
     confirmation: Confirmation | None = None
+    chosen: Chosen | None = None
     unit: float = 0.0
 
     @cached_property
@@ -94,5 +96,6 @@ def material_of(layout: Layout, settings: RunSettings, space: SearchSpace, resul
         read_manifest(layout),
         results.seconds,
         results.confirmation,
+        results.chosen,
         settings.unit,
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.ranking import FAILED, PRUNED
 from sasrecf_tune.report import page_parts
+from sasrecf_tune.report.confirmed import interval_text, seeds_text
 from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.figures import Picture
 from sasrecf_tune.report.importance import importance
@@ -76,7 +78,7 @@ def summary(material: Material) -> list[Element]:
     configurations = "infinitely many" if size is None else f"{size:,}"
     what = (
         f"{manifest['model']} on {manifest['dataset']} ({data['users']:,} users, {data['items']:,} items, "
-        f"{data['interactions']:,} interactions). {material.space.source} has {configurations} "
+        f"{data['interactions']:,} interactions). {Path(material.space.source).name} has {configurations} "
         "configurations; "
         f"{manifest['sampler']} tried {len(material.records):,} of them in "
         f"{format_duration(material.seconds)}: {', '.join(states)}. "
@@ -101,7 +103,11 @@ def lead(material: Material) -> str:
     """The best so far and how far it is ahead."""
     if material.best is None:
         return "No trial has completed yet."
-    best, metric = material.best, material.metric
+    best, metric, chosen = material.best, material.metric, material.chosen
+    if chosen is not None and chosen.confirmation is not None and material.verdict is not None:
+        score = interval_text(material.verdict.places[0].score)
+        on = seeds_text(chosen.confirmation.seeds)
+        return f"Confirmed: trial {chosen.trial} with {metric} {score} on {on}."
     said = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
     level = [str(r.number) for r in material.ranked[1:] if r.score == best.score]
     if level:
@@ -134,15 +140,19 @@ def _sections(material: Material) -> Iterator[Element]:
 
 
 def _best(material: Material) -> Element:
-    assert material.best is not None
-    names = [name for name in material.space.names if name in material.best.params]
+    best, chosen = material.best, material.chosen
+    assert best is not None
+    title, params = f"The best so far: trial {best.number}", best.params
+    if chosen is not None and chosen.confirmation is not None:
+        title, params = f"The confirmed best: trial {chosen.trial}", chosen.record.params
     pairs = [
-        element("div", element("dt", name), element("dd", cell_text(material.best.params[name])))
-        for name in names
+        element("div", element("dt", name), element("dd", cell_text(params[name])))
+        for name in material.space.names
+        if name in params
     ]
     return element(
         "section",
-        element("h2", f"The best so far: trial {material.best.number}"),
+        element("h2", title),
         element("dl", pairs, class_="values"),
         element(
             "p",
