@@ -28,9 +28,11 @@ def choose(
     """
     ended = list(records)
     first = best(ended, maximize)
-    if whole is not None and set(best_configurations(ended, maximize, 1)) <= set(whole.configurations):
-        places = judge(whole, maximize, unit).places
-        run = best_run(whole, places[0].trial, maximize) if places else None
+    confirmed = list(whole.configurations.values()) if whole is not None else []
+    if whole is not None and all(p in confirmed for p in best_configurations(ended, maximize, 1).values()):
+        verdict = judge(whole, maximize, unit)
+        # Means over different seeds are not compared.
+        run = best_run(whole, verdict.places[0].trial, maximize) if verdict.seeds else None
         if run is not None:
-            return Chosen(run, places[0].trial, whole)
+            return Chosen(run, verdict.places[0].trial, whole)
     return None if first is None else Chosen(first, first.number)

@@ -96,7 +96,7 @@ Timeout = Annotated[
     typer.Option(
         "--timeout",
         metavar="90m",
-        help="Time in all (45s, 90m, 2h), earlier runs included; no limit without it.",
+        help="Time for the search in all (45s, 90m, 2h), earlier runs included; no limit without it.",
     ),
 ]
 Patience = Annotated[

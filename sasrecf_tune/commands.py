@@ -222,6 +222,12 @@ def report_study(
     results = read_results(layout, settings, space, storage)
     material = material_of(layout, settings, space, results)
     tests = results.tests if show_test else None
+    if show_test and form in ("latex", "html"):
+        raise InputError(
+            "test metrics of the search's trials are in no table for a paper and on no page",
+            where="--show-test",
+            fix="Use --format table, csv, json or markdown; confirmed ones are in all of them.",
+        )
     if show_test:
         screen(sys.stderr).print(SELECTING_ON_TEST, style="yellow", soft_wrap=True, highlight=False)
     if form == "html":

@@ -286,4 +286,7 @@ def _distances(scores: Sequence[Sequence[float]], unit: float) -> list[float | N
 
 
 def _by_metric(results: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
-    return {key: estimate([result[key] for result in results]) for key in (results[0] if results else {})}
+    """Of each metric, over the results in which it is a number."""
+    keys = dict.fromkeys(key for result in results for key in result)
+    found = {key: [r[key] for r in results if key in r and math.isfinite(r[key])] for key in keys}
+    return {key: estimate(values) for key, values in found.items() if values}

@@ -14,6 +14,7 @@ from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
 
 from sasrecf_tune.confirmation import Confirmation, best_configurations, fresh_seeds, without_seed
+from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.layout import Layout
@@ -77,6 +78,8 @@ def plan_confirmation(
 ) -> PlannedConfirmation:
     """The `top` best configurations of `records`, the trials of the search, on `seeds` fresh seeds.
 
+    On as many at least as the last confirmation that was trained to its end.
+
     Those that have all of these runs from before stay in the comparison: to leave out what was seen to be
     good would flatter the rest. Interrupted runs that are asked for are in the queue; the others have failed.
 
@@ -89,6 +92,9 @@ def plan_confirmation(
     if not ranked:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
     first = greatest_seed(plan.space, plan.settings.seed)
+    _, done, _ = load_confirmations(layout, storage, plan.space, records)
+    # Fewer than there were would only say less.
+    seeds = max(seeds, len(done.seeds) if done else 0)
     best = Confirmation(dict(list(ranked.items())[:top]), fresh_seeds(first, seeds), top)
     space = confirmation_space(plan.space)
     cells = [space.encode({**best.configurations[trial], "seed": seed}) for trial, seed in best.wanted]
@@ -172,5 +178,9 @@ def _written(confirmation: Confirmation) -> dict[str, Any]:
 
 def _read(written: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
     params = {record.number: record.params for record in records}
-    configurations = {int(trial): without_seed(params[trial]) for trial in written["trials"]}
-    return Confirmation(configurations, tuple(int(seed) for seed in written["seeds"]), int(written["top"]))
+    try:
+        configurations = {int(trial): without_seed(params[trial]) for trial in written["trials"]}
+        seeds = tuple(int(seed) for seed in written["seeds"])
+        return Confirmation(configurations, seeds, int(written["top"]))
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnreadableError(f"a confirmation of trials that are not there: {written}") from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.errors import StorageError
@@ -72,11 +73,7 @@ def reading_errors(layout: Layout, storage: str | None) -> Iterator[None]:
 
 def storage_error(error: BaseException, layout: Layout, storage: str | None) -> StorageError:
     """What the database said, for people."""
-    reason = _said(error)
-    fix = next(
-        (remedy for sign, remedy in _REMEDIES if sign in reason), f"Check the address and rights. {AGAIN}"
-    )
-    return StorageError(f"the study's database refuses: {reason}", where=shown(layout, storage), fix=fix)
+    return _refused(_said(error), shown(layout, storage))
 
 
 def check_database(layout: Layout, storage: str | None) -> None:
@@ -103,7 +100,7 @@ def check_sqlite(path: Path) -> None:
     """Read all of an SQLite database, which takes about a second for a gigabyte.
 
     Raises:
-        StorageError: it is damaged, or not of an Optuna study.
+        StorageError: it is damaged, or not of an Optuna study, or cannot be read now.
     """
     if not path.exists():
         return
@@ -114,6 +111,8 @@ def check_sqlite(path: Path) -> None:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.OperationalError as error:  # locked, or it cannot be opened: nothing is known of damage
+        raise _refused(str(error), str(path)) from error
     except sqlite3.Error as error:
         verdict, tables = str(error), set()
     if verdict != "ok":
@@ -128,6 +127,25 @@ def check_sqlite(path: Path) -> None:
         )
 
 
+def check_begun(layout: Layout, storage: BaseStorage, address: str | None) -> None:
+    """Look for the study in its database, once it has begun; `address` is the database's.
+
+    Raises:
+        StorageError: it is not there. To begin it anew would replace the results that its files still hold.
+    """
+    if not layout.manifest.exists():
+        return
+    try:
+        storage.get_study_id_from_name(layout.optuna_name)
+    except KeyError as error:
+        raise StorageError(
+            f"the study has begun, but its database holds no study {layout.optuna_name!r}",
+            where=shown(layout, address),
+            fix="Give the directory its old name again if it was renamed, restore the database from a copy "
+            f"if the study was deleted, give --storage if it was kept elsewhere, or {ANOTHER_STUDY}",
+        ) from error
+
+
 def shown(layout: Layout, storage: str | None) -> str:
     """The database for people; an address is shown without its password."""
     from sqlalchemy.engine import make_url
@@ -139,6 +157,13 @@ def shown(layout: Layout, storage: str | None) -> str:
         return make_url(storage).render_as_string(hide_password=True)
     except ArgumentError:
         return "--storage"
+
+
+def _refused(reason: str, where: str) -> StorageError:
+    fix = next(
+        (remedy for sign, remedy in _REMEDIES if sign in reason), f"Check the address and rights. {AGAIN}"
+    )
+    return StorageError(f"the study's database refuses: {reason}", where=where, fix=fix)
 
 
 def _said(error: BaseException) -> str:

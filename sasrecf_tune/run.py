@@ -43,7 +43,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     """
     from sasrecf_tune.confirm import confirm_best
     from sasrecf_tune.confirmation_study import load_confirmations
-    from sasrecf_tune.damage import check_database, reading_errors, shown, storage_errors
+    from sasrecf_tune.damage import check_begun, check_database, reading_errors, shown, storage_errors
     from sasrecf_tune.lock import exclusive
     from sasrecf_tune.report.page import write_page
     from sasrecf_tune.result_files import ResultFiles
@@ -61,6 +61,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         check_database(layout, settings.storage)
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
+        check_begun(layout, storage, settings.storage)
         with reading_errors(layout, settings.storage):
             study = planned_study(plan, layout, storage)
             records = study.records()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html import escape
@@ -19,16 +20,18 @@ from rich.console import Console
 
 from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.confirm import confirm_best
-from sasrecf_tune.confirmation import Confirmation, judge
+from sasrecf_tune.confirmation import Confirmation, judge, on_validation
 from sasrecf_tune.confirmation_study import load_confirmations, plan_confirmation
+from sasrecf_tune.damage import UnreadableError, check_begun
 from sasrecf_tune.distributions import distributions
-from sasrecf_tune.errors import StudyNotFoundError
+from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, write_manifest
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.ranking import COMPLETE, FAILED, rank
 from sasrecf_tune.report.confirmed import sentences
+from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.latex import confirmed_latex, latex
 from sasrecf_tune.report.page_confirmed import confirmed as page_confirmed
 from sasrecf_tune.result_files import ResultFiles
@@ -381,3 +384,44 @@ def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
     assert rf"\textbf{{{verdict.places[0].score.mean:.4f}}}" in table
     for sentence in sentences(confirmation, verdict):
         assert escape(sentence) in section and latex(sentence) in table
+
+
+def test_fewer_seeds_than_were_confirmed_take_nothing_away(tmp_path: Path) -> None:
+    with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
+        run.search.run()
+        confirm(run, 3, 4)
+        before = best(run.layout), rows(run.layout)
+        code, out = confirm(run, 3, 2)
+        assert code == 0 and "on 4 fresh seeds" in out
+        assert (best(run.layout), rows(run.layout)) == before
+
+
+def test_a_metric_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
+        run.search.run()
+        confirm(run, 2, 2)
+        found = confirmed(run)
+    first, second = found.wanted[:2]
+    odd = replace(found.runs[first], valid={**found.runs[first].valid, "giniindex@10": math.nan})
+    other = replace(found.runs[second], valid={**found.runs[second].valid, "giniindex@10": math.nan})
+    spoilt = replace(found, runs={**found.runs, first: odd, second: other})
+    verdict = judge(spoilt, maximize=True)
+    assert "giniindex@10" not in on_validation(spoilt, verdict, first[0])
+    json.dumps(confirmation_content(spoilt, verdict), allow_nan=False)
+
+
+def test_a_study_that_was_renamed_or_deleted_is_not_begun_anew(tmp_path: Path) -> None:
+    with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
+        run.search.run()
+        confirm(run, 2, 2)
+        check_begun(run.layout, run.storage, None)
+        renamed = Layout(tmp_path / "renamed")
+        renamed.directory.mkdir()
+        write_manifest(renamed, {})
+        with pytest.raises(StorageError, match="no study 'renamed'"):
+            check_begun(renamed, run.storage, None)
+        optuna.delete_study(study_name=run.layout.optuna_name, storage=run.storage)
+        with pytest.raises(StorageError, match="if the study was deleted"):
+            check_begun(run.layout, run.storage, None)
+        with pytest.raises(UnreadableError):
+            load_confirmations(run.layout, run.storage, run.plan.space, [])

@@ -171,3 +171,8 @@ def test_the_budget_adds_up() -> None:
     ]
     assert sum(share.part for share in shares) == pytest.approx(1.0)
     assert [share.part for share in budget([TrialRecord(0, FAILED, {})])] == [0.0]
+
+
+def test_nothing_is_said_where_no_trial_has_completed() -> None:
+    failed = [TrialRecord(n, FAILED, {"n_layers": n, "n_heads": 2 - n}) for n in (1, 2)]
+    assert marginals(failed, ["n_layers", "n_heads"], True) == []

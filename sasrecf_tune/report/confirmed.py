@@ -91,7 +91,7 @@ def places_table(confirmation: Confirmation, verdict: Verdict, metric: Metric) -
 
 def sentences(confirmation: Confirmation, verdict: Verdict) -> list[str]:
     """What can be said about the order, and what was left out."""
-    said = [_order_text(verdict, confirmation.whole)]
+    said = [_order_text(verdict, confirmation)]
     for seed, trials in verdict.failed_on.items():
         said.append(f"Seed {seed} is left out, since {_trials(trials)} failed on it.")
     if verdict.unreliable:
@@ -125,14 +125,16 @@ def interval_text(estimate: Estimate) -> str:
     return " ".join(cell for cell in (score_text(estimate.mean), _half_text(estimate)) if cell)
 
 
-def _order_text(verdict: Verdict, whole: bool) -> str:
+def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
     places = verdict.places
     if not places:
         return "No run has completed."
-    if len(verdict.seeds) < 2 and not whole:
+    if len(verdict.seeds) < 2 and not confirmation.whole:
         return "Nothing can be said yet: all of them must have been trained on two seeds at least."
     if len(places) == 1:
         return "There is nothing to compare it with."
+    if not verdict.tested and len(confirmation.seeds) > 1:
+        return "Nothing can be said about the order: fewer than two seeds have a score of each of them."
     if not verdict.tested:
         return (
             "One seed says nothing about how much scores vary, so nothing can be said about the order. "

@@ -93,6 +93,8 @@ def marginals(records: Sequence[TrialRecord], names: Sequence[str], maximize: bo
     """Of each parameter of `names` that at least two completed trials differ in, or that ended trials do."""
     ended = [record for record in records if record.state in ENDED and record.params]
     scored = [r for r in ended if r.state == COMPLETE and r.score is not None and math.isfinite(r.score)]
+    if not scored:
+        return []
     found = [levels(name, ended) for name in names]
     found = [one for one in found if len(one.labels) > 1]
     scores = np.array([record.score for record in scored], dtype=float)

@@ -15,7 +15,7 @@ from sasrecf_tune.settings import format_duration
 
 def confirmed(confirmation: Confirmation, verdict: Verdict, metric: Metric, names: Sequence[str]) -> Element:
     """The places, what they say, and how they were compared; `names` are parameters to show."""
-    tested = bool(confirmation.tests)
+    tested, names = bool(confirmation.tests), [name for name in names if name != "seed"]
     headers = ["rank", "trial", f"valid {metric}", "sd", "p"]
     headers += [f"test {metric}", "sd"] if tested else []
     headers += ["time", *names]
