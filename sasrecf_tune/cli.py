@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -499,11 +500,15 @@ def _exit_with(
     work: Callable[[], int],
     stopped: str = "stopped at once; what had ended is kept. The same command goes on.",
 ) -> None:
+    # A scheduler's signal is as Ctrl-C: what was begun is put in order. The search has its own way with both.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = work()
     except KeyboardInterrupt:  # Typer would end without a word
         Console(stderr=True).print(stopped, highlight=False)
         code = Interrupted.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, before)
     raise typer.Exit(code)
 
 

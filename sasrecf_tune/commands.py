@@ -320,7 +320,9 @@ def check_file(
     )
     for reason, count in counted.reasons:
         console.print(
-            f"{count:,} of them cannot exist and are never run: {reason}", highlight=False, soft_wrap=True
+            f"{_some(count, total)} of them cannot exist and are never run: {reason}",
+            highlight=False,
+            soft_wrap=True,
         )
     if counted.feasible == 0:
         raise InputError("no configuration is left", where=str(file))
@@ -328,6 +330,10 @@ def check_file(
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for parameter in space:
         console.print(f"  {parameter.write()}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _some(count: int, total: int | None) -> str:
+    return "some" if total is None else f"{count:,}"
 
 
 def list_studies(out: Path, as_json: bool) -> None:

@@ -18,7 +18,8 @@ from sasrecf_tune.layout import Layout
 def exclusive(layout: Layout) -> Iterator[None]:
     """Hold the study for one coordinator; the system lets go of it however the process ends.
 
-    A directory that is made here goes away again when the input is refused before it holds a study.
+    A directory that is made here goes away again when the input is refused, or the run is stopped, before it
+    holds a study.
 
     Raises:
         StorageError: another coordinator is at work on it, or the directory cannot be written.
@@ -46,7 +47,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
             raise disk_error(layout.lock, error) from error
         try:
             yield
-        except InputError:
+        except (InputError, KeyboardInterrupt):
             if made and not layout.manifest.exists() and not layout.database.exists():
                 _remove_empty(layout, made)
             raise

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from sasrecf_tune import progress as views
 from sasrecf_tune.checks import check_space
+from sasrecf_tune.chosen import choose
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
@@ -106,7 +107,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
                 }
             )
         else:
-            show_end(plan, layout, records, outcome, console)
+            chosen = choose(records, confirmed, study.maximize, settings.unit)
+            show_end(plan, layout, records, outcome, chosen, console)
         if any(record.state in ENDED for record in records):
             # After the table, which must not wait for pictures.
             write_page(layout, settings, space)

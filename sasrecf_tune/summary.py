@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.plan import Plan
@@ -61,7 +62,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
     )
     grid.add_row("space", space_text(plan))
     for reason, count in counted.reasons:
-        grid.add_row("", f"{count:,} cannot exist: {reason}")
+        grid.add_row("", f"{'some' if counted.total is None else f'{count:,}'} cannot exist: {reason}")
     what = {
         "grid": f"each of the {plan.trials:,} configurations once, in random order",
         "best-first": f"{plan.trials:,} trials, the most promising configuration next, none twice",
@@ -105,9 +106,14 @@ def space_text(plan: Plan) -> str:
 
 
 def show_end(
-    plan: Plan, layout: Layout, records: list[TrialRecord], outcome: Outcome, console: Console
+    plan: Plan,
+    layout: Layout,
+    records: list[TrialRecord],
+    outcome: Outcome,
+    chosen: Chosen | None,
+    console: Console,
 ) -> None:
-    """The ranked table, why the search ended, and what comes next."""
+    """The ranked table, why the search ended, and what comes next; `chosen` is what best.yaml holds."""
     ended = [record for record in records if record.state in ENDED]
     rows = rank(ended, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
@@ -138,7 +144,9 @@ def show_end(
             soft_wrap=True,
         )
     if any(record.state == COMPLETE for record in ended):
-        console.print(f"Best configuration: {relative(layout.best)}", highlight=False, soft_wrap=True)
+        confirmed = chosen is not None and chosen.confirmation is not None
+        which = f" (trial {chosen.trial}, confirmed)" if chosen is not None and confirmed else ""
+        console.print(f"Best configuration: {relative(layout.best)}{which}", highlight=False, soft_wrap=True)
         console.print(f"All of it on a page: {relative(layout.report)}", highlight=False, soft_wrap=True)
     elif ended:
         console.print("No trial completed.", style="red")

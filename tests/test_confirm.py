@@ -97,7 +97,7 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
         assert [job.config["seed"] for job in training.jobs] == [2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]
         assert {job.config["learning_rate"] for job in training.jobs} == {0.1, 0.03, 0.01}
         trials = {record.params["learning_rate"]: record.number for record in run.records()}
-        assert f"Trial {trials[0.01]} is better than the others" in out
+        assert f"Trial {trials[0.01]} is better than the other 2 confirmed here" in out
         # The seed that best.yaml has is the one that was best on validation.
         scores = {seed: lucky({"learning_rate": 0.01, "seed": seed}) for seed in (2, 3, 4, 5)}
         found = best(run.layout)

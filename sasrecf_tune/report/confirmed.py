@@ -143,7 +143,7 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
     first, tied = places[0], verdict.tied
     if tied == 1:
         return (
-            f"Trial {first.trial} is better than the others "
+            f"Trial {first.trial} is better than the other{_others(places)} confirmed here "
             f"({_p_statement(verdict, places[1])} against the second)."
         )
     cheapest = min(range(tied), key=lambda index: places[index].seconds)
@@ -155,6 +155,10 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
         which = f"the cheapest is {where}: {took} a run, not {against}"
     rest = "" if tied == len(places) else " The others are worse than the first."
     return f"Places 1 {'and' if tied == 2 else 'to'} {tied} are a tie; {which}.{rest}"
+
+
+def _others(places: Sequence[Place]) -> str:
+    return f", trial {places[1].trial}," if len(places) == 2 else f" {len(places) - 1}"
 
 
 def _p_statement(verdict: Verdict, place: Place) -> str:
