@@ -23,6 +23,7 @@ _OTHERS = [
     "#708090",
     "#9acd32",
     "#c71585",
+    "#8b6914",
 ]
 
 
@@ -33,7 +34,7 @@ def plot(rows: Sequence[dict[str, Any]], what: str, path: Path) -> None:
     colours = (
         dict(zip([name for name in policies if name not in _COLOURS], _OTHERS * 3, strict=False)) | _COLOURS
     )
-    figure, axes = plt.subplots(1, len(tables), figsize=(6 * len(tables), 4.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(tables), figsize=(6 * len(tables), 5), sharey=True, squeeze=False)
     for axis, table in zip(axes[0], tables, strict=True):
         for place, policy in enumerate(policies):
             own = sorted(
@@ -66,7 +67,8 @@ def plot(rows: Sequence[dict[str, Any]], what: str, path: Path) -> None:
         axis.grid(alpha=0.25)
         axis.axhline(0, color="black", linewidth=0.6)
     axes[0][0].set_ylabel(f"{what.replace('_', ' ')} on unseen seeds\n(standard deviations between seeds)")
-    axes[0][-1].legend(fontsize=8, frameon=False, loc="upper right")
-    figure.tight_layout()
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, frameon=False, loc="lower center", ncols=6)
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -141,3 +141,15 @@ def test_a_table_that_lacks_a_curve_is_refused(planted: Path, tmp_path: Path) ->
     done = benchmark("replay.py", planted, "--runs", 1, cwd=tmp_path)
     assert done.returncode == 2
     assert "161 rows" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "amazon-beauty"])
+def test_a_tenth_of_the_epochs_finds_what_the_whole_grid_finds(name: str, tmp_path: Path) -> None:
+    table = BENCHMARKS / "curves" / f"{name}.csv.gz"
+    done = benchmark("replay.py", table, "--runs", 9, "--policies", "grid;auto", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {(row["policy"], row["budget"]): row for row in json.loads(done.stdout)}
+    for what in ("valid_regret", "test_regret"):
+        # In standard deviations between seeds, on seeds that neither saw.
+        assert found["auto", 0.1][what]["median"] < found["grid", 1.0][what]["median"] + 1
+    assert found["auto", 1.0]["spent"] < 0.4
