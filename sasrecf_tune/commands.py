@@ -217,43 +217,47 @@ def report_study(
     )
     from sasrecf_tune.report.selection import pick
 
-    layout = find_study(out, name)
-    settings, space = settings_from(layout)
-    results = read_results(layout, settings, space, storage)
-    material = material_of(layout, settings, space, results)
-    tests = results.tests if show_test else None
+    if form == "html" and (filters or order):
+        raise InputError(
+            "the page holds all trials",
+            where="--format html",
+            fix="Leave out --filter and --sort: the page has both.",
+        )
     if show_test and form in ("latex", "html"):
         raise InputError(
             "test metrics of the search's trials are in no table for a paper and on no page",
             where="--show-test",
             fix="Use --format table, csv, json or markdown; confirmed ones are in all of them.",
         )
+    layout = find_study(out, name)
+    settings, space = settings_from(layout)
+    results = read_results(layout, settings, space, storage)
+    material = material_of(layout, settings, space, results)
+    tests = results.tests if show_test else None
     if show_test:
         screen(sys.stderr).print(SELECTING_ON_TEST, style="yellow", soft_wrap=True, highlight=False)
     if form == "html":
-        _report_page(layout, material, filters, order, output)
+        _report_page(layout, material, output)
         return
     rows = pick(material.rows, space.names, filters, order)
     shown = rows[:top] if top else rows
     metric = str(settings.metric)
     metric_keys = tuple(material.manifest["data"]["metric_keys"])
     if form == "table":
-        _report_table(layout, settings, material, rows, shown, output, results, tests)
+        _report_table(layout, material, rows, shown, output, results, tests)
         return
     if form == "csv":
         text = ranking_csv(shown, space.names, metric_keys, tests)
     elif form == "markdown":
         text = ranking_markdown(shown, space.names, metric)
-        text += test_markdown(shown, tests, metric_keys) + confirmed_markdown(results, settings, space)
+        text += test_markdown(shown, tests, metric_keys) + confirmed_markdown(material)
     elif form == "latex":
         text = ranking_latex(shown, material.varied, metric_keys, metric, layout.name, settings.dataset)
-        if material.confirmation is not None and material.verdict is not None:
-            text += "\n" + confirmed_latex(
-                material.confirmation, material.verdict, material.varied, metric, settings.dataset
-            )
+        if material.judged is not None:
+            text += "\n" + confirmed_latex(*material.judged, material.varied, metric, settings.dataset)
     else:
         summary = {"study": layout.name, "metric": metric, "ended": len(material.rows)}
-        text = ranking_json(shown, summary | confirmed_content(results, settings), tests)
+        text = ranking_json(shown, summary | confirmed_content(material), tests)
     _give(text, output)
 
 
@@ -320,7 +324,7 @@ def check_file(
     )
     for reason, count in counted.reasons:
         console.print(
-            f"{_some(count, total)} of them cannot exist and are never run: {reason}",
+            f"{counted.number(count)} of them cannot exist and are never run: {reason}",
             highlight=False,
             soft_wrap=True,
         )
@@ -330,10 +334,6 @@ def check_file(
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for parameter in space:
         console.print(f"  {parameter.write()}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _some(count: int, total: int | None) -> str:
-    return "some" if total is None else f"{count:,}"
 
 
 def list_studies(out: Path, as_json: bool) -> None:
@@ -372,7 +372,6 @@ def list_studies(out: Path, as_json: bool) -> None:
 
 def _report_table(
     layout: Layout,
-    settings: RunSettings,
     material: Material,
     rows: Sequence[Row],
     shown: Sequence[Row],
@@ -387,7 +386,7 @@ def _report_table(
         show_report(material, rows, shown, console)
         if tests is not None:
             show_tests(shown, tests, console)
-        show_confirmed(results, settings, layout, console)
+        show_confirmed(material, results, layout, console)
 
     if output is None:
         render(screen())
@@ -397,17 +396,9 @@ def _report_table(
     _give(text.getvalue(), output)
 
 
-def _report_page(
-    layout: Layout, material: Material, filters: Sequence[str], order: str | None, output: Path | None
-) -> None:
+def _report_page(layout: Layout, material: Material, output: Path | None) -> None:
     from sasrecf_tune.report.page import page
 
-    if filters or order:
-        raise InputError(
-            "the page holds all trials",
-            where="--format html",
-            fix="Leave out --filter and --sort: the page has both.",
-        )
     path = layout.report if output is None else output.absolute()
     _give(page(material), path)
     screen().print(str(path), highlight=False, markup=False, soft_wrap=True)

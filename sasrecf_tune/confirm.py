@@ -12,7 +12,6 @@ from sasrecf_tune import progress as views
 from sasrecf_tune.confirmation import Confirmation, judge
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
-from sasrecf_tune.files import drop_unfinished
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, record_confirmation
 from sasrecf_tune.observer import Observer
@@ -21,7 +20,7 @@ from sasrecf_tune.ranking import COMPLETE, TrialRecord, best
 from sasrecf_tune.report.confirmed import places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
-from sasrecf_tune.run import checked_base, describe, executor_for, stopping_on_signals, view
+from sasrecf_tune.run import at_work, checked_base, describe, stopping_on_signals, view
 from sasrecf_tune.settings import SEEDS, RunSettings
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import out_option, relative
@@ -50,8 +49,7 @@ def confirm_study(
     Raises:
         TuneError: see `errors`.
     """
-    from sasrecf_tune.damage import check_database, reading_errors, storage_errors
-    from sasrecf_tune.lock import exclusive
+    from sasrecf_tune.damage import reading_errors
     from sasrecf_tune.report.page import write_page
     from sasrecf_tune.storage import open_storage
     from sasrecf_tune.study import load_study, open_study
@@ -61,13 +59,7 @@ def confirm_study(
     top = top or before.get("top") or settings.search.confirm or _TOP
     seeds = seeds or len(before.get("seeds", ())) or settings.search.confirm_seeds or SEEDS
     settings = replace(settings, search=replace(settings.search, confirm=top, confirm_seeds=seeds))
-    with (
-        exclusive(layout),
-        executor_for(settings, layout) as executor,
-        storage_errors(layout, settings.storage),
-    ):
-        drop_unfinished(layout.directory)
-        check_database(layout, settings.storage)
+    with at_work(settings, layout) as executor:
         storage = open_storage(layout, settings.storage)
         with reading_errors(layout, settings.storage):
             # Before the data is prepared: where nothing has completed there is nothing to prepare it for.

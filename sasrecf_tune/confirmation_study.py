@@ -92,9 +92,9 @@ def plan_confirmation(
     if not ranked:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
     first = greatest_seed(plan.space, plan.settings.seed)
-    _, done, _ = load_confirmations(layout, storage, plan.space, records)
+    _, before, _ = load_confirmations(layout, storage, plan.space, records)
     # Fewer than there were would only say less.
-    seeds = max(seeds, len(done.seeds) if done else 0)
+    seeds = max(seeds, len(before.seeds) if before else 0)
     best = Confirmation(dict(list(ranked.items())[:top]), fresh_seeds(first, seeds), top)
     space = confirmation_space(plan.space)
     cells = [space.encode({**best.configurations[trial], "seed": seed}) for trial, seed in best.wanted]
@@ -128,7 +128,6 @@ def plan_confirmation(
     study.optuna.set_user_attr(_ASKED, _written(asked))
     ended = sum(record.state in ENDED for record in study.records())
     here = len(asked.filled(kept).runs)
-    whole = study.optuna.user_attrs.get(_WHOLE)
     settings = plan.settings
     # A limit of the search's is none of the confirmation's: half of it says nothing.
     search = replace(settings.search, trials=None, timeout=None, patience=None)
@@ -143,7 +142,7 @@ def plan_confirmation(
         ),
         study,
         asked,
-        None if whole is None else _read(whole, records).filled(kept, study.test_metrics()),
+        before,
     )
 
 

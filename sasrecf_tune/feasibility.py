@@ -52,6 +52,10 @@ class Feasibility:
     feasible: int | None
     reasons: tuple[tuple[str, int], ...]
 
+    def number(self, count: int) -> str:
+        """A count of `reasons` for people: of configurations, or "some" of infinitely many."""
+        return "some" if self.total is None else f"{count:,}"
+
 
 def resolve(config: Mapping[str, Value]) -> dict[str, Value]:
     """`config` with train_neg_sample_args following loss_type.

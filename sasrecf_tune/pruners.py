@@ -62,7 +62,7 @@ class PrunerPlan:
 
 
 def warmup(epochs: int) -> int:
-    """Epochs that every trial is given: a fifth of all, ten at most, two at least."""
+    """Epochs that Optuna's pruners give every trial: a fifth of all, ten at most, two at least."""
     return min(10, max(2, math.ceil(epochs / 5)))
 
 

@@ -44,8 +44,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     """
     from sasrecf_tune.confirm import confirm_best
     from sasrecf_tune.confirmation_study import load_confirmations
-    from sasrecf_tune.damage import check_begun, check_database, reading_errors, shown, storage_errors
-    from sasrecf_tune.lock import exclusive
+    from sasrecf_tune.damage import check_begun, reading_errors, shown
     from sasrecf_tune.report.page import write_page
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.search import Search, planned_study
@@ -53,13 +52,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)
-    with (
-        exclusive(layout),
-        executor_for(settings, layout) as executor,
-        storage_errors(layout, settings.storage),
-    ):
-        drop_unfinished(layout.directory)
-        check_database(layout, settings.storage)
+    with at_work(settings, layout) as executor:
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         storage = open_storage(layout, settings.storage)
         check_begun(layout, storage, settings.storage)
@@ -166,6 +159,26 @@ def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
             f"model {settings.model!r} cannot be tuned", where="--model", fix="This tuner is for SASRecF."
         )
     return base_config(settings, space)
+
+
+@contextlib.contextmanager
+def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
+    """Hold the study alone, with workers, after a look at its database; what that raises is told as its own.
+
+    Raises:
+        StorageError: another run is at work on it, or its database cannot be used.
+    """
+    from sasrecf_tune.damage import check_database, storage_errors
+    from sasrecf_tune.lock import exclusive
+
+    with (
+        exclusive(layout),
+        executor_for(settings, layout) as executor,
+        storage_errors(layout, settings.storage),
+    ):
+        drop_unfinished(layout.directory)
+        check_database(layout, settings.storage)
+        yield executor
 
 
 @contextlib.contextmanager

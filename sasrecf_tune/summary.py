@@ -62,7 +62,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
     )
     grid.add_row("space", space_text(plan))
     for reason, count in counted.reasons:
-        grid.add_row("", f"{'some' if counted.total is None else f'{count:,}'} cannot exist: {reason}")
+        grid.add_row("", f"{counted.number(count)} cannot exist: {reason}")
     what = {
         "grid": f"each of the {plan.trials:,} configurations once, in random order",
         "best-first": f"{plan.trials:,} trials, the most promising configuration next, none twice",

@@ -108,3 +108,21 @@ class FakeTraining:
             device="cpu",
             parameters=1,
         )
+
+
+class Interrupting(FakeTraining):
+    """Stops at a given number of epochs, as a process that is killed does."""
+
+    def __init__(self, score: Callable[[dict[str, object]], float], after: int) -> None:
+        super().__init__(score)
+        self.left = after
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        def counted(report: Report) -> Decision:
+            decision = on_report(report)
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            return decision
+
+        return super().train(job, counted)

@@ -38,7 +38,7 @@ from sasrecf_tune.result_files import ResultFiles
 from sasrecf_tune.results import read_results
 from sasrecf_tune.search import Search
 
-from .conftest import FakeTraining
+from .conftest import FakeTraining, Interrupting
 from .test_search import Bench, bench
 
 RATES = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001]\n"
@@ -155,24 +155,6 @@ def test_more_seeds_and_more_configurations_keep_what_is_there(tmp_path: Path) -
         assert len(configurations) == len(rows(run.layout)) == 12
 
 
-class Interrupting(FakeTraining):
-    """As if the process were killed after so many epochs."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__(lucky)
-        self.left = after
-
-    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
-        def counted(report: Report) -> Decision:
-            decision = on_report(report)
-            self.left -= 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-            return decision
-
-        return super().train(job, counted)
-
-
 def searched(directory: Path) -> None:
     with bench(directory, RATES, FakeTraining(lucky), sampler="grid") as run:
         run.search.run()
@@ -185,7 +167,7 @@ def test_an_interrupted_confirmation_goes_on_and_ends_alike(tmp_path: Path, afte
     with bench(tmp_path / "whole", RATES, FakeTraining(lucky), sampler="grid") as run:
         confirm(run, 3, 2)
         whole = run.layout.confirmation_csv.read_text()
-    with bench(tmp_path / "cut", RATES, Interrupting(after), sampler="grid") as run:
+    with bench(tmp_path / "cut", RATES, Interrupting(lucky, after), sampler="grid") as run:
         before = run.layout.best.read_text()
         with pytest.raises(KeyboardInterrupt):
             confirm(run, 3, 2)

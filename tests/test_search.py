@@ -28,7 +28,7 @@ from sasrecf_tune.space import SearchSpace, parse
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TuneStudy
 
-from .conftest import FakeTraining, summary
+from .conftest import FakeTraining, Interrupting, summary
 
 GRID = "learning_rate choice [0.1, 0.01, 0.001]\nn_layers choice [1, 2]\nn_heads choice [1, 2, 3]\n"
 ENDLESS = "learning_rate log 1e-4,1e-1\nn_layers int 1,3\nn_heads choice [1, 2, 3]\n"
@@ -167,30 +167,12 @@ def test_how_many_trials_a_search_has(
     assert plan.trials == trials
 
 
-class Interrupting(FakeTraining):
-    """Stops at a given number of epochs, as a process that is killed does."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__(quality)
-        self.left = after
-
-    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
-        def counted(report: Report) -> Decision:
-            decision = on_report(report)
-            self.left -= 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-            return decision
-
-        return super().train(job, counted)
-
-
 @pytest.mark.parametrize("after", [1, 10, 23])
 def test_an_interrupted_trial_is_run_again_under_its_own_number(tmp_path: Path, after: int) -> None:
     with bench(tmp_path / "whole", GRID, FakeTraining(quality)) as run:
         run.search.run()
         whole = run.records()
-    with bench(tmp_path / "cut", GRID, Interrupting(after)) as run, pytest.raises(KeyboardInterrupt):
+    with bench(tmp_path / "cut", GRID, Interrupting(quality, after)) as run, pytest.raises(KeyboardInterrupt):
         run.search.run()
     again = FakeTraining(quality)
     with bench(tmp_path / "cut", GRID, again) as run:

@@ -72,21 +72,24 @@ def heading(confirmation: Confirmation, metric: str) -> str:
 def places_table(confirmation: Confirmation, verdict: Verdict, metric: Metric) -> Table:
     """Best first, in 80 columns; test metrics on the right, where there are any."""
     table = Table(pad_edge=False, box=None)
-    tested = (f"test {metric}", "sd") if confirmation.tests else ()
-    for number, header in enumerate(("rank", "trial", f"valid {metric}", "sd", "p", *tested, "time")):
+    headers, *rows = place_cells(confirmation, verdict, metric)
+    for number, header in enumerate(headers):
         table.add_column(header, justify="right", style="bold" if number == 2 else None)
+    for index, (place, cells) in enumerate(zip(verdict.places, rows, strict=True)):
+        table.add_row(*cells, style="bold green" if index == 0 else "" if place.tied else "dim")
+    return table
+
+
+def place_cells(confirmation: Confirmation, verdict: Verdict, metric: Metric) -> list[list[str]]:
+    """The headers, then a row for each place; test metrics where there are any."""
+    tested = [f"test {metric}", "sd"] if confirmation.tests else []
+    found = [["rank", "trial", f"valid {metric}", "sd", "p", *tested, "time"]]
     for rank, place in enumerate(verdict.places, start=1):
         test = on_test(confirmation, verdict, place.trial).get(metric.key)
-        table.add_row(
-            str(rank),
-            str(place.trial),
-            *estimate_cells(place.score),
-            p_text(verdict, place),
-            *(estimate_cells(test) if tested else ()),
-            format_duration(place.seconds),
-            style="bold green" if rank == 1 else "" if place.tied else "dim",
-        )
-    return table
+        cells = [str(rank), str(place.trial), *_estimate_cells(place.score), p_text(verdict, place)]
+        cells += _estimate_cells(test) if tested else ()
+        found.append([*cells, format_duration(place.seconds)])
+    return found
 
 
 def sentences(confirmation: Confirmation, verdict: Verdict) -> list[str]:
@@ -166,8 +169,7 @@ def _p_statement(verdict: Verdict, place: Place) -> str:
     return f"p {text[0]} {text[1:]}" if text[0] == "<" else f"p = {text}"
 
 
-def estimate_cells(estimate: Estimate | None) -> tuple[str, str]:
-    """The mean with its interval, and the standard deviation; dashes for none."""
+def _estimate_cells(estimate: Estimate | None) -> tuple[str, str]:
     if estimate is None:
         return "-", "-"
     return interval_text(estimate), score_text(estimate.sd)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sasrecf_tune.confirmation import Confirmation, Estimate, Verdict, on_test
 from sasrecf_tune.metrics import parse_metric
@@ -41,22 +42,20 @@ def ranking_latex(
         count = sum(row.rank is None and row.record.state == state for row in rows)
         if count:
             lines.append(f"% {count} {state} without a rank, left out")
-    lines += [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{SASRecF on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
-        r"on the validation set. Best bold, second underlined.}",
-        rf"\begin{{tabular}}{{r{'l' * len(names)}{'r' * len(keys)}}}",
-        r"\toprule",
-        _line(["rank", *map(latex, names), *(latex(str(parse_metric(key))) for key in keys)]),
-        r"\midrule",
-    ]
-    for place, row in enumerate(ranked):
-        params = row.record.params
-        cells = [latex(cell_text(params[name])) if name in params else "" for name in names]
-        cells += [mark[place] for mark in marks]
-        lines.append(_line([str(row.rank), *cells]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    caption = (
+        f"SASRecF on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
+        "on the validation set. Best bold, second underlined."
+    )
+    lines += _table(
+        caption,
+        names,
+        [str(parse_metric(key)) for key in keys],
+        [
+            (str(row.rank), row.record.params, [mark[place] for mark in marks])
+            for place, row in enumerate(ranked)
+        ],
+    )
+    return "\n".join([*lines, ""])
 
 
 def confirmed_latex(
@@ -77,24 +76,41 @@ def confirmed_latex(
         _marks([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
     ]
     names = [name for name in names if name != "seed"]
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{SASRecF on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
-        rf"deviation; best bold, second underlined. {latex(' '.join(sentences(confirmation, verdict)))}}}",
-        rf"\begin{{tabular}}{{r{'l' * len(names)}{'rr' * len(columns)}}}",
-        r"\toprule",
-        _line(["rank", *map(latex, names), *(cell for name, _ in columns for cell in (latex(name), "sd"))]),
-        r"\midrule",
-    ]
+    caption = (
+        f"SASRecF on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
+        f"deviation; best bold, second underlined. {latex(' '.join(sentences(confirmation, verdict)))}"
+    )
+    rows: list[tuple[str, Mapping[str, Any], list[str]]] = []
     for index, place in enumerate(verdict.places):
-        params = confirmation.configurations[place.trial]
-        cells = [latex(cell_text(params[name])) if name in params else "" for name in names]
+        cells: list[str] = []
         for (_, estimates), mark in zip(columns, marks, strict=True):
             one = estimates[index]
             cells += [mark[index], score_text(None if one is None else one.sd)]
-        lines.append(_line([str(index + 1), *cells]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+        rows.append((str(index + 1), confirmation.configurations[place.trial], cells))
+    headers = [header for name, _ in columns for header in (name, "sd")]
+    return "\n".join([*_table(caption, names, headers, rows), ""])
+
+
+def _table(
+    caption: str,
+    names: Sequence[str],
+    headers: Sequence[str],
+    rows: Iterable[tuple[str, Mapping[str, Any], Sequence[str]]],
+) -> list[str]:
+    """The lines of a table; a row is its rank, the parameters of which it shows `names`, and LaTeX cells."""
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{r{'l' * len(names)}{'r' * len(headers)}}}",
+        r"\toprule",
+        _line(["rank", *map(latex, names), *map(latex, headers)]),
+        r"\midrule",
+    ]
+    for rank, params, measured in rows:
+        cells = [latex(cell_text(params[name])) if name in params else "" for name in names]
+        lines.append(_line([rank, *cells, *measured]))
+    return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
 
 
 def latex(text: str) -> str:

@@ -49,11 +49,11 @@ class Material:
         return [row.record for row in self.rows if row.rank is not None]
 
     @cached_property
-    def verdict(self) -> Verdict | None:
-        """What the confirmation says, where there is one."""
+    def judged(self) -> tuple[Confirmation, Verdict] | None:
+        """The confirmation and what it says, where there is one."""
         if self.confirmation is None:
             return None
-        return judge(self.confirmation, self.metric.maximize, self.unit)
+        return self.confirmation, judge(self.confirmation, self.metric.maximize, self.unit)
 
     @property
     def best(self) -> TrialRecord | None:

@@ -104,9 +104,9 @@ def lead(material: Material) -> str:
     if material.best is None:
         return "No trial has completed yet."
     best, metric, chosen = material.best, material.metric, material.chosen
-    if chosen is not None and chosen.confirmation is not None and material.verdict is not None:
-        score = interval_text(material.verdict.places[0].score)
-        on = seeds_text(chosen.confirmation.seeds)
+    if chosen is not None and chosen.confirmation is not None and material.judged is not None:
+        confirmation, verdict = material.judged
+        score, on = interval_text(verdict.places[0].score), seeds_text(confirmation.seeds)
         return f"Confirmed: trial {chosen.trial} with {metric} {score} on {on}."
     said = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
     level = [str(r.number) for r in material.ranked[1:] if r.score == best.score]
@@ -122,8 +122,8 @@ def lead(material: Material) -> str:
 def _sections(material: Material) -> Iterator[Element]:
     if material.best is not None:
         yield _best(material)
-    if material.confirmation is not None and material.verdict is not None:
-        yield confirmed(material.confirmation, material.verdict, material.metric, material.varied)
+    if material.judged is not None:
+        yield confirmed(*material.judged, material.metric, material.varied)
     if material.rows:
         yield page_parts.ranking(material)
     if material.best is not None:

@@ -9,16 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.confirmation import Confirmation, best_configurations, judge
+from sasrecf_tune.confirmation import Confirmation, best_configurations
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.ranking import Row
 from sasrecf_tune.report.confirmed import show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
 from sasrecf_tune.report.exports import markdown_line, score_text
+from sasrecf_tune.report.material import Material
 from sasrecf_tune.results import Results
 from sasrecf_tune.screen import print_table
-from sasrecf_tune.settings import RunSettings
-from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import out_option
 
 SELECTING_ON_TEST = (
@@ -29,35 +28,28 @@ SELECTING_ON_TEST = (
 Tests = Mapping[int, Mapping[str, float]]
 
 
-def show_confirmed(results: Results, settings: RunSettings, layout: Layout, console: Console) -> None:
+def show_confirmed(material: Material, results: Results, layout: Layout, console: Console) -> None:
     """The last confirmation that was trained to its end, else what there is of one; and what is open."""
-    shown = results.confirmation
-    if shown is None:
+    if material.judged is None:
         return
     console.print()
-    verdict = judge(shown, settings.metric.maximize, settings.unit)
-    show_confirmation(shown, verdict, settings.metric, console)
-    for note in _open(results, shown, settings):
+    shown, verdict = material.judged
+    show_confirmation(shown, verdict, material.metric, console)
+    for note in _open(results, shown, material.metric.maximize):
         command = f"sasrecf-tune confirm {layout.name}{out_option(layout)}"
         console.print(Text(f"{note} To go on: {command}"), soft_wrap=not console.is_terminal)
 
 
-def confirmed_markdown(results: Results, settings: RunSettings, space: SearchSpace) -> str:
+def confirmed_markdown(material: Material) -> str:
     """As `show_confirmed`, in Markdown; "" where there is none."""
-    shown = results.confirmation
-    if shown is None:
+    if material.judged is None:
         return ""
-    verdict = judge(shown, settings.metric.maximize, settings.unit)
-    return "\n" + confirmation_markdown(shown, verdict, space.names, str(settings.metric))
+    return "\n" + confirmation_markdown(*material.judged, material.space.names, str(material.metric))
 
 
-def confirmed_content(results: Results, settings: RunSettings) -> dict[str, Any]:
+def confirmed_content(material: Material) -> dict[str, Any]:
     """As `show_confirmed`, for JSON: nothing, or a key `confirmation`."""
-    shown = results.confirmation
-    if shown is None:
-        return {}
-    verdict = judge(shown, settings.metric.maximize, settings.unit)
-    return {"confirmation": confirmation_content(shown, verdict)}
+    return {} if material.judged is None else {"confirmation": confirmation_content(*material.judged)}
 
 
 def show_tests(rows: Sequence[Row], tests: Tests, console: Console) -> None:
@@ -87,7 +79,7 @@ def test_markdown(rows: Sequence[Row], tests: Tests | None, metric_keys: Sequenc
     return "\n" + "".join(lines)
 
 
-def _open(results: Results, shown: Confirmation, settings: RunSettings) -> list[str]:
+def _open(results: Results, shown: Confirmation, maximize: bool) -> list[str]:
     notes = []
     asked = results.asked
     if asked is not None and not asked.whole and asked is not shown:
@@ -96,7 +88,7 @@ def _open(results: Results, shown: Confirmation, settings: RunSettings) -> list[
             f"A confirmation of {len(asked.configurations)} on {len(asked.seeds)} seeds is not done: "
             f"{ended} of {len(asked.wanted)} runs."
         )
-    best = best_configurations(results.records, settings.metric.maximize, shown.top)
+    best = best_configurations(results.records, maximize, shown.top)
     new = [str(trial) for trial, params in best.items() if params not in shown.configurations.values()]
     if new:
         plural = "s" if len(new) > 1 else ""
