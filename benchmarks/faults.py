@@ -19,7 +19,8 @@ from ledger import Ledger, Reference, survey
 
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.space import SearchSpace, parse
+from sasrecf_tune.params_file import parse
+from sasrecf_tune.space import SearchSpace
 
 PROGRAM = Path(__file__).with_name("under_attack.py")
 STUDY = "study"

@@ -19,8 +19,9 @@ from sasrecf_tune.errors import StorageError
 from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.params_file import parse
 from sasrecf_tune.settings import RunSettings, SearchSettings
-from sasrecf_tune.space import SearchSpace, parse
+from sasrecf_tune.space import SearchSpace
 
 _FORMAT = 1
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")  # in the address of a database

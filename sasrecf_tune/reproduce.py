@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune import __version__
+from sasrecf_tune.arguments import recbole_data_path
 from sasrecf_tune.best_config import chosen_config
 from sasrecf_tune.chosen import Chosen
-from sasrecf_tune.commands import recbole_data_path
 from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor

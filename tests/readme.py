@@ -18,8 +18,8 @@ from sasrecf_tune.cli import app
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.feasibility import feasibility
 from sasrecf_tune.parameters import TABLE, Hyperparameter
+from sasrecf_tune.params_file import parse, read
 from sasrecf_tune.report.exports import cell_text
-from sasrecf_tune.space import parse, read
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

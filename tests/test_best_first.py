@@ -18,8 +18,9 @@ from sasrecf_tune.coordinates import Coordinates
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.feasibility import resolve, violations
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.params_file import parse
 from sasrecf_tune.ranking import COMPLETE, PRUNED
-from sasrecf_tune.space import SearchSpace, parse
+from sasrecf_tune.space import SearchSpace
 
 from .conftest import FakeTraining
 from .strategies import spaces

@@ -21,7 +21,8 @@ from sasrecf_tune.errors import ConfigFileError, ParameterError, ParamsFileError
 from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.literals import Value
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.space import Choice, LogUniform, Parameter, SearchSpace, parse
+from sasrecf_tune.params_file import parse
+from sasrecf_tune.space import Choice, LogUniform, Parameter, SearchSpace
 
 from .strategies import exactly, parameters, spaces, values
 

@@ -23,10 +23,10 @@ from sasrecf_tune.messages import (
     Result,
     Timing,
 )
+from sasrecf_tune.params_file import parse
 from sasrecf_tune.ranking import COMPLETE, FAILED
 from sasrecf_tune.search import Outcome
 from sasrecf_tune.settings import Sampler
-from sasrecf_tune.space import parse
 
 from .conftest import FakeTraining, summary
 from .test_search import ENDLESS, GRID, bench, cells, quality

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.forecast_pruner import ForecastPruner
-from sasrecf_tune.space import parse
+from sasrecf_tune.params_file import parse
 
 SPACE = parse("learning_rate choice [0.01, 0.005, 0.0005, 0.0001]\nn_layers choice [1, 2, 3]\n")
 # Fast ones are done by the third epoch, slow ones have most of their way before them.

@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 # Zone 3 is entered through imports inside functions alone.
 ZONES = {
     1: """
-        __init__ errors literals space parameters checks feasibility metrics settings layout files messages
-        lock machine notes ranking confirmation chosen repetition atomic_files data failures observer scratch
-        patience coordinates executors.base
+        __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
+        messages lock machine notes ranking confirmation chosen repetition atomic_files data failures observer
+        scratch patience coordinates executors.base
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
@@ -27,7 +27,8 @@ ZONES = {
     """,
     3: "recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine",
     4: """
-        __main__ cli commands dashboard doctor run summary progress screen manifest config_files result_files
+        __main__ cli options arguments commands dashboard doctor run summary progress screen manifest
+        config_files result_files
         worker confirm confirmation_files best_config results reproduce executors report
     """,
 }

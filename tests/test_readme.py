@@ -14,7 +14,7 @@ from sasrecf_tune.checks import check_space
 from sasrecf_tune.feasibility import feasibility
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.space import parse, read
+from sasrecf_tune.params_file import parse, read
 from tests import readme
 
 TEXT = readme.README.read_text()

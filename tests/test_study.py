@@ -22,7 +22,7 @@ from sasrecf_tune.errors import (
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.lock import exclusive
 from sasrecf_tune.manifest import write_manifest
-from sasrecf_tune.space import parse
+from sasrecf_tune.params_file import parse
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import difference, load_study, open_study
 

@@ -1,0 +1,169 @@
+"""What is given on the command line, as settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sasrecf_tune.config_files import read_base
+from sasrecf_tune.errors import ConfigFileError, DataError, InputError
+from sasrecf_tune.layout import default_name, study_layout
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
+from sasrecf_tune.space import SearchSpace
+
+
+def run_settings(
+    *,
+    params_file: Path,
+    space: SearchSpace,
+    dataset: str,
+    data_path: Path | None,
+    config_files: str,
+    overrides: Sequence[str],
+    model: str,
+    study: str | None,
+    out: Path,
+    storage: str | None,
+    metric: str | None,
+    seed: int | None,
+    sampler: Sampler,
+    pruner: Pruner,
+    trials: int | None,
+    timeout: str | None,
+    patience: int | None,
+    hang_timeout: str | None,
+    retries: int,
+    fail_fast: bool,
+    grace: str,
+    checkpoint_every: int,
+    confirm: int,
+    confirm_seeds: int,
+    workers: int | None,
+    gpus: str,
+    trials_per_gpu: int,
+    engine: Engine,
+) -> RunSettings:
+    """The command line as settings; an option wins over a config file.
+
+    Raises:
+        InputError: something given cannot be used.
+    """
+    base = base_settings(space, data_path, dataset, config_files, overrides)
+    chosen = metric or str(base.pop("valid_metric", "MRR@10"))
+    base.pop("valid_metric", None)
+    first_seed = seed if seed is not None else int(base.pop("seed", 2020))
+    base.pop("seed", None)
+    name = study or default_name(dataset, params_file)
+    study_layout(out, name)
+    cards = parse_gpus(gpus)
+    return RunSettings(
+        params_file=params_file,
+        name=name,
+        out=out.absolute(),
+        dataset=dataset,
+        base=base,
+        metric=parse_metric(chosen),
+        seed=first_seed,
+        engine=engine,
+        model=model,
+        storage=storage,
+        search=SearchSettings(
+            sampler=sampler,
+            pruner=pruner,
+            trials=trials,
+            timeout=parse_duration(timeout) if timeout else None,
+            patience=patience,
+            hang_timeout=parse_duration(hang_timeout, "--hang-timeout") if hang_timeout else None,
+            retries=retries,
+            fail_fast=fail_fast,
+            grace=parse_duration(grace, "--grace"),
+            checkpoint_every=checkpoint_every,
+            confirm=confirm,
+            confirm_seeds=confirm_seeds,
+        ),
+        workers=worker_count(workers, cards, trials_per_gpu),
+        gpus=cards,
+    )
+
+
+def base_settings(
+    space: SearchSpace, data_path: Path | None, dataset: str, config_files: str, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Config files and --set options, with --data-path put as RecBole takes it.
+
+    Raises:
+        InputError: unreadable, not allowed, or at odds with the search space or the options.
+    """
+    base = read_base([Path(name) for name in config_files.split()], overrides)
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        if key in space.names:
+            raise ConfigFileError(
+                f"`{key}` is searched in {space.source} and also set",
+                where="--set",
+                fix="Keep one of the two.",
+            )
+    if base.pop("model", "SASRecF") != "SASRecF":
+        raise ConfigFileError("a config file names another model", fix="This tuner is for SASRecF.")
+    if base.pop("dataset", dataset) != dataset:
+        raise ConfigFileError(
+            "a config file names another data set than --dataset", fix=f"The run would take {dataset!r}."
+        )
+    if data_path is not None:
+        base["data_path"] = recbole_data_path(data_path, dataset)
+    return base
+
+
+def recbole_data_path(data_path: Path, dataset: str) -> str:
+    """--data-path as RecBole takes it: the parent; the directory with the files themselves is as clear.
+
+    Raises:
+        DataError: it cannot be looked into.
+    """
+    try:
+        holds_files = (data_path / f"{dataset}.inter").is_file() and data_path.resolve().name == dataset
+    except OSError as error:  # a name that is too long, or a directory that may not be looked into
+        raise DataError(f"cannot read: {error.strerror}", where=str(data_path)) from error
+    return str(data_path.resolve().parent if holds_files else data_path)
+
+
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """ "auto" (the first card there is), "none" (the CPU), or indices such as "0,1".
+
+    Raises:
+        InputError: none of these.
+    """
+    if text == "auto":
+        return ()
+    if text in {"none", ""}:
+        return ("",)
+    cards = tuple(part.strip() for part in text.split(","))
+    if not all(card.isdigit() for card in cards):
+        raise InputError(f"{text!r} names no cards", where="--gpus", fix="Write auto, none, or numbers: 0,1.")
+    return cards
+
+
+def worker_count(workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int) -> int:
+    """How many workers: as many as given, else `trials_per_gpu` for each card.
+
+    Raises:
+        InputError: there are no cards to share, or the two numbers are at odds.
+    """
+    if trials_per_gpu > 1 and gpus == ("",):
+        raise InputError(
+            "there is no card to share",
+            where=f"--trials-per-gpu {trials_per_gpu} --gpus none",
+            fix="On the CPU, --workers says how many trials are trained at the same time.",
+        )
+    cards = max(1, len(gpus))
+    if workers is None:
+        return cards * trials_per_gpu
+    if trials_per_gpu > 1 and workers != cards * trials_per_gpu:
+        raise InputError(
+            f"{cards} card{'s' * (cards > 1)} with {trials_per_gpu} trials each are not {workers} workers",
+            where="--workers",
+            fix="Give one of --workers and --trials-per-gpu.",
+        )
+    return workers
