@@ -24,6 +24,7 @@ from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.params_file import read
 from sasrecf_tune.ranking import Row
+from sasrecf_tune.recbole_keys import without_effect
 from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.results import Results, read_results
 from sasrecf_tune.screen import print_table, screen
@@ -95,6 +96,8 @@ def report_study(
         text = ranking_markdown(shown, space.names, metric)
         text += test_markdown(shown, tests, metric_keys) + confirmed_markdown(material)
     elif form == "latex":
+        if not material.completed:
+            raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
         text = ranking_latex(shown, material.varied, metric_keys, metric, layout.name, settings.dataset)
         if material.judged is not None:
             text += "\n" + confirmed_latex(*material.judged, material.varied, metric, settings.dataset)
@@ -140,6 +143,7 @@ def check_file(
     check_space(space)
     base = {} if syntax_only else base_settings(space, data_path, dataset, config_files, overrides)
     counted = feasibility(space, base)
+    notes = [*space.notes, *without_effect(base)]
     facts: dict[str, Any] = {
         "file": str(file),
         "parameters": len(space),
@@ -147,7 +151,7 @@ def check_file(
         "possible": counted.feasible,
         "fingerprint": space.fingerprint,
         "impossible": [{"why": reason, "configurations": count} for reason, count in counted.reasons],
-        "notes": list(space.notes),
+        "notes": notes,
     }
     if not syntax_only:
         data = locate(dataset, base.get("data_path"))
@@ -167,13 +171,13 @@ def check_file(
     )
     for reason, count in counted.reasons:
         console.print(
-            f"{counted.number(count)} of them cannot exist and are never run: {reason}",
+            f"{'some' if count is None else f'{count:,}'} of them cannot exist and are never run: {reason}",
             highlight=False,
             soft_wrap=True,
         )
     if counted.feasible == 0:
         raise InputError("no configuration is left", where=str(file))
-    for note in space.notes:
+    for note in notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for parameter in space:
         console.print(f"  {parameter.write()}", highlight=False, soft_wrap=True, markup=False)
@@ -208,7 +212,10 @@ def list_studies(out: Path, as_json: bool) -> None:
             continue
         ended = "?" if row["ended"] is None else row["ended"]
         updated = str(row["updated"]).replace("T", " ").replace("+00:00", " UTC")
-        trials = f"{ended} of {row['planned_trials']}"
+        planned = row["planned_trials"]
+        # Where --trials was lowered more have ended than there are to be.
+        lowered = isinstance(ended, int) and isinstance(planned, int) and ended > planned
+        trials = str(ended) if lowered else f"{ended} of {planned}"
         table.add_row(row["study"], str(row["dataset"]), str(row["metric"]), trials, updated)
     print_table(console, table)
 

@@ -43,18 +43,14 @@ CONSTRAINTS = (
 class Feasibility:
     """How many configurations there are, how many can exist (None: infinitely many), and why others cannot.
 
-    `reasons` are rules with the number of configurations each forbids; in an infinite space, the
-    number of combinations of the parameters that the rule is about. With more than a million of such
-    combinations none is counted: `feasible` is then `total`, and impossible ones are met trial by trial.
+    `reasons` are rules with the number of configurations each forbids, None in an infinite space. Where a
+    rule is about more than a million combinations none is counted: `feasible` is then `total`, and impossible
+    ones are met trial by trial.
     """
 
     total: int | None
     feasible: int | None
-    reasons: tuple[tuple[str, int], ...]
-
-    def number(self, count: int) -> str:
-        """A count of `reasons` for people: of configurations, or "some" of infinitely many."""
-        return "some" if self.total is None else f"{count:,}"
+    reasons: tuple[tuple[str, int | None], ...]
 
 
 def resolve(config: Mapping[str, Value]) -> dict[str, Value]:
@@ -96,11 +92,10 @@ def feasibility(space: SearchSpace, base: Configuration) -> Feasibility:
         feasible += not rules
         for rule in rules:
             broken[rule] = broken.get(rule, 0) + 1
-    scale = 1 if rest is None else rest
     return Feasibility(
         total=space.size,
         feasible=0 if feasible == 0 else (None if rest is None else feasible * rest),
-        reasons=tuple((rule, count * scale) for rule, count in broken.items()),
+        reasons=tuple((rule, None if rest is None else count * rest) for rule, count in broken.items()),
     )
 
 

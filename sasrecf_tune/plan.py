@@ -12,6 +12,7 @@ from sasrecf_tune.literals import is_number
 from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.pruners import PrunerPlan, plan_pruner
+from sasrecf_tune.recbole_keys import without_effect
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.space import Choice, Int, Parameter, QUniform, Scalar, SearchSpace
 
@@ -167,7 +168,7 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
     wanted = settings.search.trials
     sampler = settings.search.sampler
     finite = counted.feasible
-    notes = [*space.notes, *data.notes]
+    notes = [*space.notes, *data.notes, *without_effect(settings.base)]
     if sampler == "grid" and finite is None:
         endless = ", ".join(p.name for p in space if p.size is None)
         raise InputError(

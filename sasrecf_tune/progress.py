@@ -94,7 +94,9 @@ def make_progress(
 ) -> Progress:
     """Progress of a study that may have ended trials already."""
     ended = [record for record in records if record.state in ENDED]
-    return Progress(names, metric, maximize, trials, epochs, workers, ended, before=len(ended))
+    # Where --trials was lowered more have ended than there are to be.
+    total = max(trials, len(ended))
+    return Progress(names, metric, maximize, total, epochs, workers, ended, before=len(ended))
 
 
 class _Base(Observer):
@@ -173,7 +175,8 @@ class PlainView(_Base):
         progress = self.progress
         self._line(
             f"{progress.word} {report.number} epoch {report.epoch}/{progress.epochs}: {progress.metric} "
-            f"{score_text(report.score)}, loss {report.train_loss:.4f}, {format_duration(report.seconds)}"
+            f"{score_text(report.score)}, loss {report.train_loss:.4f}, "
+            f"{format_duration(report.seconds)} since its start"
         )
 
     def ended(self, record: TrialRecord) -> None:
@@ -300,7 +303,7 @@ class LiveView(_Base):
         progress = self.progress
         line = Text(no_wrap=True, overflow="ellipsis")
         line.append(f"{progress.word} {number} ", style="cyan")
-        line.append(f"epoch {running.epoch}/{progress.epochs} ")
+        line.append(f"epoch {running.epoch}/{progress.epochs} " if running.epoch else "in its first epoch ")
         if running.scores:
             line.append(sparkline(running.scores) + " ", style="cyan")
             line.append(f"{score_text(running.scores[-1])} ")

@@ -21,10 +21,14 @@ _DEVIATIONS = 1.5
 
 @dataclass(frozen=True)
 class PrunerPlan:
-    """A pruner's name and arguments, as the plan prints and the manifest records them."""
+    """A pruner's name and arguments, as the plan prints and the manifest records them.
+
+    `why` says why another one that was asked for is of no use.
+    """
 
     name: str
     arguments: dict[str, Any]
+    why: str = ""
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -34,7 +38,7 @@ class PrunerPlan:
     def __str__(self) -> str:
         match self.name:
             case "none":
-                return "none: every trial runs to its end"
+                return f"none: every trial runs to its end{self.why and f', since {self.why}'}"
             case "forecast":
                 return (
                     "forecast: stops a trial that is not expected to reach the best, judged by what like "
@@ -69,9 +73,22 @@ def warmup(epochs: int) -> int:
 def plan_pruner(name: str, epochs: int) -> PrunerPlan:
     """The pruner `name` for trials of at most `epochs` epochs; "auto" is the forecast.
 
+    It is "none" where trials have ended before the pruner would stop the first.
+
     Raises:
         InputError: no such pruner.
     """
+    plan = _pruner(name, epochs)
+    # The forecast begins after its warm-up, Optuna's at its end; a last epoch is trained anyway.
+    first = {"forecast": "n_warmup_steps", "halving": "min_resource", "hyperband": "min_resource"}
+    earliest = plan.arguments.get(first.get(plan.name, "n_warmup_steps"), 0) + (plan.name == "forecast")
+    if plan.name == "none" or earliest < epochs:
+        return plan
+    trials = f"trials of {epochs} epoch{'s' * (epochs > 1)}"
+    return PrunerPlan("none", {}, f"{trials} are too short for the pruner {plan.name}")
+
+
+def _pruner(name: str, epochs: int) -> PrunerPlan:
     first = warmup(epochs)
     match name:
         case "none":

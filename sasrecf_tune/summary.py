@@ -62,12 +62,14 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
     )
     grid.add_row("space", space_text(plan))
     for reason, count in counted.reasons:
-        grid.add_row("", f"{counted.number(count)} cannot exist: {reason}")
+        grid.add_row("", f"{'some' if count is None else f'{count:,}'} cannot exist: {reason}")
+    trials = f"{plan.trials:,} trial{'s' * (plan.trials != 1)}"
     what = {
         "grid": f"each of the {plan.trials:,} configurations once, in random order",
-        "best-first": f"{plan.trials:,} trials, the most promising configuration next, none twice",
-    }.get(plan.sampler, f"{plan.trials:,} trials, none twice")
-    grid.add_row("search", f"{plan.sampler}: {what}; up to {plan.epochs} epochs each")
+        "best-first": f"{trials}, the most promising configuration next, none twice",
+    }.get(plan.sampler, f"{trials}, none twice")
+    epochs = f"{plan.epochs} epoch{'s' * (plan.epochs != 1)}"
+    grid.add_row("search", f"{plan.sampler}: {what}; up to {epochs} each")
     grid.add_row("pruner", str(plan.pruner))
     grid.add_row(
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
@@ -88,7 +90,8 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
     grid.add_row("device", f"{data.device}{threads}{workers}; engine {plan.settings.engine}")
     if done or again:
         interrupted = f", {again} interrupted to be run again" if again else ""
-        grid.add_row("continues", f"{done} of {plan.trials} trials have ended{interrupted}")
+        total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
+        grid.add_row("continues", f"{total} trials have ended{interrupted}")
     for note in plan.notes:
         grid.add_row("note", Text(note))  # it quotes values, whose brackets are no markup
     print_table(console, grid)
@@ -101,7 +104,7 @@ def space_text(plan: Plan) -> str:
     if counted.total is None:
         return f"{name}: infinitely many configurations of {len(plan.space)} parameters"
     if counted.feasible == counted.total:
-        return f"{name}: {counted.total:,} configurations"
+        return f"{name}: {counted.total:,} configuration{'s' * (counted.total != 1)}"
     return f"{name}: {counted.feasible:,} of {counted.total:,} configurations are possible"
 
 

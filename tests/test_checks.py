@@ -467,7 +467,7 @@ def test_an_infinite_space() -> None:
     space = parse("learning_rate log 0.001,0.1\nhidden_size choice [30, 64]\nn_heads choice [4, 2]")
     counted = feasibility(space, {})
     assert counted.total is None and counted.feasible is None
-    assert counted.reasons == (("hidden_size is not divisible by n_heads", 1),)
+    assert counted.reasons == (("hidden_size is not divisible by n_heads", None),)
     nothing = feasibility(parse("learning_rate log 0.001,0.1\nn_heads choice [3]"), {})
     assert nothing.total is None and nothing.feasible == 0
 

@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).parent.parent / "sasrecf_tune"
 ZONES = {
     1: """
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
-        messages lock machine notes ranking confirmation chosen repetition atomic_files data failures observer
-        scratch patience coordinates executors.base
+        messages recbole_keys lock machine notes ranking confirmation chosen repetition atomic_files data
+        failures observer scratch patience coordinates executors.base
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers

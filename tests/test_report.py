@@ -123,10 +123,12 @@ def test_nothing_is_wider_than_80_columns(out: Path) -> None:
 
 
 def test_curves_that_are_compared_have_one_scale() -> None:
-    low, high, nothing = shared_sparklines([[(1, 0.0), (2, 0.1)], [(1, 0.0), (2, 0.2), (4, 0.7)], []])
+    curves = {3: [(1, 0.0), (2, 0.1)], 4: [(1, 0.0), (2, 0.2), (4, 0.7)], 5: []}
+    low, high, nothing = shared_sparklines(curves, [3, 4, 5])
     assert low == "▁▂" and high == "▁▃ █" and nothing == ""
-    assert shared_sparklines([[], []]) == []
-    assert shared_sparklines([[(1, float("nan"))]]) == []
+    assert shared_sparklines(curves, [3]) == [low]
+    assert shared_sparklines({1: [], 2: []}, [1, 2]) == []
+    assert shared_sparklines({1: [(1, float("nan"))]}, [1]) == []
 
 
 def test_a_study_with_hardly_a_trial(tmp_path: Path) -> None:

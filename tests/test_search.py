@@ -272,6 +272,14 @@ def test_pruning_is_on_by_default() -> None:
     assert plan_pruner("auto", 300).arguments["n_warmup_steps"] == 10
 
 
+@pytest.mark.parametrize("name", ["auto", "median", "percentile", "halving", "hyperband"])
+def test_a_pruner_is_promised_only_where_it_can_stop_a_trial(name: Pruner) -> None:
+    for epochs in (1, 2, 3, 4, 12):
+        plan = plan_pruner(name, epochs)
+        assert (plan.name == "none") == (epochs <= (3 if name == "auto" else 2))
+        assert (f"trials of {epochs} epoch" in str(plan)) == (plan.name == "none")
+
+
 def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
     # FakeTraining's test score is the negative of its validation score: a leak would invert the ranking.
     with bench(tmp_path, GRID, FakeTraining(quality)) as run:

@@ -43,7 +43,7 @@ def ranking_table(
     table.add_column("time", justify="right")
     for name in names if separate else ["parameters"]:
         table.add_column(name, overflow="fold")
-    drawn = shared_sparklines([curves.get(row.record.number, []) for row in rows]) if curves else []
+    drawn = shared_sparklines(curves, [row.record.number for row in rows]) if curves else []
     if drawn and natural + CURVE_WIDTH + 2 <= width:
         table.add_column("curve", no_wrap=True)
     else:
@@ -99,20 +99,26 @@ def sparkline(values: Sequence[float], width: int = 20, span: tuple[float, float
     return "".join(BARS[round((value - low) * scale)] if value == value else " " for value in shown)
 
 
-def shared_sparklines(curves: Sequence[Sequence[tuple[int, float]]], width: int = CURVE_WIDTH) -> list[str]:
-    """Whole (epoch, score) curves as bars of one scale, and one number of epochs, so that they compare."""
-    finite = [score for curve in curves for _, score in curve if math.isfinite(score)]
+def shared_sparklines(
+    curves: Mapping[int, Sequence[tuple[int, float]]], shown: Sequence[int], width: int = CURVE_WIDTH
+) -> list[str]:
+    """Whole (epoch, score) curves as bars of one scale, and one number of epochs, so that they compare.
+
+    Scale and epochs are those of all `curves`, so that a trial's bars do not depend on which are `shown`.
+    """
+    finite = [score for curve in curves.values() for _, score in curve if math.isfinite(score)]
     if not finite:
         return []
-    last = max(epoch for curve in curves for epoch, _ in curve)
+    last = max(epoch for curve in curves.values() for epoch, _ in curve)
     columns = min(width, last)
     lines = []
-    for curve in curves:
+    for number in shown:
+        curve = curves.get(number, [])
         # Of the epochs that share a column the last one counts.
         by_column = {(epoch - 1) * columns // last: score for epoch, score in curve}
         scores = [by_column.get(column, math.nan) for column in range(max(by_column, default=-1) + 1)]
-        shown = [score if math.isfinite(score) else math.nan for score in scores]
-        lines.append(sparkline(shown, width, (min(finite), max(finite))))
+        bars = [score if math.isfinite(score) else math.nan for score in scores]
+        lines.append(sparkline(bars, width, (min(finite), max(finite))))
     return lines
 
 

@@ -58,7 +58,7 @@ def _stacked(material: Material, names: Sequence[str], shown: Sequence[Row], con
     width = max(6, len(metric))
     header = f"rank  {metric:>{width}}  trial  state      epochs     time  learning curve"
     _line(console, header, "bold")
-    curves = shared_sparklines([material.curves.get(row.record.number, []) for row in shown])
+    curves = shared_sparklines(material.curves, [row.record.number for row in shown])
     for place, row in enumerate(shown):
         record = row.record
         cells = (

@@ -1,0 +1,31 @@
+"""Which settings RecBole knows, told apart from slips of the pen."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sasrecf_tune.cli import app
+from sasrecf_tune.parameters import TABLE
+from sasrecf_tune.recbole_bridge import make_config
+from sasrecf_tune.recbole_keys import recbole_keys, without_effect
+
+
+def test_what_recbole_names_itself_is_known() -> None:
+    config = make_config({"model": "SASRecF", "dataset": "ml-100k", "train_neg_sample_args": None})
+    assert {name for name in config.internal_config_dict if "-" not in name} <= recbole_keys()
+    assert {name for names in config.parameters.values() for name in names} <= recbole_keys()
+    assert set(TABLE) <= recbole_keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("lr", "`lr`, so it has no effect"), ("loss_decimal", "no effect: did you mean `loss_decimal_place`?")],
+)
+def test_what_it_does_not_know_is_told(name: str, said: str, tmp_path: Path) -> None:
+    assert [said in note for note in without_effect(["epochs", name])] == [True]
+    space = tmp_path / "hyper.test"
+    space.write_text("learning_rate choice [0.01, 0.001]\n")
+    (tmp_path / "own.yaml").write_text(f"{name}: 3\n")
+    told = CliRunner().invoke(app, ["check", str(space), "--config-files", str(tmp_path / "own.yaml")])
+    assert told.exit_code == 0 and said in told.output
