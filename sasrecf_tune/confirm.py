@@ -17,7 +17,7 @@ from sasrecf_tune.manifest import read_manifest, record_confirmation
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, make_plan
 from sasrecf_tune.ranking import COMPLETE, TrialRecord, best
-from sasrecf_tune.report.confirmed import places_table, seeds_text, show_confirmation
+from sasrecf_tune.report.confirmed import luck_text, places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.run import at_work, checked_base, describe, stopping_on_signals, view
@@ -142,6 +142,8 @@ def confirm_best(
         views.emit({"event": "confirmed", "reason": reason, **confirmation_content(now, verdict)})
     else:
         show_confirmation(now, verdict, settings.metric, console, varied(plan.space))
+        if luck := luck_text(verdict, records, settings.metric):
+            console.print(luck, highlight=False, soft_wrap=not console.is_terminal)
         console.print()
         _show_end(now, layout, outcome.reason, console)
     if outcome.interrupted:

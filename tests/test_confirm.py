@@ -30,7 +30,7 @@ from sasrecf_tune.manifest import read_manifest, write_manifest
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.ranking import COMPLETE, FAILED, rank
-from sasrecf_tune.report.confirmed import sentences
+from sasrecf_tune.report.confirmed import luck_text, sentences
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.latex import confirmed_latex, latex
 from sasrecf_tune.report.page_confirmed import confirmed as page_confirmed
@@ -118,6 +118,12 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
         assert results.chosen is not None and results.origin is not None
         assert chosen_yaml(results.chosen, run.plan.settings, run.plan.space) == run.layout.best.read_text()
         assert results.origin.valid == pytest.approx({"mrr@10": max(scores.values())})
+        # In the search it had 0.01, less than here; the one with 0.1 was lucky there.
+        assert "partly luck" not in out
+        assert results.whole is not None
+        verdict, metric = judge(results.whole, True), run.plan.settings.metric
+        lucky_one = replace(verdict, places=tuple(p for p in verdict.places if p.trial == trials[0.1]))
+        assert "had 0.1000. The best of many" in luck_text(lucky_one, results.records, metric)
 
 
 def test_a_planted_leak_is_never_chosen(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from sasrecf_tune.confirmation import ALPHA, Confirmation, Estimate, Place, Verdict, on_test
 from sasrecf_tune.metrics import Metric
-from sasrecf_tune.ranking import FAILED
+from sasrecf_tune.ranking import FAILED, TrialRecord
 from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import format_duration
@@ -106,6 +106,18 @@ def sentences(confirmation: Confirmation, verdict: Verdict) -> list[str]:
         if record.state == FAILED
     }
     return [*said, *reasons.values()]
+
+
+def luck_text(verdict: Verdict, records: Sequence[TrialRecord], metric: Metric) -> str:
+    """What the search had seen of the first, where its mean is worse; "" where not."""
+    for place in verdict.places[:1]:
+        seen = next((record.score for record in records if record.number == place.trial), None)
+        if seen is not None and (seen > place.score.mean if metric.maximize else seen < place.score.mean):
+            return (
+                f"In the search trial {place.trial} had {score_text(seen)}. The best of many scores is "
+                "partly luck: its mean here is the one to report."
+            )
+    return ""
 
 
 def p_text(verdict: Verdict, place: Place) -> str:

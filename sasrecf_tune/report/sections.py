@@ -12,7 +12,7 @@ from rich.text import Text
 from sasrecf_tune.confirmation import Confirmation, best_configurations
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.ranking import Row
-from sasrecf_tune.report.confirmed import show_confirmation
+from sasrecf_tune.report.confirmed import luck_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
 from sasrecf_tune.report.exports import markdown_line, score_text
 from sasrecf_tune.report.material import Material
@@ -35,6 +35,8 @@ def show_confirmed(material: Material, results: Results, layout: Layout, console
     console.print()
     shown, verdict = material.judged
     show_confirmation(shown, verdict, material.metric, console)
+    if luck := luck_text(verdict, results.records, material.metric):
+        console.print(Text(luck), soft_wrap=not console.is_terminal)
     for note in _open(results, shown, material.metric.maximize):
         command = f"sasrecf-tune confirm {layout.name}{out_option(layout)}"
         console.print(Text(f"{note} To go on: {command}"), soft_wrap=not console.is_terminal)
