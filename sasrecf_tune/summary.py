@@ -156,9 +156,9 @@ def show_end(
 
 
 def estimate(plan: Plan, timings: list[Timing], startup: float) -> float:
-    """Seconds for all trials if each trains all its epochs, after the `startup` of workers and data."""
+    """Seconds if every trial and every run of --confirm trains all its epochs, after the `startup`."""
     trial = sum(timing.trial_seconds(plan.epochs) for timing in timings) / len(timings)
-    return startup + trial * plan.trials / plan.settings.workers
+    return startup + trial * (plan.trials + _confirming(plan)) / plan.settings.workers
 
 
 def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Console) -> None:
@@ -166,13 +166,19 @@ def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Cons
     seconds = sorted(timing.epoch_seconds for timing in timings)
     ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
     span = " to ".join(dict.fromkeys(ends))
+    again = f" and {_confirming(plan):,} runs of the confirmation" if _confirming(plan) else ""
     console.print(
         f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, about "
-        f"{format_duration(in_all)} for {plan.trials:,} whole trials with start-up and tests; "
+        f"{format_duration(in_all)} for {plan.trials:,} whole trials{again} with start-up and tests; "
         "early stopping and pruning make it less",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _confirming(plan: Plan) -> int:
+    """Runs that follow the search."""
+    return min(plan.settings.search.confirm, plan.trials) * plan.settings.search.confirm_seeds
 
 
 def _limits(search: SearchSettings) -> str:

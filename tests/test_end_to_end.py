@@ -327,7 +327,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    done = cli(*four_rates, "--dry-run")
+    done = cli(*four_rates, "--dry-run", "--confirm", "3", "--confirm-seeds", "2")
     assert done.returncode == 0, done.stderr
     for text in (
         "4 configurations",
@@ -335,7 +335,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
         "best-first: 4 trials",
         "up to 2 epochs",
         "an epoch, about",
-        "for 4 whole trials with start-up and tests",
+        "for 4 whole trials and 6 runs of the confirmation with start-up and tests",
     ):
         assert text in done.stdout
     assert sorted(tmp_path.rglob("*")) == before
