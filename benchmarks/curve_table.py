@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,17 @@ class Table:
             np.take_along_axis(self.test, index, 2)[:, :, 0],
         )
 
-    def grid_epochs(self, seed: int) -> int:
-        """Epochs of the whole grid, with early stopping, on the seed at index `seed`."""
-        return int(self.lengths[:, seed].sum())
+    def drawn(self, seed: int) -> Table:
+        """The same curves; which of its seeds is at index 0 is drawn for each cell alone."""
+        draw = np.random.default_rng(seed)
+        order = draw.permuted(np.tile(np.arange(len(self.seeds)), (len(self.cells), 1)), axis=1)[:, :, None]
+        valid, test = (np.take_along_axis(curves, order, 1) for curves in (self.valid, self.test))
+        return replace(self, valid=valid, test=test)
+
+    @property
+    def grid_epochs(self) -> int:
+        """Epochs of the whole grid, with early stopping, on each cell's seed at index 0."""
+        return int(self.lengths[:, 0].sum())
 
 
 def stop(curve: Floats) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from curve_table import METRIC, Table, read
+from curve_table import METRIC, Floats, Table, read
 from entry import start
 from instant import made_up, played
 from optuna.storages import InMemoryStorage
@@ -28,7 +28,11 @@ from sasrecf_tune.ranking import COMPLETE, TrialRecord
 from sasrecf_tune.search import Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 
+MEASURES = ("valid_regret", "test_regret", "rank")
 BUDGETS = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+# Differences that chance makes more often are not called any.
+_CHANCE = 0.05
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -65,10 +69,10 @@ POLICIES: dict[str, Policy] = {
 
 
 class Replayed:
-    """Stands in for training: reports what was recorded of a cell with one seed."""
+    """Stands in for training: reports what was recorded of a cell with its seed at index 0."""
 
-    def __init__(self, table: Table, seed: int) -> None:
-        self._table, self._seed = table, seed
+    def __init__(self, table: Table) -> None:
+        self._table = table
         self._cells = {self._key(cell): index for index, cell in enumerate(table.cells)}
 
     def index(self, params: Mapping[str, Any]) -> int:
@@ -81,8 +85,8 @@ class Replayed:
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
         """See `worker.Runner.train`."""
         cell = self.index(job.config)
-        length = int(self._table.lengths[cell, self._seed])
-        return played(job, map(float, self._table.valid[cell, self._seed, :length]), on_report)
+        length = int(self._table.lengths[cell, 0])
+        return played(job, map(float, self._table.valid[cell, 0, :length]), on_report)
 
 
 @dataclass
@@ -121,20 +125,19 @@ class Watch(Observer):
 
 @dataclass(frozen=True)
 class Played:
-    """A search: the cells chosen at each of BUDGETS (None: nothing yet), with one recorded seed seen.
+    """A search: the cells chosen at each of BUDGETS (None: nothing yet).
 
     `spent` is what it took until it ended by itself, or was stopped, as a share of the grid's epochs.
     """
 
-    observed: int
     picks: list[int | None]
     spent: float
 
 
-def play(table: Table, policy: Policy, policy_seed: int, observed: int, share: float = 1.0) -> Played:
-    """Search with the seed at index `observed` seen, and up to `share` of the grid's epochs."""
-    replayed = Replayed(table, observed)
-    total = table.grid_epochs(observed)
+def play(table: Table, policy: Policy, policy_seed: int, share: float = 1.0) -> Played:
+    """Search with each cell's seed at index 0 seen, and up to `share` of the grid's epochs."""
+    replayed = Replayed(table)
+    total = table.grid_epochs
     settings = RunSettings(
         params_file=Path("hyper.test"),
         name="replay",
@@ -155,9 +158,7 @@ def play(table: Table, policy: Policy, policy_seed: int, observed: int, share: f
     watch.stop = search.stop
     search.run()
     picks = [watch.at(total * budget) for budget in BUDGETS]
-    return Played(
-        observed, [None if pick is None else replayed.index(pick) for pick in picks], watch.epochs / total
-    )
+    return Played([None if pick is None else replayed.index(pick) for pick in picks], watch.epochs / total)
 
 
 @dataclass(frozen=True)
@@ -169,26 +170,27 @@ class Judged:
     rank: int
 
 
-def judge(table: Table, cell: int | None, observed: int) -> Judged:
+def judge(table: Table, cell: int | None) -> Judged:
     """Regret against the cell that is best on the mean of all seeds; nothing chosen is the worst cell."""
-    unseen = [index for index in range(len(table.seeds)) if index != observed]
     valid, test = table.final
     regrets = []
     for scores in (valid, test):
         deviation = float(np.sqrt(scores.var(axis=1, ddof=1).mean()))
         best = int(scores.mean(axis=1).argmax())
-        mean = scores[:, unseen].mean(axis=1)
+        mean = scores[:, 1:].mean(axis=1)
         value = mean.min() if cell is None else mean[cell]
         regrets.append((mean[best] - value) / deviation)
-    means = valid[:, unseen].mean(axis=1)
+    means = valid[:, 1:].mean(axis=1)
     rank = len(table.cells) if cell is None else 1 + int((means > means[cell]).sum())
     return Judged(regrets[0], regrets[1], rank)
 
 
-def _task(arguments: tuple[Path, str, int, int, float]) -> tuple[str, Played]:
-    path, name, policy_seed, observed, share = arguments
+def _task(arguments: tuple[Path, str, int, float]) -> tuple[str, list[Judged], float]:
+    path, name, run, share = arguments
     warnings.simplefilter("ignore")
-    return name, play(_table(path), POLICIES[name], policy_seed, observed, share)
+    table = _table(path).drawn(run)
+    found = play(table, POLICIES[name], run, share)
+    return name, [judge(table, cell) for cell in found.picks], found.spent
 
 
 _TABLES: dict[Path, Table] = {}
@@ -200,34 +202,69 @@ def _table(path: Path) -> Table:
     return _TABLES[path]
 
 
-def summary(table: Table, runs: Iterable[tuple[str, Played]]) -> list[dict[str, Any]]:
-    """A row for each policy and budget: quartiles over the runs."""
+def summary(table: str, runs: Iterable[tuple[str, list[Judged], float]]) -> list[dict[str, Any]]:
+    """A row for each policy and budget: quartiles over the runs, and of the differences to others.
+
+    Of each policy the runs stand in the same order: the n-th of all have seen the same.
+    """
     found: dict[tuple[str, float], list[Judged]] = {}
     spent: dict[str, list[float]] = {}
-    for name, run in runs:
-        spent.setdefault(name, []).append(run.spent)
-        for budget, cell in zip(BUDGETS, run.picks, strict=True):
+    for name, judged, share in runs:
+        spent.setdefault(name, []).append(share)
+        for budget, one in zip(BUDGETS, judged, strict=True):
             if budget <= POLICIES[name].share:
-                found.setdefault((name, budget), []).append(judge(table, cell, run.observed))
+                found.setdefault((name, budget), []).append(one)
     rows = []
     for (name, budget), judged in found.items():
-        row: dict[str, Any] = {"table": table.name, "policy": name, "budget": budget, "runs": len(judged)}
+        row: dict[str, Any] = {"table": table, "policy": name, "budget": budget, "runs": len(judged)}
         row["spent"] = round(min(budget, float(np.median(spent[name]))), 3)
-        for what in ("valid_regret", "test_regret", "rank"):
-            low, middle, high = np.percentile([getattr(one, what) for one in judged], [25, 50, 75])
+        for what in MEASURES:
+            measured = _measured(judged, what)
+            low, middle, high = np.percentile(measured, [25, 50, 75])
             row[what] = {"quartile": round(low, 3), "median": round(middle, 3), "upper": round(high, 3)}
-            row[what]["mean"] = round(float(np.mean([getattr(one, what) for one in judged])), 3)
+            row[what]["mean"] = round(float(measured.mean()), 3)
+            if name != "auto" and ("auto", budget) in found:
+                row[what]["against_auto"] = _against(measured, _measured(found["auto", budget], what))
+            if ("grid", 1.0) in found:
+                behind = measured - _measured(found["grid", 1.0], what)
+                row[what]["behind_whole_grid"] = round(float(np.median(behind)), 3)
         rows.append(row)
+    for budget in BUDGETS:
+        for what in MEASURES:
+            correct([row[what]["against_auto"] for row in rows if _is_reference(row, budget, what)])
     return rows
+
+
+def _is_reference(row: Mapping[str, Any], budget: float, what: str) -> bool:
+    variant = row["policy"].startswith("auto")
+    return row["budget"] == budget and not variant and "against_auto" in row[what]
+
+
+def correct(compared: Sequence[dict[str, float]]) -> None:
+    """Holm's correction of p for so many comparisons ("A simple sequentially rejective procedure", 1979)."""
+    least = 0.0
+    for rank, one in enumerate(sorted(compared, key=lambda one: one["p"])):
+        least = max(least, min(1.0, one["p"] * (len(compared) - rank)))
+        one["corrected"] = round(least, 4)
+
+
+def _measured(judged: Sequence[Judged], what: str) -> Floats:
+    return np.array([getattr(one, what) for one in judged], dtype=float)
+
+
+def _against(own: Floats, auto: Floats) -> dict[str, float]:
+    """The mean difference, below 0 where a policy does better than auto, and how likely chance makes one."""
+    from scipy.stats import wilcoxon
+
+    p = float(wilcoxon(own, auto).pvalue) if (own != auto).any() else 1.0
+    return {"difference": round(float((own - auto).mean()), 3), "p": round(p, 4)}
 
 
 @app.command()
 def main(
     tables: Annotated[list[Path], typer.Argument(help="Tables of benchmarks/record_curves.py.")],
     policies: Annotated[str, typer.Option(help="Their names, separated by ';'; all without.")] = "",
-    runs: Annotated[
-        int, typer.Option(min=1, help="Seeds of each policy; the recorded seeds take turns.")
-    ] = 30,
+    runs: Annotated[int, typer.Option(min=2, help="Searches of each policy.")] = 60,
     share: Annotated[float, typer.Option(help="Play up to this share of the grid's epochs.")] = 1.0,
     workers: Annotated[int, typer.Option(min=1)] = 2,
     markdown: Annotated[Path | None, typer.Option(help="Write the table for people here.")] = None,
@@ -240,13 +277,10 @@ def main(
     rows = []
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for path in tables:
-            table = _table(path)
             tasks = [
-                (path, name, run, run % len(table.seeds), min(share, POLICIES[name].share))
-                for name in names
-                for run in range(runs)
+                (path, name, run, min(share, POLICIES[name].share)) for name in names for run in range(runs)
             ]
-            rows += summary(table, pool.imap_unordered(_task, tasks))
+            rows += summary(_table(path).name, pool.imap(_task, tasks))
     if markdown is not None:
         atomic_write(markdown, for_people(rows))
     if picture is not None:
@@ -257,7 +291,7 @@ def main(
 
 
 def for_people(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: medians and quartiles, a table for each of the measures."""
+    """Markdown: medians and quartiles, a table for each of the measures; what is better than auto is bold."""
     budgets = sorted({row["budget"] for row in rows})
     lines: list[str] = []
     for table in dict.fromkeys(row["table"] for row in rows):
@@ -279,8 +313,11 @@ def for_people(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: Mapping[str, float], digits: int) -> str:
-    return f"{value['median']:.{digits}f} ({value['quartile']:.{digits}f} to {value['upper']:.{digits}f})"
+def _cell(value: Mapping[str, Any], digits: int) -> str:
+    text = f"{value['median']:.{digits}f} ({value['quartile']:.{digits}f} to {value['upper']:.{digits}f})"
+    against = value.get("against_auto")
+    better = against is not None and against["difference"] < 0 and against.get("corrected", 1) < _CHANCE
+    return f"**{text}**" if better else text
 
 
 if __name__ == "__main__":

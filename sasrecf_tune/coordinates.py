@@ -13,7 +13,7 @@ Coordinate = Callable[[Any], list[float]]
 
 # How far apart (1 is the whole range) values of a parameter are still much alike: what the learning rate
 # is decides most, and neighbouring values of it differ; of other parameters the whole range is less.
-_REACH = {"learning_rate": 0.35, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
+_REACH = {"learning_rate": 0.25, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
 _REACH_OF_OTHERS = 2.0
 # Positive values that span more than this are compared by their logarithms.
 _LOG_FROM = 10.0

@@ -34,7 +34,8 @@ class Extrapolation:
     """Predicts the best score that a trial would end with from its best so far.
 
     The gain still to come is the mean of what completed trials gained after the same epoch, weighted by how
-    alike their parameters are; how much they differ in that says how sure it is.
+    alike their parameters are. How much like ones differ in that says how sure it is; how much all do counts
+    as one more of them, since a single like one would seem to be certain.
     """
 
     def __init__(self, coordinates: Coordinates) -> None:
@@ -65,7 +66,8 @@ class Extrapolation:
         weights = np.where(known, np.exp(-0.5 * distance), 0.0)
         total = np.maximum(weights.sum(axis=1), 1e-12)
         gain = (weights * gains).sum(axis=1) / total
-        variance = (weights * (gains - gain[:, None]) ** 2).sum(axis=1) / total
+        spread = (weights * (gains - gain[:, None]) ** 2).sum(axis=1)
+        variance = (spread + _variance(gains, known)) / (total + 1)
         # As of a mean of so many observations, and one more.
         deviation = np.where(known.any(axis=1), np.sqrt(variance * (1 + 1 / total)), np.inf)
         return Forecast(_best_so_far(trials, sign) + gain, deviation)
@@ -96,6 +98,15 @@ class Extrapolation:
             curves = np.maximum.accumulate(curves, axis=1)
             self._complete = len(complete), self.points(complete), curves
         return self._complete[1], self._complete[2]
+
+
+def _variance(gains: Floats, known: NDArray[np.bool_]) -> Floats:
+    """[trials]: of the gains [trials, complete] that are known; 0 of a single one."""
+    count = known.sum(axis=1)
+    mean = gains.sum(axis=1) / np.maximum(count, 1)
+    squares = np.where(known, (gains - mean[:, None]) ** 2, 0.0)
+    variance: Floats = squares.sum(axis=1) / np.maximum(count - 1, 1)
+    return variance
 
 
 def _best_so_far(trials: Sequence[FrozenTrial], sign: int) -> Floats:
