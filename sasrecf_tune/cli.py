@@ -29,6 +29,7 @@ from sasrecf_tune.options import (
     Gpus,
     Grace,
     HangTimeout,
+    Model,
     Out,
     Output,
     ParamsFile,
@@ -47,7 +48,7 @@ from sasrecf_tune.settings import SEEDS, Engine, Pruner, Sampler
 
 app = typer.Typer(
     name="sasrecf-tune",
-    help="Tune SASRecF, RecBole's self-attentive sequential recommender with item features.",
+    help="Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -66,7 +67,7 @@ def _app(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Tune SASRecF, RecBole's self-attentive sequential recommender with item features."""
+    """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
 
 
 @app.command()
@@ -76,9 +77,12 @@ def run(
     data_path: DataPath = None,
     config_files: ConfigFiles = "",
     set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
-    model: Annotated[str, typer.Option("--model", help="Always SASRecF; RecBole's spelling.")] = "SASRecF",
+    model: Model = None,
     study: Annotated[
-        str | None, typer.Option("--study", help="The study's name.  [default: DATASET-PARAMSFILE]")
+        str | None,
+        typer.Option(
+            "--study", help="The study's name.  [default: DATASET-PARAMSFILE, or DATASET-SASRec-PARAMSFILE]"
+        ),
     ] = None,
     out: Out = Path("tuning"),
     storage: Storage = None,
@@ -342,6 +346,7 @@ def check(
     data_path: DataPath = None,
     config_files: ConfigFiles = "",
     set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
+    model: Model = None,
     syntax_only: Annotated[
         bool, typer.Option("--syntax-only", help="Look at the file alone, not at the data set.")
     ] = False,
@@ -350,7 +355,7 @@ def check(
     """Check a search space and count its configurations. Trains nothing."""
     from sasrecf_tune.commands import check_file
 
-    check_file(file, dataset, data_path, config_files, set_, syntax_only, as_json)
+    check_file(file, dataset, data_path, config_files, set_, model, syntax_only, as_json)
 
 
 @app.command()

@@ -25,7 +25,13 @@ _SPECIAL = {
 
 
 def ranking_latex(
-    rows: Sequence[Row], names: Sequence[str], metric_keys: Sequence[str], metric: str, study: str, data: str
+    rows: Sequence[Row],
+    names: Sequence[str],
+    metric_keys: Sequence[str],
+    metric: str,
+    study: str,
+    model: str,
+    data: str,
 ) -> str:
     """Ranked trials of `rows`: parameters, then validation metrics, `metric` first.
 
@@ -43,7 +49,7 @@ def ranking_latex(
         if count:
             lines.append(f"% {count} {state} without a rank, left out")
     caption = (
-        f"SASRecF on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
+        f"{latex(model)} on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
         "on the validation set. Best bold, second underlined."
     )
     lines += _table(
@@ -59,7 +65,7 @@ def ranking_latex(
 
 
 def confirmed_latex(
-    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, data: str
+    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, model: str, data: str
 ) -> str:
     """What was trained again on fresh seeds: mean and standard deviation, on validation and on test.
 
@@ -77,7 +83,7 @@ def confirmed_latex(
     ]
     names = [name for name in names if name != "seed"]
     caption = (
-        f"SASRecF on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
+        f"{latex(model)} on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
         f"deviation; best bold, second underlined. {latex(' '.join(sentences(confirmation, verdict)))}"
     )
     rows: list[tuple[str, Mapping[str, Any], list[str]]] = []
