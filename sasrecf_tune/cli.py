@@ -38,6 +38,7 @@ from sasrecf_tune.options import (
     Set,
     Storage,
     StudyName,
+    TextFormat,
     Timeout,
     Trials,
     TrialsPerGpu,
@@ -293,6 +294,26 @@ def report(
     from sasrecf_tune.commands import report_study
 
     report_study(out, study, storage, top, format, output, show_test, filter_, sort)
+
+
+@app.command()
+def compare(
+    studies: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY...", help="Two studies or more: names, or their directories."),
+    ],
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    format: Annotated[TextFormat, typer.Option("--format", help="How to print it.")] = "table",
+    output: Output = None,
+) -> None:
+    """Put studies side by side: the best of each on fresh seeds, which can be told apart, and what they took.
+
+    Such as SASRecF against RecBole's SASRec (run --model SASRec), both searched and confirmed alike.
+    """
+    from sasrecf_tune.compare import compare_studies
+
+    compare_studies(studies, out, storage, format, output)
 
 
 @app.command()

@@ -17,7 +17,6 @@ from sasrecf_tune.atomic_files import check_columns, locate
 from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.feasibility import feasibility
-from sasrecf_tune.files import atomic_write, make_directory
 from sasrecf_tune.layout import Layout, find_study
 from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
@@ -26,7 +25,7 @@ from sasrecf_tune.params_file import read
 from sasrecf_tune.ranking import Row
 from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.results import Results, read_results
-from sasrecf_tune.screen import print_table, screen
+from sasrecf_tune.screen import give, print_table, screen
 
 if TYPE_CHECKING:
     from sasrecf_tune.report.material import Material
@@ -102,7 +101,7 @@ def report_study(
     else:
         summary = {"study": layout.name, "metric": metric, "ended": len(material.rows)}
         text = ranking_json(shown, summary | confirmed_content(material), tests)
-    _give(text, output)
+    give(text, output)
 
 
 def best_config(out: Path, name: str | None, storage: str | None, output: Path | None) -> None:
@@ -118,7 +117,7 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     chosen = read_results(layout, settings, space, storage).chosen
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
-    _give(chosen_yaml(chosen, settings, space), output)
+    give(chosen_yaml(chosen, settings, space), output)
 
 
 def check_file(
@@ -242,20 +241,12 @@ def _report_table(
         return
     text = io.StringIO()
     render(screen(text))
-    _give(text.getvalue(), output)
+    give(text.getvalue(), output)
 
 
 def _report_page(layout: Layout, material: Material, output: Path | None) -> None:
     from sasrecf_tune.report.page import page
 
     path = layout.report if output is None else output.absolute()
-    _give(page(material), path)
+    give(page(material), path)
     screen().print(str(path), highlight=False, markup=False, soft_wrap=True)
-
-
-def _give(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        make_directory(output.absolute().parent)
-        atomic_write(output.absolute(), text)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-Format = Literal["table", "csv", "json", "markdown", "latex", "html"]
+TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
+Format = Literal[TextFormat, "html"]
 
 ParamsFile = Annotated[
     Path,

@@ -19,7 +19,7 @@ ZONES = {
     1: """
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
         messages lock machine notes ranking confirmation chosen repetition atomic_files data failures observer
-        scratch patience coordinates executors.base
+        scratch patience coordinates comparison comparability executors.base
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
@@ -29,7 +29,7 @@ ZONES = {
     4: """
         __main__ cli options arguments commands dashboard doctor run summary progress screen manifest
         config_files result_files
-        worker confirm confirmation_files best_config results reproduce executors report
+        worker confirm compare confirmation_files best_config results reproduce executors report
     """,
 }
 ZONE_OF = {module: zone for zone, names in ZONES.items() for module in names.split()}
