@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.checks import check_keys, check_model
 from sasrecf_tune.config_files import read_base
 from sasrecf_tune.errors import ConfigFileError, DataError, InputError
 from sasrecf_tune.layout import default_name, study_layout
 from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.parameters import SASRECF
 from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
 from sasrecf_tune.space import SearchSpace
 
@@ -22,7 +24,7 @@ def run_settings(
     data_path: Path | None,
     config_files: str,
     overrides: Sequence[str],
-    model: str,
+    model: str | None,
     study: str | None,
     out: Path,
     storage: str | None,
@@ -50,12 +52,12 @@ def run_settings(
     Raises:
         InputError: something given cannot be used.
     """
-    base = base_settings(space, data_path, dataset, config_files, overrides)
+    model, base = base_settings(space, data_path, dataset, config_files, overrides, model)
     chosen = metric or str(base.pop("valid_metric", "MRR@10"))
     base.pop("valid_metric", None)
     first_seed = seed if seed is not None else int(base.pop("seed", 2020))
     base.pop("seed", None)
-    name = study or default_name(dataset, params_file)
+    name = study or default_name(dataset, params_file, "" if model == SASRECF else model)
     study_layout(out, name)
     cards = parse_gpus(gpus)
     return RunSettings(
@@ -89,31 +91,46 @@ def run_settings(
 
 
 def base_settings(
-    space: SearchSpace, data_path: Path | None, dataset: str, config_files: str, overrides: Sequence[str]
-) -> dict[str, Any]:
-    """Config files and --set options, with --data-path put as RecBole takes it.
+    space: SearchSpace,
+    data_path: Path | None,
+    dataset: str,
+    config_files: str,
+    overrides: Sequence[str],
+    model: str | None,
+) -> tuple[str, dict[str, Any]]:
+    """The model, and the rest of config files and --set options, with --data-path put as RecBole takes it.
+
+    The model is that of --model, else the config files', else SASRecF.
 
     Raises:
         InputError: unreadable, not allowed, or at odds with the search space or the options.
     """
     base = read_base([Path(name) for name in config_files.split()], overrides)
-    for text in overrides:
-        key = text.partition("=")[0].strip()
+    given = [text.partition("=")[0].strip() for text in overrides]
+    for key in given:
         if key in space.names:
             raise ConfigFileError(
                 f"`{key}` is searched in {space.source} and also set",
                 where="--set",
                 fix="Keep one of the two.",
             )
-    if base.pop("model", "SASRecF") != "SASRecF":
-        raise ConfigFileError("a config file names another model", fix="This tuner is for SASRecF.")
+    named = base.pop("model", None)
+    if model is not None and named not in (None, model):
+        raise ConfigFileError(
+            f"a config file names another model, {named!r}",
+            where=f"--model {model}",
+            fix="Keep one of the two.",
+        )
+    chosen = check_model(str(model or named or SASRECF))
+    for where, keys in (("--set", set(given)), ("--config-files", set(base) - set(given))):
+        check_keys([key for key in base if key in keys], chosen, where)
     if base.pop("dataset", dataset) != dataset:
         raise ConfigFileError(
             "a config file names another data set than --dataset", fix=f"The run would take {dataset!r}."
         )
     if data_path is not None:
         base["data_path"] = recbole_data_path(data_path, dataset)
-    return base
+    return chosen, base
 
 
 def recbole_data_path(data_path: Path, dataset: str) -> str:

@@ -123,9 +123,10 @@ def columns(file: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[
 def check_columns(
     data: DataDirectory, config: Mapping[str, Any], features: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Check that the columns SASRecF reads are in the files and loaded; returns the item columns.
+    """Check that the columns the model reads are in the files and loaded; returns the item columns.
 
-    `config` is RecBole's complete configuration.
+    `config` is RecBole's complete configuration, `features` are the item columns that the model takes.
+    Without any, the file of items is looked at only where RecBole is told to load it.
 
     Raises:
         DataError: names what is missing, what there is, and what to set.
@@ -145,7 +146,11 @@ def check_columns(
                 f"column {name!r} ({key}) must have type {kind}, not {inter[name]}",
                 where=f"{data.interactions}:1",
             )
+    ids = [str(config[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     item_id = str(config["ITEM_ID_FIELD"])
+    if not features and not reads_items(data, config):
+        _check_loaded(data, config, {"inter": ids})
+        return ()
     if not data.file("item").is_file():
         raise DataError(
             "there is no such file, and SASRecF takes item features from it "
@@ -187,9 +192,14 @@ def check_columns(
                 fix=f'Add it: --set "numerical_features=[{feature}]".',
             )
     _check_names(data, config, inter, item)
-    ids = [str(config[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     _check_loaded(data, config, {"inter": ids, "item": [item_id, *features]})
     return usable
+
+
+def reads_items(data: DataDirectory, config: Mapping[str, Any]) -> bool:
+    """Whether RecBole will read the file of items (data/dataset/dataset.py, _load_user_or_item_feat)."""
+    load = config["load_col"]
+    return data.file("item").is_file() and (load is None or "item" in load)
 
 
 def _others(feature: str, item: Mapping[str, str], item_id: str) -> str:

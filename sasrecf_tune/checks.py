@@ -1,16 +1,23 @@
-"""Values against SASRecF's table, before anything is loaded."""
+"""Values against the table of parameters, before anything is loaded."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sasrecf_tune.errors import ConfigFileError, Location, ParameterError, ParamsFileError, suggest
+from sasrecf_tune.errors import (
+    ConfigFileError,
+    InputError,
+    Location,
+    ParameterError,
+    ParamsFileError,
+    suggest,
+)
 from sasrecf_tune.literals import Value, from_string, is_number
-from sasrecf_tune.parameters import TABLE, Hyperparameter
+from sasrecf_tune.parameters import MODELS, SASRECF, TABLE, Hyperparameter
 from sasrecf_tune.space import Choice, Int, Parameter, QUniform, SearchSpace
 
 _INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
@@ -71,17 +78,48 @@ def check_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return checked
 
 
-def check_space(space: SearchSpace) -> None:
-    """Check every name and every possible value of a space.
+def check_model(model: str) -> str:
+    """`model`, one that can be tuned.
+
+    Raises:
+        InputError: it is none of those.
+    """
+    if model not in MODELS:
+        raise InputError(
+            f"model {model!r} cannot be tuned{suggest(model, MODELS)}",
+            where="--model",
+            fix=f"This tuner is for {' and '.join(MODELS)}, spelt like that.",
+        )
+    return model
+
+
+def check_keys(keys: Iterable[str], model: str, where: str) -> None:
+    """Check that `model` has all of the configuration's `keys`: RecBole ignores what a model has not.
+
+    Raises:
+        ConfigFileError: names those that it has not.
+    """
+    if foreign := [key for key in keys if _is_foreign(key, model)]:
+        raise ConfigFileError(
+            _not_of(foreign, model),
+            where=where,
+            fix=f"Take {_them(foreign)} out; where a config file is for both models, give {_them(foreign)} "
+            f"to {SASRECF} alone, with --set.",
+        )
+
+
+def check_space(space: SearchSpace, model: str = SASRECF) -> None:
+    """Check every name and every possible value of a space of `model`'s.
 
     Raises:
         ParamsFileError: at the place of what is wrong.
     """
+    _check_fits(space, model)
     for parameter in space:
         known = TABLE.get(parameter.name)
         if known is None:
             near = suggest(parameter.name, (n for n, p in TABLE.items() if p.tunable != "no"))
-            fix = "" if near else "README lists SASRecF's parameters; others can be fixed with --set."
+            fix = "" if near else "README lists the parameters; others can be fixed with --set."
             raise _at(parameter, f"unknown parameter `{parameter.name}`{near}", fix, name=True)
         if known.tunable == "no" or (known.tunable == "fixed" and parameter.size != 1):
             fix = (
@@ -91,6 +129,33 @@ def check_space(space: SearchSpace) -> None:
             )
             raise _at(parameter, f"`{known.name}` cannot be searched: {known.why_not}", fix, name=True)
         _check_values(parameter, known)
+
+
+def _check_fits(space: SearchSpace, model: str) -> None:
+    foreign = [parameter for parameter in space if _is_foreign(parameter.name, model)]
+    if foreign:
+        lines = ", ".join(f"{p.at.line} ({p.name})" if p.at else p.name for p in foreign)
+        plural = "s" * (len(foreign) > 1)
+        raise _at(
+            foreign[0],
+            _not_of([parameter.name for parameter in foreign], model),
+            f"Take out line{plural} {lines}, or give {model} a params file of its own.",
+            name=True,
+        )
+
+
+def _is_foreign(name: str, model: str) -> bool:
+    return name in TABLE and model not in TABLE[name].models
+
+
+def _not_of(names: Sequence[str], model: str) -> str:
+    listed = " and ".join(f"`{name}`" for name in names)
+    what = "are no parameters" if len(names) > 1 else "is no parameter"
+    return f"{listed} {what} of {model}, which takes no item features"
+
+
+def _them(names: Sequence[str]) -> str:
+    return "them" if len(names) > 1 else "it"
 
 
 def _check_values(parameter: Parameter, known: Hyperparameter) -> None:

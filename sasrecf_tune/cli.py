@@ -29,6 +29,7 @@ from sasrecf_tune.options import (
     Gpus,
     Grace,
     HangTimeout,
+    Model,
     Out,
     Output,
     ParamsFile,
@@ -37,6 +38,7 @@ from sasrecf_tune.options import (
     Set,
     Storage,
     StudyName,
+    TextFormat,
     Timeout,
     Trials,
     TrialsPerGpu,
@@ -47,7 +49,7 @@ from sasrecf_tune.settings import SEEDS, Engine, Pruner, Sampler
 
 app = typer.Typer(
     name="sasrecf-tune",
-    help="Tune SASRecF, RecBole's self-attentive sequential recommender with item features.",
+    help="Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -66,7 +68,7 @@ def _app(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Tune SASRecF, RecBole's self-attentive sequential recommender with item features."""
+    """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
 
 
 @app.command()
@@ -76,9 +78,12 @@ def run(
     data_path: DataPath = None,
     config_files: ConfigFiles = "",
     set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
-    model: Annotated[str, typer.Option("--model", help="Always SASRecF; RecBole's spelling.")] = "SASRecF",
+    model: Model = None,
     study: Annotated[
-        str | None, typer.Option("--study", help="The study's name.  [default: DATASET-PARAMSFILE]")
+        str | None,
+        typer.Option(
+            "--study", help="The study's name.  [default: DATASET-PARAMSFILE, or DATASET-SASRec-PARAMSFILE]"
+        ),
     ] = None,
     out: Out = Path("tuning"),
     storage: Storage = None,
@@ -292,6 +297,26 @@ def report(
 
 
 @app.command()
+def compare(
+    studies: Annotated[
+        list[str],
+        typer.Argument(metavar="STUDY...", help="Two studies or more: names, or their directories."),
+    ],
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    format: Annotated[TextFormat, typer.Option("--format", help="How to print it.")] = "table",
+    output: Output = None,
+) -> None:
+    """Put studies side by side: the best of each on fresh seeds, which can be told apart, and what they took.
+
+    Such as SASRecF against RecBole's SASRec (run --model SASRec), both searched and confirmed alike.
+    """
+    from sasrecf_tune.compare import compare_studies
+
+    compare_studies(studies, out, storage, format, output)
+
+
+@app.command()
 def best(
     study: StudyName = None, out: Out = Path("tuning"), storage: Storage = None, output: Output = None
 ) -> None:
@@ -342,6 +367,7 @@ def check(
     data_path: DataPath = None,
     config_files: ConfigFiles = "",
     set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
+    model: Model = None,
     syntax_only: Annotated[
         bool, typer.Option("--syntax-only", help="Look at the file alone, not at the data set.")
     ] = False,
@@ -350,7 +376,7 @@ def check(
     """Check a search space and count its configurations. Trains nothing."""
     from sasrecf_tune.commands import check_file
 
-    check_file(file, dataset, data_path, config_files, set_, syntax_only, as_json)
+    check_file(file, dataset, data_path, config_files, set_, model, syntax_only, as_json)
 
 
 @app.command()

@@ -14,20 +14,19 @@ from rich.table import Table
 
 from sasrecf_tune.arguments import base_settings
 from sasrecf_tune.atomic_files import check_columns, locate
-from sasrecf_tune.checks import check_space
+from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.feasibility import feasibility
-from sasrecf_tune.files import atomic_write, make_directory
 from sasrecf_tune.layout import Layout, find_study
 from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
-from sasrecf_tune.parameters import TABLE
+from sasrecf_tune.parameters import SASRECF, TABLE, features_of
 from sasrecf_tune.params_file import read
 from sasrecf_tune.ranking import Row
 from sasrecf_tune.recbole_keys import without_effect
 from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.results import Results, read_results
-from sasrecf_tune.screen import print_table, screen
+from sasrecf_tune.screen import give, print_table, screen
 
 if TYPE_CHECKING:
     from sasrecf_tune.report.material import Material
@@ -98,13 +97,14 @@ def report_study(
     elif form == "latex":
         if not material.completed:
             raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
-        text = ranking_latex(shown, material.varied, metric_keys, metric, layout.name, settings.dataset)
+        what = settings.model, settings.dataset
+        text = ranking_latex(shown, material.varied, metric_keys, metric, layout.name, *what)
         if material.judged is not None:
-            text += "\n" + confirmed_latex(*material.judged, material.varied, metric, settings.dataset)
+            text += "\n" + confirmed_latex(*material.judged, material.varied, metric, *what)
     else:
         summary = {"study": layout.name, "metric": metric, "ended": len(material.rows)}
         text = ranking_json(shown, summary | confirmed_content(material), tests)
-    _give(text, output)
+    give(text, output)
 
 
 def best_config(out: Path, name: str | None, storage: str | None, output: Path | None) -> None:
@@ -120,7 +120,7 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     chosen = read_results(layout, settings, space, storage).chosen
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
-    _give(chosen_yaml(chosen, settings, space), output)
+    give(chosen_yaml(chosen, settings, space), output)
 
 
 def check_file(
@@ -129,6 +129,7 @@ def check_file(
     data_path: Path | None,
     config_files: str,
     overrides: Sequence[str],
+    model: str | None,
     syntax_only: bool,
     as_json: bool,
 ) -> None:
@@ -140,12 +141,15 @@ def check_file(
     from sasrecf_tune.plan import searched_features
 
     space = read(file)
-    check_space(space)
-    base = {} if syntax_only else base_settings(space, data_path, dataset, config_files, overrides)
+    chosen, base = check_model(model or SASRECF), dict[str, Any]()
+    if not syntax_only:
+        chosen, base = base_settings(space, data_path, dataset, config_files, overrides, model)
+    check_space(space, chosen)
     counted = feasibility(space, base)
     notes = [*space.notes, *without_effect(base)]
     facts: dict[str, Any] = {
         "file": str(file),
+        "model": chosen,
         "parameters": len(space),
         "configurations": counted.total,
         "possible": counted.feasible,
@@ -157,7 +161,7 @@ def check_file(
         data = locate(dataset, base.get("data_path"))
         # What RecBole takes where nothing is said; load_col of a data set it knows is in its own files.
         config = {name: known.default for name, known in TABLE.items()} | {"load_col": None} | base
-        item = check_columns(data, config, searched_features(space) or tuple(config["selected_features"]))
+        item = check_columns(data, config, searched_features(space) or features_of(chosen, config))
         facts |= {"dataset": dataset, "item_columns": list(item)}
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
@@ -193,7 +197,7 @@ def list_studies(out: Path, as_json: bool) -> None:
         except StorageError as error:
             rows.append({"study": layout.name, "error": error.what})
             continue
-        keys = ("dataset", "metric", "planned_trials", "updated")
+        keys = ("model", "dataset", "metric", "planned_trials", "updated")
         known = {"study": layout.name, "ended": trials_ended(layout.trials)}
         rows.append(known | {key: manifest.get(key) for key in keys})
     if as_json:
@@ -204,7 +208,7 @@ def list_studies(out: Path, as_json: bool) -> None:
         console.print(f"no studies in {out}", highlight=False)
         return
     table = Table(box=None, pad_edge=False)
-    for header in ("study", "dataset", "metric", "trials ended", "updated"):
+    for header in ("study", "model", "dataset", "metric", "trials ended", "updated"):
         table.add_column(header)
     for row in rows:
         if "error" in row:
@@ -216,7 +220,8 @@ def list_studies(out: Path, as_json: bool) -> None:
         # Where --trials was lowered more have ended than there are to be.
         lowered = isinstance(ended, int) and isinstance(planned, int) and ended > planned
         trials = str(ended) if lowered else f"{ended} of {planned}"
-        table.add_row(row["study"], str(row["dataset"]), str(row["metric"]), trials, updated)
+        facts = (str(row[key]) for key in ("study", "model", "dataset", "metric"))
+        table.add_row(*facts, trials, updated)
     print_table(console, table)
 
 
@@ -243,20 +248,12 @@ def _report_table(
         return
     text = io.StringIO()
     render(screen(text))
-    _give(text.getvalue(), output)
+    give(text.getvalue(), output)
 
 
 def _report_page(layout: Layout, material: Material, output: Path | None) -> None:
     from sasrecf_tune.report.page import page
 
     path = layout.report if output is None else output.absolute()
-    _give(page(material), path)
+    give(page(material), path)
     screen().print(str(path), highlight=False, markup=False, soft_wrap=True)
-
-
-def _give(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        make_directory(output.absolute().parent)
-        atomic_write(output.absolute(), text)

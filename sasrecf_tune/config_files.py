@@ -54,7 +54,7 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The keys and values of one YAML file, checked against SASRecF's table.
+    """The keys and values of one YAML file, checked against the table of parameters.
 
     Raises:
         ConfigFileError: unreadable, not YAML, not a mapping, or a value that is not allowed.

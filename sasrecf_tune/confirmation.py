@@ -213,6 +213,16 @@ def judge(confirmation: Confirmation, maximize: bool, unit: float = 1e-4) -> Ver
 
 def on_test(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
     """Each test metric of a place, on the seeds that it was judged by."""
+    return _estimates(test_scores(confirmation, verdict, trial))
+
+
+def on_validation(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
+    """Each validation metric of a place, on the seeds that it was judged by."""
+    return _estimates(validation_scores(confirmation, verdict, trial))
+
+
+def test_scores(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, list[float]]:
+    """As `on_test`, seed by seed."""
     return _by_metric(
         [
             tests
@@ -222,8 +232,8 @@ def on_test(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[st
     )
 
 
-def on_validation(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
-    """Each validation metric of a place, on the seeds that it was judged by."""
+def validation_scores(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, list[float]]:
+    """As `on_validation`, seed by seed."""
     return _by_metric(
         [
             record.valid
@@ -285,8 +295,12 @@ def _distances(scores: Sequence[Sequence[float]], unit: float) -> list[float | N
     return [None, *(abs(mean - means[0]) / spread for mean in means[1:])]
 
 
-def _by_metric(results: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
-    """Of each metric, over the results in which it is a number."""
+def _by_metric(results: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """The values of each metric, of the results in which it is a number."""
     keys = dict.fromkeys(key for result in results for key in result)
     found = {key: [r[key] for r in results if key in r and math.isfinite(r[key])] for key in keys}
-    return {key: estimate(values) for key, values in found.items() if values}
+    return {key: values for key, values in found.items() if values}
+
+
+def _estimates(scores: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
+    return {key: estimate(values) for key, values in scores.items()}

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.atomic_files import DataDirectory, columns, text_format
+from sasrecf_tune.atomic_files import DataDirectory, columns, reads_items, text_format
 from sasrecf_tune.errors import DataError
 
 _BLOCK = 1 << 21
@@ -50,7 +51,7 @@ def scan(data: DataDirectory, config: Mapping[str, Any]) -> tuple[str, ...]:
     for path in _interactions(data, config):
         pass_ = _Pass(path, separator, encoding, ids=(user, item), time=str(config["TIME_FIELD"]))
         notes += pass_.run()
-    if data.file("item").is_file():
+    if reads_items(data, config):
         notes += _Pass(data.file("item"), separator, encoding, ids=(item,), unique=item).run()
     return tuple(notes)
 
@@ -80,6 +81,38 @@ def unreadable_number(data: DataDirectory, config: Mapping[str, Any]) -> DataErr
                                 fix=f"Correct it, or make the column {name}:token.",
                             )
     return None
+
+
+def other_items(data: DataDirectory, config: Mapping[str, Any], ranked: Set[str]) -> tuple[str, ...]:
+    """A note where a model that reads the file of items would be measured on others than those `ranked` here.
+
+    RecBole ranks all items of that file, and drops the interactions of items that are not in it.
+    """
+    if reads_items(data, config) or not data.file("item").is_file():
+        return ()
+    separator, encoding = text_format(config)
+    item = str(config["ITEM_ID_FIELD"])
+    names = list(columns(data.file("item"), separator, encoding))
+    if item not in names:
+        return ()
+    place = names.index(item)
+    with data.file("item").open(encoding=encoding, errors="replace", newline="") as file:
+        rows = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
+        listed = {row[place] for row in islice(rows, 1, None) if len(row) > place}
+    # Where items are kept by their number of interactions, those without any are left out either way.
+    kept = str(config["item_inter_num_interval"] or "[0").strip().startswith("[0")
+    differs = (
+        [f"ranks {len(listed - ranked):,} more, without interactions"] if kept and listed - ranked else []
+    )
+    differs += [f"drops {len(ranked - listed):,} that are not in it"] if ranked - listed else []
+    if not differs:
+        return ()
+    inter = ", ".join(str(config[f"{key}_FIELD"]) for key in ("USER_ID", "ITEM_ID", "TIME"))
+    return (
+        f"{len(ranked):,} items are ranked; SASRecF, which reads {data.file('item').name}, "
+        f"{' and '.join(differs)}. To compare the two, read it here too: "
+        f'--set "load_col={{inter: [{inter}], item: [{item}]}}"',
+    )
 
 
 def _interactions(data: DataDirectory, config: Mapping[str, Any]) -> list[Path]:

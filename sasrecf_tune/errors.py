@@ -3,7 +3,7 @@
     TuneError                 exit code 1  failed at run time
     ├── InputError            exit code 2  bad input, found before any work
     │   ├── ParamsFileError                a hyper.test file: file, line, column, caret
-    │   ├── ParameterError                 a value or a combination that SASRecF cannot have
+    │   ├── ParameterError                 a value or a combination that no model can have
     │   ├── ConfigFileError                a YAML file or a --set option
     │   ├── DataError                      the data set: missing file, column, empty split
     │   ├── StudyMismatchError             the study on disk was made from something else
@@ -99,7 +99,7 @@ class ParamsFileError(InputError):
 
 
 class ParameterError(InputError):
-    """A value, or a combination of values, that SASRecF cannot have."""
+    """A value, or a combination of values, that no model can have."""
 
 
 class ConfigFileError(InputError):

@@ -147,9 +147,10 @@ def study_layout(out: Path, name: str) -> Layout:
     return Layout(out.absolute() / name)
 
 
-def default_name(dataset: str, params_file: Path) -> str:
-    """Such as "ml-100k-hyper" for ml-100k and hyper.test."""
-    plain = re.sub(r"[^A-Za-z0-9._+=@-]+", "-", f"{dataset}-{params_file.stem}").strip("-.")
+def default_name(dataset: str, params_file: Path, model: str = "") -> str:
+    """Such as "ml-100k-hyper" for ml-100k and hyper.test, or "ml-100k-SASRec-hyper" with a model."""
+    parts = [part for part in (dataset, model, params_file.stem) if part]
+    plain = re.sub(r"[^A-Za-z0-9._+=@-]+", "-", "-".join(parts)).strip("-.")
     return plain[:100].rstrip(".") or "study"
 
 

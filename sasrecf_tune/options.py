@@ -7,13 +7,22 @@ from typing import Annotated, Literal
 
 import typer
 
-Format = Literal["table", "csv", "json", "markdown", "latex", "html"]
+TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
+Format = Literal[TextFormat, "html"]
 
 ParamsFile = Annotated[
     Path,
     typer.Option("--params-file", "--params_file", help="The search space, in RecBole's hyper.test format."),
 ]
 Dataset = Annotated[str, typer.Option("--dataset", help="RecBole data set; ml-100k comes with RecBole.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="SASRecF, or SASRec, the same without item features.  "
+        "[default: model of the config files, or SASRecF]",
+    ),
+]
 DataPath = Annotated[
     Path | None,
     typer.Option("--data-path", "--data_path", help="Directory that holds DATASET/DATASET.inter and .item."),

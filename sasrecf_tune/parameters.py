@@ -1,6 +1,6 @@
-"""SASRecF's hyperparameters and RecBole's settings: type, range, default and meaning of each.
+"""The models' hyperparameters and RecBole's settings: type, range, default and meaning of each.
 
-Sources: RecBole 1.2.1, properties/model/SASRecF.yaml, properties/overall.yaml,
+Sources: RecBole 1.2.1, properties/model/SASRecF.yaml and SASRec.yaml, properties/overall.yaml,
 properties/dataset/sample.yaml, and the documentation of SASRecF.
 """
 
@@ -17,6 +17,10 @@ Kind = Literal["int", "float", "str", "bool", "list", "dict", "any"]
 # "yes": may take several values in a search; "fixed": the same value for all trials, since scores
 # would not be comparable otherwise; "no": not a hyperparameter, set by an option or not at all.
 Tunable = Literal["yes", "fixed", "no"]
+
+# The models that can be tuned; SASRec is SASRecF without item features.
+SASRECF, SASREC = "SASRecF", "SASRec"
+MODELS = (SASRECF, SASREC)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Hyperparameter:
     optional: bool = False  # None is allowed
     tunable: Tunable = "yes"
     why_not: str = ""
+    models: tuple[str, ...] = MODELS  # that have it
 
     @property
     def range_text(self) -> str:
@@ -85,7 +90,14 @@ _MODEL = (
         100,
         open_low=True,
     ),
-    _P("selected_features", "list", ["class"], "item columns that are concatenated to the item", "model"),
+    _P(
+        "selected_features",
+        "list",
+        ["class"],
+        "item columns that are concatenated to the item",
+        "model",
+        models=(SASRECF,),
+    ),
     _P(
         "pooling_mode",
         "str",
@@ -93,6 +105,7 @@ _MODEL = (
         "how the values of one multi-valued feature are pooled",
         "model",
         choices=("max", "mean", "sum"),
+        models=(SASRECF,),
     ),
     _P(
         "loss_type",
@@ -314,7 +327,7 @@ _NOT_ONE = "it is no hyperparameter"
 _ENVIRONMENT = tuple(
     _P(name, "any", default, meaning, "environment", optional=True, tunable="no", why_not=f"{_NOT_ONE}{use}")
     for name, default, meaning, use in (
-        ("model", "SASRecF", "the model", ""),
+        ("model", SASRECF, "the model", "; use --model"),
         ("dataset", "ml-100k", "the data set", "; use --dataset"),
         ("data_path", "dataset/", "directory of data sets", "; use --data-path"),
         ("gpu_id", "0", "card to use", "; use --gpus"),
@@ -339,3 +352,10 @@ _ENVIRONMENT = tuple(
 TABLE: Mapping[str, Hyperparameter] = {
     parameter.name: parameter for parameter in (*_MODEL, *_TRAINING, *_DATA, *_EVALUATION, *_ENVIRONMENT)
 }
+
+
+def features_of(model: str, config: Mapping[str, Value]) -> tuple[str, ...]:
+    """The item columns that `model` takes with `config`, a missing key being RecBole's default."""
+    known = TABLE["selected_features"]
+    selected = config.get(known.name, known.default) if model in known.models else None
+    return tuple(map(str, selected)) if isinstance(selected, list | tuple) else ()

@@ -28,6 +28,7 @@ from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
 from sasrecf_tune.data_scan import unreadable_number
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
 from sasrecf_tune.messages import Config
+from sasrecf_tune.parameters import SASRECF, features_of
 
 __all__ = [
     "NOT_A_NUMBER",
@@ -158,7 +159,8 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
 
 
 def _check_finite(dataset: Any, config: RecBoleConfig) -> None:
-    used = [name for name in config["numerical_features"] or [] if name in config["selected_features"]]
+    selected = features_of(config["model"], config.final_config_dict)
+    used = [name for name in config["numerical_features"] or [] if name in selected]
     for suffix, table, names in (
         ("inter", dataset.inter_feat, [config["TIME_FIELD"]]),
         ("item", dataset.get_item_feature(), used),
@@ -177,9 +179,8 @@ def check_files(config: RecBoleConfig, features: tuple[str, ...] = ()) -> tuple[
     Raises:
         DataError: see `atomic_files.check_columns`.
     """
-    selected = config["selected_features"]
-    wanted = tuple(dict.fromkeys([*selected, *features]))
-    if not wanted:
+    wanted = tuple(dict.fromkeys([*features_of(config["model"], config.final_config_dict), *features]))
+    if not wanted and config["model"] == SASRECF:
         raise DataError("selected_features is empty: SASRecF needs at least one item feature")
     return check_columns(data_directory(config), config, wanted)
 

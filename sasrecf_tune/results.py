@@ -29,7 +29,7 @@ class Results:
     """All trials of the search, the last confirmation that was trained to its end, and the last asked for.
 
     `tests` are by trial, and so are `curves`: (epoch, score). `seconds` is what all runs of the search have
-    taken. `origin` is that of what was chosen, where there is such.
+    taken. `origin` is that of what was chosen, where there is such. `runs` are those of all confirmations.
     """
 
     records: list[TrialRecord]
@@ -40,6 +40,7 @@ class Results:
     origin: Origin | None = None
     curves: Curves = field(default_factory=dict)
     seconds: float = 0.0
+    runs: list[TrialRecord] = field(default_factory=list)
 
     @property
     def confirmation(self) -> Confirmation | None:
@@ -79,4 +80,5 @@ def read_results(
             origin,
             study.curves(),
             study.seconds_spent(),
+            runs.records() if runs else [],
         )

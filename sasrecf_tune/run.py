@@ -15,9 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from sasrecf_tune import progress as views
-from sasrecf_tune.checks import check_space
+from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.chosen import choose
-from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.files import drop_unfinished, make_directory
@@ -153,11 +152,7 @@ def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
     Raises:
         InputError: a value, a name or a combination is wrong.
     """
-    check_space(space)
-    if settings.model != "SASRecF":
-        raise InputError(
-            f"model {settings.model!r} cannot be tuned", where="--model", fix="This tuner is for SASRecF."
-        )
+    check_space(space, check_model(settings.model))
     return base_config(settings, space)
 
 

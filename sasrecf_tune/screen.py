@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.text import Text
+
+from sasrecf_tune.files import atomic_write, make_directory
 
 
 def screen(file: TextIO | None = None) -> Console:
@@ -19,6 +22,19 @@ def screen(file: TextIO | None = None) -> Console:
     stream = file or sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
     return Console(file=file, width=10_000 if wide else None)
+
+
+def give(text: str, output: Path | None) -> None:
+    """Print `text`, or write it to the file `output`.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        make_directory(output.absolute().parent)
+        atomic_write(output.absolute(), text)
 
 
 def print_table(console: Console, table: RenderableType) -> None:

@@ -29,6 +29,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
     """The plan for a program."""
     return {
         "study": plan.settings.name,
+        "model": plan.settings.model,
         "dataset": plan.data.dataset,
         "users": plan.data.users,
         "items": plan.data.items,
@@ -55,6 +56,7 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row("study", f"{layout.name} in {relative(layout.directory)}")
+    grid.add_row("model", plan.settings.model)
     grid.add_row(
         "data",
         f"{data.dataset}: {data.users:,} users, {data.items:,} items, {data.interactions:,} interactions; "

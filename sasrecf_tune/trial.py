@@ -18,7 +18,7 @@ import torch
 from sasrecf_tune import tensor_files
 from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
-from sasrecf_tune.data_scan import scan
+from sasrecf_tune.data_scan import other_items, scan
 from sasrecf_tune.errors import InputError, StorageError, TuneError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.messages import (
@@ -127,6 +127,8 @@ class Runner:
         prepared = self._prepared(config, engine)
         train, valid, test = prepared.splits
         dataset = prepared.dataset
+        ranked = frozenset(map(str, dataset.field2id_token[dataset.iid_field][1:]))
+        notes += other_items(data_directory(config), config, ranked)
         return DataSummary(
             dataset=str(config["dataset"]),
             users=int(dataset.user_num) - 1,

@@ -17,7 +17,7 @@ from sasrecf_tune.checks import check_space
 from sasrecf_tune.cli import app
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.feasibility import feasibility
-from sasrecf_tune.parameters import TABLE, Hyperparameter
+from sasrecf_tune.parameters import MODELS, TABLE, Hyperparameter
 from sasrecf_tune.params_file import parse, read
 from sasrecf_tune.report.exports import cell_text
 
@@ -74,7 +74,7 @@ def parameters() -> str:
     """Every key that a search may give several values."""
     found = [known for known in TABLE.values() if known.tunable == "yes"]
     groups = (
-        ("SASRecF", [known for known in found if known.group == "model"]),
+        ("model", [known for known in found if known.group == "model"]),
         ("training", [known for known in found if known.group != "model"]),
     )
     return "\n".join(
@@ -121,7 +121,8 @@ def command_lines(text: str) -> Iterator[str]:
 
 def _parameter_row(known: Hyperparameter) -> list[str]:
     default = cell_text(known.default) if not isinstance(known.default, dict) else "1 uniform negative"
-    return [f"`{known.name}`", default, _values(known), known.meaning]
+    only = "" if known.models == MODELS else f"; {' and '.join(known.models)} only"
+    return [f"`{known.name}`", default, _values(known), known.meaning + only]
 
 
 def _values(known: Hyperparameter) -> str:

@@ -1,4 +1,4 @@
-"""Values against SASRecF's table, config files, combinations that cannot exist, Optuna's distributions."""
+"""Values against the table, config files, combinations that cannot exist, Optuna's distributions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune import feasibility as module
-from sasrecf_tune.checks import check_config, check_space, check_value, is_interval
+from sasrecf_tune.arguments import base_settings
+from sasrecf_tune.checks import (
+    check_config,
+    check_keys,
+    check_model,
+    check_space,
+    check_value,
+    is_interval,
+)
 from sasrecf_tune.config_files import read_base, read_config_file, read_override, write_config
 from sasrecf_tune.distributions import distributions
-from sasrecf_tune.errors import ConfigFileError, ParameterError, ParamsFileError
+from sasrecf_tune.errors import ConfigFileError, InputError, ParameterError, ParamsFileError
 from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.literals import Value
 from sasrecf_tune.parameters import TABLE
@@ -225,6 +233,56 @@ def test_what_may_be_searched_and_what_may_only_be_fixed() -> None:
                 check_space(one)
         else:
             check_space(one)
+
+
+def test_a_params_file_of_the_other_model_says_which_lines_do_not_fit() -> None:
+    text = "n_layers choice [1]\npooling_mode choice [sum]\n\nselected_features choice [[class]]\n"
+    space = parse(text, "hyper.test")
+    check_space(space, "SASRecF")
+    with pytest.raises(ParamsFileError) as caught:
+        check_space(space, "SASRec")
+    said = str(caught.value)
+    assert "hyper.test:2:1: `pooling_mode` and `selected_features` are no parameters of SASRec" in said
+    assert "Take out lines 2 (pooling_mode), 4 (selected_features)" in said
+    check_space(parse("n_layers choice [1]\n"), "SASRec")
+
+
+def test_settings_of_the_other_model_and_other_models() -> None:
+    check_keys(["selected_features", "n_layers", "a_setting_of_mine"], "SASRecF", "--set")
+    check_keys(["n_layers", "a_setting_of_mine"], "SASRec", "--set")
+    with pytest.raises(
+        ConfigFileError, match="--set: `selected_features` is no parameter of SASRec"
+    ) as caught:
+        check_keys(["n_layers", "selected_features"], "SASRec", "--set")
+    assert "Take it out" in caught.value.fix
+    assert check_model("SASRec") == "SASRec"
+    for wrong in ("sasrec", "BERT4Rec", ""):
+        with pytest.raises(InputError, match="cannot be tuned"):
+            check_model(wrong)
+
+
+@pytest.mark.parametrize(
+    ("option", "line", "model"),
+    [
+        (None, "", "SASRecF"),
+        ("SASRec", "", "SASRec"),
+        (None, "model: SASRec", "SASRec"),
+        ("SASRec", "model: SASRec", "SASRec"),
+        ("SASRecF", "model: SASRec", None),
+        ("SASRec", "selected_features: [class]", None),
+        (None, "model: GRU4Rec", None),
+    ],
+)
+def test_the_model_is_the_options_or_the_config_files(
+    tmp_path: Path, option: str | None, line: str, model: str | None
+) -> None:
+    space = parse("n_layers choice [1]\n")
+    file = config_file(tmp_path, f"epochs: 3\n{line}\n")
+    if model is None:
+        with pytest.raises(InputError, match=r"--config-files|--model"):
+            base_settings(space, None, "ml-100k", str(file), [], option)
+    else:
+        assert base_settings(space, None, "ml-100k", str(file), [], option) == (model, {"epochs": 3})
 
 
 # ---- Config files ----

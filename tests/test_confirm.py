@@ -364,7 +364,7 @@ def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
     section = tostring(
         page_confirmed(confirmation, verdict, parse_metric("MRR@10"), names), encoding="unicode"
     )
-    table = confirmed_latex(confirmation, verdict, names, "MRR@10", "ml-100k")
+    table = confirmed_latex(confirmation, verdict, names, "MRR@10", "SASRecF", "ml-100k")
     assert section.count("<tr>") == 1 + 3
     for place in verdict.places:
         assert f"{place.score.mean:.4f} ± {place.score.half:.4f}" in section

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +18,12 @@ from sasrecf_tune.engine.build import FAST, uncovered
 from sasrecf_tune.engine.dataset import START
 from sasrecf_tune.engine.groups import Budget, budget_for
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.messages import Decision, Job, Measure, Report, Result
+from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report, Result
+from sasrecf_tune.parameters import MODELS
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
 from sasrecf_tune.trial import Runner
 
-from .synthetic import base, write_data_set
+from .synthetic import NAME, base, write_data_set
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,7 @@ def trained(data: Path, engine: Engine, **changes: Any) -> tuple[list[float], li
 FEATURES = ["colour", "tags", "price"]
 CONFIGURATIONS = st.fixed_dictionaries(
     {
+        "model": st.sampled_from(MODELS),
         "selected_features": st.lists(st.sampled_from(FEATURES), min_size=1, unique=True),
         "pooling_mode": st.sampled_from(["sum", "mean", "max"]),
         "loss_type": st.sampled_from(["CE", "BPR"]),
@@ -119,15 +122,33 @@ def test_a_batch_of_one_and_dynamic_negatives(data: Path, loss_type: str) -> Non
     assert our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
 
 
-@pytest.mark.parametrize("features", [["colour"], ["tags", "price"]])
-@pytest.mark.parametrize("pooling_mode", ["sum", "max"])
-def test_gradients_are_recboles(data: Path, features: list[str], pooling_mode: str) -> None:
-    changes: dict[str, Any] = {"selected_features": features, "pooling_mode": pooling_mode, "n_layers": 3}
-    stock, fast = built(data, STOCK, **changes), built(data, FAST, **changes)
-    fast.trainer.model.load_state_dict(stock.trainer.model.state_dict())
-    expected = stock.trainer.model.calculate_loss(next(iter(stock.train)))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *(
+            {"selected_features": features, "pooling_mode": pooling_mode}
+            for features in (["colour"], ["tags", "price"])
+            for pooling_mode in ("sum", "max")
+        ),
+        {"model": "SASRec"},
+        {"model": "SASRec", "loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform"}},
+    ],
+    ids=str,
+)
+def test_gradients_are_recboles(data: Path, changes: dict[str, Any]) -> None:
+    changes = {"n_layers": 3} | changes
+    made = []
+    for engine in (STOCK, FAST):
+        one = built(data, engine, **changes)
+        made.append((one, next(iter(one.train))))  # before another is seeded: negatives are drawn here
+    (stock, padded), (fast, compact) = made
+    # Both built alike, to the name: best checkpoints are RecBole's.
+    expected_state, state = (one.trainer.model.state_dict() for one, _ in made)
+    assert list(state) == list(expected_state)
+    assert all(torch.equal(state[name], value) for name, value in expected_state.items())
+    expected = stock.trainer.model.calculate_loss(padded)
     expected.backward()
-    loss = fast.trainer.model.backward_loss(next(iter(fast.train)))
+    loss = fast.trainer.model.backward_loss(compact)
     assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-6)
     ours = dict(fast.trainer.model.named_parameters())
     for name, parameter in stock.trainer.model.named_parameters():
@@ -135,6 +156,39 @@ def test_gradients_are_recboles(data: Path, features: list[str], pooling_mode: s
         # rounding errors and the last layer here none at all.
         grad = torch.zeros_like(parameter) if ours[name].grad is None else ours[name].grad
         torch.testing.assert_close(grad, parameter.grad, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_sasrec_needs_no_item_features(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / NAME, tmp_path / NAME)
+    (tmp_path / NAME / f"{NAME}.item").unlink()
+    load = {"inter": ["user_id", "item_id", "timestamp"]}
+    changes: dict[str, Any] = {"model": "SASRec", "data_path": str(tmp_path), "load_col": load}
+    changes |= {"numerical_features": [], "epochs": 1}
+    losses, metrics, _ = trained(data, STOCK, **changes)
+    ours, our_metrics, _ = trained(data, FAST, **changes)
+    assert ours == pytest.approx(losses, rel=1e-5) and metrics == our_metrics
+    with pytest.raises(DataError, match="SASRecF takes item features"):
+        built(data, FAST, **changes | {"model": "SASRecF"})
+
+
+def test_other_items_to_rank_are_said(data: Path) -> None:
+    load = {"inter": ["user_id", "item_id", "timestamp"]}
+    few: dict[str, Any] = {"user_inter_num_interval": "[12,14]", "numerical_features": []}
+    config = base(data) | {"model": "SASRec"} | few
+    runner = Runner("")
+    whole = runner.describe(Describe(config, "fast"))
+    found = runner.describe(Describe(config | {"load_col": load}, "fast"))
+    assert (whole.items, found.items) == (37, 38) and whole.interactions < found.interactions
+    assert whole.notes == ()
+    (note,) = found.notes
+    assert "38 items are ranked; SASRecF, which reads every-kind.item, ranks 1 more, without inter" in note
+    assert "and drops 2 that are not in it" in note
+    assert "load_col={inter: [user_id, item_id, timestamp], item: [item_id]}" in note
+    as_said = runner.describe(Describe(config | {"load_col": load | {"item": ["item_id"]}}, "fast"))
+    assert (as_said.items, as_said.interactions) == (whole.items, whole.interactions)
+    filtered = config | {"load_col": load, "item_inter_num_interval": "[1,inf)"}
+    (note,) = runner.describe(Describe(filtered, "fast")).notes
+    assert "more" not in note
 
 
 @pytest.mark.parametrize("budget", [Budget(1, 0), Budget(1 << 28, 20_000, 16, 2)], ids=["alone", "together"])
@@ -168,8 +222,11 @@ def test_a_whole_graph_loss_has_the_same_gradients(data: Path) -> None:
         torch.testing.assert_close(parameters[name].grad, grad, msg=name)
 
 
-def test_checkpoints_load_in_the_other_engine_with_the_same_scores(data: Path, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"selected_features": FEATURES, "hidden_dropout_prob": 0.5}
+@pytest.mark.parametrize("model", MODELS)
+def test_checkpoints_load_in_the_other_engine_with_the_same_scores(
+    data: Path, tmp_path: Path, model: str
+) -> None:
+    changes: dict[str, Any] = {"model": model, "selected_features": FEATURES, "hidden_dropout_prob": 0.5}
     for one, other in ((STOCK, FAST), (FAST, STOCK)):
         _, _, source = trained(data, one, **changes)
         torch.save(source.trainer.model.state_dict(), tmp_path / "weights.pth")
@@ -186,8 +243,9 @@ def test_checkpoints_load_in_the_other_engine_with_the_same_scores(data: Path, t
             torch.testing.assert_close(scores[1], scores[0], rtol=1e-4, atol=1e-6)
 
 
-def test_both_take_recboles_padded_histories(data: Path) -> None:
-    stock, fast = built(data, STOCK), built(data, FAST)
+@pytest.mark.parametrize("chosen", MODELS)
+def test_both_take_recboles_padded_histories(data: Path, chosen: str) -> None:
+    stock, fast = built(data, STOCK, model=chosen), built(data, FAST, model=chosen)
     model = fast.trainer.model.eval()
     model.load_state_dict(stock.trainer.model.eval().state_dict())
     padded = next(iter(stock.train))
@@ -220,11 +278,12 @@ def test_batches_hold_recboles_samples_in_recboles_order(
                     assert torch.equal(row[:length], flat[start : start + length])
 
 
-def test_with_dropout_the_mean_loss_is_recboles(data: Path) -> None:
+@pytest.mark.parametrize("chosen", MODELS)
+def test_with_dropout_the_mean_loss_is_recboles(data: Path, chosen: str) -> None:
     # Weights that know the training set by heart: dropout then costs a lot.
-    overfit = {"epochs": 40, "learning_rate": 0.01, "stopping_step": 99}
+    overfit = {"model": chosen, "epochs": 40, "learning_rate": 0.01, "stopping_step": 99}
     weights = trained(data, FAST, **overfit)[2].trainer.model.state_dict()
-    changes: dict[str, Any] = {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.5}
+    changes: dict[str, Any] = {"model": chosen, "hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.5}
     stock, fast = built(data, STOCK, **changes), built(data, FAST, **changes)
     for made in (stock, fast):
         made.trainer.model.load_state_dict(weights)

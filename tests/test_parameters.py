@@ -12,7 +12,7 @@ import yaml
 from sasrecf_tune.checks import check_value
 from sasrecf_tune.config_files import _Loader
 from sasrecf_tune.literals import Value
-from sasrecf_tune.parameters import TABLE
+from sasrecf_tune.parameters import MODELS, TABLE, features_of
 
 from .strategies import exactly
 
@@ -62,10 +62,22 @@ def test_every_parameter_of_the_documentation_is_tunable_with_its_default() -> N
     assert {name for name, known in TABLE.items() if known.group == "model"} == set(DOCUMENTED)
 
 
-def test_the_models_defaults_are_recboles() -> None:
-    assert exactly(recbole_yaml("model/SASRecF.yaml")) == exactly(
-        {name: known.default for name, known in TABLE.items() if known.group == "model"}
+@pytest.mark.parametrize("model", MODELS)
+def test_the_models_defaults_are_recboles(model: str) -> None:
+    assert exactly(recbole_yaml(f"model/{model}.yaml")) == exactly(
+        {
+            name: known.default
+            for name, known in TABLE.items()
+            if known.group == "model" and model in known.models
+        }
     )
+
+
+def test_the_features_of_a_model() -> None:
+    assert features_of("SASRecF", {}) == ("class",)
+    assert features_of("SASRecF", {"selected_features": ["a", "b"]}) == ("a", "b")
+    # RecBole's configuration may hold the key all the same.
+    assert features_of("SASRec", {"selected_features": ["a", "b"]}) == features_of("SASRec", {}) == ()
 
 
 # sequential.yaml, which RecBole reads last for models like SASRecF, has eval_args and repeatable.

@@ -5,7 +5,7 @@ groups.py    a batch as groups of samples of similar length
 dropout.py   dropout of the exact probability from cheap random bytes
 attention.py one layer for all positions, one layer for the last position only
 loss.py      cross-entropy over all items in chunks
-model.py     SASRecF with stock parameters, on top of these
+model.py     SASRecF and SASRec with stock parameters, on top of these
 trainer.py   a RecBole Trainer
 build.py     what the worker calls; says what this engine does not cover
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sasrecf_tune.engine.dataset import CompactDataset
-from sasrecf_tune.engine.model import FastSASRecF
+from sasrecf_tune.engine.model import fast_model
 from sasrecf_tune.engine.trainer import FastTrainer
 from sasrecf_tune.recbole_bridge import Engine
 
@@ -36,4 +36,4 @@ def limit_evaluation(config: Any, items: int) -> None:
     config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), scores // items))
 
 
-FAST = Engine("fast", CompactDataset, FastSASRecF, FastTrainer, adjust=limit_evaluation)
+FAST = Engine("fast", CompactDataset, fast_model, FastTrainer, adjust=limit_evaluation)

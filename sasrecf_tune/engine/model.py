@@ -1,11 +1,12 @@
-"""SASRecF with RecBole's parameters and RecBole's function, computed with far less work.
+"""SASRecF and SASRec with RecBole's parameters and RecBole's functions, computed with far less work.
 
     item table     item and features are joined once for each item of a step, not for each position
     groups         samples of similar length go together, gradients are summed (groups.py)
     last position  the last layer has one query a sample (attention.py)
     logits         cross-entropy over all items in chunks (loss.py)
 
-Source: recbole/model/sequential_recommender/sasrecf.py.
+Sources: recbole/model/sequential_recommender/sasrecf.py and sasrec.py, which differ in the input of the
+first layer alone: SASRec's is the item's embedding.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.model.sequential_recommender.sasrec import SASRec
 from recbole.model.sequential_recommender.sasrecf import SASRecF
 from torch import Tensor
 from torch.nn import functional
@@ -26,8 +29,8 @@ from sasrecf_tune.engine.groups import Budget, Group, budget_for, make_groups
 from sasrecf_tune.engine.loss import bpr_sum, cross_entropy_sum
 
 
-class FastSASRecF(SASRecF):  # type: ignore[misc]  # recbole is untyped
-    """A SASRecF: built, initialised, saved and loaded as RecBole's, with the same names and shapes.
+class _Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
+    """Mixed into a model of RecBole's, which builds, initialises, saves and loads it with its own names.
 
     Takes the samples of a `CompactDataset`, and also RecBole's own with padded histories.
     """
@@ -37,6 +40,10 @@ class FastSASRecF(SASRecF):  # type: ignore[misc]  # recbole is untyped
         items = getattr(dataset, "flat_items", torch.zeros(0, dtype=torch.int64))
         # Not persistent: a checkpoint holds what RecBole's holds.
         self.register_buffer("flat_items", items, persistent=False)
+
+    def project(self, ids: Tensor) -> Tensor:
+        """The model's input before positions are added, for items `ids` [n]: [n, H]."""
+        raise NotImplementedError
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Output [B, H] at the last position of `item_seq` [B, L], right-padded with 0; lengths [B]."""
@@ -148,7 +155,7 @@ class _Table:
     # A catalogue this many times smaller than the positions of a step is computed whole.
     _WHOLE = 8
 
-    def __init__(self, model: FastSASRecF, items: list[Tensor]) -> None:
+    def __init__(self, model: _Fast, items: list[Tensor]) -> None:
         self.ids: Tensor | None = None
         device = model.item_embedding.weight.device
         positions = sum(part.numel() for part in items)
@@ -160,14 +167,32 @@ class _Table:
                 present[part.reshape(-1)] = True
             chosen = present.nonzero().squeeze(-1)
             self.ids = present.cumsum(0) - 1
-        self.rows = _project(model, chosen)
+        self.rows = model.project(chosen)
 
 
-def _project(model: FastSASRecF, ids: Tensor) -> Tensor:
-    """SASRecF's input before positions are added, for items `ids` [n]: [n, H]."""
-    parts = [model.item_embedding(ids)]
-    for embedding in model.feature_embed_layer(None, ids[None]):
-        if embedding["item"] is not None:  # [1, n, features, H]
-            parts.append(embedding["item"].reshape(len(ids), -1))
-    projected: Tensor = model.concat_layer(torch.cat(parts, dim=-1))
-    return projected
+class FastSASRecF(_Fast, SASRecF):  # type: ignore[misc]  # recbole is untyped
+    """A SASRecF."""
+
+    def project(self, ids: Tensor) -> Tensor:
+        """See `_Fast`."""
+        parts = [self.item_embedding(ids)]
+        for embedding in self.feature_embed_layer(None, ids[None]):
+            if embedding["item"] is not None:  # [1, n, features, H]
+                parts.append(embedding["item"].reshape(len(ids), -1))
+        projected: Tensor = self.concat_layer(torch.cat(parts, dim=-1))
+        return projected
+
+
+class FastSASRec(_Fast, SASRec):  # type: ignore[misc]  # recbole is untyped
+    """A SASRec."""
+
+    def project(self, ids: Tensor) -> Tensor:
+        """See `_Fast`."""
+        embedded: Tensor = self.item_embedding(ids)
+        return embedded
+
+
+def fast_model(config: Any, dataset: CompactDataset) -> _Fast:
+    """The model that `config` names."""
+    models = {"SASRecF": FastSASRecF, "SASRec": FastSASRec}
+    return models[config["model"]](config, dataset)

@@ -1,4 +1,4 @@
-"""RecBole's Trainer on `FastSASRecF`: its early stopping, learners, clipping and metrics."""
+"""RecBole's Trainer on the fast models: its early stopping, learners, clipping and metrics."""
 
 from __future__ import annotations
 

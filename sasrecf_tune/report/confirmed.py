@@ -86,8 +86,8 @@ def place_cells(confirmation: Confirmation, verdict: Verdict, metric: Metric) ->
     found = [["rank", "trial", f"valid {metric}", "sd", "p", *tested, "time"]]
     for rank, place in enumerate(verdict.places, start=1):
         test = on_test(confirmation, verdict, place.trial).get(metric.key)
-        cells = [str(rank), str(place.trial), *_estimate_cells(place.score), p_text(verdict, place)]
-        cells += _estimate_cells(test) if tested else ()
+        cells = [str(rank), str(place.trial), *estimate_cells(place.score), p_text(verdict, place)]
+        cells += estimate_cells(test) if tested else ()
         found.append([*cells, format_duration(place.seconds)])
     return found
 
@@ -122,10 +122,13 @@ def luck_text(verdict: Verdict, records: Sequence[TrialRecord], metric: Metric) 
 
 def p_text(verdict: Verdict, place: Place) -> str:
     """Three decimals; a dash where nothing was tested."""
-    p = verdict.p(place)
-    if p is None:
-        return "-"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    return _digits(verdict.p(place))
+
+
+def p_statement(p: float | None) -> str:
+    """Such as "p = 0.012" or "p < 0.001"."""
+    text = _digits(p)
+    return f"p {text[0]} {text[1:]}" if text[0] == "<" else f"p = {text}"
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
@@ -159,7 +162,7 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
     if tied == 1:
         return (
             f"Trial {first.trial} is better than the other{_others(places)} confirmed here "
-            f"({_p_statement(verdict, places[1])} against the second)."
+            f"({p_statement(verdict.p(places[1]))} against the second)."
         )
     cheapest = min(range(tied), key=lambda index: places[index].seconds)
     if places[cheapest].seconds > _CHEAPER * first.seconds:
@@ -176,12 +179,14 @@ def _others(places: Sequence[Place]) -> str:
     return f", trial {places[1].trial}," if len(places) == 2 else f" {len(places) - 1}"
 
 
-def _p_statement(verdict: Verdict, place: Place) -> str:
-    text = p_text(verdict, place)
-    return f"p {text[0]} {text[1:]}" if text[0] == "<" else f"p = {text}"
+def _digits(p: float | None) -> str:
+    if p is None:
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _estimate_cells(estimate: Estimate | None) -> tuple[str, str]:
+def estimate_cells(estimate: Estimate | None) -> tuple[str, str]:
+    """The mean with its interval, and the standard deviation."""
     if estimate is None:
         return "-", "-"
     return interval_text(estimate), score_text(estimate.sd)

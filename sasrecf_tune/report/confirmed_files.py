@@ -60,7 +60,10 @@ def confirmation_markdown(
         ]
         for rank, place in enumerate(verdict.places, start=1)
     ]
-    parts += ["\n", _table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds a run", *names], rows)]
+    parts += [
+        "\n",
+        markdown_table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds a run", *names], rows),
+    ]
     parts.append(f"\n{note(verdict)}\n")
     for title, metrics_of in (("Validation", on_validation), ("Test", on_test)):
         found = {place.trial: metrics_of(confirmation, verdict, place.trial) for place in verdict.places}
@@ -70,7 +73,7 @@ def confirmation_markdown(
                 [str(trial), *(_with_sd(metrics[key]) if key in metrics else "-" for key in keys)]
                 for trial, metrics in found.items()
             ]
-            parts += [f"\n{title}, mean ± 95% interval (sd):\n\n", _table(["trial", *keys], cells)]
+            parts += [f"\n{title}, mean ± 95% interval (sd):\n\n", markdown_table(["trial", *keys], cells)]
     return "".join(parts)
 
 
@@ -91,7 +94,7 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
                 "rank": rank,
                 "trial": place.trial,
                 "params": dict(confirmation.configurations[place.trial]),
-                "score": _estimate(place.score),
+                "score": estimate_content(place.score),
                 "p": verdict.p(place),
                 "seconds": round(place.seconds, 3),
                 "valid": _estimates(on_validation(confirmation, verdict, place.trial)),
@@ -137,18 +140,20 @@ def _with_sd(estimate: Estimate) -> str:
     return f"{interval_text(estimate)} ({score_text(estimate.sd)})"
 
 
-def _estimate(estimate: Estimate) -> dict[str, float | None]:
+def estimate_content(estimate: Estimate) -> dict[str, float | None]:
+    """For JSON."""
     return {"mean": estimate.mean, "sd": estimate.sd, "half_interval": estimate.half}
 
 
 def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {key: _estimate(value) for key, value in estimates.items()}
+    return {key: estimate_content(value) for key, value in estimates.items()}
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, all columns to the right."""
     lines = [markdown_line(header), markdown_line(["---:"] * len(header))]
     return "".join([*lines, *(markdown_line(row) for row in rows)])

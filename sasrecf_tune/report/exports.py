@@ -138,7 +138,7 @@ def best_yaml(
     score = f"{score_text(record.score)} at epoch {record.best_epoch} of {record.epochs}"
     what = confirmed or f"trial {record.number} of the study {study}: best validation {metric}"
     header = (
-        f"SASRecF, {what} {score}.\n\n"
+        f"{config['model']}, {what} {score}.\n\n"
         "    from recbole.quick_start import run_recbole\n"
         "    run_recbole(config_file_list=['best.yaml'], saved=False)\n\n"
         "saved=False because RecBole 1.2.1 cannot load its own checkpoints with torch 2.6 or later."

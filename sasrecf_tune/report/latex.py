@@ -20,12 +20,19 @@ _SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
+    "±": r"$\pm$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
 
 def ranking_latex(
-    rows: Sequence[Row], names: Sequence[str], metric_keys: Sequence[str], metric: str, study: str, data: str
+    rows: Sequence[Row],
+    names: Sequence[str],
+    metric_keys: Sequence[str],
+    metric: str,
+    study: str,
+    model: str,
+    data: str,
 ) -> str:
     """Ranked trials of `rows`: parameters, then validation metrics, `metric` first.
 
@@ -34,19 +41,17 @@ def ranking_latex(
     """
     ranked = [row for row in rows if row.rank is not None]
     keys = sorted(metric_keys, key=lambda key: key != metric.lower())
-    marks = [
-        _marks([row.record.valid.get(key) for row in ranked], parse_metric(key).maximize) for key in keys
-    ]
+    marks = [marks([row.record.valid.get(key) for row in ranked], parse_metric(key).maximize) for key in keys]
     lines = ["% \\usepackage{booktabs}"]
     for state in ENDED:
         count = sum(row.rank is None and row.record.state == state for row in rows)
         if count:
             lines.append(f"% {count} {state} without a rank, left out")
     caption = (
-        f"SASRecF on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
+        f"{latex(model)} on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
         "on the validation set. Best bold, second underlined."
     )
-    lines += _table(
+    lines += latex_table(
         caption,
         names,
         [str(parse_metric(key)) for key in keys],
@@ -59,7 +64,7 @@ def ranking_latex(
 
 
 def confirmed_latex(
-    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, data: str
+    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, model: str, data: str
 ) -> str:
     """What was trained again on fresh seeds: mean and standard deviation, on validation and on test.
 
@@ -73,11 +78,11 @@ def confirmed_latex(
     columns += [(f"test {metric}", tests)] if any(tests) else []
     maximize = parse_metric(metric).maximize
     marks = [
-        _marks([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
+        marks([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
     ]
     names = [name for name in names if name != "seed"]
     caption = (
-        f"SASRecF on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
+        f"{latex(model)} on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
         f"deviation; best bold, second underlined. {latex(' '.join(sentences(confirmation, verdict)))}"
     )
     rows: list[tuple[str, Mapping[str, Any], list[str]]] = []
@@ -88,10 +93,10 @@ def confirmed_latex(
             cells += [mark[index], score_text(None if one is None else one.sd)]
         rows.append((str(index + 1), confirmation.configurations[place.trial], cells))
     headers = [header for name, _ in columns for header in (name, "sd")]
-    return "\n".join([*_table(caption, names, headers, rows), ""])
+    return "\n".join([*latex_table(caption, names, headers, rows), ""])
 
 
-def _table(
+def latex_table(
     caption: str,
     names: Sequence[str],
     headers: Sequence[str],
@@ -118,7 +123,7 @@ def latex(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text).replace("\n", " ")
 
 
-def _marks(values: Sequence[float | None], maximize: bool) -> list[str]:
+def marks(values: Sequence[float | None], maximize: bool) -> list[str]:
     """Each value as a cell, the best bold and the second best underlined; equal ones alike."""
     texts = [score_text(v) if v is not None and math.isfinite(v) else "--" for v in values]
     # As they are printed: what looks equal is marked alike.

@@ -34,7 +34,8 @@ def page(material: Material) -> str:
     """The whole page."""
     from plotly.offline import get_plotlyjs
 
-    title = f"{material.name}: {material.metric} of SASRecF on {material.manifest['dataset']}"
+    manifest = material.manifest
+    title = f"{material.name}: {material.metric} of {manifest['model']} on {manifest['dataset']}"
     head = element(
         "head",
         element("meta", charset="utf-8"),

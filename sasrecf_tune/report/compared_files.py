@@ -1,0 +1,163 @@
+"""A comparison of studies as text: CSV, JSON, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sasrecf_tune.comparison import Comparison, Effort, Entry
+from sasrecf_tune.confirmation import ALPHA
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.report.compared import (
+    budgets,
+    heading,
+    model_text,
+    note,
+    scores,
+    sentences,
+    warnings,
+    winner,
+)
+from sasrecf_tune.report.confirmed_files import estimate_content, markdown_table
+from sasrecf_tune.report.exports import csv_line, score_text
+from sasrecf_tune.report.latex import latex, latex_table, marks
+
+
+def comparison_csv(found: Comparison) -> str:
+    """A row for each study; a metric that it has not is empty."""
+    header = ["rank", "study", "model", "features", "confirmed", "trial", "seeds", "search_score"]
+    columns = [(part, key) for part in ("valid", "test") for key in found.keys]
+    header += [f"{part} {key}{what}" for part, key in columns for what in ("", " sd", " half_interval")]
+    efforts = [
+        f"{what}_{amount}" for what in ("search", "confirmation") for amount in ("runs", "epochs", "seconds")
+    ]
+    lines = [csv_line([*header, "weights", *efforts, "pruned", "failed", "confirmed_configurations"])]
+    for rank, entry in enumerate(found.entries, start=1):
+        cells: list[object] = [rank if entry.confirmed else None, entry.name, entry.model]
+        cells += [" ".join(entry.features), entry.confirmed, entry.trial, len(entry.seeds), entry.score]
+        for part, key in columns:
+            one = entry.on(part, key)
+            cells += [None] * 3 if one is None else [one.mean, one.sd, one.half]
+        cells.append(entry.weights or None)
+        for effort in (entry.search, entry.confirmation):
+            cells += [effort.runs, effort.epochs, round(effort.seconds, 3)]
+        lines.append(csv_line([*cells, entry.pruned, entry.failed, entry.rivals]))
+    return "".join(lines)
+
+
+def comparison_json(found: Comparison) -> str:
+    """Everything, each seed's scores too."""
+    content = {
+        "data": found.data,
+        "metric": str(found.metric),
+        "maximize": found.metric.maximize,
+        "test": "Games-Howell",
+        "alpha": ALPHA,
+        "studies": [_entry(entry, found) for entry in found.entries],
+        "differences": {
+            part: [
+                {
+                    "better": one.first.name,
+                    "worse": one.second.name,
+                    "difference": one.mean,
+                    "half_interval": one.half,
+                    "p": one.p,
+                    "tied": one.tied,
+                }
+                for one in differences
+            ]
+            for part, differences in found.differences.items()
+        },
+        "said": sentences(found),
+        "warnings": warnings(found),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """Two tables, and what they say."""
+    parts = [
+        f"{heading(found)}.\n\n",
+        markdown_table(*scores(found)),
+        "\n",
+        markdown_table(*budgets(found)),
+        "\n",
+    ]
+    parts += [f"- {sentence}\n" for sentence in sentences(found)]
+    parts += [f"- Warning: {warning}\n" for warning in warnings(found)]
+    parts += [f"- {entry.name}: {winner(entry)}\n" for entry in found.entries]
+    return "".join([*parts, f"\n{note(found)}\n"])
+
+
+def comparison_latex(found: Comparison) -> str:
+    """Confirmed studies: mean and standard deviation on validation by the metric, on test by all.
+
+    The best mean of each is bold, the second underlined. The others are left out; a comment names them.
+    """
+    entries = [entry for entry in found.entries if entry.confirmed]
+    key = found.metric.key
+    keys = sorted(found.keys, key=lambda name: name != key)
+    columns = [("valid", key), *(("test", name) for name in keys)]
+    columns = [(part, name) for part, name in columns if any(entry.on(part, name) for entry in entries)]
+    cells: list[list[str]] = [[] for _ in entries]
+    for part, name in columns:
+        estimates = [entry.on(part, name) for entry in entries]
+        means = [None if one is None else one.mean for one in estimates]
+        for row, one, mark in zip(cells, estimates, marks(means, parse_metric(name).maximize), strict=True):
+            sd = None if one is None else one.sd
+            row.append(mark if sd is None else rf"{mark} $\pm$ {score_text(sd)}")
+    caption = (
+        f"{latex(heading(found))}. Mean $\\pm$ standard deviation over seeds of the best configuration of "
+        f"each study; best bold, second underlined. {latex(' '.join(sentences(found)))} "
+        "Differences: $\\pm$ 95\\% intervals."
+    )
+    lines = ["% \\usepackage{booktabs}"]
+    lines += [f"% warning: {warning}" for warning in warnings(found)]
+    lines += latex_table(
+        caption,
+        ["study", "model", "seeds"],
+        [f"{part} {parse_metric(name)}" for part, name in columns],
+        [
+            (str(rank), {"study": entry.name, "model": model_text(entry), "seeds": len(entry.seeds)}, row)
+            for rank, (entry, row) in enumerate(zip(entries, cells, strict=True), start=1)
+        ],
+    )
+    return "\n".join([*lines, ""])
+
+
+FORMATS: Mapping[str, Callable[[Comparison], str]] = {
+    "csv": comparison_csv,
+    "json": comparison_json,
+    "latex": comparison_latex,
+    "markdown": comparison_markdown,
+}
+
+
+def _entry(entry: Entry, found: Comparison) -> dict[str, Any]:
+    return {
+        "study": entry.name,
+        "model": entry.model,
+        "features": list(entry.features),
+        "confirmed": entry.confirmed,
+        "trial": entry.trial,
+        "params": dict(entry.params),
+        "weights": entry.weights or None,
+        "search_score": entry.score,
+        "seeds": list(entry.seeds),
+        **{
+            part: {
+                name: estimate_content(one) | {"scores": list(entry.values(part, name))}
+                for name in found.keys
+                if (one := entry.on(part, name)) is not None
+            }
+            for part in ("valid", "test")
+        },
+        "search": _effort(entry.search)
+        | {"pruned": entry.pruned, "failed": entry.failed, "planned": entry.planned},
+        "confirmation": _effort(entry.confirmation) | {"configurations": entry.rivals},
+    }
+
+
+def _effort(effort: Effort) -> dict[str, Any]:
+    return {"runs": effort.runs, "epochs": effort.epochs, "seconds": round(effort.seconds, 3)}
