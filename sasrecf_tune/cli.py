@@ -17,6 +17,7 @@ from rich.text import Text
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.options import (
+    Address,
     AsJson,
     CheckpointEvery,
     ConfigFiles,
@@ -24,6 +25,7 @@ from sasrecf_tune.options import (
     ConfirmSeeds,
     DataPath,
     Dataset,
+    Executor,
     FailFast,
     Format,
     Gpus,
@@ -34,9 +36,12 @@ from sasrecf_tune.options import (
     ParamsFile,
     Patience,
     Retries,
+    SameAddress,
+    SameExecutor,
     Set,
     Storage,
     StudyName,
+    Threads,
     Timeout,
     Trials,
     TrialsPerGpu,
@@ -118,6 +123,9 @@ def run(
     workers: Workers = None,
     gpus: Gpus = "auto",
     trials_per_gpu: TrialsPerGpu = 1,
+    threads: Threads = None,
+    executor: Executor = "local",
+    address: Address = None,
     engine: Annotated[
         Engine,
         typer.Option("--engine", help="fast: RecBole's mathematics, sooner; recbole: its own trainer."),
@@ -161,6 +169,9 @@ def run(
         workers=workers,
         gpus=gpus,
         trials_per_gpu=trials_per_gpu,
+        threads=threads,
+        executor=executor,
+        address=address,
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run
@@ -182,10 +193,13 @@ def resume(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
     ] = None,
+    executor: SameExecutor = None,
+    address: SameAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Continue a study as it was last run. Options given here replace the earlier ones."""
     from sasrecf_tune import run as runs
+    from sasrecf_tune.arguments import elsewhere
     from sasrecf_tune.layout import find_study
     from sasrecf_tune.manifest import settings_from
     from sasrecf_tune.settings import parse_duration
@@ -206,6 +220,7 @@ def resume(
         storage=storage or settings.storage,
         workers=workers or settings.workers,
     )
+    settings = elsewhere(settings, executor, address)
     _exit_with(lambda: runs.run(settings, space, screen(), as_json=as_json))
 
 
@@ -233,12 +248,15 @@ def confirm(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
     ] = None,
+    executor: SameExecutor = None,
+    address: SameAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the best configurations again on fresh seeds, and say which can be told apart.
 
     The same command again continues; more seeds or configurations are added to what is there.
     """
+    from sasrecf_tune.arguments import elsewhere
     from sasrecf_tune.confirm import confirm_study
     from sasrecf_tune.layout import find_study
     from sasrecf_tune.manifest import settings_from
@@ -246,6 +264,7 @@ def confirm(
     layout = find_study(out, study)
     settings, space = settings_from(layout)
     settings = replace(settings, storage=storage or settings.storage, workers=workers or settings.workers)
+    settings = elsewhere(settings, executor, address)
     _exit_with(
         lambda: confirm_study(layout, settings, space, screen(), top=top, seeds=seeds, as_json=as_json)
     )
