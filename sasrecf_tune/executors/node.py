@@ -77,10 +77,14 @@ class NodeOptions:
 
 @dataclass(frozen=True)
 class Said:
-    """What a worker answers: a message, None for "nothing yet", and what has been written since."""
+    """What a worker answers: a message, None for "nothing yet", and what has been written since.
+
+    `node` is where it is, said when it has started.
+    """
 
     message: Report | Result | Failure | DataSummary | Timing | TuneError | None = None
     news: News = field(default_factory=News)
+    node: str = ""
 
 
 class NodeWorker:
@@ -125,7 +129,7 @@ class NodeWorker:
             shared=prepared if options.share else None,
             threads=options.threads,
         )
-        return Said()
+        return Said(node=self._node)
 
     def answer(self, request: Describe | Measure) -> Said:
         """What the data set holds, or how long steps take."""

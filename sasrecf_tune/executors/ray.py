@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ class _Worker:
     index: int
     actor: Any
     answer: Any
-    up: bool = False
+    node: str = ""  # that it is on, once it is up
     job: Job | None = None
     begun: bool = False  # its job
     last: Report | None = None  # of its job
@@ -116,13 +116,13 @@ class RayExecutor:
         self._count = workers
         self._waiting: deque[Job] = deque()
         self._workers: list[_Worker] = []
-        self._failed_starts = 0
+        self._failed_starts = 0.0
 
     @property
     def free(self) -> int:
         """Workers that are up and without a job; one while there is no job, which may wait for a worker."""
         busy = sum(worker.job is not None for worker in self._workers)
-        idle = sum(worker.up for worker in self._workers) - busy - len(self._waiting)
+        idle = sum(worker.node != "" for worker in self._workers) - busy - len(self._waiting)
         return max(idle, 0 if busy or self._waiting else 1)
 
     def describe(self, request: Describe) -> DataSummary:
@@ -162,7 +162,7 @@ class RayExecutor:
         ending, self._workers = self._workers, []
         self._waiting.clear()
         with contextlib.suppress(Exception):  # whatever a cluster that has gone leads to
-            goodbyes = [worker.actor.stop.remote() for worker in ending if worker.up]
+            goodbyes = [worker.actor.stop.remote() for worker in ending if worker.node]
             if goodbyes:
                 ray.wait(goodbyes, num_returns=len(goodbyes), timeout=_GOODBYE_SECONDS)
             for worker in ending:
@@ -172,7 +172,7 @@ class RayExecutor:
         asked: _Worker | None = None
         while True:
             if asked is None or asked not in self._workers:  # none yet, or it was lost
-                asked = next((worker for worker in self._ask_for_workers() if worker.up), None)
+                asked = next((worker for worker in self._ask_for_workers() if worker.node), None)
                 if asked is not None:
                     asked.answer = asked.actor.answer.remote(request)
             for worker in self._answered(_TICK_SECONDS):
@@ -192,7 +192,7 @@ class RayExecutor:
 
     def _hand_out(self) -> None:
         for worker in self._ask_for_workers():
-            if self._waiting and worker.up and worker.job is None:
+            if self._waiting and worker.node and worker.job is None:
                 worker.job, worker.begun, worker.last = self._waiting.popleft(), False, None
                 worker.answer = worker.actor.train.remote(worker.job, _content(worker.job.unfinished))
 
@@ -226,8 +226,8 @@ class RayExecutor:
         unload(self._layout, said.news)
         if isinstance(said.message, TuneError):
             raise said.message
-        if not worker.up:
-            worker.up = True
+        if not worker.node:
+            worker.node = said.node
             return None
         if worker.job is not None and not worker.begun:
             worker.begun = True
@@ -240,7 +240,7 @@ class RayExecutor:
 
         self._workers.remove(worker)
         ray.kill(worker.actor)
-        reason = f"the worker was lost: {_why(error)}"
+        reason, with_node = _told(worker.node, error)
         job, worker.job = worker.job, None
         if job is not None and worker.begun:
             assert handler is not None, "only `step` has jobs"
@@ -254,9 +254,10 @@ class RayExecutor:
             self._waiting.appendleft(job)
         # A node that has joined since the start may lack what the others have.
         check_versions(nodes())
-        self._failed_starts += 1
-        if self._failed_starts == _FAILED_STARTS:
-            raise WorkerError(f"{reason}; so were {_FAILED_STARTS - 1} others before they had begun anything")
+        # One node that goes may take all workers with it.
+        self._failed_starts += 1 / self._count if with_node else 1
+        if self._failed_starts >= _FAILED_STARTS:
+            raise WorkerError(f"{reason}, as others before it that had begun nothing")
 
 
 class _Held(NodeWorker):
@@ -268,6 +269,8 @@ class _Held(NodeWorker):
         # Ctrl-C and SIGTERM are the coordinator's, as with the workers it has itself.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        # What multiprocessing would have its processes run again is Ray's own program.
+        vars(sys.modules["__main__"]).pop("__file__", None)
         context = ray.get_runtime_context()
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         node = f"{address}-{context.get_node_id()[:6]}"
@@ -289,17 +292,16 @@ def _content(path: Path | None) -> bytes | None:
     return None
 
 
-def _why(error: Exception) -> str:
-    """What Ray says, without its advice."""
-    from ray.exceptions import OutOfMemoryError
+def _told(node: str, error: Exception) -> tuple[str, bool]:
+    """What Ray knows of a lost worker, without its advice; and whether its node may have gone with it."""
+    from ray.exceptions import OutOfMemoryError, RayActorError
 
     text = str(error)
+    where = f" on node {node}" if node else ""
     if isinstance(error, OutOfMemoryError) or "memory pressure" in text:
-        return "Ray ended it, since its node ran out of memory"
-    found = re.search(r"^\s*ip: (\S+)$", text, re.MULTILINE)
-    node = f"node {found[1]}" if found else "its node"
-    if re.search(r"node has died|node .*(died|dead|failed)", text):
-        return f"{node} has gone"
+        return f"Ray ended the worker{where}, where memory ran out", False
     if "worker process has died" in text:
-        return f"its process on {node} was ended"
-    return " ".join(text.split())[:300] or type(error).__name__
+        return f"the worker{where} was lost: its process was ended", False
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return f"the worker{where} was lost, perhaps with the node", True
+    return f"the worker{where} was lost: {' '.join(text.split())[:300] or type(error).__name__}", False
