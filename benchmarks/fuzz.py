@@ -173,6 +173,9 @@ class Fuzzer:
             workers=1,
             gpus="none",
             trials_per_gpu=1,
+            threads=None,
+            executor="local",
+            address=None,
             engine=engine,
         )
         base = checked_base(settings, space)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from sasrecf_tune.errors import ConfigFileError, DataError, InputError
 from sasrecf_tune.layout import default_name, study_layout
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.parameters import SASRECF
-from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
+from sasrecf_tune.settings import (
+    Engine,
+    Pruner,
+    RunSettings,
+    Sampler,
+    SearchSettings,
+    Where,
+    parse_duration,
+)
 from sasrecf_tune.space import SearchSpace
 
 
@@ -45,6 +54,9 @@ def run_settings(
     workers: int | None,
     gpus: str,
     trials_per_gpu: int,
+    threads: int | None,
+    executor: Where,
+    address: str | None,
     engine: Engine,
 ) -> RunSettings:
     """The command line as settings; an option wins over a config file.
@@ -85,8 +97,12 @@ def run_settings(
             confirm=confirm,
             confirm_seeds=confirm_seeds,
         ),
-        workers=worker_count(workers, cards, trials_per_gpu),
+        workers=worker_count(workers, cards, trials_per_gpu, executor),
         gpus=cards,
+        executor=executor,
+        address=cluster_address(address, executor),
+        threads=threads,
+        trials_per_gpu=trials_per_gpu,
     )
 
 
@@ -162,11 +178,39 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     return cards
 
 
-def worker_count(workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int) -> int:
-    """How many workers: as many as given, else `trials_per_gpu` for each card.
+def cluster_address(address: str | None, executor: Where) -> str:
+    """--address, which is a cluster's.
 
     Raises:
-        InputError: there are no cards to share, or the two numbers are at odds.
+        InputError: there is no cluster.
+    """
+    if address is not None and executor != "ray":
+        raise InputError(
+            "workers on this machine have no address", where=f"--address {address}", fix="Add --executor ray."
+        )
+    return address or "auto"
+
+
+def elsewhere(settings: RunSettings, executor: Where | None, address: str | None) -> RunSettings:
+    """The settings of a study, with another executor or address where they are given.
+
+    Raises:
+        InputError: an address without a cluster, or cards of this machine with one.
+    """
+    where = executor or settings.executor
+    if where != settings.executor:
+        worker_count(settings.workers, settings.gpus, 1, where)
+    cluster = cluster_address(address, where)
+    return replace(settings, executor=where, address=cluster if address else settings.address)
+
+
+def worker_count(
+    workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int, executor: Where = "local"
+) -> int:
+    """How many workers: as many as given, else `trials_per_gpu` for each card; on a cluster as many as given.
+
+    Raises:
+        InputError: there are no cards to share, or the numbers are missing or at odds.
     """
     if trials_per_gpu > 1 and gpus == ("",):
         raise InputError(
@@ -174,6 +218,20 @@ def worker_count(workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int
             where=f"--trials-per-gpu {trials_per_gpu} --gpus none",
             fix="On the CPU, --workers says how many trials are trained at the same time.",
         )
+    if executor == "ray":
+        if any(gpus):
+            raise InputError(
+                "Ray chooses the cards on its nodes",
+                where=f"--gpus {','.join(gpus)}",
+                fix="Leave it out, or write --gpus none. --trials-per-gpu says how many share a card.",
+            )
+        if workers is None:
+            raise InputError(
+                "how many workers shall the cluster have?",
+                where="--executor ray",
+                fix="Add --workers N: so many trials are trained at the same time, where there is room.",
+            )
+        return workers
     cards = max(1, len(gpus))
     if workers is None:
         return cards * trials_per_gpu

@@ -37,6 +37,11 @@ class DataDirectory:
         """Such as ml-100k.inter."""
         return self.path / f"{self.name}.{suffix}"
 
+    def files(self) -> list[Path]:
+        """All files of the data set, by name."""
+        found = self.path.glob(f"{glob_escape(self.name)}.*")
+        return sorted(file for file in found if file.is_file())
+
 
 def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory:
     """Where RecBole will look for `dataset`; for ml-100k that is always inside the recbole package.
@@ -255,11 +260,10 @@ def _check_loaded(data: DataDirectory, config: Mapping[str, Any], needed: Mappin
 def fingerprint(data: DataDirectory) -> str:
     """A hash (16 hex digits) of all files of the data set, names and bytes."""
     digest = hashlib.sha256()
-    for file in sorted(data.path.glob(f"{glob_escape(data.name)}.*")):
-        if file.is_file():
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in data.files():
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.options import (
+    Address,
     AsJson,
     CheckpointEvery,
     ConfigFiles,
@@ -24,6 +25,7 @@ from sasrecf_tune.options import (
     ConfirmSeeds,
     DataPath,
     Dataset,
+    Executor,
     FailFast,
     Format,
     Gpus,
@@ -35,10 +37,13 @@ from sasrecf_tune.options import (
     ParamsFile,
     Patience,
     Retries,
+    SameAddress,
+    SameExecutor,
     Set,
     Storage,
     StudyName,
     TextFormat,
+    Threads,
     Timeout,
     Trials,
     TrialsPerGpu,
@@ -123,6 +128,9 @@ def run(
     workers: Workers = None,
     gpus: Gpus = "auto",
     trials_per_gpu: TrialsPerGpu = 1,
+    threads: Threads = None,
+    executor: Executor = "local",
+    address: Address = None,
     engine: Annotated[
         Engine,
         typer.Option("--engine", help="fast: RecBole's mathematics, sooner; recbole: its own trainer."),
@@ -166,6 +174,9 @@ def run(
         workers=workers,
         gpus=gpus,
         trials_per_gpu=trials_per_gpu,
+        threads=threads,
+        executor=executor,
+        address=address,
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run
@@ -187,10 +198,13 @@ def resume(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
     ] = None,
+    executor: SameExecutor = None,
+    address: SameAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Continue a study as it was last run. Options given here replace the earlier ones."""
     from sasrecf_tune import run as runs
+    from sasrecf_tune.arguments import elsewhere
     from sasrecf_tune.layout import find_study
     from sasrecf_tune.manifest import settings_from
     from sasrecf_tune.settings import parse_duration
@@ -211,6 +225,7 @@ def resume(
         storage=storage or settings.storage,
         workers=workers or settings.workers,
     )
+    settings = elsewhere(settings, executor, address)
     _exit_with(lambda: runs.run(settings, space, screen(), as_json=as_json))
 
 
@@ -238,12 +253,15 @@ def confirm(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
     ] = None,
+    executor: SameExecutor = None,
+    address: SameAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the best configurations again on fresh seeds, and say which can be told apart.
 
     The same command again continues; more seeds or configurations are added to what is there.
     """
+    from sasrecf_tune.arguments import elsewhere
     from sasrecf_tune.confirm import confirm_study
     from sasrecf_tune.layout import find_study
     from sasrecf_tune.manifest import settings_from
@@ -251,6 +269,7 @@ def confirm(
     layout = find_study(out, study)
     settings, space = settings_from(layout)
     settings = replace(settings, storage=storage or settings.storage, workers=workers or settings.workers)
+    settings = elsewhere(settings, executor, address)
     _exit_with(
         lambda: confirm_study(layout, settings, space, screen(), top=top, seeds=seeds, as_json=as_json)
     )

@@ -111,6 +111,10 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
         "search": asdict(settings.search),
         "workers": settings.workers,
         "gpus": list(settings.gpus),
+        "executor": settings.executor,
+        "address": settings.address,
+        "threads": settings.threads,
+        "trials_per_gpu": settings.trials_per_gpu,
         "storage": storage,
     }
 
@@ -137,6 +141,10 @@ def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
             search=SearchSettings(**content["search"]),
             workers=content["workers"],
             gpus=tuple(content["gpus"]),
+            executor=content.get("executor", "local"),
+            address=content.get("address", "auto"),
+            threads=content.get("threads"),
+            trials_per_gpu=content.get("trials_per_gpu", 1),
         )
         return settings, parse(content["space"], Path(content["params_file"]).name)
     except (KeyError, TypeError) as error:

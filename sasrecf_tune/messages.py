@@ -52,6 +52,7 @@ class DataSummary:
     device: str
     threads: int
     notes: tuple[str, ...] = ()
+    place: str = ""  # such as "ray, 3 nodes"; "" for this machine
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -93,6 +94,7 @@ class Job:
 
     When it ends, its best weights go to `checkpoint`. After every `checkpoint_every` epochs (0: never), and
     when it is given back, all that it needs to go on goes to `unfinished`; it continues from what lies there.
+    `here` says where things lie on the machine that trains it, where that is not as in `config`.
     """
 
     number: int
@@ -102,6 +104,7 @@ class Job:
     checkpoint: Path
     unfinished: Path | None = None
     checkpoint_every: int = 0
+    here: Config = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from sasrecf_tune.settings import Where
+
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]
 
@@ -71,6 +73,35 @@ TrialsPerGpu = Annotated[
         max=64,
         help="Workers that share a card; a small model leaves room for more.",
     ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=1024,
+        help="CPU threads of a worker; with Ray also the CPUs it takes.  "
+        "[default: this machine's, shared among the workers; with Ray 1]",
+    ),
+]
+Executor = Annotated[
+    Where,
+    typer.Option("--executor", help="local: workers on this machine; ray: on the nodes of a Ray cluster."),
+]
+SameExecutor = Annotated[
+    Where | None, typer.Option("--executor", help="local or ray; as before if left out.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="auto|ray://HOST:10001",
+        help="The Ray cluster; auto: the one that this machine is a node of.  [default: auto]",
+    ),
+]
+SameAddress = Annotated[
+    str | None,
+    typer.Option("--address", metavar="auto|ray://HOST:10001", help="As before if left out."),
 ]
 Trials = Annotated[
     int | None,

@@ -178,7 +178,13 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
 
 @contextlib.contextmanager
 def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
-    """Worker processes that are gone when the block ends, however it ends. The study is this run's alone."""
+    """Workers that are gone when the block ends, however it ends. The study is this run's alone."""
+    if settings.executor == "ray":
+        from sasrecf_tune.executors.ray import ray_executor
+
+        with ray_executor(settings, layout) as on_cluster:
+            yield on_cluster
+        return
     with private_directory(layout.prepared) as directory:
         executor = LocalExecutor(
             layout,
@@ -187,6 +193,7 @@ def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
             settings.search.hang_timeout,
             # One worker has nobody to share with, and would write for nothing.
             shared=directory if settings.workers > 1 else None,
+            threads=settings.threads,
         )
         try:
             yield executor

@@ -13,6 +13,7 @@ from sasrecf_tune.metrics import Metric
 Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
+Where = Literal["local", "ray"]
 
 # Fewer seeds tell hardly any two configurations apart.
 SEEDS = 5
@@ -50,7 +51,9 @@ class SearchSettings:
 class RunSettings:
     """Everything that `sasrecf-tune run` was asked for.
 
-    `base` is the RecBole configuration from config files and --set, before a trial's parameters.
+    `base` is the RecBole configuration from config files and --set, before a trial's parameters. `executor`
+    says where the workers are, `address` which Ray cluster. `threads` are a worker's, None for the default;
+    on a cluster `trials_per_gpu` of them share a card.
     """
 
     params_file: Path
@@ -66,6 +69,10 @@ class RunSettings:
     search: SearchSettings = SearchSettings()
     workers: int = 1
     gpus: tuple[str, ...] = ()
+    executor: Where = "local"
+    address: str = "auto"
+    threads: int | None = None
+    trials_per_gpu: int = 1
 
     @property
     def unit(self) -> float:

@@ -45,6 +45,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "metric": str(plan.settings.metric),
         "seed": plan.settings.seed,
         "engine": plan.settings.engine,
+        "executor": plan.settings.executor,
         "device": plan.data.device,
     }
 
@@ -89,7 +90,8 @@ def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again
         grid.add_row("set", Text(" ".join(f"{key}={cell_text(value)}" for key, value in fixed.items())))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {data.threads} thread{'s' * (data.threads != 1)}" if data.device == "cpu" else ""
-    grid.add_row("device", f"{data.device}{threads}{workers}; engine {plan.settings.engine}")
+    place = f"{data.place}: " if data.place else ""
+    grid.add_row("device", f"{place}{data.device}{threads}{workers}; engine {plan.settings.engine}")
     if done or again:
         interrupted = f", {again} interrupted to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"

@@ -182,7 +182,7 @@ class Runner:
             return Failure(job.number, _kind(error), _reason(error), epochs, course.seconds)
 
     def _train(self, job: Job, on_report: OnReport, course: _Course) -> Result:
-        config = make_config(job.config, self._gpu)
+        config = make_config(job.config | job.here, self._gpu)
         built, note = self._begin(job, config, course)
         trainer, seen = built.trainer, course.reports
         written = trainer.start_epoch

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,8 @@ from sasrecf_tune.messages import DataSummary, Decision, Describe, Failure, Job,
 # Tiny models gain nothing from a second thread, and lose much when the machine is busy. Torch, which is
 # imported later, and the processes that tests start take it from here.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+ROOT = Path(__file__).parent.parent
 
 # 95 users of ml-100k with short histories: a stock epoch takes a fraction of a second.
 TINY = {
@@ -29,6 +33,38 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of three nodes with a CPU each, on this machine; whoever removes a node adds another."""
+    # Workers would be nicer than the processes that wait for them.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.cluster_utils import Cluster
+    # Nodes and their workers take the package from where this process takes it.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    made: Any = Cluster()
+    for _ in range(3):
+        add_node(made)
+    yield made
+    made.shutdown()
+
+
+def add_node(cluster: Any, **resources: float) -> Any:
+    """One more node, of one CPU where nothing else is asked for."""
+    resources = resources or {"num_cpus": 1}
+    return cluster.add_node(object_store_memory=80 << 20, include_dashboard=False, **resources)
+
+
+@pytest.fixture(scope="module")
+def connection(cluster: Any) -> Iterator[Any]:
+    """This process is a driver of the cluster."""
+    from sasrecf_tune.executors.cluster import connected
+
+    with connected(cluster.address):
+        yield cluster
+
+
 @pytest.fixture
 def tiny_yaml(tmp_path: Path) -> Path:
     """A config file of `TINY`."""
@@ -41,10 +77,12 @@ def tiny_yaml(tmp_path: Path) -> Path:
 def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m sasrecf_tune ARGS` in an empty directory, as a user would."""
 
-    def call(*args: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def call(
+        *args: str | Path, timeout: float = 240, cwd: Path = tmp_path
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "sasrecf_tune", *map(str, args)],
-            cwd=tmp_path,
+            cwd=cwd,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -98,6 +98,26 @@ def act(job: Job) -> Failure | None:
     return None
 
 
+class Keeping(StandIn):
+    """Writes what a trial writes: after each epoch what it would go on from, and weights at its end."""
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        assert job.unfinished is not None
+        if job.unfinished.exists():
+            print(f"goes on from {job.unfinished.read_text()}")
+        job.checkpoint.parent.mkdir(exist_ok=True)
+
+        def write(report: Report) -> Decision:
+            decision = on_report(report)
+            assert job.unfinished is not None
+            job.unfinished.write_text(f"epoch {report.epoch}")
+            return decision
+
+        result = super().train(job, write)
+        job.checkpoint.write_text(f"weights of {job.number}")
+        return result
+
+
 def dies_once(gpu: str | None) -> StandIn:
     """The first worker dies before it is ready."""
     note = Path(os.environ[NOTE])

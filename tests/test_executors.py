@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 
 from sasrecf_tune.errors import WorkerError
 from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.executors.cluster import Share
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.executors.ray import RayExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Describe, Failure, Job, Measure, Report, Result, Timing
 
@@ -22,6 +25,7 @@ from . import stand_ins
 from .conftest import summary
 from .stand_ins import EPOCHS, StandIn
 
+ONE_CPU = Share(1)
 STEPS = 600  # of a tenth of a second at most: a broken executor fails a test instead of hanging it
 
 
@@ -70,12 +74,38 @@ def local(layout: Layout) -> Iterator[Callable[..., LocalExecutor]]:
     assert not multiprocessing.active_children()
 
 
-@pytest.fixture(params=["inline", "local"])
-def executor(request: pytest.FixtureRequest, local: Callable[..., LocalExecutor]) -> Executor:
-    if request.param == "local":
-        return local()
-    runner = StandIn()
-    return InlineExecutor(runner.train, runner.describe, runner.measure)
+@pytest.fixture
+def on_ray(layout: Layout, connection: object) -> Iterator[Callable[..., RayExecutor]]:
+    """Makes executors with workers on the cluster."""
+    made: list[RayExecutor] = []
+
+    def make(
+        runner: str = "StandIn", workers: int = 1, share: Share = ONE_CPU, **options: Any
+    ) -> RayExecutor:
+        name = f"{stand_ins.__name__}:{runner}"
+        made.append(RayExecutor(layout, workers, share, runner=name, **options))
+        return made[-1]
+
+    layout.directory.mkdir(exist_ok=True)
+    yield make
+    for executor in made:
+        executor.close()
+
+
+@pytest.fixture(params=["inline", "local", "ray"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "inline":
+        runner = StandIn()
+        return InlineExecutor(runner.train, runner.describe, runner.measure)
+    make: Callable[[], Executor] = request.getfixturevalue({"local": "local", "ray": "on_ray"}[request.param])
+    return make()
+
+
+@pytest.fixture(params=["local", "on_ray"])
+def processes(request: pytest.FixtureRequest) -> Callable[..., Executor]:
+    """Makes executors whose workers are processes, here or on the cluster."""
+    make: Callable[..., Executor] = request.getfixturevalue(request.param)
+    return make
 
 
 @pytest.fixture
@@ -150,7 +180,7 @@ def test_free_says_how_many_jobs_it_takes(executor: Executor, job: Callable[...,
 
 
 def test_questions_are_answered(executor: Executor) -> None:
-    assert executor.describe(Describe({}, "fast")) == summary(EPOCHS)
+    assert replace(executor.describe(Describe({}, "fast")), place="") == summary(EPOCHS)
     assert executor.measure(Measure({}, "fast", 5)) == Timing(1.0, 0.5, 5, 10)
 
 
@@ -196,7 +226,7 @@ def test_the_other_workers_go_on(local: Callable[..., LocalExecutor], job: Calla
 
 
 def test_killed_from_outside_in_the_middle_of_a_job(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+    processes: Callable[..., Executor], layout: Layout, job: Callable[..., Job]
 ) -> None:
     def kill(report: Report) -> Decision:
         if report.number == 0 and report.epoch == 2:
@@ -204,8 +234,9 @@ def test_killed_from_outside_in_the_middle_of_a_job(
         return Decision.CONTINUE
 
     heard = Heard(kill)
-    train(local(), heard, job(0), job(1))
+    train(processes(), heard, job(0), job(1))
     assert heard.failure(0).epochs == 2 and "SIGKILL" in heard.failure(0).reason
+    assert layout.log(0).read_text().startswith("trial 0 on card") and "SIGKILL" in layout.log(0).read_text()
     assert isinstance(heard.outcomes[1], Result)
 
 
@@ -221,7 +252,7 @@ def test_killed_between_jobs_costs_none(local: Callable[..., LocalExecutor], job
 
 
 def test_ctrl_c_and_sigterm_are_the_coordinators(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+    processes: Callable[..., Executor], job: Callable[..., Job]
 ) -> None:
     def signalled(report: Report) -> Decision:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -229,7 +260,7 @@ def test_ctrl_c_and_sigterm_are_the_coordinators(
         return Decision.CONTINUE
 
     heard = Heard(signalled)
-    train(local(), heard, job(0))
+    train(processes(), heard, job(0))
     assert isinstance(heard.outcomes[0], Result)
 
 

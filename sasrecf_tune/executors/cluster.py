@@ -1,0 +1,253 @@
+"""A Ray cluster as it is found: connected to, its nodes' versions compared with ours, its room counted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from sasrecf_tune.errors import InputError, WorkerError
+
+# A trial's result depends on these, and so does whether node and coordinator understand each other.
+_ALIKE = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
+_TESTED = "pip install -c constraints.txt ."
+_PROBE_SECONDS = 10
+_CHECK_SECONDS = 120
+_CLIENT = "ray://"
+_NO_CLUSTER = (
+    "Start one with `ray start --head`, or name another with --address: HOST:6379 where this machine is one "
+    "of its nodes, ray://HOST:10001 where not."
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is up; `cpus` and `gpus` are all it has, in use or not."""
+
+    id: str
+    address: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker takes of a node: whole CPUs, and of a card 1 / `of_gpu`; 0 for no card."""
+
+    cpus: int
+    of_gpu: int = 0
+
+    def __str__(self) -> str:
+        cpus = f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
+        card = {0: "", 1: " and a GPU"}.get(self.of_gpu, f" and a share (1/{self.of_gpu}) of a GPU")
+        return cpus + card
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """As Ray takes them."""
+        return {"num_cpus": self.cpus, "num_gpus": 1 / self.of_gpu if self.of_gpu else 0}
+
+    def room(self, nodes: Sequence[Node]) -> int:
+        """How many workers the nodes have room for when nobody else is there."""
+        return sum(
+            min(int(node.cpus // self.cpus), int(node.gpus) * self.of_gpu if self.of_gpu else 1 << 30)
+            for node in nodes
+        )
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Be a driver of the cluster at `address`; when the block ends, or this process, so do its actors.
+
+    Raises:
+        InputError: this is no address.
+        WorkerError: Ray is not installed, or there is no cluster that it could work with.
+    """
+    # No news of anyone's use leaves the machine; no progress bars.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = _ray()
+    _probe(address)
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except ConnectionError as error:
+        raise WorkerError(_said(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
+    except RuntimeError as error:  # other versions of Ray or Python, which the message compares
+        raise WorkerError(
+            f"cannot connect: {_said(error)}",
+            where=f"--address {address}",
+            fix="All nodes and this machine need the same versions of Python and Ray.",
+        ) from error
+    except (ValueError, AssertionError) as error:
+        raise InputError(_said(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
+    finally:
+        signal.signal(signal.SIGTERM, ours)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # whatever a cluster that has gone leads to
+            ray.shutdown()
+
+
+def nodes() -> list[Node]:
+    """Those that are up."""
+    return [
+        Node(
+            id=str(each["NodeID"]),
+            address=str(each["NodeManagerAddress"]),
+            cpus=float(each["Resources"].get("CPU", 0)),
+            gpus=float(each["Resources"].get("GPU", 0)),
+        )
+        for each in _ray().nodes()
+        if each["Alive"]
+    ]
+
+
+def share_for(
+    gpus: tuple[str, ...], trials_per_gpu: int, threads: int | None, found: Sequence[Node]
+) -> Share:
+    """What a worker takes: a card, or a share of it, where there are cards and `gpus` is not none.
+
+    Raises:
+        InputError: no node will ever have so much.
+    """
+    wanted = gpus != ("",) and (trials_per_gpu > 1 or any(node.gpus for node in found))
+    share = Share(threads or 1, trials_per_gpu if wanted else 0)
+    if share.room(found) == 0 and not _grows():
+        largest = max(found, key=lambda node: (node.gpus, node.cpus))
+        raise InputError(
+            f"no node of the cluster has {share} for a worker; the largest has {largest.cpus:g} CPUs and "
+            f"{largest.gpus:g} GPUs",
+            where="--executor ray",
+            fix="Ask for less with --threads, --trials-per-gpu or --gpus none, or add a node with "
+            "`ray start --address HEAD:6379`.",
+        )
+    return share
+
+
+def check_versions(found: Sequence[Node]) -> None:
+    """Check that all nodes have what this process has.
+
+    Raises:
+        WorkerError: names the nodes and the versions.
+    """
+    ray = _ray()
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(_asker())
+    asked = {
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(): node
+        for node in found
+    }
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_CHECK_SECONDS)
+    ours = versions()
+    wrong: list[str] = []
+    for answer in ready:
+        try:
+            theirs = ray.get(answer)
+        except RayError:
+            continue  # a node that has gone since
+        wrong += difference(ours, theirs, asked[answer].address)
+    if wrong:
+        raise WorkerError(
+            f"the nodes of the cluster differ from this machine: {'; '.join(sorted(set(wrong)))}",
+            where="--executor ray",
+            fix=f"Install the same versions on all nodes: {_TESTED}",
+        )
+
+
+def versions() -> dict[str, str | None]:
+    """Of what must be the same everywhere, None for what is missing."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _ALIKE:
+        found[name] = None
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name).partition("+")[0]  # torch's +cpu and +cu128 are one version
+    return found
+
+
+def difference(ours: Mapping[str, str | None], theirs: Mapping[str, str | None], node: str) -> list[str]:
+    """Such as ["node 10.0.0.3 has torch 2.4.0, not 2.13.0"]."""
+    return [
+        f"node {node} has {name} {theirs.get(name)}, not {wanted}"
+        if theirs.get(name)
+        else f"node {node} has no {name}"
+        for name, wanted in ours.items()
+        if theirs.get(name) != wanted
+    ]
+
+
+def _asker() -> Callable[[], dict[str, str | None]]:
+    # A function in a function, since Ray sends these whole: the node may not have this package.
+    names = _ALIKE
+
+    def ask() -> dict[str, str | None]:
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        found: dict[str, str | None] = {"python": platform.python_version()}
+        for name in names:
+            try:
+                found[name] = version(name).partition("+")[0]
+            except PackageNotFoundError:
+                found[name] = None
+        return found
+
+    return ask
+
+
+def _grows() -> bool:
+    """Whether the cluster starts nodes when they are asked for."""
+    _ray()
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    with contextlib.suppress(Exception):  # Ray's own bookkeeping; where it is not as expected, assume it
+        report = json.loads(_internal_kv_get(b"__autoscaling_status"))["autoscaler_report"]
+        # Nodes that nobody but people starts are each a type of its own (autoscaler/_private/readonly).
+        return any(not name.startswith("node_") for name in report["active_nodes"])
+    return False
+
+
+def _probe(address: str) -> None:
+    """Ray tries for minutes where nobody listens."""
+    host, colon, port = address.removeprefix(_CLIENT).partition("/")[0].rpartition(":")
+    if address == "auto":
+        return
+    if not colon or not host or not port.isdigit():
+        raise InputError(
+            f"{address!r} is no address of a cluster",
+            where="--address",
+            fix="Write auto, HOST:6379 or ray://HOST:10001.",
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise WorkerError(
+            f"nobody answers there: {error}", where=f"--address {address}", fix=_NO_CLUSTER
+        ) from error
+
+
+def _ray() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it uses a part of setuptools that will go
+            import ray
+    except ImportError as error:
+        raise WorkerError(
+            f"Ray cannot be used here: {_said(error)}", where="--executor ray", fix=f"Install it: {_TESTED}"
+        ) from error
+    return ray
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -1,0 +1,335 @@
+"""Workers on a real Ray cluster of several nodes, some of which are lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from sasrecf_tune.arguments import worker_count
+from sasrecf_tune.errors import InputError, WorkerError
+from sasrecf_tune.executors import cluster as clusters
+from sasrecf_tune.executors.cluster import (
+    Node,
+    Share,
+    check_versions,
+    connected,
+    difference,
+    nodes,
+    share_for,
+)
+from sasrecf_tune.executors.ray import RayExecutor
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Describe, Job, Report, Result
+
+from . import synthetic
+from .conftest import add_node
+from .stand_ins import EPOCHS
+from .test_executors import Heard, drive, job, layout, on_ray, train
+
+__all__ = ["job", "layout", "on_ray"]
+
+DATA = ("--params-file", "s.test", "--dataset", synthetic.NAME, "--data-path", ".")
+SEARCH = (*DATA, "--config-files", "c.yaml", "--sampler", "grid", "--pruner", "none")
+
+Make = Callable[..., RayExecutor]
+Jobs = Callable[..., Job]
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def parent(process: int) -> int:
+    """The process that started `process`."""
+    stat = Path(f"/proc/{process}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def gone(*processes: int) -> bool:
+    """Whether all of these end within half a minute."""
+    for process in processes:
+        try:
+            handle = os.pidfd_open(process)
+        except ProcessLookupError:
+            continue
+        ended, _, _ = select.select([handle], [], [], 30)
+        os.close(handle)
+        if not ended:
+            return False
+    return True
+
+
+def test_a_worker_that_ray_loses_costs_its_job_and_is_replaced(
+    on_ray: Make, job: Jobs, layout: Layout
+) -> None:
+    lost: list[int] = []
+
+    def kill(report: Report) -> Decision:
+        if report.number == 0 and report.epoch == 2:
+            process = int(report.metrics["process"])
+            lost.extend((process, parent(process)))
+            os.kill(parent(process), signal.SIGKILL)
+        return Decision.CONTINUE
+
+    heard = Heard(kill)
+    train(on_ray(), heard, job(0), job(1))
+    failure = heard.failure(0)
+    assert (failure.kind, failure.epochs, failure.seconds) == ("died", 2, 2.0)
+    assert "was lost: its process was ended" in failure.reason
+    log = layout.log(0).read_text()
+    assert log.startswith("trial 0 on card") and log.endswith(f"\n{failure.reason}\n")
+    assert isinstance(heard.outcomes[1], Result)
+    assert gone(*lost)
+
+
+def test_killed_between_jobs_costs_none(on_ray: Make, job: Jobs) -> None:
+    heard = Heard()
+    executor = on_ray()
+    train(executor, heard, job(0))
+    process = parent(int(heard.reports[0].metrics["process"]))
+    os.kill(process, signal.SIGKILL)
+    assert gone(process)
+    train(executor, heard, job(1))
+    assert isinstance(heard.outcomes[1], Result)
+
+
+def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
+    on_ray: Make, layout: Layout, connection: Any
+) -> None:
+    """The one node with this resource is removed when two epochs are over, and another takes its place."""
+    first = add_node(connection, num_cpus=8)
+    added: list[Any] = []
+
+    def lose(report: Report) -> Decision:
+        if report.epoch == 2 and not added:
+            added.append(add_node(connection, num_cpus=8))
+            connection.remove_node(first, allow_graceful=False)
+        return Decision.CONTINUE
+
+    def keeping() -> Job:
+        unfinished = layout.unfinished(0)
+        return Job(0, {}, "fast", layout.log(0), layout.checkpoint(0), unfinished, checkpoint_every=1)
+
+    heard = Heard(lose)
+    executor = on_ray("Keeping", share=Share(8))
+    train(executor, heard, keeping())
+    assert heard.failure(0).kind == "died" and "was lost, perhaps with the node" in heard.failure(0).reason
+    assert layout.unfinished(0).read_text() == "epoch 1"
+    assert not layout.checkpoint(0).exists()
+    del heard.outcomes[0]
+    train(executor, heard, keeping())
+    connection.remove_node(added[0])
+    assert isinstance(heard.outcomes[0], Result)
+    assert "goes on from epoch 1" in layout.log(0).read_text()
+    assert layout.checkpoint(0).read_text() == "weights of 0"
+    assert layout.unfinished(0).read_text() == f"epoch {EPOCHS}"
+
+
+def test_workers_that_wait_for_a_node_hold_up_nobody(on_ray: Make, job: Jobs) -> None:
+    heard = Heard()
+    executor = on_ray(workers=50)
+    (note,) = executor.describe(Describe({}, "fast")).notes
+    assert re.fullmatch(r"there is room for \d+ of 50 workers \(1 CPU each\); the others wait for more", note)
+    assert 1 <= executor.free < 50
+    train(executor, heard, *map(job, range(7)))
+    assert all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
+
+
+def test_workers_share_a_card(on_ray: Make, job: Jobs, layout: Layout, connection: Any) -> None:
+    node = add_node(connection, num_cpus=2, num_gpus=1)
+    executor = on_ray(workers=2, share=Share(1, of_gpu=2))
+    heard = Heard()
+    executor.submit(job(0, "hang"))
+    drive(executor, heard, lambda: heard.epochs(0) and executor.free)
+    train(executor, heard, job(1))  # while the first has not ended
+    connection.remove_node(node)
+    assert layout.log(1).read_text() == "trial 1 on card 0\n"
+
+
+def test_what_no_node_has_is_not_waited_for(connection: Any) -> None:
+    plain, cards = Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 4, 2)
+    assert share_for((), 1, None, [plain]) == Share(1)
+    assert share_for((), 1, 2, [plain, cards]) == Share(2, of_gpu=1)
+    assert share_for(("",), 1, 3, [plain, cards]) == Share(3)
+    assert share_for((), 4, None, [plain, cards]) == Share(1, of_gpu=4)
+    with pytest.raises(InputError, match=r"no node .* has 1 CPU and a share \(1/2\) of a GPU"):
+        share_for((), 2, None, [plain])
+    with pytest.raises(InputError, match=r"no node .* has 5 CPUs and a GPU for a worker"):
+        share_for((), 1, 5, [plain, cards])
+
+
+def test_where_no_worker_comes_up_it_says_so(on_ray: Make, job: Jobs, layout: Layout) -> None:
+    with pytest.raises(WorkerError, match=r"no such library \(on node") as caught:
+        on_ray("cannot_be_made").describe(Describe({}, "fast"))
+    with pytest.raises(WorkerError, match=r"SIGKILL.* before it was ready \(on node") as caught:
+        train(on_ray("always_dies"), Heard(), job(0))
+    assert caught.value.fix == f"Its log: {layout.worker_log(0)}"
+
+
+def test_nodes_must_have_the_same_versions(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_versions(nodes())
+    ours = clusters.versions() | {"torch": "1.0"}
+    monkeypatch.setattr(clusters, "versions", lambda: ours)
+    with pytest.raises(WorkerError, match=r"node \S+ has torch \S+, not 1\.0"):
+        check_versions(nodes())
+    assert difference({"ray": "2"}, {"ray": None}, "a") == ["node a has no ray"]
+
+
+COORDINATOR = """
+import sys
+from pathlib import Path
+from sasrecf_tune.executors.cluster import Share, connected
+from sasrecf_tune.executors.ray import RayExecutor
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Job
+
+class Told:
+    def reported(self, report):
+        print(int(report.metrics["process"]), flush=True)
+        return Decision.CONTINUE
+
+layout = Layout(Path(sys.argv[2]))
+layout.directory.mkdir()
+with connected(sys.argv[1]):
+    executor = RayExecutor(layout, 1, Share(1), runner="tests.stand_ins:StandIn")
+    executor.submit(Job(0, {"act": "hang"}, "fast", layout.log(0), layout.checkpoint(0)))
+    while True:
+        executor.step(Told(), 1)
+"""
+
+
+def test_workers_end_with_a_coordinator_that_is_killed(cluster: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COORDINATOR, cluster.address, str(tmp_path / "study")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as coordinator:
+        assert coordinator.stdout is not None
+        process = int(coordinator.stdout.readline())
+        actor = parent(process)
+        coordinator.kill()
+    assert gone(process, actor)
+
+
+def test_what_is_no_cluster_is_an_error_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(address: str) -> None:
+        with connected(address):
+            raise AssertionError("there is no such cluster")
+
+    with pytest.raises(InputError, match="is no address of a cluster"):
+        said("somewhere")
+    with pytest.raises(WorkerError, match=r"nobody answers there: .* refused"):
+        said("127.0.0.1:1")
+    with pytest.raises(InputError, match="how many workers"):
+        worker_count(None, (), 1, "ray")
+    with pytest.raises(InputError, match="Ray chooses the cards"):
+        worker_count(2, ("0", "1"), 1, "ray")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(WorkerError, match="Ray cannot be used here"):
+        said("auto")
+
+
+def test_room() -> None:
+    some = [Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 5, 2)]
+    assert [Share(cpus).room(some) for cpus in (1, 2, 5, 6)] == [9, 4, 1, 0]
+    assert [Share(1, of_gpu).room(some) for of_gpu in (1, 2, 3)] == [2, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a data set that no node has, and a space of 6 configurations."""
+    directory = tmp_path_factory.mktemp("space")
+    synthetic.write_data_set(directory)
+    (directory / "s.test").write_text("learning_rate choice [0.01,0.001]\nhidden_size choice [4,8,16]\n")
+    settings = synthetic.base(directory) | {"epochs": 30, "stopping_step": 30}
+    left_out = ("model", "dataset", "data_path", "seed")
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in settings.items() if key not in left_out]
+    (directory / "c.yaml").write_text("".join(lines))
+    return directory
+
+
+def ranked(study: Path) -> list[dict[str, str]]:
+    """The ranked table, without what chance decides: a trial's number and how long it took."""
+    with (study / "ranking.csv").open() as file:
+        rows = [
+            {name: value for name, value in row.items() if name not in ("trial", "number", "seconds")}
+            for row in csv.DictReader(file)
+        ]
+    return sorted(rows, key=lambda row: json.dumps(row))
+
+
+@pytest.fixture(scope="module")
+def study(space: Path, cluster: Any) -> Path:
+    """Searched on three nodes, of which one is lost while each of them trains a trial."""
+    command = [sys.executable, "-m", "sasrecf_tune", "run", *SEARCH, "--executor", "ray"]
+    command += ["--address", cluster.address, "--workers", "3", "--json"]
+    events: list[dict[str, Any]] = []
+    lost: list[Any] = []
+    with subprocess.Popen(
+        command, cwd=space, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as coordinator:
+        assert coordinator.stdout is not None and coordinator.stderr is not None
+        for line in coordinator.stdout:
+            events.append(json.loads(line))
+            reported = {event["trial"] for event in events if event["event"] == "reported"}
+            if not lost and len(reported) == 3:
+                lost.append(next(iter(cluster.worker_nodes)))
+                cluster.remove_node(lost[0], allow_graceful=False)
+        said = coordinator.stderr.read()
+    add_node(cluster)
+    assert (coordinator.returncode, said) == (0, "")
+    again = [event for event in events if event["event"] == "retrying"]
+    assert len(again) == 1 and "was lost" in again[0]["reason"]
+    return space / "tuning" / f"{synthetic.NAME}-s"
+
+
+def test_three_nodes_and_one_worker_here_give_the_same_table(study: Path, space: Path, cli: Cli) -> None:
+    local = cli("run", *SEARCH, "--threads", "1", "--out", "local", cwd=space)
+    assert local.returncode == 0, local.stderr
+    ours = ranked(study)
+    assert len(ours) == 6 and all(row["state"] == "complete" for row in ours)
+    assert ours == ranked(space / "local" / study.name)
+
+
+def test_logs_and_checkpoints_have_come_home(study: Path, space: Path) -> None:
+    logs = sorted(path.name for path in (study / "logs").glob("trial-*"))
+    assert logs == [f"trial-{number:04d}.log" for number in range(6)]
+    assert all("best" in (study / "logs" / name).read_text() for name in logs)
+    weights = list((study / "checkpoints").iterdir())
+    assert len(weights) == 3
+    for path in weights:
+        content = torch.load(path, weights_only=True)
+        assert content["config"]["data_path"] == str(space)
+        assert content["config"]["checkpoint_dir"] == str(study / "checkpoints")
+    assert yaml.safe_load((study / "best.yaml").read_text())["data_path"] == str(space)
+
+
+def test_the_study_is_resumed_confirmed_and_reproduced(
+    study: Path, space: Path, cluster: Any, cli: Cli
+) -> None:
+    plan = cli("resume", cwd=space)
+    assert plan.returncode == 0, plan.stderr
+    assert "ray, 3 nodes: cpu, 1 thread, 3 workers" in plan.stdout
+    confirmed = cli("confirm", "--top", "1", "--seeds", "2", cwd=space)
+    assert confirmed.returncode == 0, confirmed.stderr
+    assert {path.name for path in (study / "logs").glob("confirm-*")} == {
+        "confirm-0000.log",
+        "confirm-0001.log",
+    }
+    reproduced = cli("reproduce", cwd=space)
+    assert reproduced.returncode == 0, reproduced.stdout + reproduced.stderr
+    assert "The same to the last digit." in reproduced.stdout
+
+
+def test_a_cluster_that_has_gone_is_no_traceback(study: Path, space: Path, cli: Cli) -> None:
+    done = cli("resume", "--address", "127.0.0.1:1", cwd=space)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --address 127.0.0.1:1: nobody answers there")
+    assert "Traceback" not in done.stderr
