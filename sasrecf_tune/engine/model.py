@@ -138,29 +138,31 @@ class FastSASRecF(SASRecF):  # type: ignore[misc]  # recbole is untyped
         return padded.reshape(-1).to(self.item_embedding.weight.device), start, length
 
 
+# A catalogue this many times smaller than the positions of a step is computed whole.
+_WHOLE = 8
+
+
 class _Table:
-    """The projected inputs of items: `rows` [n, H], and `ids` [items] to find an item's row, None for itself.
+    """The projected inputs of items: `rows` [n, H], and `ids` [items] to find an item's row, None for itself."""
+
+    def __init__(self, model: FastSASRecF, items: list[Tensor]) -> None:
+        chosen, self.ids = choose_items(items, model.n_items, model.item_embedding.weight.device)
+        self.rows = _project(model, chosen)
+
+
+def choose_items(items: list[Tensor], count: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Which of `count` items a step needs, and [items] the place of each among them, None for its own.
 
     The whole catalogue where most of it occurs anyway, else the items that occur. A GPU takes the whole:
     to learn which occur, the host would have to wait for it.
     """
-
-    # A catalogue this many times smaller than the positions of a step is computed whole.
-    _WHOLE = 8
-
-    def __init__(self, model: FastSASRecF, items: list[Tensor]) -> None:
-        self.ids: Tensor | None = None
-        device = model.item_embedding.weight.device
-        positions = sum(part.numel() for part in items)
-        if device.type != "cpu" or positions >= self._WHOLE * model.n_items:
-            chosen = torch.arange(model.n_items, device=device)
-        else:
-            present = torch.zeros(model.n_items, dtype=torch.bool, device=device)
-            for part in items:
-                present[part.reshape(-1)] = True
-            chosen = present.nonzero().squeeze(-1)
-            self.ids = present.cumsum(0) - 1
-        self.rows = _project(model, chosen)
+    positions = sum(part.numel() for part in items)
+    if device.type != "cpu" or positions >= _WHOLE * count:
+        return torch.arange(count, device=device), None
+    present = torch.zeros(count, dtype=torch.bool, device=device)
+    for part in items:
+        present[part.reshape(-1)] = True
+    return present.nonzero().squeeze(-1), present.cumsum(0) - 1
 
 
 def _project(model: FastSASRecF, ids: Tensor) -> Tensor:
