@@ -173,6 +173,7 @@ class Fuzzer:
             workers=1,
             gpus="none",
             trials_per_gpu=1,
+            fuse="1",
             engine=engine,
         )
         base = checked_base(settings, space)

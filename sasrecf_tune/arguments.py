@@ -10,7 +10,16 @@ from sasrecf_tune.config_files import read_base
 from sasrecf_tune.errors import ConfigFileError, DataError, InputError
 from sasrecf_tune.layout import default_name, study_layout
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.settings import Engine, Pruner, RunSettings, Sampler, SearchSettings, parse_duration
+from sasrecf_tune.settings import (
+    AUTO_FUSE,
+    MOST_FUSED,
+    Engine,
+    Pruner,
+    RunSettings,
+    Sampler,
+    SearchSettings,
+    parse_duration,
+)
 from sasrecf_tune.space import SearchSpace
 
 
@@ -43,6 +52,7 @@ def run_settings(
     workers: int | None,
     gpus: str,
     trials_per_gpu: int,
+    fuse: str,
     engine: Engine,
 ) -> RunSettings:
     """The command line as settings; an option wins over a config file.
@@ -85,6 +95,7 @@ def run_settings(
         ),
         workers=worker_count(workers, cards, trials_per_gpu),
         gpus=cards,
+        fuse=parse_fuse(fuse, engine),
     )
 
 
@@ -143,6 +154,27 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     if not all(card.isdigit() for card in cards):
         raise InputError(f"{text!r} names no cards", where="--gpus", fix="Write auto, none, or numbers: 0,1.")
     return cards
+
+
+def parse_fuse(text: str, engine: Engine) -> int:
+    """ "auto" (`AUTO_FUSE`) or how many trials, 1 for each by itself.
+
+    Raises:
+        InputError: neither, or the engine cannot.
+    """
+    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MOST_FUSED):
+        raise InputError(
+            f"{text!r} is no number of trials",
+            where="--fuse",
+            fix=f"Write auto, or a number from 1 to {MOST_FUSED}.",
+        )
+    if text != "1" and engine == "recbole":
+        raise InputError(
+            "RecBole's own trainer trains each trial by itself",
+            where=f"--fuse {text} --engine recbole",
+            fix="Use --engine fast, or leave --fuse out.",
+        )
+    return AUTO_FUSE if text == "auto" else int(text)
 
 
 def worker_count(workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int) -> int:

@@ -26,6 +26,7 @@ from sasrecf_tune.options import (
     Dataset,
     FailFast,
     Format,
+    Fuse,
     Gpus,
     Grace,
     HangTimeout,
@@ -118,6 +119,7 @@ def run(
     workers: Workers = None,
     gpus: Gpus = "auto",
     trials_per_gpu: TrialsPerGpu = 1,
+    fuse: Fuse = "1",
     engine: Annotated[
         Engine,
         typer.Option("--engine", help="fast: RecBole's mathematics, sooner; recbole: its own trainer."),
@@ -161,6 +163,7 @@ def run(
         workers=workers,
         gpus=gpus,
         trials_per_gpu=trials_per_gpu,
+        fuse=fuse,
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run

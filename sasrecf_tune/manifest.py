@@ -111,6 +111,7 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
         "search": asdict(settings.search),
         "workers": settings.workers,
         "gpus": list(settings.gpus),
+        "fuse": settings.fuse,
         "storage": storage,
     }
 
@@ -137,6 +138,7 @@ def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
             search=SearchSettings(**content["search"]),
             workers=content["workers"],
             gpus=tuple(content["gpus"]),
+            fuse=content.get("fuse", 1),
         )
         return settings, parse(content["space"], Path(content["params_file"]).name)
     except (KeyError, TypeError) as error:

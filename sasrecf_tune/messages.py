@@ -88,6 +88,33 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class MeasureTogether:
+    """Asks a worker how much sooner trials of `config` are trained together than one after the other.
+
+    From two trials on, each time twice as many up to `most`; or `most` alone where that is `given`.
+    `sharers` is how many workers divide the memory of the device.
+    """
+
+    config: Config
+    engine: str
+    steps: int
+    most: int
+    given: bool = False
+    sharers: int = 1
+
+
+@dataclass(frozen=True)
+class TogetherTiming:
+    """`ratios` holds for numbers of trials how many times as fast they train together as in turn.
+
+    `ended` says why no more of them were tried.
+    """
+
+    ratios: dict[int, float]
+    ended: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial to train: a pure function of `config` (its seed included), data and engine.
 

@@ -63,6 +63,14 @@ TrialsPerGpu = Annotated[
         help="Workers that share a card; a small model leaves room for more.",
     ),
 ]
+Fuse = Annotated[
+    str,
+    typer.Option(
+        "--fuse",
+        metavar="auto|N",
+        help="Trials of the same shapes that a worker trains as one model; auto measures what pays.",
+    ),
+]
 Trials = Annotated[
     int | None,
     typer.Option(

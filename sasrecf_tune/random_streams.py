@@ -40,16 +40,24 @@ class Streams:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._states = states(device)
+        self.save()
+
+    def save(self) -> None:
+        """The generators are others' from here on."""
+        self._states = states(self._device)
+
+    def put_back(self) -> None:
+        """The generators are this trial's from here on."""
+        set_states(self._states, self._device)
 
     @contextlib.contextmanager
     def mine(self) -> Iterator[None]:
         """The generators are this trial's until the block ends."""
-        set_states(self._states, self._device)
+        self.put_back()
         try:
             yield
         finally:
-            self._states = states(self._device)
+            self.save()
 
     @contextlib.contextmanager
     def torch_mine(self) -> Iterator[None]:

@@ -16,6 +16,9 @@ Engine = Literal["fast", "recbole"]
 
 # Fewer seeds tell hardly any two configurations apart.
 SEEDS = 5
+# --fuse auto: as many trials a worker as a measurement at the start favours.
+AUTO_FUSE = 0
+MOST_FUSED = 64
 # Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.
 GRACE = 25.0
 
@@ -50,7 +53,8 @@ class SearchSettings:
 class RunSettings:
     """Everything that `sasrecf-tune run` was asked for.
 
-    `base` is the RecBole configuration from config files and --set, before a trial's parameters.
+    `base` is the RecBole configuration from config files and --set, before a trial's parameters. A worker
+    trains up to `fuse` trials of the same shapes as one model.
     """
 
     params_file: Path
@@ -66,6 +70,7 @@ class RunSettings:
     search: SearchSettings = SearchSettings()
     workers: int = 1
     gpus: tuple[str, ...] = ()
+    fuse: int = 1
 
     @property
     def unit(self) -> float:

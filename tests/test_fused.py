@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.engine.fused_trainer import FusedTrainer, Waiting, shape
+from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, Prepared, build, make_config, prepare
 
@@ -52,6 +52,9 @@ class Trial:
         self.batches: list[list[list[int]]] = []
         self.epochs: list[float] = []
 
+    def __len__(self) -> int:
+        return len(self.built.train)
+
     def __iter__(self) -> Iterator[Any]:
         for batch in self.built.train:
             self.batches.append([column.tolist() for column in batch.interaction.values()])
@@ -61,15 +64,15 @@ class Trial:
         with self.streams.mine():
             self.epochs.append(self.built.trainer._train_epoch(self, 0))
 
-    def waiting(self) -> Waiting:
-        return Waiting(self.built.trainer, self, self.streams)
+    def ready(self) -> Ready:
+        return Ready(self.built.trainer, self, self.streams)
 
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: value.clone() for name, value in self.built.trainer.model.state_dict().items()}
 
 
 def train_together(trials: Sequence[Trial], epochs: int = 1) -> None:
-    fused = FusedTrainer([trial.waiting() for trial in trials])
+    fused = FusedTrainer([trial.ready() for trial in trials])
     for _ in range(epochs):
         for trial, loss in zip(trials, fused.train_epoch(), strict=True):
             trial.epochs.append(loss)
@@ -136,7 +139,7 @@ def test_trials_together_are_trials_alone(
     changes = split_negatives(shape_of_all)
     trials, alone = ([Trial(data, **changes, **each) for each in own] for _ in range(2))
     before = [trial.weights() for trial in trials]
-    assert len({shape(trial.waiting()) for trial in trials}) == 1
+    assert len({shape_of(trial.ready()) for trial in trials}) == 1
     train_together(trials)
     # Some end, and the first of the trials takes a place that became free, in its first epoch.
     stays = [number for number in range(len(own)) if number >= leave]
@@ -162,7 +165,8 @@ def test_what_is_dropped_is_what_would_be_alone(
 ) -> None:
     changes = split_negatives(shape_of_all)
     each = [
-        one | {"hidden_dropout_prob": hidden, "attn_dropout_prob": attention} for one, hidden, attention in own
+        one | {"hidden_dropout_prob": hidden, "attn_dropout_prob": attention}
+        for one, hidden, attention in own
     ]
     trials, alone = ([Trial(data, **changes, **one) for one in each] for _ in range(2))
     train_together(trials, epochs=2)
@@ -200,7 +204,7 @@ def test_gradients_are_those_of_each_model_alone(data: Path) -> None:
 
 
 def test_a_trial_that_diverges_leaves_the_others_alone(data: Path) -> None:
-    wild = {"learner": "sgd", "learning_rate": 1e38}
+    wild: dict[str, Any] = {"learner": "sgd", "learning_rate": 1e38}
     trials = [Trial(data), Trial(data, **wild), Trial(data, seed=1)]
     alone = [Trial(data), Trial(data, seed=1)]
     before = [trial.weights() for trial in trials]
@@ -224,11 +228,20 @@ def test_negatives_of_the_models_own_choosing(data: Path) -> None:
 
 
 def test_only_trials_of_one_shape_and_data_set_train_together(data: Path) -> None:
-    first = shape(Trial(data).waiting())
+    first = shape_of(Trial(data).ready())
     own: dict[str, Any] = {"learning_rate": 0.5, "hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.1}
     own |= {"weight_decay": 0.1, "seed": 5, "initializer_range": 0.1, "learner": "sgd", "epochs": 9}
-    assert first is not None and first == shape(Trial(data, **own, stopping_step=1).waiting())
-    others: list[dict[str, Any]] = [{"n_layers": 1}, {"n_heads": 1}, {"inner_size": 8}, {"hidden_act": "relu"}]
-    others += [{"selected_features": ["tags"]}, {"train_batch_size": 33}, {"user_inter_num_interval": "[5,9]"}]
-    assert first not in [shape(Trial(data, **other).waiting()) for other in others]
-    assert shape(Trial(data, STOCK).waiting()) is None
+    assert first is not None and first == shape_of(Trial(data, **own, stopping_step=1).ready())
+    others: list[dict[str, Any]] = [
+        {"n_layers": 1},
+        {"n_heads": 1},
+        {"inner_size": 8},
+        {"hidden_act": "relu"},
+    ]
+    others += [
+        {"selected_features": ["tags"]},
+        {"train_batch_size": 33},
+        {"user_inter_num_interval": "[5,9]"},
+    ]
+    assert first not in [shape_of(Trial(data, **other).ready()) for other in others]
+    assert shape_of(Trial(data, STOCK).ready()) is None

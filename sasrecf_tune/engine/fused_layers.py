@@ -73,7 +73,8 @@ def all_positions(layer: Layer, x: Tensor, masks: LayerMasks) -> Tensor:
         scores = torch.baddbmm(
             future, query.reshape(flat), key.reshape(flat).transpose(1, 2), alpha=1 / math.sqrt(size)
         )
-        weights = masked(torch.softmax(scores, dim=-1).view(trials, batch, heads, longest, longest), masks.attention)
+        weights = torch.softmax(scores, dim=-1).view(trials, batch, heads, longest, longest)
+        weights = masked(weights, masks.attention)
         context = torch.bmm(weights.view(-1, longest, longest), value.reshape(flat))
         context = context.view(trials * batch, heads, longest, size)
     context = context.transpose(1, 2).reshape(trials, batch, longest, hidden)
@@ -124,9 +125,9 @@ def _after_attention(layer: Layer, x: Tensor, context: Tensor, masks: LayerMasks
     return _normed(layer, f"{forward}.LayerNorm", x + masked(dense, masks.after_forward))
 
 
-def _scaled(x: Tensor, get: Mapping[str, Tensor], name: str, weight_scale: Tensor, bias_scale: Tensor) -> Tensor:
+def _scaled(x: Tensor, get: Mapping[str, Tensor], name: str, of_weight: Tensor, of_bias: Tensor) -> Tensor:
     weight, bias = get[f"{name}.weight"], get[f"{name}.bias"]
-    return linear(x, weight * weight_scale, bias * bias_scale.squeeze(-1))
+    return linear(x, weight * of_weight, bias * of_bias.squeeze(-1))
 
 
 def _normed(layer: Layer, name: str, x: Tensor) -> Tensor:

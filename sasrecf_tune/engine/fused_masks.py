@@ -1,8 +1,8 @@
 """Dropout masks of several trials, each trial's as it would draw them alone.
 
-What a trial draws depends on how its batch is cut into groups (groups.py), and several trials share groups that
-none would have alone. So each trial's masks are drawn in the shapes and in the order that it has alone, from
-its own generator, and then put together anew: who trains beside it makes no difference to what is dropped.
+What a trial draws depends on how its batch is cut into groups (groups.py), and several trials share groups
+that none would have alone. So each trial's masks are drawn in the shapes and in the order that it has alone,
+from its own generator, and then put together anew: what is dropped does not depend on who trains beside it.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class StepMasks:
         self._streams, self._rates = streams, rates
         self._sizes, self._device = sizes, device
         self._kinds = _kinds(sizes.layers)
-        dropping = [rate.hidden > 0 or rate.attention > 0 for rate in rates]
         self._left: list[Iterator[tuple[int, int, int]]] = [
-            iter(cut(own, budget)) if drops else iter(()) for own, drops in zip(lengths, dropping, strict=True)
+            iter(cut(own, budget) if rate.hidden > 0 or rate.attention > 0 else ())
+            for own, rate in zip(lengths, rates, strict=True)
         ]
         self._drawn: list[deque[_Drawn]] = [deque() for _ in rates]
 
@@ -89,11 +89,12 @@ class StepMasks:
         found: list[Tensor | None] = []
         for kind in self._kinds:
             shape = kind.shape(high - low, longest, self._sizes)
-            any_drops = any(self._rate(trial, kind) > 0 for trial in range(len(self._rates)))
-            # Beyond a sample's own length it does not matter what is kept: nothing sees it.
-            found.append(
-                torch.ones(len(self._rates), *shape, dtype=torch.bool, device=self._device) if any_drops else None
-            )
+            trials = range(len(self._rates))
+            if all(self._rate(trial, kind) == 0 for trial in trials):
+                found.append(None)
+            else:
+                # Beyond a sample's own length it does not matter what is kept: nothing sees it.
+                found.append(torch.ones(len(trials), *shape, dtype=torch.bool, device=self._device))
         for trial, drawn in enumerate(self._drawn):
             self._draw_up_to(trial, high)
             for own in drawn:
@@ -122,9 +123,7 @@ class StepMasks:
                 ]
             drawn.append(_Drawn(first, past, longest, masks))
 
-    def _copy(
-        self, own: _Drawn, found: list[Tensor | None], trial: int, group: tuple[int, int, int]
-    ) -> None:
+    def _copy(self, own: _Drawn, found: list[Tensor | None], trial: int, group: tuple[int, int, int]) -> None:
         low, high, longest = group
         first, past, positions = max(low, own.low), min(high, own.high), min(longest, own.longest)
         for kind, mask, into in zip(self._kinds, own.masks, found, strict=True):

@@ -13,47 +13,32 @@ from sasrecf_tune.engine.fused_model import FusedModel
 from sasrecf_tune.engine.model import FastSASRecF
 from sasrecf_tune.engine.trainer import FastTrainer, plainly
 from sasrecf_tune.random_streams import Streams
-
-# What trials that train together must have in common; all else is each one's own.
-_COMMON = (
-    "n_layers",
-    "n_heads",
-    "hidden_size",
-    "inner_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "selected_features",
-    "pooling_mode",
-    "loss_type",
-    "MAX_ITEM_LIST_LENGTH",
-    "train_batch_size",
-    "train_neg_sample_args",
-)
+from sasrecf_tune.shapes import shape
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A trial before an epoch: its trainer, the training samples, and its random generators."""
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A trial that is to train an epoch: its trainer, the training samples, and its random generators."""
 
     trainer: Any
     samples: Any
     streams: Streams
 
 
-def shape(waiting: Waiting) -> object | None:
+def shape_of(ready: Ready) -> object | None:
     """Trials of one shape can train together; None for one that can only train alone."""
-    trainer = waiting.trainer
+    trainer = ready.trainer
     if type(trainer) is not FastTrainer or type(trainer.model) is not FastSASRecF:
         return None
     # Of one data set: it is prepared once for all that read the same.
-    return repr([trainer.config[key] for key in _COMMON]), id(waiting.samples._dataset), trainer.device
+    return shape(trainer.config.final_config_dict), id(ready.samples._dataset), trainer.device
 
 
 class FusedTrainer:
-    """Trains epochs of trials of one shape; the model is put together once for as long as they stay the same."""
+    """Trains epochs of `trials`, which are of one shape, as one model that is put together once."""
 
-    def __init__(self, trials: Sequence[Waiting]) -> None:
-        self._trials = list(trials)
+    def __init__(self, trials: Sequence[Ready]) -> None:
+        self.trials = list(trials)
         self._model = FusedModel(
             [trial.trainer.model for trial in trials], [trial.streams for trial in trials]
         )
@@ -61,13 +46,15 @@ class FusedTrainer:
     def train_epoch(self) -> list[float]:
         """What Trainer._train_epoch returns for each trial; NaN for one whose loss became NaN."""
         losses: list[torch.Tensor] = []
-        for trial in self._trials:
+        for trial in self.trials:
             trial.trainer.model.train()
-        iterators = [_begun(trial) for trial in self._trials]
-        while (batches := [_drawn(*pair) for pair in zip(self._trials, iterators, strict=True)])[0] is not None:
+        iterators = [_begun(trial) for trial in self.trials]
+        # All have as many samples, and batches of one size.
+        for _ in range(len(self.trials[0].samples)):
+            batches = [_drawn(*pair) for pair in zip(self.trials, iterators, strict=True)]
             with plainly():
                 losses.append(self._model.backward_losses(batches))
-            for trial in self._trials:
+            for trial in self.trials:
                 trainer = trial.trainer
                 if trainer.clip_grad_norm:
                     clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
@@ -76,11 +63,11 @@ class FusedTrainer:
         return [float(sum(own)) for own in torch.stack(losses).T.tolist()]
 
 
-def _begun(trial: Waiting) -> Iterator[Any]:
+def _begun(trial: Ready) -> Iterator[Any]:
     with trial.streams.mine():
         return iter(trial.samples)
 
 
-def _drawn(trial: Waiting, iterator: Iterator[Any]) -> Any:
+def _drawn(trial: Ready, iterator: Iterator[Any]) -> Any:
     with trial.streams.mine():  # negative samples
-        return next(iterator, None)
+        return next(iterator)

@@ -143,7 +143,7 @@ _WHOLE = 8
 
 
 class _Table:
-    """The projected inputs of items: `rows` [n, H], and `ids` [items] to find an item's row, None for itself."""
+    """The projected inputs of items: `rows` [n, H]; `ids` [items] are an item's row, None for the same."""
 
     def __init__(self, model: FastSASRecF, items: list[Tensor]) -> None:
         chosen, self.ids = choose_items(items, model.n_items, model.item_embedding.weight.device)
