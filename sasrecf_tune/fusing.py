@@ -8,10 +8,11 @@ from typing import Protocol, runtime_checkable
 from sasrecf_tune.messages import Config, MeasureTogether, TogetherTiming
 from sasrecf_tune.settings import AUTO_FUSE, RunSettings
 
-# More than this is not tried: a search would know little when it chooses the next.
+# More than this is not tried.
 MOST = 32
-# So many times as fast must trials train together to be worth that.
-_WORTH = 1.1
+# So many times as fast as fewer must more trials train together: a search that has more under way knows less when
+# it chooses the next.
+WORTH = 1.1
 _STEPS = 4
 _UP_TO = "a worker trains up to {} trials of the same shapes as one model"
 
@@ -48,7 +49,7 @@ def fuse(settings: RunSettings, config: Config, executor: object, measured: bool
         return Fused(given, text=_UP_TO.format(given))
     sharers = max(1, settings.workers // max(1, len(settings.gpus)))
     most = MOST if given == AUTO_FUSE else given
-    request = MeasureTogether(config, settings.engine, _STEPS, most, given != AUTO_FUSE, sharers)
+    request = MeasureTogether(config, settings.engine, _STEPS, most, WORTH, given != AUTO_FUSE, sharers)
     found = decide(executor.measure_together(request), given)
     executor.slots = found.slots
     return found
@@ -61,12 +62,14 @@ def decide(timing: TogetherTiming, given: int) -> Fused:
         ratio = ratios.get(given, 1.0)
         pace = f"{ratio:.1f} times as fast as in turn" if given in ratios else timing.ended
         return Fused(given, ratio, f"{_UP_TO.format(given)}: {pace}")
-    best = max(ratios, key=ratios.__getitem__, default=1)
-    if best == 1 or ratios[best] < _WORTH:
-        few = min(ratios, default=1)
-        pace = (
-            f"{few} as one model are {ratios[few]:.1f} times as fast as in turn" if ratios else timing.ended
+    best, pace = 1, 1.0
+    for count, ratio in sorted(ratios.items()):
+        if ratio >= WORTH * pace:
+            best, pace = count, ratio
+    if best > 1:
+        return Fused(
+            best, pace, f"{_UP_TO.format(best)}: {pace:.1f} times as fast as in turn; {timing.ended}"
         )
-        return Fused(text=f"trains one trial at a time: {pace}")
-    pace = f"{ratios[best]:.1f} times as fast as in turn; {timing.ended}"
-    return Fused(best, ratios[best], f"{_UP_TO.format(best)}: {pace}")
+    few = min(ratios, default=1)
+    why = f"{few} as one model are {ratios[few]:.1f} times as fast as in turn" if ratios else timing.ended
+    return Fused(text=f"a worker trains one trial at a time: {why}")

@@ -91,7 +91,8 @@ class Timing:
 class MeasureTogether:
     """Asks a worker how much sooner trials of `config` are trained together than one after the other.
 
-    From two trials on, each time twice as many up to `most`; or `most` alone where that is `given`.
+    From two trials on, each time twice as many up to `most` while that is `worth` times as fast again; or `most`
+    alone where that is `given`.
     `sharers` is how many workers divide the memory of the device.
     """
 
@@ -99,6 +100,7 @@ class MeasureTogether:
     engine: str
     steps: int
     most: int
+    worth: float
     given: bool = False
     sharers: int = 1
 

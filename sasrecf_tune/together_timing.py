@@ -18,9 +18,6 @@ from sasrecf_tune.messages import MeasureTogether, TogetherTiming
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import Built
 
-# So many times as fast must trials train to be worth training together: a search that has more of them under
-# way knows less when it chooses the next.
-WORTH = 1.1
 # Of the memory that is free.
 _USABLE = 0.8
 
@@ -59,7 +56,7 @@ def measure_together(make: Callable[[], Built], request: MeasureTogether) -> Tog
             ratio = _ratio(alone, trials, batches)
         except (MemoryError, torch.cuda.OutOfMemoryError):
             return TogetherTiming(ratios, f"{count} do not fit in memory")
-        if ratio < WORTH * max([1.0, *ratios.values()]):
+        if ratio < request.worth * max([1.0, *ratios.values()]):
             return TogetherTiming(ratios | {count: ratio}, f"{count} are no faster")
         ratios[count] = ratio
         count *= 2
