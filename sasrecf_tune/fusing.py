@@ -10,8 +10,8 @@ from sasrecf_tune.settings import AUTO_FUSE, RunSettings
 
 # More than this is not tried.
 MOST = 32
-# So many times as fast as fewer must more trials train together: a search that has more under way knows less when
-# it chooses the next.
+# So many times as fast as fewer must more trials train together: a search that has more under way knows less
+# when it chooses the next.
 WORTH = 1.1
 _STEPS = 4
 _UP_TO = "a worker trains up to {} trials of the same shapes as one model"
@@ -62,14 +62,13 @@ def decide(timing: TogetherTiming, given: int) -> Fused:
         ratio = ratios.get(given, 1.0)
         pace = f"{ratio:.1f} times as fast as in turn" if given in ratios else timing.ended
         return Fused(given, ratio, f"{_UP_TO.format(given)}: {pace}")
-    best, pace = 1, 1.0
+    best, gain = 1, 1.0
     for count, ratio in sorted(ratios.items()):
-        if ratio >= WORTH * pace:
-            best, pace = count, ratio
+        if ratio >= WORTH * gain:
+            best, gain = count, ratio
     if best > 1:
-        return Fused(
-            best, pace, f"{_UP_TO.format(best)}: {pace:.1f} times as fast as in turn; {timing.ended}"
-        )
+        why = f"{gain:.1f} times as fast as in turn; {timing.ended}"
+        return Fused(best, gain, f"{_UP_TO.format(best)}: {why}")
     few = min(ratios, default=1)
     why = f"{few} as one model are {ratios[few]:.1f} times as fast as in turn" if ratios else timing.ended
     return Fused(text=f"a worker trains one trial at a time: {why}")

@@ -91,9 +91,8 @@ class Timing:
 class MeasureTogether:
     """Asks a worker how much sooner trials of `config` are trained together than one after the other.
 
-    From two trials on, each time twice as many up to `most` while that is `worth` times as fast again; or `most`
-    alone where that is `given`.
-    `sharers` is how many workers divide the memory of the device.
+    From two trials on, each time twice as many up to `most` while that is `worth` times as fast again; or
+    `most` alone where that is `given`. `sharers` is how many workers divide the memory of the device.
     """
 
     config: Config
