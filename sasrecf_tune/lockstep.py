@@ -39,11 +39,6 @@ class Turns:
         self._pause = pause
         trainer._train_epoch = self._train_epoch
 
-    @property
-    def note(self) -> str:
-        """What the trial's result owes to others: rounding."""
-        return f"trained together with up to {self.most - 1} others (--fuse)" if self.most > 1 else ""
-
     def _train_epoch(self, *arguments: Any, **options: Any) -> float:
         streams = self._ready.streams
         streams.save()

@@ -163,6 +163,7 @@ class Result:
 
     `valid` is the best validation. `test` is empty unless the trial completed; it is kept apart
     from everything that selects. `curve` holds one list for each metric, an entry an evaluation.
+    Up to `fused` trials, this one included, trained as one model.
     """
 
     number: int
@@ -177,6 +178,7 @@ class Result:
     parameters: int
     notes: tuple[str, ...] = ()
     threads: int = 0
+    fused: int = 1
 
 
 @dataclass(frozen=True)

@@ -266,8 +266,9 @@ class Runner:
             seconds=course.seconds,
             device=_device_name(config["device"]),
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-            notes=tuple(text for text in (note, turns.note if turns else "") if text),
+            notes=(note,) if note else (),
             threads=torch.get_num_threads(),
+            fused=1 if turns is None else turns.most,
         )
 
     def _begin(self, job: Job, config: Any, course: _Course) -> tuple[Built, str]:

@@ -117,7 +117,7 @@ OWN = st.fixed_dictionaries(
 )
 DROPOUT = st.sampled_from([0.0, 0.0, 0.2, 0.5, 1.0])
 PROPERTY = settings(
-    max_examples=20,
+    max_examples=14,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -155,7 +155,7 @@ def test_trials_together_are_trials_alone(
     check_same(late, again, before[0])
 
 
-@settings(PROPERTY, max_examples=15)
+@settings(PROPERTY, max_examples=10)
 @given(
     shape_of_all=SHAPES,
     own=st.lists(st.tuples(OWN, DROPOUT, DROPOUT), min_size=2, max_size=4),

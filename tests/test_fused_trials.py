@@ -99,8 +99,7 @@ def test_early_stops_prunings_and_failures_are_each_trials_own(job: Callable[...
     failed, other, pruned = ours[1], ours[3], ours[4]
     assert isinstance(failed, Failure) and failed.kind == "nan"
     assert isinstance(pruned, Result) and pruned.decision is Decision.PRUNE and not pruned.test
-    assert pruned.notes == ("trained together with up to 4 others (--fuse)",)
-    assert isinstance(other, Result) and other.notes == ()  # no other has one layer
+    assert isinstance(other, Result) and (pruned.fused, other.fused) == (5, 1)  # no other has one layer
 
 
 def test_a_trial_given_back_continues_alone_and_one_begun_alone_together(job: Callable[..., Job]) -> None:

@@ -127,8 +127,10 @@ class FusedModel:
     def _table(self, items: list[Tensor]) -> tuple[Tensor | None, Tensor]:
         """See model._Table; `rows` [N, n, H] of the items that occur in any trial."""
         chosen, ids = choose_items(items, self._first.n_items, self._device)
+        # No gradient reaches the row of the padding, which nothing sees: there is none to keep from it.
         weight = self._stacked["item_embedding.weight"]
-        parts = [_embedded(chosen.expand(len(weight), -1), weight), self._features(chosen)]
+        own = weight if ids is None else weight.index_select(1, chosen)
+        parts = [own, self._features(chosen)]
         get = self._stacked
         return ids, linear(torch.cat(parts, dim=-1), get["concat_layer.weight"], get["concat_layer.bias"])
 
@@ -170,7 +172,7 @@ class FusedModel:
         target = positive.gather(1, rows)
         if negative is None:
             return cross_entropy_sums(output, weight, target)
-        pair = _embedded(target, weight), _embedded(negative.gather(1, rows), weight)
+        pair = _flat_rows(target, weight), _flat_rows(negative.gather(1, rows), weight)
         return bpr_sums(output, *pair, self._first.loss_fct.gamma)
 
     def _make_layers(self) -> list[Layer]:
@@ -199,9 +201,3 @@ def _flat_rows(places: Tensor, rows: Tensor) -> Tensor:
     trials, count, hidden = rows.shape
     offset = torch.arange(trials, device=rows.device).view(-1, *(1,) * (places.dim() - 1)) * count
     return functional.embedding(places + offset, rows.reshape(-1, hidden))
-
-
-def _embedded(ids: Tensor, weight: Tensor) -> Tensor:
-    """The item embeddings of each trial for `ids` [N, n]: [N, n, H]; padding's is not trained by this."""
-    found = _flat_rows(ids, weight)
-    return torch.where((ids == 0)[..., None], found.detach(), found)
