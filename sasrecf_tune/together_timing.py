@@ -42,6 +42,7 @@ def measure_together(make: Callable[[], Built], request: MeasureTogether) -> Tog
     alone = make().trainer
     batches = Batches(make(), request.steps + 1)  # the first of them pays for allocations
     trials: list[Ready] = []
+    start = _used(alone.device)
     free = _free(alone.device) * _USABLE / request.sharers
     ratios: dict[int, float] = {}
     count = request.most if request.given else 2
@@ -60,8 +61,9 @@ def measure_together(make: Callable[[], Built], request: MeasureTogether) -> Tog
             return TogetherTiming(ratios | {count: ratio}, f"{count} are no faster")
         ratios[count] = ratio
         count *= 2
-        # As good as proportional to the trials.
-        if 2 * (_used(alone.device) - before) > free:
+        # Twice as many trials again need twice what this doubling did.
+        used = _used(alone.device)
+        if used - start + 2 * (used - before) > free:
             return TogetherTiming(ratios, f"{count} would not fit in memory")
     return TogetherTiming(ratios, f"{request.most} is the most")
 
