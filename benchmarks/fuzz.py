@@ -176,6 +176,7 @@ class Fuzzer:
             threads=None,
             executor="local",
             address=None,
+            fuse="1",
             engine=engine,
         )
         base = checked_base(settings, space)

@@ -30,6 +30,10 @@ def make(setting: Setting) -> EngineSide | FloorSide:
     if setting.device == "cuda" and not cuda:
         raise InputError("torch finds no CUDA device", where="--device cuda")
     device = "cuda" if cuda and setting.device != "cpu" else "cpu"
+    if setting.engine in ("alone", "fused"):
+        from fused_sides import TrialsSide
+
+        return TrialsSide(setting, device)
     return FloorSide(device) if setting.engine == "floor" else EngineSide(setting, device)
 
 
@@ -55,7 +59,7 @@ class EngineSide:
 
         self._bridge = recbole_bridge
         self._engine = recbole_bridge.STOCK
-        if setting.engine == "fast":
+        if setting.engine != "recbole":
             from sasrecf_tune.engine.build import FAST
 
             self._engine = FAST

@@ -14,6 +14,8 @@ from sasrecf_tune.layout import default_name, study_layout
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.parameters import SASRECF
 from sasrecf_tune.settings import (
+    AUTO_FUSE,
+    MOST_FUSED,
     Engine,
     Pruner,
     RunSettings,
@@ -57,6 +59,7 @@ def run_settings(
     threads: int | None,
     executor: Where,
     address: str | None,
+    fuse: str,
     engine: Engine,
 ) -> RunSettings:
     """The command line as settings; an option wins over a config file.
@@ -103,6 +106,7 @@ def run_settings(
         address=cluster_address(address, executor),
         threads=threads,
         trials_per_gpu=trials_per_gpu,
+        fuse=parse_fuse(fuse, engine, executor),
     )
 
 
@@ -176,6 +180,33 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     if not all(card.isdigit() for card in cards):
         raise InputError(f"{text!r} names no cards", where="--gpus", fix="Write auto, none, or numbers: 0,1.")
     return cards
+
+
+def parse_fuse(text: str, engine: Engine, executor: Where = "local") -> int:
+    """ "auto" (`AUTO_FUSE`) or how many trials, 1 for each by itself.
+
+    Raises:
+        InputError: neither, or the engine or the executor cannot.
+    """
+    if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MOST_FUSED):
+        raise InputError(
+            f"{text!r} is no number of trials",
+            where="--fuse",
+            fix=f"Write auto, or a number from 1 to {MOST_FUSED}.",
+        )
+    if text != "1" and engine == "recbole":
+        raise InputError(
+            "RecBole's own trainer trains each trial by itself",
+            where=f"--fuse {text} --engine recbole",
+            fix="Use --engine fast, or leave --fuse out.",
+        )
+    if text != "1" and executor == "ray":
+        raise InputError(
+            "a worker on a cluster trains one trial at a time",
+            where=f"--fuse {text} --executor ray",
+            fix="Leave --fuse out; --trials-per-gpu lets several workers share a card.",
+        )
+    return AUTO_FUSE if text == "auto" else int(text)
 
 
 def cluster_address(address: str | None, executor: Where) -> str:

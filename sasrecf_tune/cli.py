@@ -28,6 +28,7 @@ from sasrecf_tune.options import (
     Executor,
     FailFast,
     Format,
+    Fuse,
     Gpus,
     Grace,
     HangTimeout,
@@ -131,6 +132,7 @@ def run(
     threads: Threads = None,
     executor: Executor = "local",
     address: Address = None,
+    fuse: Fuse = "1",
     engine: Annotated[
         Engine,
         typer.Option("--engine", help="fast: RecBole's mathematics, sooner; recbole: its own trainer."),
@@ -177,6 +179,7 @@ def run(
         threads=threads,
         executor=executor,
         address=address,
+        fuse=fuse,
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run

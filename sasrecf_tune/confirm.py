@@ -20,7 +20,7 @@ from sasrecf_tune.ranking import COMPLETE, TrialRecord, best
 from sasrecf_tune.report.confirmed import luck_text, places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
-from sasrecf_tune.run import at_work, checked_base, describe, stopping_on_signals, view
+from sasrecf_tune.run import at_work, checked_base, describe, fused, stopping_on_signals, view
 from sasrecf_tune.settings import SEEDS, RunSettings
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import out_option, relative
@@ -65,6 +65,7 @@ def confirm_study(
             # Before the data is prepared: where nothing has completed there is nothing to prepare it for.
             _check_completed(layout, load_study(layout, storage, space).records())
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
+        plan, _ = fused(plan, executor, console, as_json)
         with reading_errors(layout, settings.storage):
             study = open_study(layout, storage, space, plan.identity(), settings.metric.maximize)
             records = study.records()

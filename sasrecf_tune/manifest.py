@@ -115,6 +115,7 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
         "address": settings.address,
         "threads": settings.threads,
         "trials_per_gpu": settings.trials_per_gpu,
+        "fuse": settings.fuse,
         "storage": storage,
     }
 
@@ -145,6 +146,7 @@ def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
             address=content.get("address", "auto"),
             threads=content.get("threads"),
             trials_per_gpu=content.get("trials_per_gpu", 1),
+            fuse=content.get("fuse", 1),
         )
         return settings, parse(content["space"], Path(content["params_file"]).name)
     except (KeyError, TypeError) as error:

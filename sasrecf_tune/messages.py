@@ -89,6 +89,34 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class MeasureTogether:
+    """Asks a worker how much sooner trials of `config` are trained together than one after the other.
+
+    From two trials on, each time twice as many up to `most` while that is `worth` times as fast again; or
+    `most` alone where that is `given`. `sharers` is how many workers divide the memory of the device.
+    """
+
+    config: Config
+    engine: str
+    steps: int
+    most: int
+    worth: float
+    given: bool = False
+    sharers: int = 1
+
+
+@dataclass(frozen=True)
+class TogetherTiming:
+    """`ratios` holds for numbers of trials how many times as fast they train together as in turn.
+
+    `ended` says why no more of them were tried.
+    """
+
+    ratios: dict[int, float]
+    ended: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial to train: a pure function of `config` (its seed included), data and engine.
 
@@ -138,6 +166,7 @@ class Result:
 
     `valid` is the best validation. `test` is empty unless the trial completed; it is kept apart
     from everything that selects. `curve` holds one list for each metric, an entry an evaluation.
+    Up to `fused` trials, this one included, trained as one model.
     """
 
     number: int
@@ -152,6 +181,7 @@ class Result:
     parameters: int
     notes: tuple[str, ...] = ()
     threads: int = 0
+    fused: int = 1
 
 
 @dataclass(frozen=True)

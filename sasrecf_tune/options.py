@@ -103,6 +103,14 @@ SameAddress = Annotated[
     str | None,
     typer.Option("--address", metavar="auto|ray://HOST:10001", help="As before if left out."),
 ]
+Fuse = Annotated[
+    str,
+    typer.Option(
+        "--fuse",
+        metavar="auto|N",
+        help="Trials of the same shapes that a worker trains as one model; auto measures what pays.",
+    ),
+]
 Trials = Annotated[
     int | None,
     typer.Option(

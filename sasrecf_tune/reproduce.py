@@ -84,8 +84,8 @@ def reproduce_study(
         {"best epoch": again.best_epoch, "epochs": again.epochs},
     )
     recorded = _recorded(manifest, results.chosen, results.origin)
-    now = {"device": again.device, "threads": again.threads, "sasrecf_tune": __version__, **environment()}
-    others = circumstances(recorded, now)
+    now = {"device": again.device, "threads": again.threads, "fused": again.fused}
+    others = circumstances(recorded, now | {"sasrecf_tune": __version__, **environment()})
     same = all(metric.same for metric in metrics)
     if as_json:
         emit({"event": "reproduced", "same": same, "metrics": _listed(metrics), "others": _pairs(others)})
@@ -188,8 +188,8 @@ def _recorded(manifest: Mapping[str, Any], chosen: Chosen, origin: Origin) -> di
     source = manifest.get("confirmation", manifest) if chosen.confirmation else manifest
     kept = {key: source[key] for key in ("sasrecf_tune", "machine", "versions") if key in source}
     # Of the trial itself, where it is known.
-    known = {key: value for key, value in vars(origin).items() if key in ("device", "threads") and value}
-    return kept | known
+    known = {"device": origin.device, "threads": origin.threads, "fused": origin.fused}
+    return kept | {key: value for key, value in known.items() if value}
 
 
 def _show(metrics: Sequence[Compared], others: Mapping[str, tuple[Any, Any]], console: Console) -> None:

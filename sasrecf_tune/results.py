@@ -22,6 +22,7 @@ class Origin:
     test: dict[str, float]
     device: str
     threads: int
+    fused: int = 1
 
 
 @dataclass(frozen=True)

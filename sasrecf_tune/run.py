@@ -20,6 +20,7 @@ from sasrecf_tune.chosen import choose
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.files import drop_unfinished, make_directory
+from sasrecf_tune.fusing import fuse
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure
@@ -53,6 +54,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     layout = study_layout(settings.out, settings.name)
     with at_work(settings, layout) as executor:
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
+        plan, _ = fused(plan, executor, console, as_json)
         storage = open_storage(layout, settings.storage)
         check_begun(layout, storage, settings.storage)
         with reading_errors(layout, settings.storage):
@@ -131,10 +133,11 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
                 settings, space, base, describe(settings, space, base, executor, console, as_json)
             )
             startup = time.monotonic() - began
+            plan, gain = fused(plan, executor, console, as_json, measured=True)
             with _status(console, as_json, "timing a few steps"):
                 timings = [executor.measure(request) for request in _measured(plan, layout)]
     shown = study_layout(settings.out, settings.name)
-    in_all = estimate(plan, timings, startup)
+    in_all = estimate(plan, timings, startup, gain)
     if as_json:
         seconds = [round(timing.epoch_seconds, 3) for timing in timings]
         views.emit(
@@ -194,6 +197,7 @@ def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
             # One worker has nobody to share with, and would write for nothing.
             shared=directory if settings.workers > 1 else None,
             threads=settings.threads,
+            slots=settings.fuse,
         )
         try:
             yield executor
@@ -217,6 +221,23 @@ def describe(
     config = first_configuration(space, base) | {"seed": settings.seed}
     with _status(console, quiet, f"preparing {settings.dataset}"):
         return executor.describe(Describe(config, settings.engine, searched_features(space)))
+
+
+def fused(
+    plan: Plan, executor: Executor, console: Console, quiet: bool, measured: bool = False
+) -> tuple[Plan, float]:
+    """The plan with a note on trials that train as one model, and how many times as fast they train.
+
+    Raises:
+        TuneError: as `describe`.
+    """
+    settings = plan.settings
+    if settings.fuse == 1:
+        return plan, 1.0
+    config = first_configuration(plan.space, plan.base) | {"seed": settings.seed}
+    with _status(console, quiet, "timing trials that train as one model"):
+        found = fuse(settings, config, executor, measured)
+    return replace(plan, notes=(*plan.notes, found.text)), found.ratio
 
 
 def _with_history(plan: Plan, layout: Layout, begun: bool) -> tuple[Plan, list[Any]]:

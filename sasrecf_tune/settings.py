@@ -17,6 +17,9 @@ Where = Literal["local", "ray"]
 
 # Fewer seeds tell hardly any two configurations apart.
 SEEDS = 5
+# --fuse auto: as many trials a worker as a measurement at the start favours.
+AUTO_FUSE = 0
+MOST_FUSED = 64
 # Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.
 GRACE = 25.0
 
@@ -53,7 +56,8 @@ class RunSettings:
 
     `base` is the RecBole configuration from config files and --set, before a trial's parameters. `executor`
     says where the workers are, `address` which Ray cluster. `threads` are a worker's, None for the default;
-    on a cluster `trials_per_gpu` of them share a card.
+    on a cluster `trials_per_gpu` of them share a card. A worker trains up to `fuse` trials of the same shapes
+    as one model.
     """
 
     params_file: Path
@@ -73,6 +77,7 @@ class RunSettings:
     address: str = "auto"
     threads: int | None = None
     trials_per_gpu: int = 1
+    fuse: int = 1
 
     @property
     def unit(self) -> float:

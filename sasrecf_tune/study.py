@@ -90,9 +90,9 @@ class TuneStudy:
         return {t.number: t.user_attrs["test"] for t in self._trials() if t.user_attrs.get("test")}
 
     def origin(self, number: int) -> dict[str, Any]:
-        """A trial's validation and test metrics, and the device and the threads that it was trained with."""
+        """A trial's validation and test metrics, and what it was trained with."""
         found = self._trials()[number].user_attrs
-        defaults = {"valid": {}, "test": {}, "device": "", "threads": 0}
+        defaults = {"valid": {}, "test": {}, "device": "", "threads": 0, "fused": 1}
         return {key: found.get(key, default) for key, default in defaults.items()}
 
     def curves(self) -> dict[int, list[tuple[int, float]]]:
@@ -187,6 +187,7 @@ class TuneStudy:
                 "valid": outcome.valid,
                 "device": outcome.device,
                 "threads": outcome.threads,
+                "fused": outcome.fused,
                 "parameters": outcome.parameters,
             }
             if outcome.notes:

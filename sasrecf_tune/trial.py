@@ -8,14 +8,14 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sasrecf_tune import tensor_files
+from sasrecf_tune import lanes, tensor_files
 from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.data_scan import other_items, scan
@@ -29,9 +29,11 @@ from sasrecf_tune.messages import (
     Failure,
     Job,
     Measure,
+    MeasureTogether,
     Report,
     Result,
     Timing,
+    TogetherTiming,
     Waiting,
 )
 from sasrecf_tune.metrics import result_keys
@@ -50,6 +52,10 @@ from sasrecf_tune.recbole_bridge import (
 )
 from sasrecf_tune.shared_data import SharedData
 from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
+
+if TYPE_CHECKING:
+    from sasrecf_tune.lanes import Lane
+    from sasrecf_tune.lockstep import Lockstep, Turns
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +119,7 @@ class Runner:
         self._cache: Cache[Prepared] = Cache()
         self._shared: SharedData[Prepared] | None = SharedData(shared, tell) if shared else None
         self._fingerprints: dict[DataDirectory, str] = {}
+        self._lockstep: Lockstep | None = None
 
     def describe(self, request: Describe) -> DataSummary:
         """Prepare the data and say what it holds.
@@ -168,6 +175,19 @@ class Runner:
         valid = _timed(lambda: trainer.evaluate(built.valid, load_best_model=False))
         return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch, setup)
 
+    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+        """See `together_timing.measure_together`.
+
+        Raises:
+            InputError: as `describe`.
+        """
+        from sasrecf_tune.together_timing import measure_together
+
+        def make() -> Built:
+            return self._build(make_config(request.config, self._gpu), request.engine)[0]
+
+        return measure_together(make, request)
+
     def train(self, job: Job, on_report: OnReport) -> Result | Failure:
         """Train the job's configuration; `on_report` decides after each validation.
 
@@ -181,10 +201,21 @@ class Runner:
             epochs = course.reports[-1].epoch if course.reports else 0
             return Failure(job.number, _kind(error), _reason(error), epochs, course.seconds)
 
+    def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
+        """What `lanes` whose trials paused with these are to go on with: epochs trained together."""
+        from sasrecf_tune.engine.fused_trainer import Ready
+        from sasrecf_tune.lockstep import Lockstep
+
+        if self._lockstep is None:
+            self._lockstep = Lockstep()
+        return self._lockstep.train([trial for trial in paused if isinstance(trial, Ready)])
+
     def _train(self, job: Job, on_report: OnReport, course: _Course) -> Result:
         config = make_config(job.config | job.here, self._gpu)
         built, note = self._begin(job, config, course)
         trainer, seen = built.trainer, course.reports
+        lane = lanes.current()
+        turns = _take_turns(built, lane) if lane is not None else None
         written = trainer.start_epoch
 
         def callback(epoch_index: int, score: float) -> None:
@@ -239,6 +270,7 @@ class Runner:
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             notes=(note,) if note else (),
             threads=torch.get_num_threads(),
+            fused=1 if turns is None else turns.most,
         )
 
     def _begin(self, job: Job, config: Any, course: _Course) -> tuple[Built, str]:
@@ -304,6 +336,12 @@ def _engine(name: str, config: Any) -> tuple[Engine, str]:
 
     reason = uncovered(config)
     return (STOCK, f"trained by RecBole's own trainer: {reason}") if reason else (FAST, "")
+
+
+def _take_turns(built: Built, lane: Lane[object]) -> Turns:
+    from sasrecf_tune.lockstep import Turns
+
+    return Turns(built.trainer, built.train, lane.pause)
 
 
 def _send_again(reports: list[Report], on_report: OnReport) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,10 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from sasrecf_tune import __version__, tensor_files
+from sasrecf_tune import __version__, random_streams, tensor_files
 from sasrecf_tune.messages import Config, Report
 from sasrecf_tune.recbole_bridge import Built
 
@@ -132,24 +130,12 @@ def has_ended(trainer: Any) -> bool:
 
 
 def _random_states(built: Built) -> dict[str, Any]:
-    device = built.trainer.device
-    name, keys, *rest = np.random.get_state(legacy=True)  # negative samples (recbole/sampler/sampler.py)
-    return {
-        "torch": torch.get_rng_state(),  # dropout, the fast engine's too
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "numpy": [name, np.asarray(keys).tolist(), *rest],
-        "python": random.getstate(),
-        "loaders": [loader.generator.get_state() for loader in _loaders(built)],  # the order of samples
-    }
+    loaders = [loader.generator.get_state() for loader in _loaders(built)]  # the order of samples
+    return random_streams.states(built.trainer.device) | {"loaders": loaders}
 
 
 def _set_random_states(built: Built, states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None:
-        torch.cuda.set_rng_state(states["cuda"], built.trainer.device)
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    random.setstate(states["python"])
+    random_streams.set_states(states, built.trainer.device)
     for loader, state in zip(_loaders(built), states["loaders"], strict=True):
         loader.generator.set_state(state)
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
 from sasrecf_tune.files import disk_error, make_directory
@@ -25,10 +25,13 @@ from sasrecf_tune.messages import (
     Failure,
     Job,
     Measure,
+    MeasureTogether,
     Report,
     Result,
     Timing,
+    TogetherTiming,
 )
+from sasrecf_tune.slots import Slots
 
 # Not imported here: it imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.trial:start_runner"
@@ -43,6 +46,9 @@ class Runner(Protocol):
     def measure(self, request: Measure) -> Timing:
         """Time a few steps."""
 
+    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+        """Time a few steps of several trials."""
+
     def train(self, job: Job, on_report: Callable[[Report], Decision], /) -> Result | Failure:
         """Train the job; `on_report` decides after each validation."""
 
@@ -54,6 +60,7 @@ class WorkerOptions:
     `threads` is 0 for torch's own choice; `gpu` is a card's index, "" for the CPU, None for the first card.
     `runner` names, as "module:function", what makes the worker's `Runner` from `gpu`, and, where there is a
     directory `shared` for prepared data, made by this run, from that and what sends a `Waiting` on.
+    With `together` it takes jobs while it has some, and trains those of one shape together.
     """
 
     index: int
@@ -62,6 +69,7 @@ class WorkerOptions:
     gpu: str | None = None
     runner: str = RUNNER
     shared: Path | None = None
+    together: bool = False
 
 
 def main(pipe: Connection, options: WorkerOptions) -> None:
@@ -69,6 +77,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
 
     A `Job` is answered by reports, each of which waits for a `Decision`, and then a `Result` or a
     `Failure`; other requests by their answer or by a TuneError. A `Waiting` may come before any of them.
+    A job may be sent while others are trained, if the worker was started to train them `together`.
     """
     # Ctrl-C reaches the whole terminal, and a scheduler's SIGTERM often all processes of the job; the
     # coordinator alone decides what they mean.
@@ -91,7 +100,8 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     try:
         module, _, name = options.runner.partition(":")
         shared = () if options.shared is None else (options.shared, pipe.send)
-        runner: Runner = getattr(import_module(module), name)(options.gpu, *shared)
+        made: Any = getattr(import_module(module), name)(options.gpu, *shared)
+        runner: Runner = made
         pipe.send(None)  # ready
     except TuneError as error:
         pipe.send(error)
@@ -110,23 +120,32 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         answer = pipe.recv()
         return answer if isinstance(answer, Decision) else Decision.STOP
 
+    slots = Slots(pipe, made, _send_output_to, options.log) if options.together else None
     while True:
         try:
-            request = pipe.recv()
+            request = pipe.recv() if slots is None else slots.next_request()
         except EOFError:
             return
         if isinstance(request, Job):
             answer = _train(runner, request, ask, options.log)
             pipe.send(answer)
-        elif isinstance(request, Describe | Measure):
+        elif isinstance(request, Describe | Measure | MeasureTogether):
             try:
-                pipe.send(
-                    runner.describe(request) if isinstance(request, Describe) else runner.measure(request)
-                )
+                pipe.send(_answer(runner, request))
             except TuneError as error:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001  # told to the user as it is
                 pipe.send(WorkerError(f"{type(error).__name__}: {error}", where=str(options.log)))
+
+
+def _answer(runner: Runner, request: Describe | Measure | MeasureTogether) -> object:
+    match request:
+        case Describe():
+            return runner.describe(request)
+        case Measure():
+            return runner.measure(request)
+        case MeasureTogether():
+            return runner.measure_together(request)
 
 
 def _train(runner: Runner, job: Job, ask: Callable[[Report], Decision], own_log: Path) -> Result | Failure:

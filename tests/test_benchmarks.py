@@ -84,6 +84,19 @@ def test_a_tiny_comparison(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
 
 
+def test_a_tiny_comparison_of_fused_trials(tmp_path: Path) -> None:
+    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+    script = [sys.executable, str(BENCHMARKS / "fused.py"), "--trials", "3", "--steps", "2", "--threads", "1"]
+    command = [*script, "--device", "cpu", "--layers", "1", "--markdown", "table.md", *settings]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["trials"] == 3 and result["loss_difference"] < 1e-5 and result["epoch_ratio"] > 0
+    assert [len(samples) for samples in result["samples"].values()] == [2, 2]
+    header, rule, row = (line.count("|") for line in (tmp_path / "table.md").read_text().splitlines())
+    assert header == rule == row
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

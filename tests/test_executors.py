@@ -353,7 +353,7 @@ def test_waiting_for_the_data_that_another_prepares_is_no_silence(
         executor.submit(job(number, act))
 
     def first_waits() -> bool:
-        return any(worker.waits and worker.job and worker.job.number == 0 for worker in executor._workers)
+        return any(worker.waits and 0 in worker.jobs for worker in executor._workers)
 
     def others_have_ended() -> bool:
         nonlocal now

@@ -19,19 +19,20 @@ ZONES = {
     1: """
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
         messages recbole_keys lock machine notes ranking confirmation chosen repetition atomic_files data
-        failures observer scratch patience coordinates executors.base comparison comparability
+        failures observer scratch patience coordinates executors.base comparison comparability lanes shapes
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
         pruners sole_writer storage study search plan
     """,
     3: """
-        recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine
+        recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine random_streams
+        lockstep together_timing
     """,
     4: """
         __main__ cli options arguments commands dashboard doctor run summary progress screen manifest
         config_files result_files worker confirm confirmation_files best_config results reproduce executors
-        report compare
+        report compare slots fusing
     """,
 }
 ZONE_OF = {module: zone for zone, names in ZONES.items() for module in names.split()}

@@ -99,7 +99,7 @@ def _after_attention(layer: TransformerLayer, x: Tensor, context: Tensor, rates:
     kept = inverse_keep(rates.hidden)
     dense = _scaled_linear(context, attention.dense, inverse_keep(rates.attention) * kept, kept)
     x = attention.LayerNorm(x + mask(dense, rates.hidden))
-    inner = _activation(forward, functional.linear(x, forward.dense_1.weight, forward.dense_1.bias))
+    inner = activation(forward, functional.linear(x, forward.dense_1.weight, forward.dense_1.bias))
     dense = _scaled_linear(inner, forward.dense_2, kept, kept)
     normed: Tensor = forward.LayerNorm(x + mask(dense, rates.hidden))
     return normed
@@ -111,7 +111,8 @@ def _scaled_linear(x: Tensor, linear: nn.Linear, weight_scale: float, bias_scale
     return functional.linear(x, weight, bias)
 
 
-def _activation(forward: FeedForward, x: Tensor) -> Tensor:
+def activation(forward: FeedForward, x: Tensor) -> Tensor:
+    """What stands between the two projections of `forward`."""
     # RecBole writes gelu and swish out in several passes; torch's own are the same functions.
     function = forward.intermediate_act_fn
     if function == forward.gelu:

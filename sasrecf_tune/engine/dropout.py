@@ -42,6 +42,23 @@ def keep_mask(shape: torch.Size, p: float) -> Tensor:
     return keep
 
 
+def kept(shape: torch.Size, p: float, device: torch.device) -> Tensor:
+    """What `mask` keeps of a tensor of this shape on this device, drawn as it draws; `p` is above 0."""
+    if p >= 1 or device.type == "cpu":
+        return keep_mask(shape, p).to(device)
+    # The kernel behind functional.dropout.
+    keep: Tensor = torch.native_dropout(torch.ones(shape, device=device), p, True)[1]
+    return keep
+
+
+def masked(x: Tensor, keep: Tensor | None) -> Tensor:
+    """`x` with zeros where `keep` is false; None keeps all."""
+    if keep is None:
+        return x
+    result: Tensor = _Masked.apply(x, keep)  # type: ignore[no-untyped-call]
+    return result
+
+
 def inverse_keep(p: float) -> float:
     """What `mask` leaves to the caller: the factor 1 / (1 - p), 0 where nothing is kept (as torch)."""
     return 1.0 / (1.0 - p) if p < 1 else 0.0
@@ -53,8 +70,7 @@ def mask(x: Tensor, p: float) -> Tensor:
         return x
     if x.device.type != "cpu":
         return functional.dropout(x, p) * (1.0 - p)
-    masked: Tensor = _Masked.apply(x, keep_mask(x.shape, p))  # type: ignore[no-untyped-call]
-    return masked
+    return masked(x, keep_mask(x.shape, p))
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

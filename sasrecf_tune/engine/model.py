@@ -29,7 +29,7 @@ from sasrecf_tune.engine.groups import Budget, Group, budget_for, make_groups
 from sasrecf_tune.engine.loss import bpr_sum, cross_entropy_sum
 
 
-class _Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
+class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
     """Mixed into a model of RecBole's, which builds, initialises, saves and loads it with its own names.
 
     Takes the samples of a `CompactDataset`, and also RecBole's own with padded histories.
@@ -145,36 +145,42 @@ class _Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
         return padded.reshape(-1).to(self.item_embedding.weight.device), start, length
 
 
+# A catalogue this many times smaller than the positions of a step is computed whole.
+_WHOLE = 8
+
+
+# A catalogue this many times smaller than the positions of a step is computed whole.
+_WHOLE = 8
+
+
 class _Table:
-    """The projected inputs of items: `rows` [n, H], and `ids` [items] to find an item's row, None for itself.
+    """The projected inputs of items: `rows` [n, H]; `ids` [items] are an item's row, None for the same."""
+
+    def __init__(self, model: Fast, items: list[Tensor]) -> None:
+        chosen, self.ids = choose_items(items, model.n_items, model.item_embedding.weight.device)
+        self.rows = model.project(chosen)
+
+
+def choose_items(items: list[Tensor], count: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Which of `count` items a step needs, and [items] the place of each among them, None for its own.
 
     The whole catalogue where most of it occurs anyway, else the items that occur. A GPU takes the whole:
     to learn which occur, the host would have to wait for it.
     """
-
-    # A catalogue this many times smaller than the positions of a step is computed whole.
-    _WHOLE = 8
-
-    def __init__(self, model: _Fast, items: list[Tensor]) -> None:
-        self.ids: Tensor | None = None
-        device = model.item_embedding.weight.device
-        positions = sum(part.numel() for part in items)
-        if device.type != "cpu" or positions >= self._WHOLE * model.n_items:
-            chosen = torch.arange(model.n_items, device=device)
-        else:
-            present = torch.zeros(model.n_items, dtype=torch.bool, device=device)
-            for part in items:
-                present[part.reshape(-1)] = True
-            chosen = present.nonzero().squeeze(-1)
-            self.ids = present.cumsum(0) - 1
-        self.rows = model.project(chosen)
+    positions = sum(part.numel() for part in items)
+    if device.type != "cpu" or positions >= _WHOLE * count:
+        return torch.arange(count, device=device), None
+    present = torch.zeros(count, dtype=torch.bool, device=device)
+    for part in items:
+        present[part.reshape(-1)] = True
+    return present.nonzero().squeeze(-1), present.cumsum(0) - 1
 
 
-class FastSASRecF(_Fast, SASRecF):  # type: ignore[misc]  # recbole is untyped
+class FastSASRecF(Fast, SASRecF):  # type: ignore[misc]  # recbole is untyped
     """A SASRecF."""
 
     def project(self, ids: Tensor) -> Tensor:
-        """See `_Fast`."""
+        """See `Fast`."""
         parts = [self.item_embedding(ids)]
         for embedding in self.feature_embed_layer(None, ids[None]):
             if embedding["item"] is not None:  # [1, n, features, H]
@@ -183,16 +189,16 @@ class FastSASRecF(_Fast, SASRecF):  # type: ignore[misc]  # recbole is untyped
         return projected
 
 
-class FastSASRec(_Fast, SASRec):  # type: ignore[misc]  # recbole is untyped
+class FastSASRec(Fast, SASRec):  # type: ignore[misc]  # recbole is untyped
     """A SASRec."""
 
     def project(self, ids: Tensor) -> Tensor:
-        """See `_Fast`."""
+        """See `Fast`."""
         embedded: Tensor = self.item_embedding(ids)
         return embedded
 
 
-def fast_model(config: Any, dataset: CompactDataset) -> _Fast:
+def fast_model(config: Any, dataset: CompactDataset) -> Fast:
     """The model that `config` names."""
     models = {"SASRecF": FastSASRecF, "SASRec": FastSASRec}
     return models[config["model"]](config, dataset)

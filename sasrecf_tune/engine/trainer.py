@@ -30,6 +30,14 @@ def _no_kernels_kept() -> Iterator[None]:
         mkldnn.enabled = before
 
 
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """How a step is computed: no anomaly detection, no kernels kept."""
+    # Importing RecBole's models turns anomaly detection on (sine.py), for a fifth of all time.
+    with torch.autograd.set_detect_anomaly(False), _no_kernels_kept():
+        yield
+
+
 class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untyped
     """A RecBole Trainer that reads the losses back once an epoch on a GPU, not at each step."""
 
@@ -49,8 +57,7 @@ class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untype
         for interaction in train_data:
             # Not moved to the device: the groups are planned here, from the lengths.
             self.optimizer.zero_grad()
-            # Importing RecBole's models turns anomaly detection on (sine.py), for a fifth of all time.
-            with torch.autograd.set_detect_anomaly(False), _no_kernels_kept():
+            with plainly():
                 losses.append(self.model.backward_loss(interaction))
             if self.device.type == "cpu":
                 self._check_nan(losses[-1])

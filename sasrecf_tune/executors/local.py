@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -23,12 +23,15 @@ from sasrecf_tune.messages import (
     Failure,
     Job,
     Measure,
+    MeasureTogether,
     Report,
     Result,
     Timing,
+    TogetherTiming,
     Waiting,
 )
 from sasrecf_tune.settings import format_duration
+from sasrecf_tune.shapes import shape
 from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")
@@ -44,10 +47,11 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     ready: bool = False
-    job: Job | None = None
-    last: Report | None = None  # of its job
-    heard: float = 0.0  # when it last said something, or was given its job
+    jobs: dict[int, Job] = field(default_factory=dict)
+    last: dict[int, Report] = field(default_factory=dict)  # of each of its jobs
+    heard: float = 0.0  # when it last said something, or was given a job
     waits: bool = False  # for another worker, which is the one to be listened for
+    worn: bool = False  # takes no further job
 
 
 class LocalExecutor:
@@ -58,6 +62,9 @@ class LocalExecutor:
     answers nothing but errors) must not fail the next. One that says nothing for `hang_timeout` seconds
     is killed, and its job becomes a Failure of kind "hang". `runner` and `shared` are
     those of `WorkerOptions`; `threads` are a worker's.
+
+    A worker takes up to `slots` jobs at a time; 0 is one, until `slots` is set. After a job that failed as
+    above it is replaced when its others have ended; its death or silence is the Failure of each of them.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class LocalExecutor:
         clock: Callable[[], float] = time.monotonic,
         shared: Path | None = None,
         threads: int | None = None,
+        slots: int = 1,
     ) -> None:
         if threads is None:
             # One worker leaves torch its own choice of threads, which is also what plain RecBole uses.
@@ -82,6 +90,7 @@ class LocalExecutor:
                 gpu=gpus[index % len(gpus)] if gpus else None,
                 runner=runner,
                 shared=shared,
+                together=slots != 1,
             )
             for index in range(workers)
         ]
@@ -89,11 +98,13 @@ class LocalExecutor:
         self._failed_starts = 0
         self._hang_timeout = hang_timeout
         self._clock = clock
+        self.slots = max(1, slots)
 
     @property
     def free(self) -> int:
-        """Workers without a job, started or not."""
-        return len(self._options) - sum(worker.job is not None for worker in self._workers)
+        """Slots without a job, of workers that are started or not."""
+        taken = sum(self.slots if worker.worn else len(worker.jobs) for worker in self._workers)
+        return len(self._options) * self.slots - taken
 
     def describe(self, request: Describe) -> DataSummary:
         """See `Executor.describe`."""
@@ -103,17 +114,22 @@ class LocalExecutor:
         """See `Executor.measure`."""
         return self._call(request, Timing)
 
+    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+        """Time a few steps of several trials. Raises as `describe`."""
+        return self._call(request, TogetherTiming)
+
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
-        worker = self._idle()
-        worker.job, worker.last, worker.heard = job, None, self._clock()
+        worker = self._company(job) or self._idle()
+        worker.jobs[job.number] = job
+        worker.heard = self._clock()
         # A worker that dies before it could take the job is noticed in `step`.
         with contextlib.suppress(OSError):
             worker.pipe.send(job)
 
     def step(self, handler: Handler, timeout: float) -> None:
         """See `Executor.step`."""
-        busy = {worker.pipe: worker for worker in self._workers if worker.job}
+        busy = {worker.pipe: worker for worker in self._workers if worker.jobs}
         for pipe in wait(list(busy), timeout):
             worker = busy[pipe]  # type: ignore[index]  # wait() returns what it was given
             try:
@@ -131,13 +147,15 @@ class LocalExecutor:
         elif isinstance(message, Waiting):
             worker.waits = not message.over
         elif isinstance(message, Report):
-            worker.last = message
+            worker.last[message.number] = message
             decision = handler.reported(message)
             with contextlib.suppress(OSError):
                 worker.pipe.send(decision)
         elif isinstance(message, Result | Failure):
-            worker.job = None
-            if isinstance(message, Failure) and message.kind in ("error", "memory"):
+            worker.jobs.pop(message.number)
+            worker.last.pop(message.number, None)
+            worker.worn |= isinstance(message, Failure) and message.kind in ("error", "memory")
+            if worker.worn and not worker.jobs:
                 self._end(worker)
             handler.ended(message)
         elif isinstance(message, TuneError):
@@ -153,11 +171,10 @@ class LocalExecutor:
             if worker.waits or worker.heard >= silent_since:
                 continue
             # What it may have said since the last look is news, and no hang.
-            if worker.job and not worker.pipe.poll():
-                job, last = worker.job, worker.last
+            if worker.jobs and not worker.pipe.poll():
                 self._end(worker)
                 reason = f"nothing was heard of the worker for {format_duration(self._hang_timeout)}"
-                handler.ended(_failure(job, last, "hang", reason))
+                _all_failed(worker, handler, "hang", reason)
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -166,7 +183,7 @@ class LocalExecutor:
         for worker in list(self._workers):
             self._end(worker)
 
-    def _call(self, request: Describe | Measure, kind: type[T]) -> T:
+    def _call(self, request: Describe | Measure | MeasureTogether, kind: type[T]) -> T:
         for attempt in range(1, _FAILED_STARTS + 1):
             worker = self._idle()
             try:
@@ -190,9 +207,21 @@ class LocalExecutor:
             raise WorkerError(f"the worker answered {type(answer).__name__}, not {kind.__name__}")
         return answer
 
+    def _company(self, job: Job) -> _Worker | None:
+        """A busy worker with room: one with jobs of this shape, or without such one if no worker is idle."""
+        own = shape(job.config)
+
+        def alike(worker: _Worker) -> int:
+            return sum(shape(other.config) == own for other in worker.jobs.values())
+
+        room = [worker for worker in self._workers if 0 < len(worker.jobs) < self.slots and not worker.worn]
+        best = max(room, key=lambda worker: (alike(worker), -len(worker.jobs)), default=None)
+        idle = any(not worker.jobs for worker in self._workers) or len(self._workers) < len(self._options)
+        return None if best is None or (idle and not alike(best)) else best
+
     def _idle(self) -> _Worker:
         for worker in list(self._workers):
-            if worker.job is None:
+            if not worker.jobs:
                 if worker.process.is_alive():
                     return worker
                 self._end(worker)
@@ -210,16 +239,15 @@ class LocalExecutor:
 
     def _buried(self, worker: _Worker, handler: Handler) -> None:
         how = _how_it_died(worker.process)
-        job, last = worker.job, worker.last
-        assert job is not None, "only workers with a job are listened to"
         self._end(worker)
         if worker.ready:
-            handler.ended(_failure(job, last, "died", f"the worker {how}"))
+            _all_failed(worker, handler, "died", f"the worker {how}")
             return
         self._failed_starts += 1
         if self._failed_starts == _FAILED_STARTS:
             raise WorkerError(f"a worker {how} before it was ready", fix=f"Its log: {worker.options.log}")
-        self.submit(job)  # which it never had: no attempt of the trial
+        for job in worker.jobs.values():
+            self.submit(job)  # which it never had: no attempt of the trial
 
 
 def _start(options: WorkerOptions) -> _Worker:
@@ -245,6 +273,12 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _all_failed(worker: _Worker, handler: Handler, kind: str, reason: str) -> None:
+    failures = [_failure(job, worker.last.get(number), kind, reason) for number, job in worker.jobs.items()]
+    for failure in failures:
+        handler.ended(failure)
 
 
 def _failure(job: Job, last: Report | None, kind: str, reason: str) -> Failure:

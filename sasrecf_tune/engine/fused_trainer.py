@@ -1,0 +1,73 @@
+"""An epoch of several trials in lockstep, each with its own batches, optimiser and random generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from sasrecf_tune.engine.fused_model import FusedModel
+from sasrecf_tune.engine.model import Fast
+from sasrecf_tune.engine.trainer import FastTrainer, plainly
+from sasrecf_tune.random_streams import Streams
+from sasrecf_tune.shapes import shape
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A trial that is to train an epoch: its trainer, the training samples, and its random generators."""
+
+    trainer: Any
+    samples: Any
+    streams: Streams
+
+
+def shape_of(ready: Ready) -> object | None:
+    """Trials of one shape can train together; None for one that can only train alone."""
+    trainer = ready.trainer
+    if type(trainer) is not FastTrainer or not isinstance(trainer.model, Fast):
+        return None
+    # Of one data set: it is prepared once for all that read the same.
+    return shape(trainer.config.final_config_dict), id(ready.samples._dataset), trainer.device
+
+
+class FusedTrainer:
+    """Trains epochs of `trials`, which are of one shape, as one model that is put together once."""
+
+    def __init__(self, trials: Sequence[Ready]) -> None:
+        self.trials = list(trials)
+        self._model = FusedModel(
+            [trial.trainer.model for trial in trials], [trial.streams for trial in trials]
+        )
+
+    def train_epoch(self) -> list[float]:
+        """What Trainer._train_epoch returns for each trial; NaN for one whose loss became NaN."""
+        losses: list[torch.Tensor] = []
+        for trial in self.trials:
+            trial.trainer.model.train()
+        iterators = [_begun(trial) for trial in self.trials]
+        # All have as many samples, and batches of one size.
+        for _ in range(len(self.trials[0].samples)):
+            batches = [_drawn(*pair) for pair in zip(self.trials, iterators, strict=True)]
+            with plainly():
+                losses.append(self._model.backward_losses(batches))
+            for trial in self.trials:
+                trainer = trial.trainer
+                if trainer.clip_grad_norm:
+                    clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
+                trainer.optimizer.step()
+        # In RecBole's order and precision: the sum of Python numbers.
+        return [float(sum(own)) for own in torch.stack(losses).T.tolist()]
+
+
+def _begun(trial: Ready) -> Iterator[Any]:
+    with trial.streams.mine():
+        return iter(trial.samples)
+
+
+def _drawn(trial: Ready, iterator: Iterator[Any]) -> Any:
+    with trial.streams.mine():  # negative samples
+        return next(iterator)

@@ -1,0 +1,247 @@
+"""Trials that train together against the same trials alone, in one process, on the same seeds."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sasrecf_tune.data import Cache, data_key
+from sasrecf_tune.engine.build import FAST
+from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.random_streams import Streams
+from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, Prepared, build, make_config, prepare
+
+from .synthetic import base, write_data_set
+
+PREPARED: Cache[Prepared] = Cache()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """RecBole makes ./saved where it runs, and logs and warns a lot."""
+    monkeypatch.chdir(tmp_path)
+    logging.disable(logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+class Trial:
+    """A fresh trial with generators of its own, and a note of every batch it was given."""
+
+    def __init__(self, data: Path, engine: Engine = FAST, **changes: Any) -> None:
+        config = make_config(base(data) | changes)
+        key = engine.name + data_key(dict(config.final_config_dict))
+        self.built: Built = build(config, PREPARED.get(key, lambda: prepare(config, engine)), engine)
+        self.streams = Streams(config["device"])
+        self._dataset = self.built.train._dataset
+        self.batches: list[list[list[int]]] = []
+        self.epochs: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.built.train)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.built.train:
+            self.batches.append([column.tolist() for column in batch.interaction.values()])
+            yield batch
+
+    def train_alone(self) -> None:
+        with self.streams.mine():
+            self.epochs.append(self.built.trainer._train_epoch(self, 0))
+
+    def ready(self) -> Ready:
+        return Ready(self.built.trainer, self, self.streams)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {name: value.clone() for name, value in self.built.trainer.model.state_dict().items()}
+
+
+def train_together(trials: Sequence[Trial], epochs: int = 1) -> None:
+    fused = FusedTrainer([trial.ready() for trial in trials])
+    for _ in range(epochs):
+        for trial, loss in zip(trials, fused.train_epoch(), strict=True):
+            trial.epochs.append(loss)
+
+
+def check_same(together: Trial, alone: Trial, before: dict[str, torch.Tensor]) -> None:
+    """The same batches, losses to 1e-5, and weights to a thousandth of the way they went."""
+    assert together.batches == alone.batches and together.epochs
+    assert together.epochs == pytest.approx(alone.epochs, rel=1e-5)
+    ours, theirs = together.weights(), alone.weights()
+    for name in theirs:
+        went = float((theirs[name] - before[name]).norm())
+        # Adam makes steps of one size of gradients that are rounding errors, such as those of the keys' bias.
+        if went and not name.endswith("key.bias"):
+            assert float((ours[name] - theirs[name]).norm()) <= 1e-3 * went + 1e-6, name
+
+
+SHAPES = st.fixed_dictionaries(
+    {
+        "selected_features": st.lists(st.sampled_from(["colour", "tags", "price"]), min_size=1, unique=True),
+        "pooling_mode": st.sampled_from(["sum", "mean", "max"]),
+        "loss_type": st.sampled_from(["CE", "BPR"]),
+        "hidden_act": st.sampled_from(["gelu", "relu", "swish", "tanh", "sigmoid"]),
+        "n_layers": st.integers(1, 3),
+        "n_heads": st.sampled_from([1, 2, 4, 8]),
+        "MAX_ITEM_LIST_LENGTH": st.sampled_from([1, 2, 8, 20]),
+        "train_batch_size": st.sampled_from([17, 100, 1000]),
+        "layer_norm_eps": st.sampled_from([1e-12, 1e-3]),
+        "shuffle": st.booleans(),
+        "sample_num": st.sampled_from([1, 3]),
+    }
+)
+OWN = st.fixed_dictionaries(
+    {
+        "learning_rate": st.sampled_from([0.0001, 0.003, 0.01]),
+        "learner": st.sampled_from(["adam", "adamw", "sgd", "adagrad", "rmsprop"]),
+        "weight_decay": st.sampled_from([0.0, 0.01]),
+        "clip_grad_norm": st.sampled_from([None, {"max_norm": 0.1}]),
+        "initializer_range": st.sampled_from([0.02, 0.05]),
+        "seed": st.integers(0, 2),
+    }
+)
+DROPOUT = st.sampled_from([0.0, 0.0, 0.2, 0.5, 1.0])
+PROPERTY = settings(
+    max_examples=14,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+
+
+def split_negatives(changes: dict[str, Any]) -> dict[str, Any]:
+    sampled = changes.pop("sample_num")
+    if changes["loss_type"] == "BPR":
+        changes["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": sampled}
+    return changes
+
+
+@PROPERTY
+@given(shape_of_all=SHAPES, own=st.lists(OWN, min_size=1, max_size=5), leave=st.integers(0, 4))
+def test_trials_together_are_trials_alone(
+    data: Path, shape_of_all: dict[str, Any], own: list[dict[str, Any]], leave: int
+) -> None:
+    changes = split_negatives(shape_of_all)
+    trials, alone = ([Trial(data, **changes, **each) for each in own] for _ in range(2))
+    before = [trial.weights() for trial in trials]
+    assert len({shape_of(trial.ready()) for trial in trials}) == 1
+    train_together(trials)
+    # Some end, and the first of the trials takes a place that became free, in its first epoch.
+    stays = [number for number in range(len(own)) if number >= leave]
+    late = Trial(data, **changes, **own[0])
+    train_together([*[trials[number] for number in stays], late], epochs=2)
+    for number, trial in enumerate(alone):
+        for _ in range(3 if number in stays else 1):
+            trial.train_alone()
+        check_same(trials[number], trial, before[number])
+    again = Trial(data, **changes, **own[0])
+    for _ in range(2):
+        again.train_alone()
+    check_same(late, again, before[0])
+
+
+@settings(PROPERTY, max_examples=10)
+@given(
+    shape_of_all=SHAPES,
+    own=st.lists(st.tuples(OWN, DROPOUT, DROPOUT), min_size=2, max_size=4),
+)
+def test_what_is_dropped_is_what_would_be_alone(
+    data: Path, shape_of_all: dict[str, Any], own: list[tuple[dict[str, Any], float, float]]
+) -> None:
+    changes = split_negatives(shape_of_all)
+    each = [
+        one | {"hidden_dropout_prob": hidden, "attn_dropout_prob": attention}
+        for one, hidden, attention in own
+    ]
+    trials, alone = ([Trial(data, **changes, **one) for one in each] for _ in range(2))
+    train_together(trials, epochs=2)
+    for trial, other in zip(trials, alone, strict=True):
+        for _ in range(2):
+            other.train_alone()
+        assert trial.batches == other.batches
+        assert trial.epochs == pytest.approx(other.epochs, rel=1e-4)
+        # Not a number was drawn more or fewer, nor by another generator.
+        with trial.streams.mine():
+            ours = torch.rand(4)
+        with other.streams.mine():
+            assert torch.equal(ours, torch.rand(4))
+
+
+def test_gradients_are_those_of_each_model_alone(data: Path) -> None:
+    changes: dict[str, Any] = {
+        "selected_features": ["colour", "tags", "price"],
+        "n_layers": 3,
+        "hidden_dropout_prob": 0.3,
+        "attn_dropout_prob": 0.3,
+        "learner": "sgd",
+        "learning_rate": 0.0,  # so that the gradients of the last step are left
+        "train_batch_size": 1000,
+    }
+    trials, alone = ([Trial(data, **changes, seed=seed) for seed in (0, 0, 1)] for _ in range(2))
+    train_together(trials)
+    for trial, other in zip(trials, alone, strict=True):
+        other.train_alone()
+        ours = dict(trial.built.trainer.model.named_parameters())
+        for name, parameter in other.built.trainer.model.named_parameters():
+            assert (ours[name].grad is None) == (parameter.grad is None)
+            if parameter.grad is not None:
+                torch.testing.assert_close(ours[name].grad, parameter.grad, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_a_trial_that_diverges_leaves_the_others_alone(data: Path) -> None:
+    wild: dict[str, Any] = {"learner": "sgd", "learning_rate": 1e38}
+    trials = [Trial(data), Trial(data, **wild), Trial(data, seed=1)]
+    alone = [Trial(data), Trial(data, seed=1)]
+    before = [trial.weights() for trial in trials]
+    train_together(trials, epochs=2)
+    assert trials[1].epochs[-1] != trials[1].epochs[-1]  # not a number
+    for number, other in ((0, alone[0]), (2, alone[1])):
+        for _ in range(2):
+            other.train_alone()
+        check_same(trials[number], other, before[number])
+
+
+def test_negatives_of_the_models_own_choosing(data: Path) -> None:
+    negatives = {"distribution": "popularity", "sample_num": 1, "dynamic": True, "candidate_num": 3}
+    changes: dict[str, Any] = {"loss_type": "BPR", "train_neg_sample_args": negatives}
+    trials, alone = ([Trial(data, **changes, seed=seed) for seed in (0, 1)] for _ in range(2))
+    train_together(trials, epochs=2)
+    for trial, other in zip(trials, alone, strict=True):
+        other.train_alone()
+        other.train_alone()
+        assert trial.batches == other.batches and trial.epochs == pytest.approx(other.epochs, rel=1e-5)
+
+
+def test_only_trials_of_one_shape_and_data_set_train_together(data: Path) -> None:
+    first = shape_of(Trial(data).ready())
+    own: dict[str, Any] = {"learning_rate": 0.5, "hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.1}
+    own |= {"weight_decay": 0.1, "seed": 5, "initializer_range": 0.1, "learner": "sgd", "epochs": 9}
+    assert first is not None and first == shape_of(Trial(data, **own, stopping_step=1).ready())
+    others: list[dict[str, Any]] = [
+        {"n_layers": 1},
+        {"n_heads": 1},
+        {"inner_size": 8},
+        {"hidden_act": "relu"},
+    ]
+    others += [
+        {"selected_features": ["tags"]},
+        {"train_batch_size": 33},
+        {"user_inter_num_interval": "[5,9]"},
+    ]
+    assert first not in [shape_of(Trial(data, **other).ready()) for other in others]
+    assert shape_of(Trial(data, STOCK).ready()) is None

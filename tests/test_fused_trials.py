@@ -1,0 +1,205 @@
+"""Whole trials that train together in one worker, against the same trials alone."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sasrecf_tune.engine.fused_trainer import FusedTrainer
+from sasrecf_tune.fusing import decide
+from sasrecf_tune.lanes import Lane
+from sasrecf_tune.messages import Decision, Failure, Job, MeasureTogether, Report, Result, TogetherTiming
+from sasrecf_tune.settings import AUTO_FUSE
+from sasrecf_tune.trial import Runner
+
+from .synthetic import base, write_data_set
+
+Decide = Callable[[Report], Decision]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """RecBole makes ./saved where it runs, and logs a lot."""
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger().setLevel(logging.WARNING)
+    yield
+    logging.getLogger().setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def job(data: Path, tmp_path: Path) -> Callable[..., Job]:
+    def make(number: int, **changes: Any) -> Job:
+        config = base(data) | {"epochs": 6, "hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.3} | changes
+        checkpoint, unfinished = tmp_path / f"{number}.pth", tmp_path / f"unfinished-{number}.pth"
+        return Job(number, config, "fast", tmp_path / "log", checkpoint, unfinished)
+
+    return make
+
+
+def go_on(_: Report) -> Decision:
+    return Decision.CONTINUE
+
+
+def together(runner: Runner, jobs: list[Job], decide: Decide = go_on) -> dict[int, Result | Failure]:
+    """What a worker does with the jobs, without its pipe."""
+    lanes = {job.number: Lane(lambda job=job: runner.train(job, decide)) for job in jobs}  # type: ignore[misc]
+    paused = {number: lane.advance() for number, lane in lanes.items()}
+    while running := [number for number, lane in lanes.items() if not lane.over]:
+        answers = runner.train_epochs([paused[number] for number in running])
+        for number, answer in zip(running, answers, strict=True):
+            paused[number] = lanes[number].advance(answer)
+    return {number: lane.result for number, lane in lanes.items()}
+
+
+def alone(jobs: list[Job], decide: Decide = go_on) -> dict[int, Result | Failure]:
+    return {job.number: Runner("").train(job, decide) for job in jobs}
+
+
+def check_same(ours: Result | Failure, theirs: Result | Failure) -> None:
+    if isinstance(ours, Failure) or isinstance(theirs, Failure):
+        assert replace(ours, seconds=0) == replace(theirs, seconds=0)
+        return
+    assert (ours.decision, ours.epochs, ours.best_epoch) == (
+        theirs.decision,
+        theirs.epochs,
+        theirs.best_epoch,
+    )
+    assert ours.curve == {key: pytest.approx(curve, abs=1.01e-4) for key, curve in theirs.curve.items()}
+    assert ours.test == pytest.approx(theirs.test, abs=1.01e-4)
+
+
+def test_early_stops_prunings_and_failures_are_each_trials_own(job: Callable[..., Job]) -> None:
+    jobs = [
+        job(0, learning_rate=0.01, stopping_step=1),
+        job(1, learner="sgd", learning_rate=1e38),
+        job(2, seed=7, epochs=3),
+        job(3, n_layers=1),
+        job(4, hidden_dropout_prob=0.6),
+        job(5, hidden_dropout_prob=0.0, attn_dropout_prob=0.0, eval_step=2),
+    ]
+
+    def decide(report: Report) -> Decision:
+        return Decision.PRUNE if (report.number, report.epoch) == (4, 2) else Decision.CONTINUE
+
+    ours, theirs = together(Runner(""), jobs, decide), alone(jobs, decide)
+    for number in range(6):
+        check_same(ours[number], theirs[number])
+    failed, other, pruned = ours[1], ours[3], ours[4]
+    assert isinstance(failed, Failure) and failed.kind == "nan"
+    assert isinstance(pruned, Result) and pruned.decision is Decision.PRUNE and not pruned.test
+    assert isinstance(other, Result) and (pruned.fused, other.fused) == (5, 1)  # no other has one layer
+
+
+def test_a_trial_given_back_continues_alone_and_one_begun_alone_together(job: Callable[..., Job]) -> None:
+    jobs = [replace(job(number, seed=number), checkpoint_every=1) for number in range(3)]
+
+    def stop(report: Report) -> Decision:
+        return Decision.STOP if report.epoch == 2 + report.number else Decision.CONTINUE
+
+    whole = alone([replace(one, unfinished=None, checkpoint_every=0) for one in jobs])
+    for first, then in ((together, alone), (alone, together)):
+        for one in jobs:
+            assert one.unfinished is not None
+            one.unfinished.unlink(missing_ok=True)
+        (first(Runner(""), jobs, stop) if first is together else alone(jobs, stop))
+        ended = together(Runner(""), jobs) if then is together else alone(jobs)
+        for number in range(3):
+            check_same(ended[number], whole[number])
+
+
+def test_the_best_weights_are_the_trials_own(job: Callable[..., Job]) -> None:
+    jobs = [job(number, seed=number, learner="sgd", epochs=3) for number in range(3)]
+    ours = together(Runner(""), jobs)
+    saved = [torch.load(one.checkpoint, weights_only=True)["state_dict"] for one in jobs]
+    theirs = alone(jobs)
+    for number, one in enumerate(jobs):
+        check_same(ours[number], theirs[number])
+        for name, weight in torch.load(one.checkpoint, weights_only=True)["state_dict"].items():
+            torch.testing.assert_close(saved[number][name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_what_does_not_fit_in_memory_is_the_trials_failure_and_says_what_to_do(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: FusedTrainer) -> list[float]:
+        raise torch.cuda.OutOfMemoryError("tried to allocate 2 GiB")
+
+    monkeypatch.setattr(FusedTrainer, "train_epoch", full)
+    outcomes = together(Runner(""), [job(0), job(1), job(2, n_layers=1)])
+    for number in (0, 1):
+        failure = outcomes[number]
+        assert isinstance(failure, Failure) and failure.kind == "memory"
+        assert "2 trials were trained together, --fuse takes fewer" in failure.reason
+    assert isinstance(outcomes[2], Result)
+
+
+def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> None:
+    runner, config = Runner(""), job(0).config
+    given = runner.measure_together(MeasureTogether(config, "fast", 2, 3, 1.1, given=True))
+    assert given.ratios.keys() == {3} and given.ratios[3] > 0
+    found = runner.measure_together(MeasureTogether(config, "fast", 2, 4, 1.1))
+    assert found.ratios.keys() <= {2, 4} and 2 in found.ratios and found.ended
+    stock = runner.measure_together(MeasureTogether(config | {"enable_amp": True}, "fast", 2, 4, 1.1))
+    assert stock.ratios == {} and stock.ended == "this engine trains one trial at a time"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "given", "slots", "said"),
+    [
+        ({2: 0.8}, AUTO_FUSE, 1, "one trial at a time: 2 as one model are 0.8 times"),
+        ({}, AUTO_FUSE, 1, "one trial at a time: why"),
+        ({2: 1.5, 4: 2.5, 8: 2.6}, AUTO_FUSE, 4, "up to 4 trials of the same shapes as one model: 2.5 times"),
+        ({2: 1.05}, AUTO_FUSE, 1, "one trial at a time"),
+        ({4: 0.5}, 4, 4, "up to 4 trials of the same shapes as one model: 0.5 times"),
+        ({}, 4, 4, "up to 4 trials of the same shapes as one model: why"),
+    ],
+)
+def test_what_is_chosen(ratios: dict[int, float], given: int, slots: int, said: str) -> None:
+    fused = decide(TogetherTiming(ratios, "why"), given)
+    assert fused.slots == slots and said in fused.text
+    assert fused.ratio == ratios.get(slots, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--fuse", "0"], "'0' is no number of trials"),
+        (["--fuse", "many"], "Write auto, or a number from 1 to 64"),
+        (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains each trial by itself"),
+    ],
+)
+def test_bad_numbers_are_refused(
+    cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, option: list[str], said: str
+) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.001]\n")
+    done = cli("run", "--params-file", "hyper.test", *option)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_study_of_fused_trials(
+    cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, tiny_yaml: Path
+) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003, 0.001]\n")
+    command = ["run", "--params-file", "hyper.test", "--config-files", str(tiny_yaml), "--sampler", "grid"]
+    rankings = []
+    for fuse in ("3", "1"):
+        done = cli(*command, "--study", f"fuse-{fuse}", "--fuse", fuse, "--gpus", "none")
+        assert done.returncode == 0, done.stderr
+        assert ("a worker trains up to 3 trials of the same shapes as one model" in done.stdout) == (
+            fuse == "3"
+        )
+        rows = (tmp_path / "tuning" / f"fuse-{fuse}" / "ranking.csv").read_text().splitlines()
+        rankings.append([row.split(",")[:3] for row in rows])
+    assert len(rankings[0]) == 4 and rankings[0] == rankings[1]
