@@ -19,13 +19,13 @@ ZONES = {
     1: """
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
         messages lock machine notes ranking confirmation chosen repetition atomic_files data failures observer
-        scratch patience coordinates executors.base
+        scratch patience coordinates installation executors.base
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
         pruners sole_writer storage study search plan
     """,
-    3: "recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine",
+    3: "recbole_bridge compatibility data_scan trial probe unfinished tensor_files shared_data engine",
     4: """
         __main__ cli options arguments commands dashboard doctor run summary progress screen manifest
         config_files result_files
