@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.errors import DataError, suggest
+from sasrecf_tune.installation import install_command
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -54,9 +55,7 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory
     if dataset == "ml-100k":
         package = importlib.util.find_spec("recbole")
         if package is None or package.origin is None:
-            raise DataError(
-                "recbole is not installed", fix="pip install -c constraints.txt . installs it with the rest."
-            )
+            raise DataError("RecBole is not installed", fix=f"Install it with the rest: {install_command()}")
         directory = Path(package.origin).parent / "dataset_example" / dataset
     else:
         directory = Path(data_path or "dataset/") / dataset

@@ -32,6 +32,7 @@ from rich.text import Text
 
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.installation import NEWEST, WITHOUT_RAY, install_command
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.machine import cores, cpu_time, memory
 from sasrecf_tune.messages import Measure
@@ -39,13 +40,9 @@ from sasrecf_tune.screen import print_table
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
-_TESTED = "Install the tested versions: pip install -c constraints.txt ."
-# Why a version that pyproject.toml forbids does not work.
-_WHY = {
-    "recbole": "this is written for RecBole 1.2.1",
-    "numpy": "RecBole 1.2.1 uses np.float_, which numpy 2 has no more",
-    "pandas": "RecBole 1.2.1 puts a list into a column (Dataset._remap), which pandas 3 refuses",
-}
+_TESTED = f"Install the tested versions: {install_command()}"
+# pyproject.toml asks for it where pip can install it, and it is needed everywhere.
+_RECBOLE = Requirement("recbole==1.2.1")
 _LITTLE_DISK = 1 << 30
 _PROBE_SECONDS = 120
 # A small SASRecF, since the two steps are to take seconds on any machine.
@@ -105,31 +102,38 @@ def examine(out: Path) -> Iterator[Finding]:
 
 def python() -> Finding:
     """The version of Python."""
-    found = platform.python_version()
-    if sys.version_info[:2] == (3, 11):
-        return Finding("python", OK, found)
-    why = "RecBole 1.2.1 needs Ray 2.6.3 or older, which has no build for Python 3.12"
-    return Finding("python", PROBLEM, f"{found}: {why}", "Use Python 3.11.")
+    found, version = platform.python_version(), sys.version_info[:2]
+    if version > NEWEST:
+        newest = ".".join(map(str, NEWEST))
+        return Finding("python", WARNING, f"{found}: not tested with it", f"Use Python 3.11 to {newest}.")
+    if version >= WITHOUT_RAY:
+        found += ", for which there is no Ray as old as RecBole 1.2.1 needs: it is used without"
+    return Finding("python", OK, found)
 
 
 def versions(installed: Callable[[str], str | None] | None = None) -> Iterator[Finding]:
     """The libraries that sasrecf-tune asks for, against what it knows of their versions."""
     version_of = installed or _installed
     try:
-        wanted = [Requirement(text) for text in metadata.requires("sasrecf-tune") or []]
+        asked = [Requirement(text) for text in metadata.requires("sasrecf-tune") or []]
     except metadata.PackageNotFoundError:
         yield Finding("versions", WARNING, "sasrecf-tune is not installed: versions are unknown", _TESTED)
         return
+    wanted = {
+        requirement.name: requirement
+        for requirement in asked
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }
+    wanted.pop("setuptools", None)  # Ray's: below
     fine = []
-    for requirement in wanted:
-        name, found = requirement.name, version_of(requirement.name)
-        if requirement.marker is not None or name == "setuptools":
-            continue
+    for name, requirement in (wanted | {"recbole": _RECBOLE}).items():
+        found = version_of(name)
         if found is None:
             yield Finding(name, PROBLEM, "not installed", _TESTED)
         elif not requirement.specifier.contains(found, prereleases=True):
-            why = _WHY.get(name, "not tested with this version")
-            yield Finding(name, PROBLEM, f"{found}: {why}", f'pip install "{requirement}"')
+            why = "this is written for RecBole 1.2.1" if name == "recbole" else "not tested with this version"
+            remedy = f'pip install "{name}{requirement.specifier}"'
+            yield Finding(name, PROBLEM, f"{found}: {why}", _TESTED if name == "recbole" else remedy)
         else:
             fine.append(f"{name} {found}")
     yield Finding("versions", OK, ", ".join(fine))
@@ -144,7 +148,18 @@ def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
         yield Finding(
             "checkpoints", OK, f"torch {torch} reads those of a study, but none that RecBole itself writes"
         )
-    if version_of("recbole") and importlib.util.find_spec("pkg_resources") is None:
+    if not version_of("recbole"):
+        return
+    newer = [
+        f"{name} {found}"
+        for name, last in (("numpy", 1), ("pandas", 2))
+        if (found := version_of(name)) and int(found.split(".")[0]) > last
+    ]
+    without = [*newer, *([] if version_of("ray") else ["no Ray"])]
+    if without:
+        text = f"{', '.join(without)}: worked around here, but RecBole alone cannot run best.yaml"
+        yield Finding("run_recbole", OK, text)
+    elif importlib.util.find_spec("pkg_resources") is None:
         yield Finding(
             "setuptools",
             WARNING,

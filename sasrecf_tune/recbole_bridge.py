@@ -24,6 +24,8 @@ with warnings.catch_warnings():
     from recbole.utils import get_model, init_seed
     from recbole.utils.logger import RemoveColorFilter
 
+    from sasrecf_tune.compatibility import give_pandas_2, numpy_1_names
+
 from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
 from sasrecf_tune.data_scan import unreadable_number
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
@@ -57,6 +59,7 @@ class _NoTensorboard:
 
 
 recbole_trainer.get_tensorboard = lambda _logger: _NoTensorboard()
+give_pandas_2()
 
 
 class TrialConfig(RecBoleConfig):  # type: ignore[misc]  # recbole is untyped
@@ -69,6 +72,11 @@ class TrialConfig(RecBoleConfig):  # type: ignore[misc]  # recbole is untyped
     def _convert_config_dict(self, config_dict: Config) -> Config:
         # RecBole runs eval() on every string; our values already have their types.
         return config_dict
+
+    def compatibility_settings(self) -> None:
+        """See `compatibility.numpy_1_names`."""
+        with numpy_1_names():
+            super().compatibility_settings()
 
 
 def make_config(config: Config, gpu: str = "") -> RecBoleConfig:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
 from sasrecf_tune.files import disk_error, make_directory
+from sasrecf_tune.installation import install_command
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -107,12 +108,10 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         pipe.send(error)
         return
     except Exception as error:  # noqa: BLE001  # an import can fail in any way; the coordinator must hear of it
-        pipe.send(
-            WorkerError(
-                f"a worker could not start: {type(error).__name__}: {error}",
-                fix="Install the tested versions: pip install -c constraints.txt .",
-            )
-        )
+        said, fix = f"{type(error).__name__}: {error}", "Install the tested versions"
+        if isinstance(error, ModuleNotFoundError) and error.name == "recbole":
+            said, fix = "RecBole is not installed", "Install it with the rest"
+        pipe.send(WorkerError(f"a worker could not start: {said}", fix=f"{fix}: {install_command()}"))
         return
 
     def ask(report: Report) -> Decision:

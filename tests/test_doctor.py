@@ -15,6 +15,7 @@ import pytest
 
 from sasrecf_tune import doctor
 from sasrecf_tune.doctor import OK, PROBLEM, WARNING
+from sasrecf_tune.installation import install_command
 from sasrecf_tune.machine import cpu_time, memory
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,6 +46,7 @@ def test_a_sound_installation(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     checks = {line[9:].split()[0]: line.split()[0] for line in lines[:-2] if line[0] != " "}
     assert checks.pop("threads") in (OK, WARNING) and checks.pop("memory") in (OK, WARNING)
+    checks.pop("run_recbole", None)  # said on newer stacks alone
     sound = ("python", "versions", "checkpoints", "directory", "device", "training")
     assert checks == dict.fromkeys(sound, OK)
     assert "2 steps of a small SASRecF on ml-100k" in done.stdout
@@ -65,16 +67,17 @@ def test_a_broken_installation_is_a_line(tmp_path: Path, broken: str, check: str
     assert done.returncode == 1 and not done.stderr, done.stderr
     found = {line["check"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert {name for name, line in found.items() if line["status"] == PROBLEM} == {"directory", check}
-    assert said in found[check]["found"] and "constraints.txt" in found[check]["remedy"]
+    assert said in found[check]["found"] and install_command() in found[check]["remedy"]
     assert str(tmp_path / "file") in found["directory"]["found"]
 
 
 @pytest.mark.parametrize(
     ("name", "version", "said"),
     [
-        ("numpy", "2.1.0", "np.float_"),
-        ("pandas", "3.0.0", "_remap"),
+        ("numpy", "3.0.0", "not tested"),
+        ("pandas", "4.0.0", "not tested"),
         ("recbole", "1.2.0", "RecBole 1.2.1"),
+        ("recbole", None, "not installed"),
         ("optuna", "4.5.0", "not tested"),
         ("torch", None, "not installed"),
     ],
@@ -89,18 +92,53 @@ def test_versions_that_do_not_work(name: str, version: str | None, said: str) ->
     assert f"{name} " not in found["versions"].found
 
 
+PINNED = {"numpy": "1.26.4", "pandas": "2.3.3", "ray": "2.6.3", "setuptools": "80.10.2"}
+
+
 def test_only_what_is_true_is_said_of_checkpoints_and_setuptools(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+
+    def has_pkg_resources(there: bool) -> None:
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name: (object() if there else None) if name == "pkg_resources" else find(name),
+        )
+
+    has_pkg_resources(True)
+
     def checks(**versions: str) -> dict[str, str]:
-        found = doctor.versions(lambda name: versions.get(name) or doctor._installed(name))
+        known = PINNED | versions
+        found = doctor.versions(lambda name: known.get(name) or doctor._installed(name))
         return {finding.check: finding.status for finding in found}
 
     assert checks(torch="2.5.1", setuptools="99.0") == {"versions": OK}
     assert checks(torch="2.10.0+cu130") == {"versions": OK, "checkpoints": OK}
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "pkg_resources" else find(name)
-    )
+    has_pkg_resources(False)
     assert checks(torch="2.5.1") == {"versions": OK, "setuptools": WARNING}
+
+
+def test_what_recbole_alone_cannot_work_with_is_said() -> None:
+    def said(**versions: str | None) -> str:
+        known = PINNED | versions
+        installed = lambda name: known[name] if name in known else doctor._installed(name)  # noqa: E731
+        found = {finding.check: finding for finding in doctor.versions(installed)}
+        assert found["run_recbole"].status == OK
+        return found["run_recbole"].found
+
+    newer = said(numpy="2.5.5", pandas="3.1.1", ray=None)
+    assert newer.startswith("numpy 2.5.5, pandas 3.1.1, no Ray: ") and "best.yaml" in newer
+    assert said(ray=None).startswith("no Ray: ")
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "said"),
+    [((3, 11), OK, ""), ((3, 12), OK, "without"), ((3, 13), OK, "without"), ((3, 14), WARNING, "not tested")],
+)
+def test_pythons(version: tuple[int, int], status: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
+    found = doctor.python()
+    assert found.status == status and said in found.found and bool(found.remedy) == (status != OK)
 
 
 CARD = {"name": "NVIDIA T4", "free": 14 << 30, "total": 15 << 30}

@@ -20,6 +20,7 @@ ZONES = {
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
         messages recbole_keys lock machine notes ranking confirmation chosen repetition atomic_files data
         failures observer scratch patience coordinates executors.base comparison comparability lanes shapes
+        installation
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
@@ -27,7 +28,7 @@ ZONES = {
     """,
     3: """
         recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine random_streams
-        lockstep together_timing
+        lockstep together_timing compatibility
     """,
     4: """
         __main__ cli options arguments commands dashboard doctor run summary progress screen manifest

@@ -46,7 +46,7 @@ def test_command_lines_are_valid(line: str) -> None:
 
 
 def test_the_commands_that_ci_runs_are_marked() -> None:
-    for marker in ("install", "test"):
+    for marker in ("install", "install-new", "test"):
         assert re.search(rf"<!-- ci:{marker} -->\n```[a-z]*\n[^`]+\n```\n", TEXT)
 
 

@@ -106,16 +106,17 @@ def compiled_parser() -> Iterator[None]:
             # `high` is how the Python parser reads a float, to the last bit.
             compiled = options | {"engine": "c", "float_precision": "high"}
             with suppress(ValueError):
-                table: pd.DataFrame = pd.read_csv(path, **compiled)
+                table: pd.DataFrame = before.read_csv(path, **compiled)
                 return table
-        fallback: pd.DataFrame = pd.read_csv(path, **options)
+        fallback: pd.DataFrame = before.read_csv(path, **options)
         return fallback
 
-    recbole_dataset.pd = SimpleNamespace(**{**vars(pd), "read_csv": read_csv})
+    before = recbole_dataset.pd
+    recbole_dataset.pd = SimpleNamespace(**{**vars(before), "read_csv": read_csv})
     try:
         yield
     finally:
-        recbole_dataset.pd = pd
+        recbole_dataset.pd = before
 
 
 def is_regular(path: Path, separator: str) -> bool:

@@ -1,0 +1,17 @@
+"""How it is installed on this Python, for messages that have to say so."""
+
+from __future__ import annotations
+
+import sys
+
+# From here on there is no build of Ray 2.6.3, which RecBole 1.2.1 asks for; what is used of it needs none.
+WITHOUT_RAY = (3, 12)
+# The last that it was tested on.
+NEWEST = (3, 13)
+
+
+def install_command(python: tuple[int, int] = sys.version_info[:2]) -> str:
+    """The command that installs the versions that were tested together; README has the same."""
+    if python < WITHOUT_RAY:
+        return "pip install -c constraints.txt ."
+    return "pip install -c constraints-new.txt . && pip install --no-deps recbole==1.2.1"
