@@ -24,7 +24,7 @@ from sasrecf_tune.machine import process_name
 
 BEAT_SECONDS = 5.0
 # Whoever has been silent for so long is taken for dead.
-SILENT_SECONDS = 60.0
+SILENT_SECONDS = 120.0
 
 _PREFIX = "sasrecf_tune:coordinator:"
 _Attribute: Any = models.StudySystemAttributeModel

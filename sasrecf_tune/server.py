@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 # A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown
 # out after so long: less than what makes others take it for dead (coordinators.SILENT_SECONDS).
-_IDLE_SECONDS = 30
+IDLE_SECONDS = 60
 _CONNECT_SECONDS = 10
 # Arguments of the drivers by name. A connection whose other side is gone must not be waited on for hours.
 _DRIVERS: dict[str, dict[str, Any]] = {
@@ -21,16 +21,6 @@ _DRIVERS: dict[str, dict[str, Any]] = {
         "tcp_user_timeout": 30000,
     },
     "pymysql": {"read_timeout": 60, "write_timeout": 60},
-}
-_SETTINGS = {
-    "postgresql": (
-        f"SET idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'",
-        f"SET lock_timeout = '{2 * _IDLE_SECONDS}s'",
-    ),
-    "mysql": (
-        f"SET SESSION wait_timeout = {_IDLE_SECONDS}, innodb_lock_wait_timeout = {2 * _IDLE_SECONDS}, "
-        "transaction_isolation = 'READ-COMMITTED'",
-    ),
 }
 
 
@@ -66,12 +56,26 @@ def _prepare(engine: Engine) -> None:
 
     def prepare(connection: Any, _: object) -> None:
         cursor = connection.cursor()
-        for statement in _SETTINGS.get(engine.dialect.name, ()):
+        for statement in _limits(engine.dialect.name):
             cursor.execute(statement)
         cursor.close()
         connection.commit()
 
     event.listen(engine, "connect", prepare)
+
+
+def _limits(dialect: str) -> tuple[str, ...]:
+    if dialect == "postgresql":
+        return (
+            f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'",
+            f"SET lock_timeout = '{2 * IDLE_SECONDS}s'",
+        )
+    if dialect == "mysql":
+        return (
+            f"SET SESSION wait_timeout = {IDLE_SECONDS}, innodb_lock_wait_timeout = {2 * IDLE_SECONDS}, "
+            "transaction_isolation = 'READ-COMMITTED'",
+        )
+    return ()
 
 
 def _number(name: str) -> int:

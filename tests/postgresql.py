@@ -46,7 +46,11 @@ class Server:
 
     def create(self, name: str) -> str:
         """Make a database; returns its address."""
-        self._run("createdb", "-h", self._directory, "-U", "tuner", name)
+        import psycopg
+
+        address = f"host={self._directory} user=tuner dbname=postgres"
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.database(name)
 
     def start(self) -> None:
@@ -55,9 +59,9 @@ class Server:
         options = f"-c listen_addresses='' -k {self._directory} -c fsync=off -c max_connections=200"
         self._run("pg_ctl", "-D", self._data, "-l", self._log, "-w", "-o", options, "start")
 
-    def stop(self) -> None:
-        """Stop it at once, whoever is connected."""
-        self._run("pg_ctl", "-D", self._data, "-m", "fast", "-w", "stop")
+    def stop(self, how: str = "fast") -> None:
+        """Stop it, whoever is connected; "immediate" is as a crash."""
+        self._run("pg_ctl", "-D", self._data, "-m", how, "-w", "stop")
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(
@@ -81,7 +85,7 @@ def running() -> Iterator[Server]:
     if importlib.util.find_spec("psycopg") is None:
         raise MissingError('psycopg is not installed: pip install "psycopg[binary]"')
     # A short path: a socket's may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as directory:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as directory:
         Path(directory).chmod(0o755)
         server = Server(Path(directory))
         server.start()
@@ -89,7 +93,7 @@ def running() -> Iterator[Server]:
             yield server
         finally:
             with contextlib.suppress(MissingError):  # a test may have stopped it
-                server.stop()
+                server.stop("immediate")
 
 
 def _binaries() -> Path:
