@@ -20,7 +20,7 @@ from sasrecf_tune.ranking import COMPLETE, TrialRecord, best
 from sasrecf_tune.report.confirmed import luck_text, places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
-from sasrecf_tune.run import at_work, checked_base, describe, fused, stopping_on_signals, view
+from sasrecf_tune.run import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
 from sasrecf_tune.settings import SEEDS, RunSettings
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import out_option, relative
@@ -99,7 +99,13 @@ def confirm_best(
     settings = plan.settings
     with reading_errors(layout, settings.storage):
         planned = plan_confirmation(
-            plan, layout, storage, records, settings.search.confirm, settings.search.confirm_seeds
+            plan,
+            layout,
+            storage,
+            records,
+            settings.search.confirm,
+            settings.search.confirm_seeds,
+            saying(console, as_json),
         )
     begun = planned.now()
     record_confirmation(
@@ -137,6 +143,7 @@ def confirm_best(
     if now.whole:
         planned.finish()
         files.finish()
+    planned.study.leave()
     verdict = judge(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason

@@ -8,7 +8,7 @@ from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.confirmation import best_run, judge
 from sasrecf_tune.confirmation_study import PlannedConfirmation
-from sasrecf_tune.files import atomic_write, remove
+from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
@@ -30,7 +30,6 @@ class ConfirmationFiles(Observer):
         self._plan = plan
         self._planned = planned
         self._trials = trials
-        remove(layout.confirmation.half_written())
         self._write()
 
     def ended(self, record: TrialRecord) -> None:

@@ -6,7 +6,7 @@ change, when the search goes on or more is asked for; runs that are not asked fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from sasrecf_tune.ranking import ENDED, WAITING, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History
 from sasrecf_tune.space import Choice, Int, SearchSpace
 from sasrecf_tune.study import TuneStudy, load_study, open_study
+from sasrecf_tune.untold import tell_kept
 
 # Of the study: what was asked for last, and what has last been trained to its end.
 _ASKED = "sasrecf_tune:asked"
@@ -74,11 +75,17 @@ def greatest_seed(space: SearchSpace, first: int) -> int:
 
 
 def plan_confirmation(
-    plan: Plan, layout: Layout, storage: BaseStorage, records: Sequence[TrialRecord], top: int, seeds: int
+    plan: Plan,
+    layout: Layout,
+    storage: BaseStorage,
+    records: Sequence[TrialRecord],
+    top: int,
+    seeds: int,
+    say: Callable[[str], None] = lambda _: None,
 ) -> PlannedConfirmation:
     """The `top` best configurations of `records`, the trials of the search, on `seeds` fresh seeds.
 
-    On as many at least as the last confirmation that was trained to its end.
+    `say` tells people of trouble. On as many at least as the last confirmation that was trained to its end.
 
     Those that have all of these runs from before stay in the comparison: to leave out what was seen to be
     good would flatter the rest. Interrupted runs that are asked for are in the queue; the others have failed.
@@ -108,14 +115,15 @@ def plan_confirmation(
         CellSampler(history, distributions(space), cells),
         NopPruner(),
     )
-    study.requeue_interrupted()
+    study.join("confirmation", say)
+    tell_kept(layout.confirmation, study.kept, say)
     for record in study.records():
         if record.state == WAITING and record.params and best.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
+    study.follow(
+        lambda trials: history.fill([one for one in trials if one.user_attrs.get("error") != _DROPPED])
+    )
     kept = _kept(study.records())
-    numbers = {record.number for record in kept}
-    trials = study.optuna.get_trials(deepcopy=False)
-    history.fill([trial for trial in trials if trial.number in numbers])
     every = replace(best, configurations=ranked).filled(kept)
     asked = replace(
         best,

@@ -46,7 +46,7 @@ def storage_errors(layout: Layout, storage: str | None) -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
         if storage is None and not layout.database.exists():
             raise StorageError(
-                f"the study's database is gone: {_said(error)}",
+                f"the study's database is gone: {said(error)}",
                 where=str(layout.database),
                 fix="Someone removed it, or its disk. Bring it back from a copy, or start the study anew.",
             ) from error
@@ -73,7 +73,7 @@ def reading_errors(layout: Layout, storage: str | None) -> Iterator[None]:
 
 def storage_error(error: BaseException, layout: Layout, storage: str | None) -> StorageError:
     """What the database said, for people."""
-    return _refused(_said(error), shown(layout, storage))
+    return _refused(said(error), shown(layout, storage))
 
 
 def check_database(layout: Layout, storage: str | None) -> None:
@@ -166,7 +166,8 @@ def _refused(reason: str, where: str) -> StorageError:
     return StorageError(f"the study's database refuses: {reason}", where=where, fix=fix)
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """What the database itself said, in one line."""
     # Optuna hides SQLAlchemy's error behind its own, and that the driver's.
     while not isinstance(error, SQLAlchemyError) and error.__cause__ is not None:
         error = error.__cause__

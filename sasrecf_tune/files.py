@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -78,8 +79,11 @@ def drop_unfinished(directory: Path) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files; one that cannot be removed, or is gone, is passed over."""
+    """Remove files, and directories with all in them; what cannot be removed, or is gone, is passed over."""
     for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            continue
         with contextlib.suppress(OSError):
             path.unlink()
 

@@ -21,6 +21,7 @@ class Layout:
 
     directory: Path
     trial: str = "trial"  # what the name of a trial's file begins with
+    coordinator: str = ""  # of several in the directory, the one whose own files these are
 
     @property
     def name(self) -> str:
@@ -44,7 +45,7 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Held by the one coordinator at work."""
+        """Held by the one coordinator at work, or by all of them together."""
         return self.directory / "study.lock"
 
     @property
@@ -116,7 +117,11 @@ class Layout:
     @property
     def prepared(self) -> Path:
         """Data that the workers of a run share; gone when it ends."""
-        return self.directory / ".prepared"
+        return self.directory / f".prepared{self._mark}"
+
+    def leftovers(self) -> list[Path]:
+        """What runs that were killed have left: files half written to `checkpoints`, prepared data."""
+        return [*self.half_written(), *self.confirmation.half_written(), *self.directory.glob(".prepared*")]
 
     @property
     def logs(self) -> Path:
@@ -129,7 +134,19 @@ class Layout:
 
     def worker_log(self, index: int) -> Path:
         """What worker `index` said outside of trials."""
-        return self.logs / f"worker-{index}.log"
+        return self.logs / f"worker{self._mark}-{index}.log"
+
+    def untold(self, number: int) -> Path:
+        """The result of trial `number` that the database could not be told of."""
+        return self.directory / f"{self.trial}-{number:04d}.untold.json"
+
+    def all_untold(self) -> list[Path]:
+        """Such results."""
+        return sorted(self.directory.glob(f"{self.trial}-*.untold.json"))
+
+    @property
+    def _mark(self) -> str:
+        return f"-{self.coordinator}" if self.coordinator else ""
 
 
 def study_layout(out: Path, name: str) -> Layout:

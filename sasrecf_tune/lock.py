@@ -1,4 +1,4 @@
-"""One run at a time on a study, and nothing left behind by a run that was refused."""
+"""Who may work in a study directory, and nothing left behind by a run that was refused."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.layout import Layout
+
+SEVERAL = "Several runs can work on one study that a server's database holds: --storage postgresql://USER@HOST/DATABASE"
+# So long a run may take that is alone to tidy up.
+_TIDY_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -24,6 +29,54 @@ def exclusive(layout: Layout) -> Iterator[None]:
     Raises:
         StorageError: another coordinator is at work on it, or the directory cannot be written.
     """
+    with _opened(layout) as handle:
+        if not _take(handle, fcntl.LOCK_EX):
+            other = os.read(handle, 32).decode(errors="replace").strip()
+            raise StorageError(
+                f"another run is at work on this study (process {other or 'unknown'})",
+                where=str(layout.directory),
+                fix=f"Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile. {SEVERAL}",
+            )
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise disk_error(layout.lock, error) from error
+        yield
+
+
+@contextlib.contextmanager
+def among_others(layout: Layout, tidy: Callable[[], None]) -> Iterator[None]:
+    """Work in the study's directory beside other coordinators of a study that a server's database holds.
+
+    `tidy` is called first when there are none: it may remove what others would be writing.
+
+    Raises:
+        StorageError: a run that wants the directory for itself is at work, or it cannot be written.
+    """
+    with _opened(layout) as handle:
+        until = time.monotonic() + _TIDY_SECONDS
+        while True:
+            if _take(handle, fcntl.LOCK_EX):
+                tidy()
+                os.ftruncate(handle, 0)
+                _take(handle, fcntl.LOCK_SH)
+                break
+            if _take(handle, fcntl.LOCK_SH):
+                break
+            if time.monotonic() > until:  # so long nobody tidies up
+                raise StorageError(
+                    "a run that keeps this study in the directory itself is at work on it",
+                    where=str(layout.directory),
+                    fix="Give that one the same --storage, or this one another --study name.",
+                )
+            time.sleep(0.05)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(layout: Layout) -> Iterator[int]:
+    """The file that the lock is on."""
     try:
         made = [path for path in (layout.directory, *layout.directory.parents) if not path.exists()]
         layout.directory.mkdir(parents=True, exist_ok=True)
@@ -32,27 +85,22 @@ def exclusive(layout: Layout) -> Iterator[None]:
         raise disk_error(layout.directory, error) from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            other = os.read(handle, 32).decode(errors="replace").strip()
-            raise StorageError(
-                f"another run is at work on this study (process {other or 'unknown'})",
-                where=str(layout.directory),
-                fix="Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile.",
-            ) from error
-        try:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        except OSError as error:
-            raise disk_error(layout.lock, error) from error
-        try:
-            yield
+            yield handle
         except (InputError, KeyboardInterrupt):
-            if made and not layout.manifest.exists() and not layout.database.exists():
+            begun = layout.manifest.exists() or layout.database.exists()
+            if made and not begun and _take(handle, fcntl.LOCK_EX):
                 _remove_empty(layout, made)
             raise
     finally:
         os.close(handle)
+
+
+def _take(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_empty(layout: Layout, made: Sequence[Path]) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def process_name() -> str:
+    """A name of this process that may be part of a file's name: its machine and its number there."""
+    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', platform.node())[:60] or 'host'}-{os.getpid()}"
 
 
 def cores() -> int:

@@ -10,6 +10,7 @@ from typing import Any
 COMPLETE = "complete"
 PRUNED = "pruned"
 FAILED = "failed"
+RUNNING = "running"
 WAITING = "waiting"
 ENDED = (COMPLETE, PRUNED, FAILED)
 

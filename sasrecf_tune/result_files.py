@@ -33,9 +33,9 @@ _WRITE_SHARE = 0.05
 class ResultFiles(Observer):
     """An observer that writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
-    trials.csv has its row when a trial ends; the other files follow within seconds, and when the search is
-    over. The database is the truth: everything here is written anew from it when a run starts. `confirmed` is
-    the last confirmation, which best.yaml goes by.
+    trials.csv has its row when a trial ends, unless others may write to it too; the other files follow within
+    seconds, and when the search is over. The database is the truth: everything here is written anew from it
+    when a run starts. `confirmed` is the last confirmation, which best.yaml goes by.
     """
 
     def __init__(
@@ -52,13 +52,12 @@ class ResultFiles(Observer):
         self._clock = clock
         self._confirmed = confirmed
         self._stale = False
+        # Others may write to the same directory: a file that is whole whoever wrote it last.
+        self._among_others = plan.settings.storage is not None
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
         self._records = [record for record in study.records() if record.state in ENDED]
-        lines = [trials_header(self._names, self._metrics)]
-        lines += [trials_row(record, self._names, self._metrics) for record in self._records]
-        atomic_write(layout.trials, "".join(lines))
-        remove(layout.half_written())
+        self._write_trials()
         self._write_ranking()
 
     def tick(self) -> None:
@@ -74,12 +73,26 @@ class ResultFiles(Observer):
     def ended(self, record: TrialRecord) -> None:
         """Add the trial to trials.csv at once, to the others when it is time."""
         self._records.append(record)
-        append_line(self._layout.trials, trials_row(record, self._names, self._metrics))
+        if not self._among_others:
+            append_line(self._layout.trials, trials_row(record, self._names, self._metrics))
         self._stale = True
         self.tick()
 
+    def again(self, records: Iterable[TrialRecord]) -> None:
+        """Write all files anew from `records`."""
+        self._records = [record for record in records if record.state in ENDED]
+        self._write_trials()
+        self._write_ranking()
+
+    def _write_trials(self) -> None:
+        lines = [trials_header(self._names, self._metrics)]
+        lines += [trials_row(record, self._names, self._metrics) for record in self._records]
+        atomic_write(self._layout.trials, "".join(lines))
+
     def _write_ranking(self) -> None:
         started = self._clock()
+        if self._among_others:
+            self._write_trials()
         rows = rank(self._records, self._study.maximize)
         metric = str(self._plan.settings.metric)
         atomic_write(self._layout.ranking_csv, ranking_csv(rows, self._names, self._metrics))

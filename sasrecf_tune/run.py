@@ -6,7 +6,7 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -19,9 +19,10 @@ from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.files import drop_unfinished, make_directory
+from sasrecf_tune.files import drop_unfinished, make_directory, remove
 from sasrecf_tune.fusing import fuse
 from sasrecf_tune.layout import Layout, study_layout
+from sasrecf_tune.machine import process_name
 from sasrecf_tune.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure
 from sasrecf_tune.observer import Observer
@@ -42,6 +43,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     Raises:
         TuneError: see `errors`; bad input is found before any training.
     """
+    from sasrecf_tune.company import noted
     from sasrecf_tune.confirm import confirm_best
     from sasrecf_tune.confirmation_study import load_confirmations
     from sasrecf_tune.damage import check_begun, reading_errors, shown
@@ -58,11 +60,12 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         storage = open_storage(layout, settings.storage)
         check_begun(layout, storage, settings.storage)
         with reading_errors(layout, settings.storage):
-            study = planned_study(plan, layout, storage)
+            study = planned_study(plan, layout, storage, saying(console, as_json))
             records = study.records()
             _, confirmed, _ = load_confirmations(layout, storage, space, records)
         again = sum(record.state == WAITING for record in records)
         plan, earlier = _with_history(plan, layout, any(record.state in ENDED for record in records))
+        plan = noted(plan, study.others())
         write_manifest(
             layout,
             settings_content(settings, space, settings.storage and shown(layout, settings.storage))
@@ -106,11 +109,16 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         if any(record.state in ENDED for record in records):
             # After the table, which must not wait for pictures.
             write_page(layout, settings, space)
+        last = study.leave(patient=bool(settings.search.confirm) and not outcome.interrupted)
+        if last and study.met_others:
+            # They may have written to the same directory meanwhile, and have left by now.
+            files.again(study.records())
+            write_page(layout, settings, space)
         if outcome.interrupted:
             return 130
         if outcome.failed or not any(record.state == COMPLETE for record in records):
             return 1
-        if not settings.search.confirm:
+        if not settings.search.confirm or not last:
             return 0
         code = confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
         write_page(layout, settings, space)
@@ -161,27 +169,35 @@ def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
 
 @contextlib.contextmanager
 def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
-    """Hold the study alone, with workers, after a look at its database; what that raises is told as its own.
+    """Hold the study, with workers, after a look at its database; what that raises is told as its own.
+
+    Alone, unless a server's database holds it.
 
     Raises:
         StorageError: another run is at work on it, or its database cannot be used.
     """
-    from sasrecf_tune.damage import check_database, storage_errors
-    from sasrecf_tune.lock import exclusive
+    from sasrecf_tune.damage import check_database, reading_errors
+    from sasrecf_tune.lock import among_others, exclusive
 
-    with (
-        exclusive(layout),
-        executor_for(settings, layout) as executor,
-        storage_errors(layout, settings.storage),
-    ):
+    def tidy() -> None:
         drop_unfinished(layout.directory)
+        remove(layout.leftovers())
+
+    own = replace(layout, coordinator=process_name() if settings.storage else "")
+    with (
+        among_others(layout, tidy) if settings.storage else exclusive(layout),
+        executor_for(settings, own) as executor,
+        reading_errors(layout, settings.storage),
+    ):
+        if settings.storage is None:
+            tidy()
         check_database(layout, settings.storage)
         yield executor
 
 
 @contextlib.contextmanager
 def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
-    """Workers that are gone when the block ends, however it ends. The study is this run's alone."""
+    """Workers that are gone when the block ends, however it ends; `layout` has their own files."""
     if settings.executor == "ray":
         from sasrecf_tune.executors.ray import ray_executor
 
@@ -277,6 +293,18 @@ def view(
             yield live
     else:
         yield views.PlainView(state, console)
+
+
+def saying(console: Console, as_json: bool) -> Callable[[str], None]:
+    """What tells people, or a program, of something that is no event of a trial's."""
+
+    def say(text: str) -> None:
+        if as_json:
+            views.emit({"event": "note", "text": text})
+        else:
+            console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    return say
 
 
 @contextlib.contextmanager

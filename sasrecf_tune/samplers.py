@@ -26,7 +26,6 @@ Cell = tuple[Scalar, ...]
 # A model-based sampler may propose the same cell for ever; random ones then take over.
 _TRIES = 10
 _RANDOM_TRIES = 500
-_NO_TRIAL = -1
 
 
 class SpaceExhausted(Interrupted):
@@ -39,6 +38,7 @@ class History:
     def __init__(self, space: SearchSpace) -> None:
         self._space = space
         self._cells: dict[Cell, int] = {}
+        self._of: dict[int, Cell] = {}
 
     def cell(self, labels: Mapping[str, Scalar]) -> Cell:
         """The values of `labels` in the space's order, each as its cell has it: Optuna calculates multiples
@@ -46,9 +46,14 @@ class History:
         return tuple(self._space.encode(self._space.decode(labels)).values())
 
     def add(self, number: int, labels: Mapping[str, Scalar]) -> None:
-        """Trial `number` has these labels; incomplete ones are left out."""
+        """Trial `number` has these labels, and no others; incomplete ones are left out."""
         if all(name in labels for name in self._space.names):
-            self._cells.setdefault(self.cell(labels), number)
+            cell = self.cell(labels)
+            before = self._of.get(number, cell)
+            if before != cell and self._cells.get(before) == number:
+                del self._cells[before]  # it was proposed, but the trial could not be written
+            self._of[number] = cell
+            self._cells.setdefault(cell, number)
 
     def fill(self, trials: Sequence[FrozenTrial]) -> None:
         """Take in the cells that `trials`, in whatever state, hold."""
@@ -85,16 +90,18 @@ class CellSampler(OwnSampler):
         self, history: History, space: Mapping[str, BaseDistribution], cells: Sequence[Labels]
     ) -> None:
         super().__init__(history, space)
-        # A cell that has been taken stays taken, so none is looked at twice.
-        self._left = (labels for labels in cells if not history.taken(labels, _NO_TRIAL))
+        self._left = list(reversed(cells))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Labels:
         """See BaseSampler."""
-        labels = next(self._left, None)
-        if labels is None:
+        # What is proposed is passed over when the next trial asks: this one may fail to be written.
+        while self._left and self._history.taken(self._left[-1], trial.number):
+            self._left.pop()
+        if not self._left:
             raise SpaceExhausted("every cell has been tried")
+        labels = self._left[-1]
         self._history.add(trial.number, labels)
         return dict(labels)
 

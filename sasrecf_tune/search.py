@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
+from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.best_first import BestFirstSampler
 from sasrecf_tune.candidates import Candidates
+from sasrecf_tune.company import how
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
@@ -24,10 +27,11 @@ from sasrecf_tune.observer import Observer
 from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.pruners import make_pruner
-from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED
+from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
 from sasrecf_tune.settings import format_duration
-from sasrecf_tune.study import TuneStudy, open_study
+from sasrecf_tune.study import TrialLost, TuneStudy, open_study
+from sasrecf_tune.untold import keep, tell_kept
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
@@ -80,8 +84,12 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
     return UniqueSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
 
 
-def planned_study(plan: Plan, layout: Layout, storage: BaseStorage) -> TuneStudy:
+def planned_study(
+    plan: Plan, layout: Layout, storage: BaseStorage, say: Callable[[str], None] = lambda _: None
+) -> TuneStudy:
     """The plan's study, made or continued: with its sampler and pruner, and interrupted trials in the queue.
+
+    `say` tells people of trouble.
 
     Raises:
         InputError: as `make_sampler`.
@@ -97,8 +105,9 @@ def planned_study(plan: Plan, layout: Layout, storage: BaseStorage) -> TuneStudy
         make_sampler(plan, history),
         make_pruner(plan.pruner, plan.space),
     )
-    history.fill(study.optuna.get_trials(deepcopy=False))
-    study.requeue_interrupted()
+    study.follow(history.fill)
+    study.join(how(plan), say)
+    tell_kept(layout, study.kept, say)
     return study
 
 
@@ -180,13 +189,17 @@ class Search:
             return Outcome(str(self._patience), self._done, more=more)
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
+        if self._done < self._plan.trials:
+            names = ", ".join(name for name, _ in self._study.others())
+            return Outcome(f"nothing is left to begin; others still train ({names})", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
 
     def _loop(self) -> None:
         while True:
             self._check_timeout()
+            self._hear()
             self._fill()
-            if not self._running or self._clock() >= self._give_up_at:
+            if self._clock() >= self._give_up_at or not (self._running or self._waits()):
                 break
             self._executor.step(self, _TICK_SECONDS)
             self._study.write_late()
@@ -197,7 +210,7 @@ class Search:
 
     def _wind_up(self) -> Exception | None:
         """Write down all that can be, whatever fails; returns the first failure."""
-        steps: list[Callable[[], None]] = [self._count_time]
+        steps: list[Callable[[], None]] = [self._count_time, self._hear]
         steps += [partial(self._return, number) for number in self._running]
         steps += [observer.over for observer in self._observers]
         first: Exception | None = None
@@ -211,6 +224,8 @@ class Search:
     def reported(self, report: Report) -> Decision:
         """See `executors.base.Handler`."""
         running = self._running[report.number]
+        if not self._study.owns(running.trial):
+            return Decision.STOP
         prune = self._study.report(running.trial, report)
         if not report.continues_after:  # else it is an old one, sent again
             self._patience.trained(report.epoch - running.epoch)
@@ -227,6 +242,16 @@ class Search:
 
     def ended(self, outcome: Result | Failure) -> None:
         """See `executors.base.Handler`."""
+        try:
+            self._take_down(outcome)
+        except TrialLost:
+            self._study.say(
+                f"trial {outcome.number} was given to another run, which had not heard of this one for long; "
+                "what became of it here is dropped"
+            )
+            self._forget(outcome.number)
+
+    def _take_down(self, outcome: Result | Failure) -> None:
         if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
             self._return(outcome.number)
             return
@@ -240,8 +265,13 @@ class Search:
         ):
             self._try_again(trial, outcome)
             return
-        log = self._layout.log(outcome.number)
-        record = self._study.tell(self._running.pop(outcome.number).trial, outcome, log)
+        del self._running[outcome.number]
+        try:
+            record = self._study.tell(trial, outcome, self._layout.log(outcome.number))
+        except (StorageInternalError, SQLAlchemyError):
+            if self._study.token:
+                keep(self._layout, outcome, self._study.token)
+            raise
         self._done += 1
         self._patience.ended(record)
         for observer in self._observers:
@@ -256,12 +286,16 @@ class Search:
         if self._stopping:
             return
         if self._plan.settings.search.fail_fast:
-            self._stopping = f"trial {failure.number} failed, and --fail-fast was given: {failure.reason}"
+            self._fail_fast(failure.number, failure.reason)
         elif hopeless:
             self._stopping = (
                 f"gave up: no trial succeeded, and the last {ALIKE} failed alike: {failure.reason}"
             )
-        self._failed = bool(self._stopping)
+            self._failed = True
+
+    def _fail_fast(self, number: int, reason: str) -> None:
+        self._stopping = f"trial {number} failed, and --fail-fast was given: {reason}"
+        self._failed = True
 
     def _fill(self) -> None:
         while (
@@ -269,18 +303,41 @@ class Search:
             and not self._exhausted
             and not self._patience.over
             and self._executor.free > 0
-            and self._done + len(self._running) < self._plan.trials
+            and self._done + len(self._running) + self._study.elsewhere < self._plan.trials
         ):
-            self._start()
+            if not self._start():
+                break
 
-    def _start(self) -> None:
+    def _waits(self) -> bool:
+        """Whether there may be something to do yet, though nothing is left to begin."""
+        if self._stopping or self._exhausted or self._patience.over or self._done >= self._plan.trials:
+            return False
+        return self._study.unsure()
+
+    def _hear(self) -> None:
+        """Take in what other coordinators have done."""
+        for record in self._study.ended_elsewhere():
+            self._done += 1
+            self._patience.trained(record.epochs)
+            self._patience.ended(record)
+            for observer in self._observers:
+                observer.ended(record)
+            if record.state == FAILED and self._plan.settings.search.fail_fast and not self._stopping:
+                self._fail_fast(record.number, record.error)
+
+    def _start(self) -> bool:
+        """Begin a trial; returns whether there was one."""
         try:
             trial = self._study.ask(
-                self._distributions, lambda params: {"seed": self._plan.config(params)["seed"]}
+                self._distributions,
+                lambda params: {"seed": self._plan.config(params)["seed"]},
+                self._plan.trials,
             )
         except SpaceExhausted:
             self._exhausted = True
-            return
+            return False
+        if trial is None:
+            return False
         params = self._plan.space.decode(trial.params)
         config = self._plan.config(params)
         self._running[trial.number] = _Running(trial, int(config.get("epochs") or self._plan.data.epochs))
@@ -297,17 +354,21 @@ class Search:
                 checkpoint_every=self._plan.settings.search.checkpoint_every,
             )
         )
+        return True
 
     def _try_again(self, trial: optuna.Trial, failure: Failure) -> None:
         # The next trial that is asked for is this one, with its number, parameters and seed.
-        del self._running[trial.number]
         failed = self._study.try_again(trial, failure.reason)
+        del self._running[trial.number]
         for observer in self._observers:
             observer.retrying(trial.number, failed + 1, failure.reason)
 
     def _return(self, number: int) -> None:
-        del self._running[number]
         self._study.give_back(number)
+        self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        self._running.pop(number, None)
         for observer in self._observers:
             observer.returned(number)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
@@ -18,9 +19,13 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.notes import note_attributes, note_key
 
+T = TypeVar("T")
+
 # Validations reach the database so late at most: they are for those who watch. A trial that is interrupted
 # starts anew, and one that ends has all of its own written with its end.
 _LATE_SECONDS = 0.5
+# What InMemoryStorage calls its first study, which is the only one here. Its trials' ids are their numbers.
+STUDY = 0
 
 
 @contextlib.contextmanager
@@ -39,6 +44,7 @@ class _Session(Session):
 
     held = False
     broken = False
+    cause: BaseException | None = None
 
     def commit(self) -> None:
         if self.held:
@@ -47,7 +53,8 @@ class _Session(Session):
             super().commit()
 
     def rollback(self) -> None:
-        self.broken = True
+        if not self.broken:
+            self.broken, self.cause = True, sys.exc_info()[1]
         super().rollback()
 
     def close(self) -> None:
@@ -68,8 +75,10 @@ class SoleWriter(InMemoryStorage):
         UnreadableError: the study is damaged.
     """
 
+    shared = False
+    token = ""
+
     def __init__(self, backend: BaseStorage, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
         self._sessions: scoped_session[_Session] | None = None
         if isinstance(backend, RDBStorage):
             # Another study of the same database has them already, where it was opened before.
@@ -81,7 +90,14 @@ class SoleWriter(InMemoryStorage):
         self._clock = clock
         self._late: list[tuple[int, int, float]] = []
         self._late_until = 0.0
+        self._name = name
         self._source = backend.get_study_id_from_name(name)
+        self._ids: dict[int, int] = {}
+        self._read()
+
+    def _read(self) -> None:
+        """Fill memory with what the database holds."""
+        backend = self._backend
         with _reading():
             directions = backend.get_study_directions(self._source)
             user = backend.get_study_user_attrs(self._source)
@@ -89,14 +105,20 @@ class SoleWriter(InMemoryStorage):
             trials = sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
         if any(trial.number != place for place, trial in enumerate(trials)):
             raise UnreadableError("trials have been removed: their numbers are not in one row")
-        study = super().create_new_study(directions, name)
+        InMemoryStorage.__init__(self)
+        study = InMemoryStorage.create_new_study(self, directions, self._name)
         for key, value in user.items():
-            super().set_study_user_attr(study, key, value)
+            InMemoryStorage.set_study_user_attr(self, study, key, value)
         for key, value in system.items():
-            super().set_study_system_attr(study, key, value)
+            InMemoryStorage.set_study_system_attr(self, study, key, value)
         self._ids = {
-            super(SoleWriter, self).create_new_trial(study, trial): trial._trial_id for trial in trials
+            InMemoryStorage.create_new_trial(self, study, trial): trial._trial_id for trial in trials
         }
+
+    def transact(self, change: Callable[[], T]) -> T:
+        """What `change` returns, after its changes have been written as by `together`."""
+        with self.together():
+            return change()
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -111,18 +133,87 @@ class SoleWriter(InMemoryStorage):
         if session is None or session.held:
             yield
             return
-        session.held, session.broken = True, False
+        session.held, session.broken, session.cause = True, False, None
         try:
             yield
             session.held = False
             if session.broken:
-                raise StorageInternalError("a change to the study was refused, and those made with it")
+                raise StorageInternalError(
+                    "a change to the study was refused, and those made with it"
+                ) from session.cause
             session.commit()
         except SQLAlchemyError as error:
             raise StorageInternalError("the study's changes could not be written") from error
         finally:
             session.held = False
             session.close()  # which takes back what was not committed
+
+    def owns(self, trial_id: int) -> bool:
+        """Whether the running trial is this coordinator's to end."""
+        return True
+
+    def ended_here(self, trial_id: int) -> bool:
+        """Whether this coordinator ended the trial, in a transaction of whose end it has not heard."""
+        return False
+
+    def reclaim(self, trial_id: int, owner: str) -> bool:
+        """Make an interrupted trial this coordinator's, which `owner`, an earlier run, was training."""
+        return False
+
+    def release(self, trial_id: int) -> None:
+        """Nothing here trains the trial any more, which another coordinator has been given."""
+
+    @property
+    def elsewhere(self) -> int:
+        """How many trials other coordinators train."""
+        return 0
+
+    def unsure(self) -> bool:
+        """Whether a trial may be trained elsewhere by a coordinator that is dead; to be asked when idle."""
+        return False
+
+    def news(self) -> list[int]:
+        """Numbers of the trials that others have ended since this was last asked."""
+        return []
+
+    @property
+    def met_others(self) -> bool:
+        """Whether others have been at work on the study since this coordinator joined."""
+        return False
+
+    def others(self) -> list[tuple[str, str]]:
+        """Other coordinators at work now: their names, and how each searches."""
+        return []
+
+    def follow(self, see: Callable[[Sequence[FrozenTrial]], None]) -> None:
+        """Show `see` all trials now, and later those that others have added or changed, before a proposal."""
+        see(self.get_all_trials(STUDY, deepcopy=False))
+
+    def join(self, about: str, say: Callable[[str], None]) -> None:
+        """Begin to ask for trials; running ones without a live coordinator go back to the queue.
+
+        `about` is how trials are searched, for others; `say` tells people of trouble with the database.
+        """
+        # The caller holds the study alone, so no running trial has a live coordinator.
+        for trial in self.get_all_trials(STUDY, deepcopy=False, states=(TrialState.RUNNING,)):
+            self.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def leave(self, patient: bool = False) -> bool:
+        """Ask for no more trials; returns whether nobody else is at work on the study now.
+
+        Being `patient`, find out first whether the others are alive.
+        """
+        return True
+
+    def study_attributes(self) -> dict[str, Any]:
+        """The study's user attributes as they are now; within a transaction."""
+        return self.get_study_user_attrs(STUDY)
+
+    def add_seconds(self, key: str, seconds: float) -> float:
+        """Add to the study's attribute `key`, which is how long it has been worked on; returns that."""
+        spent = float(self.get_study_user_attrs(STUDY).get(key, 0.0)) + seconds
+        self.set_study_user_attr(STUDY, key, round(spent, 3))
+        return spent
 
     def write_late(self) -> None:
         """Write what waits, if it has waited long enough."""

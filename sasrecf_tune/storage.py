@@ -10,6 +10,7 @@ from optuna.storages import RDBStorage
 from sasrecf_tune.damage import check_sqlite, shown, storage_error
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.layout import Layout
+from sasrecf_tune.server import open_server
 
 
 def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
@@ -29,7 +30,7 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
         check_sqlite(layout.database)
     try:
         if storage is not None:
-            return RDBStorage(storage)
+            return open_server(storage)
         if not layout.database.exists():
             _create_sqlite(layout.database)
         return _sqlite(layout.database)

@@ -1,11 +1,11 @@
-"""The Optuna study on disk: open or create, continue, record. The coordinator is its only writer."""
+"""The Optuna study: open or create, continue, record. What writes it says who else may."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,8 +22,9 @@ from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.notes import failure_note
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, WAITING, TrialRecord
+from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, RUNNING, WAITING, TrialRecord
 from sasrecf_tune.samplers import SpaceExhausted
+from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.sole_writer import SoleWriter
 from sasrecf_tune.space import SearchSpace
 
@@ -49,11 +50,15 @@ _STATES = {
     TrialState.COMPLETE: COMPLETE,
     TrialState.PRUNED: PRUNED,
     TrialState.FAIL: FAILED,
-    TrialState.RUNNING: "running",
+    TrialState.RUNNING: RUNNING,
     TrialState.WAITING: WAITING,
 }
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class TrialLost(Exception):  # noqa: N818  # nothing is wrong
+    """Another coordinator has been given the trial meanwhile: what became of it here does not count."""
 
 
 class TuneStudy:
@@ -65,6 +70,7 @@ class TuneStudy:
 
     def __init__(self, study: optuna.Study, storage: SoleWriter, space: SearchSpace) -> None:
         self.optuna = study
+        self.say: Callable[[str], None] = lambda _: None
         self._storage = storage
         self._space = space
         attributes = study.user_attrs
@@ -99,65 +105,100 @@ class TuneStudy:
         """(epoch, score) pairs by trial number."""
         return {t.number: sorted(t.intermediate_values.items()) for t in self._trials()}
 
-    def requeue_interrupted(self) -> int:
-        """Put trials that a dead run left running back in the queue, under their own numbers.
+    def join(self, about: str = "", say: Callable[[str], None] = lambda _: None) -> None:
+        """Begin to ask for trials; those that a dead run left running go back to the queue first.
 
-        The caller holds the study exclusively, so no running trial has a live run. Returns how many.
+        `about` says to others at work on the study how this coordinator searches; `say` passes on what people
+        should know.
         """
-        stale = [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
-        for trial in stale:
-            self._requeue(trial._trial_id)
-        return len(stale)
+        self.say = say
+        self._storage.join(about, say)
 
     def give_back(self, number: int) -> None:
         """Put the running trial `number` back in the queue; it will start anew."""
-        self._requeue(self._trials()[number]._trial_id)
+        trial_id = self._trials()[number]._trial_id
+
+        def change() -> None:
+            if self._storage.owns(trial_id):
+                self._requeue(trial_id)
+
+        self._storage.transact(change)
+        self._storage.release(trial_id)
 
     def drop(self, number: int, reason: str) -> None:
         """End a trial that waits: nobody needs its result any more."""
         trial_id = self._trials()[number]._trial_id
-        with self._storage.together():
-            self._storage.set_trial_user_attr(trial_id, "error", reason)
-            self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+        def change() -> None:
+            if self._storage.get_trial(trial_id).state == TrialState.WAITING:
+                self._storage.set_trial_user_attr(trial_id, "error", reason)
+                self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+
+        self._storage.transact(change)
 
     def ask(
         self,
         distributions: Mapping[str, BaseDistribution],
         attributes: Callable[[dict[str, Any]], Mapping[str, Any]],
-    ) -> optuna.Trial:
+        limit: int | None = None,
+    ) -> optuna.Trial | None:
         """The next trial: one from the queue, or a new one that the sampler fills.
 
-        `attributes` gives the user attributes to record, from the trial's RecBole parameters.
+        `attributes` gives the user attributes to record, from the trial's RecBole parameters. None where
+        `limit` trials have ended or are being trained, elsewhere too.
 
         Raises:
             SpaceExhausted: the sampler has nothing left; the trial that Optuna had made for it has failed.
         """
-        with self._storage.together():
+
+        def change() -> optuna.Trial | SpaceExhausted | None:
+            taken = sum(trial.state != TrialState.WAITING for trial in self._trials())
+            if limit is not None and taken >= limit:
+                return None
             try:
                 trial = self.optuna.ask(dict(distributions))
             except SpaceExhausted as exhausted:
+                if self._storage.shared:
+                    raise  # which takes that trial back: one for each coordinator would be too many
                 self._fail_unfilled(str(exhausted))
-                nothing_left = exhausted
-            else:
-                for key, attribute in attributes(self._space.decode(trial.params)).items():
-                    trial.set_user_attr(key, attribute)
-                return trial
-        raise nothing_left
+                return exhausted
+            for key, attribute in attributes(self._space.decode(trial.params)).items():
+                trial.set_user_attr(key, attribute)
+            return trial
+
+        found = self._storage.transact(change)
+        if isinstance(found, SpaceExhausted):
+            raise found
+        return found
 
     def try_again(self, trial: optuna.Trial, reason: str) -> int:
-        """Put a trial that failed back in the queue; returns how many attempts of it have failed."""
+        """Put a trial that failed back in the queue; returns how many attempts of it have failed.
+
+        Raises:
+            TrialLost: it is not this coordinator's any more.
+        """
         failed = [*trial.user_attrs.get(_FAILED_ATTEMPTS, []), reason]
-        with self._storage.together():
+
+        def change() -> bool:
+            if not self._storage.owns(trial._trial_id):
+                return False
             trial.set_user_attr(_FAILED_ATTEMPTS, failed)
             self._requeue(trial._trial_id)
+            return True
+
+        self._or_lost(self._storage.transact(change), trial._trial_id)
         return len(failed)
 
     def failed_attempts(self, trial: optuna.Trial) -> int:
         """How many attempts of the trial have failed, in earlier runs too."""
         return len(trial.user_attrs.get(_FAILED_ATTEMPTS, []))
 
+    def owns(self, trial: optuna.Trial) -> bool:
+        """Whether the running trial is still this coordinator's, as far as it knows."""
+        return self._storage.owns(trial._trial_id)
+
     def report(self, trial: optuna.Trial, report: Report) -> bool:
-        """Record one validation; returns whether the pruner would stop the trial."""
+        """Record one validation of an own trial; returns whether the pruner would stop it."""
         if report.epoch in trial._cached_frozen_trial.intermediate_values:
             # A trial that starts anew reports what it has reported before. It went on then, and does now:
             # the pruner would judge it as if it stood at the last epoch it has ever reached.
@@ -166,7 +207,11 @@ class TuneStudy:
         return trial.should_prune()
 
     def tell(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None = None) -> TrialRecord:
-        """Record the end of a trial; on disk when this returns. `log` is what was said during it."""
+        """Record the end of a trial; on disk when this returns. `log` is what was said during it.
+
+        Raises:
+            TrialLost: it is not this coordinator's any more.
+        """
         number = trial.number
         note = ""
         attributes: dict[str, Any]
@@ -199,15 +244,70 @@ class TuneStudy:
                 state, value = TrialState.COMPLETE, self._score(outcome.valid)
         if log:
             attributes["log"] = f"{log.parent.name}/{log.name}"
-        with self._storage.together():
+        trial_id = trial._trial_id
+
+        def change() -> bool:
+            if not self._storage.owns(trial_id):
+                return self._storage.ended_here(trial_id)
             for key, attribute in attributes.items():
                 trial.set_user_attr(key, attribute)
             if isinstance(outcome, Result):
-                self._storage.set_trial_system_attr(trial._trial_id, CURVE, outcome.curve)
+                self._storage.set_trial_system_attr(trial_id, CURVE, outcome.curve)
             if note:
-                self._storage.leave_note(trial._trial_id, note)
+                self._storage.leave_note(trial_id, note)
             self.optuna.tell(trial, value, state=state)
-        return self._record(self._storage.get_trial(trial._trial_id), number)
+            return True
+
+        self._or_lost(self._storage.transact(change), trial_id)
+        return self._record(self._storage.get_trial(trial_id), number)
+
+    def kept(self, number: int, outcome: Result, owner: str) -> bool:
+        """Record what an earlier run, `owner`, could not; returns whether it was still wanted."""
+        if number >= len(self._trials()) or not self._storage.reclaim(number, owner):
+            return False
+        try:
+            self.tell(optuna.Trial(self.optuna, self._trials()[number]._trial_id), outcome)
+        except TrialLost:
+            return False
+        return True
+
+    @property
+    def token(self) -> str:
+        """Of this coordinator, among several on the study; else ""."""
+        return self._storage.token
+
+    @property
+    def elsewhere(self) -> int:
+        """How many trials other coordinators train."""
+        return self._storage.elsewhere
+
+    def unsure(self) -> bool:
+        """Whether one of these may have lost its coordinator; to be asked by one that has nothing to do."""
+        return self._storage.unsure()
+
+    def ended_elsewhere(self) -> list[TrialRecord]:
+        """The trials that other coordinators have ended since this was last asked."""
+        return [self._record(self._trials()[number]) for number in self._storage.news()]
+
+    @property
+    def met_others(self) -> bool:
+        """Whether other coordinators have been at work on the study in this run."""
+        return self._storage.met_others
+
+    def others(self) -> list[tuple[str, str]]:
+        """Other coordinators at work on the study: their names, and how each searches."""
+        return self._storage.others()
+
+    def follow(self, see: Callable[[Sequence[FrozenTrial]], None]) -> None:
+        """Show `see` all trials now, and what other coordinators change before each `ask`."""
+        self._storage.follow(see)
+
+    def leave(self, patient: bool = False) -> bool:
+        """Ask for no more trials; returns whether no other coordinator is at work any more.
+
+        Being `patient`, find out first whether the others are alive.
+        """
+        return self._storage.leave(patient)
 
     def seconds_spent(self) -> float:
         """What all runs of this study have taken so far, for a timeout that is a total."""
@@ -215,8 +315,7 @@ class TuneStudy:
 
     def add_seconds(self, seconds: float) -> None:
         """Add to `seconds_spent`."""
-        self._seconds += seconds
-        self.optuna.set_user_attr(_SPENT, round(self._seconds, 3))
+        self._seconds = self._storage.add_seconds(_SPENT, seconds)
 
     def write_late(self) -> None:
         """Bring validations to the database that have waited for a while; to be called often."""
@@ -239,6 +338,11 @@ class TuneStudy:
         trial = self._trials()[-1]
         self._storage.set_trial_user_attr(trial._trial_id, "error", reason)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+    def _or_lost(self, done: bool, trial_id: int) -> None:
+        self._storage.release(trial_id)
+        if not done:
+            raise TrialLost
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
@@ -290,27 +394,31 @@ def open_study(
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
     with contextlib.suppress(DuplicatedStudyError):
         storage.create_new_study([direction], layout.optuna_name)
-    memory, study = _in_memory(layout, storage, sampler, pruner)
-    known = study.user_attrs.get(_IDENTITY)
+    memory, study = _in_memory(layout, _writer(storage, layout.optuna_name), sampler, pruner)
     plain = json.loads(json.dumps(dict(identity)))
-    if known is None:
-        if study.get_trials(deepcopy=False):
+
+    def identify() -> None:
+        known = memory.study_attributes().get(_IDENTITY)
+        if known is None:
+            if study.get_trials(deepcopy=False):
+                raise StudyMismatchError(
+                    f"the study {layout.name!r} was made by another program",
+                    where=str(layout.directory),
+                    fix=f"Move it away, or {ANOTHER_STUDY}",
+                )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names([str(identity["metric"])])
+            # Last: a study that has it is whole, and one that was not made to the end is made again.
+            study.set_user_attr(_IDENTITY, plain)
+        elif known != plain:
             raise StudyMismatchError(
-                f"the study {layout.name!r} was made by another program",
+                f"the study {layout.name!r} was made from something else:\n{difference(known, plain)}",
                 where=str(layout.directory),
-                fix=f"Move it away, or {ANOTHER_STUDY}",
+                fix=f"Restore what was changed, or {ANOTHER_STUDY}",
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names([str(identity["metric"])])
-        # Last: a study that has it is whole, and one that was not made to the end is made again.
-        study.set_user_attr(_IDENTITY, plain)
-    elif known != plain:
-        raise StudyMismatchError(
-            f"the study {layout.name!r} was made from something else:\n{difference(known, plain)}",
-            where=str(layout.directory),
-            fix=f"Restore what was changed, or {ANOTHER_STUDY}",
-        )
+
+    memory.transact(identify)
     return TuneStudy(study, memory, space)
 
 
@@ -322,7 +430,7 @@ def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> Tune
         UnreadableError: the study is damaged.
     """
     try:
-        memory, study = _in_memory(layout, storage)
+        memory, study = _in_memory(layout, SoleWriter(storage, layout.optuna_name))
     except KeyError as error:
         raise StudyNotFoundError(
             f"the database holds no study {layout.optuna_name!r}", where=str(layout.directory)
@@ -340,14 +448,19 @@ def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     )
 
 
+def _writer(storage: BaseStorage, name: str) -> SoleWriter:
+    if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
+        return SharedStudy(storage, name)
+    return SoleWriter(storage, name)
+
+
 def _in_memory(
     layout: Layout,
-    storage: BaseStorage,
+    memory: SoleWriter,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
 ) -> tuple[SoleWriter, optuna.Study]:
     name = layout.optuna_name
-    memory = SoleWriter(storage, name)
     return memory, optuna.load_study(study_name=name, storage=memory, sampler=sampler, pruner=pruner)
 
 

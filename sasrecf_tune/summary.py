@@ -13,7 +13,7 @@ from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import COMPLETE, ENDED, WAITING, TrialRecord, rank
+from sasrecf_tune.ranking import COMPLETE, ENDED, RUNNING, WAITING, TrialRecord, rank
 from sasrecf_tune.report.exports import cell_text
 from sasrecf_tune.report.tables import print_failures, ranking_table, varied
 from sasrecf_tune.screen import print_table
@@ -140,7 +140,8 @@ def show_end(
         highlight=False,
         soft_wrap=True,
     )
-    left = plan.trials - len(ended)
+    elsewhere = sum(record.state == RUNNING for record in records)  # none of this run's is by now
+    left = plan.trials - len(ended) - elsewhere
     if left > 0:
         waiting = sum(record.state == WAITING for record in records)
         console.print(

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 
 from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.files import remove
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
@@ -368,7 +369,10 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
         assert set(run.layout.checkpoints.iterdir()) == expected
         # As if the coordinator had been killed before it could tidy up, and a worker while it wrote.
         run.layout.unfinished(best[0]).touch()
-        (run.layout.checkpoints / ".trial-0001.resume.part").touch()
+        half_written = run.layout.checkpoints / ".trial-0001.resume.part"
+        half_written.touch()
+        assert run.layout.leftovers() == [half_written]
+        remove(run.layout.leftovers())
     with bench(tmp_path, GRID, Saving(quality)) as run:
         assert set(run.layout.checkpoints.iterdir()) == expected
 

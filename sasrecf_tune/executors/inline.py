@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -63,6 +64,8 @@ class InlineExecutor:
             outcome = self._train(self._waiting[0], handler.reported)
             self._waiting.popleft()
             handler.ended(outcome)
+        else:
+            time.sleep(timeout)
 
     def close(self) -> None:
         """See `Executor.close`."""

@@ -1,0 +1,82 @@
+"""A study's database on a server: how it is connected to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optuna.storages import RDBStorage
+from sqlalchemy import Engine, create_engine, event, func, select
+from sqlalchemy.engine import make_url
+
+# A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown
+# out after so long: less than what makes others take it for dead (coordinators.SILENT_SECONDS).
+IDLE_SECONDS = 60
+_CONNECT_SECONDS = 10
+# Arguments of the drivers by name. A connection whose other side is gone must not be waited on for hours.
+_DRIVERS: dict[str, dict[str, Any]] = {
+    "psycopg": {
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30000,
+    },
+    "pymysql": {"read_timeout": 60, "write_timeout": 60},
+}
+
+
+def open_server(address: str) -> RDBStorage:
+    """Connect, creating tables where there are none.
+
+    Raises:
+        ImportError: the driver is not installed.
+        Exception: whatever SQLAlchemy, Optuna and the driver raise.
+    """
+    url = make_url(address)
+    arguments = {"connect_timeout": _CONNECT_SECONDS} | _DRIVERS.get(url.get_driver_name(), {})
+    options = {"connect_args": {key: value for key, value in arguments.items() if key not in url.query}}
+    engine = create_engine(url, **options)
+    try:
+        with engine.connect() as connection:
+            # Optuna makes its tables as if nobody else could be making them.
+            kind = url.get_backend_name()
+            if kind == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_number("sasrecf_tune"))))
+            elif kind == "mysql":
+                connection.execute(select(func.get_lock("sasrecf_tune", 60)))
+            opened = RDBStorage(address, engine_kwargs=options)
+    finally:
+        engine.dispose()
+    _prepare(opened.engine)
+    return opened
+
+
+def _prepare(engine: Engine) -> None:
+    """Have all connections, from now on, let go of the study in time."""
+    engine.dispose()
+
+    def prepare(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        for statement in _limits(engine.dialect.name):
+            cursor.execute(statement)
+        cursor.close()
+        connection.commit()
+
+    event.listen(engine, "connect", prepare)
+
+
+def _limits(dialect: str) -> tuple[str, ...]:
+    if dialect == "postgresql":
+        return (
+            f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'",
+            f"SET lock_timeout = '{2 * IDLE_SECONDS}s'",
+        )
+    if dialect == "mysql":
+        return (
+            f"SET SESSION wait_timeout = {IDLE_SECONDS}, innodb_lock_wait_timeout = {2 * IDLE_SECONDS}, "
+            "transaction_isolation = 'READ-COMMITTED'",
+        )
+    return ()
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(name.encode()[:7])

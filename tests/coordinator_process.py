@@ -1,0 +1,66 @@
+"""`sasrecf-tune` with made-up training in its own process, and less patience:
+
+    python -m tests.coordinator_process SECONDS ...
+
+SECONDS is how long an epoch takes; what follows is the command line. Death shows by silence alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from sasrecf_tune import cli, coordinators, run, server, shared_study
+from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.report import page
+from sasrecf_tune.settings import RunSettings
+
+from .conftest import FakeTraining
+
+EPOCHS = 4
+
+
+def quality(config: dict[str, object]) -> float:
+    return round(float(str(config["learning_rate"])) + float(str(config["n_layers"])) / 100, 4)
+
+
+class Slow(FakeTraining):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(quality, EPOCHS)
+        self.seconds = seconds
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        def later(report: Report) -> Decision:
+            time.sleep(self.seconds)
+            return on_report(report)
+
+        result = super().train(job, later)
+        job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        job.checkpoint.touch()
+        return result
+
+
+def main() -> None:
+    training = Slow(float(sys.argv[1]))
+    sys.argv = ["sasrecf-tune", *sys.argv[2:]]
+
+    @contextlib.contextmanager
+    def inline(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
+        yield InlineExecutor(training.train, training.describe)
+
+    run.executor_for = inline
+    page.write_page = lambda *_: None  # which takes longer than all the rest
+    coordinators.BEAT_SECONDS, coordinators.SILENT_SECONDS = 0.2, 2.0
+    coordinators._place = lambda: ""
+    shared_study.AWAY_SECONDS = 3.0
+    server.IDLE_SECONDS = 1
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

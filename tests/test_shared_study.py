@@ -1,0 +1,485 @@
+"""Several coordinators on one study, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from sqlalchemy import event
+
+from sasrecf_tune import coordinators
+from sasrecf_tune.company import noted
+from sasrecf_tune.distributions import distributions
+from sasrecf_tune.errors import StudyMismatchError
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Report, Result
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.params_file import parse
+from sasrecf_tune.plan import base_config, make_plan
+from sasrecf_tune.ranking import COMPLETE, TrialRecord
+from sasrecf_tune.search import planned_study
+from sasrecf_tune.settings import RunSettings, Sampler, SearchSettings
+from sasrecf_tune.shared_study import SharedStudy
+from sasrecf_tune.storage import open_storage
+from sasrecf_tune.study import TrialLost, load_study
+
+from .conftest import summary
+from .postgresql import MissingError, Server, running
+
+ROOT = Path(__file__).parent.parent
+SPACE = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]\nn_layers choice [1, 2, 3, 4]\n"
+CELLS = 24
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    try:
+        with running() as started:
+            yield started
+    except MissingError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """The address of an empty database."""
+    return server.create(f"study_{uuid.uuid4().hex}")
+
+
+class Process:
+    """A coordinator in a process of its own; `events` is what it has said so far."""
+
+    def __init__(
+        self, directory: Path, out: str, url: str | None, *options: str, seconds: float = 0.03
+    ) -> None:
+        (directory / "hyper.test").write_text(SPACE)
+        self.directory = directory / out / "study"
+        self.events: list[dict[str, Any]] = []
+        self._errors = (directory / f"{uuid.uuid4().hex}.err").open("w+")
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.coordinator_process", str(seconds), "run", "--json"),
+                *("--params-file", "hyper.test", "--study", "study", "--out", out, "--gpus", "none"),
+                *("--sampler", "grid", "--pruner", "none"),
+                *(("--storage", url) if url else ()),
+                *options,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=directory,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+
+    def hear(self, done: Callable[[dict[str, Any]], bool] = lambda _: False) -> bool:
+        """Listen until an event for which `done`, or the end; returns whether there was one."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.events.append(json.loads(line))
+            if done(self.events[-1]):
+                return True
+        return False
+
+    def until(self, kind: str, times: int = 1) -> None:
+        """Listen until it has said so often that something of this kind happened."""
+        for _ in range(times):
+            assert self.hear(lambda event: event["event"] == kind), self.errors()
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Listen to its end; returns its exit code."""
+        self.hear()
+        return self._process.wait()
+
+    def errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def said(self, kind: str) -> list[Any]:
+        return [event for event in self.events if event["event"] == kind]
+
+    def table(self) -> tuple[str, str]:
+        """What is the same in the files of equal studies, whenever their trials were trained."""
+        return (self.directory / "hyper.result").read_text(), (self.directory / "best.yaml").read_text()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def begin(out: str, url: str | None, *options: str, **more: float) -> Process:
+        started.append(Process(tmp_path, out, url, *options, **more))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.send(signal.SIGKILL)
+        process.end()
+
+
+def records(url: str, directory: Path) -> list[TrialRecord]:
+    storage = open_storage(Layout(directory), url)
+    try:
+        return load_study(Layout(directory), storage, parse(SPACE)).records()
+    finally:
+        storage.engine.dispose()
+
+
+def whole(found: list[TrialRecord]) -> bool:
+    """Every cell has one result."""
+    cells = {(record.params["learning_rate"], record.params["n_layers"]) for record in found}
+    return (
+        len(found) == len(cells) == CELLS
+        and [record.number for record in found] == list(range(CELLS))
+        and all(record.state == COMPLETE for record in found)
+    )
+
+
+def test_the_living_finish_what_the_killed_began(start: Callable[..., Process], url: str) -> None:
+    alone = start("alone", None, seconds=0)
+    draw = random.Random(os.environ.get("SASRECF_TUNE_TESTS_SEED", "1"))
+    runs = [start(out, url, seconds=0.15) for out in ("shared", "shared", "third", "fourth")]
+    assert alone.end() == 0
+    for run in runs:
+        run.until("started")
+    for killed in runs[1:3]:
+        killed.until(draw.choice(("reported", "started", "ended")), draw.randint(1, 2))
+        killed.send(signal.SIGKILL)
+    for survivor in (runs[0], runs[3]):
+        assert survivor.end() == 0, survivor.errors()
+        assert len(survivor.said("ended")) == len({event["trial"] for event in survivor.said("ended")})
+    assert whole(records(url, runs[0].directory))
+    # The one that was last has it all; the other may have left while that one's last trials ran.
+    last = [run for run in (runs[0], runs[3]) if run.said("end")[0]["ended"] == CELLS]
+    assert last and all(run.table() == alone.table() for run in last)
+
+
+def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
+    start: Callable[..., Process], url: str
+) -> None:
+    sleeper = start("one", url, seconds=0.1)
+    sleeper.until("reported")
+    sleeper.send(signal.SIGSTOP)
+    taken = sleeper.said("started")[-1]["trial"]
+    other = start("two", url)
+    assert other.end() == 0, other.errors()
+    assert taken in [event["trial"] for event in other.said("started")]
+    before = records(url, other.directory)
+    sleeper.send(signal.SIGCONT)
+    assert sleeper.end() == 0, sleeper.errors()
+    assert f"trial {taken} was given to another run" in sleeper.said("note")[-1]["text"]
+    assert whole(before) and records(url, other.directory) == before
+    assert sleeper.table() == other.table()
+
+
+def test_a_server_that_is_started_again_costs_nothing(
+    start: Callable[..., Process], server: Server, url: str
+) -> None:
+    runs = [start(out, url, "--confirm", "1", "--confirm-seeds", "2") for out in ("one", "two")]
+    for run in runs:
+        run.until("ended", 2)
+    server.stop()
+    try:
+        runs[0].until("note")
+    finally:
+        server.start()
+    assert [run.end() for run in runs] == [0, 0], runs[0].errors() + runs[1].errors()
+    assert whole(records(url, runs[0].directory))
+    begun = [event["trial"] for run in runs for event in run.said("started") if "params" in event]
+    assert len(set(begun)) == CELLS
+    # Only the last one confirms, when the other has left.
+    assert sorted(len(run.said("confirmed")) for run in runs) == [0, 1]
+
+
+def test_a_result_is_kept_until_the_database_is_back(
+    start: Callable[..., Process], server: Server, url: str
+) -> None:
+    first = start("one", url, seconds=0.5)
+    first.until("started")
+    server.stop()
+    try:
+        assert first.end() == 1
+    finally:
+        server.start()
+    assert "Traceback" not in first.errors()
+    assert "the study's database refuses: " in first.errors()
+    (kept,) = Layout(first.directory).all_untold()
+    again = start("one", url)
+    assert again.end() == 0, again.errors()
+    assert "which an earlier run had to keep" in again.said("note")[0]["text"]
+    assert not kept.exists() and whole(records(url, first.directory))
+    assert kept.name not in [
+        Layout(first.directory).untold(event["trial"]).name for event in again.said("started")
+    ]
+
+
+def test_two_train_for_real(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003, 0.001]\n")
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sasrecf_tune", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"SASRECF_TUNE_STORAGE": url, "PYTHONPATH": str(ROOT)},
+        )
+
+    command = [
+        "run",
+        "--params-file",
+        "hyper.test",
+        "--config-files",
+        tiny_yaml,
+        "--pruner",
+        "none",
+        "--json",
+    ]
+    runs = [begin(*command), begin(*command)]
+    said = [[json.loads(line) for line in run.communicate(timeout=240)[0].splitlines()] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    begun = [event["trial"] for events in said for event in events if event["event"] == "started"]
+    assert sorted(begun) == [0, 1, 2]
+    study = tmp_path / "tuning" / "ml-100k-hyper"
+    assert len((study / "trials.csv").read_text().splitlines()) == 4
+    assert {path.stem for path in (study / "logs").glob("trial-*")} == {f"trial-{n:04d}" for n in range(3)}
+    assert not list(study.glob(".*")) and (study / "report.html").exists()
+    report = begin("report", "--format", "json")
+    ranked = json.loads(report.communicate(timeout=240)[0])
+    assert report.returncode == 0 and ranked["ended"] == 3
+    scores = [row["score"] for row in ranked["trials"]]
+    assert scores == sorted(scores, reverse=True) and all(score > 0 for score in scores)
+
+
+# From here on, coordinators in this process.
+
+
+class Coordinator:
+    """One of several on the study at `url`, with a directory of its own."""
+
+    def __init__(self, directory: Path, url: str, sampler: Sampler = "grid", seed: int = 1) -> None:
+        self.now = 0.0
+        space = parse(SPACE)
+        settings = RunSettings(
+            params_file=Path("hyper.test"),
+            name="study",
+            out=directory,
+            dataset="ml-100k",
+            base={},
+            metric=parse_metric("MRR@10"),
+            storage=url,
+            search=SearchSettings(sampler, "none"),
+            seed=seed,
+        )
+        self.layout = Layout(directory / "study")
+        self.layout.directory.mkdir(parents=True)
+        self.plan = make_plan(settings, space, base_config(settings, space), summary(4))
+        self.said: list[str] = []
+        self.storage = open_storage(self.layout, url)
+        self.study = planned_study(self.plan, self.layout, self.storage, self.said.append)
+        self.shared = self.study._storage
+        assert isinstance(self.shared, SharedStudy)
+        self.shared._clock = lambda: self.now
+        self.shared._next_beat = 0.0
+
+    def ask(self, limit: int | None = None) -> optuna.Trial | None:
+        return self.study.ask(distributions(self.plan.space), lambda _: {"seed": 1}, limit)
+
+    def begin(self) -> optuna.Trial:
+        trial = self.ask()
+        assert trial is not None
+        return trial
+
+    def report(self, trial: optuna.Trial, *scores: float) -> None:
+        for epoch, score in enumerate(scores, 1):
+            self.study.report(trial, Report(trial.number, epoch, score, {"mrr@10": score}, 1.0, 0.1))
+
+    def tell(self, trial: optuna.Trial, score: float = 0.5) -> TrialRecord:
+        return self.study.tell(trial, result(trial.number, score))
+
+    def look(self) -> None:
+        """Look at what the others have done, as after some seconds."""
+        self.now += 10
+        self.study.write_late()
+
+
+def result(number: int, score: float = 0.5) -> Result:
+    valid = {"mrr@10": score}
+    return Result(number, Decision.CONTINUE, 4, 4, valid, {}, {"mrr@10": [score]}, 0.1, "cpu", 1)
+
+
+@pytest.fixture
+def join(tmp_path: Path, url: str) -> Iterator[Callable[..., Coordinator]]:
+    joined: list[Coordinator] = []
+
+    def one(sampler: Sampler = "grid", seed: int = 1) -> Coordinator:
+        joined.append(Coordinator(tmp_path / str(len(joined)), url, sampler, seed))
+        return joined[-1]
+
+    yield one
+    for coordinator in joined:
+        coordinator.storage.engine.dispose()
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "best-first"])
+def test_no_two_are_given_the_same(join: Callable[..., Coordinator], sampler: Sampler) -> None:
+    first, second = join(sampler), join(sampler)
+    turns = [first, second, second, first, second, first, first, first]
+    trials = [one.begin() for one in turns]
+    assert [trial.number for trial in trials] == list(range(8))
+    assert len({tuple(trial.params.items()) for trial in trials}) == 8
+    for one, trial in zip(turns, trials, strict=True):
+        one.report(trial, 0.1, 0.2)
+        one.tell(trial)
+    # Models and pruners see what others have found.
+    first.look()
+    assert len(first.study.optuna.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 8
+    assert [record.number for record in first.study.ended_elsewhere()] == [1, 2, 4]
+    assert first.study.ended_elsewhere() == []
+
+
+def test_another_study_under_this_name_is_refused(join: Callable[..., Coordinator]) -> None:
+    join(seed=1)
+    with pytest.raises(StudyMismatchError, match="seed: was 1, now 7"):
+        join(seed=7)
+
+
+def test_totals_count_everybody(join: Callable[..., Coordinator]) -> None:
+    first, second = join(), join()
+    trials = [first.begin(), second.begin()]
+    assert first.ask(limit=2) is None and second.ask(limit=2) is None
+    first.tell(trials[0])
+    assert second.ask(limit=2) is None
+    second.study.give_back(trials[1].number)
+    again = first.ask(limit=2)
+    assert again is not None and again.number == trials[1].number
+    # Two that work at the same time for so long have worked for so long.
+    for one in (first, second, first, second):
+        one.study.add_seconds(100.0)
+    assert 100.0 <= first.study.seconds_spent() < 150.0
+
+
+def test_a_silent_one_loses_its_trials_and_its_results(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = join()
+    lost, kept = silent.begin(), silent.begin()
+    silent.report(kept, 0.25)
+    monkeypatch.setattr(coordinators, "SILENT_SECONDS", 0.0)
+    other = join()
+    taken = other.begin()
+    assert taken.number == lost.number
+    # What waits is taken up again where it was; what was given away is not told of, nor given back.
+    silent.look()
+    assert silent.study.owns(kept) and not silent.study.owns(lost)
+    with pytest.raises(TrialLost):
+        silent.tell(lost, 0.9)
+    silent.study.give_back(lost.number)
+    assert other.study.owns(taken)
+    assert other.tell(taken, 0.1).score == 0.1
+    assert silent.tell(kept, 0.3).score == 0.3
+    silent.look()
+    assert [record.score for record in silent.study.records()] == [0.1, 0.3]
+    with pytest.raises(TrialLost):
+        silent.study.try_again(lost, "its worker died")
+
+
+def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[..., Coordinator]) -> None:
+    dead, alive = join(), join()
+    trial = dead.begin()
+    alive.look()
+    assert alive.study.elsewhere == 1
+    assert isinstance(dead.shared, SharedStudy) and dead.shared._me is not None
+    dead.shared._me = replace(dead.shared._me, begun="another time")
+    dead.look()
+    alive.look()
+    assert alive.study.elsewhere == 0 and alive.begin().number == trial.number
+
+
+def test_who_was_cut_off_does_not_take_the_rest_for_dead(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = join(), join()
+    first.begin()
+    clock = coordinators.now
+    monkeypatch.setattr(coordinators, "now", lambda session: clock(session) + 1000)
+    second.look()
+    assert second.study.elsewhere == 1 and len(second.study.others()) == 1
+    monkeypatch.setattr(coordinators, "now", lambda session: clock(session) + 1100)
+    second.look()
+    assert second.study.elsewhere == 1
+    monkeypatch.setattr(coordinators, "now", lambda session: clock(session) + 1150)
+    second.look()
+    assert second.study.elsewhere == 0 and second.study.others() == []
+
+
+def test_the_last_one_to_leave_is_told_so(join: Callable[..., Coordinator]) -> None:
+    first, second = join(), join("random")
+    second.look()
+    plan = noted(second.plan, second.study.others())
+    assert (
+        "searched otherwise by" in plan.notes[-1]
+        and "(grid, pruner none); here it is random" in plan.notes[-1]
+    )
+    assert not first.study.leave()
+    assert second.study.leave()
+
+
+def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Coordinator]) -> None:
+    first, second = join(), join()
+    assert isinstance(first.shared, SharedStudy)
+    first.shared._pause = lambda _: None
+    statements = cut_at = 0
+
+    def cut(connection: Any, *_: object) -> None:
+        nonlocal statements
+        statements += 1
+        if statements == cut_at:
+            connection.connection.driver_connection.close()
+
+    event.listen(first.storage.engine, "before_cursor_execute", cut)
+    numbers: list[int] = []
+    while statements >= cut_at and len(numbers) < CELLS - 1:
+        statements, cut_at = 0, cut_at + 7
+        trial = first.begin()
+        first.report(trial, 0.1, 0.2)
+        first.tell(trial)
+        numbers.append(trial.number)
+        if len(numbers) % 2:
+            second.tell(second.begin())
+    event.remove(first.storage.engine, "before_cursor_execute", cut)
+    assert first.said and len(numbers) > 5
+    second.look()
+    found = second.study.records()
+    assert [record.number for record in found] == list(range(len(found)))
+    assert len({tuple(record.params.values()) for record in found}) == len(found)
+    assert all(record.state == COMPLETE for record in found)
+    assert all(len(second.study.curves()[number]) == 2 for number in numbers)
+
+
+def test_what_a_report_costs(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    trials = [one.begin() for _ in range(4)]
+    statements: list[str] = []
+    event.listen(one.storage.engine, "before_cursor_execute", lambda *about: statements.append(about[2]))
+    for trial in trials:
+        one.report(trial, 0.1, 0.2, 0.3)
+    assert statements == []
+    one.now += 1
+    one.study.write_late()
+    # The lock, what others have changed, what is there already, and all validations in one statement.
+    assert len(statements) == 4
