@@ -76,9 +76,10 @@ def test_jobs_of_a_worker_take_turns_and_their_logs_are_apart(
     assert executor.free == 0
     drive(executor, heard, lambda: len(heard.outcomes) == 3)
     assert executor.free == 3 and len({process_of(heard, number) for number in range(3)}) == 1
+    card = os.environ.get("CUDA_VISIBLE_DEVICES")
     for number in range(3):
         assert heard.epochs(number) == [1, 2, 3] and isinstance(heard.outcomes[number], Result)
-        assert layout.log(number).read_text().splitlines() == [f"trial {number} on card None"]
+        assert layout.log(number).read_text().splitlines() == [f"trial {number} on card {card}"]
     # The last has begun before the first has ended.
     assert heard.reports.index(first_of(heard, 2)) < heard.reports.index(last_of(heard, 0))
 
