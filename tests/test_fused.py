@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.engine.build import FAST
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.parameters import MODELS
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, Prepared, build, make_config, prepare
 
@@ -92,6 +93,7 @@ def check_same(together: Trial, alone: Trial, before: dict[str, torch.Tensor]) -
 
 SHAPES = st.fixed_dictionaries(
     {
+        "model": st.sampled_from(MODELS),
         "selected_features": st.lists(st.sampled_from(["colour", "tags", "price"]), min_size=1, unique=True),
         "pooling_mode": st.sampled_from(["sum", "mean", "max"]),
         "loss_type": st.sampled_from(["CE", "BPR"]),
