@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sasrecf_tune.atomic_files import locate
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.executors.cluster import Node, Share, check_versions, connected, nodes, share_for
+from sasrecf_tune.executors.cluster import Head, Node, Share, check_versions, connected, nodes, share_for
 from sasrecf_tune.executors.mirror import News, unload
 from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Said, Shipped, ship
 from sasrecf_tune.layout import Layout
@@ -46,7 +46,7 @@ def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]
     builtin = settings.dataset == "ml-100k"
     part = str((settings.base.get("benchmark_filename") or [""])[0])
     found = None if builtin else locate(settings.dataset, settings.base.get("data_path"), part)
-    with connected(settings.address):
+    with connected(settings.address) as head:
         import ray
 
         there = nodes()
@@ -57,6 +57,7 @@ def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]
             settings.workers,
             share,
             hang_timeout=settings.search.hang_timeout,
+            head=head,
             data=None if found is None else ship(found, ray.put),
         )
         try:
@@ -94,6 +95,7 @@ class RayExecutor:
         hang_timeout: float | None = None,
         runner: str = RUNNER,
         data: Shipped | None = None,
+        head: Head | None = None,
     ) -> None:
         import ray
 
@@ -103,6 +105,7 @@ class RayExecutor:
         self._held = held.options(scheduling_strategy="SPREAD")
         self._layout = layout
         self._share = share
+        self._head = head
         self._options = NodeOptions(
             run=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}",
             index=0,
@@ -154,6 +157,8 @@ class RayExecutor:
             elif worker.job is not None:
                 worker.answer = worker.actor.listen.remote()
         self._hand_out()
+        if self._head is not None:
+            self._head.look()
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -161,7 +166,9 @@ class RayExecutor:
 
         ending, self._workers = self._workers, []
         self._waiting.clear()
-        with contextlib.suppress(Exception):  # whatever a cluster that has gone leads to
+        if self._head is not None and not self._head.answers:
+            return  # and so do the workers, with this process
+        with contextlib.suppress(Exception):  # whatever a cluster that goes meanwhile leads to
             goodbyes = [worker.actor.stop.remote() for worker in ending if worker.node]
             if goodbyes:
                 ray.wait(goodbyes, num_returns=len(goodbyes), timeout=_GOODBYE_SECONDS)
@@ -203,9 +210,14 @@ class RayExecutor:
         asked = {worker.answer: worker for worker in self._workers if worker.answer is not None}
         if not asked:
             return []
-        ready, _ = ray.wait(list(asked), timeout=timeout)
-        if ready:
-            ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
+        try:
+            ready, _ = ray.wait(list(asked), timeout=timeout)
+            if ready:
+                ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
+        except ConnectionError as error:  # of Ray's client
+            raise WorkerError(
+                f"the connection to the cluster was lost: {error}", fix="The same command goes on."
+            ) from error
         return [asked[answer] for answer in ready]
 
     def _heard(self, worker: _Worker, handler: Handler | None) -> Said | None:
@@ -220,7 +232,7 @@ class RayExecutor:
         answer, worker.answer = worker.answer, None
         try:
             said: Said = ray.get(answer)
-        except RayError as error:
+        except (RayError, ConnectionError) as error:
             self._lost(worker, error, handler)
             return None
         unload(self._layout, said.news)
@@ -239,7 +251,8 @@ class RayExecutor:
         import ray
 
         self._workers.remove(worker)
-        ray.kill(worker.actor)
+        with contextlib.suppress(Exception):  # as in `close`
+            ray.kill(worker.actor)
         reason, with_node = _told(worker.node, error)
         job, worker.job = worker.job, None
         if job is not None and worker.begun:
@@ -252,8 +265,9 @@ class RayExecutor:
             return
         if job is not None:
             self._waiting.appendleft(job)
-        # A node that has joined since the start may lack what the others have.
-        check_versions(nodes())
+        if self._head is None or self._head.answers:
+            # A node that has joined since the start may lack what the others have.
+            check_versions(nodes())
         # One node that goes may take all workers with it.
         self._failed_starts += 1 / self._count if with_node else 1
         if self._failed_starts >= _FAILED_STARTS:
@@ -294,9 +308,10 @@ def _content(path: Path | None) -> bytes | None:
 
 def _told(node: str, error: Exception) -> tuple[str, bool]:
     """What Ray knows of a lost worker, without its advice; and whether its node may have gone with it."""
-    from ray.exceptions import OutOfMemoryError, RayActorError
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-    text = str(error)
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    text = " ".join(str(cause).split())
     where = f" on node {node}" if node else ""
     if isinstance(error, OutOfMemoryError) or "memory pressure" in text:
         return f"Ray ended the worker{where}, where memory ran out", False
@@ -304,4 +319,4 @@ def _told(node: str, error: Exception) -> tuple[str, bool]:
         return f"the worker{where} was lost: its process was ended", False
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return f"the worker{where} was lost, perhaps with the node", True
-    return f"the worker{where} was lost: {' '.join(text.split())[:300] or type(error).__name__}", False
+    return f"the worker{where} was lost: {text[:300] or type(cause).__name__}", False
