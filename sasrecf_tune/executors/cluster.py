@@ -117,6 +117,8 @@ def connected(address: str) -> Iterator[Head]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = _ray()
     _probe(address)
+    # Ray's client has the logs of its server printed where nobody else takes them.
+    logging.getLogger("ray.util.client.logsclient").addHandler(logging.NullHandler())
     ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -144,6 +146,27 @@ def connected(address: str) -> Iterator[Head]:
         else:
             # Ray would wait for the head when this process ends, and then abort it.
             atexit.register(os._exit, WorkerError.exit_code)
+
+
+@contextlib.contextmanager
+def connection_errors() -> Iterator[None]:
+    """What Ray raises when it is not a worker that was lost, but all of the cluster.
+
+    Raises:
+        WorkerError: in place of that.
+    """
+    _ray()
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError:
+        raise
+    except Exception as error:  # Ray's client raises whatever gRPC stumbles on
+        raise WorkerError(
+            f"the connection to the cluster was lost: {_said(error)}",
+            fix="When it is back, the same command goes on.",
+        ) from error
 
 
 def nodes() -> list[Node]:

@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 from sasrecf_tune.atomic_files import locate
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.executors.cluster import Head, Node, Share, check_versions, connected, nodes, share_for
+from sasrecf_tune.executors.cluster import (
+    Head,
+    Node,
+    Share,
+    check_versions,
+    connected,
+    connection_errors,
+    nodes,
+    share_for,
+)
 from sasrecf_tune.executors.mirror import News, unload
 from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Said, Shipped, ship
 from sasrecf_tune.layout import Layout
@@ -72,7 +81,7 @@ class _Worker:
 
     index: int
     actor: Any
-    answer: Any
+    answer: Any = None
     node: str = ""  # that it is on, once it is up
     job: Job | None = None
     begun: bool = False  # its job
@@ -150,12 +159,12 @@ class RayExecutor:
             message = None if said is None else said.message
             if isinstance(message, Report):
                 worker.last = message
-                worker.answer = worker.actor.decide.remote(handler.reported(message))
+                _ask(worker, "decide", handler.reported(message))
             elif isinstance(message, Result | Failure):
                 worker.job = None
                 handler.ended(message)
             elif worker.job is not None:
-                worker.answer = worker.actor.listen.remote()
+                _ask(worker, "listen")
         self._hand_out()
         if self._head is not None:
             self._head.look()
@@ -181,7 +190,7 @@ class RayExecutor:
             if asked is None or asked not in self._workers:  # none yet, or it was lost
                 asked = next((worker for worker in self._ask_for_workers() if worker.node), None)
                 if asked is not None:
-                    asked.answer = asked.actor.answer.remote(request)
+                    _ask(asked, "answer", request)
             for worker in self._answered(_TICK_SECONDS):
                 said = self._heard(worker, None)
                 if worker is asked and said is not None:
@@ -193,15 +202,17 @@ class RayExecutor:
     def _ask_for_workers(self) -> list[_Worker]:
         taken = {worker.index for worker in self._workers}
         for index in sorted(set(range(self._count)) - taken):
-            actor = self._held.remote(replace(self._options, index=index))
-            self._workers.append(_Worker(index, actor, actor.start.remote()))
+            with connection_errors():
+                actor = self._held.remote(replace(self._options, index=index))
+            self._workers.append(_Worker(index, actor))
+            _ask(self._workers[-1], "start")
         return self._workers
 
     def _hand_out(self) -> None:
         for worker in self._ask_for_workers():
             if self._waiting and worker.node and worker.job is None:
                 worker.job, worker.begun, worker.last = self._waiting.popleft(), False, None
-                worker.answer = worker.actor.train.remote(worker.job, _content(worker.job.unfinished))
+                _ask(worker, "train", worker.job, _content(worker.job.unfinished))
 
     def _answered(self, timeout: float) -> list[_Worker]:
         """Those whose answer is there, waiting up to `timeout` seconds for the first."""
@@ -210,14 +221,10 @@ class RayExecutor:
         asked = {worker.answer: worker for worker in self._workers if worker.answer is not None}
         if not asked:
             return []
-        try:
+        with connection_errors():
             ready, _ = ray.wait(list(asked), timeout=timeout)
             if ready:
                 ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
-        except ConnectionError as error:  # of Ray's client
-            raise WorkerError(
-                f"the connection to the cluster was lost: {error}", fix="The same command goes on."
-            ) from error
         return [asked[answer] for answer in ready]
 
     def _heard(self, worker: _Worker, handler: Handler | None) -> Said | None:
@@ -231,8 +238,9 @@ class RayExecutor:
 
         answer, worker.answer = worker.answer, None
         try:
-            said: Said = ray.get(answer)
-        except (RayError, ConnectionError) as error:
+            with connection_errors():
+                said: Said = ray.get(answer)
+        except RayError as error:
             self._lost(worker, error, handler)
             return None
         unload(self._layout, said.news)
@@ -289,6 +297,11 @@ class _Held(NodeWorker):
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         node = f"{address}-{context.get_node_id()[:6]}"
         super().__init__(options, node, [str(card) for card in ray.get_gpu_ids()], ray.get)
+
+
+def _ask(worker: _Worker, method: str, *arguments: object) -> None:
+    with connection_errors():
+        worker.answer = getattr(worker.actor, method).remote(*arguments)
 
 
 def _place(found: list[Node], share: Share, workers: int, notes: tuple[str, ...]) -> dict[str, Any]:
