@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from sasrecf_tune.messages import DataSummary, Decision, Describe, Failure, Job,
 # imported later, and the processes that tests start take it from here.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+NODE = {"object_store_memory": 80 << 20, "include_dashboard": False}
+_addresses = itertools.count(2)
 ROOT = Path(__file__).parent.parent
 
 # 95 users of ml-100k with short histories: a stock epoch takes a fraction of a second.
@@ -33,27 +36,30 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A Ray cluster of three nodes with a CPU each, on this machine; whoever removes a node adds another."""
-    # Workers would be nicer than the processes that wait for them.
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
-    # Nodes and their workers take the package from where this process takes it.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    made: Any = Cluster()
-    for _ in range(3):
-        add_node(made)
-    yield made
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Workers would be nicer than the processes that wait for them.
+        patch.setenv("RAY_worker_niceness", "0")
+        # Nodes and their workers take the package from where this process takes it.
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        # Drivers of this machine's address belong to the node that is never removed.
+        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NODE})
+        for _ in range(2):
+            add_node(made)
+        yield made
+        made.shutdown()
 
 
-def add_node(cluster: Any, **resources: float) -> Any:
-    """One more node, of one CPU where nothing else is asked for."""
-    resources = resources or {"num_cpus": 1}
-    return cluster.add_node(object_store_memory=80 << 20, include_dashboard=False, **resources)
+def add_node(cluster: Any, num_cpus: int = 1, num_gpus: int = 0) -> Any:
+    """One more node, with an address of its own."""
+    address = f"127.0.0.{next(_addresses)}"
+    return cluster.add_node(node_ip_address=address, num_cpus=num_cpus, num_gpus=num_gpus, **NODE)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from sasrecf_tune.arguments import worker_count
 from sasrecf_tune.errors import InputError, WorkerError
 from sasrecf_tune.executors import cluster as clusters
 from sasrecf_tune.executors.cluster import (
+    Head,
     Node,
     Share,
     check_versions,
@@ -32,6 +33,7 @@ from sasrecf_tune.executors.cluster import (
 )
 from sasrecf_tune.executors.ray import RayExecutor
 from sasrecf_tune.layout import Layout
+from sasrecf_tune.manifest import read_manifest
 from sasrecf_tune.messages import Decision, Describe, Job, Report, Result
 
 from . import synthetic
@@ -106,7 +108,7 @@ def test_killed_between_jobs_costs_none(on_ray: Make, job: Jobs) -> None:
 def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
     on_ray: Make, layout: Layout, connection: Any
 ) -> None:
-    """The one node with this resource is removed when two epochs are over, and another takes its place."""
+    """The one node that is large enough is removed when two epochs are over, and another takes its place."""
     first = add_node(connection, num_cpus=8)
     added: list[Any] = []
 
@@ -236,6 +238,17 @@ def test_what_is_no_cluster_is_an_error_for_people(monkeypatch: pytest.MonkeyPat
         said("auto")
 
 
+def test_a_head_that_does_not_answer_is_waited_for_a_while() -> None:
+    now = 0.0
+    head = Head("127.0.0.1:1", lambda: now)
+    for now in (1.0, 6.0, 12.0, 20.0):
+        head.look()
+        assert head.answers == (now == 1.0)
+    now = 26.0
+    with pytest.raises(WorkerError, match=r"the cluster has gone: its head does not answer \(.*refused"):
+        head.look()
+
+
 def test_room() -> None:
     some = [Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 5, 2)]
     assert [Share(cpus).room(some) for cpus in (1, 2, 5, 6)] == [9, 4, 1, 0]
@@ -248,7 +261,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("space")
     synthetic.write_data_set(directory)
     (directory / "s.test").write_text("learning_rate choice [0.01,0.001]\nhidden_size choice [4,8,16]\n")
-    settings = synthetic.base(directory) | {"epochs": 30, "stopping_step": 30}
+    settings = synthetic.base(directory) | {"epochs": 20, "stopping_step": 20}
     left_out = ("model", "dataset", "data_path", "seed")
     lines = [f"{key}: {json.dumps(value)}\n" for key, value in settings.items() if key not in left_out]
     (directory / "c.yaml").write_text("".join(lines))
@@ -301,7 +314,7 @@ def test_three_nodes_and_one_worker_here_give_the_same_table(study: Path, space:
 def test_logs_and_checkpoints_have_come_home(study: Path, space: Path) -> None:
     logs = sorted(path.name for path in (study / "logs").glob("trial-*"))
     assert logs == [f"trial-{number:04d}.log" for number in range(6)]
-    assert all("best" in (study / "logs" / name).read_text() for name in logs)
+    assert all("epoch 19 training" in (study / "logs" / name).read_text() for name in logs)
     weights = list((study / "checkpoints").iterdir())
     assert len(weights) == 3
     for path in weights:
@@ -311,18 +324,14 @@ def test_logs_and_checkpoints_have_come_home(study: Path, space: Path) -> None:
     assert yaml.safe_load((study / "best.yaml").read_text())["data_path"] == str(space)
 
 
-def test_the_study_is_resumed_confirmed_and_reproduced(
-    study: Path, space: Path, cluster: Any, cli: Cli
-) -> None:
-    plan = cli("resume", cwd=space)
-    assert plan.returncode == 0, plan.stderr
-    assert "ray, 3 nodes: cpu, 1 thread, 3 workers" in plan.stdout
+def test_the_study_is_confirmed_and_reproduced(study: Path, space: Path, cluster: Any, cli: Cli) -> None:
+    manifest = read_manifest(Layout(study))
+    assert (manifest["executor"], manifest["address"]) == ("ray", cluster.address)
+    assert manifest["data"]["place"] == "ray, 3 nodes"
     confirmed = cli("confirm", "--top", "1", "--seeds", "2", cwd=space)
     assert confirmed.returncode == 0, confirmed.stderr
-    assert {path.name for path in (study / "logs").glob("confirm-*")} == {
-        "confirm-0000.log",
-        "confirm-0001.log",
-    }
+    logs = {path.name for path in (study / "logs").glob("confirm-*")}
+    assert logs == {"confirm-0000.log", "confirm-0001.log"}
     reproduced = cli("reproduce", cwd=space)
     assert reproduced.returncode == 0, reproduced.stdout + reproduced.stderr
     assert "The same to the last digit." in reproduced.stdout

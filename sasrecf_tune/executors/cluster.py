@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
@@ -9,6 +10,7 @@ import os
 import platform
 import signal
 import socket
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,10 @@ _ALIKE = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
 _TESTED = "pip install -c constraints.txt ."
 _PROBE_SECONDS = 10
 _CHECK_SECONDS = 120
+# The head is looked for so often. When it has not answered for a while, that is told before Ray, which waits
+# 60 seconds (gcs_rpc_server_reconnect_timeout_s), ends this process with a message of its own.
+_LOOK_SECONDS = 5
+_GONE_SECONDS = 25
 _CLIENT = "ray://"
 _NO_CLUSTER = (
     "Start one with `ray start --head`, or name another with --address: HOST:6379 where this machine is one "
@@ -64,8 +70,43 @@ class Share:
         )
 
 
+class Head:
+    """Where the cluster is reached: looked for now and then, since Ray ends this process when it has gone."""
+
+    def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._address = address
+        self._clock = clock
+        self._looked = self._answered = clock()
+
+    @property
+    def answers(self) -> bool:
+        """Whether it did when it was last looked for."""
+        return self._answered >= self._looked
+
+    def look(self) -> None:
+        """Look for it, unless that was just done.
+
+        Raises:
+            WorkerError: it has not answered for so long that it will hardly come back.
+        """
+        now = self._clock()
+        if now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            _reach(self._address, _LOOK_SECONDS)
+            self._answered = now
+        except OSError as error:
+            if now - self._answered > _GONE_SECONDS:
+                raise WorkerError(
+                    f"the cluster has gone: its head does not answer ({error})",
+                    where=self._address,
+                    fix="Start it again; then the same command goes on.",
+                ) from error
+
+
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str) -> Iterator[Head]:
     """Be a driver of the cluster at `address`; when the block ends, or this process, so do its actors.
 
     Raises:
@@ -76,6 +117,8 @@ def connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = _ray()
     _probe(address)
+    # Ray's client has the logs of its server printed where nobody else takes them.
+    logging.getLogger("ray.util.client.logsclient").addHandler(logging.NullHandler())
     ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -85,17 +128,45 @@ def connected(address: str) -> Iterator[None]:
         raise WorkerError(
             f"cannot connect: {_said(error)}",
             where=f"--address {address}",
-            fix="All nodes and this machine need the same versions of Python and Ray.",
+            fix="All nodes and this machine need the same versions of Python and Ray."
+            if "ersion" in str(error)
+            else "Is the cluster whole? `ray status` says so on its nodes.",
         ) from error
     except (ValueError, AssertionError) as error:
         raise InputError(_said(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
     finally:
-        signal.signal(signal.SIGTERM, ours)
+        signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)  # Ray puts its own there
+    client = address.startswith(_CLIENT)
+    head = Head(_host(address) if client else str(ray.get_runtime_context().gcs_address))
+    try:
+        yield head
+    finally:
+        if head.answers:
+            ray.shutdown()
+        else:
+            # Ray would wait for the head when this process ends, and then abort it.
+            atexit.register(os._exit, WorkerError.exit_code)
+
+
+@contextlib.contextmanager
+def connection_errors() -> Iterator[None]:
+    """What Ray raises when it is not a worker that was lost, but all of the cluster.
+
+    Raises:
+        WorkerError: in place of that.
+    """
+    _ray()
+    from ray.exceptions import RayError
+
     try:
         yield
-    finally:
-        with contextlib.suppress(Exception):  # whatever a cluster that has gone leads to
-            ray.shutdown()
+    except RayError:
+        raise
+    except Exception as error:  # Ray's client raises whatever gRPC stumbles on
+        raise WorkerError(
+            f"the connection to the cluster was lost: {_said(error)}",
+            fix="When it is back, the same command goes on.",
+        ) from error
 
 
 def nodes() -> list[Node]:
@@ -220,21 +291,32 @@ def _grows() -> bool:
 
 def _probe(address: str) -> None:
     """Ray tries for minutes where nobody listens."""
-    host, colon, port = address.removeprefix(_CLIENT).partition("/")[0].rpartition(":")
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or "auto"
     if address == "auto":
         return
-    if not colon or not host or not port.isdigit():
+    host, _, port = _host(address).rpartition(":")
+    if not host or not port.isdigit():
         raise InputError(
             f"{address!r} is no address of a cluster",
             where="--address",
             fix="Write auto, HOST:6379 or ray://HOST:10001.",
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_SECONDS).close()
+        _reach(_host(address), _PROBE_SECONDS)
     except (OSError, OverflowError) as error:
         raise WorkerError(
             f"nobody answers there: {error}", where=f"--address {address}", fix=_NO_CLUSTER
         ) from error
+
+
+def _host(address: str) -> str:
+    return address.removeprefix(_CLIENT).partition("/")[0]
+
+
+def _reach(address: str, seconds: float) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
 
 
 def _ray() -> Any:

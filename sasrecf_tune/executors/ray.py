@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 from sasrecf_tune.atomic_files import locate
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.executors.cluster import Node, Share, check_versions, connected, nodes, share_for
+from sasrecf_tune.executors.cluster import (
+    Head,
+    Node,
+    Share,
+    check_versions,
+    connected,
+    connection_errors,
+    nodes,
+    share_for,
+)
 from sasrecf_tune.executors.mirror import News, unload
 from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Said, Shipped, ship
 from sasrecf_tune.layout import Layout
@@ -46,7 +55,7 @@ def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]
     builtin = settings.dataset == "ml-100k"
     part = str((settings.base.get("benchmark_filename") or [""])[0])
     found = None if builtin else locate(settings.dataset, settings.base.get("data_path"), part)
-    with connected(settings.address):
+    with connected(settings.address) as head:
         import ray
 
         there = nodes()
@@ -57,6 +66,7 @@ def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]
             settings.workers,
             share,
             hang_timeout=settings.search.hang_timeout,
+            head=head,
             data=None if found is None else ship(found, ray.put),
         )
         try:
@@ -71,7 +81,7 @@ class _Worker:
 
     index: int
     actor: Any
-    answer: Any
+    answer: Any = None
     node: str = ""  # that it is on, once it is up
     job: Job | None = None
     begun: bool = False  # its job
@@ -94,6 +104,7 @@ class RayExecutor:
         hang_timeout: float | None = None,
         runner: str = RUNNER,
         data: Shipped | None = None,
+        head: Head | None = None,
     ) -> None:
         import ray
 
@@ -103,6 +114,7 @@ class RayExecutor:
         self._held = held.options(scheduling_strategy="SPREAD")
         self._layout = layout
         self._share = share
+        self._head = head
         self._options = NodeOptions(
             run=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}",
             index=0,
@@ -147,13 +159,15 @@ class RayExecutor:
             message = None if said is None else said.message
             if isinstance(message, Report):
                 worker.last = message
-                worker.answer = worker.actor.decide.remote(handler.reported(message))
+                _ask(worker, "decide", handler.reported(message))
             elif isinstance(message, Result | Failure):
                 worker.job = None
                 handler.ended(message)
             elif worker.job is not None:
-                worker.answer = worker.actor.listen.remote()
+                _ask(worker, "listen")
         self._hand_out()
+        if self._head is not None:
+            self._head.look()
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -161,7 +175,9 @@ class RayExecutor:
 
         ending, self._workers = self._workers, []
         self._waiting.clear()
-        with contextlib.suppress(Exception):  # whatever a cluster that has gone leads to
+        if self._head is not None and not self._head.answers:
+            return  # and so do the workers, with this process
+        with contextlib.suppress(Exception):  # whatever a cluster that goes meanwhile leads to
             goodbyes = [worker.actor.stop.remote() for worker in ending if worker.node]
             if goodbyes:
                 ray.wait(goodbyes, num_returns=len(goodbyes), timeout=_GOODBYE_SECONDS)
@@ -174,7 +190,7 @@ class RayExecutor:
             if asked is None or asked not in self._workers:  # none yet, or it was lost
                 asked = next((worker for worker in self._ask_for_workers() if worker.node), None)
                 if asked is not None:
-                    asked.answer = asked.actor.answer.remote(request)
+                    _ask(asked, "answer", request)
             for worker in self._answered(_TICK_SECONDS):
                 said = self._heard(worker, None)
                 if worker is asked and said is not None:
@@ -186,15 +202,17 @@ class RayExecutor:
     def _ask_for_workers(self) -> list[_Worker]:
         taken = {worker.index for worker in self._workers}
         for index in sorted(set(range(self._count)) - taken):
-            actor = self._held.remote(replace(self._options, index=index))
-            self._workers.append(_Worker(index, actor, actor.start.remote()))
+            with connection_errors():
+                actor = self._held.remote(replace(self._options, index=index))
+            self._workers.append(_Worker(index, actor))
+            _ask(self._workers[-1], "start")
         return self._workers
 
     def _hand_out(self) -> None:
         for worker in self._ask_for_workers():
             if self._waiting and worker.node and worker.job is None:
                 worker.job, worker.begun, worker.last = self._waiting.popleft(), False, None
-                worker.answer = worker.actor.train.remote(worker.job, _content(worker.job.unfinished))
+                _ask(worker, "train", worker.job, _content(worker.job.unfinished))
 
     def _answered(self, timeout: float) -> list[_Worker]:
         """Those whose answer is there, waiting up to `timeout` seconds for the first."""
@@ -203,9 +221,10 @@ class RayExecutor:
         asked = {worker.answer: worker for worker in self._workers if worker.answer is not None}
         if not asked:
             return []
-        ready, _ = ray.wait(list(asked), timeout=timeout)
-        if ready:
-            ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
+        with connection_errors():
+            ready, _ = ray.wait(list(asked), timeout=timeout)
+            if ready:
+                ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
         return [asked[answer] for answer in ready]
 
     def _heard(self, worker: _Worker, handler: Handler | None) -> Said | None:
@@ -219,7 +238,8 @@ class RayExecutor:
 
         answer, worker.answer = worker.answer, None
         try:
-            said: Said = ray.get(answer)
+            with connection_errors():
+                said: Said = ray.get(answer)
         except RayError as error:
             self._lost(worker, error, handler)
             return None
@@ -239,7 +259,8 @@ class RayExecutor:
         import ray
 
         self._workers.remove(worker)
-        ray.kill(worker.actor)
+        with contextlib.suppress(Exception):  # as in `close`
+            ray.kill(worker.actor)
         reason, with_node = _told(worker.node, error)
         job, worker.job = worker.job, None
         if job is not None and worker.begun:
@@ -252,8 +273,9 @@ class RayExecutor:
             return
         if job is not None:
             self._waiting.appendleft(job)
-        # A node that has joined since the start may lack what the others have.
-        check_versions(nodes())
+        if self._head is None or self._head.answers:
+            # A node that has joined since the start may lack what the others have.
+            check_versions(nodes())
         # One node that goes may take all workers with it.
         self._failed_starts += 1 / self._count if with_node else 1
         if self._failed_starts >= _FAILED_STARTS:
@@ -277,6 +299,11 @@ class _Held(NodeWorker):
         super().__init__(options, node, [str(card) for card in ray.get_gpu_ids()], ray.get)
 
 
+def _ask(worker: _Worker, method: str, *arguments: object) -> None:
+    with connection_errors():
+        worker.answer = getattr(worker.actor, method).remote(*arguments)
+
+
 def _place(found: list[Node], share: Share, workers: int, notes: tuple[str, ...]) -> dict[str, Any]:
     place = f"ray, {len(found)} node{'s' * (len(found) != 1)}"
     room = share.room(found)
@@ -294,9 +321,10 @@ def _content(path: Path | None) -> bytes | None:
 
 def _told(node: str, error: Exception) -> tuple[str, bool]:
     """What Ray knows of a lost worker, without its advice; and whether its node may have gone with it."""
-    from ray.exceptions import OutOfMemoryError, RayActorError
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-    text = str(error)
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    text = " ".join(str(cause).split())
     where = f" on node {node}" if node else ""
     if isinstance(error, OutOfMemoryError) or "memory pressure" in text:
         return f"Ray ended the worker{where}, where memory ran out", False
@@ -304,4 +332,4 @@ def _told(node: str, error: Exception) -> tuple[str, bool]:
         return f"the worker{where} was lost: its process was ended", False
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return f"the worker{where} was lost, perhaps with the node", True
-    return f"the worker{where} was lost: {' '.join(text.split())[:300] or type(error).__name__}", False
+    return f"the worker{where} was lost: {text[:300] or type(cause).__name__}", False
