@@ -19,11 +19,12 @@ ZONES = {
     1: """
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
         messages lock machine notes ranking confirmation chosen repetition atomic_files data failures observer
-        scratch patience coordinates untold executors.base
+        scratch patience coordinates differences untold executors.base
     """,
     2: """
-        best_first candidates company confirmation_study coordinators damage distributions extrapolation
-        forecast_pruner samplers pruners server shared_study sole_writer storage study search plan
+        best_first candidates company confirmation_study coordinators damage distributions endings
+        extrapolation forecast_pruner outages samplers pruners server shared_study sole_writer storage
+        study search plan study_tables
     """,
     3: "recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine",
     4: """
