@@ -8,12 +8,14 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 from entry import start
 from instant import made_up
+from several import server
 
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.layout import Layout
@@ -62,7 +64,13 @@ class Clock(Observer):
 
 
 def search(
-    directory: Path, sampler: Sampler, pruner: Pruner, trials: int, epochs: int, workers: int
+    directory: Path,
+    sampler: Sampler,
+    pruner: Pruner,
+    trials: int,
+    epochs: int,
+    workers: int,
+    storage: str | None = None,
 ) -> tuple[float, Clock]:
     """Seconds for the whole search, workers' start included, and when its trials ended."""
     space = parse(SPACE)
@@ -73,13 +81,14 @@ def search(
         dataset="ml-100k",
         base={},
         metric=parse_metric("MRR@10"),
+        storage=storage,
         workers=workers,
         search=SearchSettings(sampler, pruner, trials),
     )
     layout = Layout(directory / "study")
     layout.directory.mkdir()
     plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, made_up(epochs))
-    study = planned_study(plan, layout, open_storage(layout, None))
+    study = planned_study(plan, layout, open_storage(layout, storage))
     executor = LocalExecutor(layout, workers, runner="instant:Instant")
     clock = Clock()
     started = time.perf_counter()
@@ -97,15 +106,17 @@ def main(
     workers: Annotated[int, typer.Option(min=1)] = 4,
     sampler: Annotated[str, typer.Option(help=" ".join(get_args(Sampler)))] = "grid",
     pruner: Annotated[str, typer.Option(help=" ".join(get_args(Pruner)))] = "median",
+    postgresql: Annotated[bool, typer.Option("--postgresql", help="On a server started for it.")] = False,
 ) -> None:
     """Time a search whose trials take no time, on SQLite and with real worker processes."""
-    with tempfile.TemporaryDirectory() as scratch:
-        seconds, clock = search(Path(scratch), sampler, pruner, trials, reports, workers)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as scratch, server() if postgresql else nullcontext() as url:
+        seconds, clock = search(Path(scratch), sampler, pruner, trials, reports, workers, url)  # type: ignore[arg-type]
     points = {done: clock.around(done) for done in sorted({100, 1000, trials - WINDOW // 2})}
     known = {done: value for done, value in points.items() if value is not None}
     result: dict[str, Any] = {
         "trials": trials,
         "reports": reports,
+        "storage": "postgresql" if postgresql else "sqlite",
         "workers": workers,
         "sampler": sampler,
         "pruner": pruner,

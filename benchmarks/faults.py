@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import several
 import typer
 from attack import Run, kill
 from entry import say, start
@@ -309,6 +310,10 @@ def main(
     scenario: Annotated[
         list[str], typer.Option(help=f"Only this one; may be repeated: {', '.join(SCENARIOS)}.")
     ] = [],  # noqa: B006  # typer reads the default; nothing changes it
+    storage: Annotated[
+        str | None,
+        typer.Option(help="postgresql: of four coordinators on one study, with a server started for it."),
+    ] = None,
 ) -> None:
     """Kill workers and coordinators of real searches at random moments, and count what that costs.
 
@@ -321,6 +326,11 @@ def main(
                 f"no scenario {name!r}", where="--scenario", fix=f"One of {', '.join(SCENARIOS)}."
             )
     chosen = [SCENARIOS[name] for name in scenario or SCENARIOS]
+    if storage is not None:
+        if storage != "postgresql":
+            raise InputError(f"no kills on {storage!r}", where="--storage", fix="Write --storage postgresql.")
+        with tempfile.TemporaryDirectory() as scratch:
+            raise typer.Exit(0 if several.campaign(kills, seed, Path(scratch)) else 1)
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Campaign(Path(scratch), seed)
         rows = [

@@ -86,7 +86,7 @@ class Ledger:
         self.check()
         reached = survey(self.layout, self.space)
         for number, record in reference.records.items():
-            if number not in reached.records or _facts(reached.records[number]) != _facts(record):
+            if number not in reached.records or facts(reached.records[number]) != facts(record):
                 self.lost.add(number)
         cells: dict[str, int] = {}
         for number, record in reached.records.items():
@@ -158,7 +158,7 @@ def _rows(layout: Layout) -> list[int]:
     return [int(row[0]) for row in rows]
 
 
-def _facts(record: TrialRecord) -> tuple[object, ...]:
+def facts(record: TrialRecord) -> tuple[object, ...]:
     """All but how long it took, and where a failed attempt got to."""
     return (
         record.state,

@@ -2,9 +2,9 @@
 
     python under_attack.py EXECUTOR TRAINING POINT DELAY run --params-file ...
 
-EXECUTOR is inline or local, TRAINING real or fake. At the POINT-th time (0 for never) that the coordinator
-is about to change a file or the database, or has committed, it dies: at once, or DELAY seconds later, which
-may be in the middle of what SQLite does for a commit.
+EXECUTOR is inline or local, TRAINING real, fake, or slow, which is fake too. At the POINT-th time (0 for
+never) that the coordinator is about to change a file or the database, or has committed, it dies: at once, or
+DELAY seconds later, which may be in the middle of what SQLite does for a commit.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ if TYPE_CHECKING:
     from sasrecf_tune.layout import Layout
     from sasrecf_tune.settings import RunSettings
 
-# So long a fake epoch takes, that there is a trial to be killed in.
-_EPOCH_SECONDS = 0.01
+# So long a fake epoch takes, that there is a trial to be killed in; a slow one, that others have a share.
+_EPOCH_SECONDS = {"fake": 0.01, "slow": 0.2}
 
 
 class Brief(Instant):
     """Fake training that takes a moment and leaves a checkpoint."""
 
+    seconds = _EPOCH_SECONDS["fake"]
+
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
         """See `Instant.train`."""
 
         def later(report: Report) -> Decision:
-            time.sleep(_EPOCH_SECONDS)
+            time.sleep(self.seconds)
             return on_report(report)
 
         result = super().train(job, later)
@@ -77,8 +79,9 @@ def _fake_processes(settings: RunSettings, layout: Layout) -> Executor:
 def _inline(training: str) -> Executor:
     from sasrecf_tune.executors.inline import InlineExecutor
 
-    if training == "fake":
+    if training in _EPOCH_SECONDS:
         brief = Brief("")
+        brief.seconds = _EPOCH_SECONDS[training]
         return InlineExecutor(brief.train, brief.describe)
     from sasrecf_tune.trial import start_runner
 

@@ -143,7 +143,7 @@ def confirm_best(
     if now.whole:
         planned.finish()
         files.finish()
-    planned.study.leave()
+    planned.study.company.leave()
     verdict = judge(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,59 @@ class Roster:
         session.execute(
             delete(_Attribute).where(_Attribute.study_id == self._study, _Attribute.key == _PREFIX + token)
         )
+
+
+class Attendance:
+    """This process among the coordinators of a study: it gives signs of life, and finds the dead.
+
+    `me` is None until it has joined. Methods that take a session belong inside a transaction that holds the
+    study.
+    """
+
+    def __init__(self, study_id: int) -> None:
+        self.me: Coordinator | None = None
+        self.others: dict[str, Coordinator] = {}
+        self.met_others = False
+        self.next_beat = 0.0  # on the caller's clock
+        self._roster = Roster(study_id)
+        self._time = 0.0  # the database's, when the others were last looked at
+        self._listening_since = 0.0
+        self._idle_since = 0.0
+
+    @property
+    def token(self) -> str:
+        """Of this coordinator, "" where it has not joined."""
+        return self.me.token if self.me is not None else ""
+
+    def attend(self, session: Session, when: float) -> None:
+        """Give a sign of life, look at the others, and take out the dead; `when` is the caller's time."""
+        assert self.me is not None
+        everyone, time = self._roster.read(session)
+        mine = everyone.pop(self.me.token, None)
+        heard = mine.beat if mine is not None else self._time
+        if self._time and time - heard > 0.5 * SILENT_SECONDS:
+            self._listening_since = time
+        self.others = living(everyone, time, self._listening_since)
+        for token in everyone.keys() - self.others.keys():
+            self._roster.strike(session, token)
+        self._roster.beat(session, self.me, time)
+        self._time = time
+        self.met_others = self.met_others or bool(self.others)
+        self.next_beat = when + BEAT_SECONDS
+
+    def leave(self, session: Session) -> None:
+        """Take this coordinator out."""
+        self._roster.strike(session, self.token)
+
+    def works(self) -> None:
+        """This coordinator has something to do."""
+        self._idle_since = 0.0
+
+    def unheard(self, tokens: Iterable[str | None]) -> bool:
+        """Whether one of them has given no sign of life since this coordinator has had nothing to do."""
+        self._idle_since = self._idle_since or self._time
+        beats = [self.others[token].beat if token in self.others else 0.0 for token in tokens if token]
+        return any(beat <= self._idle_since for beat in beats)
 
 
 def now(session: Session) -> float:

@@ -65,7 +65,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             _, confirmed, _ = load_confirmations(layout, storage, space, records)
         again = sum(record.state == WAITING for record in records)
         plan, earlier = _with_history(plan, layout, any(record.state in ENDED for record in records))
-        plan = noted(plan, study.others())
+        plan = noted(plan, study.company.others())
         write_manifest(
             layout,
             settings_content(settings, space, settings.storage and shown(layout, settings.storage))
@@ -109,8 +109,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         if any(record.state in ENDED for record in records):
             # After the table, which must not wait for pictures.
             write_page(layout, settings, space)
-        last = study.leave(patient=bool(settings.search.confirm) and not outcome.interrupted)
-        if last and study.met_others:
+        last = study.company.leave(patient=bool(settings.search.confirm) and not outcome.interrupted)
+        if last and study.company.met_others:
             # They may have written to the same directory meanwhile, and have left by now.
             files.again(study.records())
             write_page(layout, settings, space)

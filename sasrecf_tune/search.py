@@ -105,7 +105,7 @@ def planned_study(
         make_sampler(plan, history),
         make_pruner(plan.pruner, plan.space),
     )
-    study.follow(history.fill)
+    study.company.follow(history.fill)
     study.join(how(plan), say)
     tell_kept(layout, study.kept, say)
     return study
@@ -190,7 +190,7 @@ class Search:
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         if self._done < self._plan.trials:
-            names = ", ".join(name for name, _ in self._study.others())
+            names = ", ".join(name for name, _ in self._study.company.others())
             return Outcome(f"nothing is left to begin; others still train ({names})", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
 
@@ -269,8 +269,8 @@ class Search:
         try:
             record = self._study.tell(trial, outcome, self._layout.log(outcome.number))
         except (StorageInternalError, SQLAlchemyError):
-            if self._study.token:
-                keep(self._layout, outcome, self._study.token)
+            if self._study.company.token:
+                keep(self._layout, outcome, self._study.company.token)
             raise
         self._done += 1
         self._patience.ended(record)
@@ -303,7 +303,7 @@ class Search:
             and not self._exhausted
             and not self._patience.over
             and self._executor.free > 0
-            and self._done + len(self._running) + self._study.elsewhere < self._plan.trials
+            and self._done + len(self._running) + self._study.company.elsewhere < self._plan.trials
         ):
             if not self._start():
                 break
@@ -312,7 +312,7 @@ class Search:
         """Whether there may be something to do yet, though nothing is left to begin."""
         if self._stopping or self._exhausted or self._patience.over or self._done >= self._plan.trials:
             return False
-        return self._study.unsure()
+        return self._study.company.unsure()
 
     def _hear(self) -> None:
         """Take in what other coordinators have done."""

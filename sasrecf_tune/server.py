@@ -71,10 +71,7 @@ def _limits(dialect: str) -> tuple[str, ...]:
             f"SET lock_timeout = '{2 * IDLE_SECONDS}s'",
         )
     if dialect == "mysql":
-        return (
-            f"SET SESSION wait_timeout = {IDLE_SECONDS}, innodb_lock_wait_timeout = {2 * IDLE_SECONDS}, "
-            "transaction_isolation = 'READ-COMMITTED'",
-        )
+        return (f"SET SESSION wait_timeout = {IDLE_SECONDS}, innodb_lock_wait_timeout = {2 * IDLE_SECONDS}",)
     return ()
 
 

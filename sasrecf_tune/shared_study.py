@@ -12,43 +12,29 @@ another owner, and drops what it has of them. So each trial has one result, whic
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import InMemoryStorage, RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import and_, insert, or_, select
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from sasrecf_tune import coordinators
-from sasrecf_tune.coordinators import Coordinator, Roster, living, this_process
-from sasrecf_tune.damage import UnreadableError, said
-from sasrecf_tune.settings import format_duration
+from sasrecf_tune.coordinators import Attendance, this_process
+from sasrecf_tune.damage import UnreadableError
+from sasrecf_tune.outages import Outages
 from sasrecf_tune.sole_writer import STUDY, SoleWriter
+from sasrecf_tune.study_tables import OWNER, add_values, lock, states
 
 T = TypeVar("T")
 
-# Of a trial, among the system's: the token of the coordinator that was last given it.
-OWNER = "sasrecf_tune:owner"
 # Of the study: up to when, on the database's clock, its seconds have been counted.
 _COUNTED = "sasrecf_tune:counted_until"
-# So long a database may be away, as when its server is restarted.
-AWAY_SECONDS = 120.0
-_AGAIN_SECONDS = 1.0
 # How often one that has nothing to do looks at the others.
 _LOOK_SECONDS = 1.0
-
-_Study: Any = models.StudyModel
-_Trial: Any = models.TrialModel
-_Attribute: Any = models.TrialSystemAttributeModel
-_Value: Any = models.TrialIntermediateValueModel
-_UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
 
 
 class SharedStudy(SoleWriter):
@@ -66,9 +52,8 @@ class SharedStudy(SoleWriter):
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._me: Coordinator | None = None
-        self._say: Callable[[str], None] = lambda _: None
         self._see: Callable[[Sequence[FrozenTrial]], None] = lambda _: None
+        self._outages = Outages(clock, pause)
         self._pause = pause
         self._held: set[int] = set()  # what this process trains, by number
         self._ended: set[int] = set()  # what is known to have ended
@@ -77,19 +62,11 @@ class SharedStudy(SoleWriter):
         self._late_attributes: list[tuple[int, str, Any]] = []
         self._writing: list[tuple[int, int, float]] = []
         self._torn = False  # whether memory may differ from the database
-        self._gave_up: BaseException | None = None
-        self._others: dict[str, Coordinator] = {}
-        self._met = False
-        self._time = 0.0  # the database's, when the others were last looked at
-        self._listening_since = 0.0
-        self._idle_since = 0.0
-        self._next_beat = self._next_look = 0.0
+        self._next_look = 0.0
         super().__init__(backend, name, clock)
         self._database = backend
-        self._roster = Roster(self._source)
+        self._attendance = Attendance(self._source)
         self._ended = {trial.number for trial in self._all() if trial.state.is_finished()}
-
-    # Transactions
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -120,23 +97,18 @@ class SharedStudy(SoleWriter):
 
     def transact(self, change: Callable[[], T]) -> T:
         """See `SoleWriter`. While the database is away, it is tried again for a while; then not any more."""
-        until = None
+        if self._inside:
+            return change()
         while True:
+            if self._outages.gave_up is not None:
+                raise self._outages.gave_up
             try:
-                if self._gave_up is not None:
-                    raise self._gave_up
                 done = super().transact(change)
             except (StorageInternalError, SQLAlchemyError) as error:
-                if self._gave_up is not None or self._inside or not _passes(error):
+                if not self._outages.passes(error):
                     raise
-                until = until or self._away(error)
-                if self._clock() >= until:
-                    self._gave_up = error
-                    raise
-                self._pause(_AGAIN_SECONDS)
             else:
-                if until is not None:
-                    self._say("the study's database answers again")
+                self._outages.over()
                 return done
 
     @property
@@ -144,21 +116,12 @@ class SharedStudy(SoleWriter):
         assert self._sessions is not None
         return self._sessions().held
 
-    def _away(self, error: BaseException) -> float:
-        self._say(
-            f"the study's database does not answer ({said(error)}); "
-            f"trying again for {format_duration(AWAY_SECONDS)}"
-        )
-        return self._clock() + AWAY_SECONDS
-
     def _hold(self, session: Session) -> None:
         """Lock the study, and make memory and the roster what they should be."""
-        lock = select(_Study.study_id).where(_Study.study_id == self._source).with_for_update()
-        if session.execute(lock).scalar_one_or_none() is None:
-            raise StorageInternalError("someone has deleted the study from it")
+        lock(session, self._source)
         self._catch_up(session)
         back = [number for number in self._held if self._get_trial(number).state == TrialState.WAITING]
-        if self._me is not None and (back or self._clock() >= self._next_beat):
+        if self.token and (back or self._clock() >= self._attendance.next_beat):
             self._attend(session)
         self._take_back(back)
         self._write_late()
@@ -173,8 +136,6 @@ class SharedStudy(SoleWriter):
             self._late = late
         self._remember_late()
 
-    # What others have done
-
     def _catch_up(self, session: Session) -> None:
         if self._torn:
             self._read()
@@ -183,15 +144,7 @@ class SharedStudy(SoleWriter):
             return
         last = self._ids[len(self._ids) - 1] if self._ids else -1
         known = {self._ids[one.number]: one for one in self._all() if not one.state.is_finished()}
-        rows = session.execute(
-            select(_Trial.trial_id, _Trial.state, _Attribute.value_json)
-            .outerjoin(_Attribute, and_(_Attribute.trial_id == _Trial.trial_id, _Attribute.key == OWNER))
-            .where(
-                _Trial.study_id == self._source,
-                or_(_Trial.trial_id.in_(known), _Trial.trial_id > last),
-            )
-        ).all()
-        now = {trial_id: (state, json.loads(owner or "null")) for trial_id, state, owner in rows}
+        now = states(session, self._source, known, last)
         stale = {source for source, one in known.items() if now.get(source) != (one.state, _owner(one))}
         if stale or any(trial_id > last for trial_id in now):
             self._load(stale)
@@ -231,33 +184,19 @@ class SharedStudy(SoleWriter):
 
     def _attend(self, session: Session) -> None:
         """Give a sign of life, and send the trials of the dead back to the queue."""
-        assert self._me is not None
-        everyone, now = self._roster.read(session)
-        mine = everyone.pop(self._me.token, None)
-        heard = mine.beat if mine is not None else self._time
-        if self._time and now - heard > 0.5 * coordinators.SILENT_SECONDS:
-            self._listening_since = now
-        alive = living(everyone, now, self._listening_since)
-        for token in everyone.keys() - alive.keys():
-            self._roster.strike(session, token)
+        self._attendance.attend(session, self._clock())
         orphans = {
             self._ids[trial.number]
             for trial in self._all()
             if trial.state == TrialState.RUNNING
-            and _owner(trial) not in alive
-            and not (_owner(trial) == self._me.token and trial.number in self._held)
+            and _owner(trial) not in self._attendance.others
+            and not (self._is_mine(trial) and trial.number in self._held)
         }
         for source in orphans:
             self._database.set_trial_state_values(source, TrialState.WAITING)
         if orphans:
             session.expire_all()
             self._load(orphans)
-        self._roster.beat(session, self._me, now)
-        self._others, self._time = alive, now
-        self._met = self._met or bool(alive)
-        self._next_beat = self._clock() + coordinators.BEAT_SECONDS
-
-    # See SoleWriter
 
     def owns(self, trial_id: int) -> bool:
         """See `SoleWriter`."""
@@ -272,7 +211,7 @@ class SharedStudy(SoleWriter):
     @property
     def token(self) -> str:  # type: ignore[override]
         """See `SoleWriter`."""
-        return self._me.token if self._me is not None else ""
+        return self._attendance.token
 
     def reclaim(self, trial_id: int, owner: str) -> bool:
         """See `SoleWriter`."""
@@ -300,8 +239,7 @@ class SharedStudy(SoleWriter):
 
     def unsure(self) -> bool:
         """See `SoleWriter`. It is, until each of their coordinators has given a sign of life since."""
-        owners = {_owner(trial) for trial in self._running_elsewhere()}
-        return self._unheard(owners)
+        return self._unheard(lambda: {_owner(trial) for trial in self._running_elsewhere()})
 
     def news(self) -> list[int]:
         """See `SoleWriter`."""
@@ -311,11 +249,11 @@ class SharedStudy(SoleWriter):
     @property
     def met_others(self) -> bool:
         """See `SoleWriter`."""
-        return self._met
+        return self._attendance.met_others
 
     def others(self) -> list[tuple[str, str]]:
         """See `SoleWriter`."""
-        return sorted((one.name, one.about) for one in self._others.values())
+        return sorted((one.name, one.about) for one in self._attendance.others.values())
 
     def follow(self, see: Callable[[Sequence[FrozenTrial]], None]) -> None:
         """See `SoleWriter`."""
@@ -324,26 +262,25 @@ class SharedStudy(SoleWriter):
 
     def join(self, about: str, say: Callable[[str], None]) -> None:
         """See `SoleWriter`."""
-        self._me, self._say = this_process(about), say
-        self._next_beat = self._clock()
+        self._attendance.me, self._outages.say = this_process(about), say
+        self._attendance.next_beat = self._clock()
         self.transact(lambda: None)
 
     def leave(self, patient: bool = False) -> bool:
         """See `SoleWriter`."""
-        if self._me is None:
+        if not self.token:
             return True
-        while patient and self._unheard(set(self._others)):
+        while patient and self._unheard(lambda: set(self._attendance.others)):
             self._pause(_LOOK_SECONDS)
-        me = self._me.token
 
         def go() -> bool:
             assert self._sessions is not None
             self._attend(self._sessions())
-            self._roster.strike(self._sessions(), me)
-            return not self._others
+            self._attendance.leave(self._sessions())
+            return not self._attendance.others
 
         last = self.transact(go)
-        self._me = None
+        self._attendance.me = None
         return last
 
     def study_attributes(self) -> dict[str, Any]:
@@ -370,7 +307,7 @@ class SharedStudy(SoleWriter):
     def write_late(self) -> None:
         """See `SoleWriter`; others hear so that this coordinator is alive."""
         late = bool(self._late or self._late_attributes) and self._clock() >= self._late_until
-        if late or (self._me is not None and self._clock() >= self._next_beat):
+        if late or (self.token and self._clock() >= self._attendance.next_beat):
             self.transact(lambda: None)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -404,21 +341,6 @@ class SharedStudy(SoleWriter):
         """See BaseStorage."""
         self.transact(lambda: super(SharedStudy, self).set_study_user_attr(study_id, key, value))
 
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        """See BaseStorage."""
-        self.transact(lambda: super(SharedStudy, self).set_study_system_attr(study_id, key, value))
-
-    def set_trial_param(
-        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
-    ) -> None:
-        """See BaseStorage."""
-        set_param = super().set_trial_param
-        self.transact(lambda: set_param(trial_id, param_name, param_value_internal, distribution))
-
-    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """See BaseStorage."""
-        self.transact(lambda: super(SharedStudy, self).set_trial_user_attr(trial_id, key, value))
-
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See BaseStorage; what a pruner notes after a validation is written with that."""
         if self._inside:
@@ -426,8 +348,6 @@ class SharedStudy(SoleWriter):
         else:
             InMemoryStorage.set_trial_system_attr(self, trial_id, key, value)
             self._late_attributes.append((trial_id, key, value))
-
-    # Small things
 
     def _all(self) -> list[FrozenTrial]:
         return self._studies[STUDY].trials
@@ -440,27 +360,23 @@ class SharedStudy(SoleWriter):
         ]
 
     def _is_mine(self, trial: FrozenTrial) -> bool:
-        return self._me is not None and _owner(trial) == self._me.token
+        return bool(self.token) and _owner(trial) == self.token
 
     def _take(self, number: int) -> None:
-        if self._me is not None:
-            self.set_trial_system_attr(number, OWNER, self._me.token)
+        if self.token:
+            self.set_trial_system_attr(number, OWNER, self.token)
             self._held.add(number)
-            self._idle_since = 0.0
+            self._attendance.works()
 
-    def _unheard(self, tokens: set[Any]) -> bool:
-        """Whether one of them has not given a sign of life since this was first asked."""
-        if not tokens:
-            self._idle_since = 0.0
+    def _unheard(self, tokens: Callable[[], set[Any]]) -> bool:
+        """Whether one of them may be dead, after a look at them."""
+        if not tokens():
             return False
         if self._clock() >= self._next_look:
-            self._next_beat = self._clock()
+            self._attendance.next_beat = self._clock()
             self.transact(lambda: None)
             self._next_look = self._clock() + _LOOK_SECONDS
-            self._idle_since = self._idle_since or self._time
-        return any(
-            token not in self._others or self._others[token].beat <= self._idle_since for token in tokens
-        )
+        return self._attendance.unheard(tokens())
 
     def _write_late(self) -> None:
         assert self._sessions is not None
@@ -468,14 +384,7 @@ class SharedStudy(SoleWriter):
         late = [(self._ids[number], step, value) for number, step, value in self._late if self.owns(number)]
         self._writing, self._late = self._writing + self._late, []
         if late:
-            ids, steps = {row[0] for row in late}, {row[1] for row in late}
-            there = session.execute(
-                select(_Value.trial_id, _Value.step).where(_Value.trial_id.in_(ids), _Value.step.in_(steps))
-            ).all()
-            known = {(trial_id, step) for trial_id, step in there}
-            rows = [_value_row(*row) for row in late if row[:2] not in known]
-            if rows:
-                session.execute(insert(_Value), rows)
+            add_values(session, late)
         for number, key, value in self._late_attributes:
             if self.owns(number):
                 self._database.set_trial_system_attr(self._ids[number], key, value)
@@ -483,24 +392,3 @@ class SharedStudy(SoleWriter):
 
 def _owner(trial: FrozenTrial) -> Any:
     return trial.system_attrs.get(OWNER)
-
-
-def _value_row(trial_id: int, step: int, value: float) -> dict[str, Any]:
-    stored, kind = _Value.intermediate_value_to_stored_repr(value)
-    return {
-        "trial_id": trial_id,
-        "step": step,
-        "intermediate_value": stored,
-        "intermediate_value_type": kind,
-    }
-
-
-def _passes(error: BaseException | None) -> bool:
-    """Whether it may be gone in a while: no connection, a lock that was not let go of, a deadlock."""
-    while error is not None:
-        if isinstance(error, OperationalError | InterfaceError | PendingRollbackError):
-            return True
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
-            return True
-        error = error.__cause__
-    return False

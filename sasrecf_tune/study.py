@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -18,9 +18,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.damage import UnreadableError
+from sasrecf_tune.differences import difference
+from sasrecf_tune.endings import ending
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
-from sasrecf_tune.messages import Decision, Failure, Report, Result
+from sasrecf_tune.messages import Failure, Report, Result
 from sasrecf_tune.notes import failure_note
 from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, RUNNING, WAITING, TrialRecord
 from sasrecf_tune.samplers import SpaceExhausted
@@ -58,7 +60,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class TrialLost(Exception):  # noqa: N818  # nothing is wrong
-    """Another coordinator has been given the trial meanwhile: what became of it here does not count."""
+    """Another coordinator has been given the trial meanwhile: what became of it here is dropped."""
 
 
 class TuneStudy:
@@ -70,6 +72,7 @@ class TuneStudy:
 
     def __init__(self, study: optuna.Study, storage: SoleWriter, space: SearchSpace) -> None:
         self.optuna = study
+        self.company = storage  # who else works on it
         self.say: Callable[[str], None] = lambda _: None
         self._storage = storage
         self._space = space
@@ -213,35 +216,9 @@ class TuneStudy:
             TrialLost: it is not this coordinator's any more.
         """
         number = trial.number
-        note = ""
-        attributes: dict[str, Any]
-        if isinstance(outcome, Failure):
-            attributes = {
-                "error": outcome.reason,
-                "error_kind": outcome.kind,
-                "epochs": outcome.epochs,
-                "seconds": round(outcome.seconds, 3),
-            }
-            state, value = TrialState.FAIL, None
-            note = failure_note(outcome.reason, log) if log else ""
-        else:
-            attributes = {
-                "epochs": outcome.epochs,
-                "best_epoch": outcome.best_epoch,
-                "seconds": round(outcome.seconds, 3),
-                "valid": outcome.valid,
-                "device": outcome.device,
-                "threads": outcome.threads,
-                "fused": outcome.fused,
-                "parameters": outcome.parameters,
-            }
-            if outcome.notes:
-                attributes["notes"] = list(outcome.notes)
-            if outcome.decision is Decision.PRUNE:
-                state, value = TrialState.PRUNED, None
-            else:
-                attributes["test"] = outcome.test
-                state, value = TrialState.COMPLETE, self._score(outcome.valid)
+        note = failure_note(outcome.reason, log) if log and isinstance(outcome, Failure) else ""
+        state, attributes = ending(outcome)
+        value = self._score(attributes["valid"]) if state == TrialState.COMPLETE else None
         if log:
             attributes["log"] = f"{log.parent.name}/{log.name}"
         trial_id = trial._trial_id
@@ -271,43 +248,9 @@ class TuneStudy:
             return False
         return True
 
-    @property
-    def token(self) -> str:
-        """Of this coordinator, among several on the study; else ""."""
-        return self._storage.token
-
-    @property
-    def elsewhere(self) -> int:
-        """How many trials other coordinators train."""
-        return self._storage.elsewhere
-
-    def unsure(self) -> bool:
-        """Whether one of these may have lost its coordinator; to be asked by one that has nothing to do."""
-        return self._storage.unsure()
-
     def ended_elsewhere(self) -> list[TrialRecord]:
         """The trials that other coordinators have ended since this was last asked."""
         return [self._record(self._trials()[number]) for number in self._storage.news()]
-
-    @property
-    def met_others(self) -> bool:
-        """Whether other coordinators have been at work on the study in this run."""
-        return self._storage.met_others
-
-    def others(self) -> list[tuple[str, str]]:
-        """Other coordinators at work on the study: their names, and how each searches."""
-        return self._storage.others()
-
-    def follow(self, see: Callable[[Sequence[FrozenTrial]], None]) -> None:
-        """Show `see` all trials now, and what other coordinators change before each `ask`."""
-        self._storage.follow(see)
-
-    def leave(self, patient: bool = False) -> bool:
-        """Ask for no more trials; returns whether no other coordinator is at work any more.
-
-        Being `patient`, find out first whether the others are alive.
-        """
-        return self._storage.leave(patient)
 
     def seconds_spent(self) -> float:
         """What all runs of this study have taken so far, for a timeout that is a total."""
@@ -438,16 +381,6 @@ def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> Tune
     return TuneStudy(study, memory, space)
 
 
-def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """One line for each key that differs, keys of nested mappings joined with dots."""
-    old, new = _flat(was), _flat(now)
-    return "\n".join(
-        f"  {key}: was {_shown(old, key)}, now {_shown(new, key)}"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key) or (key in old) != (key in new)
-    )
-
-
 def _writer(storage: BaseStorage, name: str) -> SoleWriter:
     if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
         return SharedStudy(storage, name)
@@ -462,17 +395,3 @@ def _in_memory(
 ) -> tuple[SoleWriter, optuna.Study]:
     name = layout.optuna_name
     return memory, optuna.load_study(study_name=name, storage=memory, sampler=sampler, pruner=pruner)
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _shown(flat: Mapping[str, Any], key: str) -> str:
-    return repr(flat[key]) if key in flat else "not set"

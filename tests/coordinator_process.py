@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from sasrecf_tune import cli, coordinators, run, server, shared_study
+from sasrecf_tune import cli, coordinators, outages, run, server
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
@@ -57,7 +57,7 @@ def main() -> None:
     page.write_page = lambda *_: None  # which takes longer than all the rest
     coordinators.BEAT_SECONDS, coordinators.SILENT_SECONDS = 0.2, 2.0
     coordinators._place = lambda: ""
-    shared_study.AWAY_SECONDS = 3.0
+    outages.AWAY_SECONDS = 3.0
     server.IDLE_SECONDS = 1
     cli.main()
 

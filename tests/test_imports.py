@@ -20,11 +20,12 @@ ZONES = {
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
         messages recbole_keys lock machine notes ranking confirmation chosen repetition atomic_files data
         failures observer scratch patience coordinates executors.base comparison comparability lanes shapes
-        installation untold
+        installation untold differences
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
-        pruners sole_writer storage study search plan company coordinators server shared_study
+        pruners sole_writer storage study search plan company coordinators server shared_study endings outages
+        study_tables
     """,
     3: """
         recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine random_streams

@@ -239,16 +239,8 @@ def test_two_train_for_real(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
             env=os.environ | {"SASRECF_TUNE_STORAGE": url, "PYTHONPATH": str(ROOT)},
         )
 
-    command = [
-        "run",
-        "--params-file",
-        "hyper.test",
-        "--config-files",
-        tiny_yaml,
-        "--pruner",
-        "none",
-        "--json",
-    ]
+    options = ["--config-files", str(tiny_yaml), "--pruner", "none", "--json"]
+    command: list[str] = ["run", "--params-file", "hyper.test", *options]
     runs = [begin(*command), begin(*command)]
     said = [[json.loads(line) for line in run.communicate(timeout=240)[0].splitlines()] for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
@@ -294,7 +286,7 @@ class Coordinator:
         self.shared = self.study._storage
         assert isinstance(self.shared, SharedStudy)
         self.shared._clock = lambda: self.now
-        self.shared._next_beat = 0.0
+        self.shared._attendance.next_beat = 0.0
 
     def ask(self, limit: int | None = None) -> optuna.Trial | None:
         return self.study.ask(distributions(self.plan.space), lambda _: {"seed": 1}, limit)
@@ -402,12 +394,12 @@ def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[...,
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
-    assert alive.study.elsewhere == 1
-    assert isinstance(dead.shared, SharedStudy) and dead.shared._me is not None
-    dead.shared._me = replace(dead.shared._me, begun="another time")
+    assert alive.study.company.elsewhere == 1
+    assert isinstance(dead.shared, SharedStudy) and dead.shared._attendance.me is not None
+    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
     dead.look()
     alive.look()
-    assert alive.study.elsewhere == 0 and alive.begin().number == trial.number
+    assert alive.study.company.elsewhere == 0 and alive.begin().number == trial.number
 
 
 def test_who_was_cut_off_does_not_take_the_rest_for_dead(
@@ -416,33 +408,29 @@ def test_who_was_cut_off_does_not_take_the_rest_for_dead(
     first, second = join(), join()
     first.begin()
     clock = coordinators.now
-    monkeypatch.setattr(coordinators, "now", lambda session: clock(session) + 1000)
-    second.look()
-    assert second.study.elsewhere == 1 and len(second.study.others()) == 1
-    monkeypatch.setattr(coordinators, "now", lambda session: clock(session) + 1100)
-    second.look()
-    assert second.study.elsewhere == 1
-    monkeypatch.setattr(coordinators, "now", lambda session: clock(session) + 1150)
-    second.look()
-    assert second.study.elsewhere == 0 and second.study.others() == []
+    for heard, left in ((0.0, 1), (0.4, 1), (0.8, 1), (1.2, 0)):
+        later = 1000 + heard * coordinators.SILENT_SECONDS
+        monkeypatch.setattr(coordinators, "now", lambda session, later=later: clock(session) + later)
+        second.look()
+        assert second.study.company.elsewhere == len(second.study.company.others()) == left
 
 
 def test_the_last_one_to_leave_is_told_so(join: Callable[..., Coordinator]) -> None:
     first, second = join(), join("random")
     second.look()
-    plan = noted(second.plan, second.study.others())
+    plan = noted(second.plan, second.study.company.others())
     assert (
         "searched otherwise by" in plan.notes[-1]
         and "(grid, pruner none); here it is random" in plan.notes[-1]
     )
-    assert not first.study.leave()
-    assert second.study.leave()
+    assert not first.study.company.leave()
+    assert second.study.company.leave()
 
 
 def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Coordinator]) -> None:
     first, second = join(), join()
     assert isinstance(first.shared, SharedStudy)
-    first.shared._pause = lambda _: None
+    first.shared._outages._pause = lambda _: None
     statements = cut_at = 0
 
     def cut(connection: Any, *_: object) -> None:

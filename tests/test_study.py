@@ -11,6 +11,7 @@ import optuna
 import pytest
 from sqlalchemy import Engine, event
 
+from sasrecf_tune.differences import difference
 from sasrecf_tune.errors import (
     InputError,
     StorageError,
@@ -24,7 +25,7 @@ from sasrecf_tune.lock import exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.storage import open_storage
-from sasrecf_tune.study import difference, load_study, open_study
+from sasrecf_tune.study import load_study, open_study
 
 SPACE = parse("n_layers choice [1, 2]\n")
 IDENTITY = {"metric": "MRR@10", "space": {"n_layers": "n_layers choice [1, 2]"}, "data": "abc"}

@@ -1,0 +1,57 @@
+"""A database that is away for a moment, as when its server is started again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
+
+from sasrecf_tune.damage import said
+from sasrecf_tune.settings import format_duration
+
+AWAY_SECONDS = 120.0
+_AGAIN_SECONDS = 1.0
+
+
+class Outages:
+    """Says whether what has failed is to be tried again: for AWAY_SECONDS at most, then nothing any more."""
+
+    def __init__(self, clock: Callable[[], float], pause: Callable[[float], None]) -> None:
+        self.say: Callable[[str], None] = lambda _: None
+        self.gave_up: BaseException | None = None
+        self._clock = clock
+        self._pause = pause
+        self._until: float | None = None
+
+    def passes(self, error: BaseException) -> bool:
+        """Wait a moment and return True; or False where that is of no use, or has been done for too long."""
+        if self.gave_up is not None or not _may_pass(error):
+            return False
+        if self._until is None:
+            self._until = self._clock() + AWAY_SECONDS
+            self.say(
+                f"the study's database does not answer ({said(error)}); "
+                f"trying again for {format_duration(AWAY_SECONDS)}"
+            )
+        if self._clock() >= self._until:
+            self.gave_up = error
+            return False
+        self._pause(_AGAIN_SECONDS)
+        return True
+
+    def over(self) -> None:
+        """What was tried has succeeded."""
+        if self._until is not None:
+            self._until = None
+            self.say("the study's database answers again")
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether it is of those that pass: no connection, a lock that was not let go of, a deadlock."""
+    while error is not None:
+        if isinstance(error, OperationalError | InterfaceError | PendingRollbackError):
+            return True
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        error = error.__cause__
+    return False
