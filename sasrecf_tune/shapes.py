@@ -8,7 +8,6 @@ from typing import Any
 # RecBole's keys that must be equal; all others may be each trial's own.
 COMMON = (
     "n_layers",
-    "n_heads",
     "hidden_size",
     "inner_size",
     "hidden_act",
