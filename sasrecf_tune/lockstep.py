@@ -68,7 +68,12 @@ class Lockstep:
             key = shape_of(trial)
             if key is not None:
                 shapes.setdefault(key, []).append(trial)
-        together = {key: trials for key, trials in shapes.items() if len(trials) > 1}
+        together = {
+            # Those with equally many heads side by side: their attention is one product.
+            key: sorted(trials, key=lambda trial: int(trial.trainer.model.n_heads))
+            for key, trials in shapes.items()
+            if len(trials) > 1
+        }
         self._fused = {key: fused for key, fused in self._fused.items() if key in together}
         for key, trials in together.items():
             found: Sequence[Answer]

@@ -9,7 +9,6 @@ from typing import Any
 COMMON = (
     "model",
     "n_layers",
-    "n_heads",
     "hidden_size",
     "inner_size",
     "hidden_act",

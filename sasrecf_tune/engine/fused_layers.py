@@ -7,7 +7,7 @@ trial axis in front; nothing is ever summed over it, so no trial sees another.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,14 +18,27 @@ from sasrecf_tune.engine.dropout import masked
 
 
 @dataclass(frozen=True)
+class Run:
+    """Neighbouring trials `first` to `past` with the same number of heads."""
+
+    first: int
+    past: int
+    heads: int
+
+    def of(self, x: Tensor) -> Tensor:
+        """Their part of `x` [N, ...]."""
+        return x[self.first : self.past]
+
+
+@dataclass(frozen=True)
 class Layer:
-    """One layer's weights by RecBole's names within it, and what is the same for all trials.
+    """One layer's weights by RecBole's names within it, and what is the same for all layers.
 
     `kept` are the factors 1 / (1 - p) that dropout leaves to the weights: [N, 1, 1] each.
     """
 
     weights: Mapping[str, Tensor]
-    heads: int
+    runs: Sequence[Run]
     act: Callable[[Tensor], Tensor]
     eps: float
     kept_hidden: Tensor
@@ -36,7 +49,9 @@ class Layer:
 class LayerMasks:
     """What dropout keeps in a layer; None where no trial drops anything."""
 
-    attention: Tensor | None  # [N, B, h, L, L], of the last layer [N, B, h, L]
+    attention: Sequence[
+        Tensor | None
+    ]  # of each run of n trials [n, B, h, L, L], of the last layer [n, B, h, L]
     after_attention: Tensor | None  # [N, B, L, H], of the last layer [N, B, H]
     after_forward: Tensor | None  # the same
 
@@ -58,14 +73,24 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 def all_positions(layer: Layer, x: Tensor, masks: LayerMasks) -> Tensor:
     """See attention.all_positions; `x` [N, B, L, H]."""
-    trials, batch, longest, hidden = x.shape
-    heads, size = layer.heads, hidden // layer.heads
     names = [f"multi_head_attention.{name}" for name in ("query", "key", "value")]
     weight = torch.cat([layer.weights[f"{name}.weight"] for name in names], dim=1)
     bias = torch.cat([layer.weights[f"{name}.bias"] for name in names], dim=1)
-    projected = linear(x, weight, bias).view(trials * batch, longest, 3, heads, size)
-    query, key, value = projected.permute(2, 0, 3, 1, 4)  # each [N * B, h, L, d]
-    if masks.attention is None and x.device.type == "cpu":
+    projected = linear(x, weight, bias)
+    contexts = [
+        _context(run.of(projected), run.heads, keep)
+        for run, keep in zip(layer.runs, masks.attention, strict=True)
+    ]
+    return _after_attention(layer, x, _joined(contexts), masks)
+
+
+def _context(projected: Tensor, heads: int, keep: Tensor | None) -> Tensor:
+    """What attention gives for queries, keys and values `projected` [n, B, L, 3 H]: [n, B, L, H]."""
+    trials, batch, longest, thrice = projected.shape
+    size = thrice // 3 // heads
+    split = projected.reshape(trials * batch, longest, 3, heads, size)
+    query, key, value = split.permute(2, 0, 3, 1, 4)  # each [n * B, h, L, d]
+    if keep is None and projected.device.type == "cpu":
         context = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     else:
         flat = (trials * batch * heads, longest, size)
@@ -74,34 +99,56 @@ def all_positions(layer: Layer, x: Tensor, masks: LayerMasks) -> Tensor:
             future, query.reshape(flat), key.reshape(flat).transpose(1, 2), alpha=1 / math.sqrt(size)
         )
         weights = torch.softmax(scores, dim=-1).view(trials, batch, heads, longest, longest)
-        weights = masked(weights, masks.attention)
+        weights = masked(weights, keep)
         context = torch.bmm(weights.view(-1, longest, longest), value.reshape(flat))
         context = context.view(trials * batch, heads, longest, size)
-    context = context.transpose(1, 2).reshape(trials, batch, longest, hidden)
-    return _after_attention(layer, x, context, masks)
+    return context.transpose(1, 2).reshape(trials, batch, longest, heads * size)
 
 
 def last_position(layer: Layer, x: Tensor, length: Tensor, masks: LayerMasks) -> Tensor:
     """See attention.last_position; `x` [N, B, L, H], `length` [N, B]: [N, B, H]."""
     trials, batch, longest, hidden = x.shape
-    heads, size = layer.heads, hidden // layer.heads
-    get = {name.removeprefix("multi_head_attention."): weight for name, weight in layer.weights.items()}
     flat = x.reshape(trials * batch, longest, hidden)
     own = flat[torch.arange(trials * batch, device=x.device), length.reshape(-1) - 1]
     own = own.view(trials, batch, hidden)
-    query = linear(own, get["query.weight"], get["query.bias"]).view(trials, batch, heads, size)
-    keys = get["key.weight"].view(trials * heads, size, hidden)
-    values = get["value.weight"].view(trials * heads, size, hidden)
-    carried = torch.bmm(_by_head(query), keys) / math.sqrt(size)  # [N * h, B, H]
+    contexts = [
+        _last_context(
+            {name: run.of(weight) for name, weight in layer.weights.items()},
+            run.heads,
+            (run.of(x), run.of(own), run.of(length)),
+            keep,
+        )
+        for run, keep in zip(layer.runs, masks.attention, strict=True)
+    ]
+    return _after_attention(layer, own, _joined(contexts), masks)
+
+
+def _last_context(
+    get: Mapping[str, Tensor], heads: int, inputs: tuple[Tensor, Tensor, Tensor], keep: Tensor | None
+) -> Tensor:
+    """What attention gives the last position `own` [n, B, H] of `x` [n, B, L, H]: [n, B, H]."""
+    x, own, length = inputs
+    trials, batch, longest, hidden = x.shape
+    size = hidden // heads
+    flat = x.reshape(trials * batch, longest, hidden)
+    name = "multi_head_attention"
+    query = linear(own, get[f"{name}.query.weight"], get[f"{name}.query.bias"])
+    keys = get[f"{name}.key.weight"].reshape(trials * heads, size, hidden)
+    values = get[f"{name}.value.weight"].reshape(trials * heads, size, hidden)
+    carried = torch.bmm(_by_head(query.view(trials, batch, heads, size)), keys) / math.sqrt(size)
     scores = torch.bmm(_by_sample(carried, trials).reshape(-1, heads, hidden), flat.transpose(1, 2))
     padding = torch.arange(longest, device=x.device) >= length.reshape(-1, 1)
     weights = torch.softmax(scores.masked_fill(padding[:, None], -math.inf), dim=-1)
-    weights = masked(weights.view(trials, batch, heads, longest), masks.attention)
-    mixed = torch.bmm(weights.view(-1, heads, longest), flat)  # [N * B, h, H]
+    weights = masked(weights.view(trials, batch, heads, longest), keep)
+    mixed = torch.bmm(weights.view(-1, heads, longest), flat)  # [n * B, h, H]
     context = torch.bmm(_by_head(mixed.view(trials, batch, heads, hidden)), values.transpose(1, 2))
-    bias = get["value.bias"].view(trials, 1, heads, size)
+    bias = get[f"{name}.value.bias"].view(trials, 1, heads, size)
     context = _by_sample(context, trials) + weights.sum(-1, keepdim=True) * bias
-    return _after_attention(layer, own, context.reshape(trials, batch, hidden), masks)
+    return context.reshape(trials, batch, hidden)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _by_head(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ L positions, H hidden size.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +23,14 @@ from sasrecf_tune.engine.dropout import inverse_keep, masked
 from sasrecf_tune.engine.fused_layers import (
     Layer,
     LayerMasks,
+    Run,
     all_positions,
     last_position,
     layer_norm,
     linear,
 )
 from sasrecf_tune.engine.fused_loss import bpr_sums, cross_entropy_sums
-from sasrecf_tune.engine.fused_masks import Sizes, StepMasks
+from sasrecf_tune.engine.fused_masks import Blocks, Dropping, StepMasks
 from sasrecf_tune.engine.groups import Budget, Group, budget_for, cut
 from sasrecf_tune.engine.model import Fast, choose_items
 from sasrecf_tune.random_streams import Streams
@@ -52,7 +54,7 @@ class FusedModel:
     """
 
     def __init__(self, models: Sequence[Fast], streams: Sequence[Streams]) -> None:
-        self._models, self._streams = models, streams
+        self._models = models
         self._first = models[0]
         self._device = self._first.item_embedding.weight.device
         self._own = [dict(model.named_parameters()) for model in models]
@@ -62,7 +64,10 @@ class FusedModel:
             for own, view in zip(self._own, stacked, strict=True):
                 own[name].data = view
             self._stacked[name] = stacked.requires_grad_()
-        self._rates = [Rates(model.hidden_dropout_prob, model.attn_dropout_prob) for model in models]
+        self._trials = [
+            _dropping(model, own, self._device) for model, own in zip(models, streams, strict=True)
+        ]
+        self._runs = _runs([trial.heads for trial in self._trials])
         self._layers = self._make_layers()
 
     def backward_losses(self, batches: Sequence[Interaction]) -> Tensor:
@@ -96,9 +101,14 @@ class FusedModel:
         orders = torch.stack([torch.argsort(length, descending=True, stable=True) for length in lengths])
         ordered = torch.stack(lengths).gather(1, orders)
         start = torch.stack(starts).gather(1, orders)
-        alone = budget_for(self._device, self._first.inner_size, self._first.n_heads)
         trials = len(self._models)
-        shared = Budget(alone.elements // trials, alone.overhead // trials, alone.inner, alone.heads)
+        alone = [trial.budget for trial in self._trials]
+        shared = Budget(
+            alone[0].elements // trials,
+            alone[0].overhead // trials,
+            alone[0].inner,
+            max(budget.heads for budget in alone),
+        )
         numbers = ordered.numpy(force=True)
         rows, start, length = orders.to(self._device), start.to(self._device), ordered.to(self._device)
         parts = [
@@ -114,8 +124,8 @@ class FusedModel:
             )
             for low, high, longest in cut(numbers.max(0), shared)
         ]
-        sizes = Sizes(self._first.n_layers, self._first.n_heads, self._first.hidden_size)
-        return parts, StepMasks(self._streams, self._rates, numbers, alone, sizes, self._device)
+        layers, hidden = self._first.n_layers, self._first.hidden_size
+        return parts, StepMasks(self._trials, self._runs, numbers, layers, hidden, self._device)
 
     def _targets(self, batches: Sequence[Interaction]) -> tuple[Tensor, Tensor | None]:
         model = self._first
@@ -152,17 +162,20 @@ class FusedModel:
         found: Tensor = vmap(embedded)(weights)
         return found
 
-    def _output(self, group: Group, places: Tensor, rows: Tensor, drawn: list[Tensor | None]) -> Tensor:
+    def _output(self, group: Group, places: Tensor, rows: Tensor, drawn: list[Blocks]) -> Tensor:
         """See Fast._group_output; `places` [N * B, L] in `rows` [N, n, H]: [N, B, H]."""
         get, first = self._stacked, self._first
         trials = len(self._models)
         x = _flat_rows(places.view(trials, -1, group.longest), rows)
         x = x + get["position_embedding.weight"][:, None, : group.longest]
         x = layer_norm(x, get["LayerNorm.weight"], get["LayerNorm.bias"], first.layer_norm_eps)
-        embedding, *rest = drawn
+        (embedding,), *rest = drawn
         if embedding is not None:
             x = masked(x, embedding) * self._layers[0].kept_hidden[..., None]
-        of_layer = [LayerMasks(*rest[i : i + 3]) for i in range(0, len(rest), 3)]
+        of_layer = [
+            LayerMasks(attention, *after_attention, *after_forward)
+            for attention, after_attention, after_forward in zip(*[iter(rest)] * 3, strict=True)
+        ]
         *before, last = zip(self._layers, of_layer, strict=True)
         for layer, masks in before:
             x = all_positions(layer, x, masks)
@@ -181,8 +194,8 @@ class FusedModel:
         def factors(rates: list[float]) -> Tensor:
             return torch.tensor([inverse_keep(rate) for rate in rates], device=self._device)[:, None, None]
 
-        hidden = factors([rates.hidden for rates in self._rates])
-        attention = factors([rates.attention for rates in self._rates])
+        hidden = factors([trial.rates.hidden for trial in self._trials])
+        attention = factors([trial.rates.attention for trial in self._trials])
         found = []
         for number, module in enumerate(self._first.trm_encoder.layer):
             prefix = f"trm_encoder.layer.{number}."
@@ -192,10 +205,21 @@ class FusedModel:
                 if name.startswith(prefix)
             }
             function = partial(activation, module.feed_forward)
-            found.append(
-                Layer(weights, self._first.n_heads, function, self._first.layer_norm_eps, hidden, attention)
-            )
+            found.append(Layer(weights, self._runs, function, self._first.layer_norm_eps, hidden, attention))
         return found
+
+
+def _dropping(model: FastSASRecF, streams: Streams, device: torch.device) -> Dropping:
+    rates = Rates(model.hidden_dropout_prob, model.attn_dropout_prob)
+    return Dropping(streams, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))
+
+
+def _runs(heads: Sequence[int]) -> list[Run]:
+    found: list[Run] = []
+    for count, trials in itertools.groupby(heads):
+        first = found[-1].past if found else 0
+        found.append(Run(first, first + len(list(trials)), count))
+    return found
 
 
 def _flat_rows(places: Tensor, rows: Tensor) -> Tensor:
