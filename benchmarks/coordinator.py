@@ -8,6 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -62,7 +63,14 @@ class Clock(Observer):
 
 
 def search(
-    directory: Path, sampler: Sampler, pruner: Pruner, trials: int, epochs: int, workers: int
+    directory: Path,
+    sampler: Sampler,
+    pruner: Pruner,
+    trials: int,
+    epochs: int,
+    workers: int,
+    runner: str = "instant:Instant",
+    observers: Sequence[Observer] = (),
 ) -> tuple[float, Clock]:
     """Seconds for the whole search, workers' start included, and when its trials ended."""
     space = parse(SPACE)
@@ -80,11 +88,11 @@ def search(
     layout.directory.mkdir()
     plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, made_up(epochs))
     study = planned_study(plan, layout, open_storage(layout, None))
-    executor = LocalExecutor(layout, workers, runner="instant:Instant")
+    executor = LocalExecutor(layout, workers, runner=runner)
     clock = Clock()
     started = time.perf_counter()
     try:
-        Search(plan, study, layout, executor, [ResultFiles(layout, plan, study), clock]).run()
+        Search(plan, study, layout, executor, [ResultFiles(layout, plan, study), clock, *observers]).run()
     finally:
         executor.close()
     return time.perf_counter() - started, clock

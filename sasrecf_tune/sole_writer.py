@@ -86,7 +86,9 @@ class SoleWriter(InMemoryStorage):
             directions = backend.get_study_directions(self._source)
             user = backend.get_study_user_attrs(self._source)
             system = backend.get_study_system_attrs(self._source)
-            trials = sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
+            # Not copied: each is when it is put into memory below.
+            trials = backend.get_all_trials(self._source, deepcopy=False)
+            trials = sorted(trials, key=lambda trial: trial.number)
         if any(trial.number != place for place, trial in enumerate(trials)):
             raise UnreadableError("trials have been removed: their numbers are not in one row")
         study = super().create_new_study(directions, name)

@@ -105,8 +105,9 @@ class TuneStudy:
         The caller holds the study exclusively, so no running trial has a live run. Returns how many.
         """
         stale = [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
-        for trial in stale:
-            self._requeue(trial._trial_id)
+        with self._storage.together():  # thousands, when as many workers were at work
+            for trial in stale:
+                self._requeue(trial._trial_id)
         return len(stale)
 
     def give_back(self, number: int) -> None:
