@@ -8,6 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -70,6 +71,8 @@ def search(
     trials: int,
     epochs: int,
     workers: int,
+    runner: str = "instant:Instant",
+    observers: Sequence[Observer] = (),
     storage: str | None = None,
 ) -> tuple[float, Clock]:
     """Seconds for the whole search, workers' start included, and when its trials ended."""
@@ -89,11 +92,11 @@ def search(
     layout.directory.mkdir()
     plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, made_up(epochs))
     study = planned_study(plan, layout, open_storage(layout, storage))
-    executor = LocalExecutor(layout, workers, runner="instant:Instant")
+    executor = LocalExecutor(layout, workers, runner=runner)
     clock = Clock()
     started = time.perf_counter()
     try:
-        Search(plan, study, layout, executor, [ResultFiles(layout, plan, study), clock]).run()
+        Search(plan, study, layout, executor, [ResultFiles(layout, plan, study), clock, *observers]).run()
     finally:
         executor.close()
     return time.perf_counter() - started, clock
@@ -110,7 +113,7 @@ def main(
 ) -> None:
     """Time a search whose trials take no time, on SQLite and with real worker processes."""
     with tempfile.TemporaryDirectory() as scratch, server() if postgresql else nullcontext() as url:
-        seconds, clock = search(Path(scratch), sampler, pruner, trials, reports, workers, url)  # type: ignore[arg-type]
+        seconds, clock = search(Path(scratch), sampler, pruner, trials, reports, workers, storage=url)  # type: ignore[arg-type]
     points = {done: clock.around(done) for done in sorted({100, 1000, trials - WINDOW // 2})}
     known = {done: value for done, value in points.items() if value is not None}
     result: dict[str, Any] = {

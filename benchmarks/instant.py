@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from sasrecf_tune.messages import DataSummary, Decision, Describe, Job, Measure, Report, Result, Timing
 
@@ -71,3 +73,22 @@ class Instant:
         best = 0.05 - abs(job.config["learning_rate"] - 0.005) / 10 + job.config["n_layers"] / 1000
         epochs = int(job.config["epochs"])
         return played(job, (round(best * epoch / epochs, 4) for epoch in range(1, epochs + 1)), on_report)
+
+
+class Paced(Instant):
+    """Reports every 100 ms what Instant would; a report's seconds are how long the last answer took."""
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
+        """See `Instant`."""
+        due, waited = time.monotonic(), 0.0
+
+        def paced(report: Report) -> Decision:
+            nonlocal due, waited
+            due = max(due + 0.1, time.monotonic())
+            time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
+            asked = time.monotonic()
+            decision = on_report(replace(report, seconds=waited))
+            waited = time.monotonic() - asked
+            return decision
+
+        return super().train(job, paced)

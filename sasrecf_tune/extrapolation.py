@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 Floats = NDArray[np.float64]
+
+# Of trials that have no score, so many are given one, the best so far: each is compared to all completed.
+_FORECAST = 1000
+# So many at a time: what that takes of memory grows with the completed ones.
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Extrapolation:
     def __init__(self, coordinates: Coordinates) -> None:
         self._coordinates = coordinates
         self._points: dict[int, list[float]] = {}
-        self._complete: tuple[int, Floats, Floats] = (0, np.empty((0, 0)), np.empty((0, 0)))
+        self._complete: tuple[list[int], Floats, Floats] = ([], np.empty((0, 0)), np.empty((0, 0)))
 
     def points(self, trials: Sequence[FrozenTrial]) -> Floats:
         """[trials, d]: their coordinates."""
@@ -55,6 +60,11 @@ class Extrapolation:
 
         `trials` have reported at least once, and at least one trial is complete.
         """
+        if len(trials) > _AT_ONCE:
+            blocks = [trials[begin : begin + _AT_ONCE] for begin in range(0, len(trials), _AT_ONCE)]
+            parts = [self.forecast(block, complete, sign) for block in blocks]
+            best, deviation = (np.concatenate(column) for column in zip(*map(astuple, parts), strict=True))
+            return Forecast(best, deviation)
         points, curves = self._known(complete, sign)
         epochs = np.array([one.last_step or 1 for one in trials])
         finals = curves[:, -1]
@@ -62,7 +72,7 @@ class Extrapolation:
         # A trial that is evaluated less often has nothing to say about the epochs before its first.
         known = np.isfinite(reached)
         gains = np.where(known, finals - np.where(known, reached, 0.0), 0.0)
-        distance = ((self.points(trials)[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)
+        distance = _distance(self.points(trials), points)
         weights = np.where(known, np.exp(-0.5 * distance), 0.0)
         total = np.maximum(weights.sum(axis=1), 1e-12)
         gain = (weights * gains).sum(axis=1) / total
@@ -80,6 +90,9 @@ class Extrapolation:
             for one in trials
             if one.state in (TrialState.PRUNED, TrialState.RUNNING) and one.intermediate_values
         ]
+        if len(others) > _FORECAST:
+            best = np.argsort(-_best_so_far(others, sign), kind="stable")[:_FORECAST]
+            others = [others[index] for index in np.sort(best)]
         if not complete:
             return others, _best_so_far(others, sign)
         finals = self._known(complete, sign)[1][:, -1]
@@ -89,15 +102,33 @@ class Extrapolation:
 
     def _known(self, complete: Sequence[FrozenTrial], sign: int) -> tuple[Floats, Floats]:
         """Points [complete, d], and the best score by each epoch [complete, epochs]; the last one goes on."""
-        if self._complete[0] != len(complete):
-            longest = max(one.last_step or 1 for one in complete)
-            curves = np.full((len(complete), longest), -np.inf)
-            for row, one in zip(curves, complete, strict=True):
+        numbers, points, curves = self._complete
+        if len(numbers) != len(complete):
+            seen = set(numbers)
+            new = [one for one in complete if one.number not in seen]
+            longest = max([curves.shape[1], *(one.last_step or 1 for one in new)])
+            added = np.full((len(new), longest), -np.inf)
+            for row, one in zip(added, new, strict=True):
                 for epoch, value in one.intermediate_values.items():
                     row[epoch - 1] = sign * value
-            curves = np.maximum.accumulate(curves, axis=1)
-            self._complete = len(complete), self.points(complete), curves
-        return self._complete[1], self._complete[2]
+            added = np.maximum.accumulate(added, axis=1)
+            if numbers:
+                added = np.vstack([np.pad(curves, ((0, 0), (0, longest - curves.shape[1])), "edge"), added])
+            # In the order of `complete`, in which they need not have come.
+            place = {number: row for row, number in enumerate([*numbers, *(one.number for one in new)])}
+            numbers = [one.number for one in complete]
+            order = [place[number] for number in numbers]
+            points, curves = self.points(complete), added[order]
+            self._complete = numbers, points, curves
+        return points, curves
+
+
+def _distance(one: Floats, other: Floats) -> Floats:
+    """[n, m]: squared distances of [n, d] and [m, d], coordinate by coordinate: no [n, m, d] is made."""
+    distance = np.zeros((len(one), len(other)))
+    for left, right in zip(one.T, other.T, strict=True):
+        distance += (left[:, None] - right[None, :]) ** 2
+    return distance
 
 
 def _variance(gains: Floats, known: NDArray[np.bool_]) -> Floats:

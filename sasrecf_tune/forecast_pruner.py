@@ -31,6 +31,7 @@ class ForecastPruner(BasePruner):
         self._deviations = deviations
         self._startup = n_startup_trials
         self._warmup = n_warmup_steps
+        self._best = 0, 0.0  # of so many completed trials
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """See BasePruner."""
@@ -41,5 +42,7 @@ class ForecastPruner(BasePruner):
             return False
         sign = sign_of(study)
         forecast = self._extrapolation.forecast([trial], complete, sign)
-        best = max(sign * value for one in complete if (value := one.value) is not None)
-        return bool(forecast.best[0] + self._deviations * forecast.deviation[0] < best)
+        if self._best[0] != len(complete):
+            best = max(sign * value for one in complete if (value := one.value) is not None)
+            self._best = len(complete), best
+        return bool(forecast.best[0] + self._deviations * forecast.deviation[0] < self._best[1])

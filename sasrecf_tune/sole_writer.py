@@ -102,7 +102,9 @@ class SoleWriter(InMemoryStorage):
             directions = backend.get_study_directions(self._source)
             user = backend.get_study_user_attrs(self._source)
             system = backend.get_study_system_attrs(self._source)
-            trials = sorted(backend.get_all_trials(self._source), key=lambda trial: trial.number)
+            # Not copied: each is when it is put into memory below.
+            trials = backend.get_all_trials(self._source, deepcopy=False)
+            trials = sorted(trials, key=lambda trial: trial.number)
         if any(trial.number != place for place, trial in enumerate(trials)):
             raise UnreadableError("trials have been removed: their numbers are not in one row")
         InMemoryStorage.__init__(self)
@@ -195,8 +197,9 @@ class SoleWriter(InMemoryStorage):
         `about` is how trials are searched, for others; `say` tells people of trouble with the database.
         """
         # The caller holds the study alone, so no running trial has a live coordinator.
-        for trial in self.get_all_trials(STUDY, deepcopy=False, states=(TrialState.RUNNING,)):
-            self.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        with self.together():  # thousands, when as many workers were at work
+            for trial in self.get_all_trials(STUDY, deepcopy=False, states=(TrialState.RUNNING,)):
+                self.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
     def leave(self, patient: bool = False) -> bool:
         """Ask for no more trials; returns whether nobody else is at work on the study now.

@@ -9,7 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from sasrecf_tune import extrapolation
+from sasrecf_tune.coordinates import Coordinates
 from sasrecf_tune.distributions import distributions
+from sasrecf_tune.extrapolation import Extrapolation
 from sasrecf_tune.forecast_pruner import ForecastPruner
 from sasrecf_tune.params_file import parse
 
@@ -107,3 +110,29 @@ def test_nothing_is_said_of_epochs_that_no_complete_trial_has_seen() -> None:
         )
     assert not pruned(made, 0.01, [0.0], epochs=[3])
     assert pruned(made, 0.01, [0.0], epochs=[5])
+
+
+def test_what_is_known_of_completed_trials_does_not_depend_on_when_it_was_learnt() -> None:
+    curves = [*FOUR, (0.005, 3, [*FAST, 0.05]), (0.0005, 3, SLOW[:3])]
+    complete = study(*curves).get_trials()
+    # As they come in: out of order, one longer than all before, one shorter.
+    grown = Extrapolation(Coordinates(SPACE))
+    for numbers in ([1, 3], [1, 2, 3], [1, 2, 3, 4], [0, 1, 2, 3, 4, 5]):
+        some = [complete[number] for number in numbers]
+        running = study((0.0005, 2, SLOW[:2])).get_trials()
+        running[0].number = 99
+        found, fresh = (one.forecast(running, some, 1) for one in (grown, Extrapolation(Coordinates(SPACE))))
+        assert (found.best, found.deviation) == (fresh.best, fresh.deviation)
+
+
+def test_of_very_many_pruned_trials_the_best_are_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = study(*FOUR, *((0.01, 3, [score]) for score in (0.01, 0.03, 0.02))).get_trials()
+    for trial in trials[4:]:
+        trial.state, trial.values = TrialState.PRUNED, None
+    everything = Extrapolation(Coordinates(SPACE)).scores(trials, 1)
+    monkeypatch.setattr(extrapolation, "_FORECAST", 2)
+    found, scores = Extrapolation(Coordinates(SPACE)).scores(trials, 1)
+    assert [one.number for one in found] == [0, 1, 2, 3, 5, 6]
+    assert list(scores) == [
+        score for score, one in zip(everything[1], everything[0], strict=True) if one.number != 4
+    ]

@@ -209,7 +209,7 @@ class FusedModel:
         return found
 
 
-def _dropping(model: FastSASRecF, streams: Streams, device: torch.device) -> Dropping:
+def _dropping(model: Fast, streams: Streams, device: torch.device) -> Dropping:
     rates = Rates(model.hidden_dropout_prob, model.attn_dropout_prob)
     return Dropping(streams, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))
 

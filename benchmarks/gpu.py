@@ -1,0 +1,127 @@
+"""All that is measured on a GPU, in one go: python benchmarks/gpu.py --help."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from entry import say, start
+from trials_per_hour import measured
+
+from sasrecf_tune.doctor import probe
+from sasrecf_tune.errors import InputError, WorkerError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+_HERE = Path(__file__).parent
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Card, driver and versions.
+
+    Raises:
+        InputError: a card is wanted and torch sees none.
+    """
+    seen, error = probe()
+    cards = seen.get("cards") or []
+    if device == "cuda" and not cards:
+        why = error or ("torch is built for the CPU alone" if not seen.get("cuda") else "torch sees no card")
+        raise InputError(f"no CUDA here: {why}", fix="--device cpu tries the script without a card")
+    return {
+        "card": cards[0]["name"] if device == "cuda" else "none, the CPU",
+        "memory_GiB": round(cards[0]["total"] / 2**30, 1) if device == "cuda" else None,
+        "driver": _driver() if device == "cuda" else None,
+        "cuda": seen.get("cuda"),
+        "torch": metadata.version("torch"),
+        "python": platform.python_version(),
+    }
+
+
+def _driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown: nvidia-smi does not say"
+
+
+def compared(script: str, arguments: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """What another benchmark measures, as JSON and as a Markdown table.
+
+    Raises:
+        WorkerError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {kind: Path(scratch) / kind for kind in ("json", "markdown")}
+        command = [sys.executable, str(_HERE / script), *arguments]
+        command += [part for kind, file in files.items() for part in (f"--{kind}", str(file))]
+        # Its standard output is empty; what it says goes where ours does.
+        if code := subprocess.run(command, check=False).returncode:
+            raise WorkerError(f"{script} ended with exit code {code}")
+        return json.loads(files["json"].read_text()), files["markdown"].read_text()
+
+
+def workers_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = ["| workers | trials an hour | memory per worker (MiB) |", "| --- | --- | --- |"]
+    lines += [
+        f"| {row['workers']} | {row['trials_per_hour']:,} | {row['memory_per_worker_MiB']} |" for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@app.command()
+def main(
+    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu tries the script.")] = "cuda",
+    layers: Annotated[str, typer.Option(metavar="1,2,3", help="As of engine.py.")] = "1,2,3",
+    steps: Annotated[int, typer.Option(min=1, help="Pairs of training steps.")] = 20,
+    workers: Annotated[str, typer.Option(metavar="1,2,4", help="Numbers of workers.")] = "1,2,4",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each number of workers.")] = 12,
+    fused: Annotated[str, typer.Option(metavar="1,4,16", help="As of fused.py, where it is.")] = "1,4,16",
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A RecBole setting.")] = [],  # noqa: B006
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the JSON here.")
+    ] = None,
+) -> None:
+    """Engine, workers on one card and fused trials: prints Markdown, with the card's name, and JSON.
+
+    Ends with 2 where torch sees no CUDA card.
+    """
+    found: dict[str, Any] = machine(device)
+    sets = [part for setting in set_ for part in ("--set", setting)]
+    common = ["--device", device, "--steps", str(steps), *sets]
+    say("engine")
+    found["engine"], engine = compared("engine.py", [*common, "--layers", layers])
+    tables = {"The engine against RecBole's own trainer": engine}
+    rows = []
+    for count in map(int, workers.split(",")):
+        say(f"{count} worker{'s' * (count > 1)}")
+        settings = ["epochs=5", *set_]
+        rows.append(measured(count, trials, "0" if device == "cuda" else "none", settings))
+    found["workers"] = rows
+    tables["Workers that share the card" if device == "cuda" else "Workers"] = workers_table(rows)
+    if (_HERE / "fused.py").is_file():
+        say("fused trials")
+        found["fused"], tables["Trials trained as one model"] = compared(
+            "fused.py", [*common, "--trials", fused]
+        )
+    names = {"card": found["card"], "driver": found["driver"], "torch": found["torch"]}
+    print(", ".join(f"{name} {value}" for name, value in names.items() if value))
+    for title, text in tables.items():
+        print(f"\n{title}:\n\n{text}", end="")
+    content = json.dumps(found, indent=1) + "\n"
+    if json_file is None:
+        print(f"\n{content}", end="")
+    else:
+        json_file.write_text(content)
+
+
+if __name__ == "__main__":
+    start(app)

@@ -1,0 +1,72 @@
+"""How many trials a search trains in an hour, and what memory its workers take, by running one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sasrecf_tune.errors import WorkerError
+
+# Trials alike in cost, so that the last ones do not wait for a long one.
+_RATES = [0.01, 0.007, 0.005, 0.003, 0.002, 0.001, 0.0007, 0.0005]
+
+
+def measured(workers: int, trials: int, gpus: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Trials per hour from the end of the first `workers` trials on, and the memory per worker (MiB).
+
+    The memory is the largest sum over the workers of what each holds alone and its share of what it shares
+    (PSS), divided by their number; Linux only, else None.
+
+    Raises:
+        WorkerError: the search failed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        seeds = range(1, -(-(trials + workers) // len(_RATES)) + 1)
+        space = f"learning_rate choice {_RATES}\nseed choice {list(seeds)}\n"
+        (Path(scratch) / "hyper.test").write_text(space)
+        command = [sys.executable, "-m", "sasrecf_tune", "run", "--params-file", "hyper.test", "--json"]
+        command += ["--sampler", "grid", "--pruner", "none", "--trials", str(trials + workers)]
+        command += ["--workers", str(workers), "--gpus", gpus]
+        command += [part for setting in settings for part in ("--set", setting)]
+        ends: list[float] = []
+        peak = 0.0
+        with subprocess.Popen(
+            command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None and process.stderr is not None
+            for line in process.stdout:
+                event = json.loads(line).get("event")
+                if event in ("reported", "ended"):
+                    peak = max(peak, _memory(process.pid) / workers)
+                if event == "ended":
+                    ends.append(time.monotonic())
+            said = process.stderr.read()
+        if process.returncode or len(ends) <= workers:
+            raise WorkerError(f"the search ended with {process.returncode}: {said.strip()[-300:]}")
+    timed = ends[workers - 1 :]
+    return {
+        "workers": workers,
+        "trials": len(timed) - 1,
+        "trials_per_hour": round(3600 * (len(timed) - 1) / (timed[-1] - timed[0])),
+        "memory_per_worker_MiB": round(peak / 2**20) or None,
+    }
+
+
+def _memory(parent: int) -> float:
+    """Bytes of all children of a process that have torch's memory, as PSS."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if b"resource_tracker" not in command:
+                    lines = Path(f"/proc/{child}/smaps_rollup").read_text().splitlines()
+                    total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return float(total)
