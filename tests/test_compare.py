@@ -154,6 +154,19 @@ def test_latex_marks_the_best_and_the_second() -> None:
     assert r"\toprule" in lines and any("SASRec [class]" in line for line in lines)
 
 
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex here: apt install texlive-latex-base"
+)
+def test_latex_compiles(tmp_path: Path) -> None:
+    table = comparison_latex(compared(entry("50%_a#{b}", BEST, features=("x_y",)), entry("c&d", CLOSE)))
+    (tmp_path / "paper.tex").write_text(
+        f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{table}\\end{{document}}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
 # ---- What can be compared ----
 
 DATA = {

@@ -52,6 +52,7 @@ def test_names_that_would_leave_the_directory_are_refused(tmp_path: Path, name: 
 
 def test_default_name_is_always_a_name(tmp_path: Path) -> None:
     assert default_name("ml-100k", Path("spaces/hyper.test")) == "ml-100k-hyper"
+    assert default_name("ml-100k", Path("hyper.test"), "SASRec") == "ml-100k-SASRec-hyper"
     for odd in ("a b.test", "../../é\n.test", "....test"):
         study_layout(tmp_path, default_name("ml-100k", Path(odd)))
 

@@ -21,7 +21,7 @@ from sasrecf_tune.report.compared import (
 )
 from sasrecf_tune.report.confirmed_files import estimate_content, markdown_table
 from sasrecf_tune.report.exports import csv_line, score_text
-from sasrecf_tune.report.latex import latex, latex_table, marks
+from sasrecf_tune.report.latex import latex, latex_table, marked
 
 
 def comparison_csv(found: Comparison) -> str:
@@ -104,7 +104,7 @@ def comparison_latex(found: Comparison) -> str:
     for part, name in columns:
         estimates = [entry.on(part, name) for entry in entries]
         means = [None if one is None else one.mean for one in estimates]
-        for row, one, mark in zip(cells, estimates, marks(means, parse_metric(name).maximize), strict=True):
+        for row, one, mark in zip(cells, estimates, marked(means, parse_metric(name).maximize), strict=True):
             sd = None if one is None else one.sd
             row.append(mark if sd is None else rf"{mark} $\pm$ {score_text(sd)}")
     caption = (

@@ -41,7 +41,9 @@ def ranking_latex(
     """
     ranked = [row for row in rows if row.rank is not None]
     keys = sorted(metric_keys, key=lambda key: key != metric.lower())
-    marks = [marks([row.record.valid.get(key) for row in ranked], parse_metric(key).maximize) for key in keys]
+    marks = [
+        marked([row.record.valid.get(key) for row in ranked], parse_metric(key).maximize) for key in keys
+    ]
     lines = ["% \\usepackage{booktabs}"]
     for state in ENDED:
         count = sum(row.rank is None and row.record.state == state for row in rows)
@@ -78,7 +80,7 @@ def confirmed_latex(
     columns += [(f"test {metric}", tests)] if any(tests) else []
     maximize = parse_metric(metric).maximize
     marks = [
-        marks([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
+        marked([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
     ]
     names = [name for name in names if name != "seed"]
     caption = (
@@ -123,7 +125,7 @@ def latex(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text).replace("\n", " ")
 
 
-def marks(values: Sequence[float | None], maximize: bool) -> list[str]:
+def marked(values: Sequence[float | None], maximize: bool) -> list[str]:
     """Each value as a cell, the best bold and the second best underlined; equal ones alike."""
     texts = [score_text(v) if v is not None and math.isfinite(v) else "--" for v in values]
     # As they are printed: what looks equal is marked alike.
