@@ -113,8 +113,10 @@ def connected(address: str) -> Iterator[Head]:
         InputError: this is no address.
         WorkerError: Ray is not installed, or there is no cluster that it could work with.
     """
-    # No news of anyone's use leaves the machine; no progress bars.
+    # No news of anyone's use leaves the machine.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What Ray's library writes to the screen itself; its errors are raised, too.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = _ray()
     _probe(address)
     # Ray's client has the logs of its server printed where nobody else takes them.
