@@ -115,8 +115,6 @@ def connected(address: str) -> Iterator[Head]:
     """
     # No news of anyone's use leaves the machine.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What Ray's library writes to the screen itself; its errors are raised, too.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = _ray()
     _probe(address)
     # Ray's client has the logs of its server printed where nobody else takes them.
