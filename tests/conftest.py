@@ -46,6 +46,8 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Workers would be nicer than the processes that wait for them.
         patch.setenv("RAY_worker_niceness", "0")
+        # A node ends when a helper of its does not come up in time, which on a busy machine it may not.
+        patch.setenv("RAY_agent_register_timeout_ms", "600000")
         # Nodes and their workers take the package from where this process takes it.
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         # Drivers of this machine's address belong to the node that is never removed.

@@ -93,9 +93,10 @@ def loaded_after(code: str, cwd: Path) -> set[str]:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["report", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = f"sys.argv = ['sasrecf-tune', *{arguments!r}]; from sasrecf_tune.cli import main; main()"
-    assert not loaded_after(code, tmp_path) & {"torch", "recbole", "optuna", "pandas", "numpy"}
+    assert not loaded_after(code, tmp_path) & {"torch", "recbole", "optuna", "pandas", "numpy", "ray"}
 
 
 def test_the_coordinator_loads_no_torch(tmp_path: Path) -> None:
-    code = "import sasrecf_tune.run, sasrecf_tune.search, sasrecf_tune.study, sasrecf_tune.executors.local"
-    assert not loaded_after(code, tmp_path) & {"torch", "recbole"}
+    modules = ("run", "search", "study", "executors.local", "executors.ray")
+    code = "import " + ", ".join(f"sasrecf_tune.{name}" for name in modules)
+    assert not loaded_after(code, tmp_path) & {"torch", "recbole", "ray"}

@@ -113,7 +113,7 @@ def connected(address: str) -> Iterator[Head]:
         InputError: this is no address.
         WorkerError: Ray is not installed, or there is no cluster that it could work with.
     """
-    # No news of anyone's use leaves the machine; no progress bars.
+    # No news of anyone's use leaves the machine.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray = _ray()
     _probe(address)
