@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
 from sqlalchemy import Engine, event
 
+from sasrecf_tune import lock
 from sasrecf_tune.differences import difference
 from sasrecf_tune.errors import (
     InputError,
@@ -21,7 +23,7 @@ from sasrecf_tune.errors import (
     WorkerError,
 )
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.lock import exclusive
+from sasrecf_tune.lock import among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.storage import open_storage
@@ -179,10 +181,29 @@ def test_no_such_study_in_the_database(layout: Layout) -> None:
 
 
 def test_one_holder_at_a_time(layout: Layout) -> None:
-    with exclusive(layout), pytest.raises(StorageError, match="another run is at work"), exclusive(layout):
+    with (
+        exclusive(layout),
+        pytest.raises(StorageError, match=r"another run is at work(.|\n)*--storage postgresql://"),
+        exclusive(layout),
+    ):
         pass
     with exclusive(layout):
         pass
+
+
+def test_several_share_a_directory_with_a_server_alone(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_TIDY_SECONDS", 0.0)
+    tidied: list[int] = []
+    first, second = (among_others(layout, partial(tidied.append, number)) for number in (1, 2))
+    with first, second, pytest.raises(StorageError, match="another run"), exclusive(layout):
+        pass
+    assert tidied == [1]
+    third = among_others(layout, partial(tidied.append, 3))
+    with exclusive(layout), pytest.raises(StorageError, match="the same --storage"), third:
+        pass
+    assert tidied == [1]
 
 
 def test_a_directory_goes_with_the_input_that_is_refused(tmp_path: Path) -> None:
