@@ -101,14 +101,12 @@ class FusedModel:
         orders = torch.stack([torch.argsort(length, descending=True, stable=True) for length in lengths])
         ordered = torch.stack(lengths).gather(1, orders)
         start = torch.stack(starts).gather(1, orders)
-        trials = len(self._models)
         alone = [trial.budget for trial in self._trials]
-        shared = Budget(
-            alone[0].elements // trials,
-            alone[0].overhead // trials,
-            alone[0].inner,
-            max(budget.heads for budget in alone),
-        )
+        # A GPU's bounds memory, and counts the launches of kernels, which all trials share. On a CPU one more
+        # group costs each trial a pass over the gradients of all items.
+        share = 1 if self._device.type == "cpu" else len(self._models)
+        most_heads = max(budget.heads for budget in alone)
+        shared = Budget(alone[0].elements // share, alone[0].overhead // share, alone[0].inner, most_heads)
         numbers = ordered.numpy(force=True)
         rows, start, length = orders.to(self._device), start.to(self._device), ordered.to(self._device)
         parts = [

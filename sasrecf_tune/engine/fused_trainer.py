@@ -69,5 +69,7 @@ def _begun(trial: Ready) -> Iterator[Any]:
 
 
 def _drawn(trial: Ready, iterator: Iterator[Any]) -> Any:
-    with trial.streams.mine():  # negative samples
+    if trial.trainer.model.loss_type != "BPR":
+        return next(iterator)
+    with trial.streams.mine():  # negative samples; the order of samples has a generator of its own
         return next(iterator)
