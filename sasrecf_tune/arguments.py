@@ -231,6 +231,8 @@ def elsewhere(settings: RunSettings, executor: Where | None, address: str | None
     where = executor or settings.executor
     if where != settings.executor:
         worker_count(settings.workers, settings.gpus, 1, where)
+        if where == "ray":
+            settings = replace(settings, fuse=1)  # a worker on a cluster trains one trial at a time
     cluster = cluster_address(address, where)
     return replace(settings, executor=where, address=cluster if address else settings.address)
 

@@ -15,3 +15,10 @@ def install_command(python: tuple[int, int] = sys.version_info[:2]) -> str:
     if python < WITHOUT_RAY:
         return "pip install -c constraints.txt ."
     return "pip install -c constraints-new.txt . && pip install --no-deps recbole==1.2.1"
+
+
+def how_to_get_ray(python: tuple[int, int] = sys.version_info[:2]) -> str:
+    """What to do where Ray is missing."""
+    if python < WITHOUT_RAY:
+        return f"Install it: {install_command(python)}"
+    return "RecBole's Ray has no build for this Python; clusters need Python 3.11 on all nodes."

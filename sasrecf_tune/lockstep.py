@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.out_of_memory import is_memory
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import NOT_A_NUMBER
 
@@ -22,6 +21,14 @@ class Trained:
     trials: int
 
 
+class TogetherError(Exception):
+    """What failed in `trials` trials that were trained together, and need not fail in each of them alone."""
+
+    def __init__(self, error: Exception, trials: int) -> None:
+        what = "out of memory" if is_memory(error) else type(error).__name__
+        super().__init__(f"{what} in {trials} trials that were trained together: {error}")
+
+
 # None: train it yourself.
 Answer = Trained | Exception | None
 
@@ -29,13 +36,15 @@ Answer = Trained | Exception | None
 class Turns:
     """Before each of its epochs `trainer` pauses, and then trains it unless that was done meanwhile.
 
-    `most` is how many trials trained one together.
+    `most` is how many trials trained one together; it is 1 where the trial is to be `alone`.
     """
 
-    def __init__(self, trainer: Any, samples: Any, pause: Callable[[object], object]) -> None:
+    def __init__(
+        self, trainer: Any, samples: Any, pause: Callable[[object], object], alone: bool = False
+    ) -> None:
         self.most = 1
         self._alone: Callable[..., float] = trainer._train_epoch
-        self._ready = Ready(trainer, samples, Streams(trainer.device))
+        self._ready = Ready(trainer, samples, Streams(trainer.device), alone)
         self._pause = pause
         trainer._train_epoch = self._train_epoch
 
@@ -79,9 +88,9 @@ class Lockstep:
             found: Sequence[Answer]
             try:
                 found = [Trained(loss, len(trials)) for loss in self._of(key, trials).train_epoch()]
-            except Exception as error:  # noqa: BLE001  # each trial's own failure, as if it had met it alone
-                del self._fused[key]
-                found = [_told(error, len(trials)) for _ in trials]
+            except Exception as error:  # noqa: BLE001  # whatever torch stumbles on; whose fault it is is not known
+                self._fused.pop(key, None)
+                found = [TogetherError(error, len(trials)) for _ in trials]
             answers.update(zip(trials, found, strict=True))
         return [answers[trial] for trial in ready]
 
@@ -90,10 +99,3 @@ class Lockstep:
         if fused is None or fused.trials != trials:
             fused = self._fused[key] = FusedTrainer(trials)
         return fused
-
-
-def _told(error: Exception, trials: int) -> Exception:
-    text = str(error)
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in text:
-        return MemoryError(f"{trials} trials were trained together, --fuse takes fewer ({text})")
-    return RuntimeError(f"{type(error).__name__} in {trials} trials that were trained together: {text}")

@@ -122,7 +122,8 @@ class Job:
 
     When it ends, its best weights go to `checkpoint`. After every `checkpoint_every` epochs (0: never), and
     when it is given back, all that it needs to go on goes to `unfinished`; it continues from what lies there.
-    `here` says where things lie on the machine that trains it, where that is not as in `config`.
+    Where it is to be trained `alone`, it is never part of one model with others. `here` says where things lie
+    on the machine that trains it, where that is not as in `config`.
     """
 
     number: int
@@ -133,6 +134,7 @@ class Job:
     unfinished: Path | None = None
     checkpoint_every: int = 0
     here: Config = field(default_factory=dict)
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ class Failure:
     """A trial that ended in an error.
 
     `kind` is "nan", "memory" or "error" for what the trial's own code raised, "died" where its worker
-    ended without a word, "hang" where it was ended for its silence. "disk" is no failure of the trial's:
+    ended without a word, "hang" where it was ended for its silence, "together" for what went wrong in several
+    that trained as one model, whosever fault it was. "disk" is no failure of the trial's:
     what it has to write could not be written.
     """
 

@@ -352,6 +352,8 @@ class Search:
                 checkpoint=self._layout.checkpoint(trial.number),
                 unfinished=self._layout.unfinished(trial.number),
                 checkpoint_every=self._plan.settings.search.checkpoint_every,
+                # One that failed may be what failed those it trained with, or the other way round.
+                alone=self._study.failed_attempts(trial) > 0,
             )
         )
         return True

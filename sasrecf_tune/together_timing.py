@@ -15,6 +15,7 @@ import torch
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.machine import memory
 from sasrecf_tune.messages import MeasureTogether, TogetherTiming
+from sasrecf_tune.out_of_memory import is_memory
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import Built
 
@@ -55,7 +56,9 @@ def measure_together(make: Callable[[], Built], request: MeasureTogether) -> Tog
             if shape_of(trials[0]) is None:
                 return TogetherTiming({}, "this engine trains one trial at a time")
             ratio = _ratio(alone, trials, batches)
-        except (MemoryError, torch.cuda.OutOfMemoryError):
+        except Exception as error:
+            if not is_memory(error):
+                raise
             return TogetherTiming(ratios, f"{count} do not fit in memory")
         if ratio < request.worth * max([1.0, *ratios.values()]):
             return TogetherTiming(ratios | {count: ratio}, f"{count} are no faster")

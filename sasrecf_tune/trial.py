@@ -20,6 +20,7 @@ from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.data_scan import other_items, scan
 from sasrecf_tune.errors import InputError, StorageError, TuneError
+from sasrecf_tune.failures import TOGETHER
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.messages import (
     Config,
@@ -37,6 +38,7 @@ from sasrecf_tune.messages import (
     Waiting,
 )
 from sasrecf_tune.metrics import result_keys
+from sasrecf_tune.out_of_memory import is_memory
 from sasrecf_tune.recbole_bridge import (
     NOT_A_NUMBER,
     STOCK,
@@ -72,12 +74,13 @@ class _Ended(Exception):  # noqa: N818  # not an error: the coordinator's decisi
 class _Course:
     """How far a trial has come: its reports, and since when it runs, earlier attempts counted.
 
-    `anew` is why it could not continue an earlier attempt.
+    `anew` is why it could not continue an earlier attempt. Up to `fused` trials trained as one model.
     """
 
     since: float = field(default_factory=time.perf_counter)
     reports: list[Report] = field(default_factory=list)
     anew: str = ""
+    fused: int = 1
 
     @property
     def seconds(self) -> float:
@@ -215,7 +218,7 @@ class Runner:
         built, note = self._begin(job, config, course)
         trainer, seen = built.trainer, course.reports
         lane = lanes.current()
-        turns = _take_turns(built, lane) if lane is not None else None
+        turns = _take_turns(built, lane, job.alone) if lane is not None else None
         written = trainer.start_epoch
 
         def callback(epoch_index: int, score: float) -> None:
@@ -229,6 +232,7 @@ class Runner:
                 seconds=course.seconds,
             )
             seen.append(report)
+            course.fused = max(course.fused, turns.most if turns else 1)
             decision = on_report(report if seen[1:] else replace(report, anew=course.anew))
             every = job.checkpoint_every
             due = decision is Decision.CONTINUE and report.epoch - written >= every
@@ -270,7 +274,7 @@ class Runner:
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             notes=(note,) if note else (),
             threads=torch.get_num_threads(),
-            fused=1 if turns is None else turns.most,
+            fused=course.fused,
         )
 
     def _begin(self, job: Job, config: Any, course: _Course) -> tuple[Built, str]:
@@ -289,6 +293,7 @@ class Runner:
             return self._build(config, job.engine)
         course.since -= unfinished.seconds
         course.reports += unfinished.reports
+        course.fused = unfinished.fused
         _log.info("The trial continues after epoch %d", built.trainer.start_epoch)
         return built, note
 
@@ -296,7 +301,8 @@ class Runner:
         assert job.unfinished is not None, "where there is no file to write, checkpoint_every is 0"
         trial = self._identity(job, config)
         try:
-            Unfinished(trial, course.reports, course.seconds, capture(built)).write(job.unfinished)
+            state = capture(built)
+            Unfinished(trial, course.reports, course.seconds, state, course.fused).write(job.unfinished)
         except OSError as error:
             # The trial itself lacks nothing.
             _log.warning("If the trial is interrupted, its last epochs are lost: %s", error)
@@ -338,10 +344,16 @@ def _engine(name: str, config: Any) -> tuple[Engine, str]:
     return (STOCK, f"trained by RecBole's own trainer: {reason}") if reason else (FAST, "")
 
 
-def _take_turns(built: Built, lane: Lane[object]) -> Turns:
+def _take_turns(built: Built, lane: Lane[object], alone: bool) -> Turns:
     from sasrecf_tune.lockstep import Turns
 
-    return Turns(built.trainer, built.train, lane.pause)
+    return Turns(built.trainer, built.train, lane.pause, alone)
+
+
+def _of_many(error: Exception) -> bool:
+    from sasrecf_tune.lockstep import TogetherError
+
+    return isinstance(error, TogetherError)
 
 
 def _send_again(reports: list[Report], on_report: OnReport) -> None:
@@ -397,11 +409,11 @@ def _device_name(device: torch.device) -> str:
 def _kind(error: Exception) -> str:
     if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return "disk"
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+    if is_memory(error):
         return "memory"
+    if lanes.current() is not None and _of_many(error):
+        return TOGETHER
     text = str(error)
-    if isinstance(error, RuntimeError) and "can't allocate memory" in text:
-        return "memory"
     # The second is anomaly detection's, which importing RecBole's models turns on.
     return "nan" if text == NOT_A_NUMBER or "returned nan values" in text else "error"
 
@@ -415,4 +427,4 @@ def _reason(error: Exception) -> str:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):
         return error.message
-    return text if isinstance(error, TuneError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, TuneError) or kind == TOGETHER else f"{type(error).__name__}: {text}"

@@ -33,13 +33,14 @@ class UnusableError(Exception):
 class Unfinished:
     """A trial as it stood after its last report: `state` is what `capture` gave.
 
-    `reports` are all so far, `seconds` what they took.
+    `reports` are all so far, `seconds` what they took. Up to `fused` trials trained as one model.
     """
 
     identity: str
     reports: Sequence[Report]
     seconds: float
     state: dict[str, Any]
+    fused: int = 1
 
     def write(self, path: Path) -> None:
         """Put it in a file that `torch.load(..., weights_only=True)` takes.
@@ -79,6 +80,7 @@ def read(path: Path, wanted: str) -> Unfinished:
                 reports=[Report(**report) for report in content["reports"]],
                 seconds=float(content["seconds"]),
                 state=content["state"],
+                fused=int(content["fused"]),
             )
     except Exception as error:  # whatever zipfile and torch stumble on
         raise UnusableError(f"{path.name} is damaged ({type(error).__name__})") from error
@@ -93,7 +95,8 @@ def capture(built: Built) -> dict[str, Any]:
     """What `restore` needs, taken between two epochs: tensors and plain values alone."""
     trainer = built.trainer
     return {
-        "model": trainer.model.state_dict(),
+        # Copied: of trials that train together these are views of all of them, which a file would hold whole.
+        "model": {name: value.clone() for name, value in trainer.model.state_dict().items()},
         "optimizer": trainer.optimizer.state_dict(),
         "best_state": trainer.best_state,
         "best_epoch": trainer.best_epoch,

@@ -101,7 +101,7 @@ SHAPES = st.fixed_dictionaries(
         "hidden_act": st.sampled_from(["gelu", "relu", "swish", "tanh", "sigmoid"]),
         "n_layers": st.integers(1, 3),
         "MAX_ITEM_LIST_LENGTH": st.sampled_from([1, 2, 8, 20]),
-        "train_batch_size": st.sampled_from([17, 100, 1000]),
+        "train_batch_size": st.sampled_from([17, 53, 100, 159, 1000]),
         "layer_norm_eps": st.sampled_from([1e-12, 1e-3]),
         "shuffle": st.booleans(),
         "sample_num": st.sampled_from([1, 3]),

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 
 from sasrecf_tune.engine.fused_trainer import FusedTrainer
+from sasrecf_tune.failures import TOGETHER, worth_another_attempt
 from sasrecf_tune.fusing import decide
 from sasrecf_tune.lanes import Lane
 from sasrecf_tune.messages import Decision, Failure, Job, MeasureTogether, Report, Result, TogetherTiming
@@ -130,19 +132,48 @@ def test_the_best_weights_are_the_trials_own(job: Callable[..., Job]) -> None:
             torch.testing.assert_close(saved[number][name], weight, rtol=1e-4, atol=1e-6)
 
 
-def test_what_does_not_fit_in_memory_is_the_trials_failure_and_says_what_to_do(
-    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["__init__", "train_epoch"])
+def test_what_does_not_fit_in_memory_together_is_trained_again_alone(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    def full(_: FusedTrainer) -> list[float]:
+    def full(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("tried to allocate 2 GiB")
 
-    monkeypatch.setattr(FusedTrainer, "train_epoch", full)
-    outcomes = together(Runner(""), [job(0), job(1), job(2, n_layers=1)])
+    monkeypatch.setattr(FusedTrainer, where, full)
+    jobs = [job(0), job(1), job(2, n_layers=1)]
+    outcomes = together(Runner(""), jobs)
     for number in (0, 1):
         failure = outcomes[number]
-        assert isinstance(failure, Failure) and failure.kind == "memory"
-        assert "2 trials were trained together, --fuse takes fewer" in failure.reason
+        assert isinstance(failure, Failure) and failure.kind == TOGETHER
+        assert "out of memory in 2 trials that were trained together" in failure.reason
+        assert worth_another_attempt(failure, 0, retries=0)
     assert isinstance(outcomes[2], Result)
+    again = together(Runner(""), [replace(one, alone=True) for one in jobs[:2]])
+    assert all(isinstance(outcome, Result) and outcome.fused == 1 for outcome in again.values())
+
+
+def test_an_error_in_one_trials_step_is_its_own(job: Callable[..., Job]) -> None:
+    strict = {"max_norm": 1.0, "error_if_nonfinite": True}
+    jobs = [job(0), job(1), job(2, clip_grad_norm=strict, learner="sgd", learning_rate=1e38)]
+    ours = together(Runner(""), jobs)
+    assert isinstance(ours[2], Failure) and ours[2].kind in ("nan", "error")
+    for number in (0, 1):
+        check_same(ours[number], alone(jobs[:2])[number])
+
+
+def test_what_an_interrupted_trial_keeps_is_its_own_and_how_it_was_trained(job: Callable[..., Job]) -> None:
+    def stop(report: Report) -> Decision:
+        return Decision.STOP if report.epoch == 2 else Decision.CONTINUE
+
+    sizes = []
+    for count in (1, 6):
+        jobs = [replace(job(number, seed=number), checkpoint_every=1) for number in range(count)]
+        together(Runner(""), jobs, stop)
+        assert jobs[0].unfinished is not None
+        sizes.append(jobs[0].unfinished.stat().st_size)
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+    (ended,) = alone(jobs[:1]).values()
+    assert isinstance(ended, Result) and ended.epochs > 2 and ended.fused == 6
 
 
 def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> None:
@@ -178,6 +209,7 @@ def test_what_is_chosen(ratios: dict[int, float], given: int, slots: int, said: 
         (["--fuse", "0"], "'0' is no number of trials"),
         (["--fuse", "many"], "Write auto, or a number from 1 to 64"),
         (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains each trial by itself"),
+        (["--fuse", "2", "--executor", "ray", "--workers", "2"], "on a cluster trains one trial at a time"),
     ],
 )
 def test_bad_numbers_are_refused(
@@ -202,4 +234,8 @@ def test_a_study_of_fused_trials(
         )
         rows = (tmp_path / "tuning" / f"fuse-{fuse}" / "ranking.csv").read_text().splitlines()
         rankings.append([row.split(",")[:3] for row in rows])
+        study = optuna.load_study(
+            study_name=f"fuse-{fuse}", storage=f"sqlite:///{tmp_path}/tuning/fuse-{fuse}/study.db"
+        )
+        assert {trial.user_attrs["fused"] for trial in study.get_trials()} == {int(fuse)}
     assert len(rankings[0]) == 4 and rankings[0] == rankings[1]

@@ -18,18 +18,24 @@ from sasrecf_tune.shapes import shape
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """A trial that is to train an epoch: its trainer, the training samples, and its random generators."""
+    """A trial that is to train an epoch: its trainer, the training samples, and its random generators.
+
+    `alone` where it may have no company.
+    """
 
     trainer: Any
     samples: Any
     streams: Streams
+    alone: bool = False
 
 
 def shape_of(ready: Ready) -> object | None:
     """Trials of one shape can train together; None for one that can only train alone."""
     trainer = ready.trainer
-    if type(trainer) is not FastTrainer or not isinstance(trainer.model, Fast):
+    if ready.alone or type(trainer) is not FastTrainer or not isinstance(trainer.model, Fast):
         return None
+    if (trainer.clip_grad_norm or {}).get("error_if_nonfinite"):
+        return None  # an error in one trial's step, after which the others' are not whole
     # Of one data set: it is prepared once for all that read the same.
     return shape(trainer.config.final_config_dict), id(ready.samples._dataset), trainer.device
 
@@ -59,6 +65,8 @@ class FusedTrainer:
                 if trainer.clip_grad_norm:
                     clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
                 trainer.optimizer.step()
+        for pair in zip(self.trials, iterators, strict=True):
+            _ended(*pair)
         # In RecBole's order and precision: the sum of Python numbers.
         return [float(sum(own)) for own in torch.stack(losses).T.tolist()]
 
@@ -73,3 +81,9 @@ def _drawn(trial: Ready, iterator: Iterator[Any]) -> Any:
         return next(iterator)
     with trial.streams.mine():  # negative samples; the order of samples has a generator of its own
         return next(iterator)
+
+
+def _ended(trial: Ready, iterator: Iterator[Any]) -> None:
+    # At its end a loader draws from its generator once more, as it does alone.
+    with trial.streams.mine():
+        assert next(iterator, None) is None

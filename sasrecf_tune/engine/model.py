@@ -149,10 +149,6 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
 _WHOLE = 8
 
 
-# A catalogue this many times smaller than the positions of a step is computed whole.
-_WHOLE = 8
-
-
 class _Table:
     """The projected inputs of items: `rows` [n, H]; `ids` [items] are an item's row, None for the same."""
 

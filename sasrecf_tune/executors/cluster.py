@@ -18,10 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from sasrecf_tune.errors import InputError, WorkerError
+from sasrecf_tune.installation import how_to_get_ray, install_command
 
 # A trial's result depends on these, and so does whether node and coordinator understand each other.
 _ALIKE = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
-_TESTED = "pip install -c constraints.txt ."
 _PROBE_SECONDS = 10
 _CHECK_SECONDS = 120
 # The head is looked for so often. When it has not answered for a while, that is told before Ray, which waits
@@ -233,7 +233,7 @@ def check_versions(found: Sequence[Node]) -> None:
         raise WorkerError(
             f"the nodes of the cluster differ from this machine: {'; '.join(sorted(set(wrong)))}",
             where="--executor ray",
-            fix=f"Install the same versions on all nodes: {_TESTED}",
+            fix=f"Install the same versions on all nodes: {install_command()}",
         )
 
 
@@ -326,7 +326,7 @@ def _ray() -> Any:
             import ray
     except ImportError as error:
         raise WorkerError(
-            f"Ray cannot be used here: {_said(error)}", where="--executor ray", fix=f"Install it: {_TESTED}"
+            f"Ray cannot be used here: {_said(error)}", where="--executor ray", fix=how_to_get_ray()
         ) from error
     return ray
 

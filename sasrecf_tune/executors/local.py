@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
+from sasrecf_tune.failures import TOGETHER
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.machine import cores
 from sasrecf_tune.messages import (
@@ -154,7 +155,7 @@ class LocalExecutor:
         elif isinstance(message, Result | Failure):
             worker.jobs.pop(message.number)
             worker.last.pop(message.number, None)
-            worker.worn |= isinstance(message, Failure) and message.kind in ("error", "memory")
+            worker.worn |= isinstance(message, Failure) and message.kind in ("error", "memory", TOGETHER)
             if worker.worn and not worker.jobs:
                 self._end(worker)
             handler.ended(message)

@@ -110,7 +110,10 @@ class NodeWorker:
         options = self._options
         try:
             directory = self._ours.enter_context(run_directory(f"{options.run}-{self._node}"))
-            self._layout = Layout(directory / f"worker-{options.index}" / options.home.name)
+            own = directory / f"worker-{options.index}"
+            # What an earlier actor of this number left has been sent, or is older than what lies at home.
+            shutil.rmtree(own, ignore_errors=True)
+            self._layout = Layout(own / options.home.name)
             self._data = directory / "data"
             make_directory(self._layout.directory)
             if options.data is not None:

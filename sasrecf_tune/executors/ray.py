@@ -220,6 +220,7 @@ class RayExecutor:
 
         asked = {worker.answer: worker for worker in self._workers if worker.answer is not None}
         if not asked:
+            time.sleep(timeout)  # nothing is under way; the coordinator waits for what others do
             return []
         with connection_errors():
             ready, _ = ray.wait(list(asked), timeout=timeout)
