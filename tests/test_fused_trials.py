@@ -168,6 +168,7 @@ def test_what_an_interrupted_trial_keeps_is_its_own_and_how_it_was_trained(job: 
     sizes = []
     for count in (1, 6):
         jobs = [replace(job(number, seed=number), checkpoint_every=1) for number in range(count)]
+        (jobs[0].unfinished or Path()).unlink(missing_ok=True)
         together(Runner(""), jobs, stop)
         assert jobs[0].unfinished is not None
         sizes.append(jobs[0].unfinished.stat().st_size)
