@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -160,3 +161,23 @@ def test_a_little_fuzzing(tmp_path: Path) -> None:
     assert result["accepted"] > 60 and result["refused"] > 60 and result["built"] >= 8
     assert result["tracebacks"] == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_scaling_is_measured_on_a_study_that_is_one(tmp_path: Path) -> None:
+    script = [sys.executable, str(BENCHMARKS / "scale.py"), "study", "--marks", "20,40", "--workers", "6"]
+    done = subprocess.run(
+        [*script, "--window", "4"], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["trials"], row["running"]) for row in rows] == [(20, 6), (40, 6)]
+    steps = ("open_s", "ask_ms", "report_ms", "tell_ms", "best_first_ask_ms")
+    assert all(row[step] >= 0 for row in rows for step in steps) and rows[0]["tell_ms"] > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA card")
+def test_the_gpu_benchmark_says_so_where_there_is_no_card(tmp_path: Path) -> None:
+    script = [sys.executable, str(BENCHMARKS / "gpu.py")]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2 and not done.stdout
+    assert "no CUDA here" in done.stderr and "--device cpu" in done.stderr and "Traceback" not in done.stderr
