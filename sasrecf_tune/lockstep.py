@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import NOT_A_NUMBER
+from sasrecf_tune.trial_errors import kind
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,6 @@ class Lockstep:
 
 def _told(error: Exception, trials: int) -> Exception:
     text = str(error)
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "can't allocate memory" in text:
+    if kind(error) == "memory":
         return MemoryError(f"{trials} trials were trained together, --fuse takes fewer ({text})")
     return RuntimeError(f"{type(error).__name__} in {trials} trials that were trained together: {text}")

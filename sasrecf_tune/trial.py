@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -19,7 +18,7 @@ from sasrecf_tune import lanes, tensor_files
 from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.data_scan import scan
-from sasrecf_tune.errors import InputError, StorageError, TuneError
+from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.messages import (
     Config,
@@ -38,7 +37,6 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.metrics import result_keys
 from sasrecf_tune.recbole_bridge import (
-    NOT_A_NUMBER,
     STOCK,
     Built,
     Engine,
@@ -51,6 +49,7 @@ from sasrecf_tune.recbole_bridge import (
     prepare,
 )
 from sasrecf_tune.shared_data import SharedData
+from sasrecf_tune.trial_errors import kind, reason
 from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001  # RecBole and torch raise whatever they stumble on
             traceback.print_exc()  # standard error is the trial's log
             epochs = course.reports[-1].epoch if course.reports else 0
-            return Failure(job.number, _kind(error), _reason(error), epochs, course.seconds)
+            return Failure(job.number, kind(error), reason(error), epochs, course.seconds)
 
     def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
         """What `lanes` whose trials paused with these are to go on with: epochs trained together."""
@@ -390,27 +389,3 @@ def _first_gpu() -> str:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _kind(error: Exception) -> str:
-    if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return "disk"
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return "memory"
-    text = str(error)
-    if isinstance(error, RuntimeError) and "can't allocate memory" in text:
-        return "memory"
-    # The second is anomaly detection's, which importing RecBole's models turns on.
-    return "nan" if text == NOT_A_NUMBER or "returned nan values" in text else "error"
-
-
-def _reason(error: Exception) -> str:
-    kind = _kind(error)
-    if kind == "nan":
-        return "the training loss became NaN (learning_rate too high for this configuration?)"
-    text = " ".join(str(error).split())[:400]
-    if kind == "memory":
-        return f"out of memory: {text}"
-    if isinstance(error, StorageError):
-        return error.message
-    return text if isinstance(error, TuneError) else f"{type(error).__name__}: {text}"

@@ -27,7 +27,7 @@ ZONES = {
     """,
     3: """
         recbole_bridge data_scan trial probe unfinished tensor_files shared_data random_streams lockstep
-        together_timing engine
+        together_timing trial_errors engine
     """,
     4: """
         __main__ cli options arguments commands dashboard doctor run summary progress screen manifest
