@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
-from sasrecf_tune.out_of_memory import is_memory
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import NOT_A_NUMBER
+from sasrecf_tune.trial_errors import TogetherError
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,6 @@ class Trained:
 
     loss: float
     trials: int
-
-
-class TogetherError(Exception):
-    """What failed in `trials` trials that were trained together, and need not fail in each of them alone."""
-
-    def __init__(self, error: Exception, trials: int) -> None:
-        what = "out of memory" if is_memory(error) else type(error).__name__
-        super().__init__(f"{what} in {trials} trials that were trained together: {error}")
 
 
 # None: train it yourself.

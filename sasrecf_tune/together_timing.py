@@ -15,9 +15,9 @@ import torch
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.machine import memory
 from sasrecf_tune.messages import MeasureTogether, TogetherTiming
-from sasrecf_tune.out_of_memory import is_memory
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import Built
+from sasrecf_tune.trial_errors import is_memory
 
 # Of the memory that is free.
 _USABLE = 0.8

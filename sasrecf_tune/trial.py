@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -19,8 +18,7 @@ from sasrecf_tune import lanes, tensor_files
 from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.data_scan import other_items, scan
-from sasrecf_tune.errors import InputError, StorageError, TuneError
-from sasrecf_tune.failures import TOGETHER
+from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.messages import (
     Config,
@@ -38,9 +36,7 @@ from sasrecf_tune.messages import (
     Waiting,
 )
 from sasrecf_tune.metrics import result_keys
-from sasrecf_tune.out_of_memory import is_memory
 from sasrecf_tune.recbole_bridge import (
-    NOT_A_NUMBER,
     STOCK,
     Built,
     Engine,
@@ -53,6 +49,7 @@ from sasrecf_tune.recbole_bridge import (
     prepare,
 )
 from sasrecf_tune.shared_data import SharedData
+from sasrecf_tune.trial_errors import kind, reason
 from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
 
 if TYPE_CHECKING:
@@ -202,7 +199,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001  # RecBole and torch raise whatever they stumble on
             traceback.print_exc()  # standard error is the trial's log
             epochs = course.reports[-1].epoch if course.reports else 0
-            return Failure(job.number, _kind(error), _reason(error), epochs, course.seconds)
+            return Failure(job.number, kind(error), reason(error), epochs, course.seconds)
 
     def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
         """What `lanes` whose trials paused with these are to go on with: epochs trained together."""
@@ -350,12 +347,6 @@ def _take_turns(built: Built, lane: Lane[object], alone: bool) -> Turns:
     return Turns(built.trainer, built.train, lane.pause, alone)
 
 
-def _of_many(error: Exception) -> bool:
-    from sasrecf_tune.lockstep import TogetherError
-
-    return isinstance(error, TogetherError)
-
-
 def _send_again(reports: list[Report], on_report: OnReport) -> None:
     """Report what an interrupted attempt reported: the coordinator may have died before it was on disk.
 
@@ -404,27 +395,3 @@ def _first_gpu() -> str:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _kind(error: Exception) -> str:
-    if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return "disk"
-    if is_memory(error):
-        return "memory"
-    if lanes.current() is not None and _of_many(error):
-        return TOGETHER
-    text = str(error)
-    # The second is anomaly detection's, which importing RecBole's models turns on.
-    return "nan" if text == NOT_A_NUMBER or "returned nan values" in text else "error"
-
-
-def _reason(error: Exception) -> str:
-    kind = _kind(error)
-    if kind == "nan":
-        return "the training loss became NaN (learning_rate too high for this configuration?)"
-    text = " ".join(str(error).split())[:400]
-    if kind == "memory":
-        return f"out of memory: {text}"
-    if isinstance(error, StorageError):
-        return error.message
-    return text if isinstance(error, TuneError) or kind == TOGETHER else f"{type(error).__name__}: {text}"

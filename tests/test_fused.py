@@ -166,7 +166,7 @@ def test_trials_together_are_trials_alone(
 def test_what_is_dropped_is_what_would_be_alone(
     data: Path, shape_of_all: dict[str, Any], own: list[tuple[dict[str, Any], float, float]]
 ) -> None:
-    # With everything dropped, LayerNorm divides rounding errors by eps, and a trial may end in NaN, alone too.
+    # With everything dropped, LayerNorm divides rounding errors by eps: a trial may end in NaN, alone too.
     assume(shape_of_all["layer_norm_eps"] > 1e-6 or all(hidden < 1 for _, hidden, _ in own))
     changes = split_negatives(shape_of_all)
     each = [

@@ -29,7 +29,7 @@ ZONES = {
     """,
     3: """
         recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine random_streams
-        lockstep out_of_memory together_timing compatibility
+        lockstep together_timing compatibility trial_errors
     """,
     4: """
         __main__ cli options arguments commands dashboard doctor run summary progress screen manifest

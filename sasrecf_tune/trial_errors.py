@@ -1,0 +1,52 @@
+"""What is said of a trial that ends in an error."""
+
+from __future__ import annotations
+
+import errno
+
+import torch
+
+from sasrecf_tune.errors import StorageError, TuneError
+from sasrecf_tune.failures import TOGETHER
+from sasrecf_tune.recbole_bridge import NOT_A_NUMBER
+
+
+class TogetherError(Exception):
+    """What failed in `trials` trials that were trained together, and need not fail in each of them alone."""
+
+    def __init__(self, error: Exception, trials: int) -> None:
+        what = "out of memory" if is_memory(error) else type(error).__name__
+        super().__init__(f"{what} in {trials} trials that were trained together: {error}")
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether memory has run out: Python's, a card's, or what torch's allocator on a CPU raises."""
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def kind(error: Exception) -> str:
+    """What `messages.Failure` calls it."""
+    if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
+    if isinstance(error, TogetherError):
+        return TOGETHER
+    if is_memory(error):
+        return "memory"
+    text = str(error)
+    # The second is anomaly detection's, which importing RecBole's models turns on.
+    return "nan" if text == NOT_A_NUMBER or "returned nan values" in text else "error"
+
+
+def reason(error: Exception) -> str:
+    """In words."""
+    found = kind(error)
+    if found == "nan":
+        return "the training loss became NaN (learning_rate too high for this configuration?)"
+    text = " ".join(str(error).split())[:400]
+    if found == "memory":
+        return f"out of memory: {text}"
+    if isinstance(error, StorageError):
+        return error.message
+    return text if isinstance(error, TuneError | TogetherError) else f"{type(error).__name__}: {text}"
