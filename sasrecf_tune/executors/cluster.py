@@ -24,6 +24,7 @@ from sasrecf_tune.installation import how_to_get_ray, install_command
 _ALIKE = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
 _PROBE_SECONDS = 10
 _CHECK_SECONDS = 120
+_REPORT_SECONDS = 30
 # The head is looked for so often. When it has not answered for a while, that is told before Ray, which waits
 # 60 seconds (gcs_rpc_server_reconnect_timeout_s), ends this process with a message of its own.
 _LOOK_SECONDS = 5
@@ -282,10 +283,13 @@ def _grows() -> bool:
     _ray()
     from ray.experimental.internal_kv import _internal_kv_get
 
-    with contextlib.suppress(Exception):  # Ray's own bookkeeping; where it is not as expected, assume it
-        report = json.loads(_internal_kv_get(b"__autoscaling_status"))["autoscaler_report"]
-        # Nodes that nobody but people starts are each a type of its own (autoscaler/_private/readonly).
-        return any(not name.startswith("node_") for name in report["active_nodes"])
+    until = time.monotonic() + _REPORT_SECONDS
+    while time.monotonic() < until:
+        with contextlib.suppress(Exception):  # Ray's own bookkeeping, which takes a while to begin
+            report = json.loads(_internal_kv_get(b"__autoscaling_status"))["autoscaler_report"]
+            # Nodes that nobody but people starts are each a type of its own (autoscaler/_private/readonly).
+            return any(not name.startswith("node_") for name in report["active_nodes"])
+        time.sleep(1)
     return False
 
 
