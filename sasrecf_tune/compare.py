@@ -25,6 +25,7 @@ from sasrecf_tune.report.compared_files import FORMATS
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.results import Results, read_results
 from sasrecf_tune.screen import give, screen
+from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.summary import out_option, relative
 
 
@@ -144,7 +145,7 @@ def _read(layout: Layout, name: str, storage: str | None) -> tuple[Measured, Ent
         score=chosen.record.score,
     )
     if chosen.confirmation is None:
-        return how, replace(entry, unconfirmed=_why(results, layout)), settings.unit
+        return how, replace(entry, unconfirmed=why_unconfirmed(results, layout, settings)), settings.unit
     verdict = judge(chosen.confirmation, settings.metric.maximize, settings.unit)
     subject = chosen.confirmation, verdict, chosen.trial
     confirmed = replace(
@@ -166,12 +167,17 @@ def _effort(records: Sequence[TrialRecord]) -> Effort:
     )
 
 
-def _why(results: Results, layout: Layout) -> str:
+def why_unconfirmed(results: Results, layout: Layout, settings: RunSettings) -> str:
     """Why the best of a study is not confirmed, and what to do."""
+    command = f"sasrecf-tune confirm {layout.name}{out_option(layout)}"
+    whole = results.whole
+    if whole is not None and not judge(whole, settings.metric.maximize, settings.unit).seeds:
+        more = 2 * len(whole.seeds)
+        return f"its confirmation has no seed on which all completed: {command} --seeds {more}"
     if results.asked is not None and not results.asked.whole:
         why = "its confirmation is not done"
     elif results.whole is not None:
         why = "its search has gone on since its confirmation and found a better one"
     else:
         why = "it is not confirmed"
-    return f"{why}: sasrecf-tune confirm {layout.name}{out_option(layout)}"
+    return f"{why}: {command}"

@@ -21,16 +21,19 @@ from rich.console import Console
 from scipy import stats
 
 from sasrecf_tune.comparability import Measured, obstacles
-from sasrecf_tune.compare import compare_studies, read_comparison
+from sasrecf_tune.compare import compare_studies, read_comparison, why_unconfirmed
 from sasrecf_tune.comparison import Comparison, Effort, Entry, compare, differences
 from sasrecf_tune.errors import InputError, StudyNotFoundError
+from sasrecf_tune.manifest import settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.report.compared import sentences, show_comparison, warnings
 from sasrecf_tune.report.compared_files import comparison_csv, comparison_json, comparison_latex
+from sasrecf_tune.results import Results
 
 from .conftest import TINY
 from .planted import NAME as PLANTED
 from .planted import plant
+from .test_confirmation import confirmation
 from .test_end_to_end import recbole_itself
 
 MRR = parse_metric("MRR@10")
@@ -352,6 +355,15 @@ def test_unconfirmed_studies_of_one_name(tmp_path: Path) -> None:
     assert not any(one.confirmed for one in found.entries) and len(warnings(found)) == 2
     content = json.loads(comparison_json(found))
     assert content["differences"] == {"valid": [], "test": []} and "test" in content["studies"][0]
+
+
+def test_a_confirmation_without_a_seed_for_all_is_no_reason_to_search_on(tmp_path: Path) -> None:
+    layout = plant(tmp_path, 8)
+    settings, _ = settings_from(layout)
+    whole = confirmation([[0.05, None], [None, 0.04]])
+    why = why_unconfirmed(Results([], whole=whole, asked=whole), layout, settings)
+    assert "no seed on which all completed" in why and why.endswith("--seeds 4")
+    assert "gone on" in why_unconfirmed(Results([], whole=confirmation([[0.05, 0.04]])), layout, settings)
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
