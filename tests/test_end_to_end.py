@@ -386,6 +386,7 @@ def test_a_search_in_which_nothing_can_be_trained_gives_up(tmp_path: Path, cli: 
 def test_what_a_study_was_searched_with_is_not_forgotten(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
+    four_rates = (*four_rates, "--set", "epochs=4")
     first = cli(*four_rates, "--study", "s", "--trials", "1", "--patience", "9", "--timeout", "1h")
     assert "1h 00m are spent, or after 9 whole trials' worth" in " ".join(first.stdout.split())
     again = cli(*four_rates, "--study", "s", "--trials", "2", "--sampler", "random", "--pruner", "none")

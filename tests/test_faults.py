@@ -63,7 +63,8 @@ def test_a_trial_that_lost_its_worker_is_tried_again_as_it_was(tmp_path: Path, k
         records = run.records()
         attributes = run.study.optuna.trials[3].user_attrs
     first, second = training.attempts(3)
-    assert first == second
+    # But not in the company in which that happened.
+    assert replace(first, alone=True) == second
     assert len(records) == len(set(cells(records))) == 12
     assert all(record.state == COMPLETE for record in records)
     assert attributes["failed_attempts"] == [f"made to fail: {kind}"]
