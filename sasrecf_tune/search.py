@@ -139,6 +139,7 @@ class Search:
         self._give_up_at = math.inf
         self._exhausted = False
         self._counted_until = clock()
+        study.ended_elsewhere()  # since it was opened: they are among its records
         records = study.records()
         self._done = sum(record.state in ENDED for record in records)
         self._patience = Patience(plan.settings.search.patience, plan.epochs, study.maximize)

@@ -369,14 +369,15 @@ class SharedStudy(SoleWriter):
             self._attendance.works()
 
     def _unheard(self, tokens: Callable[[], set[Any]]) -> bool:
-        """Whether one of them may be dead, after a look at them."""
-        if not tokens():
+        """Whether one of them may be dead, after a look at them; or has changed with it: see what it left."""
+        before = tokens()
+        if not before:
             return False
         if self._clock() >= self._next_look:
             self._attendance.next_beat = self._clock()
             self.transact(lambda: None)
             self._next_look = self._clock() + _LOOK_SECONDS
-        return self._attendance.unheard(tokens())
+        return tokens() != before or self._attendance.unheard(tokens())
 
     def _write_late(self) -> None:
         assert self._sessions is not None

@@ -18,23 +18,24 @@ import optuna
 import pytest
 from sqlalchemy import event
 
-from sasrecf_tune import coordinators
+from sasrecf_tune import coordinators, shared_study
 from sasrecf_tune.company import noted
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StudyMismatchError
+from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.ranking import COMPLETE, TrialRecord
-from sasrecf_tune.search import planned_study
+from sasrecf_tune.search import Search, planned_study
 from sasrecf_tune.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TrialLost, load_study
 
-from .conftest import summary
+from .conftest import FakeTraining, summary
 from .postgresql import MissingError, Server, running
 
 ROOT = Path(__file__).parent.parent
@@ -400,6 +401,45 @@ def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[...,
     dead.look()
     alive.look()
     assert alive.study.company.elsewhere == 0 and alive.begin().number == trial.number
+
+
+def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Coordinator]) -> None:
+    dead, alive = join(), join()
+    trial = dead.begin()
+    alive.look()
+    assert isinstance(dead.shared, SharedStudy) and dead.shared._attendance.me is not None
+    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    dead.look()
+    # Long before its next sign of life is due, one that has nothing to do looks at the others.
+    assert coordinators.BEAT_SECONDS > shared_study._LOOK_SECONDS
+    assert alive.study.company.elsewhere == 1 and alive.study.company.unsure()
+    assert alive.begin().number == trial.number
+    assert not alive.study.company.unsure()
+
+
+def test_what_ends_while_one_joins_counts_once(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = join()
+    trial, later = first.begin(), first.begin()
+    joins = SharedStudy.join
+
+    def late(self: SharedStudy, about: str, say: Callable[[str], None]) -> None:
+        first.tell(trial)
+        joins(self, about, say)
+
+    monkeypatch.setattr(SharedStudy, "join", late)
+    second = join()
+    training = FakeTraining(lambda _: 0.5)
+    search = Search(
+        second.plan, second.study, second.layout, InlineExecutor(training.train, training.describe), []
+    )
+    search._hear()
+    assert search.done == 1
+    first.tell(later)
+    second.look()
+    search._hear()
+    assert search.done == 2
 
 
 def test_who_was_cut_off_does_not_take_the_rest_for_dead(
