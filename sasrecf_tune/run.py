@@ -19,7 +19,7 @@ from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.files import drop_unfinished, make_directory, remove
+from sasrecf_tune.files import make_directory, remove, unfinished
 from sasrecf_tune.fusing import fuse
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.machine import process_name
@@ -177,11 +177,11 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
         StorageError: another run is at work on it, or its database cannot be used.
     """
     from sasrecf_tune.damage import check_database, reading_errors
-    from sasrecf_tune.lock import among_others, exclusive
+    from sasrecf_tune.lock import abandoned, among_others, exclusive
 
     def tidy() -> None:
-        drop_unfinished(layout.directory)
-        remove(layout.leftovers())
+        left = [*unfinished(layout.directory), *layout.leftovers()]
+        remove(abandoned(layout, left) if settings.storage else left)
 
     own = replace(layout, coordinator=process_name() if settings.storage else "")
     with (

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import shutil
 import sqlite3
+import subprocess
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +17,7 @@ import optuna
 import pytest
 from sqlalchemy import Engine, event
 
-from sasrecf_tune import lock
+from sasrecf_tune import lock, machine
 from sasrecf_tune.differences import difference
 from sasrecf_tune.errors import (
     InputError,
@@ -23,7 +28,7 @@ from sasrecf_tune.errors import (
     WorkerError,
 )
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.lock import among_others, exclusive
+from sasrecf_tune.lock import abandoned, among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.storage import open_storage
@@ -204,6 +209,69 @@ def test_several_share_a_directory_with_a_server_alone(
     with exclusive(layout), pytest.raises(StorageError, match="the same --storage"), third:
         pass
     assert tidied == [1]
+
+
+def test_where_there_are_no_locks_a_server_alone_will_do(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    tidied: list[int] = []
+    with among_others(layout, partial(tidied.append, 1)), among_others(layout, partial(tidied.append, 2)):
+        assert tidied == [1, 2]
+    with (
+        pytest.raises(StorageError, match=r"has no locks \(flock: Function not implemented\)"),
+        exclusive(layout),
+    ):
+        pass
+
+
+def test_a_lock_that_is_lost_while_it_is_shared_is_taken_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    flock = fcntl.flock
+
+    def lost_once(handle: int, kind: int) -> None:
+        asked.append(kind)
+        if len(asked) == 2:  # as if another had come between: the system does not go from one to the other
+            flock(handle, fcntl.LOCK_UN)
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        flock(handle, kind)
+
+    monkeypatch.setattr("fcntl.flock", lost_once)
+    tidied: list[int] = []
+    with among_others(layout, partial(tidied.append, 1)):
+        monkeypatch.undo()
+        with pytest.raises(StorageError, match="another run"), exclusive(layout):
+            pass
+    assert tidied == [1] and asked[-1] == fcntl.LOCK_SH | fcntl.LOCK_NB
+
+
+def test_only_what_nobody_uses_is_tidied_up(layout: Layout) -> None:
+    other = subprocess.Popen(["true"])
+    other.wait()
+    made = {
+        mark: replace(layout, coordinator=mark).prepared
+        for mark in (
+            machine.process_name(),
+            f"{machine.host_name()}-{other.pid}",
+            "elsewhere-7",
+            "elsewhere-8",
+        )
+    }
+    files = [layout.checkpoints / ".trial-0001.pth.part", layout.checkpoints / ".trial-0002.pth.part"]
+    layout.checkpoints.mkdir()
+    for path in made.values():
+        path.mkdir()
+    for path in files:
+        path.touch()
+    for path in (made["elsewhere-8"], files[1]):
+        os.utime(path, (0, 0))
+    gone = abandoned(layout, layout.leftovers())
+    assert set(gone) == {made[f"{machine.host_name()}-{other.pid}"], made["elsewhere-8"], files[1]}
 
 
 def test_a_directory_goes_with_the_input_that_is_refused(tmp_path: Path) -> None:
