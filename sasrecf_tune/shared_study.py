@@ -95,16 +95,18 @@ class SharedStudy(SoleWriter):
             self._ending.clear()
             self._writing = []
 
-    def transact(self, change: Callable[[], T]) -> T:
+    def transact(self, change: Callable[[], T], refused: Callable[[], None] = lambda: None) -> T:
         """See `SoleWriter`. While the database is away, it is tried again for a while; then not any more."""
         if self._inside:
             return change()
         while True:
             if self._outages.gave_up is not None:
+                refused()
                 raise self._outages.gave_up
             try:
                 done = super().transact(change)
             except (StorageInternalError, SQLAlchemyError) as error:
+                refused()
                 if not self._outages.passes(error):
                     raise
             else:
