@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from pathlib import Path
 import optuna
 import pytest
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import make_url
 
-from sasrecf_tune import lock, machine
+from sasrecf_tune import damage, lock, machine
 from sasrecf_tune.differences import difference
 from sasrecf_tune.errors import (
     InputError,
@@ -31,10 +33,13 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.lock import abandoned, among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.params_file import parse
+from sasrecf_tune.passwords import masked
+from sasrecf_tune.server import with_driver
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study, open_study
 
 SPACE = parse("n_layers choice [1, 2]\n")
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 IDENTITY = {"metric": "MRR@10", "space": {"n_layers": "n_layers choice [1, 2]"}, "data": "abc"}
 
 
@@ -309,3 +314,43 @@ def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch:
     assert "s3/cr" not in text and "--storage=postgresql://me:***@host/db" in text
     with pytest.raises(InputError, match="not kept"):
         open_storage(layout, "postgresql://me:***@host/db")
+
+
+def test_a_password_in_the_query_is_shown_to_nobody(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = (
+        "postgresql://me@host/db?passfile=/home/me/.pgpass&PassWord=s3cret&sslmode=require&sslpassword=t0p"
+    )
+    safe = "postgresql://me@host/db?passfile=/home/me/.pgpass&PassWord=***&sslmode=require&sslpassword=***"
+    assert masked(address) == safe
+    assert masked(f"{address} {address}") == f"{safe} {safe}"
+    said = damage.shown(layout, address)
+    assert "s3cret" not in said and "t0p" not in said and "PassWord=***" in said
+    monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", f"--storage={address}"])
+    write_manifest(layout, {"study": "study"})
+    assert f"--storage={safe}" in layout.manifest.read_text()
+    with pytest.raises(InputError, match="is not kept with the study"):
+        open_storage(layout, said)
+
+
+@pytest.mark.parametrize(
+    ("address", "driver"),
+    [
+        ("postgresql://me@host/db", "postgresql+psycopg"),
+        ("postgresql+psycopg2://me@host/db", "postgresql+psycopg2"),
+        ("mysql://me@host/db", "mysql+pymysql"),
+        ("mysql+mysqldb://me@host/db", "mysql+mysqldb"),
+    ],
+)
+def test_an_address_is_for_the_drivers_that_the_extras_install(address: str, driver: str) -> None:
+    assert with_driver(make_url(address)).drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("sqlite:///study.db", "SQLite is no server"), ("tuning", "not the address of a database")],
+)
+def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, message: str) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
+    done = cli("run", "--params-file", "hyper.test", "--dataset", "ml-100k", "--storage", address)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "tuning").exists()
