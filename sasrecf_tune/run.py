@@ -27,7 +27,7 @@ from sasrecf_tune.manifest import read_manifest, settings_content, write_manifes
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan, searched_features
-from sasrecf_tune.ranking import COMPLETE, ENDED, WAITING
+from sasrecf_tune.ranking import COMPLETE, ENDED, RUNNING, WAITING
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.scratch import private_directory
 from sasrecf_tune.settings import RunSettings, format_duration
@@ -116,8 +116,11 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             write_page(layout, settings, space)
         if outcome.interrupted:
             return 130
-        if outcome.failed or not any(record.state == COMPLETE for record in records):
+        if outcome.failed:
             return 1
+        if not any(record.state == COMPLETE for record in records):
+            # What others still train may complete yet: they will say.
+            return 0 if not last and any(record.state == RUNNING for record in records) else 1
         if not settings.search.confirm or not last:
             return 0
         code = confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
+from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,11 +35,12 @@ from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.ranking import COMPLETE, TrialRecord
-from sasrecf_tune.search import Search, _Running, planned_study
+from sasrecf_tune.search import Outcome, Search, _Running, planned_study
 from sasrecf_tune.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TrialLost, load_study
+from sasrecf_tune.summary import show_end
 from sasrecf_tune.untold import Untold, tell_kept
 
 from .conftest import FakeTraining, summary
@@ -54,6 +57,8 @@ def server() -> Iterator[Server]:
         with running() as started:
             yield started
     except MissingError as missing:
+        if os.environ.get("SASRECF_TUNE_REQUIRE_POSTGRESQL"):
+            raise
         pytest.skip(str(missing))
 
 
@@ -104,6 +109,9 @@ class Process:
 
     def send(self, number: int) -> None:
         self._process.send_signal(number)
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
 
     def end(self) -> int:
         """Listen to its end; returns its exit code."""
@@ -627,3 +635,20 @@ def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[...
     tell_kept(one.layout, one.study.kept, one.said.append)
     assert not one.layout.all_untold() and not one.said
     assert [record.score for record in other.study.records()] == [0.9]
+
+
+def test_who_comes_when_all_is_begun_has_not_failed(
+    join: Callable[..., Coordinator], start: Callable[..., Process], url: str
+) -> None:
+    one = join()
+    trial = one.begin()
+    other = start("late", url, "--trials", "1", "--seed", "1")
+    while other.runs():
+        one.look()
+    assert other.end() == 0, other.errors()
+    assert other.said("end")[0]["reason"].startswith("nothing is left to begin; others still train")
+    said = io.StringIO()
+    outcome = Outcome("nothing is left to begin", 0)
+    show_end(one.plan, one.layout, one.study.records(), outcome, None, Console(file=said))
+    assert "No trial has completed yet; 1 trial is being trained elsewhere." in said.getvalue()
+    assert one.study.owns(trial)
