@@ -11,9 +11,10 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from sasrecf_tune.errors import StorageError
+from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.files import AGAIN, FULL, NO_RIGHTS
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
+from sasrecf_tune.passwords import is_masked, masked
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
 # What SQLite says, and what to do about it. "disk I/O error" is all it says of a file at its size limit.
@@ -77,12 +78,14 @@ def storage_error(error: BaseException, layout: Layout, storage: str | None) -> 
 
 
 def check_database(layout: Layout, storage: str | None) -> None:
-    """Look at SQLite's file before anything is built on it; nothing is changed.
+    """Look at SQLite's file, or a server's address, before anything is built on it; nothing is changed.
 
     Raises:
+        InputError: no database on a server has this address.
         StorageError: it is damaged, of something else, or gone although the study has begun.
     """
     if storage is not None:
+        check_address(storage)
         return
     path = layout.database
     lost = not path.exists() or (path.is_file() and path.stat().st_size == 0)
@@ -94,6 +97,37 @@ def check_database(layout: Layout, storage: str | None) -> None:
             fix=f"Restore it from a copy, give --storage if the study was kept elsewhere, or {ANOTHER_STUDY}",
         )
     check_sqlite(path)
+
+
+def check_address(address: str) -> None:
+    """Check that it is a server's database that is meant.
+
+    Raises:
+        InputError: it is something else, or lacks the password.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if is_masked(address):
+        raise InputError(
+            "the password of the study's database is not kept with the study",
+            where=address,
+            fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
+        )
+    try:
+        kind = make_url(address).get_backend_name()
+    except ArgumentError as error:
+        raise InputError(
+            "not the address of a database",
+            where="--storage",
+            fix="It is such as postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE.",
+        ) from error
+    if kind == "sqlite":
+        raise InputError(
+            "SQLite is no server; a study is kept in SQLite where there is no --storage",
+            where="--storage",
+            fix="Leave it out, and SASRECF_TUNE_STORAGE too: the database is then OUT/STUDY/study.db.",
+        )
 
 
 def check_sqlite(path: Path) -> None:
@@ -154,7 +188,7 @@ def shown(layout: Layout, storage: str | None) -> str:
     if storage is None:
         return str(layout.database)
     try:
-        return make_url(storage).render_as_string(hide_password=True)
+        return masked(make_url(storage).render_as_string(hide_password=True))
     except ArgumentError:
         return "--storage"
 

@@ -66,16 +66,12 @@ def append_line(path: Path, line: str) -> None:
         raise disk_error(path, error) from error
 
 
-def drop_unfinished(directory: Path) -> None:
-    """Remove what processes that were killed left of files they were writing to `directory`.
+def unfinished(directory: Path) -> list[Path]:
+    """What processes that were killed left of files they were writing to `directory`: results only.
 
-    Results only, and only while nobody else writes there.
+    And what others are writing there now.
     """
-    for path in directory.glob(".*"):
-        if _UNFINISHED.fullmatch(path.name):
-            # What cannot be removed is in nobody's way.
-            with contextlib.suppress(OSError):
-                path.unlink()
+    return [path for path in directory.glob(".*") if _UNFINISHED.fullmatch(path.name)]
 
 
 def remove(paths: Iterable[Path]) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.layout import Layout
+from sasrecf_tune.machine import host_name
 
 SEVERAL = "Several runs can work on one study that a server's database holds: --storage postgresql://USER@HOST/DATABASE"
 # So long a run may take that is alone to tidy up.
 _TIDY_SECONDS = 10.0
+# What a run left that cannot be asked is nobody's any more after so long: no file is half written for a day.
+_OLD_SECONDS = 86400.0
+
+
+class _UnsupportedError(Exception):
+    """The file system has no locks."""
 
 
 @contextlib.contextmanager
@@ -27,10 +35,18 @@ def exclusive(layout: Layout) -> Iterator[None]:
     holds a study.
 
     Raises:
-        StorageError: another coordinator is at work on it, or the directory cannot be written.
+        StorageError: another coordinator is at work on it, or the directory cannot be written or locked.
     """
     with _opened(layout) as handle:
-        if not _take(handle, fcntl.LOCK_EX):
+        try:
+            taken = _take(handle, fcntl.LOCK_EX)
+        except _UnsupportedError as error:
+            raise StorageError(
+                f"this file system has no locks (flock: {error}), and two runs on one study would ruin it",
+                where=str(layout.directory),
+                fix=f"Give --out a directory on another file system. {SEVERAL}, wherever its directory is.",
+            ) from error
+        if not taken:
             other = os.read(handle, 32).decode(errors="replace").strip()
             raise StorageError(
                 f"another run is at work on this study (process {other or 'unknown'})",
@@ -49,29 +65,61 @@ def exclusive(layout: Layout) -> Iterator[None]:
 def among_others(layout: Layout, tidy: Callable[[], None]) -> Iterator[None]:
     """Work in the study's directory beside other coordinators of a study that a server's database holds.
 
-    `tidy` is called first when there are none: it may remove what others would be writing.
+    `tidy` is called first when there are none here, as far as this machine knows: a file system's locks may
+    be each machine's own, or it may have none. So it must leave alone what others could be writing.
 
     Raises:
         StorageError: a run that wants the directory for itself is at work, or it cannot be written.
     """
     with _opened(layout) as handle:
-        until = time.monotonic() + _TIDY_SECONDS
-        while True:
-            if _take(handle, fcntl.LOCK_EX):
-                tidy()
-                os.ftruncate(handle, 0)
-                _take(handle, fcntl.LOCK_SH)
-                break
-            if _take(handle, fcntl.LOCK_SH):
-                break
-            if time.monotonic() > until:  # so long nobody tidies up
-                raise StorageError(
-                    "a run that keeps this study in the directory itself is at work on it",
-                    where=str(layout.directory),
-                    fix="Give that one the same --storage, or this one another --study name.",
-                )
-            time.sleep(0.05)
+        try:
+            _share(handle, layout, tidy)
+        except _UnsupportedError:
+            tidy()
         yield
+
+
+def abandoned(layout: Layout, paths: Iterable[Path]) -> list[Path]:
+    """Those of `paths` that no run is writing or using.
+
+    Prepared data tells by its name whose it is: its process was of this machine, and is gone. Of others that
+    is known when they are a day old.
+    """
+    here = f"{layout.prepared.name}-{host_name()}"
+    return [path for path in paths if _abandoned(path, here)]
+
+
+def _abandoned(path: Path, here: str) -> bool:
+    whose, _, process = path.name.rpartition("-")
+    try:
+        if whose == here and process.isdecimal():
+            os.kill(int(process), 0)
+            return False
+        return path.lstat().st_mtime < time.time() - _OLD_SECONDS
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+
+
+def _share(handle: int, layout: Layout, tidy: Callable[[], None]) -> None:
+    until = time.monotonic() + _TIDY_SECONDS
+    tidied = False
+    while True:
+        if not tidied and _take(handle, fcntl.LOCK_EX):
+            tidy()
+            os.ftruncate(handle, 0)
+            tidied = True
+        # The lock that is held is let go of first: another may come between.
+        if _take(handle, fcntl.LOCK_SH):
+            return
+        if time.monotonic() > until:  # so long nobody tidies up
+            raise StorageError(
+                "a run that keeps this study in the directory itself is at work on it",
+                where=str(layout.directory),
+                fix="Give that one the same --storage, or this one another --study name.",
+            )
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -88,8 +136,9 @@ def _opened(layout: Layout) -> Iterator[int]:
             yield handle
         except (InputError, KeyboardInterrupt):
             begun = layout.manifest.exists() or layout.database.exists()
-            if made and not begun and _take(handle, fcntl.LOCK_EX):
-                _remove_empty(layout, made)
+            with contextlib.suppress(_UnsupportedError):  # then others may be at work here, and it stays
+                if made and not begun and _take(handle, fcntl.LOCK_EX):
+                    _remove_empty(layout, made)
             raise
     finally:
         os.close(handle)
@@ -98,8 +147,10 @@ def _opened(layout: Layout) -> Iterator[int]:
 def _take(handle: int, kind: int) -> bool:
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            return False
+        raise _UnsupportedError(error.strerror or str(error)) from error
     return True
 
 

@@ -13,7 +13,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def process_name() -> str:
     """A name of this process that may be part of a file's name: its machine and its number there."""
-    return f"{re.sub(r'[^A-Za-z0-9-]+', '-', platform.node())[:60] or 'host'}-{os.getpid()}"
+    return f"{host_name()}-{os.getpid()}"
+
+
+def host_name() -> str:
+    """A name of this machine that may be part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9-]+", "-", platform.node())[:60] or "host"
 
 
 def cores() -> int:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import platform
-import re
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,11 +19,11 @@ from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
+from sasrecf_tune.passwords import masked
 from sasrecf_tune.settings import RunSettings, SearchSettings
 from sasrecf_tune.space import SearchSpace
 
 _FORMAT = 1
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")  # in the address of a database
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
 
 
@@ -154,7 +153,7 @@ def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
 
 
 def _circumstances() -> dict[str, Any]:
-    return {"command": [_PASSWORD.sub(r"\1***@", word) for word in sys.argv], **environment()}
+    return {"command": [masked(word) for word in sys.argv], **environment()}
 
 
 def _write(layout: Layout, content: dict[str, Any]) -> None:

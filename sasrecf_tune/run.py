@@ -19,7 +19,7 @@ from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.files import drop_unfinished, make_directory, remove
+from sasrecf_tune.files import make_directory, remove, unfinished
 from sasrecf_tune.fusing import fuse
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.machine import process_name
@@ -27,7 +27,7 @@ from sasrecf_tune.manifest import read_manifest, settings_content, write_manifes
 from sasrecf_tune.messages import Config, DataSummary, Describe, Measure
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan, searched_features
-from sasrecf_tune.ranking import COMPLETE, ENDED, WAITING
+from sasrecf_tune.ranking import COMPLETE, ENDED, RUNNING, WAITING
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.scratch import private_directory
 from sasrecf_tune.settings import RunSettings, format_duration
@@ -116,8 +116,11 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             write_page(layout, settings, space)
         if outcome.interrupted:
             return 130
-        if outcome.failed or not any(record.state == COMPLETE for record in records):
+        if outcome.failed:
             return 1
+        if not any(record.state == COMPLETE for record in records):
+            # What others still train may complete yet: they will say.
+            return 0 if not last and any(record.state == RUNNING for record in records) else 1
         if not settings.search.confirm or not last:
             return 0
         code = confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
@@ -177,11 +180,11 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
         StorageError: another run is at work on it, or its database cannot be used.
     """
     from sasrecf_tune.damage import check_database, reading_errors
-    from sasrecf_tune.lock import among_others, exclusive
+    from sasrecf_tune.lock import abandoned, among_others, exclusive
 
     def tidy() -> None:
-        drop_unfinished(layout.directory)
-        remove(layout.leftovers())
+        left = [*unfinished(layout.directory), *layout.leftovers()]
+        remove(abandoned(layout, left) if settings.storage else left)
 
     own = replace(layout, coordinator=process_name() if settings.storage else "")
     with (

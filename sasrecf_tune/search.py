@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
@@ -31,7 +32,7 @@ from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
 from sasrecf_tune.settings import format_duration
 from sasrecf_tune.study import TrialLost, TuneStudy, open_study
-from sasrecf_tune.untold import keep, tell_kept
+from sasrecf_tune.untold import Keeper, Untold, tell_kept
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
@@ -139,6 +140,7 @@ class Search:
         self._give_up_at = math.inf
         self._exhausted = False
         self._counted_until = clock()
+        study.ended_elsewhere()  # since it was opened: they are among its records
         records = study.records()
         self._done = sum(record.state in ENDED for record in records)
         self._patience = Patience(plan.settings.search.patience, plan.epochs, study.maximize)
@@ -173,7 +175,9 @@ class Search:
         self._counted_until = self._clock()
         try:
             self._loop()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, StorageInternalError | SQLAlchemyError):
+                self._keep_ended()
             self._wind_up()  # what fails now follows from what failed first
             raise
         failed = self._wind_up()
@@ -207,6 +211,19 @@ class Search:
                 self._count_time()
             for observer in self._observers:
                 observer.tick()
+
+    def _keep_ended(self) -> None:
+        """Keep what workers have finished meanwhile, which the database could not be told of either."""
+        token = self._study.company.token
+        if not token:
+            return
+        keeper, heard = Keeper(self._layout, token), -1
+        with contextlib.suppress(Exception):  # a worker that has died, or was never there
+            while keeper.heard > heard:
+                heard = keeper.heard
+                self._executor.step(keeper, 0.0)
+        for number in keeper.kept:
+            self._running.pop(number, None)
 
     def _wind_up(self) -> Exception | None:
         """Write down all that can be, whatever fails; returns the first failure."""
@@ -266,12 +283,13 @@ class Search:
             self._try_again(trial, outcome)
             return
         del self._running[outcome.number]
+        untold = Untold(self._layout, outcome, self._study.company.token)
         try:
-            record = self._study.tell(trial, outcome, self._layout.log(outcome.number))
-        except (StorageInternalError, SQLAlchemyError):
-            if self._study.company.token:
-                keep(self._layout, outcome, self._study.company.token)
+            record = self._study.tell(trial, outcome, self._layout.log(outcome.number), untold.keep)
+        except TrialLost:
+            untold.drop()
             raise
+        untold.drop()
         self._done += 1
         self._patience.ended(record)
         for observer in self._observers:

@@ -6,21 +6,27 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine, create_engine, event, func, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 # A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown
 # out after so long: less than what makes others take it for dead (coordinators.SILENT_SECONDS).
 IDLE_SECONDS = 60
 _CONNECT_SECONDS = 10
+# The extras' drivers, for addresses that name none; SQLAlchemy's own choice may not be installed.
+_OURS = {"postgresql": "psycopg", "mysql": "pymysql"}
 # Arguments of the drivers by name. A connection whose other side is gone must not be waited on for hours.
+_LIBPQ = {
+    "connect_timeout": _CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30000,
+}
 _DRIVERS: dict[str, dict[str, Any]] = {
-    "psycopg": {
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30000,
-    },
-    "pymysql": {"read_timeout": 60, "write_timeout": 60},
+    "psycopg": _LIBPQ,
+    "psycopg2": _LIBPQ,
+    "pymysql": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": 60, "write_timeout": 60},
+    "mysqldb": {"connect_timeout": _CONNECT_SECONDS},
 }
 
 
@@ -31,8 +37,8 @@ def open_server(address: str) -> RDBStorage:
         ImportError: the driver is not installed.
         Exception: whatever SQLAlchemy, Optuna and the driver raise.
     """
-    url = make_url(address)
-    arguments = {"connect_timeout": _CONNECT_SECONDS} | _DRIVERS.get(url.get_driver_name(), {})
+    url = with_driver(make_url(address))
+    arguments = _DRIVERS.get(url.get_driver_name(), {})
     options = {"connect_args": {key: value for key, value in arguments.items() if key not in url.query}}
     engine = create_engine(url, **options)
     try:
@@ -43,11 +49,17 @@ def open_server(address: str) -> RDBStorage:
                 connection.execute(select(func.pg_advisory_xact_lock(_number("sasrecf_tune"))))
             elif kind == "mysql":
                 connection.execute(select(func.get_lock("sasrecf_tune", 60)))
-            opened = RDBStorage(address, engine_kwargs=options)
+            opened = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
     finally:
         engine.dispose()
     _prepare(opened.engine)
     return opened
+
+
+def with_driver(url: URL) -> URL:
+    """The address with the driver that the package's extras install, unless it names one."""
+    driver = _OURS.get(url.drivername)
+    return url.set(drivername=f"{url.drivername}+{driver}") if driver else url
 
 
 def _prepare(engine: Engine) -> None:

@@ -95,16 +95,18 @@ class SharedStudy(SoleWriter):
             self._ending.clear()
             self._writing = []
 
-    def transact(self, change: Callable[[], T]) -> T:
+    def transact(self, change: Callable[[], T], refused: Callable[[], None] = lambda: None) -> T:
         """See `SoleWriter`. While the database is away, it is tried again for a while; then not any more."""
         if self._inside:
             return change()
         while True:
             if self._outages.gave_up is not None:
+                refused()
                 raise self._outages.gave_up
             try:
                 done = super().transact(change)
             except (StorageInternalError, SQLAlchemyError) as error:
+                refused()
                 if not self._outages.passes(error):
                     raise
             else:
@@ -369,14 +371,15 @@ class SharedStudy(SoleWriter):
             self._attendance.works()
 
     def _unheard(self, tokens: Callable[[], set[Any]]) -> bool:
-        """Whether one of them may be dead, after a look at them."""
-        if not tokens():
+        """Whether one of them may be dead, after a look at them; or has changed with it: see what it left."""
+        before = tokens()
+        if not before:
             return False
         if self._clock() >= self._next_look:
             self._attendance.next_beat = self._clock()
             self.transact(lambda: None)
             self._next_look = self._clock() + _LOOK_SECONDS
-        return self._attendance.unheard(tokens())
+        return tokens() != before or self._attendance.unheard(tokens())
 
     def _write_late(self) -> None:
         assert self._sessions is not None

@@ -117,8 +117,11 @@ class SoleWriter(InMemoryStorage):
             InMemoryStorage.create_new_trial(self, study, trial): trial._trial_id for trial in trials
         }
 
-    def transact(self, change: Callable[[], T]) -> T:
-        """What `change` returns, after its changes have been written as by `together`."""
+    def transact(self, change: Callable[[], T], refused: Callable[[], None] = lambda: None) -> T:
+        """What `change` returns, after its changes have been written as by `together`.
+
+        `refused` is called whenever they are not, and before that is tried again.
+        """
         with self.together():
             return change()
 

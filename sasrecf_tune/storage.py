@@ -7,8 +7,8 @@ from pathlib import Path
 
 from optuna.storages import RDBStorage
 
-from sasrecf_tune.damage import check_sqlite, shown, storage_error
-from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.damage import check_address, check_sqlite, shown, storage_error
+from sasrecf_tune.errors import StorageError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.server import open_server
 
@@ -17,16 +17,12 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
     """Connect to the database, creating tables where there are none.
 
     Raises:
-        InputError: its address lacks the password.
+        InputError: its address lacks the password, or is none of a server.
         StorageError: it is no database of Optuna's, or cannot be reached or written.
     """
-    if storage is not None and ":***@" in storage:
-        raise InputError(
-            "the password of the study's database is not kept with the study",
-            where=storage,
-            fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
-        )
-    if storage is None:
+    if storage is not None:
+        check_address(storage)
+    else:
         check_sqlite(layout.database)
     try:
         if storage is not None:
@@ -38,7 +34,8 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
         raise StorageError(
             f"the database driver is not installed: {error}",
             where=shown(layout, storage),
-            fix='pip install "sasrecf-tune[postgresql]" or "sasrecf-tune[mysql]"',
+            fix='pip install "sasrecf-tune[postgresql]" or "sasrecf-tune[mysql]"; an address that names no '
+            "driver, such as postgresql://..., is for theirs.",
         ) from error
     except Exception as error:  # SQLAlchemy and drivers raise each their own
         raise storage_error(error, layout, storage) from error

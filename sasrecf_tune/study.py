@@ -209,13 +209,26 @@ class TuneStudy:
         trial.report(report.score, step=report.epoch)
         return trial.should_prune()
 
-    def tell(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None = None) -> TrialRecord:
+    def tell(
+        self,
+        trial: optuna.Trial,
+        outcome: Result | Failure,
+        log: Path | None = None,
+        refused: Callable[[], None] = lambda: None,
+    ) -> TrialRecord:
         """Record the end of a trial; on disk when this returns. `log` is what was said during it.
+
+        `refused` is called whenever the database refuses it, even if it does not in the end.
 
         Raises:
             TrialLost: it is not this coordinator's any more.
         """
-        number = trial.number
+        trial_id, number = trial._trial_id, trial.number
+        self._or_lost(self._storage.transact(self._end(trial, outcome, log), refused), trial_id)
+        return self._record(self._storage.get_trial(trial_id), number)
+
+    def _end(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None) -> Callable[[], bool]:
+        """The change that ends a trial; it returns whether this coordinator has ended it."""
         note = failure_note(outcome.reason, log) if log and isinstance(outcome, Failure) else ""
         state, attributes = ending(outcome)
         value = self._score(attributes["valid"]) if state == TrialState.COMPLETE else None
@@ -235,18 +248,25 @@ class TuneStudy:
             self.optuna.tell(trial, value, state=state)
             return True
 
-        self._or_lost(self._storage.transact(change), trial_id)
-        return self._record(self._storage.get_trial(trial_id), number)
+        return change
 
-    def kept(self, number: int, outcome: Result, owner: str) -> bool:
-        """Record what an earlier run, `owner`, could not; returns whether it was still wanted."""
-        if number >= len(self._trials()) or not self._storage.reclaim(number, owner):
-            return False
-        try:
-            self.tell(optuna.Trial(self.optuna, self._trials()[number]._trial_id), outcome)
-        except TrialLost:
-            return False
-        return True
+    def kept(self, number: int, outcome: Result, owner: str) -> bool | None:
+        """Record what an earlier run, `owner`, could not; returns whether it was still wanted.
+
+        None while another trains the trial.
+        """
+
+        def change() -> bool | None:
+            if number >= len(self._trials()):
+                return False
+            if self._storage.reclaim(number, owner):
+                return self._end(optuna.Trial(self.optuna, number), outcome, None)()
+            return False if self._storage.get_trial(number).state.is_finished() else None
+
+        told = self._storage.transact(change)
+        if told:
+            self._storage.release(number)
+        return told
 
     def ended_elsewhere(self) -> list[TrialRecord]:
         """The trials that other coordinators have ended since this was last asked."""

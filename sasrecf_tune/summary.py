@@ -156,6 +156,11 @@ def show_end(
         which = f" (trial {chosen.trial}, confirmed)" if chosen is not None and confirmed else ""
         console.print(f"Best configuration: {relative(layout.best)}{which}", highlight=False, soft_wrap=True)
         console.print(f"All of it on a page: {relative(layout.report)}", highlight=False, soft_wrap=True)
+    elif elsewhere:
+        are = "trials are" if elsewhere > 1 else "trial is"
+        console.print(
+            f"No trial has completed yet; {elsewhere} {are} being trained elsewhere.", highlight=False
+        )
     elif ended:
         console.print("No trial completed.", style="red")
 

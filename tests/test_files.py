@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
-from sasrecf_tune.files import append_line, atomic_write, drop_unfinished
+from sasrecf_tune.files import append_line, atomic_write, remove, unfinished
 from sasrecf_tune.layout import default_name, find_study, study_layout
 
 
@@ -34,9 +34,9 @@ def test_what_a_killed_writer_left_is_dropped_and_nothing_else(tmp_path: Path) -
     kept = ["study.db", "study.db-journal", "ranking.csv", ".gitignore", ".notes.md", ".mine.settings"]
     for name in kept:
         (tmp_path / name).touch()
-    drop_unfinished(tmp_path)
+    remove(unfinished(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
-    drop_unfinished(tmp_path / "nowhere")
+    assert unfinished(tmp_path / "nowhere") == []
 
 
 def test_append_to_a_directory_is_an_error_for_people(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ZONES = {
         __init__ errors literals space params_file parameters checks feasibility metrics settings layout files
         messages recbole_keys lock machine notes ranking confirmation chosen repetition atomic_files data
         failures observer scratch patience coordinates executors.base comparison comparability lanes shapes
-        installation untold differences
+        installation untold differences passwords
     """,
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -16,25 +18,32 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
+from rich.console import Console
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
-from sasrecf_tune import coordinators
+from sasrecf_tune import coordinators, shared_study
 from sasrecf_tune.company import noted
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StudyMismatchError
+from sasrecf_tune.executors.base import Executor, Handler
+from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.ranking import COMPLETE, TrialRecord
-from sasrecf_tune.search import planned_study
+from sasrecf_tune.search import Outcome, Search, _Running, planned_study
 from sasrecf_tune.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TrialLost, load_study
+from sasrecf_tune.summary import show_end
+from sasrecf_tune.untold import Untold, tell_kept
 
-from .conftest import summary
+from .conftest import FakeTraining, summary
 from .postgresql import MissingError, Server, running
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +57,8 @@ def server() -> Iterator[Server]:
         with running() as started:
             yield started
     except MissingError as missing:
+        if os.environ.get("SASRECF_TUNE_REQUIRE_POSTGRESQL"):
+            raise
         pytest.skip(str(missing))
 
 
@@ -98,6 +109,9 @@ class Process:
 
     def send(self, number: int) -> None:
         self._process.send_signal(number)
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
 
     def end(self) -> int:
         """Listen to its end; returns its exit code."""
@@ -278,7 +292,7 @@ class Coordinator:
             seed=seed,
         )
         self.layout = Layout(directory / "study")
-        self.layout.directory.mkdir(parents=True)
+        self.layout.directory.mkdir(parents=True, exist_ok=True)
         self.plan = make_plan(settings, space, base_config(settings, space), summary(4))
         self.said: list[str] = []
         self.storage = open_storage(self.layout, url)
@@ -402,6 +416,43 @@ def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[...,
     assert alive.study.company.elsewhere == 0 and alive.begin().number == trial.number
 
 
+def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Coordinator]) -> None:
+    dead, alive = join(), join()
+    trial = dead.begin()
+    alive.look()
+    assert isinstance(dead.shared, SharedStudy) and dead.shared._attendance.me is not None
+    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    dead.look()
+    # Long before its next sign of life is due, one that has nothing to do looks at the others.
+    assert coordinators.BEAT_SECONDS > shared_study._LOOK_SECONDS
+    assert alive.study.company.elsewhere == 1 and alive.study.company.unsure()
+    assert alive.begin().number == trial.number
+    assert not alive.study.company.unsure()
+
+
+def test_what_ends_while_one_joins_counts_once(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = join()
+    trial, later = first.begin(), first.begin()
+    joins = SharedStudy.join
+
+    def late(self: SharedStudy, about: str, say: Callable[[str], None]) -> None:
+        first.tell(trial)
+        joins(self, about, say)
+
+    monkeypatch.setattr(SharedStudy, "join", late)
+    second = join()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(second, InlineExecutor(training.train, training.describe))
+    search._hear()
+    assert search.done == 1
+    first.tell(later)
+    second.look()
+    search._hear()
+    assert search.done == 2
+
+
 def test_who_was_cut_off_does_not_take_the_rest_for_dead(
     join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -471,3 +522,133 @@ def test_what_a_report_costs(join: Callable[..., Coordinator]) -> None:
     one.study.write_late()
     # The lock, what others have changed, what is there already, and all validations in one statement.
     assert len(statements) == 4
+
+
+def searching(one: Coordinator, executor: Executor) -> Search:
+    return Search(one.plan, one.study, one.layout, executor, [])
+
+
+@contextlib.contextmanager
+def refusing(one: Coordinator) -> Iterator[None]:
+    """The database is away, as `one` sees it."""
+
+    def cut(connection: Any, *_: object) -> None:
+        connection.connection.driver_connection.close()
+
+    event.listen(one.storage.engine, "before_cursor_execute", cut)
+    try:
+        yield
+    finally:
+        event.remove(one.storage.engine, "before_cursor_execute", cut)
+
+
+def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    trial = one.begin()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, InlineExecutor(training.train, training.describe))
+    search._running[trial.number] = _Running(trial, 4)
+
+    def killed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    one.shared._outages._pause = killed
+    with refusing(one), pytest.raises(KeyboardInterrupt):
+        search.ended(result(trial.number, 0.7))
+    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trial.number).name]
+    again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
+    again.storage.engine.dispose()
+    assert [record.score for record in again.study.records()] == [0.7] and not again.layout.all_untold()
+
+
+def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    trial = one.begin()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, InlineExecutor(training.train, training.describe))
+    search._running[trial.number] = _Running(trial, 4)
+    kept: list[Path] = []
+    with contextlib.ExitStack() as away:
+        away.enter_context(refusing(one))
+
+        def back(_: float) -> None:
+            kept.extend(one.layout.all_untold())
+            away.close()
+
+        one.shared._outages._pause = back
+        search.ended(result(trial.number))
+    assert kept and search.done == 1 and not one.layout.all_untold()
+
+
+def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    outages = one.shared._outages
+    outages._pause = lambda _: setattr(outages, "gave_up", StorageInternalError())
+    with contextlib.ExitStack() as away:
+
+        class Workers(InlineExecutor):
+            """All end while the database is away."""
+
+            free = property(lambda self: 3 - len(self._waiting))
+
+            def step(self, handler: Handler, timeout: float) -> None:
+                if len(self._waiting) == 3:
+                    away.enter_context(refusing(one))
+                if self._waiting:
+                    number = self._waiting.popleft().number
+                    handler.ended(result(number, number / 10))
+
+        training = FakeTraining(lambda _: 0.5)
+        with pytest.raises((StorageInternalError, SQLAlchemyError)):
+            searching(one, Workers(training.train, training.describe)).run()
+    assert len(one.layout.all_untold()) == 3
+    again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
+    again.storage.engine.dispose()
+    assert [record.score for record in again.study.records()] == [0.0, 0.1, 0.2]
+
+
+def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    trials = [one.begin() for _ in range(2)]
+    for trial in trials:
+        Untold(one.layout, result(trial.number), one.shared.token).keep()
+
+    def told(number: int, *_: object) -> bool:
+        for path in one.layout.all_untold():
+            path.unlink()  # another run tells of it
+        return True
+
+    tell_kept(one.layout, told, one.said.append)
+    assert len(one.said) == 1
+
+
+def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[..., Coordinator]) -> None:
+    one, other = join(), join()
+    trial = other.begin()
+    Untold(one.layout, result(trial.number), "of an earlier run").keep()
+    tell_kept(one.layout, one.study.kept, one.said.append)
+    assert len(one.layout.all_untold()) == 1
+    other.tell(trial, 0.9)
+    tell_kept(one.layout, one.study.kept, one.said.append)
+    assert not one.layout.all_untold() and not one.said
+    assert [record.score for record in other.study.records()] == [0.9]
+
+
+def test_who_comes_when_all_is_begun_has_not_failed(
+    join: Callable[..., Coordinator], start: Callable[..., Process], url: str
+) -> None:
+    one = join()
+    trial = one.begin()
+    other = start("late", url, "--trials", "1", "--seed", "1")
+    while other.runs():
+        one.look()
+    assert other.end() == 0, other.errors()
+    assert other.said("end")[0]["reason"].startswith("nothing is left to begin; others still train")
+    said = io.StringIO()
+    outcome = Outcome("nothing is left to begin", 0)
+    show_end(one.plan, one.layout, one.study.records(), outcome, None, Console(file=said))
+    assert "No trial has completed yet; 1 trial is being trained elsewhere." in said.getvalue()
+    assert one.study.owns(trial)

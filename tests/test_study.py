@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import shutil
 import sqlite3
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import optuna
 import pytest
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import make_url
 
-from sasrecf_tune import lock
+from sasrecf_tune import damage, lock, machine
 from sasrecf_tune.differences import difference
 from sasrecf_tune.errors import (
     InputError,
@@ -23,13 +30,16 @@ from sasrecf_tune.errors import (
     WorkerError,
 )
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.lock import among_others, exclusive
+from sasrecf_tune.lock import abandoned, among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.params_file import parse
+from sasrecf_tune.passwords import masked
+from sasrecf_tune.server import with_driver
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study, open_study
 
 SPACE = parse("n_layers choice [1, 2]\n")
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 IDENTITY = {"metric": "MRR@10", "space": {"n_layers": "n_layers choice [1, 2]"}, "data": "abc"}
 
 
@@ -206,6 +216,69 @@ def test_several_share_a_directory_with_a_server_alone(
     assert tidied == [1]
 
 
+def test_where_there_are_no_locks_a_server_alone_will_do(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    tidied: list[int] = []
+    with among_others(layout, partial(tidied.append, 1)), among_others(layout, partial(tidied.append, 2)):
+        assert tidied == [1, 2]
+    with (
+        pytest.raises(StorageError, match=r"has no locks \(flock: Function not implemented\)"),
+        exclusive(layout),
+    ):
+        pass
+
+
+def test_a_lock_that_is_lost_while_it_is_shared_is_taken_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    flock = fcntl.flock
+
+    def lost_once(handle: int, kind: int) -> None:
+        asked.append(kind)
+        if len(asked) == 2:  # as if another had come between: the system does not go from one to the other
+            flock(handle, fcntl.LOCK_UN)
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        flock(handle, kind)
+
+    monkeypatch.setattr("fcntl.flock", lost_once)
+    tidied: list[int] = []
+    with among_others(layout, partial(tidied.append, 1)):
+        monkeypatch.undo()
+        with pytest.raises(StorageError, match="another run"), exclusive(layout):
+            pass
+    assert tidied == [1] and asked[-1] == fcntl.LOCK_SH | fcntl.LOCK_NB
+
+
+def test_only_what_nobody_uses_is_tidied_up(layout: Layout) -> None:
+    other = subprocess.Popen(["true"])
+    other.wait()
+    made = {
+        mark: replace(layout, coordinator=mark).prepared
+        for mark in (
+            machine.process_name(),
+            f"{machine.host_name()}-{other.pid}",
+            "elsewhere-7",
+            "elsewhere-8",
+        )
+    }
+    files = [layout.checkpoints / ".trial-0001.pth.part", layout.checkpoints / ".trial-0002.pth.part"]
+    layout.checkpoints.mkdir()
+    for path in made.values():
+        path.mkdir()
+    for path in files:
+        path.touch()
+    for path in (made["elsewhere-8"], files[1]):
+        os.utime(path, (0, 0))
+    gone = abandoned(layout, layout.leftovers())
+    assert set(gone) == {made[f"{machine.host_name()}-{other.pid}"], made["elsewhere-8"], files[1]}
+
+
 def test_a_directory_goes_with_the_input_that_is_refused(tmp_path: Path) -> None:
     def refused(layout: Layout, error: TuneError, *files: str) -> None:
         with pytest.raises(type(error)), exclusive(layout):
@@ -241,3 +314,43 @@ def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch:
     assert "s3/cr" not in text and "--storage=postgresql://me:***@host/db" in text
     with pytest.raises(InputError, match="not kept"):
         open_storage(layout, "postgresql://me:***@host/db")
+
+
+def test_a_password_in_the_query_is_shown_to_nobody(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = (
+        "postgresql://me@host/db?passfile=/home/me/.pgpass&PassWord=s3cret&sslmode=require&sslpassword=t0p"
+    )
+    safe = "postgresql://me@host/db?passfile=/home/me/.pgpass&PassWord=***&sslmode=require&sslpassword=***"
+    assert masked(address) == safe
+    assert masked(f"{address} {address}") == f"{safe} {safe}"
+    said = damage.shown(layout, address)
+    assert "s3cret" not in said and "t0p" not in said and "PassWord=***" in said
+    monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", f"--storage={address}"])
+    write_manifest(layout, {"study": "study"})
+    assert f"--storage={safe}" in layout.manifest.read_text()
+    with pytest.raises(InputError, match="is not kept with the study"):
+        open_storage(layout, said)
+
+
+@pytest.mark.parametrize(
+    ("address", "driver"),
+    [
+        ("postgresql://me@host/db", "postgresql+psycopg"),
+        ("postgresql+psycopg2://me@host/db", "postgresql+psycopg2"),
+        ("mysql://me@host/db", "mysql+pymysql"),
+        ("mysql+mysqldb://me@host/db", "mysql+mysqldb"),
+    ],
+)
+def test_an_address_is_for_the_drivers_that_the_extras_install(address: str, driver: str) -> None:
+    assert with_driver(make_url(address)).drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [("sqlite:///study.db", "SQLite is no server"), ("tuning", "not the address of a database")],
+)
+def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, message: str) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
+    done = cli("run", "--params-file", "hyper.test", "--dataset", "ml-100k", "--storage", address)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "tuning").exists()
