@@ -187,15 +187,12 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
         remove(abandoned(layout, left) if settings.storage else left)
 
     own = replace(layout, coordinator=process_name() if settings.storage else "")
-    with (
-        among_others(layout, tidy) if settings.storage else exclusive(layout),
-        executor_for(settings, own) as executor,
-        reading_errors(layout, settings.storage),
-    ):
+    with among_others(layout, tidy) if settings.storage else exclusive(layout):
         if settings.storage is None:
-            tidy()
-        check_database(layout, settings.storage)
-        yield executor
+            tidy()  # before this run has made anything of its own
+        with executor_for(settings, own) as executor, reading_errors(layout, settings.storage):
+            check_database(layout, settings.storage)
+            yield executor
 
 
 @contextlib.contextmanager
