@@ -7,6 +7,7 @@ trial's number and the study's history, so a resumed study goes on as if it had 
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,12 @@ Cell = tuple[Scalar, ...]
 # A model-based sampler may propose the same cell for ever; random ones then take over.
 _TRIES = 10
 _RANDOM_TRIES = 500
+# What samplers import when they are first needed, which may take seconds.
+_LATE_IMPORTS = {
+    "best-first": ("scipy.special", "sklearn.gaussian_process"),
+    "gp": ("torch", "scipy.optimize", "scipy.stats"),
+    "qmc": ("scipy.stats",),
+}
 
 
 class SpaceExhausted(Interrupted):
@@ -172,6 +179,12 @@ class UniqueSampler(OwnSampler):
         if not left:
             raise SpaceExhausted("no further configuration could be found that is possible and new")
         return dict(random.Random(self._seed + number).choice(left))
+
+
+def load(name: str) -> None:
+    """Import what sampler `name` needs, before others have to wait for it."""
+    for module in _LATE_IMPORTS.get(name, ()):
+        importlib.import_module(module)
 
 
 def optuna_sampler(name: str, seed: int) -> Callable[[int], BaseSampler]:

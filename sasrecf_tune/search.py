@@ -29,7 +29,7 @@ from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.pruners import make_pruner
 from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED
-from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, optuna_sampler
+from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, load, optuna_sampler
 from sasrecf_tune.settings import format_duration
 from sasrecf_tune.study import TrialLost, TuneStudy, open_study
 from sasrecf_tune.untold import Keeper, Untold, tell_kept
@@ -97,6 +97,8 @@ def planned_study(
         StudyMismatchError: as `open_study`.
     """
     history = History(plan.space)
+    if plan.settings.storage is not None:
+        load(plan.sampler)  # for a proposal the study is held, and nobody else can go on
     study = open_study(
         layout,
         storage,

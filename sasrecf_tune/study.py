@@ -260,6 +260,10 @@ class TuneStudy:
             if number >= len(self._trials()):
                 return False
             if self._storage.reclaim(number, owner):
+                # Its validations may be lost, and models learn from the best.
+                self._storage.set_trial_intermediate_value(
+                    number, outcome.best_epoch, self._score(outcome.valid)
+                )
                 return self._end(optuna.Trial(self.optuna, number), outcome, None)()
             return False if self._storage.get_trial(number).state.is_finished() else None
 

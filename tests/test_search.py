@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -423,3 +427,42 @@ def test_every_pruner_says_what_it_does(name: str) -> None:
     plan = plan_pruner(name, 10)
     assert str(plan).startswith(f"{plan.name}: ")
     make_pruner(plan, parse("learning_rate choice [0.1]"))
+
+
+@pytest.mark.parametrize("sampler", ["best-first", "gp"])
+def test_nobody_waits_for_a_samplers_imports(tmp_path: Path, sampler: str) -> None:
+    """With a server's database, where others wait for each proposal."""
+    script = """
+import sys
+from pathlib import Path
+from sasrecf_tune.distributions import distributions
+from sasrecf_tune.layout import Layout
+from sasrecf_tune.messages import Decision, Report, Result
+from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.params_file import parse
+from sasrecf_tune.plan import base_config, make_plan
+from sasrecf_tune.search import planned_study
+from sasrecf_tune.settings import RunSettings, SearchSettings
+from sasrecf_tune.storage import open_storage
+from tests.conftest import summary
+
+space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n")
+settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),
+                       storage="postgresql://host/db", search=SearchSettings(sys.argv[1], "none"))
+plan = make_plan(settings, space, base_config(settings, space), summary())
+layout = Layout(Path("study").absolute())
+layout.directory.mkdir()
+study = planned_study(plan, layout, open_storage(layout, None))
+before = set(sys.modules)
+for number in range(12):
+    trial = study.ask(distributions(space), lambda _: {"seed": 1})
+    valid = {"mrr@10": number / 20}
+    study.report(trial, Report(number, 4, number / 20, valid, 1.0, 0.1))
+    study.tell(trial, Result(number, Decision.CONTINUE, 4, 4, valid, {}, {"mrr@10": [0.1]}, 0.1, "cpu", 1))
+print(sorted(name for name in set(sys.modules) - before if name.count(".") <= 1))
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", script, sampler]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert not {"torch", "scipy", "sklearn"} & {name.split(".")[0] for name in ast.literal_eval(done.stdout)}

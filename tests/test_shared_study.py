@@ -560,6 +560,7 @@ def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Coordinat
     again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
     again.storage.engine.dispose()
     assert [record.score for record in again.study.records()] == [0.7] and not again.layout.all_untold()
+    assert again.study.curves() == {trial.number: [(4, 0.7)]}  # as models need it
 
 
 def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., Coordinator]) -> None:
