@@ -57,7 +57,7 @@ def main() -> None:
     page.write_page = lambda *_: None  # which takes longer than all the rest
     coordinators.BEAT_SECONDS, coordinators.SILENT_SECONDS = 0.2, 2.0
     coordinators._place = lambda: ""
-    outages.AWAY_SECONDS = 3.0
+    outages.AWAY_SECONDS = 8.0
     server.IDLE_SECONDS = 1
     cli.main()
 
