@@ -103,8 +103,8 @@ def check_keys(keys: Iterable[str], model: str, where: str) -> None:
         raise ConfigFileError(
             _not_of(foreign, model),
             where=where,
-            fix=f"Take {_them(foreign)} out; where a config file is for both models, give {_them(foreign)} "
-            f"to {SASRECF} alone, with --set.",
+            fix=f"Leave {_them(foreign)} out; with a config file for both models, give {_them(foreign)} to "
+            f"{SASRECF} by --set.",
         )
 
 

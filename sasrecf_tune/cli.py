@@ -225,7 +225,7 @@ def resume(
     settings = replace(
         settings,
         search=search,
-        storage=storage or settings.storage,
+        storage=settings.database(storage),
         workers=workers or settings.workers,
     )
     settings = elsewhere(settings, executor, address)
@@ -271,7 +271,7 @@ def confirm(
 
     layout = find_study(out, study)
     settings, space = settings_from(layout)
-    settings = replace(settings, storage=storage or settings.storage, workers=workers or settings.workers)
+    settings = replace(settings, storage=settings.database(storage), workers=workers or settings.workers)
     settings = elsewhere(settings, executor, address)
     _exit_with(
         lambda: confirm_study(layout, settings, space, screen(), top=top, seeds=seeds, as_json=as_json)

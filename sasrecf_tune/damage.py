@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,12 +92,25 @@ def check_database(layout: Layout, storage: str | None) -> None:
     lost = not path.exists() or (path.is_file() and path.stat().st_size == 0)
     if lost and layout.manifest.exists():
         # A new database would begin the study anew, over the results that the other files still hold.
+        if address := _elsewhere(layout):
+            raise StorageError(
+                f"this study is in another database: {address}",
+                where=str(layout.directory),
+                fix="Give that address with --storage, or in SASRECF_TUNE_STORAGE.",
+            )
         raise StorageError(
             "the study has begun, but its database is " + ("empty" if path.exists() else "not there"),
             where=str(path),
             fix=f"Restore it from a copy, give --storage if the study was kept elsewhere, or {ANOTHER_STUDY}",
         )
     check_sqlite(path)
+
+
+def _elsewhere(layout: Layout) -> str:
+    """The address at which the study was last, without a password; "" for its own directory."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return str(json.loads(layout.manifest.read_text(encoding="utf-8")).get("storage") or "")
+    return ""
 
 
 def check_address(address: str) -> None:

@@ -38,7 +38,7 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
     from sasrecf_tune.storage import open_storage
 
     layout = find_study(out, name)
-    url = storage or settings_from(layout)[0].storage
+    url = settings_from(layout)[0].database(storage)
     try:
         import optuna_dashboard
     except ImportError as error:

@@ -95,13 +95,13 @@ Address = Annotated[
     str | None,
     typer.Option(
         "--address",
-        metavar="auto|ray://HOST:10001",
+        metavar="auto|HOST:6379|ray://HOST:10001",
         help="The Ray cluster; auto: the one that this machine is a node of.  [default: auto]",
     ),
 ]
 SameAddress = Annotated[
     str | None,
-    typer.Option("--address", metavar="auto|ray://HOST:10001", help="As before if left out."),
+    typer.Option("--address", metavar="auto|HOST:6379|ray://HOST:10001", help="As before if left out."),
 ]
 Fuse = Annotated[
     str,

@@ -62,7 +62,7 @@ def read_results(
     from sasrecf_tune.storage import open_storage
     from sasrecf_tune.study import load_study
 
-    url = storage or settings.storage
+    url = settings.database(storage)
     check_database(layout, url)
     with reading_errors(layout, url):
         backend = open_storage(layout, url)

@@ -79,6 +79,13 @@ class RunSettings:
     trials_per_gpu: int = 1
     fuse: int = 1
 
+    def database(self, given: str | None) -> str | None:
+        """Where a study with these settings is: at the address `given`, for one that was put on a server.
+
+        One in its own directory stays there, since the variable that holds the address is for all studies.
+        """
+        return (given or self.storage) if self.storage else None
+
     @property
     def unit(self) -> float:
         """What RecBole rounds scores to."""

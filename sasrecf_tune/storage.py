@@ -34,8 +34,8 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
         raise StorageError(
             f"the database driver is not installed: {error}",
             where=shown(layout, storage),
-            fix='pip install "sasrecf-tune[postgresql]" or "sasrecf-tune[mysql]"; an address that names no '
-            "driver, such as postgresql://..., is for theirs.",
+            fix="Where this package was installed from: pip install -c constraints.txt '.[postgresql]' (or "
+            "mysql); an address that names no driver, such as postgresql://..., is for theirs.",
         ) from error
     except Exception as error:  # SQLAlchemy and drivers raise each their own
         raise storage_error(error, layout, storage) from error

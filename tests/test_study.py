@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import shutil
 import sqlite3
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
 from sasrecf_tune import damage, lock, machine
+from sasrecf_tune.damage import check_database
 from sasrecf_tune.differences import difference
 from sasrecf_tune.errors import (
     InputError,
@@ -32,9 +34,11 @@ from sasrecf_tune.errors import (
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.lock import abandoned, among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
+from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.passwords import masked
 from sasrecf_tune.server import with_driver
+from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study, open_study
 
@@ -354,3 +358,17 @@ def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, me
     done = cli("run", "--params-file", "hyper.test", "--dataset", "ml-100k", "--storage", address)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "tuning").exists()
+
+
+def test_a_study_on_a_server_says_where_it_is(layout: Layout) -> None:
+    layout.directory.mkdir(exist_ok=True)
+    layout.manifest.write_text(json.dumps({"storage": "postgresql://tuner:***@dbhost/tuning"}))
+    with pytest.raises(StorageError, match=r"in another database: postgresql://tuner:\*\*\*@dbhost"):
+        check_database(layout, None)
+
+
+def test_a_study_in_its_directory_is_not_looked_for_on_a_server() -> None:
+    own = RunSettings(Path("hyper.test"), "s", Path("out"), "ml-100k", {}, parse_metric("MRR@10"), 1)
+    assert own.database("postgresql://dbhost/tuning") is None
+    there = replace(own, storage="postgresql://tuner:***@dbhost/tuning")
+    assert there.database(None) == there.storage and there.database("postgresql://a/b") == "postgresql://a/b"
