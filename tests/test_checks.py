@@ -254,7 +254,7 @@ def test_settings_of_the_other_model_and_other_models() -> None:
         ConfigFileError, match="--set: `selected_features` is no parameter of SASRec"
     ) as caught:
         check_keys(["n_layers", "selected_features"], "SASRec", "--set")
-    assert "Take it out" in caught.value.fix
+    assert "Leave it out; with a config file for both models" in caught.value.fix
     assert check_model("SASRec") == "SASRec"
     for wrong in ("sasrec", "BERT4Rec", ""):
         with pytest.raises(InputError, match="cannot be tuned"):

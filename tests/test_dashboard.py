@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,15 @@ def number_of_failed(study: optuna.Study) -> int:
     return failed
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """What is started in the background of a script ignores Ctrl-C, and so would its own processes."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_the_page_is_there_until_ctrl_c(layout: Layout) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "sasrecf_tune", "dashboard", "--port", "0", "--out", layout.directory.parent],
