@@ -151,7 +151,11 @@ def test_workers_that_wait_for_a_node_hold_up_nobody(on_ray: Make, job: Jobs) ->
     assert all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
 
 
-def test_workers_share_a_card(on_ray: Make, job: Jobs, layout: Layout, connection: Any) -> None:
+def test_workers_share_a_card(
+    on_ray: Make, job: Jobs, layout: Layout, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # RecBole leaves it behind in a process that has trained on the CPU: no node would have the card.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     node = add_node(connection, num_cpus=2, num_gpus=1)
     executor = on_ray(workers=2, share=Share(1, of_gpu=2))
     heard = Heard()
