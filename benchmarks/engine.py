@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from cases import ML_100K, DataSet, choose_features, configuration, find
-from entry import say, start
+from entry import JsonFile, MarkdownFile, Threads, say, start, use_threads, write
 from floor import Batch, products
 from processes import Device, Setting, Side
 from results import summarise, table
@@ -172,23 +171,17 @@ def main(
     validations: Annotated[int, typer.Option(min=1, help="Pairs of validations.")] = 3,
     prepare: Annotated[int, typer.Option(min=1, help="Pairs of data preparations.")] = 1,
     agreement: Annotated[int, typer.Option(min=1, help="Steps whose losses are compared.")] = 10,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of each process, 0 for torch's choice.")] = 0,
+    threads: Threads = 0,
     device: Annotated[Device, typer.Option(help="Where to train.")] = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the JSON here, not to the screen.")
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table here, not to the screen.")
-    ] = None,
+    json_file: JsonFile = None,
+    markdown: MarkdownFile = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", hidden=True)] = [],  # noqa: B006
 ) -> None:
     """Compare stock RecBole with the fast engine: time, memory and agreement, in turns on one machine.
 
     Prints JSON with every sample, and then a table in Markdown.
     """
-    if threads:
-        # The processes inherit it; torch reads it when it is imported.
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    use_threads(threads)
     for file in (json_file, markdown):
         if file is not None and not file.resolve().parent.is_dir():
             raise InputError("there is no such directory", where=str(file.parent))
@@ -222,8 +215,8 @@ def main(
         },
         "results": results,
     }
-    _write(json.dumps(report, indent=1) + "\n", json_file)
-    _write(table(results), markdown)
+    write(json.dumps(report, indent=1) + "\n", json_file)
+    write(table(results), markdown)
 
 
 _STARTED = time.time()
@@ -243,13 +236,6 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _write(text: str, file: Path | None) -> None:
-    if file is None:
-        sys.stdout.write(text)
-    else:
-        file.write_text(text)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from cases import ML_100K, DataSet, choose_features, configuration, find
-from entry import say, start
+from entry import JsonFile, MarkdownFile, Threads, say, start, use_threads, write
 from processes import Device, Setting, Side
 
 from sasrecf_tune import __version__
@@ -107,23 +105,17 @@ def main(
     trials: Annotated[str, typer.Option(metavar="1,4,16", help="Numbers of trials.")] = "1,4,16",
     layers: Annotated[int, typer.Option(min=1, help="Layers of each model.")] = 2,
     steps: Annotated[int, typer.Option(min=1, help="Pairs of steps.")] = 5,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of each process, 0 for torch's choice.")] = 0,
+    threads: Threads = 0,
     device: Annotated[Device, typer.Option(help="Where to train.")] = "auto",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the JSON here, not to the screen.")
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table here, not to the screen.")
-    ] = None,
+    json_file: JsonFile = None,
+    markdown: MarkdownFile = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A RecBole setting.")] = [],  # noqa: B006
 ) -> None:
     """Compare trials trained as one model with trials trained in turn: time, memory and agreement.
 
     Prints JSON with every sample, and then a table in Markdown.
     """
-    if threads:
-        # The processes inherit it; torch reads it when it is imported.
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    use_threads(threads)
     counts = [int(part) for part in trials.split(",") if part.strip().isdecimal() and int(part) > 0]
     if not counts:
         raise InputError(f"{trials!r} is no list of numbers such as 1,4,16", where="--trials")
@@ -135,19 +127,12 @@ def main(
             say(f"{one.name}, {count} trials")
             results.append(_named(one, layers) | compare(config, count, steps, device))
     report = {"sasrecf_tune": __version__, "cores": os.cpu_count(), "set": set_, "results": results}
-    _write(json.dumps(report, indent=1) + "\n", json_file)
-    _write(table(results), markdown)
+    write(json.dumps(report, indent=1) + "\n", json_file)
+    write(table(results), markdown)
 
 
 def _named(data: DataSet, layers: int) -> dict[str, Any]:
     return {"data": data.name, "layers": layers}
-
-
-def _write(text: str, file: Path | None) -> None:
-    if file is None:
-        sys.stdout.write(text)
-    else:
-        file.write_text(text)
 
 
 if __name__ == "__main__":

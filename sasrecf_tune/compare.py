@@ -123,7 +123,7 @@ def _read(layout: Layout, name: str, storage: str | None) -> tuple[Measured, Ent
     """How a study was measured, what it has come to, and what its scores are rounded to."""
     settings, space = settings_from(layout)
     manifest = read_manifest(layout)
-    results = read_results(layout, settings, space, storage if settings.storage else None)
+    results = read_results(layout, settings, space, storage)
     chosen = results.chosen
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=name)

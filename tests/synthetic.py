@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 NAME = "every-kind"
 ITEMS = 40
@@ -58,3 +63,29 @@ def base(parent: Path) -> dict[str, object]:
         "valid_metric": "MRR@10",
         "seed": 2020,
     }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RecBole's data_path of such a data set."""
+    return write_data_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def muted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For modules that import it: RecBole makes ./saved where it runs, and logs and warns a lot."""
+    monkeypatch.chdir(tmp_path)
+    logging.disable(logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """For modules that import it, and look at warnings in logs: as `muted`, and those are seen."""
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger().setLevel(logging.WARNING)
+    yield
+    logging.getLogger().setLevel(logging.NOTSET)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +20,11 @@ from sasrecf_tune.engine.build import FAST
 from sasrecf_tune.installation import install_command
 from sasrecf_tune.recbole_bridge import STOCK, Engine, make_config, prepare
 
-from .synthetic import NAME, base, write_data_set
+from .synthetic import NAME, base, muted, write_data_set
+
+__all__ = ["muted"]
 
 PANDAS_3 = Version(pd.__version__).major >= 3
-
-
-@pytest.fixture(autouse=True)
-def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """RecBole makes ./saved where it runs, and logs and warns a lot."""
-    monkeypatch.chdir(tmp_path)
-    logging.disable(logging.INFO)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logging.disable(logging.NOTSET)
 
 
 def items(parent: Path, engine: Engine, **changes: Any) -> dict[str, torch.Tensor]:

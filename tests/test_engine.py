@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +20,9 @@ from sasrecf_tune.parameters import MODELS
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
 from sasrecf_tune.trial import Runner
 
-from .synthetic import NAME, base, write_data_set
+from .synthetic import NAME, base, data, muted
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """RecBole makes ./saved where it runs, and logs and warns a lot."""
-    monkeypatch.chdir(tmp_path)
-    logging.disable(logging.INFO)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logging.disable(logging.NOTSET)
+__all__ = ["data", "muted"]
 
 
 def built(data: Path, engine: Engine, **changes: Any) -> Built:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,25 +18,11 @@ from sasrecf_tune.parameters import MODELS
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, Prepared, build, make_config, prepare
 
-from .synthetic import base, write_data_set
+from .synthetic import base, data, muted
+
+__all__ = ["data", "muted"]
 
 PREPARED: Cache[Prepared] = Cache()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """RecBole makes ./saved where it runs, and logs and warns a lot."""
-    monkeypatch.chdir(tmp_path)
-    logging.disable(logging.INFO)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logging.disable(logging.NOTSET)
 
 
 class Trial:

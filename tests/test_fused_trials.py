@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,23 +20,11 @@ from sasrecf_tune.messages import Decision, Failure, Job, MeasureTogether, Repor
 from sasrecf_tune.settings import AUTO_FUSE
 from sasrecf_tune.trial import Runner
 
-from .synthetic import base, write_data_set
+from .synthetic import base, data, quiet
+
+__all__ = ["data", "quiet"]
 
 Decide = Callable[[Report], Decision]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """RecBole makes ./saved where it runs, and logs a lot."""
-    monkeypatch.chdir(tmp_path)
-    logging.getLogger().setLevel(logging.WARNING)
-    yield
-    logging.getLogger().setLevel(logging.NOTSET)
 
 
 @pytest.fixture

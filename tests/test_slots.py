@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +16,9 @@ from sasrecf_tune.messages import Decision, Describe, Job, Report, Result
 
 from . import stand_ins
 from .stand_ins import EPOCHS
-from .test_executors import Heard, drive
+from .test_executors import Heard, drive, layout
 
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "study")
+__all__ = ["layout"]
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,9 @@ import torch
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.trial import Runner
 
-from .synthetic import base, write_data_set
+from .synthetic import base, data, quiet
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data_set(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """RecBole makes ./saved where it runs, and logs a lot."""
-    monkeypatch.chdir(tmp_path)
-    logging.getLogger().setLevel(logging.WARNING)
-    yield
-    logging.getLogger().setLevel(logging.NOTSET)
+__all__ = ["data", "quiet"]
 
 
 class Killed(BaseException):
