@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -102,24 +99,3 @@ def test_prose_numbers_of_configurations() -> None:
 def test_yaml_blocks_are_yaml() -> None:
     for block in re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE):
         assert isinstance(yaml.safe_load(block), dict)
-
-
-def test_the_loop_over_ssh_waits_for_no_run(tmp_path: Path) -> None:
-    """`ssh` ends when nobody has its command's output open any more."""
-    text = (readme.README.parent / "examples" / "ssh.md").read_text()
-    loop = re.search(r"^```bash\n(for .*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert loop is not None and "PASSWORD" not in loop[1]
-    (tmp_path / "tuning-beauty").mkdir()
-    for name, script in {
-        "rsync": "",
-        "ssh": 'sh -c "$2" | cat',
-        "sasrecf-tune": f"flock {tmp_path}/going-on true",
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    with (tmp_path / "going-on").open("w") as runs:
-        fcntl.flock(runs, fcntl.LOCK_EX)
-        looping = subprocess.run(["bash", "-c", loop[1]], cwd=tmp_path, env={"PATH": path}, timeout=60)
-    assert looping.returncode == 0
-    assert (tmp_path / "tuning-beauty" / "run.log").exists()
