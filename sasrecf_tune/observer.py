@@ -23,6 +23,9 @@ class Observer:
     def returned(self, number: int) -> None:
         """A trial was given back unfinished; a later run trains it again, or continues it."""
 
+    def lost(self, number: int) -> None:
+        """A trial was given to another run; what became of it here is dropped."""
+
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """An attempt of a trial failed because of `reason`; attempt `attempt` (from 2) will follow."""
 

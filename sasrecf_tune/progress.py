@@ -139,6 +139,10 @@ class _Base(Observer):
         """See `Observer`."""
         self.progress.running.pop(number, None)
 
+    def lost(self, number: int) -> None:
+        """See `Observer`."""
+        self.progress.running.pop(number, None)
+
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `Observer`."""
         self.progress.running.pop(number, None)
@@ -258,6 +262,11 @@ class JsonView(_Base):
         """See `Observer`."""
         super().returned(number)
         emit({"event": "returned", self.progress.word: number})
+
+    def lost(self, number: int) -> None:
+        """See `Observer`."""
+        super().lost(number)
+        emit({"event": "lost", self.progress.word: number})
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
         """See `Observer`."""

@@ -264,11 +264,7 @@ class Search:
         try:
             self._take_down(outcome)
         except TrialLost:
-            self._study.say(
-                f"trial {outcome.number} was given to another run, which had not heard of this one for long; "
-                "what became of it here is dropped"
-            )
-            self._forget(outcome.number)
+            self._lose(outcome.number)
 
     def _take_down(self, outcome: Result | Failure) -> None:
         if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
@@ -386,13 +382,21 @@ class Search:
             observer.retrying(trial.number, failed + 1, failure.reason)
 
     def _return(self, number: int) -> None:
-        self._study.give_back(number)
-        self._forget(number)
-
-    def _forget(self, number: int) -> None:
+        if not self._study.give_back(number):
+            self._lose(number)
+            return
         self._running.pop(number, None)
         for observer in self._observers:
             observer.returned(number)
+
+    def _lose(self, number: int) -> None:
+        self._study.say(
+            f"trial {number} was given to another run, which had not heard of this one for long; "
+            "what became of it here is dropped"
+        )
+        self._running.pop(number, None)
+        for observer in self._observers:
+            observer.lost(number)
 
     def _check_timeout(self) -> None:
         limit = self._plan.settings.search.timeout

@@ -117,16 +117,22 @@ class TuneStudy:
         self.say = say
         self._storage.join(about, say)
 
-    def give_back(self, number: int) -> None:
-        """Put the running trial `number` back in the queue; it will start anew."""
+    def give_back(self, number: int) -> bool:
+        """Put the running trial `number` back in the queue; it will start anew.
+
+        Returns whether it was this coordinator's to give.
+        """
         trial_id = self._trials()[number]._trial_id
 
-        def change() -> None:
-            if self._storage.owns(trial_id):
+        def change() -> bool:
+            mine = self._storage.owns(trial_id)
+            if mine:
                 self._requeue(trial_id)
+            return mine
 
-        self._storage.transact(change)
+        mine = self._storage.transact(change)
         self._storage.release(trial_id)
+        return mine
 
     def drop(self, number: int, reason: str) -> None:
         """End a trial that waits: nobody needs its result any more."""
