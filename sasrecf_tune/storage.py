@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from sasrecf_tune.damage import check_address, check_sqlite, shown, storage_error
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.server import open_server
+from sasrecf_tune.server import how_to_get_driver, open_server
 
 
 def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
@@ -34,8 +34,7 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
         raise StorageError(
             f"the database driver is not installed: {error}",
             where=shown(layout, storage),
-            fix="Where this package was installed from: pip install -c constraints.txt '.[postgresql]' (or "
-            "mysql); an address that names no driver, such as postgresql://..., is for theirs.",
+            fix=how_to_get_driver(str(storage)),
         ) from error
     except Exception as error:  # SQLAlchemy and drivers raise each their own
         raise storage_error(error, layout, storage) from error
