@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -129,9 +130,7 @@ class MariaDB(Server):
         make = _directory_of("mariadb-install-db", places) / "mariadb-install-db"
         super().__init__(directory)
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = _free_port()
         normal = "--auth-root-authentication-method=normal"
         self.run(make, *self._OPTIONS, f"--datadir={self.data}", normal, "--skip-test-db")
 
@@ -215,6 +214,15 @@ def _directory_of(program: str, places: Sequence[Path]) -> Path:
         if (place / program).exists():
             return place
     raise MissingError(f"{program} is not installed, as by `apt install postgresql mariadb-server`")
+
+
+def _free_port() -> int:
+    """None of those that the system gives to whoever connects: one could take it while the server is down."""
+    for port in random.sample(range(20000, 32000), 100):
+        with contextlib.suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise MissingError("no port is free")
 
 
 def _exists(user: str) -> bool:
