@@ -43,13 +43,7 @@ def open_server(address: str) -> RDBStorage:
         ImportError: the driver is not installed.
         Exception: whatever SQLAlchemy, Optuna and the driver raise.
     """
-    url = with_driver(make_url(address))
-    arguments = _DRIVERS.get(url.get_driver_name(), {})
-    options = {
-        "connect_args": {key: value for key, value in arguments.items() if key not in url.query},
-        # Whoever holds the study must see all that was written before it did.
-        "isolation_level": "READ COMMITTED",
-    }
+    url, options = _connecting(address)
     engine = create_engine(url, **options)
     try:
         with engine.connect() as connection:
@@ -66,6 +60,31 @@ def open_server(address: str) -> RDBStorage:
         engine.dispose()
     _prepare(opened.engine)
     return opened
+
+
+def reach(address: str) -> None:
+    """Connect, and do nothing.
+
+    Raises:
+        ImportError: as `open_server`.
+        Exception: as `open_server`.
+    """
+    url, options = _connecting(address)
+    engine = create_engine(url, **options)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _connecting(address: str) -> tuple[URL, dict[str, Any]]:
+    url = with_driver(make_url(address))
+    arguments = _DRIVERS.get(url.get_driver_name(), {})
+    return url, {
+        "connect_args": {key: value for key, value in arguments.items() if key not in url.query},
+        # Whoever holds the study must see all that was written before it did.
+        "isolation_level": "READ COMMITTED",
+    }
 
 
 def with_driver(url: URL) -> URL:

@@ -39,6 +39,7 @@ from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.passwords import masked
+from sasrecf_tune.run import at_work
 from sasrecf_tune.server import with_driver
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.storage import open_storage
@@ -397,6 +398,20 @@ def test_a_missing_driver_is_told_how_to_get(
     assert "the database driver is not installed" in caught.value.what
     assert fix in caught.value.fix and caught.value.fix.endswith(install_command(extra=extra))
     assert "constraints-new.txt '.[mysql]' && pip" in install_command((3, 12), "mysql")
+
+
+def test_a_server_that_cannot_be_reached_is_found_before_data_is_prepared(tmp_path: Path) -> None:
+    address = "postgresql://tuner:s3cret@127.0.0.1:1/tuning"
+    name = "study"
+    settings = RunSettings(
+        Path("hyper.test"), name, tmp_path, "ml-100k", {}, parse_metric("MRR@10"), 1, storage=address
+    )
+    with (
+        pytest.raises(StorageError, match=r"onnection refused(.|\n)*whether the server runs") as caught,
+        at_work(settings, Layout(tmp_path / name)),
+    ):
+        pytest.fail("has begun")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_study_on_a_server_says_where_it_is(layout: Layout) -> None:
