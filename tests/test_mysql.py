@@ -139,8 +139,9 @@ def test_all_its_addresses_are_of_one_study(join: Callable[..., Coordinator], ur
 def test_who_holds_the_study_and_idles_is_thrown_out(
     join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)
-    idle, other = join(), join()
+    other = join()
+    monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)  # for connections from here on
+    idle = join()
     assert isinstance(idle.shared, SharedStudy)
     with pytest.raises(StorageInternalError), idle.shared.together():
         assert idle.begin().number == 0
