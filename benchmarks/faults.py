@@ -27,6 +27,8 @@ PROGRAM = Path(__file__).with_name("under_attack.py")
 STUDY = "study"
 # Attempts of a trial whose workers are killed again and again: none may run out of them.
 RETRIES = 100
+# The server that is started for what --storage names; Debian's MySQL is MariaDB.
+SERVERS = {"postgresql": "postgresql", "mariadb": "mariadb", "mysql": "mariadb"}
 # See `_moment`.
 _NEVER = ("0", "0")
 
@@ -312,7 +314,9 @@ def main(
     ] = [],  # noqa: B006  # typer reads the default; nothing changes it
     storage: Annotated[
         str | None,
-        typer.Option(help="postgresql: of four coordinators on one study, with a server started for it."),
+        typer.Option(
+            help="postgresql or mariadb: of four coordinators on one study, with a server started for it."
+        ),
     ] = None,
 ) -> None:
     """Kill workers and coordinators of real searches at random moments, and count what that costs.
@@ -327,10 +331,12 @@ def main(
             )
     chosen = [SCENARIOS[name] for name in scenario or SCENARIOS]
     if storage is not None:
-        if storage != "postgresql":
-            raise InputError(f"no kills on {storage!r}", where="--storage", fix="Write --storage postgresql.")
+        if storage not in SERVERS:
+            raise InputError(
+                f"no kills on {storage!r}", where="--storage", fix=f"One of {', '.join(SERVERS)}."
+            )
         with tempfile.TemporaryDirectory() as scratch:
-            raise typer.Exit(0 if several.campaign(kills, seed, Path(scratch)) else 1)
+            raise typer.Exit(0 if several.campaign(kills, seed, Path(scratch), SERVERS[storage]) else 1)
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Campaign(Path(scratch), seed)
         rows = [

@@ -1,4 +1,4 @@
-"""Kills of coordinators of which several work on one study, in a PostgreSQL started for it; see faults.py."""
+"""Kills of coordinators of which several work on one study, on a server started for it; see faults.py."""
 
 from __future__ import annotations
 
@@ -167,27 +167,27 @@ class Campaign:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[str]:
-    """A PostgreSQL of its own; gives its address.
+def server(kind: str = "postgresql") -> Iterator[str]:
+    """A PostgreSQL or a MariaDB of its own; gives a database's address.
 
     Raises:
         InputError: there is none on this machine.
     """
     sys.path.append(str(Path(__file__).parent.parent))
-    from tests.postgresql import MissingError, running
+    from tests.servers import MissingError, running
 
     try:
-        with running() as started:
-            yield started.url
+        with running(kind) as started:
+            yield started.create("campaign")
     except MissingError as missing:
-        raise InputError(str(missing), where="--storage postgresql") from missing
+        raise InputError(str(missing), where=f"a server of {kind}") from missing
 
 
-def campaign(kills: int, seed: int, scratch: Path, coordinators: int = 4) -> bool:
+def campaign(kills: int, seed: int, scratch: Path, kind: str, coordinators: int = 4) -> bool:
     """Run it and print JSON; returns whether nothing was lost."""
-    with server() as url:
+    with server(kind) as url:
         toll = Campaign(scratch, url, seed, coordinators).attack(kills)
     for fault in toll.faults:
         say(fault)
-    print(json.dumps({"seed": seed, "storage": "postgresql", **vars(toll)}, indent=2))
+    print(json.dumps({"seed": seed, "storage": kind, **vars(toll)}, indent=2))
     return toll.clean

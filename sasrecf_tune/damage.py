@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,21 @@ _REMEDIES = (
     ("not a database", _RESTORE),
     ("locked", f"Close what else has it open, such as a database browser. {AGAIN}"),
 )
+_NOBODY = "Check the host and the port, and whether the server runs and takes connections from this machine."
+_WHO = "Check the user and the password in the address."
+_RIGHTS = "The user must be allowed to create and alter tables in this database, to read and to write them."
+# What PostgreSQL, MySQL and their drivers say, in small letters.
+_SERVERS_REMEDIES = (
+    ("unknown database", "Make the database first: CREATE DATABASE, or correct its name in the address."),
+    ("database .* does not exist", "Make the database first: createdb, or correct its name in the address."),
+    ("access denied for user .* to database", _RIGHTS),
+    ("permission denied|command denied|must be owner", _RIGHTS),
+    ("authentication failed|access denied|no password|role .* does not exist|no pg_hba.conf", _WHO),
+    ("can't connect|connection refused|timeout expired|timed out|resolve host|unreachable|no route", _NOBODY),
+)
+_SUCH_AS = "It is such as postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE."
+_KINDS = ("postgresql", "mysql", "mariadb")
+_OLD_KINDS = {"postgres": "postgresql"}
 
 
 class UnreadableError(Exception):
@@ -75,7 +91,14 @@ def reading_errors(layout: Layout, storage: str | None) -> Iterator[None]:
 
 def storage_error(error: BaseException, layout: Layout, storage: str | None) -> StorageError:
     """What the database said, for people."""
-    return _refused(said(error), shown(layout, storage))
+    reason, where = said(error), shown(layout, storage)
+    if storage is None:
+        return _refused(reason, where)
+    small = reason.lower()
+    found = (remedy for sign, remedy in _SERVERS_REMEDIES if re.search(sign, small))
+    fix = next(found, "Check the address and rights.")
+    again = AGAIN if layout.manifest.exists() else "Then run the same command again."
+    return StorageError(f"the study's database refuses: {reason}", where=where, fix=f"{fix} {again}")
 
 
 def check_database(layout: Layout, storage: str | None) -> None:
@@ -134,13 +157,23 @@ def check_address(address: str) -> None:
         raise InputError(
             "not the address of a database",
             where="--storage",
-            fix="It is such as postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE.",
+            fix=_SUCH_AS,
         ) from error
     if kind == "sqlite":
         raise InputError(
             "SQLite is no server; a study is kept in SQLite where there is no --storage",
             where="--storage",
             fix="Leave it out, and SASRECF_TUNE_STORAGE too: the database is then OUT/STUDY/study.db.",
+        )
+    if kind in _OLD_KINDS:
+        raise InputError(
+            f"{kind}:// is an old way to write {_OLD_KINDS[kind]}://, which is not understood any more",
+            where="--storage",
+            fix=f"Write {_OLD_KINDS[kind]}:// in its place; the rest of the address stays.",
+        )
+    if kind not in _KINDS:
+        raise InputError(
+            f"no study is kept in a database of the kind {kind}://", where="--storage", fix=_SUCH_AS
         )
 
 
@@ -219,4 +252,7 @@ def said(error: BaseException) -> str:
     # Optuna hides SQLAlchemy's error behind its own, and that the driver's.
     while not isinstance(error, SQLAlchemyError) and error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+    original = getattr(error, "orig", None) or error
+    # MySQL's drivers put a number before what they say.
+    words = original.args[1] if len(original.args) == 2 and isinstance(original.args[0], int) else original
+    return " ".join(str(words or original).split())[:300]

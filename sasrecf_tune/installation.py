@@ -10,11 +10,12 @@ WITHOUT_RAY = (3, 12)
 NEWEST = (3, 13)
 
 
-def install_command(python: tuple[int, int] = sys.version_info[:2]) -> str:
+def install_command(python: tuple[int, int] = sys.version_info[:2], extra: str = "") -> str:
     """The command that installs the versions that were tested together; README has the same."""
+    package = f"'.[{extra}]'" if extra else "."
     if python < WITHOUT_RAY:
-        return "pip install -c constraints.txt ."
-    return "pip install -c constraints-new.txt . && pip install --no-deps recbole==1.2.1"
+        return f"pip install -c constraints.txt {package}"
+    return f"pip install -c constraints-new.txt {package} && pip install --no-deps recbole==1.2.1"
 
 
 def how_to_get_ray(python: tuple[int, int] = sys.version_info[:2]) -> str:

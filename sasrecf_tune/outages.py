@@ -11,6 +11,10 @@ from sasrecf_tune.settings import format_duration
 
 AWAY_SECONDS = 120.0
 _AGAIN_SECONDS = 1.0
+# The server has undone a transaction that was in another's way, and will hardly do so again: MySQL's number
+# and SQL's name of a deadlock, and SQL's of a serialization failure.
+_UNDONE = {1213, "40P01", "40001"}
+_UNDONE_TIMES = 10
 
 
 class Outages:
@@ -19,21 +23,37 @@ class Outages:
     def __init__(self, clock: Callable[[], float], pause: Callable[[float], None]) -> None:
         self.say: Callable[[str], None] = lambda _: None
         self.gave_up: BaseException | None = None
+        self._hurried = False
+        self._undone = 0
         self._clock = clock
         self._pause = pause
         self._until: float | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether the database has not answered yet."""
+        return self._until is not None
+
+    def hurry(self) -> None:
+        """Someone wants an end: try once more, and then give up. For signal handlers."""
+        self._hurried = True
 
     def passes(self, error: BaseException) -> bool:
         """Wait a moment and return True; or False where that is of no use, or has been done for too long."""
         if self.gave_up is not None or not _may_pass(error):
             return False
+        if _was_undone(error) and self._undone < _UNDONE_TIMES:
+            self._undone += 1
+            return True
         if self._until is None:
             self._until = self._clock() + AWAY_SECONDS
             self.say(
                 f"the study's database does not answer ({said(error)}); "
                 f"trying again for {format_duration(AWAY_SECONDS)}"
             )
-        if self._clock() >= self._until:
+        elif self._hurried or self._clock() >= self._until:
+            if self._hurried:
+                self.say("the study's database is away, and this run is to stop: it waits no longer")
             self.gave_up = error
             return False
         self._pause(_AGAIN_SECONDS)
@@ -41,6 +61,7 @@ class Outages:
 
     def over(self) -> None:
         """What was tried has succeeded."""
+        self._undone = 0
         if self._until is not None:
             self._until = None
             self.say("the study's database answers again")
@@ -53,5 +74,14 @@ def _may_pass(error: BaseException | None) -> bool:
             return True
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True
+        error = error.__cause__
+    return False
+
+
+def _was_undone(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, DBAPIError) and error.orig is not None:
+            found = (getattr(error.orig, "sqlstate", None), *error.orig.args[:1])
+            return any(code in _UNDONE for code in found if isinstance(code, int | str))
         error = error.__cause__
     return False

@@ -181,6 +181,7 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
     """
     from sasrecf_tune.damage import check_database, reading_errors
     from sasrecf_tune.lock import abandoned, among_others, exclusive
+    from sasrecf_tune.storage import reach_storage
 
     def tidy() -> None:
         left = [*unfinished(layout.directory), *layout.leftovers()]
@@ -192,6 +193,8 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
             tidy()  # before this run has made anything of its own
         with executor_for(settings, own) as executor, reading_errors(layout, settings.storage):
             check_database(layout, settings.storage)
+            if settings.storage is not None:
+                reach_storage(layout, settings.storage)
             yield executor
 
 

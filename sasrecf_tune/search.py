@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sasrecf_tune.best_first import BestFirstSampler
 from sasrecf_tune.candidates import Candidates
 from sasrecf_tune.company import how
-from sasrecf_tune.errors import StorageError
+from sasrecf_tune.errors import Interrupted, StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.files import MEND
@@ -166,11 +166,13 @@ class Search:
         self._interrupted = self._interrupted or not self._stopping
         self._stopping = self._stopping or reason
         self._give_up_at = self._clock() + grace
+        self._study.company.hurry()
 
     def run(self) -> Outcome:
         """Search until the plan's trials have ended, time is up, failures end it, or `stop` was called.
 
         Raises:
+            Interrupted: `stop` was called while the database was away.
             WorkerError: no worker could be kept alive.
             StorageError: results could not be written.
         """
@@ -181,6 +183,11 @@ class Search:
             if isinstance(error, StorageInternalError | SQLAlchemyError):
                 self._keep_ended()
             self._wind_up()  # what fails now follows from what failed first
+            if self._interrupted and self._study.company.away and isinstance(error, Exception):
+                raise Interrupted(
+                    f"{self._stopping}; the study's database was away",
+                    fix="What had ended is kept in the study directory. The same command goes on.",
+                ) from error
             raise
         failed = self._wind_up()
         if failed is not None:

@@ -8,12 +8,17 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 
+from sasrecf_tune.installation import install_command
+from sasrecf_tune.mysql import complete_tables, session_limits
+
 # A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown
 # out after so long: less than what makes others take it for dead (coordinators.SILENT_SECONDS).
 IDLE_SECONDS = 60
 _CONNECT_SECONDS = 10
 # The extras' drivers, for addresses that name none; SQLAlchemy's own choice may not be installed.
 _OURS = {"postgresql": "psycopg", "mysql": "pymysql"}
+# SQLAlchemy has two names for one dialect, of which Optuna knows this one.
+_SAME = {"mariadb": "mysql"}
 # Arguments of the drivers by name. A connection whose other side is gone must not be waited on for hours.
 _LIBPQ = {
     "connect_timeout": _CONNECT_SECONDS,
@@ -25,7 +30,8 @@ _LIBPQ = {
 _DRIVERS: dict[str, dict[str, Any]] = {
     "psycopg": _LIBPQ,
     "psycopg2": _LIBPQ,
-    "pymysql": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": 60, "write_timeout": 60},
+    # It may wait for a lock, but not longer (mysql.session_limits).
+    "pymysql": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": 90, "write_timeout": 90},
     "mysqldb": {"connect_timeout": _CONNECT_SECONDS},
 }
 
@@ -37,9 +43,7 @@ def open_server(address: str) -> RDBStorage:
         ImportError: the driver is not installed.
         Exception: whatever SQLAlchemy, Optuna and the driver raise.
     """
-    url = with_driver(make_url(address))
-    arguments = _DRIVERS.get(url.get_driver_name(), {})
-    options = {"connect_args": {key: value for key, value in arguments.items() if key not in url.query}}
+    url, options = _connecting(address)
     engine = create_engine(url, **options)
     try:
         with engine.connect() as connection:
@@ -50,16 +54,55 @@ def open_server(address: str) -> RDBStorage:
             elif kind == "mysql":
                 connection.execute(select(func.get_lock("sasrecf_tune", 60)))
             opened = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+            if kind == "mysql":
+                complete_tables(connection)
     finally:
         engine.dispose()
     _prepare(opened.engine)
     return opened
 
 
+def reach(address: str) -> None:
+    """Connect, and do nothing.
+
+    Raises:
+        ImportError: as `open_server`.
+        Exception: as `open_server`.
+    """
+    url, options = _connecting(address)
+    engine = create_engine(url, **options)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _connecting(address: str) -> tuple[URL, dict[str, Any]]:
+    url = with_driver(make_url(address))
+    arguments = _DRIVERS.get(url.get_driver_name(), {})
+    return url, {
+        "connect_args": {key: value for key, value in arguments.items() if key not in url.query},
+        # Whoever holds the study must see all that was written before it did.
+        "isolation_level": "READ COMMITTED",
+    }
+
+
 def with_driver(url: URL) -> URL:
     """The address with the driver that the package's extras install, unless it names one."""
-    driver = _OURS.get(url.drivername)
-    return url.set(drivername=f"{url.drivername}+{driver}") if driver else url
+    dialect, _, driver = url.drivername.partition("+")
+    dialect = _SAME.get(dialect, dialect)
+    driver = driver or _OURS.get(dialect, "")
+    return url.set(drivername=f"{dialect}+{driver}" if driver else dialect)
+
+
+def how_to_get_driver(address: str) -> str:
+    """What to do where the address's driver is not installed."""
+    url = with_driver(make_url(address))
+    kind = url.get_backend_name()
+    command = f"where this package was installed from: {install_command(extra=kind)}"
+    if url.get_driver_name() == _OURS.get(kind):
+        return f"Install it {command}"
+    return f"Install it; or write {kind}://..., and install the driver for that {command}"
 
 
 def _prepare(engine: Engine) -> None:
@@ -83,7 +126,7 @@ def _limits(dialect: str) -> tuple[str, ...]:
             f"SET lock_timeout = '{2 * IDLE_SECONDS}s'",
         )
     if dialect == "mysql":
-        return (f"SET SESSION wait_timeout = {IDLE_SECONDS}, innodb_lock_wait_timeout = {2 * IDLE_SECONDS}",)
+        return (session_limits(IDLE_SECONDS),)
     return ()
 
 

@@ -249,6 +249,15 @@ class SharedStudy(SoleWriter):
         return found
 
     @property
+    def away(self) -> bool:
+        """See `SoleWriter`."""
+        return self._outages.away
+
+    def hurry(self) -> None:
+        """See `SoleWriter`."""
+        self._outages.hurry()
+
+    @property
     def met_others(self) -> bool:
         """See `SoleWriter`."""
         return self._attendance.met_others

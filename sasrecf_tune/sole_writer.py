@@ -182,6 +182,14 @@ class SoleWriter(InMemoryStorage):
         return []
 
     @property
+    def away(self) -> bool:
+        """Whether the database does not answer now."""
+        return False
+
+    def hurry(self) -> None:
+        """Wait no longer for a database that is away: someone wants an end. For signal handlers."""
+
+    @property
     def met_others(self) -> bool:
         """Whether others have been at work on the study since this coordinator joined."""
         return False

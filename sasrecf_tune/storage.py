@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from optuna.storages import RDBStorage
@@ -10,7 +12,7 @@ from optuna.storages import RDBStorage
 from sasrecf_tune.damage import check_address, check_sqlite, shown, storage_error
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.server import open_server
+from sasrecf_tune.server import how_to_get_driver, open_server, reach
 
 
 def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
@@ -24,18 +26,35 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
         check_address(storage)
     else:
         check_sqlite(layout.database)
-    try:
+    with _explained(layout, storage):
         if storage is not None:
             return open_server(storage)
         if not layout.database.exists():
             _create_sqlite(layout.database)
         return _sqlite(layout.database)
+
+
+def reach_storage(layout: Layout, storage: str) -> None:
+    """Connect to a server's database once, for what would else be found when the data is prepared.
+
+    Raises:
+        InputError: as `open_storage`.
+        StorageError: it cannot be reached.
+    """
+    check_address(storage)
+    with _explained(layout, storage):
+        reach(storage)
+
+
+@contextlib.contextmanager
+def _explained(layout: Layout, storage: str | None) -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise StorageError(
             f"the database driver is not installed: {error}",
             where=shown(layout, storage),
-            fix="Where this package was installed from: pip install -c constraints.txt '.[postgresql]' (or "
-            "mysql); an address that names no driver, such as postgresql://..., is for theirs.",
+            fix=how_to_get_driver(str(storage)),
         ) from error
     except Exception as error:  # SQLAlchemy and drivers raise each their own
         raise storage_error(error, layout, storage) from error

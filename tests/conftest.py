@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import os
 import subprocess
 import sys
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sasrecf_tune.messages import DataSummary, Decision, Describe, Failure, Job, Report, Result
+from sasrecf_tune.settings import Sampler
+
+from .servers import MissingError, Server, running
+
+if TYPE_CHECKING:
+    from .coordinator import Coordinator
 
 # Tiny models gain nothing from a second thread, and lose much when the machine is busy. Torch, which is
 # imported later, and the processes that tests start take it from here.
@@ -56,6 +65,52 @@ def cluster() -> Iterator[Any]:
             add_node(made)
         yield made
         made.shutdown()
+
+
+# A test's that names none; the modules that use one can be run against any.
+DATABASE = os.environ.get("SASRECF_TUNE_TESTS_DATABASE", "postgresql")
+REQUIRED = {"postgresql": "SASRECF_TUNE_REQUIRE_POSTGRESQL", "mariadb": "SASRECF_TUNE_REQUIRE_MYSQL"}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[str], Server]]:
+    """Starts the database server of a kind, once for the module."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda kind: stack.enter_context(running(kind)))
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Server:
+    """The database server of the kind that the test's parameter names."""
+    kind = getattr(request, "param", DATABASE)
+    try:
+        return servers(kind)
+    except MissingError as missing:
+        if os.environ.get(REQUIRED[kind]):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """The address of an empty database."""
+    return server.create(f"study_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def join(tmp_path: Path, url: str) -> Iterator[Callable[..., Coordinator]]:
+    """Has one more coordinator join the study in the empty database."""
+    from .coordinator import Coordinator
+
+    joined: list[Coordinator] = []
+
+    def one(sampler: Sampler = "grid", seed: int = 1, address: str = url) -> Coordinator:
+        joined.append(Coordinator(tmp_path / str(len(joined)), address, sampler, seed))
+        return joined[-1]
+
+    yield one
+    for coordinator in joined:
+        coordinator.storage.engine.dispose()
 
 
 def add_node(cluster: Any, num_cpus: int = 1, num_gpus: int = 0) -> Any:

@@ -25,7 +25,7 @@ ZONES = {
     2: """
         best_first candidates confirmation_study damage distributions extrapolation forecast_pruner samplers
         pruners sole_writer storage study search plan company coordinators server shared_study endings outages
-        study_tables
+        study_tables mysql
     """,
     3: """
         recbole_bridge data_scan trial probe unfinished tensor_files shared_data engine random_streams

@@ -1,4 +1,4 @@
-"""Several coordinators on one study, on a real PostgreSQL."""
+"""Several coordinators on one study, on a real PostgreSQL, and where they differ on a real MariaDB."""
 
 from __future__ import annotations
 
@@ -21,51 +21,29 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune import coordinators, shared_study
 from sasrecf_tune.company import noted
-from sasrecf_tune.distributions import distributions
-from sasrecf_tune.errors import StudyMismatchError
+from sasrecf_tune.errors import Interrupted, StudyMismatchError
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import Decision, Report, Result
-from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.ranking import COMPLETE, TrialRecord
-from sasrecf_tune.search import Outcome, Search, _Running, planned_study
-from sasrecf_tune.settings import RunSettings, Sampler, SearchSettings
+from sasrecf_tune.search import Outcome, Search, _Running
+from sasrecf_tune.settings import Sampler
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TrialLost, load_study
 from sasrecf_tune.summary import show_end
 from sasrecf_tune.untold import Untold, tell_kept
 
-from .conftest import FakeTraining, summary
-from .postgresql import MissingError, Server, running
+from .conftest import FakeTraining
+from .coordinator import CELLS, SPACE, Coordinator, result
+from .servers import Server
 
 ROOT = Path(__file__).parent.parent
-SPACE = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]\nn_layers choice [1, 2, 3, 4]\n"
-CELLS = 24
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    try:
-        with running() as started:
-            yield started
-    except MissingError as missing:
-        if os.environ.get("SASRECF_TUNE_REQUIRE_POSTGRESQL"):
-            raise
-        pytest.skip(str(missing))
-
-
-@pytest.fixture
-def url(server: Server) -> str:
-    """The address of an empty database."""
-    return server.create(f"study_{uuid.uuid4().hex}")
+on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
 
 
 class Process:
@@ -162,11 +140,20 @@ def whole(found: list[TrialRecord]) -> bool:
     )
 
 
-def test_the_living_finish_what_the_killed_began(start: Callable[..., Process], url: str) -> None:
-    alone = start("alone", None, seconds=0)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The tables of the study that one has for itself, in SQLite."""
+    run = Process(tmp_path_factory.mktemp("alone"), "alone", None, seconds=0)
+    assert run.end() == 0, run.errors()
+    return run.table()
+
+
+@on_both
+def test_the_living_finish_what_the_killed_began(
+    start: Callable[..., Process], url: str, alone: tuple[str, str]
+) -> None:
     draw = random.Random(os.environ.get("SASRECF_TUNE_TESTS_SEED", "1"))
     runs = [start(out, url, seconds=0.15) for out in ("shared", "shared", "third", "fourth")]
-    assert alone.end() == 0
     for run in runs:
         run.until("started")
     for killed in runs[1:3]:
@@ -178,7 +165,7 @@ def test_the_living_finish_what_the_killed_began(start: Callable[..., Process], 
     assert whole(records(url, runs[0].directory))
     # The one that was last has it all; the other may have left while that one's last trials ran.
     last = [run for run in (runs[0], runs[3]) if run.said("end")[0]["ended"] == CELLS]
-    assert last and all(run.table() == alone.table() for run in last)
+    assert last and all(run.table() == alone for run in last)
 
 
 def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
@@ -200,6 +187,7 @@ def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
     assert sleeper.table() == other.table()
 
 
+@on_both
 def test_a_server_that_is_started_again_costs_nothing(
     start: Callable[..., Process], server: Server, url: str
 ) -> None:
@@ -275,73 +263,6 @@ def test_two_train_for_real(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
 # From here on, coordinators in this process.
 
 
-class Coordinator:
-    """One of several on the study at `url`, with a directory of its own."""
-
-    def __init__(self, directory: Path, url: str, sampler: Sampler = "grid", seed: int = 1) -> None:
-        self.now = 0.0
-        space = parse(SPACE)
-        settings = RunSettings(
-            params_file=Path("hyper.test"),
-            name="study",
-            out=directory,
-            dataset="ml-100k",
-            base={},
-            metric=parse_metric("MRR@10"),
-            storage=url,
-            search=SearchSettings(sampler, "none"),
-            seed=seed,
-        )
-        self.layout = Layout(directory / "study")
-        self.layout.directory.mkdir(parents=True, exist_ok=True)
-        self.plan = make_plan(settings, space, base_config(settings, space), summary(4))
-        self.said: list[str] = []
-        self.storage = open_storage(self.layout, url)
-        self.study = planned_study(self.plan, self.layout, self.storage, self.said.append)
-        self.shared = self.study._storage
-        assert isinstance(self.shared, SharedStudy)
-        self.shared._clock = lambda: self.now
-        self.shared._attendance.next_beat = 0.0
-
-    def ask(self, limit: int | None = None) -> optuna.Trial | None:
-        return self.study.ask(distributions(self.plan.space), lambda _: {"seed": 1}, limit)
-
-    def begin(self) -> optuna.Trial:
-        trial = self.ask()
-        assert trial is not None
-        return trial
-
-    def report(self, trial: optuna.Trial, *scores: float) -> None:
-        for epoch, score in enumerate(scores, 1):
-            self.study.report(trial, Report(trial.number, epoch, score, {"mrr@10": score}, 1.0, 0.1))
-
-    def tell(self, trial: optuna.Trial, score: float = 0.5) -> TrialRecord:
-        return self.study.tell(trial, result(trial.number, score))
-
-    def look(self) -> None:
-        """Look at what the others have done, as after some seconds."""
-        self.now += 10
-        self.study.write_late()
-
-
-def result(number: int, score: float = 0.5) -> Result:
-    valid = {"mrr@10": score}
-    return Result(number, Decision.CONTINUE, 4, 4, valid, {}, {"mrr@10": [score]}, 0.1, "cpu", 1)
-
-
-@pytest.fixture
-def join(tmp_path: Path, url: str) -> Iterator[Callable[..., Coordinator]]:
-    joined: list[Coordinator] = []
-
-    def one(sampler: Sampler = "grid", seed: int = 1) -> Coordinator:
-        joined.append(Coordinator(tmp_path / str(len(joined)), url, sampler, seed))
-        return joined[-1]
-
-    yield one
-    for coordinator in joined:
-        coordinator.storage.engine.dispose()
-
-
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "best-first"])
 def test_no_two_are_given_the_same(join: Callable[..., Coordinator], sampler: Sampler) -> None:
     first, second = join(sampler), join(sampler)
@@ -365,6 +286,7 @@ def test_another_study_under_this_name_is_refused(join: Callable[..., Coordinato
         join(seed=7)
 
 
+@on_both
 def test_totals_count_everybody(join: Callable[..., Coordinator]) -> None:
     first, second = join(), join()
     trials = [first.begin(), second.begin()]
@@ -380,6 +302,7 @@ def test_totals_count_everybody(join: Callable[..., Coordinator]) -> None:
     assert 100.0 <= first.study.seconds_spent() < 150.0
 
 
+@on_both
 def test_a_silent_one_loses_its_trials_and_its_results(
     join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,6 +377,7 @@ def test_what_ends_while_one_joins_counts_once(
     assert search.done == 2
 
 
+@on_both
 def test_who_was_cut_off_does_not_take_the_rest_for_dead(
     join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,6 +403,7 @@ def test_the_last_one_to_leave_is_told_so(join: Callable[..., Coordinator]) -> N
     assert second.study.company.leave()
 
 
+@on_both
 def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Coordinator]) -> None:
     first, second = join(), join()
     assert isinstance(first.shared, SharedStudy)
@@ -511,6 +436,7 @@ def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callabl
     assert all(len(second.study.curves()[number]) == 2 for number in numbers)
 
 
+@on_both
 def test_what_a_report_costs(join: Callable[..., Coordinator]) -> None:
     one = join()
     trials = [one.begin() for _ in range(4)]
@@ -584,12 +510,24 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
     assert kept and search.done == 1 and not one.layout.all_untold()
 
 
-def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coordinator]) -> None:
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coordinator], asked: bool) -> None:
+    """When a run has waited for long enough, and as soon as it is asked to end."""
     one = join()
     assert isinstance(one.shared, SharedStudy)
     outages = one.shared._outages
-    outages._pause = lambda _: setattr(outages, "gave_up", StorageInternalError())
+    waits = 0
     with contextlib.ExitStack() as away:
+
+        def wait(_: float) -> None:
+            nonlocal waits
+            waits += 1
+            if asked:
+                search.stop("stopped by Ctrl-C")
+            else:
+                one.now += 200
+
+        outages._pause, outages._clock = wait, lambda: one.now
 
         class Workers(InlineExecutor):
             """All end while the database is away."""
@@ -604,8 +542,10 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coord
                     handler.ended(result(number, number / 10))
 
         training = FakeTraining(lambda _: 0.5)
-        with pytest.raises((StorageInternalError, SQLAlchemyError)):
-            searching(one, Workers(training.train, training.describe)).run()
+        search = searching(one, Workers(training.train, training.describe))
+        with pytest.raises(Interrupted if asked else StorageInternalError):
+            search.run()
+    assert waits == 1
     assert len(one.layout.all_untold()) == 3
     again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
     again.storage.engine.dispose()

@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -31,12 +32,14 @@ from sasrecf_tune.errors import (
     TuneError,
     WorkerError,
 )
+from sasrecf_tune.installation import install_command
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.lock import abandoned, among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.passwords import masked
+from sasrecf_tune.run import at_work
 from sasrecf_tune.server import with_driver
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.storage import open_storage
@@ -343,6 +346,9 @@ def test_a_password_in_the_query_is_shown_to_nobody(layout: Layout, monkeypatch:
         ("postgresql+psycopg2://me@host/db", "postgresql+psycopg2"),
         ("mysql://me@host/db", "mysql+pymysql"),
         ("mysql+mysqldb://me@host/db", "mysql+mysqldb"),
+        ("mariadb://me@host/db", "mysql+pymysql"),
+        ("mariadb+pymysql://me@host/db", "mysql+pymysql"),
+        ("mariadb+mysqldb://me@host/db", "mysql+mysqldb"),
     ],
 )
 def test_an_address_is_for_the_drivers_that_the_extras_install(address: str, driver: str) -> None:
@@ -358,6 +364,54 @@ def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, me
     done = cli("run", "--params-file", "hyper.test", "--dataset", "ml-100k", "--storage", address)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "tuning").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "fix"),
+    [
+        ("postgres://me@host/db", "Write postgresql://"),
+        ("mysq://me@host/db", "mysql://USER@HOST/DATABASE"),
+        ("oracle://me@host/db", "such as postgresql://"),
+    ],
+)
+def test_what_is_no_address_of_a_known_server_is_refused(layout: Layout, address: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        open_storage(layout, address)
+    assert fix in caught.value.fix and address.partition(":")[0] in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("address", "missing", "fix"),
+    [
+        ("mysql://me@host/db", "pymysql", "Install it where"),
+        ("mariadb+mysqldb://me@host/db", "MySQLdb", "or write mysql://..., and install"),
+        ("postgresql+psycopg2://me@host/db", "psycopg2", "or write postgresql://..., and install"),
+    ],
+)
+def test_a_missing_driver_is_told_how_to_get(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, address: str, missing: str, fix: str
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    extra = "postgresql" if "postgresql" in address else "mysql"
+    with pytest.raises(StorageError) as caught:
+        open_storage(layout, address)
+    assert "the database driver is not installed" in caught.value.what
+    assert fix in caught.value.fix and caught.value.fix.endswith(install_command(extra=extra))
+    assert "constraints-new.txt '.[mysql]' && pip" in install_command((3, 12), "mysql")
+
+
+def test_a_server_that_cannot_be_reached_is_found_before_data_is_prepared(tmp_path: Path) -> None:
+    address = "postgresql://tuner:s3cret@127.0.0.1:1/tuning"
+    name = "study"
+    settings = RunSettings(
+        Path("hyper.test"), name, tmp_path, "ml-100k", {}, parse_metric("MRR@10"), 1, storage=address
+    )
+    with (
+        pytest.raises(StorageError, match=r"onnection refused(.|\n)*whether the server runs") as caught,
+        at_work(settings, Layout(tmp_path / name)),
+    ):
+        pytest.fail("has begun")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_study_on_a_server_says_where_it_is(layout: Layout) -> None:
