@@ -138,7 +138,7 @@ class RayExecutor:
         self._workers: list[Worker] = []
         self._failed_starts = 0.0
         self._clock = clock
-        self._waits = Waits(clock)
+        self._waits = Waits(share.room(nodes()) > 0, clock)
         self.slots = max(1, slots)
         self.say: Callable[[str], None] = lambda _: None
 
@@ -153,7 +153,7 @@ class RayExecutor:
     def describe(self, request: Describe) -> DataSummary:
         """See `Executor.describe`."""
         summary = self._call(request, DataSummary)
-        return replace(summary, **_place(nodes(), self._share, self._count, summary.notes))
+        return replace(summary, **_place(self._nodes(), self._share, self._count, summary.notes))
 
     def measure(self, request: Measure) -> Timing:
         """See `Executor.measure`."""
@@ -162,7 +162,7 @@ class RayExecutor:
     def measure_together(self, request: MeasureTogether) -> TogetherTiming:
         """See `fusing.Fusing`. Raises as `describe`."""
         # Those that divide a card, or the memory of the largest node.
-        room = max(self._share.room([node]) for node in nodes())
+        room = max(self._share.room([node]) for node in self._nodes())
         sharers = self._share.of_gpu or min(self._count, room)
         return self._call(replace(request, sharers=max(1, sharers)), TogetherTiming)
 
@@ -226,7 +226,7 @@ class RayExecutor:
                 self._head.look()
 
     def _ask_for_workers(self) -> list[Worker]:
-        if self._head is None or self._head.answers:  # else Ray would wait for it
+        if len(self._workers) < self._wanted and self._head_answers():
             taken = {worker.index for worker in self._workers}
             left = sorted(set(range(self._count)) - taken)
             for index in left[: max(0, self._wanted - len(taken))]:
@@ -234,10 +234,26 @@ class RayExecutor:
                     actor = self._held.remote(replace(self._options, index=index))
                 self._workers.append(Worker(index, actor))
                 ask(self._workers[-1], "start")
-            waiting = sum(not worker.node for worker in self._workers)
-            if self._waits.news(waiting):
-                self.say(waiting_text(waiting, len(self._workers), self._share, nodes()))
+        waiting = sum(not worker.node for worker in self._workers)
+        if self._waits.news(waiting):
+            self.say(waiting_text(waiting, len(self._workers), self._share, self._nodes()))
         return self._workers
+
+    def _head_answers(self) -> bool:
+        """Whether it does now: where not, Ray would wait for it, and then end this process.
+
+        Raises:
+            WorkerError: it has not for long.
+        """
+        if self._head is None:
+            return True
+        self._head.look(at_once=True)
+        return self._head.answers
+
+    def _nodes(self) -> list[Node]:
+        while not self._head_answers():
+            time.sleep(_TICK_SECONDS)
+        return nodes()
 
     def _hand_out(self) -> None:
         self._ask_for_workers()
@@ -260,7 +276,7 @@ class RayExecutor:
         if self._waits.long_idle(some):
             self._end(idle)
             self._wanted = len(self._workers)
-            self._waits = Waits(self._clock)
+            self._waits = Waits(True, self._clock)
 
     def _answered(self, timeout: float) -> list[Worker]:
         """Those whose answer is there, waiting up to `timeout` seconds for the first."""
@@ -310,9 +326,8 @@ class RayExecutor:
         import ray
 
         self._workers.remove(worker)
-        if self._head is not None:
-            self._head.look(at_once=True)  # where it has gone, what follows would wait for it
-        if self._head is None or self._head.answers:
+        there = self._head_answers()
+        if there:
             with contextlib.suppress(Exception):  # as in `_end`
                 ray.kill(worker.actor)
         reason, with_node = told(worker.node, error)
@@ -328,7 +343,7 @@ class RayExecutor:
             )
         if begun:
             return
-        if self._head is None or self._head.answers:
+        if there:
             # A node that has joined since the start may lack what the others have.
             check_versions(nodes())
         # One node that goes may take all workers with it.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
 from sasrecf_tune.executors.cluster import Node, Share
 
-# Workers have so long to come up before anything is said of them, and this lies between two messages.
+# Workers have so long to come up before anything is said of them, if there is room for any; and this lies
+# between two messages.
 _SAY_SECONDS = 10.0
 # A worker for which there is nothing to do for so long is let go of: its node may be wanted by others, or be
 # one that the cluster ends when it is idle.
@@ -15,11 +17,11 @@ _IDLE_SECONDS = 60.0
 
 
 class Waits:
-    """Remembers since when workers wait, or have nothing to do, and what was told of it."""
+    """Remembers since when workers wait or have nothing to do, and what was told; `room`: there is some."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, room: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said = clock()  # when; or when there was nothing to say
+        self._said = clock() if room else -math.inf  # when; or when there was nothing to say
         self._told = 0
         self._idle_since: float | None = None
 
