@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -19,7 +20,7 @@ from sasrecf_tune.messages import DataSummary, Decision, Describe, Failure, Job,
 # imported later, and the processes that tests start take it from here.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-NODE = {"object_store_memory": 80 << 20, "include_dashboard": False}
+NODE = {"object_store_memory": 80 << 20, "include_dashboard": False, "include_log_monitor": False}
 _addresses = itertools.count(2)
 ROOT = Path(__file__).parent.parent
 
@@ -36,9 +37,9 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A Ray cluster of three nodes with a CPU each, on this machine; whoever removes a node adds another."""
+@contextlib.contextmanager
+def ray_cluster(num_cpus: int = 1, **head: Any) -> Iterator[Any]:
+    """A Ray cluster of a head on this machine; more nodes can be added."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
@@ -48,14 +49,22 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_worker_niceness", "0")
         # A node ends when a helper of its does not come up in time, which on a busy machine it may not.
         patch.setenv("RAY_agent_register_timeout_ms", "600000")
+        patch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")
         # Nodes and their workers take the package from where this process takes it.
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         # Drivers of this machine's address belong to the node that is never removed.
-        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NODE})
+        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of three nodes with a CPU each, on this machine; whoever removes a node adds another."""
+    with ray_cluster() as made:
         for _ in range(2):
             add_node(made)
         yield made
-        made.shutdown()
 
 
 def add_node(cluster: Any, num_cpus: int = 1, num_gpus: int = 0) -> Any:

@@ -49,6 +49,6 @@ class Waits:
 def waiting_text(waiting: int, workers: int, share: Share, found: Sequence[Node]) -> str:
     """Such as "waiting for 2 of 3 workers (1 CPU each): the cluster has 2 nodes with room for 1"."""
     if not waiting:
-        return f"all {workers} workers are up"
+        return "the worker is up" if workers == 1 else f"all {workers} workers are up"
     there = f"the cluster has {len(found)} node{'s' * (len(found) != 1)} with room for {share.room(found)}"
     return f"waiting for {waiting} of {workers} workers ({share} each): {there}"
