@@ -49,7 +49,6 @@ def ray_cluster(num_cpus: int = 1, **head: Any) -> Iterator[Any]:
         patch.setenv("RAY_worker_niceness", "0")
         # A node ends when a helper of its does not come up in time, which on a busy machine it may not.
         patch.setenv("RAY_agent_register_timeout_ms", "600000")
-        patch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")
         # Nodes and their workers take the package from where this process takes it.
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         # Drivers of this machine's address belong to the node that is never removed.
