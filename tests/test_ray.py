@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -50,7 +51,7 @@ from sasrecf_tune.messages import (
 from sasrecf_tune.reproduce import reproduce_study
 from sasrecf_tune.run import run
 
-from . import growing, synthetic
+from . import synthetic
 from .conftest import add_node, ray_cluster
 from .stand_ins import EPOCHS
 from .test_executors import Heard, drive, job, layout, on_ray, train
@@ -123,6 +124,23 @@ def test_killed_between_jobs_costs_none(on_ray: Make, job: Jobs) -> None:
     assert gone(process)
     train(executor, heard, job(1))
     assert isinstance(heard.outcomes[1], Result)
+
+
+def test_idle_workers_are_let_go_of_and_come_back(on_ray: Make, job: Jobs) -> None:
+    now = 0.0
+    executor, heard, said = on_ray(workers=2, slots=0, clock=lambda: now), Heard(), list[str]()
+    executor.say = said.append
+    asked = MeasureTogether({}, "fast", 2, 4, 1.1, sharers=50)
+    assert executor.measure_together(asked) == TogetherTiming({2: 1.5}, "1 share")  # a node has one CPU
+    executor.submit(job(0, "hang"))
+    drive(executor, heard, lambda: heard.epochs(0) and executor.free)
+    executor.step(heard, 0)
+    for now in (59.0, 61.0):
+        executor.step(heard, 0)
+        assert len(executor._workers) == (2 if now == 59.0 else 1)
+    assert executor.free == 1
+    train(executor, heard, job(1))
+    assert isinstance(heard.outcomes[1], Result) and len(executor._workers) == 2 and not said
 
 
 def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
@@ -218,25 +236,8 @@ def test_workers_that_wait_for_a_node_hold_up_nobody(on_ray: Make, job: Jobs) ->
     (note,) = executor.describe(Describe({}, "fast")).notes
     assert re.fullmatch(r"there is room for \d+ of 50 workers \(1 CPU each\); the others wait for more", note)
     assert 1 <= executor.free < 50
-    train(executor, heard, *map(job, range(7)))
+    train(executor, heard, *map(job, range(4)))
     assert all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
-
-
-def test_idle_workers_are_let_go_of_and_come_back(on_ray: Make, job: Jobs) -> None:
-    now = 0.0
-    executor, heard, said = on_ray(workers=2, slots=0, clock=lambda: now), Heard(), list[str]()
-    executor.say = said.append
-    asked = MeasureTogether({}, "fast", 2, 4, 1.1, sharers=50)
-    assert executor.measure_together(asked) == TogetherTiming({2: 1.5}, "1 share")  # a node has one CPU
-    executor.submit(job(0, "hang"))
-    drive(executor, heard, lambda: heard.epochs(0) and executor.free)
-    executor.step(heard, 0)
-    for now in (59.0, 61.0):
-        executor.step(heard, 0)
-        assert len(executor._workers) == (2 if now == 59.0 else 1)
-    assert executor.free == 1
-    train(executor, heard, job(1))
-    assert isinstance(heard.outcomes[1], Result) and len(executor._workers) == 2 and not said
 
 
 def test_people_are_told_of_workers_that_wait() -> None:
@@ -362,6 +363,14 @@ def test_a_head_that_does_not_answer_is_waited_for_a_while() -> None:
         head.look()
 
 
+def test_a_head_that_goes_while_the_data_is_prepared_is_no_end_in_rays_words(on_ray: Make) -> None:
+    now = itertools.count(step=10.0)
+    executor = on_ray(head=Head("127.0.0.1:1", now.__next__))
+    with pytest.raises(WorkerError, match="the cluster has gone"):
+        executor.describe(Describe({}, "fast"))
+    assert not executor._workers
+
+
 def test_room() -> None:
     some = [Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 5, 2)]
     assert [Share(cpus).room(some) for cpus in (1, 2, 5, 6)] == [9, 4, 1, 0]
@@ -404,8 +413,11 @@ def study(space: Path, cluster: Any) -> Path:
         assert coordinator.stdout is not None and coordinator.stderr is not None
         for line in coordinator.stdout:
             events.append(json.loads(line))
-            reported = {event["trial"] for event in events if event["event"] == "reported"}
-            if not lost and len(reported) == 3:
+            reported, ended = (
+                {event["trial"] for event in events if event["event"] == kind}
+                for kind in ("reported", "ended")
+            )
+            if not lost and len(reported - ended) == 3:
                 lost.append(next(iter(cluster.worker_nodes)))
                 cluster.remove_node(lost[0], allow_graceful=False)
         said = coordinator.stderr.read()
@@ -437,6 +449,8 @@ def test_a_cluster_grows_for_a_search_and_shrinks_after_it(
     space: Path, here: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray's autoscaler starts up to two nodes; the head has no CPU for workers."""
+    from . import growing  # imports Ray, which warns when it is imported first
+
     scaling = tmp_path / "scaling.json"
     scaling.write_text(json.dumps(growing.config(idle_seconds=2, cpus=1, most=2)))
     monkeypatch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")

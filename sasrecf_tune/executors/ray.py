@@ -235,8 +235,8 @@ class RayExecutor:
                 self._workers.append(Worker(index, actor))
                 ask(self._workers[-1], "start")
         waiting = sum(not worker.node for worker in self._workers)
-        if self._waits.news(waiting):
-            self.say(waiting_text(waiting, len(self._workers), self._share, self._nodes()))
+        if self._waits.news(waiting) and self._head_answers():
+            self.say(waiting_text(waiting, len(self._workers), self._share, nodes()))
         return self._workers
 
     def _head_answers(self) -> bool:
@@ -273,7 +273,7 @@ class RayExecutor:
         """End workers that are not needed, as near the end of a search: other programs may need the room."""
         idle = [worker for worker in self._workers if not worker.jobs]
         some = any(worker.node for worker in idle) and len(idle) < len(self._workers) and not self._waiting
-        if self._waits.long_idle(some):
+        if self._waits.long_idle(some) and self._head_answers():
             self._end(idle)
             self._wanted = len(self._workers)
             self._waits = Waits(True, self._clock)
