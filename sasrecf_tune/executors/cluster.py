@@ -303,7 +303,8 @@ def _grows() -> bool:
         with contextlib.suppress(Exception):  # Ray's own bookkeeping, which takes a while to begin
             report = json.loads(_internal_kv_get(b"__autoscaling_status"))["autoscaler_report"]
             # Nodes that nobody but people starts are each a type of its own (autoscaler/_private/readonly).
-            return any(not name.startswith("node_") for name in report["active_nodes"])
+            if report["active_nodes"]:
+                return any(not name.startswith("node_") for name in report["active_nodes"])
         time.sleep(1)
     return False
 
