@@ -106,7 +106,7 @@ def run_settings(
         address=cluster_address(address, executor),
         threads=threads,
         trials_per_gpu=trials_per_gpu,
-        fuse=parse_fuse(fuse, engine, executor),
+        fuse=parse_fuse(fuse, engine),
     )
 
 
@@ -182,11 +182,11 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     return cards
 
 
-def parse_fuse(text: str, engine: Engine, executor: Where = "local") -> int:
+def parse_fuse(text: str, engine: Engine) -> int:
     """ "auto" (`AUTO_FUSE`) or how many trials, 1 for each by itself.
 
     Raises:
-        InputError: neither, or the engine or the executor cannot.
+        InputError: neither, or the engine cannot.
     """
     if text != "auto" and not (text.isdecimal() and 1 <= int(text) <= MOST_FUSED):
         raise InputError(
@@ -199,12 +199,6 @@ def parse_fuse(text: str, engine: Engine, executor: Where = "local") -> int:
             "RecBole's own trainer trains each trial by itself",
             where=f"--fuse {text} --engine recbole",
             fix="Use --engine fast, or leave --fuse out.",
-        )
-    if text != "1" and executor == "ray":
-        raise InputError(
-            "a worker on a cluster trains one trial at a time",
-            where=f"--fuse {text} --executor ray",
-            fix="Leave --fuse out; --trials-per-gpu lets several workers share a card.",
         )
     return AUTO_FUSE if text == "auto" else int(text)
 
@@ -231,8 +225,6 @@ def elsewhere(settings: RunSettings, executor: Where | None, address: str | None
     where = executor or settings.executor
     if where != settings.executor:
         worker_count(settings.workers, settings.gpus, 1, where)
-        if where == "ray":
-            settings = replace(settings, fuse=1)  # a worker on a cluster trains one trial at a time
     cluster = cluster_address(address, where)
     return replace(settings, executor=where, address=cluster if address else settings.address)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from sasrecf_tune import progress as views
 from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.chosen import choose
-from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.executors.base import Executor, Telling
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.files import make_directory, remove, unfinished
 from sasrecf_tune.fusing import fuse
@@ -237,6 +237,8 @@ def describe(
     Raises:
         InputError: configuration or data cannot be used.
     """
+    if isinstance(executor, Telling):
+        executor.say = saying(console, quiet)
     config = first_configuration(space, base) | {"seed": settings.seed}
     with _status(console, quiet, f"preparing {settings.dataset}"):
         return executor.describe(Describe(config, settings.engine, searched_features(space)))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # imported later, and the processes that tests start take it from here.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-NODE = {"object_store_memory": 80 << 20, "include_dashboard": False}
+NODE = {"object_store_memory": 80 << 20, "include_dashboard": False, "include_log_monitor": False}
 _addresses = itertools.count(2)
 ROOT = Path(__file__).parent.parent
 
@@ -45,9 +45,9 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A Ray cluster of three nodes with a CPU each, on this machine; whoever removes a node adds another."""
+@contextlib.contextmanager
+def ray_cluster(num_cpus: int = 1, **head: Any) -> Iterator[Any]:
+    """A Ray cluster of a head on this machine; more nodes can be added."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
@@ -60,11 +60,18 @@ def cluster() -> Iterator[Any]:
         # Nodes and their workers take the package from where this process takes it.
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         # Drivers of this machine's address belong to the node that is never removed.
-        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NODE})
+        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of three nodes with a CPU each, on this machine; whoever removes a node adds another."""
+    with ray_cluster() as made:
         for _ in range(2):
             add_node(made)
         yield made
-        made.shutdown()
 
 
 # A test's that names none; the modules that use one can be run against any.

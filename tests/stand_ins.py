@@ -17,9 +17,11 @@ from sasrecf_tune.messages import (
     Failure,
     Job,
     Measure,
+    MeasureTogether,
     Report,
     Result,
     Timing,
+    TogetherTiming,
     Waiting,
 )
 
@@ -47,6 +49,9 @@ class StandIn:
 
     def measure(self, request: Measure) -> Timing:
         return Timing(1.0, 0.5, request.steps, 10)
+
+    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+        return TogetherTiming({2: 1.5}, f"{request.sharers} share")
 
     def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
         return paused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import torch
 from rich.console import Console
 
 from sasrecf_tune.arguments import worker_count
+from sasrecf_tune.cli import main
 from sasrecf_tune.errors import InputError, WorkerError
 from sasrecf_tune.executors import cluster as clusters
 from sasrecf_tune.executors.cluster import (
@@ -34,16 +36,26 @@ from sasrecf_tune.executors.cluster import (
     share_for,
 )
 from sasrecf_tune.executors.ray import RayExecutor
+from sasrecf_tune.executors.waits import Waits, waiting_text
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, settings_from
-from sasrecf_tune.messages import Decision, Describe, Job, Report, Result
+from sasrecf_tune.messages import (
+    Decision,
+    Describe,
+    Job,
+    MeasureTogether,
+    Report,
+    Result,
+    TogetherTiming,
+)
 from sasrecf_tune.reproduce import reproduce_study
 from sasrecf_tune.run import run
 
 from . import synthetic
-from .conftest import add_node
+from .conftest import add_node, ray_cluster
 from .stand_ins import EPOCHS
 from .test_executors import Heard, drive, job, layout, on_ray, train
+from .test_fused_trials import alone, check_same
 
 __all__ = ["job", "layout", "on_ray"]
 
@@ -59,6 +71,11 @@ def parent(process: int) -> int:
     """The process that started `process`."""
     stat = Path(f"/proc/{process}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[1])
+
+
+def children(process: int) -> list[int]:
+    """The processes that `process` has started and that have not ended."""
+    return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def gone(*processes: int) -> bool:
@@ -109,6 +126,23 @@ def test_killed_between_jobs_costs_none(on_ray: Make, job: Jobs) -> None:
     assert isinstance(heard.outcomes[1], Result)
 
 
+def test_idle_workers_are_let_go_of_and_come_back(on_ray: Make, job: Jobs) -> None:
+    now = 0.0
+    executor, heard, said = on_ray(workers=2, slots=0, clock=lambda: now), Heard(), list[str]()
+    executor.say = said.append
+    asked = MeasureTogether({}, "fast", 2, 4, 1.1, sharers=50)
+    assert executor.measure_together(asked) == TogetherTiming({2: 1.5}, "1 share")  # a node has one CPU
+    executor.submit(job(0, "hang"))
+    drive(executor, heard, lambda: heard.epochs(0) and executor.free)
+    executor.step(heard, 0)
+    for now in (59.0, 61.0):
+        executor.step(heard, 0)
+        assert len(executor._workers) == (2 if now == 59.0 else 1)
+    assert executor.free == 1
+    train(executor, heard, job(1))
+    assert isinstance(heard.outcomes[1], Result) and len(executor._workers) == 2 and not said
+
+
 def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
     on_ray: Make, layout: Layout, connection: Any
 ) -> None:
@@ -141,14 +175,85 @@ def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
     assert layout.unfinished(0).read_text() == f"epoch {EPOCHS}"
 
 
+def test_a_failure_in_a_group_on_a_node_is_one_jobs_own(on_ray: Make, job: Jobs) -> None:
+    executor, heard = on_ray(slots=3), Heard()
+    executor.describe(Describe({}, "fast"))
+    assert executor.free == 3
+    for one in (job(0), job(1, "error"), job(2)):
+        executor.submit(one)
+    assert executor.free == 0
+    drive(executor, heard, lambda: 1 in heard.outcomes)
+    assert heard.failure(1).kind == "error"
+    assert executor.free == 0  # what it left behind must not meet a job that begins now
+    drive(executor, heard, lambda: len(heard.outcomes) == 3)
+    assert executor.free == 3
+    train(executor, heard, job(3))
+    processes = [report.metrics["process"] for report in heard.reports if report.epoch == 1]
+    assert len(set(processes[:3])) == 1 and processes[3] != processes[0]
+
+
+def test_a_group_on_a_lost_node_is_trained_elsewhere_with_the_same_results(
+    connection: Any, layout: Layout, space: Path
+) -> None:
+    """The one node that is large enough is removed when each has trained twice; another takes its place."""
+    first = add_node(connection, num_cpus=8)
+    added: list[Any] = []
+
+    def lose(report: Report) -> Decision:
+        if not added and {number for number in range(3) if len(heard.epochs(number)) == 2} == {0, 1, 2}:
+            added.append(add_node(connection, num_cpus=8))
+            connection.remove_node(first, allow_graceful=False)
+        return Decision.CONTINUE
+
+    def group(where: Layout) -> list[Job]:
+        config = synthetic.base(space) | {"epochs": 5, "hidden_dropout_prob": 0.2}
+        return [Job(n, config | {"seed": n}, "fast", where.log(n), where.checkpoint(n)) for n in (0, 1, 2)]
+
+    heard = Heard(lose)
+    layout.directory.mkdir()
+    executor = RayExecutor(layout, 1, Share(8), slots=3)
+    try:
+        executor.describe(Describe(synthetic.base(space), "fast"))
+        train(executor, heard, *group(layout))
+        assert {heard.failure(number).kind for number in range(3)} == {"died"}
+        assert all("perhaps with the node" in layout.log(number).read_text() for number in range(3))
+        again = Heard()
+        train(executor, again, *group(layout))
+    finally:
+        executor.close()
+    connection.remove_node(added[0])
+    apart = Layout(layout.directory / "alone")
+    apart.directory.mkdir()
+    for number, outcome in alone(group(apart)).items():
+        check_same(again.outcomes[number], outcome)
+        ended = again.outcomes[number]
+        assert isinstance(ended, Result) and ended.fused == 3
+
+
 def test_workers_that_wait_for_a_node_hold_up_nobody(on_ray: Make, job: Jobs) -> None:
     heard = Heard()
     executor = on_ray(workers=50)
     (note,) = executor.describe(Describe({}, "fast")).notes
     assert re.fullmatch(r"there is room for \d+ of 50 workers \(1 CPU each\); the others wait for more", note)
     assert 1 <= executor.free < 50
-    train(executor, heard, *map(job, range(7)))
+    train(executor, heard, *map(job, range(4)))
     assert all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
+
+
+def test_people_are_told_of_workers_that_wait() -> None:
+    now, node = 0.0, Node("a", "10.0.0.1", 3, 0)
+    assert Waits(room=False).news(3)
+    waits = Waits(room=True, clock=lambda: now)
+    said = []
+    for now, waiting in ((0, 3), (9, 3), (10, 3), (15, 2), (30, 2), (30, 1), (50, 1), (51, 0), (60, 0)):
+        if waits.news(waiting):
+            said.append((now, waiting_text(waiting, 3, Share(2), [node])))
+    assert said == [
+        (10, "waiting for 3 of 3 workers (2 CPUs each): the cluster has 1 node with room for 1"),
+        (30, "waiting for 2 of 3 workers (2 CPUs each): the cluster has 1 node with room for 1"),
+        (50, "waiting for 1 of 3 workers (2 CPUs each): the cluster has 1 node with room for 1"),
+        (51, "all 3 workers are up"),
+    ]
 
 
 def test_workers_share_a_card(
@@ -200,6 +305,7 @@ import sys
 from pathlib import Path
 from sasrecf_tune.executors.cluster import Share, connected
 from sasrecf_tune.executors.ray import RayExecutor
+from sasrecf_tune.executors.waits import Waits, waiting_text
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Job
 
@@ -257,6 +363,14 @@ def test_a_head_that_does_not_answer_is_waited_for_a_while() -> None:
         head.look()
 
 
+def test_a_head_that_goes_while_the_data_is_prepared_is_no_end_in_rays_words(on_ray: Make) -> None:
+    now = itertools.count(step=10.0)
+    executor = on_ray(head=Head("127.0.0.1:1", now.__next__))
+    with pytest.raises(WorkerError, match="the cluster has gone"):
+        executor.describe(Describe({}, "fast"))
+    assert not executor._workers
+
+
 def test_room() -> None:
     some = [Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 5, 2)]
     assert [Share(cpus).room(some) for cpus in (1, 2, 5, 6)] == [9, 4, 1, 0]
@@ -299,8 +413,11 @@ def study(space: Path, cluster: Any) -> Path:
         assert coordinator.stdout is not None and coordinator.stderr is not None
         for line in coordinator.stdout:
             events.append(json.loads(line))
-            reported = {event["trial"] for event in events if event["event"] == "reported"}
-            if not lost and len(reported) == 3:
+            reported, ended = (
+                {event["trial"] for event in events if event["event"] == kind}
+                for kind in ("reported", "ended")
+            )
+            if not lost and len(reported - ended) == 3:
                 lost.append(next(iter(cluster.worker_nodes)))
                 cluster.remove_node(lost[0], allow_graceful=False)
         said = coordinator.stderr.read()
@@ -311,17 +428,49 @@ def study(space: Path, cluster: Any) -> Path:
     return space / "tuning" / f"{synthetic.NAME}-s"
 
 
-def test_three_nodes_and_one_worker_here_give_the_same_table(
-    study: Path, space: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(space)
+@pytest.fixture(scope="module")
+def here(study: Path, space: Path) -> list[dict[str, str]]:
+    """The table of the same search by one worker of this machine."""
     settings, searched = settings_from(Layout(study))
-    assert (settings.executor, settings.workers) == ("ray", 3)
     here = replace(settings, executor="local", workers=1, threads=1, out=space / "local")
-    assert run(here, searched, Console(file=io.StringIO())) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(space)
+        assert run(here, searched, Console(file=io.StringIO())) == 0
+    return ranked(space / "local" / study.name)
+
+
+def test_three_nodes_and_one_worker_here_give_the_same_table(study: Path, here: list[dict[str, str]]) -> None:
     ours = ranked(study)
     assert len(ours) == 6 and all(row["state"] == "complete" for row in ours)
-    assert ours == ranked(space / "local" / study.name)
+    assert ours == here
+
+
+def test_a_cluster_grows_for_a_search_and_shrinks_after_it(
+    space: Path, here: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's autoscaler starts up to two nodes; the head has no CPU for workers."""
+    from . import growing  # imports Ray, which warns when it is imported first
+
+    scaling = tmp_path / "scaling.json"
+    scaling.write_text(json.dumps(growing.config(idle_seconds=2, cpus=1, most=2)))
+    monkeypatch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")
+    events: list[dict[str, Any]] = []
+    started: list[int] = []
+    with ray_cluster(num_cpus=0, autoscaling_config=str(scaling)) as cluster:
+        (monitor,) = cluster.head_node.all_processes["monitor"]
+        command = [sys.executable, "-m", "sasrecf_tune", "run", *SEARCH, "--study", "grown"]
+        command += ["--executor", "ray", "--address", cluster.address, "--workers", "2", "--json"]
+        with subprocess.Popen(command, cwd=space, stdout=subprocess.PIPE, text=True) as coordinator:
+            assert coordinator.stdout is not None
+            for line in coordinator.stdout:
+                events.append(json.loads(line))
+                if events[-1]["event"] == "reported" and not started:
+                    started = children(monitor.process.pid)
+        assert coordinator.returncode == 0
+        assert started and gone(*started)
+    note = "waiting for 2 of 2 workers (1 CPU each): the cluster has 1 node with room for 0"
+    assert events[0] == {"event": "note", "text": note}
+    assert ranked(space / "tuning" / "grown") == here
 
 
 def test_logs_and_checkpoints_have_come_home(study: Path) -> None:
@@ -342,7 +491,7 @@ def test_the_study_is_confirmed_and_reproduced(
     manifest = read_manifest(Layout(study))
     assert (manifest["executor"], manifest["address"]) == ("ray", cluster.address)
     assert manifest["data"]["place"] == "ray, 3 nodes"
-    confirmed = cli("confirm", "--top", "1", "--seeds", "2", "--workers", "1", cwd=space)
+    confirmed = cli("confirm", study.name, "--top", "1", "--seeds", "2", "--workers", "1", cwd=space)
     assert confirmed.returncode == 0, confirmed.stderr
     logs = {path.name for path in (study / "logs").glob("confirm-*")}
     assert logs == {"confirm-0000.log", "confirm-0001.log"}
@@ -352,8 +501,12 @@ def test_the_study_is_confirmed_and_reproduced(
     assert "The same to the last digit." in said.getvalue()
 
 
-def test_a_cluster_that_has_gone_is_no_traceback(study: Path, space: Path, cli: Cli) -> None:
-    done = cli("resume", "--address", "127.0.0.1:1", cwd=space)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: --address 127.0.0.1:1: nobody answers there")
-    assert "Traceback" not in done.stderr
+def test_a_cluster_that_has_gone_is_no_traceback(
+    study: Path, space: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(space)
+    monkeypatch.setattr(sys, "argv", ["sasrecf-tune", "resume", study.name, "--address", "127.0.0.1:1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: --address 127.0.0.1:1: nobody answers there")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from sasrecf_tune.messages import (
     DataSummary,
@@ -57,3 +58,10 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop all work at once; safe to call twice."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """An executor that has something to tell people."""
+
+    say: Callable[[str], None]

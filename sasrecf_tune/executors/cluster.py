@@ -84,14 +84,14 @@ class Head:
         """Whether it did when it was last looked for."""
         return self._answered >= self._looked
 
-    def look(self) -> None:
-        """Look for it, unless that was just done.
+    def look(self, at_once: bool = False) -> None:
+        """Look for it, unless that was just done; `at_once` even then.
 
         Raises:
             WorkerError: it has not answered for so long that it will hardly come back.
         """
         now = self._clock()
-        if now - self._looked < _LOOK_SECONDS:
+        if now - self._looked < _LOOK_SECONDS and not at_once:
             return
         self._looked = now
         try:
@@ -171,7 +171,13 @@ def connection_errors() -> Iterator[None]:
 
 
 def nodes() -> list[Node]:
-    """Those that are up."""
+    """Those that are up.
+
+    Raises:
+        WorkerError: the cluster was lost.
+    """
+    with connection_errors():
+        found = _ray().nodes()
     return [
         Node(
             id=str(each["NodeID"]),
@@ -179,7 +185,7 @@ def nodes() -> list[Node]:
             cpus=float(each["Resources"].get("CPU", 0)),
             gpus=float(each["Resources"].get("GPU", 0)),
         )
-        for each in _ray().nodes()
+        for each in found
         if each["Alive"]
     ]
 
@@ -230,6 +236,15 @@ def check_versions(found: Sequence[Node]) -> None:
         except RayError:
             continue  # a node that has gone since
         wrong += difference(ours, theirs, asked[answer].address)
+    refuse(wrong)
+
+
+def refuse(wrong: Sequence[str]) -> None:
+    """Nodes that are not alike, if there are any.
+
+    Raises:
+        WorkerError: says what `difference` found.
+    """
     if wrong:
         raise WorkerError(
             f"the nodes of the cluster differ from this machine: {'; '.join(sorted(set(wrong)))}",
@@ -288,7 +303,8 @@ def _grows() -> bool:
         with contextlib.suppress(Exception):  # Ray's own bookkeeping, which takes a while to begin
             report = json.loads(_internal_kv_get(b"__autoscaling_status"))["autoscaler_report"]
             # Nodes that nobody but people starts are each a type of its own (autoscaler/_private/readonly).
-            return any(not name.startswith("node_") for name in report["active_nodes"])
+            if report["active_nodes"]:
+                return any(not name.startswith("node_") for name in report["active_nodes"])
         time.sleep(1)
     return False
 

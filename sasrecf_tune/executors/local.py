@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.failures import TOGETHER
+from sasrecf_tune.executors.placing import company, wears
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.machine import cores
 from sasrecf_tune.messages import (
@@ -32,7 +32,6 @@ from sasrecf_tune.messages import (
     Waiting,
 )
 from sasrecf_tune.settings import format_duration
-from sasrecf_tune.shapes import shape
 from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")
@@ -121,7 +120,8 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
-        worker = self._company(job) or self._idle()
+        idle = any(not worker.jobs for worker in self._workers) or len(self._workers) < len(self._options)
+        worker = company(job, self._workers, self.slots, idle) or self._idle()
         worker.jobs[job.number] = job
         worker.heard = self._clock()
         # A worker that dies before it could take the job is noticed in `step`.
@@ -155,7 +155,7 @@ class LocalExecutor:
         elif isinstance(message, Result | Failure):
             worker.jobs.pop(message.number)
             worker.last.pop(message.number, None)
-            worker.worn |= isinstance(message, Failure) and message.kind in ("error", "memory", TOGETHER)
+            worker.worn |= wears(message)
             if worker.worn and not worker.jobs:
                 self._end(worker)
             handler.ended(message)
@@ -207,18 +207,6 @@ class LocalExecutor:
         if not isinstance(answer, kind):
             raise WorkerError(f"the worker answered {type(answer).__name__}, not {kind.__name__}")
         return answer
-
-    def _company(self, job: Job) -> _Worker | None:
-        """A busy worker with room: one with jobs of this shape, or without such one if no worker is idle."""
-        own = shape(job.config)
-
-        def alike(worker: _Worker) -> int:
-            return sum(shape(other.config) == own for other in worker.jobs.values())
-
-        room = [worker for worker in self._workers if 0 < len(worker.jobs) < self.slots and not worker.worn]
-        best = max(room, key=lambda worker: (alike(worker), -len(worker.jobs)), default=None)
-        idle = any(not worker.jobs for worker in self._workers) or len(self._workers) < len(self._options)
-        return None if best is None or (idle and not alike(best)) else best
 
     def _idle(self) -> _Worker:
         for worker in list(self._workers):

@@ -13,6 +13,7 @@ import shutil
 import stat
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,10 +33,13 @@ from sasrecf_tune.messages import (
     Failure,
     Job,
     Measure,
+    MeasureTogether,
     Report,
     Result,
     Timing,
+    TogetherTiming,
 )
+from sasrecf_tune.settings import MOST_FUSED
 
 # So long a call waits for the worker to say something before it brings home what there is: logs and
 # checkpoints are never further behind than that.
@@ -62,7 +66,8 @@ class NodeOptions:
     """What a worker is started with.
 
     `run` is a name that no other run has, `home` the study directory; `data` is None where the node has it.
-    `share`: others of this run may be on the node. The rest is as in `LocalExecutor`.
+    `share`: others of this run may be on the node. `together`: it may be given several jobs at a time. The
+    rest is as in `LocalExecutor`.
     """
 
     run: str
@@ -72,6 +77,7 @@ class NodeOptions:
     hang_timeout: float | None
     runner: str
     share: bool
+    together: bool = False
     data: Shipped | None = None
 
 
@@ -79,20 +85,21 @@ class NodeOptions:
 class Said:
     """What a worker answers: a message, None for "nothing yet", and what has been written since.
 
-    `node` is where it is, said when it has started.
+    `node` is where it is and `versions` what it has there, said when it has started.
     """
 
-    message: Report | Result | Failure | DataSummary | Timing | TuneError | None = None
+    message: Report | Result | Failure | DataSummary | Timing | TogetherTiming | TuneError | None = None
     news: News = field(default_factory=News)
     node: str = ""
+    versions: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class NodeWorker:
     """Answers the coordinator, one call after the other; `stop` alone may come at any time.
 
-    A job is begun by `train`; then each `listen` brings the next message, or none. A report is answered by
-    `decide`, which brings the next message too. `node` is a name of this machine that can be a file's,
-    `cards` are those that this worker may use, none for the CPU.
+    Jobs are begun by `train`; then each `listen` brings the next message, or none. A report is answered by
+    `decide`, which brings the next message too: until then no other comes. `node` is a name of this machine
+    that can be a file's, `cards` are those that this worker may use, none for the CPU.
     """
 
     def __init__(self, options: NodeOptions, node: str, cards: Sequence[str], fetch: Fetch) -> None:
@@ -103,7 +110,9 @@ class NodeWorker:
         self._ours = contextlib.ExitStack()
         self._messages: queue.SimpleQueue[Report | Result | Failure | TuneError] = queue.SimpleQueue()
         self._decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
-        self._job: Job | None = None
+        self._jobs: dict[int, Job] = {}  # that have not ended, as far as has been said
+        self._arrived: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
+        self._under_way = 0
 
     def start(self) -> Said:
         """Have a directory, and the data in it."""
@@ -131,41 +140,51 @@ class NodeWorker:
             runner=options.runner,
             shared=prepared if options.share else None,
             threads=options.threads,
+            # The coordinator says how many.
+            slots=MOST_FUSED if options.together else 1,
         )
+        threading.Thread(target=self._work, daemon=True).start()
         return Said(node=self._node)
 
-    def answer(self, request: Describe | Measure) -> Said:
-        """What the data set holds, or how long steps take."""
+    def answer(self, request: Describe | Measure | MeasureTogether) -> Said:
+        """What the data set holds, or how long steps take; while there are no jobs."""
         config = request.config | self._here()
-        answer: DataSummary | Timing | TuneError
+        answer: DataSummary | Timing | TogetherTiming | TuneError
         try:
-            if isinstance(request, Describe):
-                answer = self._executor.describe(replace(request, config=config))
-            else:
-                answer = self._executor.measure(replace(request, config=config))
+            match request:
+                case Describe():
+                    answer = self._executor.describe(replace(request, config=config))
+                case Measure():
+                    answer = self._executor.measure(replace(request, config=config))
+                case MeasureTogether():
+                    answer = self._executor.measure_together(replace(request, config=config))
         except TuneError as error:
             answer = self._named(error)
         return Said(answer, self._news())
 
-    def train(self, job: Job, unfinished: bytes | None) -> Said:
-        """Begin the job, from what it is continued from; answers at once that it has begun."""
+    def train(self, jobs: Sequence[tuple[Job, bytes | None]]) -> Said:
+        """Begin jobs, each from what it is continued from; answers at once that they have begun."""
         layout = self._layout
-        self._job = job = replace(
-            job,
-            log=layout.logs / job.log.name,
-            checkpoint=layout.checkpoints / job.checkpoint.name,
-            unfinished=job.unfinished and layout.checkpoints / job.unfinished.name,
-            here=self._here(),
-        )
+        here = [
+            replace(
+                job,
+                log=layout.logs / job.log.name,
+                checkpoint=layout.checkpoints / job.checkpoint.name,
+                unfinished=job.unfinished and layout.checkpoints / job.unfinished.name,
+                here=self._here(),
+            )
+            for job, _ in jobs
+        ]
         try:
-            if unfinished is not None and job.unfinished is not None:
-                make_directory(layout.checkpoints)
-                with contextlib.suppress(OSError):  # then it begins anew
-                    job.unfinished.write_bytes(unfinished)
-            self._executor.submit(job)
+            for job, (_, unfinished) in zip(here, jobs, strict=True):
+                if unfinished is not None and job.unfinished is not None:
+                    make_directory(layout.checkpoints)
+                    with contextlib.suppress(OSError):  # then it begins anew
+                        job.unfinished.write_bytes(unfinished)
         except TuneError as error:
             return Said(self._named(error))
-        threading.Thread(target=self._train, daemon=True).start()
+        self._jobs |= {job.number: job for job in here}
+        self._arrived.put(here)  # at once: they are to begin together
         return Said()
 
     def decide(self, decision: Decision) -> Said:
@@ -174,17 +193,16 @@ class NodeWorker:
         return self.listen()
 
     def listen(self) -> Said:
-        """The next message of the job, or none when it takes long; and the files."""
+        """The next message of the jobs, or none when it takes long; and the files."""
         try:
             message = self._messages.get(timeout=LOOK_SECONDS)
         except queue.Empty:
             return Said(None, self._news())
         news = self._news()
         if isinstance(message, Result | Failure):
-            assert self._job is not None
-            paths = [self._job.log, self._job.checkpoint, self._job.unfinished]
+            job = self._jobs.pop(message.number)
+            paths = [job.log, job.checkpoint, job.unfinished]
             self._mirror.drop(path for path in paths if path is not None)
-            self._job = None
             if isinstance(message, Failure) and message.kind in ("died", "hang", "disk"):
                 message = replace(message, reason=f"{message.reason} (on node {self._node})")
         return Said(message, news)
@@ -202,13 +220,19 @@ class NodeWorker:
 
     def ended(self, outcome: Result | Failure) -> None:
         """See `executors.base.Handler`."""
-        self._ended = True
+        self._under_way -= 1
         self._messages.put(outcome)
 
-    def _train(self) -> None:
-        self._ended = False
+    def _work(self) -> None:
+        waiting: deque[Job] = deque()
         try:
-            while not self._ended:
+            while True:
+                while not (waiting or self._under_way) or not self._arrived.empty():
+                    waiting.extend(self._arrived.get())
+                # After a failure it takes none until the others have ended.
+                while waiting and self._executor.free:
+                    self._under_way += 1
+                    self._executor.submit(waiting.popleft())
                 self._executor.step(self, _TICK_SECONDS)
         except TuneError as error:
             self._messages.put(self._named(error))

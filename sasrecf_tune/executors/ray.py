@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import signal
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sasrecf_tune.atomic_files import locate
 from sasrecf_tune.errors import TuneError, WorkerError
+from sasrecf_tune.executors.actor import Held, Worker, ask, go_on, told
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.executors.cluster import (
     Head,
@@ -23,13 +21,29 @@ from sasrecf_tune.executors.cluster import (
     check_versions,
     connected,
     connection_errors,
+    difference,
     nodes,
+    refuse,
     share_for,
+    versions,
 )
 from sasrecf_tune.executors.mirror import News, unload
-from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Said, Shipped, ship
+from sasrecf_tune.executors.node import NodeOptions, Said, Shipped, ship
+from sasrecf_tune.executors.placing import company, wears
+from sasrecf_tune.executors.waits import Waits, waiting_text
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import DataSummary, Describe, Failure, Job, Measure, Report, Result, Timing
+from sasrecf_tune.messages import (
+    DataSummary,
+    Describe,
+    Failure,
+    Job,
+    Measure,
+    MeasureTogether,
+    Report,
+    Result,
+    Timing,
+    TogetherTiming,
+)
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.worker import RUNNER
 
@@ -68,6 +82,7 @@ def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]
             hang_timeout=settings.search.hang_timeout,
             head=head,
             data=None if found is None else ship(found, ray.put),
+            slots=settings.fuse,
         )
         try:
             yield executor
@@ -75,25 +90,15 @@ def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]
             executor.close()
 
 
-@dataclass
-class _Worker:
-    """An actor; `answer` is the reference to what it says next, None while it has nothing to do."""
-
-    index: int
-    actor: Any
-    answer: Any = None
-    node: str = ""  # that it is on, once it is up
-    job: Job | None = None
-    begun: bool = False  # its job
-    last: Report | None = None  # of its job
-
-
 class RayExecutor:
     """At most `workers` actors that each hold a `NodeWorker`; needs a connection.
 
     All are asked for at once, and jobs go to those that are up: the others may wait for a node. One whose
-    node or process is lost is replaced, and its job becomes a Failure of kind "died". What happens to a
-    worker's own process on its node is that node's LocalExecutor's to tell.
+    node or process is lost is replaced, and its jobs become Failures of kind "died". What happens to a
+    worker's own process on its node is that node's LocalExecutor's to tell. Those that have had nothing to
+    do for long are let go of, and asked for again when there is.
+
+    A worker takes up to `slots` jobs at a time; 0 is one, until `slots` is set. `say` tells people things.
     """
 
     def __init__(
@@ -105,12 +110,14 @@ class RayExecutor:
         runner: str = RUNNER,
         data: Shipped | None = None,
         head: Head | None = None,
+        slots: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         import ray
 
         actors: Any = ray  # its types know less than it does
         # A second call at a time, for `stop`.
-        held = actors.remote(max_concurrency=2, max_restarts=0, **share.resources)(_Held)
+        held = actors.remote(max_concurrency=2, max_restarts=0, **share.resources)(Held)
         self._held = held.options(scheduling_strategy="SPREAD")
         self._layout = layout
         self._share = share
@@ -123,58 +130,75 @@ class RayExecutor:
             hang_timeout=hang_timeout,
             runner=runner,
             share=workers > 1,
+            together=slots != 1,
             data=data,
         )
-        self._count = workers
+        self._count = self._wanted = workers
         self._waiting: deque[Job] = deque()
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self._failed_starts = 0.0
+        self._clock = clock
+        self._waits = Waits(share.room(nodes()) > 0, clock)
+        self.slots = max(1, slots)
+        self.say: Callable[[str], None] = lambda _: None
 
     @property
     def free(self) -> int:
-        """Workers that are up and without a job; one while there is no job, which may wait for a worker."""
-        busy = sum(worker.job is not None for worker in self._workers)
-        idle = sum(worker.node != "" for worker in self._workers) - busy - len(self._waiting)
-        return max(idle, 0 if busy or self._waiting else 1)
+        """Slots of workers that are up, or were let go of; one while there is no job, which may wait."""
+        up = sum(self.slots - len(worker.jobs) for worker in self._workers if worker.node and not worker.worn)
+        busy = self._waiting or any(worker.jobs for worker in self._workers)
+        let_go = self.slots * (self._count - self._wanted)
+        return max(up + let_go - len(self._waiting), 0 if busy else 1)
 
     def describe(self, request: Describe) -> DataSummary:
         """See `Executor.describe`."""
-        found = nodes()
         summary = self._call(request, DataSummary)
-        return replace(summary, **_place(found, self._share, self._count, summary.notes))
+        return replace(summary, **_place(self._nodes(), self._share, self._count, summary.notes))
 
     def measure(self, request: Measure) -> Timing:
         """See `Executor.measure`."""
         return self._call(request, Timing)
 
+    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+        """See `fusing.Fusing`. Raises as `describe`."""
+        # Those that divide a card, or the memory of the largest node.
+        room = max(self._share.room([node]) for node in self._nodes())
+        sharers = self._share.of_gpu or min(self._count, room)
+        return self._call(replace(request, sharers=max(1, sharers)), TogetherTiming)
+
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
         self._waiting.append(job)
-        self._hand_out()
 
     def step(self, handler: Handler, timeout: float) -> None:
         """See `Executor.step`."""
+        self._hand_out()
+        for worker in self._workers:
+            go_on(worker)
         for worker in self._answered(timeout):
             said = self._heard(worker, handler)
             message = None if said is None else said.message
             if isinstance(message, Report):
-                worker.last = message
-                _ask(worker, "decide", handler.reported(message))
+                worker.last[message.number] = message
+                worker.decision = handler.reported(message)
             elif isinstance(message, Result | Failure):
-                worker.job = None
+                del worker.jobs[message.number]
+                worker.last.pop(message.number, None)
+                worker.worn = bool(worker.jobs) and (worker.worn or wears(message))
                 handler.ended(message)
-            elif worker.job is not None:
-                _ask(worker, "listen")
-        self._hand_out()
+        self._let_go()
         if self._head is not None:
             self._head.look()
 
     def close(self) -> None:
         """See `Executor.close`."""
+        self._waiting.clear()
+        self._end(list(self._workers))
+
+    def _end(self, ending: list[Worker]) -> None:
         import ray
 
-        ending, self._workers = self._workers, []
-        self._waiting.clear()
+        self._workers = [worker for worker in self._workers if worker not in ending]
         if self._head is not None and not self._head.answers:
             return  # and so do the workers, with this process
         with contextlib.suppress(Exception):  # whatever a cluster that goes meanwhile leads to
@@ -184,13 +208,13 @@ class RayExecutor:
             for worker in ending:
                 ray.kill(worker.actor)
 
-    def _call(self, request: Describe | Measure, kind: type[T]) -> T:
-        asked: _Worker | None = None
+    def _call(self, request: Describe | Measure | MeasureTogether, kind: type[T]) -> T:
+        asked: Worker | None = None
         while True:
             if asked is None or asked not in self._workers:  # none yet, or it was lost
                 asked = next((worker for worker in self._ask_for_workers() if worker.node), None)
                 if asked is not None:
-                    _ask(asked, "answer", request)
+                    ask(asked, "answer", request)
             for worker in self._answered(_TICK_SECONDS):
                 said = self._heard(worker, None)
                 if worker is asked and said is not None:
@@ -198,23 +222,63 @@ class RayExecutor:
                     if not isinstance(said.message, kind):
                         raise WorkerError(f"the worker answered {said.message!r}, not {kind.__name__}")
                     return said.message
+            if self._head is not None:
+                self._head.look()
 
-    def _ask_for_workers(self) -> list[_Worker]:
-        taken = {worker.index for worker in self._workers}
-        for index in sorted(set(range(self._count)) - taken):
-            with connection_errors():
-                actor = self._held.remote(replace(self._options, index=index))
-            self._workers.append(_Worker(index, actor))
-            _ask(self._workers[-1], "start")
+    def _ask_for_workers(self) -> list[Worker]:
+        if len(self._workers) < self._wanted and self._head_answers():
+            taken = {worker.index for worker in self._workers}
+            left = sorted(set(range(self._count)) - taken)
+            for index in left[: max(0, self._wanted - len(taken))]:
+                with connection_errors():
+                    actor = self._held.remote(replace(self._options, index=index))
+                self._workers.append(Worker(index, actor))
+                ask(self._workers[-1], "start")
+        waiting = sum(not worker.node for worker in self._workers)
+        if self._waits.news(waiting) and self._head_answers():
+            self.say(waiting_text(waiting, len(self._workers), self._share, nodes()))
         return self._workers
 
-    def _hand_out(self) -> None:
-        for worker in self._ask_for_workers():
-            if self._waiting and worker.node and worker.job is None:
-                worker.job, worker.begun, worker.last = self._waiting.popleft(), False, None
-                _ask(worker, "train", worker.job, _content(worker.job.unfinished))
+    def _head_answers(self) -> bool:
+        """Whether it does now: where not, Ray would wait for it, and then end this process.
 
-    def _answered(self, timeout: float) -> list[_Worker]:
+        Raises:
+            WorkerError: it has not for long.
+        """
+        if self._head is None:
+            return True
+        self._head.look(at_once=True)
+        return self._head.answers
+
+    def _nodes(self) -> list[Node]:
+        while not self._head_answers():
+            time.sleep(_TICK_SECONDS)
+        return nodes()
+
+    def _hand_out(self) -> None:
+        self._ask_for_workers()
+        up = [worker for worker in self._workers if worker.node]
+        while self._waiting:
+            idle = next((worker for worker in up if not worker.jobs), None)
+            worker = company(self._waiting[0], up, self.slots, idle is not None) or idle
+            if worker is None:
+                break
+            job = self._waiting.popleft()
+            worker.jobs[job.number] = job
+            worker.given.append(job)
+        coming = len(self._workers) - len(up)
+        self._wanted = min(self._count, max(self._wanted, len(self._workers) + len(self._waiting) - coming))
+
+    def _let_go(self) -> None:
+        """End workers that are not needed, as near the end of a search: other programs may need the room."""
+        idle = [worker for worker in self._workers if not worker.jobs]
+        some = any(worker.node for worker in idle) and len(idle) < len(self._workers) and not self._waiting
+        if self._waits.long_idle(some) and self._head_answers():
+            self._end(idle)
+            self._wanted = len(self._workers)
+            self._waits = Waits(True, self._clock)
+
+    def _answered(self, timeout: float) -> list[Worker]:
         """Those whose answer is there, waiting up to `timeout` seconds for the first."""
         import ray
 
@@ -228,7 +292,7 @@ class RayExecutor:
                 ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
         return [asked[answer] for answer in ready]
 
-    def _heard(self, worker: _Worker, handler: Handler | None) -> Said | None:
+    def _heard(self, worker: Worker, handler: Handler | None) -> Said | None:
         """What the worker says, its files in place; None when it was lost, or had nothing to do but begin.
 
         Raises:
@@ -248,61 +312,44 @@ class RayExecutor:
         if isinstance(said.message, TuneError):
             raise said.message
         if not worker.node:
+            # It may be on a node that has joined since the start.
+            refuse(difference(versions(), said.versions, said.node))
             worker.node = said.node
             return None
-        if worker.job is not None and not worker.begun:
-            worker.begun = True
+        if worker.sent:
+            worker.sent.clear()
             self._failed_starts = 0
         return said
 
-    def _lost(self, worker: _Worker, error: Exception, handler: Handler | None) -> None:
+    def _lost(self, worker: Worker, error: Exception, handler: Handler | None) -> None:
         """Replace the worker; what it was doing is told, or done again if it had not begun."""
         import ray
 
         self._workers.remove(worker)
-        with contextlib.suppress(Exception):  # as in `close`
-            ray.kill(worker.actor)
-        reason, with_node = _told(worker.node, error)
-        job, worker.job = worker.job, None
-        if job is not None and worker.begun:
+        there = self._head_answers()
+        if there:
+            with contextlib.suppress(Exception):  # as in `_end`
+                ray.kill(worker.actor)
+        reason, with_node = told(worker.node, error)
+        not_begun = [*worker.sent, *worker.given]
+        begun = [job for job in worker.jobs.values() if job not in not_begun]
+        self._waiting.extendleft(reversed(not_begun))
+        for job in begun:
             assert handler is not None, "only `step` has jobs"
             unload(self._layout, News({job.log.name: f"\n{reason}\n".encode()}))
-            last = worker.last
+            last = worker.last.get(job.number)
             handler.ended(
                 Failure(job.number, "died", reason, last.epoch if last else 0, last.seconds if last else 0.0)
             )
+        if begun:
             return
-        if job is not None:
-            self._waiting.appendleft(job)
-        if self._head is None or self._head.answers:
+        if there:
             # A node that has joined since the start may lack what the others have.
             check_versions(nodes())
         # One node that goes may take all workers with it.
         self._failed_starts += 1 / self._count if with_node else 1
         if self._failed_starts >= _FAILED_STARTS:
             raise WorkerError(f"{reason}, as others before it that had begun nothing")
-
-
-class _Held(NodeWorker):
-    """A NodeWorker that knows what Ray has given it."""
-
-    def __init__(self, options: NodeOptions) -> None:
-        import ray
-
-        # Ctrl-C and SIGTERM are the coordinator's, as with the workers it has itself.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        # What multiprocessing would have its processes run again is Ray's own program.
-        vars(sys.modules["__main__"]).pop("__file__", None)
-        context = ray.get_runtime_context()
-        address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        node = f"{address}-{context.get_node_id()[:6]}"
-        super().__init__(options, node, [str(card) for card in ray.get_gpu_ids()], ray.get)
-
-
-def _ask(worker: _Worker, method: str, *arguments: object) -> None:
-    with connection_errors():
-        worker.answer = getattr(worker.actor, method).remote(*arguments)
 
 
 def _place(found: list[Node], share: Share, workers: int, notes: tuple[str, ...]) -> dict[str, Any]:
@@ -312,25 +359,3 @@ def _place(found: list[Node], share: Share, workers: int, notes: tuple[str, ...]
         note = f"there is room for {room} of {workers} workers ({share} each); the others wait for more"
         notes = (*notes, note)
     return {"place": place, "notes": notes}
-
-
-def _content(path: Path | None) -> bytes | None:
-    with contextlib.suppress(OSError):
-        return None if path is None else path.read_bytes()
-    return None
-
-
-def _told(node: str, error: Exception) -> tuple[str, bool]:
-    """What Ray knows of a lost worker, without its advice; and whether its node may have gone with it."""
-    from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
-
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    text = " ".join(str(cause).split())
-    where = f" on node {node}" if node else ""
-    if isinstance(error, OutOfMemoryError) or "memory pressure" in text:
-        return f"Ray ended the worker{where}, where memory ran out", False
-    if "worker process has died" in text:
-        return f"the worker{where} was lost: its process was ended", False
-    if isinstance(error, RayActorError) and not error.actor_init_failed:
-        return f"the worker{where} was lost, perhaps with the node", True
-    return f"the worker{where} was lost: {text[:300] or type(cause).__name__}", False

@@ -1,0 +1,125 @@
+"""A Ray cluster that starts nodes, on this machine, when they are asked for, and ends those that are idle."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import ray._private.node
+from ray._private.parameter import RayParams
+from ray.autoscaler.node_provider import NodeProvider
+from ray.autoscaler.tags import (
+    NODE_KIND_HEAD,
+    STATUS_UP_TO_DATE,
+    TAG_RAY_NODE_KIND,
+    TAG_RAY_NODE_STATUS,
+    TAG_RAY_USER_NODE_TYPE,
+)
+
+HEAD, WORKER = "head", "worker"
+# Of the nodes' addresses, 127.0.1.1 and so on: nodes of other clusters have others.
+_NET = "127.0.1"
+
+
+def config(idle_seconds: float, cpus: int, most: int) -> dict[str, Any]:
+    """For Ray's autoscaler: up to `most` nodes of `cpus` CPUs; the head has none for workers."""
+    return {
+        "cluster_name": "growing",
+        "max_workers": most,
+        "upscaling_speed": most,
+        "idle_timeout_minutes": idle_seconds / 60,
+        "provider": {
+            "type": "external",
+            "module": f"{__name__}.Nodes",
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+            "foreground_node_launch": True,
+        },
+        "available_node_types": {
+            HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            WORKER: {"resources": {"CPU": cpus}, "node_config": {}, "min_workers": 0, "max_workers": most},
+        },
+        "head_node_type": HEAD,
+        "auth": {},
+        "head_node": {},
+        "worker_nodes": {},
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
+        "rsync_exclude": [],
+        "rsync_filter": [],
+        "initialization_commands": [],
+        "setup_commands": [],
+        "head_setup_commands": [],
+        "worker_setup_commands": [],
+        "head_start_ray_commands": [],
+        "worker_start_ray_commands": [],
+    }
+
+
+class Nodes(NodeProvider):
+    """Starts and ends them for the autoscaler, in whose process it is; a node's address is its name."""
+
+    def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
+        super().__init__(provider_config, cluster_name)
+        (self._head,) = (each.partition("=")[2] for each in sys.argv if each.startswith("--gcs-address="))
+        self._tags = {
+            self._head.rpartition(":")[0]: {
+                TAG_RAY_NODE_KIND: NODE_KIND_HEAD,
+                TAG_RAY_USER_NODE_TYPE: HEAD,
+                TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE,
+            }
+        }
+        self._nodes: dict[str, Any] = {}
+        self._started = 0
+
+    @staticmethod
+    def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
+        return cluster_config
+
+    def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
+        return [name for name, tags in self._tags.items() if tag_filters.items() <= tags.items()]
+
+    def is_running(self, node_id: str) -> bool:
+        return node_id in self._tags
+
+    def is_terminated(self, node_id: str) -> bool:
+        return node_id not in self._tags
+
+    def node_tags(self, node_id: str) -> dict[str, str]:
+        return self._tags[node_id]
+
+    def internal_ip(self, node_id: str) -> str:
+        return node_id
+
+    external_ip = internal_ip
+
+    def create_node_with_resources(
+        self, node_config: object, tags: dict[str, str], count: int, resources: dict[str, float]
+    ) -> None:
+        for _ in range(count):
+            self._started += 1
+            name = f"{_NET}.{self._started}"
+            ray_params: Any = RayParams  # its types know less than it takes
+            parameters = ray_params(
+                node_ip_address=name,
+                gcs_address=self._head,
+                redis_address=self._head,
+                num_cpus=resources["CPU"],
+                num_gpus=0,
+                object_store_memory=80 << 20,
+                min_worker_port=0,
+                max_worker_port=0,
+                node_manager_port=0,
+                dashboard_port=None,
+                include_log_monitor=False,
+            )
+            # Its processes end with this one.
+            self._nodes[name] = ray._private.node.Node(
+                parameters, head=False, shutdown_at_exit=False, spawn_reaper=True
+            )
+            self._tags[name] = tags | {TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE}
+
+    def terminate_node(self, node_id: str) -> None:
+        del self._tags[node_id]
+        self._nodes.pop(node_id).kill_all_processes(check_alive=False, allow_graceful=True)
