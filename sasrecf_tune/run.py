@@ -30,7 +30,7 @@ from sasrecf_tune.plan import Plan, base_config, first_configuration, make_plan,
 from sasrecf_tune.ranking import COMPLETE, ENDED, RUNNING, WAITING
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.scratch import private_directory
-from sasrecf_tune.settings import RunSettings, format_duration
+from sasrecf_tune.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import estimate, plan_facts, show_end, show_plan, show_timings
 
@@ -256,7 +256,8 @@ def fused(
     if settings.fuse == 1:
         return plan, 1.0
     config = first_configuration(plan.space, plan.base) | {"seed": settings.seed}
-    with _status(console, quiet, "timing trials that train as one model"):
+    timed = measured or settings.fuse == AUTO_FUSE
+    with _status(console, quiet or not timed, "timing trials that train as one model"):
         found = fuse(settings, config, executor, measured)
     return replace(plan, notes=(*plan.notes, found.text)), found.ratio
 
