@@ -18,7 +18,6 @@ from sasrecf_tune.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-_TIMES = ("one's step alone", "all's step fused")
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 
 
@@ -43,8 +42,8 @@ def compare(config: dict[str, Any], trials: int, steps: int, device: Device) -> 
             steps_an_epoch = side.ask("trials", counts[side], {})
             side.ask("train")  # pays for allocations
         seconds = [[side.ask("train") for side in sides] for _ in range(steps)]
-        peaks = [side.ask("peak") for side in sides]
         validations = [[side.ask("validate") for side in sides] for _ in range(steps)]
+        peaks = [side.ask("peak") for side in sides]
         about = alone.ask("about")
     step, validation = (
         [statistics.median(column) for column in zip(*pairs, strict=True)] for pairs in (seconds, validations)
