@@ -18,7 +18,7 @@ class _CrossEntropy(torch.autograd.Function):
         losses = output.new_zeros(len(output))
         grad_output, grad_items = torch.empty_like(output), torch.empty_like(items)
         trials, rows = chunk
-        # See loss.py. A chunk's memory is a trial's own where trials are few enough to be in one chunk.
+        # The same memory for all chunks, as in loss.py.
         shape = trials, min(rows, output.shape[1]), items.shape[1]
         scores, logs = (output.new_empty(shape) for _ in range(2))
         for first in range(0, len(output), trials):
