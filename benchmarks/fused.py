@@ -18,7 +18,6 @@ from sasrecf_tune.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-_TIMES = ("one's step alone", "all's step fused")
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 
 
@@ -43,23 +42,35 @@ def compare(config: dict[str, Any], trials: int, steps: int, device: Device) -> 
             steps_an_epoch = side.ask("trials", counts[side], {})
             side.ask("train")  # pays for allocations
         seconds = [[side.ask("train") for side in sides] for _ in range(steps)]
+        validations = [[side.ask("validate") for side in sides] for _ in range(steps)]
         peaks = [side.ask("peak") for side in sides]
-        validation = statistics.median(fused.ask("validate") for _ in range(2))
         about = alone.ask("about")
-    one, together = (statistics.median(column) for column in zip(*seconds, strict=True))
-    ratios = [trials * pair[0] / pair[1] for pair in seconds]
-    epoch = trials * (steps_an_epoch * one + validation) / (steps_an_epoch * together + trials * validation)
+    step, validation = (
+        [statistics.median(column) for column in zip(*pairs, strict=True)] for pairs in (seconds, validations)
+    )
+    one, together = (steps_an_epoch * step[side] + validation[side] for side in (0, 1))
     return {
         "trials": trials,
-        "step_ratio": {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)},
-        "epoch_ratio": epoch,
-        "seconds": {"alone": one, "fused": together, "validation": validation},
+        "step_ratio": _ratio(trials, seconds),
+        "validation_ratio": _ratio(trials, validations),
+        "epoch_ratio": trials * one / together,
+        "seconds": {
+            "alone": step[0],
+            "fused": step[1],
+            "validation alone": validation[0],
+            "validation fused": validation[1],
+        },
         "samples": {"alone": [pair[0] for pair in seconds], "fused": [pair[1] for pair in seconds]},
         "peak_mb": {"alone": peaks[0], "fused": peaks[1]},
         "peak_mb_before": {"alone": before[0], "fused": before[1]},
         "loss_difference": max(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)),
         "about": about,
     }
+
+
+def _ratio(trials: int, pairs: list[list[float]]) -> dict[str, float]:
+    ratios = [trials * alone / fused for alone, fused in pairs]
+    return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -69,6 +80,7 @@ def table(results: list[dict[str, Any]]) -> str:
         "layers",
         "trials",
         "step",
+        "validation",
         "epoch",
         "step alone",
         "step fused",
@@ -77,13 +89,16 @@ def table(results: list[dict[str, Any]]) -> str:
     )
     lines = [header, ("---",) * len(header)]
     for result in results:
-        ratio, seconds, peak = result["step_ratio"], result["seconds"], result["peak_mb"]
+        seconds, peak = result["seconds"], result["peak_mb"]
         lines.append(
             (
                 result["data"],
                 str(result["layers"]),
                 str(result["trials"]),
-                f"{ratio['median']:.2f}x [{ratio['low']:.2f}-{ratio['high']:.2f}]",
+                *(
+                    f"{ratio['median']:.2f}x [{ratio['low']:.2f}-{ratio['high']:.2f}]"
+                    for ratio in (result["step_ratio"], result["validation_ratio"])
+                ),
                 f"{result['epoch_ratio']:.2f}x",
                 f"{seconds['alone']:.3g} s",
                 f"{seconds['fused']:.3g} s",

@@ -47,16 +47,23 @@ class TrialsSide(EngineSide):
         made = [self._build(changes | {"learning_rate": 0.001 / (1 + number)}) for number in range(count)]
         size = int(self._config["train_batch_size"])
         ready = [
-            Ready(built.trainer, Next(built.train, size), Streams(built.trainer.device)) for built in made
+            Ready(one.trainer, Next(one.train, size), Streams(one.trainer.device), validates=one.valid)
+            for one in made
         ]
         self._built, self._first = made[0], ready[0]
         self._built.trainer.eval_collector.data_collect(self._built.train)
         self._fused = FusedTrainer(ready) if self._setting.engine == "fused" else None
+        self._every = range(count)
         return len(self._built.train)
 
     def train(self) -> float:
         """One step of each trial, with drawing its batch."""
         return self._timed(self._losses)
+
+    def validate(self) -> float:
+        """One validation of each trial."""
+        fused = self._fused
+        return super().validate() if fused is None else self._timed(lambda: fused.evaluate(self._every))
 
     def losses(self, steps: int) -> list[float]:
         """The first trial's losses of so many steps."""

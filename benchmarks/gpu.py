@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import subprocess
@@ -70,9 +71,10 @@ def compared(script: str, arguments: Sequence[str]) -> tuple[dict[str, Any], str
 
 def workers_table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| workers | trials an hour | memory per worker (MiB) |", "| --- | --- | --- |"]
+    lines = ["| workers | fuse | trials an hour | memory per worker (MiB) |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| {row['workers']} | {row['trials_per_hour']:,} | {row['memory_per_worker_MiB']} |" for row in rows
+        f"| {row['workers']} | {row['fuse']} | {row['trials_per_hour']:,} | {row['memory_per_worker_MiB']} |"
+        for row in rows
     ]
     return "\n".join(lines) + "\n"
 
@@ -83,7 +85,8 @@ def main(
     layers: Annotated[str, typer.Option(metavar="1,2,3", help="As of engine.py.")] = "1,2,3",
     steps: Annotated[int, typer.Option(min=1, help="Pairs of training steps.")] = 20,
     workers: Annotated[str, typer.Option(metavar="1,2,4", help="Numbers of workers.")] = "1,2,4",
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each number of workers.")] = 12,
+    fuse: Annotated[str, typer.Option(metavar="1,4", help="Each for each number of workers.")] = "1,4",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each search, at least.")] = 12,
     fused: Annotated[str, typer.Option(metavar="1,4,16", help="As of fused.py, where it is.")] = "1,4,16",
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A RecBole setting.")] = [],  # noqa: B006
     json_file: Annotated[
@@ -101,10 +104,10 @@ def main(
     found["engine"], engine = compared("engine.py", [*common, "--layers", layers])
     tables = {"The engine against RecBole's own trainer": engine}
     rows = []
-    for count in map(int, workers.split(",")):
-        say(f"{count} worker{'s' * (count > 1)}")
-        settings = ["epochs=5", *set_]
-        rows.append(measured(count, trials, "0" if device == "cuda" else "none", settings))
+    gpus, settings = "0" if device == "cuda" else "none", ["epochs=5", *set_]
+    for count, at_once in itertools.product(map(int, workers.split(",")), map(int, fuse.split(","))):
+        say(f"{count} worker{'s' * (count > 1)}, --fuse {at_once}")
+        rows.append(measured(count, at_once, trials, gpus, settings))
     found["workers"] = rows
     tables["Workers that share the card" if device == "cuda" else "Workers"] = workers_table(rows)
     if (_HERE / "fused.py").is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import random
 import resource
@@ -203,13 +204,14 @@ def coordinator(
 @app.command()
 def workers(
     counts: Annotated[str, typer.Option("--workers", help="Numbers of workers.")] = "1,2,4",
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each search.")] = 8,
+    fuse: Annotated[str, typer.Option(metavar="1,4", help="As run's --fuse, each for each.")] = "1",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each search, at least.")] = 8,
     gpus: Annotated[str, typer.Option(help="As run's --gpus.")] = "none",
     setting: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, as run's.")] = None,
 ) -> None:
     """Trials per hour and memory per worker of real searches on ml-100k, with 1, 2 and 4 workers."""
-    for count in map(int, counts.split(",")):
-        print(json.dumps(measured(count, trials, gpus, setting or [])), flush=True)
+    for count, fused in itertools.product(map(int, counts.split(",")), map(int, fuse.split(","))):
+        print(json.dumps(measured(count, fused, trials, gpus, setting or [])), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,22 +18,25 @@ from sasrecf_tune.errors import WorkerError
 _RATES = [0.01, 0.007, 0.005, 0.003, 0.002, 0.001, 0.0007, 0.0005]
 
 
-def measured(workers: int, trials: int, gpus: str, settings: Sequence[str]) -> dict[str, Any]:
-    """Trials per hour from the end of the first `workers` trials on, and the memory per worker (MiB).
+def measured(workers: int, fuse: int, trials: int, gpus: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Trials per hour from the end of the first trials of all workers on, and the memory per worker (MiB).
 
+    Each worker trains up to `fuse` as one model; `trials` are rounded up, so that none lacks company.
     The memory is the largest sum over the workers of what each holds alone and its share of what it shares
     (PSS), divided by their number; Linux only, else None.
 
     Raises:
         WorkerError: the search failed.
     """
+    at_once = workers * fuse
+    every = at_once * (1 + -(-trials // at_once))
     with tempfile.TemporaryDirectory() as scratch:
-        seeds = range(1, -(-(trials + workers) // len(_RATES)) + 1)
+        seeds = range(1, -(-every // len(_RATES)) + 1)
         space = f"learning_rate choice {_RATES}\nseed choice {list(seeds)}\n"
         (Path(scratch) / "hyper.test").write_text(space)
         command = [sys.executable, "-m", "sasrecf_tune", "run", "--params-file", "hyper.test", "--json"]
-        command += ["--sampler", "grid", "--pruner", "none", "--trials", str(trials + workers)]
-        command += ["--workers", str(workers), "--gpus", gpus]
+        command += ["--sampler", "grid", "--pruner", "none", "--trials", str(every)]
+        command += ["--workers", str(workers), "--fuse", str(fuse), "--gpus", gpus]
         command += [part for setting in settings for part in ("--set", setting)]
         ends: list[float] = []
         peak = 0.0
@@ -48,11 +51,12 @@ def measured(workers: int, trials: int, gpus: str, settings: Sequence[str]) -> d
                 if event == "ended":
                     ends.append(time.monotonic())
             said = process.stderr.read()
-        if process.returncode or len(ends) <= workers:
+        if process.returncode or len(ends) <= at_once:
             raise WorkerError(f"the search ended with {process.returncode}: {said.strip()[-300:]}")
-    timed = ends[workers - 1 :]
+    timed = ends[at_once - 1 :]
     return {
         "workers": workers,
+        "fuse": fuse,
         "trials": len(timed) - 1,
         "trials_per_hour": round(3600 * (len(timed) - 1) / (timed[-1] - timed[0])),
         "memory_per_worker_MiB": round(peak / 2**20) or None,

@@ -15,10 +15,11 @@ from sasrecf_tune.trial_errors import TogetherError
 
 @dataclass(frozen=True)
 class Trained:
-    """The loss of an epoch that `trials` trained together."""
+    """The loss of an epoch that `trials` trained together, and a validation that was theirs too."""
 
     loss: float
     trials: int
+    evaluated: dict[str, float] | None = None
 
 
 # None: train it yourself.
@@ -28,31 +29,42 @@ Answer = Trained | Exception | None
 class Turns:
     """Before each of its epochs `trainer` pauses, and then trains it unless that was done meanwhile.
 
+    So too with validating on `valid` after it.
     `most` is how many trials trained one together; it is 1 where the trial is to be `alone`.
     """
 
     def __init__(
-        self, trainer: Any, samples: Any, pause: Callable[[object], object], alone: bool = False
+        self, trainer: Any, train: Any, valid: Any, pause: Callable[[object], object], alone: bool = False
     ) -> None:
         self.most = 1
-        self._alone: Callable[..., float] = trainer._train_epoch
-        self._ready = Ready(trainer, samples, Streams(trainer.device), alone)
-        self._pause = pause
-        trainer._train_epoch = self._train_epoch
+        self._train_alone: Callable[..., float] = trainer._train_epoch
+        self._evaluate_alone: Callable[..., Any] = trainer.evaluate
+        self._ready = Ready(trainer, train, Streams(trainer.device), alone)
+        self._valid, self._pause = valid, pause
+        self._evaluated: dict[str, float] | None = None
+        trainer._train_epoch, trainer.evaluate = self._train_epoch, self._evaluate
 
-    def _train_epoch(self, *arguments: Any, **options: Any) -> float:
-        streams = self._ready.streams
+    def _train_epoch(self, samples: Any, epoch: int, **options: Any) -> float:
+        streams, every = self._ready.streams, self._ready.trainer.eval_step
+        self._ready.validates = self._valid if every > 0 and (epoch + 1) % every == 0 else None
         streams.save()
         answer = self._pause(self._ready)
         streams.put_back()
         if isinstance(answer, Exception):
             raise answer
         if not isinstance(answer, Trained):
-            return self._alone(*arguments, **options)
+            return self._train_alone(samples, epoch, **options)
+        self._evaluated = answer.evaluated
         self.most = max(self.most, answer.trials)
         if math.isnan(answer.loss):
             raise ValueError(NOT_A_NUMBER)
         return answer.loss
+
+    def _evaluate(self, samples: Any, **options: Any) -> Any:
+        found, self._evaluated = self._evaluated, None
+        if found is not None and samples is self._valid:
+            return found
+        return self._evaluate_alone(samples, **options)
 
 
 class Lockstep:
@@ -79,7 +91,8 @@ class Lockstep:
         for key, trials in together.items():
             found: Sequence[Answer]
             try:
-                found = [Trained(loss, len(trials)) for loss in self._of(key, trials).train_epoch()]
+                epochs = self._of(key, trials).run_epoch()
+                found = [Trained(loss, len(trials), evaluated) for loss, evaluated in epochs]
             except Exception as error:  # noqa: BLE001  # whatever torch stumbles on; whose fault it is is not known
                 self._fused.pop(key, None)
                 found = [TogetherError(error, len(trials)) for _ in trials]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # RecBole's keys that must be equal; all others may be each trial's own.
@@ -21,7 +21,19 @@ COMMON = (
     "train_neg_sample_args",
 )
 
+# And to be validated together, these too.
+_EVALUATION = ("eval_args", "metrics", "topk")
+
 
 def shape(config: Mapping[str, Any]) -> str:
     """Equal for configurations of equal shapes; a key that is missing has one value for all."""
-    return repr([config.get(key) for key in COMMON])
+    return _values(config, COMMON)
+
+
+def evaluation(config: Mapping[str, Any]) -> str:
+    """Equal where the same is evaluated by the same metrics."""
+    return _values(config, _EVALUATION)
+
+
+def _values(config: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return repr([config.get(key) for key in keys])

@@ -344,7 +344,7 @@ def _engine(name: str, config: Any) -> tuple[Engine, str]:
 def _take_turns(built: Built, lane: Lane[object], alone: bool) -> Turns:
     from sasrecf_tune.lockstep import Turns
 
-    return Turns(built.trainer, built.train, lane.pause, alone)
+    return Turns(built.trainer, built.train, built.valid, lane.pause, alone)
 
 
 def _send_again(reports: list[Report], on_report: OnReport) -> None:

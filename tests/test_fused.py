@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune.data import Cache, data_key
+from sasrecf_tune.engine import fused_evaluation
 from sasrecf_tune.engine.build import FAST
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.parameters import MODELS
@@ -36,6 +37,7 @@ class Trial:
         self._dataset = self.built.train._dataset
         self.batches: list[list[list[int]]] = []
         self.epochs: list[float] = []
+        self.metrics: list[dict[str, float]] = []
 
     def __len__(self) -> int:
         return len(self.built.train)
@@ -48,9 +50,13 @@ class Trial:
     def train_alone(self) -> None:
         with self.streams.mine():
             self.epochs.append(self.built.trainer._train_epoch(self, 0))
+            self.validate()
+
+    def validate(self) -> None:
+        self.metrics.append(dict(self.built.trainer.evaluate(self.built.valid, load_best_model=False)))
 
     def ready(self) -> Ready:
-        return Ready(self.built.trainer, self, self.streams)
+        return Ready(self.built.trainer, self, self.streams, validates=self.built.valid)
 
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: value.clone() for name, value in self.built.trainer.model.state_dict().items()}
@@ -59,14 +65,20 @@ class Trial:
 def train_together(trials: Sequence[Trial], epochs: int = 1) -> None:
     fused = FusedTrainer([trial.ready() for trial in trials])
     for _ in range(epochs):
-        for trial, loss in zip(trials, fused.train_epoch(), strict=True):
+        for trial, (loss, metrics) in zip(trials, fused.run_epoch(), strict=True):
             trial.epochs.append(loss)
+            if metrics is None:
+                trial.validate()  # it has no company, or is no longer a number
+            else:
+                trial.metrics.append(metrics)
 
 
 def check_same(together: Trial, alone: Trial, before: dict[str, torch.Tensor]) -> None:
-    """The same batches, losses to 1e-5, and most weights to a thousandth of the way they went."""
+    """The same batches, losses to 1e-5, metrics, and most weights to a thousandth of the way they went."""
     assert together.batches == alone.batches and together.epochs
     assert together.epochs == pytest.approx(alone.epochs, rel=1e-5)
+    # RecBole rounds to four digits.
+    assert together.metrics == [pytest.approx(metrics, abs=1.01e-4) for metrics in alone.metrics]
     ours, theirs = together.weights(), alone.weights()
     for name in theirs:
         went = float((theirs[name] - before[name]).norm())
@@ -203,6 +215,35 @@ def test_a_trial_that_diverges_leaves_the_others_alone(data: Path) -> None:
         for _ in range(2):
             other.train_alone()
         check_same(trials[number], other, before[number])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_validation_of_some_of_the_trials_is_each_ones_own(
+    data: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    # Of each kind: from the first items by rank, from which items they are, from all ranks.
+    several: dict[str, Any] = {"metrics": ["Recall", "MRR", "ShannonEntropy", "GAUC"], "model": model}
+    several |= {"initializer_range": 0.5}  # scores that are far apart
+    trials = [Trial(data, **several, seed=seed, n_heads=2 + 2 * (seed // 2)) for seed in range(4)]
+    for trial in trials:
+        trial.validate()
+    shapes: list[tuple[int, ...]] = []
+
+    def noting(collector: Any, encoder: Any, outputs: torch.Tensor, chosen: torch.Tensor) -> None:
+        shapes.append(tuple(outputs.shape[:2]))
+        collect(collector, encoder, outputs, chosen)
+
+    collect = fused_evaluation._collect
+    monkeypatch.setattr(fused_evaluation, "_collect", noting)
+    monkeypatch.setattr(fused_evaluation, "most_users", lambda *_: 21)
+    fused = FusedTrainer([trial.ready() for trial in trials])
+    for numbers, chunks in ([0, 1, 2, 3], 6), ([0, 2, 3], 4):
+        for number, metrics in zip(numbers, fused.evaluate(numbers), strict=True):
+            assert metrics == pytest.approx(trials[number].metrics[0], abs=1.01e-4)
+        # Not more scores at a time than one trial alone.
+        assert len(shapes) == chunks and max(rows * users for rows, users in shapes) <= 21
+        shapes.clear()
+    assert len({str(trial.metrics) for trial in trials}) == 4
 
 
 def test_negatives_of_the_models_own_choosing(data: Path) -> None:

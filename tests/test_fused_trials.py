@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sasrecf_tune.engine.fused_trainer import FusedTrainer
+from sasrecf_tune.engine.trainer import FastTrainer
 from sasrecf_tune.failures import TOGETHER, worth_another_attempt
 from sasrecf_tune.fusing import decide
 from sasrecf_tune.lanes import Lane
@@ -89,6 +90,28 @@ def test_early_stops_prunings_and_failures_are_each_trials_own(job: Callable[...
     assert isinstance(failed, Failure) and failed.kind == "nan"
     assert isinstance(pruned, Result) and pruned.decision is Decision.PRUNE and not pruned.test
     assert isinstance(other, Result) and (pruned.fused, other.fused) == (5, 1)  # no other has one layer
+
+
+@pytest.mark.parametrize("mode", ["full", "uni10"])
+def test_trials_are_validated_together_where_they_rank_the_same_items(
+    job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    split = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user"}
+    jobs = [job(number, seed=number, epochs=2, eval_args=split | {"mode": mode}) for number in range(2)]
+    theirs = alone(jobs)
+    evaluated: list[object] = []
+
+    def counting(trainer: FastTrainer, *arguments: Any, **options: Any) -> Any:
+        evaluated.append(trainer)
+        return evaluate(trainer, *arguments, **options)
+
+    evaluate = FastTrainer.evaluate
+    monkeypatch.setattr(FastTrainer, "evaluate", counting)
+    ours = together(Runner(""), jobs)
+    for number in range(2):
+        check_same(ours[number], theirs[number])
+    # The test of each trial, and where candidates are sampled also its two validations.
+    assert len(evaluated) == (2 if mode == "full" else 6)
 
 
 def test_a_trial_given_back_continues_alone_and_one_begun_alone_together(job: Callable[..., Job]) -> None:

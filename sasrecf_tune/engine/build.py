@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from sasrecf_tune.engine.dataset import CompactDataset
 from sasrecf_tune.engine.model import fast_model
 from sasrecf_tune.engine.trainer import FastTrainer
@@ -32,8 +34,13 @@ def limit_evaluation(config: Any, items: int) -> None:
     """
     if set(config["eval_args"]["mode"].values()) != {"full"}:
         return
-    scores = _CUDA_SCORES if config["device"].type == "cuda" else _CPU_SCORES
-    config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), scores // items))
+    most = most_users(items, config["device"])
+    config["eval_batch_size"] = max(1, min(int(config["eval_batch_size"]), most))
+
+
+def most_users(items: int, device: torch.device) -> int:
+    """Users whose scores of all items are computed at a time."""
+    return max(1, (_CUDA_SCORES if device.type == "cuda" else _CPU_SCORES) // items)
 
 
 FAST = Engine("fast", CompactDataset, fast_model, FastTrainer, adjust=limit_evaluation)

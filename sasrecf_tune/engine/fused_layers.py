@@ -90,7 +90,7 @@ def _context(projected: Tensor, heads: int, keep: Tensor | None) -> Tensor:
     size = thrice // 3 // heads
     split = projected.reshape(trials * batch, longest, 3, heads, size)
     query, key, value = split.permute(2, 0, 3, 1, 4)  # each [n * B, h, L, d]
-    if keep is None and projected.device.type == "cpu":
+    if keep is None and (projected.device.type == "cpu" or not torch.is_grad_enabled()):
         context = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     else:
         flat = (trials * batch * heads, longest, size)

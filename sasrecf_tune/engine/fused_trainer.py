@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from sasrecf_tune.engine import fused_evaluation
 from sasrecf_tune.engine.fused_model import FusedModel
 from sasrecf_tune.engine.model import Fast
 from sasrecf_tune.engine.trainer import FastTrainer, plainly
@@ -16,17 +18,22 @@ from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.shapes import shape
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Ready:
     """A trial that is to train an epoch: its trainer, the training samples, and its random generators.
 
-    `alone` where it may have no company.
+    `alone` where it may have no company; `validates` are the samples that it evaluates after this epoch.
     """
 
     trainer: Any
     samples: Any
     streams: Streams
     alone: bool = False
+    validates: Any = None
+
+
+# Of a trial's epoch: its loss, and what Trainer.evaluate returns, None where that is left to it.
+Epoch = tuple[float, dict[str, float] | None]
 
 
 def shape_of(ready: Ready) -> object | None:
@@ -48,6 +55,26 @@ class FusedTrainer:
         self._model = FusedModel(
             [trial.trainer.model for trial in trials], [trial.streams for trial in trials]
         )
+
+    def run_epoch(self) -> list[Epoch]:
+        """Train an epoch of each trial, and validate those that it ends with a validation."""
+        losses = self.train_epoch()
+        alike: dict[object, list[int]] = {}
+        for number, (trial, loss) in enumerate(zip(self.trials, losses, strict=True)):
+            key = fused_evaluation.alike(trial.trainer, trial.validates)
+            if key is not None and not math.isnan(loss):
+                alike.setdefault(key, []).append(number)
+        found: dict[int, dict[str, float]] = {}
+        for numbers in alike.values():
+            if len(numbers) > 1:
+                found.update(zip(numbers, self.evaluate(numbers), strict=True))
+        return [(loss, found.get(number)) for number, loss in enumerate(losses)]
+
+    def evaluate(self, numbers: Sequence[int]) -> list[dict[str, float]]:
+        """What Trainer.evaluate returns for those of the trials, all on what the first of them validates."""
+        trials = [self.trials[number] for number in numbers]
+        encoder = self._model.without_dropout(numbers)
+        return fused_evaluation.evaluate(encoder, [trial.trainer for trial in trials], trials[0].validates)
 
     def train_epoch(self) -> list[float]:
         """What Trainer._train_epoch returns for each trial; NaN for one whose loss became NaN."""

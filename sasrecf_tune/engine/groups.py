@@ -68,8 +68,13 @@ def make_groups(
     order = torch.argsort(length, descending=True, stable=True)
     ordered = length[order]
     cuts = cut(ordered.numpy(force=True), budget)
-    rows, start, lengths = order.to(device), start[order].to(device), ordered.to(device)
+    rows, start, lengths = (sent(column, device) for column in (order, start[order], ordered))
     return [Group(rows[low:high], start[low:high], lengths[low:high], longest) for low, high, longest in cuts]
+
+
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`values` on `device`; the host does not wait until a GPU has done what it was told before."""
+    return values.to(device, non_blocking=True)
 
 
 def cut(lengths: NDArray[np.int64], budget: Budget) -> list[tuple[int, int, int]]:

@@ -29,23 +29,28 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor, rows: int) -> Tensor:
         loss = output.new_zeros(())
-        grad_output, grad_items = torch.empty_like(output), torch.zeros_like(items)
+        grad_output, grad_items = torch.empty_like(output), torch.empty_like(items)
+        # The same memory for all chunks: the system would fill that of each with zeros anew.
+        scores, logs = (output.new_empty(min(rows, len(output)), len(items)) for _ in range(2))
         for low in range(0, len(output), rows):
             part, wanted = output[low : low + rows], target[low : low + rows, None]
-            logs = torch.log_softmax(part @ items.T, dim=-1)
-            loss -= logs.gather(1, wanted).sum()
+            logits, grads = scores[: len(part)], logs[: len(part)]
+            torch.mm(part, items.T, out=logits)
+            torch.log_softmax(logits, -1, out=grads)
+            loss -= grads.gather(1, wanted).sum()
             # d loss / d logits = softmax - one-hot
-            grads = logs.exp_()
+            grads.exp_()
             grads.scatter_add_(1, wanted, grads.new_full((len(part), 1), -1.0))
             torch.mm(grads, items, out=grad_output[low : low + rows])
-            grad_items.addmm_(grads.T, part)
+            grad_items.addmm_(grads.T, part, beta=float(low > 0))  # 0: what was there is not read
         ctx.save_for_backward(grad_output, grad_items)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_output, grad_items = ctx.saved_tensors
-        return grad_output * grads[0], grad_items * grads[0], None, None
+        # In place, for nobody else has them: each pass over all items counts.
+        return grad_output.mul_(grads[0]), grad_items.mul_(grads[0]), None, None
 
 
 def cross_entropy_sum(output: Tensor, items: Tensor, target: Tensor) -> Tensor:

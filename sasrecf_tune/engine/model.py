@@ -25,7 +25,7 @@ from torch.nn import functional
 from sasrecf_tune.engine.attention import Rates, all_positions, last_position
 from sasrecf_tune.engine.dataset import START, CompactDataset
 from sasrecf_tune.engine.dropout import dropout
-from sasrecf_tune.engine.groups import Budget, Group, budget_for, make_groups
+from sasrecf_tune.engine.groups import Budget, Group, budget_for, make_groups, sent
 from sasrecf_tune.engine.loss import bpr_sum, cross_entropy_sum
 
 
@@ -52,8 +52,11 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of each sample's item: [B]."""
-        output, items = self._encoded(interaction), self.item_embedding(interaction[self.ITEM_ID])
-        return torch.mul(output, items).sum(-1)
+        flat, start, length = self._windows(interaction)
+        # RecBole repeats a sample for each of its sampled items.
+        windows, window = torch.unique(torch.stack([start, length]), dim=1, return_inverse=True)
+        output, items = self._outputs(flat, *windows), self.item_embedding(interaction[self.ITEM_ID])
+        return torch.mul(output[window], items).sum(-1)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of all items: [B, items]."""
@@ -98,8 +101,8 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
         ids: Tensor | None,
         rows: Tensor,
     ) -> Iterator[Tensor]:
-        positive = interaction[self.POS_ITEM_ID].to(rows.device)
-        negative = interaction[self.NEG_ITEM_ID].to(rows.device) if self.loss_type == "BPR" else None
+        positive = sent(interaction[self.POS_ITEM_ID], rows.device)
+        negative = sent(interaction[self.NEG_ITEM_ID], rows.device) if self.loss_type == "BPR" else None
         samples = len(positive)
         for group, group_items in zip(groups, items, strict=True):
             output = self._group_output(group, group_items if ids is None else ids[group_items], rows)
@@ -142,7 +145,7 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
             return self.flat_items, interaction[START], length
         padded = interaction[self.ITEM_SEQ]
         start = torch.arange(len(padded), device=padded.device) * padded.shape[1]
-        return padded.reshape(-1).to(self.item_embedding.weight.device), start, length
+        return sent(padded.reshape(-1), self.item_embedding.weight.device), start, length
 
 
 # A catalogue this many times smaller than the positions of a step is computed whole.

@@ -10,6 +10,7 @@ import torch
 from recbole.trainer import Trainer
 from torch.nn.utils import clip_grad_norm_
 
+from sasrecf_tune.engine.groups import sent
 from sasrecf_tune.recbole_bridge import Observed
 
 # torch.optim classes whose step can be one fused kernel.
@@ -69,6 +70,13 @@ class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untype
             self._check_nan(every.sum())
         # In RecBole's order and precision: the sum of Python numbers.
         return float(sum(every.tolist()))
+
+    def _full_sort_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
+        # Not moved to the device either. A sequential model's batch has no history_index.
+        interaction, _, positive_u, positive_i = batched_data
+        scores = self.model.full_sort_predict(interaction)
+        scores[:, 0] = -torch.inf
+        return interaction, scores, sent(positive_u, self.device), sent(positive_i, self.device)
 
     def evaluate(self, *arguments: Any, **options: Any) -> Any:
         """See Trainer."""
