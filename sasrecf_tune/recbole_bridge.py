@@ -58,7 +58,24 @@ class _NoTensorboard:
     def add_hparams(self, *_: object) -> None: ...
 
 
+class _Collector(recbole_trainer.Collector):  # type: ignore[misc]  # recbole is untyped
+    """RecBole's asks all that it holds for .cpu(), the number of items too, and fails (collector.py)."""
+
+    def get_data_struct(self) -> Any:
+        """See Collector."""
+        held = self.data_struct
+        plain = {key: value for key, value in held._data_dict.items() if not isinstance(value, torch.Tensor)}
+        for key in plain:
+            del held[key]
+        found = super().get_data_struct()
+        for key, value in plain.items():
+            held.set(key, value)
+            found.set(key, value)
+        return found
+
+
 recbole_trainer.get_tensorboard = lambda _logger: _NoTensorboard()
+recbole_trainer.Collector = _Collector  # ItemCoverage, AveragePopularity, GiniIndex, ...
 give_pandas_2()
 
 

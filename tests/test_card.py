@@ -12,6 +12,7 @@ import torch
 from sasrecf_tune.engine.build import FAST
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, MeasureTogether, Report, Result
+from sasrecf_tune.metrics import WITH_K, WITHOUT_K
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import Built, build, make_config, prepare
 from sasrecf_tune.trial import Runner
@@ -28,6 +29,7 @@ CASES: list[dict[str, Any]] = [
     BPR | {"learner": "adagrad", "weight_decay": 0.01},
     {"model": "SASRec", "learner": "rmsprop", "clip_grad_norm": {"max_norm": 0.1}},
     {"eval_args": SAMPLED, "hidden_act": "swish"},
+    {"metrics": [*WITH_K, *WITHOUT_K]},
 ]
 DROPOUT = {"hidden_dropout_prob": 0.4, "attn_dropout_prob": 0.3}
 

@@ -16,6 +16,7 @@ from sasrecf_tune.engine.dataset import START
 from sasrecf_tune.engine.groups import Budget, budget_for
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report, Result
+from sasrecf_tune.metrics import WITH_K, WITHOUT_K
 from sasrecf_tune.parameters import MODELS
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
 from sasrecf_tune.trial import Runner
@@ -320,6 +321,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"user_inter_num_interval": "[5,13)", "item_inter_num_interval": "[3,inf)"},
     {"ITEM_LIST_LENGTH_FIELD": "many", "LIST_SUFFIX": "_before", "NEG_PREFIX": "not_"},
     {"hidden_dropout_prob": 1.0, "attn_dropout_prob": 1.0},
+    {"metrics": [*WITH_K, *WITHOUT_K]},
 ]
 
 
