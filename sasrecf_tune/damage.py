@@ -30,8 +30,14 @@ _REMEDIES = (
     ("locked", f"Close what else has it open, such as a database browser. {AGAIN}"),
 )
 _NOBODY = "Check the host and the port, and whether the server runs and takes connections from this machine."
-_WHO = "Check the user and the password in the address."
-_RIGHTS = "The user must be allowed to create and alter tables in this database, to read and to write them."
+_WHO = (
+    "Check the user and the password: in the address, or in ~/.pgpass (PostgreSQL), or in the file that "
+    "?read_default_file=... in the address names (MySQL, MariaDB)."
+)
+_RIGHTS = (
+    "The user must be allowed to create and alter tables and indexes in this database, "
+    "to read and to write them."
+)
 # What PostgreSQL, MySQL and their drivers say, in small letters.
 _SERVERS_REMEDIES = (
     ("unknown database", "Make the database first: CREATE DATABASE, or correct its name in the address."),
@@ -152,13 +158,19 @@ def check_address(address: str) -> None:
             fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
         )
     try:
-        kind = make_url(address).get_backend_name()
-    except ArgumentError as error:
+        url = make_url(address)
+    except (ArgumentError, ValueError) as error:  # the latter where the port is no number
+        reason = "not the address of a database"
+        if isinstance(error, ValueError):
+            reason += ": what stands after the host's colon is no port"
+        raise InputError(reason, where="--storage", fix=_SUCH_AS) from error
+    if "@" in (url.host or ""):
         raise InputError(
-            "not the address of a database",
+            "a user or password with an @ in the address of the database",
             where="--storage",
-            fix=_SUCH_AS,
-        ) from error
+            fix="Write %40 for each @ of theirs, and %2F for each /.",
+        )
+    kind = url.get_backend_name()
     if kind == "sqlite":
         raise InputError(
             "SQLite is no server; a study is kept in SQLite where there is no --storage",
@@ -175,6 +187,8 @@ def check_address(address: str) -> None:
         raise InputError(
             f"no study is kept in a database of the kind {kind}://", where="--storage", fix=_SUCH_AS
         )
+    if kind != "postgresql" and not url.database:  # PostgreSQL's has the user's name where none is given
+        raise InputError("the address names no database", where="--storage", fix=_SUCH_AS)
 
 
 def check_sqlite(path: Path) -> None:
@@ -236,7 +250,7 @@ def shown(layout: Layout, storage: str | None) -> str:
         return str(layout.database)
     try:
         return masked(make_url(storage).render_as_string(hide_password=True))
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         return "--storage"
 
 

@@ -6,7 +6,8 @@ import re
 
 HIDDEN = "***"
 
-_OF_USER = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+# Up to the first @; and to the last one before the path, where somebody has not written %40.
+_OF_USER = re.compile(r"(://[^:/@\s]*:)[^@\s]*@(?:[^/?\s]*@)?")
 # Such as password, sslpassword and passwd; a passfile is no secret.
 _IN_QUERY = re.compile(r"([?&](?!passfile=)[^=&?\s]*pass[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 

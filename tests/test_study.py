@@ -357,12 +357,19 @@ def test_an_address_is_for_the_drivers_that_the_extras_install(address: str, dri
 
 @pytest.mark.parametrize(
     ("address", "message"),
-    [("sqlite:///study.db", "SQLite is no server"), ("tuning", "not the address of a database")],
+    [
+        ("sqlite:///study.db", "SQLite is no server"),
+        ("tuning", "not the address of a database"),
+        ("mysql://me:secret@host:abc/tuning", "what stands after the host's colon is no port"),
+        ("mysql://me:sec@ret@host/tuning", "Write %40 for each @"),
+        ("mysql://me@host", "names no database"),
+    ],
 )
 def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, message: str) -> None:
     (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
     done = cli("run", "--params-file", "hyper.test", "--dataset", "ml-100k", "--storage", address)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert "secret" not in done.stderr and "ret@" not in done.stderr
     assert not (tmp_path / "tuning").exists()
 
 
