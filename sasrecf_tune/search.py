@@ -211,6 +211,9 @@ class Search:
         while True:
             self._check_timeout()
             self._hear()
+            if self._stopping:
+                for number in self._executor.withdraw():
+                    self._return(number)
             self._fill()
             if self._clock() >= self._give_up_at or not (self._running or self._waits()):
                 break

@@ -192,6 +192,20 @@ def test_closing_ends_all_work_and_can_be_done_twice(executor: Executor, job: Ca
     executor.close()
 
 
+def test_what_no_worker_has_been_sent_can_be_taken_back(
+    executor: Executor, job: Callable[..., Job], layout: Layout
+) -> None:
+    heard = Heard()
+    executor.submit(job(0))
+    if isinstance(executor, RayExecutor):
+        assert executor.withdraw() == [0]
+        assert executor.free == 1
+        executor.submit(job(1))
+    train(executor, heard, job(2))
+    assert executor.withdraw() == []
+    assert set(heard.outcomes) == ({1, 2} if isinstance(executor, RayExecutor) else {0, 2})
+
+
 DEATHS = {
     "kill": "SIGKILL (the system does that when memory runs out)",
     "segfault": "SIGSEGV",

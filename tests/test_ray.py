@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from sasrecf_tune.arguments import worker_count
 from sasrecf_tune.cli import main
 from sasrecf_tune.errors import InputError, WorkerError
 from sasrecf_tune.executors import cluster as clusters
+from sasrecf_tune.executors import ray as rays
+from sasrecf_tune.executors.actor import Worker
 from sasrecf_tune.executors.cluster import (
     Head,
     Node,
@@ -34,6 +37,7 @@ from sasrecf_tune.executors.cluster import (
     difference,
     nodes,
     share_for,
+    unused,
 )
 from sasrecf_tune.executors.ray import RayExecutor
 from sasrecf_tune.executors.waits import Waits, waiting_text
@@ -52,10 +56,11 @@ from sasrecf_tune.reproduce import reproduce_study
 from sasrecf_tune.run import run
 
 from . import synthetic
-from .conftest import add_node, ray_cluster
+from .conftest import FakeTraining, add_node, ray_cluster
 from .stand_ins import EPOCHS
 from .test_executors import Heard, drive, job, layout, on_ray, train
 from .test_fused_trials import alone, check_same
+from .test_search import GRID, bench, quality
 
 __all__ = ["job", "layout", "on_ray"]
 
@@ -240,20 +245,161 @@ def test_workers_that_wait_for_a_node_hold_up_nobody(on_ray: Make, job: Jobs) ->
     assert all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
 
 
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_a_search_that_is_stopped_does_not_wait_for_a_node(
+    on_ray: Make, tmp_path: Path, timeout: float | None
+) -> None:
+    now = itertools.count()
+    later, said = 0.0, list[str]()
+
+    def stop(text: str) -> None:
+        nonlocal later
+        said.append(text)
+        if timeout:
+            later = timeout
+        else:
+            one.search.stop("stopped by Ctrl-C")
+
+    def clock() -> float:
+        steps = next(now)
+        assert steps < 200, "it waits"
+        return steps / 100 + later
+
+    training = FakeTraining(quality)
+    with bench(tmp_path, GRID, training, timeout=timeout, clock=clock) as one:
+        executor = on_ray(share=Share(64), workers=2)
+        executor.say = stop
+        one.search._executor = executor
+        outcome = one.search.run()
+        states = [record.state for record in one.records()]
+    assert outcome.reason == ("the time is up" if timeout else "stopped by Ctrl-C")
+    assert outcome.interrupted == (timeout is None) and outcome.done == 0
+    assert len(said) == 1 and said[0].startswith("waiting for 2 of 2 workers (64 CPUs each): ")
+    assert states == ["waiting"] and not executor._waiting
+
+
+def test_jobs_that_were_placed_and_not_sent_are_taken_back_and_others_go_on(on_ray: Make, job: Jobs) -> None:
+    executor, heard = on_ray(slots=2), Heard()
+    executor.describe(Describe({}, "fast"))
+    executor.submit(job(0))
+    drive(executor, heard, lambda: heard.reports)
+    for number in (1, 2):
+        executor.submit(job(number))
+    executor._hand_out()
+    assert [len(worker.given) for worker in executor._workers] == [1]
+    assert sorted(executor.withdraw()) == [1, 2]
+    drive(executor, heard, lambda: heard.outcomes)
+    assert set(heard.outcomes) == {0} and executor.free == 2
+
+
 def test_people_are_told_of_workers_that_wait() -> None:
-    now, node = 0.0, Node("a", "10.0.0.1", 3, 0)
-    assert Waits(room=False).news(3)
+    now, some, told = 0.0, [Node("a", "10.0.0.1", 3, 0), Node("b", "10.0.0.2", 2, 0)], list[object]()
     waits = Waits(room=True, clock=lambda: now)
-    said = []
-    for now, waiting in ((0, 3), (9, 3), (10, 3), (15, 2), (30, 2), (30, 1), (50, 1), (51, 0), (60, 0)):
-        if waits.news(waiting):
-            said.append((now, waiting_text(waiting, 3, Share(2), [node])))
-    assert said == [
-        (10, "waiting for 3 of 3 workers (2 CPUs each): the cluster has 1 node with room for 1"),
-        (30, "waiting for 2 of 3 workers (2 CPUs each): the cluster has 1 node with room for 1"),
-        (50, "waiting for 1 of 3 workers (2 CPUs each): the cluster has 1 node with room for 1"),
-        (51, "all 3 workers are up"),
+    assert Waits(room=False).news(3, lambda: "told") == "told"
+    assert not waits.news(0, lambda: "told")
+    # When, how many wait, how many nodes there are, and for how many workers nobody uses what is there.
+    for now, waiting, up, left in (
+        *((0, 3, 1, 1), (9, 3, 1, 1), (10, 3, 1, 1), (15, 2, 1, 0), (30, 2, 2, 1), (30, 1, 2, 0)),
+        *((41, 1, 2, 0), (49, 1, 1, 0), (51, 1, 1, 0), (62, 1, 1, 0), (63, 0, 2, 0), (64, 0, 2, 0)),
+    ):
+        text = partial(waiting_text, waiting, 3, Share(2), some[:up], left)
+        if said := waits.news(waiting, text):
+            told.append((now, said.removesuffix(" is free").removeprefix("waiting for ")))
+    each = "of 3 workers (2 CPUs each): the cluster has"
+    assert told == [
+        (10, f"3 {each} 1 node with room for 1"),
+        (30, f"2 {each} 2 nodes with room for 2, of which 1"),
+        (41, f"1 {each} 2 nodes with room for 2, of which none"),
+        (51, f"1 {each} 1 node with room for 1, of which none"),
+        (63, "all 3 workers are up"),
     ]
+
+
+def test_what_is_said_of_room_counts_what_is_in_use(on_ray: Make, job: Jobs) -> None:
+    now, said = 0.0, list[str]()
+    executor, heard = on_ray(workers=4, clock=lambda: now), Heard()
+    executor.say = said.append
+    executor.describe(Describe({}, "fast"))
+    drive(executor, heard, lambda: executor.free == 3 and unused(Share(1)) == 0)
+    for _ in range(2):
+        now += 10
+        executor.step(heard, 0)
+    (text,) = said
+    assert text.startswith("waiting for 1 of 4 workers (1 CPU each): ")
+    assert text.endswith(", of which none is free")
+
+
+def test_a_late_node_with_other_versions_costs_a_worker_and_not_the_search(
+    on_ray: Make, job: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, heard, said = on_ray(workers=3), Heard(), list[str]()
+    executor.say = said.append
+    executor.submit(job(0, "hang"))
+    drive(executor, heard, lambda: heard.reports and executor.free == 2)
+    ours = clusters.versions() | {"torch": "1.0"}
+    monkeypatch.setattr(rays, "versions", lambda: ours)
+    executor._end([worker for worker in executor._workers if not worker.jobs][:1])
+    drive(executor, heard, lambda: said)
+    assert re.match(
+        r"nothing is trained where versions differ: node \S+ has torch \S+, not 1\.0; pip", said[0]
+    )
+    assert len(executor._workers) == 2 and executor.free == 1
+    executor.step(heard, 0)
+    assert len(executor._workers) == 2 and not heard.outcomes
+    executor._end(executor._workers)
+    with pytest.raises(WorkerError, match=r"node \S+ has torch \S+, not 1\.0"):
+        train(executor, heard, job(1))
+
+
+def test_nodes_are_asked_again_only_where_a_worker_could_not_begin(
+    on_ray: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.exceptions import RayActorError, RayError
+
+    executor, asked, said = on_ray(workers=3), list[float](), list[str]()
+    executor.say = said.append
+
+    def differences(found: list[Node], seconds: float) -> list[str]:
+        asked.append(seconds)
+        return ["node a has no torch"]
+
+    def lost(node: str, error: Exception) -> None:
+        worker = Worker(0, None, node=node)
+        executor._workers.append(worker)
+        executor._lost(worker, error, None)
+
+    monkeypatch.setattr(rays, "differences", differences)
+    lost("a", RayActorError())  # it may have gone with the node, which Ray may yet take to be there
+    lost("", RayActorError())
+    lost("a", RayError("its process was ended"))
+    assert not asked
+    with pytest.raises(WorkerError, match="differ from this machine: node a has no torch"):
+        lost("", RayError("no such module"))
+    executor._workers.append(Worker(1, None, node="b"))
+    lost("", RayError("no such module"))
+    lost("", RayError("no such module"))
+    executor._workers.clear()
+    assert max(asked) <= 5 and executor.free == 1 and len(said) == 1
+
+
+SIGNALLED = """
+import os, signal, sys
+from sasrecf_tune.executors import cluster
+
+def ours(*_):
+    print("ours")
+
+signal.signal(signal.SIGTERM, ours)
+with cluster.connected(sys.argv[1]):
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_sigterm_stays_ours_where_ray_is_imported(cluster: Any) -> None:
+    """In a process of its own: here Ray has been imported."""
+    command = [sys.executable, "-c", SIGNALLED, cluster.address]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "ours\n")
 
 
 def test_workers_share_a_card(

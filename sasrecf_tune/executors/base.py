@@ -49,6 +49,9 @@ class Executor(Protocol):
     def submit(self, job: Job) -> None:
         """Take a job; only when `free` is above zero."""
 
+    def withdraw(self) -> list[int]:
+        """Take back the jobs that no worker has been sent, which may wait for one for ever; their numbers."""
+
     def step(self, handler: Handler, timeout: float) -> None:
         """Wait up to `timeout` seconds for news of the jobs and pass them to `handler`.
 

@@ -65,10 +65,12 @@ class Share:
 
     def room(self, nodes: Sequence[Node]) -> int:
         """How many workers the nodes have room for when nobody else is there."""
-        return sum(
-            min(int(node.cpus // self.cpus), int(node.gpus) * self.of_gpu if self.of_gpu else 1 << 30)
-            for node in nodes
-        )
+        return sum(self.fits(node.cpus, node.gpus) for node in nodes)
+
+    def fits(self, cpus: float, gpus: float) -> int:
+        """How many workers there is enough for; Ray rounds shares of cards."""
+        cards = int(gpus * self.of_gpu + 0.01) if self.of_gpu else 1 << 30
+        return min(int(cpus // self.cpus), cards)
 
 
 class Head:
@@ -116,11 +118,12 @@ def connected(address: str) -> Iterator[Head]:
     """
     # No news of anyone's use leaves the machine.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ours = signal.getsignal(signal.SIGTERM)  # Ray puts its own there, when it is imported and later
     ray = _ray()
+    signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
     _probe(address)
     # Ray's client has the logs of its server printed where nobody else takes them.
     logging.getLogger("ray.util.client.logsclient").addHandler(logging.NullHandler())
-    ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except ConnectionError as error:
@@ -136,7 +139,7 @@ def connected(address: str) -> Iterator[Head]:
     except (ValueError, AssertionError) as error:
         raise InputError(_said(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
     finally:
-        signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)  # Ray puts its own there
+        signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
     client = address.startswith(_CLIENT)
     head = Head(_host(address) if client else str(ray.get_runtime_context().gcs_address))
     try:
@@ -190,6 +193,17 @@ def nodes() -> list[Node]:
     ]
 
 
+def unused(share: Share) -> int:
+    """How many workers there is enough for in what nobody uses, wherever in the cluster that is.
+
+    Raises:
+        WorkerError: the cluster was lost.
+    """
+    with connection_errors():
+        left = _ray().available_resources()
+    return share.fits(left.get("CPU", 0), left.get("GPU", 0))
+
+
 def share_for(
     gpus: tuple[str, ...], trials_per_gpu: int, threads: int | None, found: Sequence[Node]
 ) -> Share:
@@ -218,6 +232,11 @@ def check_versions(found: Sequence[Node]) -> None:
     Raises:
         WorkerError: names the nodes and the versions.
     """
+    refuse(differences(found, _CHECK_SECONDS))
+
+
+def differences(found: Sequence[Node], seconds: float) -> list[str]:
+    """Of all nodes that answer within `seconds`, in the words of `difference`."""
     ray = _ray()
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -227,7 +246,7 @@ def check_versions(found: Sequence[Node]) -> None:
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(): node
         for node in found
     }
-    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_CHECK_SECONDS)
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
     ours = versions()
     wrong: list[str] = []
     for answer in ready:
@@ -236,7 +255,7 @@ def check_versions(found: Sequence[Node]) -> None:
         except RayError:
             continue  # a node that has gone since
         wrong += difference(ours, theirs, asked[answer].address)
-    refuse(wrong)
+    return wrong
 
 
 def refuse(wrong: Sequence[str]) -> None:

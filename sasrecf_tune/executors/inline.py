@@ -58,6 +58,10 @@ class InlineExecutor:
         """See `Executor.submit`."""
         self._waiting.append(job)
 
+    def withdraw(self) -> list[int]:
+        """See `Executor.withdraw`; none, since a job waits for the next `step` alone."""
+        return []
+
     def step(self, handler: Handler, timeout: float) -> None:
         """See `Executor.step`; returns when the job has ended, whatever `timeout` is."""
         if self._waiting:

@@ -128,6 +128,10 @@ class LocalExecutor:
         with contextlib.suppress(OSError):
             worker.pipe.send(job)
 
+    def withdraw(self) -> list[int]:
+        """See `Executor.withdraw`; none, since `submit` sends them."""
+        return []
+
     def step(self, handler: Handler, timeout: float) -> None:
         """See `Executor.step`."""
         busy = {worker.pipe: worker for worker in self._workers if worker.jobs}

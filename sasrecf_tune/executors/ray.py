@@ -22,15 +22,18 @@ from sasrecf_tune.executors.cluster import (
     connected,
     connection_errors,
     difference,
+    differences,
     nodes,
     refuse,
     share_for,
+    unused,
     versions,
 )
 from sasrecf_tune.executors.mirror import News, unload
 from sasrecf_tune.executors.node import NodeOptions, Said, Shipped, ship
 from sasrecf_tune.executors.placing import company, wears
 from sasrecf_tune.executors.waits import Waits, waiting_text
+from sasrecf_tune.installation import install_command
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import (
     DataSummary,
@@ -53,6 +56,8 @@ T = TypeVar("T")
 _FAILED_STARTS = 3
 # Workers that are ended have so long to leave nothing behind on their nodes.
 _GOODBYE_SECONDS = 5.0
+# Nodes have so long to say their versions while others train.
+_AGAIN_SECONDS = 5.0
 # How long one wait may last while data is prepared: it bounds how late a signal is noticed.
 _TICK_SECONDS = 1.0
 
@@ -96,7 +101,8 @@ class RayExecutor:
     All are asked for at once, and jobs go to those that are up: the others may wait for a node. One whose
     node or process is lost is replaced, and its jobs become Failures of kind "died". What happens to a
     worker's own process on its node is that node's LocalExecutor's to tell. Those that have had nothing to
-    do for long are let go of, and asked for again when there is.
+    do for long are let go of, and asked for again when there is. Where a node that joins is not like the
+    others, and some workers are up, there will be one worker fewer instead of one there.
 
     A worker takes up to `slots` jobs at a time; 0 is one, until `slots` is set. `say` tells people things.
     """
@@ -137,6 +143,7 @@ class RayExecutor:
         self._waiting: deque[Job] = deque()
         self._workers: list[Worker] = []
         self._failed_starts = 0.0
+        self._unlike: set[str] = set()  # what was told of nodes that differ
         self._clock = clock
         self._waits = Waits(share.room(nodes()) > 0, clock)
         self.slots = max(1, slots)
@@ -169,6 +176,18 @@ class RayExecutor:
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
         self._waiting.append(job)
+
+    def withdraw(self) -> list[int]:
+        """See `Executor.withdraw`."""
+        withdrawn = [job.number for job in self._waiting]
+        self._waiting.clear()
+        for worker in self._workers:
+            for job in worker.given:
+                del worker.jobs[job.number]
+                withdrawn.append(job.number)
+            worker.given.clear()
+            worker.worn = worker.worn and bool(worker.jobs)
+        return withdrawn
 
     def step(self, handler: Handler, timeout: float) -> None:
         """See `Executor.step`."""
@@ -235,9 +254,14 @@ class RayExecutor:
                 self._workers.append(Worker(index, actor))
                 ask(self._workers[-1], "start")
         waiting = sum(not worker.node for worker in self._workers)
-        if self._waits.news(waiting) and self._head_answers():
-            self.say(waiting_text(waiting, len(self._workers), self._share, nodes()))
+        if text := self._waits.news(waiting, lambda: self._waiting_text(waiting)):
+            self.say(text)
         return self._workers
+
+    def _waiting_text(self, waiting: int) -> str:
+        if not self._head_answers():
+            return ""
+        return waiting_text(waiting, len(self._workers), self._share, nodes(), unused(self._share))
 
     def _head_answers(self) -> bool:
         """Whether it does now: where not, Ray would wait for it, and then end this process.
@@ -313,8 +337,11 @@ class RayExecutor:
             raise said.message
         if not worker.node:
             # It may be on a node that has joined since the start.
-            refuse(difference(versions(), said.versions, said.node))
-            worker.node = said.node
+            if wrong := difference(versions(), said.versions, said.node):
+                self._end([worker])
+                self._do_without(wrong)
+            else:
+                worker.node = said.node
             return None
         if worker.sent:
             worker.sent.clear()
@@ -343,13 +370,29 @@ class RayExecutor:
             )
         if begun:
             return
-        if there:
-            # A node that has joined since the start may lack what the others have.
-            check_versions(nodes())
+        # A node that has joined since the start may lack what the others have.
+        came_up = worker.node or with_node
+        if there and not came_up and (wrong := differences(nodes(), _AGAIN_SECONDS)):
+            self._do_without(wrong)
+            return
         # One node that goes may take all workers with it.
         self._failed_starts += 1 / self._count if with_node else 1
         if self._failed_starts >= _FAILED_STARTS:
             raise WorkerError(f"{reason}, as others before it that had begun nothing")
+
+    def _do_without(self, wrong: list[str]) -> None:
+        """Ask for one worker fewer, since a node differs.
+
+        Raises:
+            WorkerError: no worker is up.
+        """
+        if not any(worker.node for worker in self._workers):
+            refuse(wrong)
+        self._count -= 1
+        self._wanted = min(self._wanted, self._count)
+        if not self._unlike.issuperset(wrong):
+            self._unlike.update(wrong)
+            self.say(f"nothing is trained where versions differ: {'; '.join(wrong)}; {install_command()}")
 
 
 def _place(found: list[Node], share: Share, workers: int, notes: tuple[str, ...]) -> dict[str, Any]:

@@ -21,20 +21,23 @@ class Waits:
 
     def __init__(self, room: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said = clock() if room else -math.inf  # when; or when there was nothing to say
-        self._told = 0
+        self._looked = clock() if room else -math.inf  # when; or when none waited
+        self._told = ""
         self._idle_since: float | None = None
 
-    def news(self, waiting: int) -> bool:
-        """Whether it is time to tell that so many wait, 0 of them after some did."""
+    def news(self, waiting: int, text: Callable[[], str]) -> str:
+        """What to tell of so many that wait, 0 of them after some did: `text()`, or "" if it is no news."""
         now = self._clock()
-        if waiting == self._told:
-            self._said = self._said if waiting else now
-            return False
-        if waiting and now - self._said < _SAY_SECONDS:
-            return False
-        self._told, self._said = waiting, now
-        return True
+        if waiting and now - self._looked < _SAY_SECONDS:
+            return ""
+        self._looked = now
+        if not waiting and not self._told:
+            return ""
+        new, old = text(), self._told
+        if not new or new == old:
+            return ""
+        self._told = new if waiting else ""
+        return new
 
     def long_idle(self, some: bool) -> bool:
         """Whether there have been idle workers, as there are `some` now, for long: then they are too many."""
@@ -46,9 +49,14 @@ class Waits:
         return self._idle_since is not None and now - self._idle_since >= _IDLE_SECONDS
 
 
-def waiting_text(waiting: int, workers: int, share: Share, found: Sequence[Node]) -> str:
-    """Such as "waiting for 2 of 3 workers (1 CPU each): the cluster has 2 nodes with room for 1"."""
+def waiting_text(waiting: int, workers: int, share: Share, found: Sequence[Node], unused: int) -> str:
+    """Such as "waiting for 2 of 3 workers (1 CPU each): the cluster has 2 nodes with room for 1".
+
+    `unused`: how many workers there is enough for in what nobody uses.
+    """
     if not waiting:
         return "the worker is up" if workers == 1 else f"all {workers} workers are up"
-    there = f"the cluster has {len(found)} node{'s' * (len(found) != 1)} with room for {share.room(found)}"
+    room = share.room(found)
+    left = f", of which {unused or 'none'} is free" if unused < room else ""
+    there = f"the cluster has {len(found)} node{'s' * (len(found) != 1)} with room for {room}{left}"
     return f"waiting for {waiting} of {workers} workers ({share} each): {there}"
