@@ -183,14 +183,13 @@ class Search:
             if isinstance(error, StorageInternalError | SQLAlchemyError):
                 self._keep_ended()
             self._wind_up()  # what fails now follows from what failed first
-            if self._interrupted and self._study.company.away and isinstance(error, Exception):
-                raise Interrupted(
-                    f"{self._stopping}; the study's database was away",
-                    fix="What had ended is kept in the study directory. The same command goes on.",
-                ) from error
+            self._say_interrupted(error)
             raise
         failed = self._wind_up()
         if failed is not None:
+            if isinstance(failed, StorageInternalError | SQLAlchemyError):
+                self._keep_ended()
+            self._say_interrupted(failed)
             raise failed
         if self._stopping:
             limit = self._plan.settings.search.timeout or 0.0
@@ -220,6 +219,14 @@ class Search:
                 self._count_time()
             for observer in self._observers:
                 observer.tick()
+
+    def _say_interrupted(self, error: BaseException) -> None:
+        """Raise Interrupted where `error` is that `stop` was called while the database was away."""
+        if self._interrupted and self._study.company.away and isinstance(error, Exception):
+            raise Interrupted(
+                f"{self._stopping}; the study's database was away",
+                fix="What had ended is kept in the study directory. The same command goes on.",
+            ) from error
 
     def _keep_ended(self) -> None:
         """Keep what workers have finished meanwhile, which the database could not be told of either."""

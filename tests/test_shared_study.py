@@ -552,6 +552,31 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coord
     assert [record.score for record in again.study.records()] == [0.0, 0.1, 0.2]
 
 
+def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
+    join: Callable[..., Coordinator],
+) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    one.shared._outages._pause = lambda _: None
+    trials = [one.begin(), one.begin()]
+
+    class Workers(InlineExecutor):
+        """One trial has ended, which nobody has heard of."""
+
+        def step(self, handler: Handler, timeout: float) -> None:
+            if ended:
+                handler.ended(ended.pop())
+
+    ended = [result(trials[0].number, 0.7)]
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, Workers(training.train, training.describe))
+    search._running = {trial.number: _Running(trial, 4) for trial in trials}
+    search.stop("stopped by SIGTERM", 0.0)
+    with refusing(one), pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+        search.run()
+    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trials[0].number).name]
+
+
 def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[..., Coordinator]) -> None:
     one = join()
     trials = [one.begin() for _ in range(2)]
