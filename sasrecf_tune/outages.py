@@ -15,6 +15,11 @@ _AGAIN_SECONDS = 1.0
 # and SQL's name of a deadlock, and SQL's of a serialization failure.
 _UNDONE = {1213, "40P01", "40001"}
 _UNDONE_TIMES = 10
+# What MySQL and MariaDB themselves say, among much that stays as it is, such as rights that are lacking: too
+# many connections, a server that ends or is not ready yet, a network that fails, a transaction undone, one
+# that waited for too long or was ended, a server that only reads for now.
+_PASSING = {1020, 1040, 1047, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1205, 1213, 1290}
+_PASSING |= {1317, 1792, 1836, 1927, 1969}
 
 
 class Outages:
@@ -70,12 +75,18 @@ class Outages:
 def _may_pass(error: BaseException | None) -> bool:
     """Whether it is of those that pass: no connection, a lock that was not let go of, a deadlock."""
     while error is not None:
-        if isinstance(error, OperationalError | InterfaceError | PendingRollbackError):
-            return True
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True
+        if isinstance(error, OperationalError | InterfaceError | PendingRollbackError):
+            return not _stays(error)
         error = error.__cause__
     return False
+
+
+def _stays(error: BaseException) -> bool:
+    """Whether it is a refusal of MySQL's or MariaDB's that is the same a minute later."""
+    code = next(iter(getattr(getattr(error, "orig", None), "args", ())), None)
+    return isinstance(code, int) and 1000 <= code < 2000 and code not in _PASSING
 
 
 def _was_undone(error: BaseException | None) -> bool:

@@ -404,10 +404,7 @@ class Search:
             observer.returned(number)
 
     def _lose(self, number: int) -> None:
-        self._study.say(
-            f"trial {number} was given to another run, which had not heard of this one for long; "
-            "what became of it here is dropped"
-        )
+        self._study.say(f"trial {number} is another run's by now; what became of it here is dropped")
         self._running.pop(number, None)
         for observer in self._observers:
             observer.lost(number)

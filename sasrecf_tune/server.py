@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 
 from sasrecf_tune.installation import install_command
-from sasrecf_tune.mysql import complete_tables, session_limits
+from sasrecf_tune.mysql import complete_tables, session_limits, wait_for_turn
 
 # A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown
 # out after so long: less than what makes others take it for dead (coordinators.SILENT_SECONDS).
@@ -41,6 +41,7 @@ def open_server(address: str) -> RDBStorage:
 
     Raises:
         ImportError: the driver is not installed.
+        StorageError: another run has been making the tables for minutes.
         Exception: whatever SQLAlchemy, Optuna and the driver raise.
     """
     url, options = _connecting(address)
@@ -52,7 +53,7 @@ def open_server(address: str) -> RDBStorage:
             if kind == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_number("sasrecf_tune"))))
             elif kind == "mysql":
-                connection.execute(select(func.get_lock("sasrecf_tune", 60)))
+                wait_for_turn(connection, url.database or "")
             opened = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
             if kind == "mysql":
                 complete_tables(connection)

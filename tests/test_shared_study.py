@@ -181,7 +181,7 @@ def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
     before = records(url, other.directory)
     sleeper.send(signal.SIGCONT)
     assert sleeper.end() == 0, sleeper.errors()
-    assert f"trial {taken} was given to another run" in sleeper.said("note")[-1]["text"]
+    assert f"trial {taken} is another run's by now" in sleeper.said("note")[-1]["text"]
     assert [event["trial"] for event in sleeper.said("lost")] == [taken] and not sleeper.said("returned")
     assert whole(before) and records(url, other.directory) == before
     assert sleeper.table() == other.table()
