@@ -23,7 +23,7 @@ def session_limits(idle_seconds: int) -> str:
     On its own clock an hour comes twice when summer time ends; coordinators.now needs one that goes on.
     """
     return (
-        f"SET SESSION wait_timeout = {idle_seconds}, innodb_lock_wait_timeout = {5 * idle_seconds // 4}, "
+        f"SET SESSION wait_timeout = {idle_seconds}, innodb_lock_wait_timeout = {max(1, idle_seconds // 3)}, "
         "time_zone = '+00:00', sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_TRANS_TABLES')"
     )
 

@@ -168,6 +168,10 @@ class Search:
         self._give_up_at = self._clock() + grace
         self._study.company.hurry()
 
+    def hangs(self) -> bool:
+        """Whether, after `stop`, the database keeps it waiting; see `SoleWriter.hangs`."""
+        return self._study.company.hangs()
+
     def run(self) -> Outcome:
         """Search until the plan's trials have ended, time is up, failures end it, or `stop` was called.
 
