@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from optuna.storages._rdb import models
-from sqlalchemy import Connection, DateTime, Text, bindparam, text
+from sqlalchemy import Connection, DateTime, Text, bindparam, func, select, text
+
+from sasrecf_tune.errors import StorageError
 
 # Optuna leaves it to the server, whose texts have 64 kB, where learning curves of many metrics have more;
 # whose times have no fractions of a second; for whom names that differ in capitals only are mostly the same.
 _LETTERS = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+# How often, and how long each time, the lock of those who make tables is waited for: for five minutes in all,
+# and each time for less than the driver waits for an answer (server._DRIVERS).
+_TURNS, _TURN_SECONDS = 30, 10
 
 
 def session_limits(idle_seconds: int) -> str:
@@ -16,8 +23,29 @@ def session_limits(idle_seconds: int) -> str:
     On its own clock an hour comes twice when summer time ends; coordinators.now needs one that goes on.
     """
     return (
-        f"SET SESSION wait_timeout = {idle_seconds}, innodb_lock_wait_timeout = {5 * idle_seconds // 4}, "
+        f"SET SESSION wait_timeout = {idle_seconds}, innodb_lock_wait_timeout = {max(1, idle_seconds // 3)}, "
         "time_zone = '+00:00', sql_mode = CONCAT_WS(',', NULLIF(@@sql_mode, ''), 'STRICT_TRANS_TABLES')"
+    )
+
+
+def wait_for_turn(connection: Connection, database: str) -> None:
+    """Hold a lock that one connection may hold for the database, until this one ends.
+
+    Raises:
+        StorageError: another holds it for minutes.
+    """
+    # The server has one list of names for all its databases, of 64 characters each.
+    name = f"sasrecf_tune:{database}"
+    if len(name) > 64:
+        name = f"sasrecf_tune:{hashlib.sha256(database.encode()).hexdigest()[:40]}"
+    for _ in range(_TURNS):
+        if connection.execute(select(func.get_lock(name, _TURN_SECONDS))).scalar() == 1:
+            return
+    raise StorageError(
+        "another run is making the tables of the study's database, and has not ended for minutes",
+        where=database,
+        fix="Run the same command again when it has. If no other runs, a server's connection is left over: "
+        "SHOW PROCESSLIST shows it, KILL ends it.",
     )
 
 

@@ -317,13 +317,15 @@ def saying(console: Console, as_json: bool) -> Callable[[str], None]:
 def stopping_on_signals(search: object, grace: float, console: Console, quiet: bool) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once.
 
-    After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most.
+    After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most. Nor is a database
+    that hangs waited for.
     """
     from sasrecf_tune.search import Search
 
     assert isinstance(search, Search)
 
     def stop(number: int, _: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
         if search.stopping:
             raise KeyboardInterrupt
         if number == signal.SIGTERM:
@@ -335,10 +337,16 @@ def stopping_on_signals(search: object, grace: float, console: Console, quiet: b
         if not quiet:
             console.print(f"stopping after the running epochs{limit}; once more stops now", style="yellow")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    def look(_: int, __: FrameType | None) -> None:
+        if search.hangs():
+            raise KeyboardInterrupt
+
+    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGALRM: look}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -168,6 +168,10 @@ class Search:
         self._give_up_at = self._clock() + grace
         self._study.company.hurry()
 
+    def hangs(self) -> bool:
+        """Whether, after `stop`, the database keeps it waiting; see `SoleWriter.hangs`."""
+        return self._study.company.hangs()
+
     def run(self) -> Outcome:
         """Search until the plan's trials have ended, time is up, failures end it, or `stop` was called.
 
@@ -183,14 +187,13 @@ class Search:
             if isinstance(error, StorageInternalError | SQLAlchemyError):
                 self._keep_ended()
             self._wind_up()  # what fails now follows from what failed first
-            if self._interrupted and self._study.company.away and isinstance(error, Exception):
-                raise Interrupted(
-                    f"{self._stopping}; the study's database was away",
-                    fix="What had ended is kept in the study directory. The same command goes on.",
-                ) from error
+            self._say_interrupted(error)
             raise
         failed = self._wind_up()
         if failed is not None:
+            if isinstance(failed, StorageInternalError | SQLAlchemyError):
+                self._keep_ended()
+            self._say_interrupted(failed)
             raise failed
         if self._stopping:
             limit = self._plan.settings.search.timeout or 0.0
@@ -223,6 +226,14 @@ class Search:
                 self._count_time()
             for observer in self._observers:
                 observer.tick()
+
+    def _say_interrupted(self, error: BaseException) -> None:
+        """Raise Interrupted where `error` is that `stop` was called while the database was away."""
+        if self._interrupted and self._study.company.away and isinstance(error, Exception):
+            raise Interrupted(
+                f"{self._stopping}; the study's database was away",
+                fix="What had ended is kept in the study directory. The same command goes on.",
+            ) from error
 
     def _keep_ended(self) -> None:
         """Keep what workers have finished meanwhile, which the database could not be told of either."""
@@ -400,10 +411,7 @@ class Search:
             observer.returned(number)
 
     def _lose(self, number: int) -> None:
-        self._study.say(
-            f"trial {number} was given to another run, which had not heard of this one for long; "
-            "what became of it here is dropped"
-        )
+        self._study.say(f"trial {number} is another run's by now; what became of it here is dropped")
         self._running.pop(number, None)
         for observer in self._observers:
             observer.lost(number)

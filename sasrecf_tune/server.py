@@ -9,12 +9,13 @@ from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 
 from sasrecf_tune.installation import install_command
-from sasrecf_tune.mysql import complete_tables, session_limits
+from sasrecf_tune.mysql import complete_tables, session_limits, wait_for_turn
 
 # A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown
 # out after so long: less than what makes others take it for dead (coordinators.SILENT_SECONDS).
 IDLE_SECONDS = 60
 _CONNECT_SECONDS = 10
+_CHANGE_SECONDS = 300
 # The extras' drivers, for addresses that name none; SQLAlchemy's own choice may not be installed.
 _OURS = {"postgresql": "psycopg", "mysql": "pymysql"}
 # SQLAlchemy has two names for one dialect, of which Optuna knows this one.
@@ -31,7 +32,7 @@ _DRIVERS: dict[str, dict[str, Any]] = {
     "psycopg": _LIBPQ,
     "psycopg2": _LIBPQ,
     # It may wait for a lock, but not longer (mysql.session_limits).
-    "pymysql": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": 90, "write_timeout": 90},
+    "pymysql": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": 30, "write_timeout": 30},
     "mysqldb": {"connect_timeout": _CONNECT_SECONDS},
 }
 
@@ -41,10 +42,14 @@ def open_server(address: str) -> RDBStorage:
 
     Raises:
         ImportError: the driver is not installed.
+        StorageError: another run has been making the tables for minutes.
         Exception: whatever SQLAlchemy, Optuna and the driver raise.
     """
     url, options = _connecting(address)
-    engine = create_engine(url, **options)
+    # A large study's tables, made by another program, take long to be changed.
+    arguments = options["connect_args"]
+    patient = arguments | ({"read_timeout": _CHANGE_SECONDS} if "read_timeout" in arguments else {})
+    engine = create_engine(url, **options | {"connect_args": patient})
     try:
         with engine.connect() as connection:
             # Optuna makes its tables as if nobody else could be making them.
@@ -52,7 +57,7 @@ def open_server(address: str) -> RDBStorage:
             if kind == "postgresql":
                 connection.execute(select(func.pg_advisory_xact_lock(_number("sasrecf_tune"))))
             elif kind == "mysql":
-                connection.execute(select(func.get_lock("sasrecf_tune", 60)))
+                wait_for_turn(connection, url.database or "")
             opened = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
             if kind == "mysql":
                 complete_tables(connection)

@@ -104,10 +104,14 @@ class SharedStudy(SoleWriter):
                 refused()
                 raise self._outages.gave_up
             try:
-                done = super().transact(change)
-            except (StorageInternalError, SQLAlchemyError) as error:
+                with self._outages.trying():
+                    done = super().transact(change)
+            except BaseException as error:
                 refused()
-                if not self._outages.passes(error):
+                if self._outages.gave_up is not None:  # it was broken off
+                    raise self._outages.gave_up from None
+                refusal = isinstance(error, StorageInternalError | SQLAlchemyError)
+                if not refusal or not self._outages.passes(error):
                     raise
             else:
                 self._outages.over()
@@ -256,6 +260,10 @@ class SharedStudy(SoleWriter):
     def hurry(self) -> None:
         """See `SoleWriter`."""
         self._outages.hurry()
+
+    def hangs(self) -> bool:
+        """See `SoleWriter`."""
+        return self._outages.hangs()
 
     @property
     def met_others(self) -> bool:

@@ -189,6 +189,13 @@ class SoleWriter(InMemoryStorage):
     def hurry(self) -> None:
         """Wait no longer for a database that is away: someone wants an end. For signal handlers."""
 
+    def hangs(self) -> bool:
+        """Whether the database has said nothing for long since `hurry`, and is given up. For signal handlers.
+
+        Then raise KeyboardInterrupt, on which drivers leave a connection at once; a storage error follows.
+        """
+        return False
+
     @property
     def met_others(self) -> bool:
         """Whether others have been at work on the study since this coordinator joined."""

@@ -20,7 +20,8 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
 
     Raises:
         InputError: its address lacks the password, or is none of a server.
-        StorageError: it is no database of Optuna's, or cannot be reached or written.
+        StorageError: it is no database of Optuna's, or cannot be reached or written; or another run has been
+            making its tables for minutes.
     """
     if storage is not None:
         check_address(storage)
@@ -56,6 +57,8 @@ def _explained(layout: Layout, storage: str | None) -> Iterator[None]:
             where=shown(layout, storage),
             fix=how_to_get_driver(str(storage)),
         ) from error
+    except StorageError:
+        raise
     except Exception as error:  # SQLAlchemy and drivers raise each their own
         raise storage_error(error, layout, storage) from error
 

@@ -130,7 +130,7 @@ class MariaDB(Server):
         make = _directory_of("mariadb-install-db", places) / "mariadb-install-db"
         super().__init__(directory)
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
+        self._port = 0  # until it is first started
         normal = "--auth-root-authentication-method=normal"
         self.run(make, *self._OPTIONS, f"--datadir={self.data}", normal, "--skip-test-db")
 
@@ -142,6 +142,8 @@ class MariaDB(Server):
 
     def start(self) -> None:
         """See `Server`."""
+        # Clients know it by its port, which it keeps.
+        self._port = self._port or _free_port()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -218,7 +220,8 @@ def _directory_of(program: str, places: Sequence[Path]) -> Path:
 
 def _free_port() -> int:
     """None of those that the system gives to whoever connects: one could take it while the server is down."""
-    for port in random.sample(range(20000, 32000), 100):
+    # Tests seed the common generator, each process with the same number.
+    for port in random.SystemRandom().sample(range(20000, 32000), 100):
         with contextlib.suppress(OSError), socket.socket() as free:
             free.bind(("127.0.0.1", port))
             return port

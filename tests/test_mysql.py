@@ -6,19 +6,23 @@ import contextlib
 import math
 import random
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 
+from sasrecf_tune import mysql
 from sasrecf_tune import server as servers_of_ours
+from sasrecf_tune.damage import said
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.server import with_driver
@@ -26,7 +30,7 @@ from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
 
 from .coordinator import Coordinator, result
-from .servers import MariaDB, Server
+from .servers import MariaDB, Server, _free_port
 
 on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
 on_mariadb = pytest.mark.parametrize("server", ["mariadb"], indirect=True)
@@ -80,6 +84,32 @@ def test_tables_are_made_fit_whoever_made_them(url: str, layout: Layout, server:
         storage.engine.dispose()
         with connected(url) as connection:
             connection.execute(text("SET GLOBAL sql_mode = DEFAULT"))
+
+
+def test_a_servers_port_is_not_what_a_seed_makes_it() -> None:
+    state = random.getstate()
+    _free_port()
+    assert random.getstate() == state
+
+
+@on_mariadb
+def test_tables_are_not_made_while_another_makes_them(
+    url: str, layout: Layout, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql, "_TURNS", 2)
+    monkeypatch.setattr(mysql, "_TURN_SECONDS", 0)
+    long = server.create("a_name_as_long_as_can_be_" + uuid.uuid4().hex)
+    with connected(url) as other, connected(long) as another:
+        mysql.wait_for_turn(other, str(make_url(url).database))
+        with pytest.raises(StorageError, match="another run is making the tables"):
+            open_storage(layout, url)
+        assert not sqlalchemy.inspect(other).get_table_names()
+        # Another database of the same server has its own turn, whatever its name.
+        open_storage(layout, long).engine.dispose()
+        mysql.wait_for_turn(another, str(make_url(long).database))
+        with pytest.raises(StorageError, match="another run is making the tables"):
+            open_storage(layout, long)
+    open_storage(layout, url).engine.dispose()
 
 
 @on_both
@@ -202,6 +232,18 @@ def test_a_lock_that_is_not_let_go_of_is_waited_for_and_said(
     assert "(Lock wait timeout exceeded; try restarting transaction); trying again" in one.said[0]
     assert "answers again" in one.said[1]
     assert one.storage.get_all_trials(1)[0].state == TrialState.COMPLETE
+
+
+@on_mariadb
+def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    trial = one.begin()
+    with one.storage.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE trials DROP COLUMN datetime_complete"))
+    with pytest.raises(StorageInternalError) as refused:
+        one.tell(trial)
+    assert "Unknown column" in said(refused.value) and not one.said and not one.shared.away
 
 
 @pytest.mark.parametrize(

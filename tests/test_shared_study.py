@@ -21,8 +21,9 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
-from sasrecf_tune import coordinators, shared_study
+from sasrecf_tune import coordinators, outages, shared_study
 from sasrecf_tune.company import noted
 from sasrecf_tune.errors import Interrupted, StudyMismatchError
 from sasrecf_tune.executors.base import Executor, Handler
@@ -30,6 +31,7 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.ranking import COMPLETE, TrialRecord
+from sasrecf_tune.run import stopping_on_signals
 from sasrecf_tune.search import Outcome, Search, _Running
 from sasrecf_tune.settings import Sampler
 from sasrecf_tune.shared_study import SharedStudy
@@ -181,7 +183,7 @@ def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
     before = records(url, other.directory)
     sleeper.send(signal.SIGCONT)
     assert sleeper.end() == 0, sleeper.errors()
-    assert f"trial {taken} was given to another run" in sleeper.said("note")[-1]["text"]
+    assert f"trial {taken} is another run's by now" in sleeper.said("note")[-1]["text"]
     assert [event["trial"] for event in sleeper.said("lost")] == [taken] and not sleeper.said("returned")
     assert whole(before) and records(url, other.directory) == before
     assert sleeper.table() == other.table()
@@ -550,6 +552,55 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coord
     again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
     again.storage.engine.dispose()
     assert [record.score for record in again.study.records()] == [0.0, 0.1, 0.2]
+
+
+def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
+    join: Callable[..., Coordinator],
+) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    one.shared._outages._pause = lambda _: None
+    trials = [one.begin(), one.begin()]
+
+    class Workers(InlineExecutor):
+        """One trial has ended, which nobody has heard of."""
+
+        def step(self, handler: Handler, timeout: float) -> None:
+            if ended:
+                handler.ended(ended.pop())
+
+    ended = [result(trials[0].number, 0.7)]
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, Workers(training.train, training.describe))
+    search._running = {trial.number: _Running(trial, 4) for trial in trials}
+    search.stop("stopped by SIGTERM", 0.0)
+    with refusing(one), pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+        search.run()
+    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trials[0].number).name]
+
+
+@on_both
+def test_a_database_that_says_nothing_keeps_nobody_from_ending(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "HANG_SECONDS", 0.0)
+    one, other = join(), join()
+    trial = one.begin()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, InlineExecutor(training.train, training.describe))
+    search._running[trial.number] = _Running(trial, 4)
+    console = Console(file=io.StringIO())
+    # The other holds the study, and does nothing: nothing is answered, and nothing fails.
+    with other.shared.together(), stopping_on_signals(search, 0.0, console, quiet=True):
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SQLAlchemyError, match="says nothing"):
+            search.ended(result(trial.number, 0.7))
+        with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+            search.run()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trial.number).name]
+    other.look()
+    assert other.study._trials()[trial.number].state == optuna.trial.TrialState.RUNNING
 
 
 def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[..., Coordinator]) -> None:
