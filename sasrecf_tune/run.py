@@ -192,8 +192,9 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
         if settings.storage is None:
             tidy()  # before this run has made anything of its own
         with executor_for(settings, own) as executor, reading_errors(layout, settings.storage):
-            check_database(layout, settings.storage)
-            if settings.storage is not None:
+            if settings.storage is None:
+                check_database(layout, None)
+            else:
                 reach_storage(layout, settings.storage)
             yield executor
 

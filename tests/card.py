@@ -25,7 +25,7 @@ CARD = torch.device("cuda", 0)
 _WAIT = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
 # Those for which a tensor of the CPU is copied.
 _MIXED = {"copy_", "index", "index_put", "index_put_", "_index_put_impl_"}
-_RANDOM = ("bernoulli", "normal", "uniform", "random", "rand", "exponential", "dropout", "multinomial")
+_RANDOM = ("bernoulli", "normal", "uniform", "random", "rand", "exponential", "multinomial")
 
 
 class _OnCard(Tensor):
@@ -80,15 +80,12 @@ class _OnCard(Tensor):
         if name == "copy_" and not isinstance(arguments[0], _OnCard):
             card.waits(name)
             return arguments[0].copy_(arguments[1].held)
-        with card.generator() if name.strip("_").startswith(_RANDOM) or "dropout" in name else _nothing():
+        draws = name.strip("_").startswith(_RANDOM) or "dropout" in name
+        with card.generator() if draws else contextlib.nullcontext():
             found = function(*tree_map(_held, arguments), **tree_map(_held, options))
         if name.endswith("_") and isinstance(arguments[0], _OnCard):
             return arguments[0]  # what is changed in place is the same tensor afterwards
         return tree_map(lambda leaf: _OnCard.make(leaf, card) if isinstance(leaf, Tensor) else leaf, found)
-
-
-def _nothing() -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
 
 
 def _held(leaf: Any) -> Any:

@@ -46,10 +46,9 @@ def kept(shape: torch.Size, p: float, device: torch.device) -> Tensor:
     """What `mask` keeps of a tensor of this shape on this device, drawn as it draws; `p` is above 0."""
     if p >= 1 or device.type == "cpu":
         return keep_mask(shape, p).to(device, non_blocking=True)
-    # The kernel behind functional.dropout.
-    keep: Tensor = torch.native_dropout(torch.empty(shape, device=device), p, True)[
-        1
-    ]  # of no values: its mask alone is used
+    # The kernel behind functional.dropout, of no values: its mask alone is used.
+    keep: Tensor
+    _, keep = torch.native_dropout(torch.empty(shape, device=device), p, True)
     return keep
 
 
