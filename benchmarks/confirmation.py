@@ -10,7 +10,7 @@ import typer
 from entry import start
 
 from sasrecf_tune.confirmation import ALPHA, Confirmation, Verdict, judge
-from sasrecf_tune.ranking import COMPLETE, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord
 
 app = typer.Typer(add_completion=False)
 
@@ -28,7 +28,7 @@ def study(draw: np.random.Generator, configurations: int, seeds: int, ahead: flo
     shared = draw.normal(0, _SHARED, (1, seeds))
     scores = _MEAN + better + shared + draw.normal(0, _SPREAD, (configurations, seeds))
     runs = {
-        (trial, seed): TrialRecord(trial * seeds + seed, COMPLETE, {}, score=round(float(score), 4))
+        (trial, seed): TrialRecord(trial * seeds + seed, State.COMPLETE, {}, score=round(float(score), 4))
         for (trial, seed), score in np.ndenumerate(scores)
     }
     return Confirmation(

@@ -32,7 +32,7 @@ from sasrecf_tune.feasibility import violations
 from sasrecf_tune.messages import Config, Describe, Measure
 from sasrecf_tune.params_file import read
 from sasrecf_tune.plan import first_configuration, searched_features, trial_config
-from sasrecf_tune.run import checked_base
+from sasrecf_tune.session import checked_base
 from sasrecf_tune.settings import Engine
 from sasrecf_tune.space import SearchSpace
 from tests.fuzzing import Case, cases

@@ -24,7 +24,7 @@ from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import base_config, make_plan
-from sasrecf_tune.ranking import COMPLETE, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.search import Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 
@@ -109,7 +109,7 @@ class Watch(Observer):
 
     def ended(self, record: TrialRecord) -> None:
         """See `Observer`."""
-        if record.state == COMPLETE and record.score is not None and record.score > self.best:
+        if record.state == State.COMPLETE and record.score is not None and record.score > self.best:
             self.best, self.worse = record.score, 0
             self.chosen.append((self.epochs, record.params))
         else:

@@ -52,7 +52,7 @@ def main() -> None:
     """Arm what was asked for, and hand over to the command line."""
     executor, training, point, delay = sys.argv[1:5]
     sys.argv = ["sasrecf-tune", *sys.argv[5:]]
-    from sasrecf_tune import cli, run
+    from sasrecf_tune import cli, session
 
     if (executor, training) != ("local", "real"):
 
@@ -64,7 +64,7 @@ def main() -> None:
             finally:
                 made.close()
 
-        run.executor_for = replaced
+        session.executor_for = replaced
     if int(point):
         _die_at(int(point), float(delay))
     cli.main()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import DataError, suggest
-from sasrecf_tune.installation import install_command
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 

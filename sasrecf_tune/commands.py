@@ -25,7 +25,8 @@ from sasrecf_tune.params_file import read
 from sasrecf_tune.ranking import Row
 from sasrecf_tune.recbole_keys import without_effect
 from sasrecf_tune.report.exports import trials_ended
-from sasrecf_tune.results import Results, read_results
+from sasrecf_tune.report.material import Results
+from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, print_table, screen
 
 if TYPE_CHECKING:

@@ -15,18 +15,18 @@ from sasrecf_tune.comparability import Measured, obstacles
 from sasrecf_tune.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.confirmation import judge, test_scores, validation_scores
 from sasrecf_tune.errors import InputError, StudyNotFoundError
-from sasrecf_tune.layout import Layout, find_study
+from sasrecf_tune.layout import Layout, find_study, out_option, relative
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.parameters import features_of
-from sasrecf_tune.ranking import ENDED, FAILED, PRUNED, TrialRecord
+from sasrecf_tune.ranking import ENDED, State, TrialRecord
 from sasrecf_tune.report.compared import show_comparison, warnings
 from sasrecf_tune.report.compared_files import FORMATS
+from sasrecf_tune.report.material import Results
 from sasrecf_tune.report.tables import varied
-from sasrecf_tune.results import Results, read_results
+from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, screen
 from sasrecf_tune.settings import RunSettings
-from sasrecf_tune.summary import out_option, relative
 
 
 def compare_studies(
@@ -138,8 +138,8 @@ def _read(layout: Layout, name: str, storage: str | None) -> tuple[Measured, Ent
         params={key: chosen.record.params[key] for key in varied(space) if key in chosen.record.params},
         weights=chosen.record.weights,
         search=_effort(results.records),
-        pruned=sum(record.state == PRUNED for record in ended),
-        failed=sum(record.state == FAILED for record in ended),
+        pruned=sum(record.state == State.PRUNED for record in ended),
+        failed=sum(record.state == State.FAILED for record in ended),
         planned=int(manifest.get("planned_trials") or 0),
         confirmation=_effort(results.runs),
         score=chosen.record.score,

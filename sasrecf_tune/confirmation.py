@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, TrialRecord, rank
+from sasrecf_tune.ranking import ENDED, State, TrialRecord, rank
 
 # The share of confirmations of equal configurations in which any is called worse than the first.
 ALPHA = 0.05
@@ -173,9 +173,9 @@ def judge(confirmation: Confirmation, maximize: bool, unit: float = 1e-4) -> Ver
     scores: dict[int, dict[int, float]] = {trial: {} for trial in confirmation.configurations}
     failed: dict[int, list[int]] = {trial: [] for trial in confirmation.configurations}
     for (trial, seed), record in confirmation.runs.items():
-        if record.state == COMPLETE and record.score is not None and math.isfinite(record.score):
+        if record.state == State.COMPLETE and record.score is not None and math.isfinite(record.score):
             scores[trial][seed] = record.score
-        elif record.state in (COMPLETE, FAILED):
+        elif record.state in (State.COMPLETE, State.FAILED):
             failed[trial].append(seed)
     unreliable = tuple(trial for trial in scores if 2 * len(failed[trial]) >= len(confirmation.seeds))
     compared = [trial for trial in scores if trial not in unreliable]
@@ -238,7 +238,9 @@ def validation_scores(confirmation: Confirmation, verdict: Verdict, trial: int) 
         [
             record.valid
             for (other, seed), record in sorted(confirmation.runs.items())
-            if other == trial and record.state == COMPLETE and (seed in verdict.seeds or not verdict.seeds)
+            if other == trial
+            and record.state == State.COMPLETE
+            and (seed in verdict.seeds or not verdict.seeds)
         ]
     )
 

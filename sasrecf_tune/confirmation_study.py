@@ -21,7 +21,7 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.literals import is_number
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.pruners import plan_pruner
-from sasrecf_tune.ranking import ENDED, WAITING, TrialRecord
+from sasrecf_tune.ranking import ENDED, State, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History
 from sasrecf_tune.space import Choice, Int, SearchSpace
 from sasrecf_tune.study import TuneStudy, load_study, open_study
@@ -118,7 +118,7 @@ def plan_confirmation(
     study.join("confirmation", say)
     tell_kept(layout.confirmation, study.kept, say)
     for record in study.records():
-        if record.state == WAITING and record.params and best.run_of(record.params) is None:
+        if record.state == State.WAITING and record.params and best.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
     study.company.follow(
         lambda trials: history.fill([one for one in trials if one.user_attrs.get("error") != _DROPPED])

@@ -20,7 +20,7 @@ from optuna.storages._rdb import models
 from sqlalchemy import delete, extract, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from sasrecf_tune.machine import process_name
+from sasrecf_tune.environment import process_name
 
 BEAT_SECONDS = 5.0
 # Whoever has been silent for so long is taken for dead.

@@ -30,11 +30,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.environment import NEWEST, WITHOUT_RAY, cores, cpu_time, install_command, memory
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.installation import NEWEST, WITHOUT_RAY, install_command
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.machine import cores, cpu_time, memory
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.screen import print_table
 

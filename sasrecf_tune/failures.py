@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 
-from sasrecf_tune.messages import Failure
+from sasrecf_tune.messages import Failure, FailureKind
 
 # The worker's end, not the trial's own: another attempt may well succeed. What a trial raises itself
 # (NaN, too little memory, an error) it would raise again, since it is a function of its configuration.
-RETRIED_KINDS = ("died", "hang")
-# What went wrong in trials that trained together may be one's own fault or none's (they do not fit in memory
-# together): each is tried again, alone, whatever --retries says. So it can happen to a trial only once.
-TOGETHER = "together"
+RETRIED_KINDS = (FailureKind.WORKER_DIED, FailureKind.WORKER_HUNG)
 # So many trials that fail alike while none succeeds end the search. Cells are tried in random order: even
 # where half of a space cannot be trained, five such in a row are a chance of three in a hundred.
 ALIKE = 5
@@ -19,7 +16,9 @@ ALIKE = 5
 
 def worth_another_attempt(failure: Failure, failed_before: int, retries: int) -> bool:
     """Whether a trial that has failed `failed_before` times before is tried again."""
-    return failure.kind == TOGETHER or (failure.kind in RETRIED_KINDS and failed_before < retries)
+    # An error in fused trials may be caused by one of them or by none (they do not fit in memory together):
+    # each is tried again, alone, whatever --retries says. So it can happen to a trial only once.
+    return failure.kind == FailureKind.FUSED or (failure.kind in RETRIED_KINDS and failed_before < retries)
 
 
 class Alike:

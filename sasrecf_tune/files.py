@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sasrecf_tune.errors import StorageError
@@ -109,3 +109,22 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextlib.contextmanager
+def private_directory(path: Path) -> Iterator[Path | None]:
+    """An empty directory that only this user can read, at `path`, gone when the block ends.
+
+    What lies there, left by a process that was killed or by someone else, is removed and never used. None
+    where that, or making the directory, is refused.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        path.mkdir(mode=0o700, parents=True)
+    except OSError:
+        yield None
+        return
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -208,3 +208,17 @@ def find_study(out: Path, name: str | None) -> Layout:
             fix=f"There are: {names}." if names else "There are none; --out names the directory of studies.",
         )
     return layout
+
+
+def relative(path: Path) -> str:
+    """A path as short as it can be said here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def out_option(layout: Layout) -> str:
+    """What a command needs to find the study, "" where it does without."""
+    out = layout.directory.parent
+    return "" if out == Path("tuning").absolute() else f" --out {relative(out)}"

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from sasrecf_tune.environment import host_name
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.files import disk_error
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.machine import host_name
 
 SEVERAL = "Several runs can work on one study that a server's database holds: --storage postgresql://USER@HOST/DATABASE"
 # So long a run may take that is alone to tidy up.

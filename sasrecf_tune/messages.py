@@ -186,18 +186,24 @@ class Result:
     fused: int = 1
 
 
+class FailureKind(enum.StrEnum):
+    """Why a trial failed. Studies store the values."""
+
+    NAN = "nan"  # the training loss became NaN
+    MEMORY = "memory"
+    ERROR = "error"  # anything else that the trial's own code raised
+    WORKER_DIED = "died"
+    WORKER_HUNG = "hang"  # the worker was ended because it sent nothing for too long
+    FUSED = "together"  # an error in trials that train as one model: which of them caused it is not known
+    DISK = "disk"  # a file could not be written, which is not the trial's fault
+
+
 @dataclass(frozen=True)
 class Failure:
-    """A trial that ended in an error.
-
-    `kind` is "nan", "memory" or "error" for what the trial's own code raised, "died" where its worker
-    ended without a word, "hang" where it was ended for its silence, "together" for what went wrong in several
-    that trained as one model, whosever fault it was. "disk" is no failure of the trial's:
-    what it has to write could not be written.
-    """
+    """A trial that ended in an error."""
 
     number: int
-    kind: str
+    kind: FailureKind
     reason: str
     epochs: int = 0
     seconds: float = 0.0

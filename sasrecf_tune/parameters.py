@@ -7,9 +7,9 @@ properties/dataset/sample.yaml, and the documentation of SASRecF.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sasrecf_tune.literals import Scalar, Value
 
@@ -359,3 +359,37 @@ def features_of(model: str, config: Mapping[str, Value]) -> tuple[str, ...]:
     known = TABLE["selected_features"]
     selected = config.get(known.name, known.default) if model in known.models else None
     return tuple(map(str, selected)) if isinstance(selected, list | tuple) else ()
+
+
+# RecBole's keys that must be equal; all others may be each trial's own.
+FUSION_KEYS = (
+    "model",
+    "n_layers",
+    "hidden_size",
+    "inner_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "selected_features",
+    "pooling_mode",
+    "loss_type",
+    "MAX_ITEM_LIST_LENGTH",
+    "train_batch_size",
+    "train_neg_sample_args",
+)
+
+# And to be validated together, these too.
+EVALUATION_KEYS = ("eval_args", "metrics", "topk")
+
+
+def shape(config: Mapping[str, Any]) -> str:
+    """Equal for configurations of equal shapes; a key that is missing has one value for all."""
+    return _values(config, FUSION_KEYS)
+
+
+def evaluation(config: Mapping[str, Any]) -> str:
+    """Equal where the same is evaluated by the same metrics."""
+    return _values(config, EVALUATION_KEYS)
+
+
+def _values(config: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return repr([config.get(key) for key in keys])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sasrecf_tune.ranking import COMPLETE, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord
 
 
 class Patience:
@@ -35,7 +35,7 @@ class Patience:
 
     def ended(self, record: TrialRecord) -> None:
         """A trial has ended."""
-        if record.state != COMPLETE or record.score is None:
+        if record.state != State.COMPLETE or record.score is None:
             return
         score = self._sign * record.score
         if self._best is None or score > self._best:

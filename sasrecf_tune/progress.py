@@ -18,8 +18,7 @@ from rich.text import Text
 
 from sasrecf_tune.messages import Report
 from sasrecf_tune.observer import Observer
-from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED, TrialRecord, best, rank
-from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.ranking import ENDED, State, TrialRecord, best, cell_text, rank, score_text
 from sasrecf_tune.report.tables import ranking_table, sparkline
 from sasrecf_tune.settings import format_duration
 
@@ -50,7 +49,7 @@ class Progress:
     before: int = 0
     since: float = field(default_factory=time.monotonic)
     word: str = "trial"
-    always_counted: Sequence[str] = (COMPLETE, PRUNED)
+    always_counted: Sequence[str] = (State.COMPLETE, State.PRUNED)
 
     @property
     def left(self) -> int:
@@ -325,7 +324,7 @@ class LiveView(_Base):
         # No room for "0 failed" in 80 columns; a failure must stand out.
         counts = {
             state: count
-            for state in (COMPLETE, PRUNED, FAILED)
+            for state in (State.COMPLETE, State.PRUNED, State.FAILED)
             if (count := sum(r.state == state for r in progress.records)) or state in progress.always_counted
         }
         # A running trial counts with the share of its epochs.

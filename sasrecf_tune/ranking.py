@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-COMPLETE = "complete"
-PRUNED = "pruned"
-FAILED = "failed"
-RUNNING = "running"
-WAITING = "waiting"
-ENDED = (COMPLETE, PRUNED, FAILED)
+
+class State(StrEnum):
+    """The state of a trial, as tables and files show it."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    RUNNING = "running"
+    WAITING = "waiting"
+
+
+ENDED = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,7 @@ class TrialRecord:
     """One trial as the study holds it. `score` is the best validation value of the study's metric."""
 
     number: int
-    state: str  # complete, pruned, failed, running or waiting
+    state: State
     params: dict[str, Any]  # RecBole values
     score: float | None = None
     seed: int | None = None
@@ -66,9 +73,9 @@ def best(records: Iterable[TrialRecord], maximize: bool) -> TrialRecord | None:
 
 
 def _group(record: TrialRecord) -> int:
-    if record.state == COMPLETE and record.score is not None and math.isfinite(record.score):
+    if record.state == State.COMPLETE and record.score is not None and math.isfinite(record.score):
         return 0
-    return 1 if record.state == PRUNED else 2
+    return 1 if record.state == State.PRUNED else 2
 
 
 def _place(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:
@@ -76,3 +83,15 @@ def _place(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:
     if record.score is not None and math.isfinite(record.score):
         badness = -record.score if maximize else record.score
     return _group(record), badness, record.number
+
+
+def cell_text(value: object) -> str:
+    """A parameter's value in a table: lists without quotes, numbers as short as they are exact."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(cell_text(inner) for inner in value) + "]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def score_text(score: float | None) -> str:
+    """Four decimals, as RecBole rounds; a dash for none."""
+    return "-" if score is None else f"{score:.4f}"

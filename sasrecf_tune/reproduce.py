@@ -25,10 +25,11 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import environment, read_manifest, settings_from
 from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
 from sasrecf_tune.progress import emit
-from sasrecf_tune.repetition import Compared, circumstances, compare
-from sasrecf_tune.results import Origin, read_results
-from sasrecf_tune.run import checked_base, describe
+from sasrecf_tune.report.material import Origin
+from sasrecf_tune.reproduction import Compared, circumstances, compare
+from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import print_table
+from sasrecf_tune.session import checked_base, describe
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
 

@@ -2,51 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from sasrecf_tune.chosen import Chosen, choose
-from sasrecf_tune.confirmation import Confirmation
+from sasrecf_tune.chosen import choose
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.report.material import Origin, Results
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.space import SearchSpace
-
-Curves = dict[int, list[tuple[int, float]]]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """On what a trial was trained, and what came out."""
-
-    valid: dict[str, float]
-    test: dict[str, float]
-    device: str
-    threads: int
-    fused: int = 1
-
-
-@dataclass(frozen=True)
-class Results:
-    """All trials of the search, the last confirmation that was trained to its end, and the last asked for.
-
-    `tests` are by trial, and so are `curves`: (epoch, score). `seconds` is what all runs of the search have
-    taken. `origin` is that of what was chosen, where there is such. `runs` are those of all confirmations.
-    """
-
-    records: list[TrialRecord]
-    tests: dict[int, dict[str, float]] = field(default_factory=dict)
-    whole: Confirmation | None = None
-    asked: Confirmation | None = None
-    chosen: Chosen | None = None
-    origin: Origin | None = None
-    curves: Curves = field(default_factory=dict)
-    seconds: float = 0.0
-    runs: list[TrialRecord] = field(default_factory=list)
-
-    @property
-    def confirmation(self) -> Confirmation | None:
-        """What there is to show of one: the whole one, else what there is of the one asked for."""
-        return self.whole or self.asked
 
 
 def read_results(

@@ -23,12 +23,12 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.files import MEND
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.pruners import make_pruner
-from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED
+from sasrecf_tune.ranking import ENDED, State
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, load, optuna_sampler
 from sasrecf_tune.settings import format_duration
 from sasrecf_tune.study import TrialLost, TuneStudy, open_study
@@ -149,7 +149,7 @@ class Search:
         for record in sorted(records, key=lambda record: record.number):
             self._patience.trained(record.epochs)
             self._patience.ended(record)
-        self._alike = Alike(any(record.state in (COMPLETE, PRUNED) for record in records))
+        self._alike = Alike(any(record.state in (State.COMPLETE, State.PRUNED) for record in records))
 
     @property
     def done(self) -> int:
@@ -291,7 +291,7 @@ class Search:
         if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
             self._return(outcome.number)
             return
-        if isinstance(outcome, Failure) and outcome.kind == "disk":
+        if isinstance(outcome, Failure) and outcome.kind == FailureKind.DISK:
             # Nor would the next trial be written: this one is as good as new when the disk is.
             self._return(outcome.number)
             raise StorageError(outcome.reason, fix=MEND)
@@ -359,7 +359,7 @@ class Search:
             self._patience.ended(record)
             for observer in self._observers:
                 observer.ended(record)
-            if record.state == FAILED and self._plan.settings.search.fail_fast and not self._stopping:
+            if record.state == State.FAILED and self._plan.settings.search.fail_fast and not self._stopping:
                 self._fail_fast(record.number, record.error)
 
     def _start(self) -> bool:

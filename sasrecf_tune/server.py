@@ -8,7 +8,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 
-from sasrecf_tune.installation import install_command
+from sasrecf_tune.environment import install_command
 from sasrecf_tune.mysql import complete_tables, session_limits, wait_for_turn
 
 # A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown

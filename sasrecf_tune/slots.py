@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.lanes import Lane
-from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 
 
 class TogetherRunner(Protocol):
@@ -77,7 +77,7 @@ class Slots:
             if running.lane.over:
                 outcome = running.lane.result
         except StorageError as error:
-            outcome = Failure(running.job.number, "disk", error.message)
+            outcome = Failure(running.job.number, FailureKind.DISK, error.message)
         if outcome is not None:
             self._running.remove(running)
             self._pipe.send(outcome)

@@ -18,13 +18,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.damage import UnreadableError
-from sasrecf_tune.differences import difference
-from sasrecf_tune.endings import ending
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
-from sasrecf_tune.messages import Failure, Report, Result
+from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.notes import failure_note
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, RUNNING, WAITING, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord
+from sasrecf_tune.reproduction import difference
 from sasrecf_tune.samplers import SpaceExhausted
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.sole_writer import SoleWriter
@@ -49,11 +48,11 @@ _KINDS: Mapping[str, type | UnionType] = {
     _FAILED_ATTEMPTS: list,
 }
 _STATES = {
-    TrialState.COMPLETE: COMPLETE,
-    TrialState.PRUNED: PRUNED,
-    TrialState.FAIL: FAILED,
-    TrialState.RUNNING: RUNNING,
-    TrialState.WAITING: WAITING,
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.FAIL: State.FAILED,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.WAITING: State.WAITING,
 }
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -425,3 +424,30 @@ def _in_memory(
 ) -> tuple[SoleWriter, optuna.Study]:
     name = layout.optuna_name
     return memory, optuna.load_study(study_name=name, storage=memory, sampler=sampler, pruner=pruner)
+
+
+def ending(outcome: Result | Failure) -> tuple[TrialState, dict[str, Any]]:
+    """The state that the trial ends in, and its attributes."""
+    attributes: dict[str, Any]
+    if isinstance(outcome, Failure):
+        return TrialState.FAIL, {
+            "error": outcome.reason,
+            "error_kind": outcome.kind,
+            "epochs": outcome.epochs,
+            "seconds": round(outcome.seconds, 3),
+        }
+    attributes = {
+        "epochs": outcome.epochs,
+        "best_epoch": outcome.best_epoch,
+        "seconds": round(outcome.seconds, 3),
+        "valid": outcome.valid,
+        "device": outcome.device,
+        "threads": outcome.threads,
+        "fused": outcome.fused,
+        "parameters": outcome.parameters,
+    }
+    if outcome.notes:
+        attributes["notes"] = list(outcome.notes)
+    if outcome.decision is Decision.PRUNE:
+        return TrialState.PRUNED, attributes
+    return TrialState.COMPLETE, attributes | {"test": outcome.test}

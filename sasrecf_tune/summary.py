@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,11 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.chosen import Chosen
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.layout import Layout, out_option, relative
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import COMPLETE, ENDED, RUNNING, WAITING, TrialRecord, rank
-from sasrecf_tune.report.exports import cell_text
+from sasrecf_tune.ranking import ENDED, State, TrialRecord, cell_text, rank
 from sasrecf_tune.report.tables import print_failures, ranking_table, varied
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import SearchSettings, format_duration
@@ -140,10 +138,10 @@ def show_end(
         highlight=False,
         soft_wrap=True,
     )
-    elsewhere = sum(record.state == RUNNING for record in records)  # none of this run's is by now
+    elsewhere = sum(record.state == State.RUNNING for record in records)  # none of this run's is by now
     left = plan.trials - len(ended) - elsewhere
     if left > 0:
-        waiting = sum(record.state == WAITING for record in records)
+        waiting = sum(record.state == State.WAITING for record in records)
         console.print(
             f"{left} trial{'s are' if left > 1 else ' is'} left"
             f"{f', {waiting} of them interrupted' if waiting else ''}. "
@@ -151,7 +149,7 @@ def show_end(
             highlight=False,
             soft_wrap=True,
         )
-    if any(record.state == COMPLETE for record in ended):
+    if any(record.state == State.COMPLETE for record in ended):
         confirmed = chosen is not None and chosen.confirmation is not None
         which = f" (trial {chosen.trial}, confirmed)" if chosen is not None and confirmed else ""
         console.print(f"Best configuration: {relative(layout.best)}{which}", highlight=False, soft_wrap=True)
@@ -207,17 +205,3 @@ def _limits(search: SearchSettings) -> str:
     if search.fail_fast:
         limits.append("when a trial fails")
     return ", or ".join(limits)
-
-
-def relative(path: Path) -> str:
-    """A path as short as it can be said here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def out_option(layout: Layout) -> str:
-    """What a command needs to find the study, "" where it does without."""
-    out = layout.directory.parent
-    return "" if out == Path("tuning").absolute() else f" --out {relative(out)}"

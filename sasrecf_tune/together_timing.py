@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
-from sasrecf_tune.machine import memory
+from sasrecf_tune.environment import memory
 from sasrecf_tune.messages import MeasureTogether, TogetherTiming
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import Built

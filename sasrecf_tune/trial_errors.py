@@ -7,7 +7,7 @@ import errno
 import torch
 
 from sasrecf_tune.errors import StorageError, TuneError
-from sasrecf_tune.failures import TOGETHER
+from sasrecf_tune.messages import FailureKind
 from sasrecf_tune.recbole_bridge import NOT_A_NUMBER
 
 
@@ -26,26 +26,26 @@ def is_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def kind(error: Exception) -> str:
+def kind(error: Exception) -> FailureKind:
     """What `messages.Failure` calls it."""
     if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return "disk"
+        return FailureKind.DISK
     if isinstance(error, TogetherError):
-        return TOGETHER
+        return FailureKind.FUSED
     if is_memory(error):
-        return "memory"
+        return FailureKind.MEMORY
     text = str(error)
     # The second is anomaly detection's, which importing RecBole's models turns on.
-    return "nan" if text == NOT_A_NUMBER or "returned nan values" in text else "error"
+    return FailureKind.NAN if text == NOT_A_NUMBER or "returned nan values" in text else FailureKind.ERROR
 
 
 def reason(error: Exception) -> str:
     """In words."""
     found = kind(error)
-    if found == "nan":
+    if found == FailureKind.NAN:
         return "the training loss became NaN (learning_rate too high for this configuration?)"
     text = " ".join(str(error).split())[:400]
-    if found == "memory":
+    if found == FailureKind.MEMORY:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):
         return error.message

@@ -16,14 +16,15 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
 from sasrecf_tune.files import disk_error, make_directory
-from sasrecf_tune.installation import install_command
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
     Describe,
     Failure,
+    FailureKind,
     Job,
     Measure,
     MeasureTogether,
@@ -151,7 +152,7 @@ def _train(runner: Runner, job: Job, ask: Callable[[Report], Decision], own_log:
     try:
         _send_output_to(job.log)
     except StorageError as error:
-        return Failure(job.number, "disk", error.message)
+        return Failure(job.number, FailureKind.DISK, error.message)
     answer = runner.train(job, ask)
     with contextlib.suppress(StorageError):  # what was trained counts, and the next trial will say so
         _send_output_to(own_log)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from sasrecf_tune import cli, coordinators, outages, run, server
+from sasrecf_tune import cli, coordinators, outages, server, session
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
@@ -53,7 +53,7 @@ def main() -> None:
     def inline(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
         yield InlineExecutor(training.train, training.describe)
 
-    run.executor_for = inline
+    session.executor_for = inline
     page.write_page = lambda *_: None  # which takes longer than all the rest
     coordinators.BEAT_SECONDS, coordinators.SILENT_SECONDS = 0.2, 2.0
     coordinators._place = lambda: ""

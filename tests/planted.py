@@ -18,7 +18,7 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.report.material import Material
 from sasrecf_tune.settings import RunSettings, SearchSettings
 from sasrecf_tune.space import SearchSpace
@@ -73,9 +73,13 @@ def planted_trials(count: int, seed: int = 0) -> list[tuple[TrialRecord, list[fl
         params |= {p.name: rng.choice(list(p.values)) for p in space if p.size}
         final = truth(params) + rng.gauss(0, 0.0008)
         state = (
-            FAILED if number % 20 == 13 else PRUNED if number % 20 in (2, 4, 7, 10, 11, 15, 18) else COMPLETE
+            State.FAILED
+            if number % 20 == 13
+            else State.PRUNED
+            if number % 20 in (2, 4, 7, 10, 11, 15, 18)
+            else State.COMPLETE
         )
-        epochs = {FAILED: 2, PRUNED: rng.randint(3, 9)}.get(state, rng.randint(20, EPOCHS))
+        epochs = {State.FAILED: 2, State.PRUNED: rng.randint(3, 9)}.get(state, rng.randint(20, EPOCHS))
         curve = [
             round(max(0.0, final * (1 - math.exp(-epoch / 5)) + rng.gauss(0, 0.0004)), 4)
             for epoch in range(1, epochs + 1)
@@ -89,16 +93,16 @@ def planted_trials(count: int, seed: int = 0) -> list[tuple[TrialRecord, list[fl
                     number,
                     state,
                     params,
-                    score=None if state == FAILED else best,
+                    score=None if state == State.FAILED else best,
                     seed=2020,
                     epochs=epochs,
-                    best_epoch=0 if state == FAILED else curve.index(best) + 1,
+                    best_epoch=0 if state == State.FAILED else curve.index(best) + 1,
                     seconds=round(epochs * (2 + layers * width / 16) * rng.uniform(0.9, 1.1), 3),
                     valid={}
-                    if state == FAILED
+                    if state == State.FAILED
                     else {key: round(best * (1 + i), 4) for i, key in enumerate(METRICS)},
-                    error=NASTY if state == FAILED else "",
-                    weights=0 if state == FAILED else 1700 * width + layers * 12 * width * width,
+                    error=NASTY if state == State.FAILED else "",
+                    weights=0 if state == State.FAILED else 1700 * width + layers * 12 * width * width,
                 ),
                 curve,
             )
@@ -150,7 +154,11 @@ def plant(out: Path, count: int, seed: int = 0) -> Layout:
     space = parse(SPACE, "planted.test")
     storage = open_storage(layout, None)
     study = open_study(layout, storage, space, {"metric": "MRR@10"}, True)
-    states = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED, FAILED: TrialState.FAIL}
+    states = {
+        State.COMPLETE: TrialState.COMPLETE,
+        State.PRUNED: TrialState.PRUNED,
+        State.FAILED: TrialState.FAIL,
+    }
     of = distributions(space)
     with study._storage.together():
         for record, curve in planted_trials(count, seed):
@@ -162,7 +170,7 @@ def plant(out: Path, count: int, seed: int = 0) -> Layout:
                     state=states[record.state],
                     params=space.encode(record.params),
                     distributions=of,
-                    value=record.score if record.state == COMPLETE else None,
+                    value=record.score if record.state == State.COMPLETE else None,
                     user_attrs=attributes,
                     intermediate_values=dict(enumerate(curve, 1)),
                 )

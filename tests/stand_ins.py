@@ -15,6 +15,7 @@ from sasrecf_tune.messages import (
     Decision,
     Describe,
     Failure,
+    FailureKind,
     Job,
     Measure,
     MeasureTogether,
@@ -105,7 +106,7 @@ def act(job: Job) -> Failure | None:
         case "hang":
             threading.Event().wait()
         case "nan" | "memory" | "error" as kind:
-            return Failure(job.number, kind, f"made to fail: {kind}", epochs=1)
+            return Failure(job.number, FailureKind(kind), f"made to fail: {kind}", epochs=1)
     return None
 
 

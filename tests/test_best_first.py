@@ -19,7 +19,7 @@ from sasrecf_tune.distributions import distributions
 from sasrecf_tune.feasibility import resolve, violations
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import COMPLETE, PRUNED
+from sasrecf_tune.ranking import State
 from sasrecf_tune.space import SearchSpace
 
 from .conftest import FakeTraining
@@ -148,7 +148,7 @@ def test_the_start_is_found_among_billions_of_values(tmp_path: Path) -> None:
         run.search.run()
         (record,) = run.records()
     assert record.params["learning_rate"] == pytest.approx(0.001, rel=0.5)
-    assert record.state == COMPLETE
+    assert record.state == State.COMPLETE
 
 
 def test_multiples_are_cells_however_they_were_calculated(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_trials_that_are_evaluated_more_and_less_often(tmp_path: Path) -> None:
     training = Seldom(planted({"learning_rate": 0.01}), epochs=10)
     with bench(tmp_path, text, training, pruner="median") as run:
         assert run.search.run().reason == "all 20 trials have ended"
-        assert any(record.state == PRUNED for record in run.records())
+        assert any(record.state == State.PRUNED for record in run.records())
 
 
 def test_the_default_is_found_however_it_is_written(tmp_path: Path) -> None:

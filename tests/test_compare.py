@@ -28,7 +28,7 @@ from sasrecf_tune.manifest import settings_from
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.report.compared import sentences, show_comparison, warnings
 from sasrecf_tune.report.compared_files import comparison_csv, comparison_json, comparison_latex
-from sasrecf_tune.results import Results
+from sasrecf_tune.report.material import Results
 
 from .conftest import TINY
 from .planted import NAME as PLANTED

@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from sasrecf_tune.compatibility import numpy_1_names
 from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.installation import install_command
+from sasrecf_tune.environment import install_command
 from sasrecf_tune.recbole_bridge import STOCK, Engine, make_config, prepare
 
 from .synthetic import NAME, base, muted, write_data_set

@@ -27,9 +27,9 @@ from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, write_manifest
-from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.ranking import COMPLETE, FAILED, rank
+from sasrecf_tune.ranking import State, rank
 from sasrecf_tune.report.confirmed import luck_text, sentences
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.latex import confirmed_latex, latex
@@ -210,7 +210,7 @@ def test_an_interrupted_run_that_nobody_asks_for_any_more_is_not_trained(tmp_pat
         del training.jobs[:]
         assert confirm(run, 3, 1)[0] == 0
         assert {(job.config["learning_rate"], job.config["n_layers"]) for job in training.jobs} == top
-        assert all(row["state"] == COMPLETE for row in rows(run.layout))
+        assert all(row["state"] == State.COMPLETE for row in rows(run.layout))
         # And when they are asked for again, they are trained.
         del training.jobs[:]
         assert confirm(run, 15, 1)[0] == 0
@@ -253,7 +253,9 @@ def test_failed_runs_are_told_and_leave_their_seed_out(tmp_path: Path) -> None:
     class Failing(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["seed"] == 3 and job.config["learning_rate"] == 0.03:
-                return Failure(job.number, "nan", "the training loss became NaN", epochs=1, seconds=2.0)
+                return Failure(
+                    job.number, FailureKind.NAN, "the training loss became NaN", epochs=1, seconds=2.0
+                )
             return super().train(job, on_report)
 
     with bench(tmp_path, RATES, Failing(lucky), sampler="grid") as run:
@@ -261,7 +263,7 @@ def test_failed_runs_are_told_and_leave_their_seed_out(tmp_path: Path) -> None:
         code, out = confirm(run, 3, 4)
         trial = next(r.number for r in run.records() if r.params["learning_rate"] == 0.03)
         states = [row["state"] for row in rows(run.layout)]
-    assert code == 0 and states.count(FAILED) == 1
+    assert code == 0 and states.count(State.FAILED) == 1
     assert f"Seed 3 is left out, since trial {trial} failed on it." in out
     assert f"trial {trial} on seed 3 failed: the training loss became NaN" in out
 
@@ -270,7 +272,7 @@ def test_a_confirmation_in_which_nothing_completes_leaves_best_yaml_alone(tmp_pa
     class Failing(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["seed"] != 1:
-                return Failure(job.number, "nan", "the training loss became NaN")
+                return Failure(job.number, FailureKind.NAN, "the training loss became NaN")
             return super().train(job, on_report)
 
     with bench(tmp_path, RATES, Failing(lucky), sampler="grid") as run:

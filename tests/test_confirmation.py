@@ -25,7 +25,7 @@ from sasrecf_tune.confirmation import (
     on_test,
 )
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.report.confirmed import heading, note, sentences
 from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
 
@@ -44,7 +44,7 @@ def confirmation(
     runs = {
         (trial, seed): TrialRecord(
             number=trial * len(seeds) + seed - 2021,
-            state=FAILED if score is None else COMPLETE,
+            state=State.FAILED if score is None else State.COMPLETE,
             params={"n_layers": trial + 1, "seed": seed},
             score=score,
             seconds=seconds[trial] if seconds else 1.0,
@@ -218,13 +218,18 @@ def test_no_spread_is_taken_for_less_than_rounding_makes_it() -> None:
 
 def test_the_best_configurations_differ_by_more_than_their_seed() -> None:
     def record(
-        number: int, layers: int, seed: int, score: float | None, state: str = COMPLETE
+        number: int, layers: int, seed: int, score: float | None, state: State = State.COMPLETE
     ) -> TrialRecord:
         return TrialRecord(number, state, {"n_layers": layers, "seed": seed}, score)
 
     records = [
-        *(record(0, 1, 1, 0.1), record(1, 1, 2, 0.3), record(2, 2, 1, 0.2), record(3, 3, 1, 0.9, PRUNED)),
-        *(record(4, 4, 1, None, FAILED), record(5, 4, 2, math.nan), record(6, 2, 2, 0.25)),
+        *(
+            record(0, 1, 1, 0.1),
+            record(1, 1, 2, 0.3),
+            record(2, 2, 1, 0.2),
+            record(3, 3, 1, 0.9, State.PRUNED),
+        ),
+        *(record(4, 4, 1, None, State.FAILED), record(5, 4, 2, math.nan), record(6, 2, 2, 0.25)),
     ]
     assert best_configurations(records, True, 5) == {1: {"n_layers": 1}, 6: {"n_layers": 2}}
     assert best_configurations(records, True, 1) == {1: {"n_layers": 1}}

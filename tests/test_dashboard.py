@@ -22,7 +22,7 @@ from sasrecf_tune.cli import app
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import settings_content, write_manifest
-from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.notes import failure_note
 
 from .conftest import FakeTraining
@@ -46,7 +46,7 @@ class Failing(FakeTraining):
         job.log.parent.mkdir(exist_ok=True)
         job.log.write_text(LOG)
         self.before(job)
-        return Failure(job.number, "nan", REASON)
+        return Failure(job.number, FailureKind.NAN, REASON)
 
 
 def with_manifest(run: Bench) -> None:

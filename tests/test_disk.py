@@ -22,8 +22,8 @@ from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.layout import Layout, studies
 from sasrecf_tune.manifest import settings_content, write_manifest
-from sasrecf_tune.messages import Decision, Describe, Failure, Job, Report, Result
-from sasrecf_tune.ranking import COMPLETE
+from sasrecf_tune.messages import Decision, Describe, Failure, FailureKind, Job, Report, Result
+from sasrecf_tune.ranking import State
 from sasrecf_tune.storage import open_storage
 
 from . import readme
@@ -72,7 +72,7 @@ def finish(directory: Path, expected_before: int) -> None:
         run.search.run()
         records = run.records()
     assert len(records) == len(set(cells(records))) == 12
-    assert all(record.state == COMPLETE for record in records)
+    assert all(record.state == State.COMPLETE for record in records)
     assert len(training.jobs) == 12 - expected_before
     lines = (directory / "study" / "trials.csv").read_text().splitlines()
     assert len(lines) == 13
@@ -145,7 +145,9 @@ def test_a_trial_whose_weights_cannot_be_written_is_given_back(tmp_path: Path) -
     class NoRoom(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.number == 2:
-                return Failure(job.number, "disk", "trial-0002.pth: cannot write: No space left on device")
+                return Failure(
+                    job.number, FailureKind.DISK, "trial-0002.pth: cannot write: No space left on device"
+                )
             return super().train(job, on_report)
 
     with (
@@ -431,7 +433,7 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
     finally:
         executor.close()
     (failure,) = heard.ended_
-    assert isinstance(failure, Failure) and failure.kind == "disk"
+    assert isinstance(failure, Failure) and failure.kind == FailureKind.DISK
     assert failure.reason == f"{layout.log(0)}: cannot write: No such file or directory"
     assert not layout.directory.exists()
 

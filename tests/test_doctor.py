@@ -15,8 +15,7 @@ import pytest
 
 from sasrecf_tune import doctor
 from sasrecf_tune.doctor import OK, PROBLEM, WARNING
-from sasrecf_tune.installation import install_command
-from sasrecf_tune.machine import cpu_time, memory
+from sasrecf_tune.environment import cpu_time, install_command, memory
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -19,7 +19,17 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.ray import RayExecutor
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import Decision, Describe, Failure, Job, Measure, Report, Result, Timing
+from sasrecf_tune.messages import (
+    Decision,
+    Describe,
+    Failure,
+    FailureKind,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+)
 
 from . import stand_ins
 from .conftest import summary
@@ -166,7 +176,7 @@ def test_a_failure_is_passed_on_and_the_next_job_is_trained(
 ) -> None:
     heard = Heard()
     train(executor, heard, job(0, kind), job(1))
-    assert heard.outcomes[0] == Failure(0, kind, f"made to fail: {kind}", epochs=1)
+    assert heard.outcomes[0] == Failure(0, FailureKind(kind), f"made to fail: {kind}", epochs=1)
     assert isinstance(heard.outcomes[1], Result)
 
 

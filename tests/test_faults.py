@@ -17,6 +17,7 @@ from sasrecf_tune.messages import (
     Decision,
     Describe,
     Failure,
+    FailureKind,
     Job,
     Measure,
     Report,
@@ -24,7 +25,7 @@ from sasrecf_tune.messages import (
     Timing,
 )
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import COMPLETE, FAILED
+from sasrecf_tune.ranking import State
 from sasrecf_tune.search import Outcome
 from sasrecf_tune.settings import Sampler
 
@@ -49,7 +50,7 @@ class Failing(FakeTraining):
         on_report(Report(job.number, 1, 0.0, {"mrr@10": 0.0}, train_loss=1.0, seconds=0.1))
         if kind == "interrupt":
             raise KeyboardInterrupt
-        return Failure(job.number, kind, f"made to fail: {kind}", epochs=1, seconds=2.0)
+        return Failure(job.number, FailureKind(kind), f"made to fail: {kind}", epochs=1, seconds=2.0)
 
     def attempts(self, number: int) -> list[Job]:
         return [job for job in self.begun if job.number == number]
@@ -66,7 +67,7 @@ def test_a_trial_that_lost_its_worker_is_tried_again_as_it_was(tmp_path: Path, k
     # But not in the company in which that happened.
     assert replace(first, alone=True) == second
     assert len(records) == len(set(cells(records))) == 12
-    assert all(record.state == COMPLETE for record in records)
+    assert all(record.state == State.COMPLETE for record in records)
     assert attributes["failed_attempts"] == [f"made to fail: {kind}"]
 
 
@@ -77,8 +78,8 @@ def test_it_is_tried_no_more_often_than_asked_for(tmp_path: Path, retries: int) 
         outcome = run.search.run()
         records = run.records()
     assert len(training.attempts(1)) == retries + 1
-    assert (records[1].state, records[1].error) == (FAILED, "made to fail: died")
-    assert outcome.done == 12 and sum(record.state == COMPLETE for record in records) == 11
+    assert (records[1].state, records[1].error) == (State.FAILED, "made to fail: died")
+    assert outcome.done == 12 and sum(record.state == State.COMPLETE for record in records) == 11
 
 
 @pytest.mark.parametrize("kind", ["nan", "memory", "error"])
@@ -88,7 +89,7 @@ def test_what_a_trial_raises_itself_is_not_tried_again(tmp_path: Path, kind: str
         run.search.run()
         record = run.records()[1]
     assert len(training.attempts(1)) == 1
-    assert (record.state, record.error, record.epochs) == (FAILED, f"made to fail: {kind}", 1)
+    assert (record.state, record.error, record.epochs) == (State.FAILED, f"made to fail: {kind}", 1)
 
 
 def test_failed_attempts_are_counted_over_runs(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_failed_attempts_are_counted_over_runs(tmp_path: Path) -> None:
         run.search.run()
         records = run.records()
     assert len(training.attempts(2)) == 1
-    assert [record.state for record in records].count(FAILED) == 1
+    assert [record.state for record in records].count(State.FAILED) == 1
     assert records[2].error == "made to fail: hang"
 
 
@@ -138,7 +139,7 @@ def test_what_does_not_fit_in_memory_is_never_proposed_again(
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["n_layers"] > 1:
                 self.begun.append(job)
-                return Failure(job.number, "memory", "out of memory: tried to allocate 9 GiB")
+                return Failure(job.number, FailureKind.MEMORY, "out of memory: tried to allocate 9 GiB")
             return super().train(job, on_report)
 
     begun: list[Job] = []
@@ -150,7 +151,7 @@ def test_what_does_not_fit_in_memory_is_never_proposed_again(
         begun += training.begun
     tried = [tuple(job.config[name] for name in ("learning_rate", "n_layers", "n_heads")) for job in begun]
     assert len(tried) == len(set(tried)) == 12
-    failed = [record for record in records if record.state == FAILED]
+    failed = [record for record in records if record.state == State.FAILED]
     assert failed and all(record.error.startswith("out of memory") for record in failed)
 
 

@@ -14,10 +14,19 @@ import torch
 
 from sasrecf_tune.engine.fused_trainer import FusedTrainer
 from sasrecf_tune.engine.trainer import FastTrainer
-from sasrecf_tune.failures import TOGETHER, worth_another_attempt
+from sasrecf_tune.failures import worth_another_attempt
 from sasrecf_tune.fusing import decide
 from sasrecf_tune.lanes import Lane
-from sasrecf_tune.messages import Decision, Failure, Job, MeasureTogether, Report, Result, TogetherTiming
+from sasrecf_tune.messages import (
+    Decision,
+    Failure,
+    FailureKind,
+    Job,
+    MeasureTogether,
+    Report,
+    Result,
+    TogetherTiming,
+)
 from sasrecf_tune.settings import AUTO_FUSE
 from sasrecf_tune.trial import Runner
 
@@ -87,7 +96,7 @@ def test_early_stops_prunings_and_failures_are_each_trials_own(job: Callable[...
     for number in range(6):
         check_same(ours[number], theirs[number])
     failed, other, pruned = ours[1], ours[3], ours[4]
-    assert isinstance(failed, Failure) and failed.kind == "nan"
+    assert isinstance(failed, Failure) and failed.kind == FailureKind.NAN
     assert isinstance(pruned, Result) and pruned.decision is Decision.PRUNE and not pruned.test
     assert isinstance(other, Result) and (pruned.fused, other.fused) == (5, 1)  # no other has one layer
 
@@ -154,7 +163,7 @@ def test_what_does_not_fit_in_memory_together_is_trained_again_alone(
     outcomes = together(Runner(""), jobs)
     for number in (0, 1):
         failure = outcomes[number]
-        assert isinstance(failure, Failure) and failure.kind == TOGETHER
+        assert isinstance(failure, Failure) and failure.kind == FailureKind.FUSED
         assert "out of memory in 2 trials that were trained together" in failure.reason
         assert worth_another_attempt(failure, 0, retries=0)
     assert isinstance(outcomes[2], Result)
@@ -166,7 +175,7 @@ def test_an_error_in_one_trials_step_is_its_own(job: Callable[..., Job]) -> None
     strict = {"max_norm": 1.0, "error_if_nonfinite": True}
     jobs = [job(0), job(1), job(2, clip_grad_norm=strict, learner="sgd", learning_rate=1e38)]
     ours = together(Runner(""), jobs)
-    assert isinstance(ours[2], Failure) and ours[2].kind in ("nan", "error")
+    assert isinstance(ours[2], Failure) and ours[2].kind in (FailureKind.NAN, FailureKind.ERROR)
     for number in (0, 1):
         check_same(ours[number], alone(jobs[:2])[number])
 

@@ -10,7 +10,7 @@ import pytest
 
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.report.cost import budget, pareto
 from sasrecf_tune.report.importance import LEAST_TRIALS, importance
 from sasrecf_tune.report.levels import levels
@@ -32,7 +32,7 @@ def trials(
         params: dict[str, float] = {"n_layers": rng.choice([1, 2, 3]), "n_heads": rng.choice([1, 2])}
         params |= {"learning_rate": 10 ** rng.uniform(-4, -2)}
         final = score(params) - 0.01 * abs(math.log10(params["learning_rate"]) + 3)
-        made.append(TrialRecord(number, COMPLETE, params, score=final + rng.gauss(0, noise)))
+        made.append(TrialRecord(number, State.COMPLETE, params, score=final + rng.gauss(0, noise)))
     return made
 
 
@@ -85,17 +85,19 @@ def test_what_was_tried_together_is_allowed_for() -> None:
         layers = rng.choice([1, 2])
         heads = layers if rng.random() < 0.85 else 3 - layers
         final = 0.05 + 0.01 * (layers == 2) + rng.gauss(0, 0.001)
-        records.append(TrialRecord(number, COMPLETE, {"n_layers": layers, "n_heads": heads}, score=final))
+        records.append(
+            TrialRecord(number, State.COMPLETE, {"n_layers": layers, "n_heads": heads}, score=final)
+        )
     heads_alone = of("n_heads", marginals(records, ("n_heads",), maximize=True))
     assert heads_alone.levels[1].beaten
     assert not of("n_heads", marginals(records, ("n_layers", "n_heads"), maximize=True)).levels[1].beaten
 
 
 def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() -> None:
-    few = [TrialRecord(i, COMPLETE, {"n_layers": i % 2 + 1}, score=0.1 * i) for i in range(4)]
+    few = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.1 * i) for i in range(4)]
     (found,) = marginals(few, ("n_layers",), maximize=True)
     assert found.sentence == "too few completed trials to compare"
-    pruned = [TrialRecord(100 + i, PRUNED, {"n_layers": 3}, score=0.01) for i in range(3)]
+    pruned = [TrialRecord(100 + i, State.PRUNED, {"n_layers": 3}, score=0.01) for i in range(3)]
     (found,) = marginals([*trials(60, 0, better_by(0.004)), *pruned], ("n_layers",), maximize=True)
     assert "no trial completed" not in found.sentence
     only = [r for r in trials(60, 0, better_by(0.004)) if r.params["n_layers"] != 3]
@@ -106,7 +108,7 @@ def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() 
 
 
 def test_scores_that_are_equal_to_the_last_digit_leave_the_error_of_rounding() -> None:
-    records = [TrialRecord(i, COMPLETE, {"n_layers": i % 2 + 1}, score=0.05) for i in range(12)]
+    records = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.05) for i in range(12)]
     (found,) = marginals(records, ("n_layers",), maximize=True)
     assert not found.levels[1].beaten and 0 < found.levels[1].margin < 1e-4
 
@@ -120,7 +122,7 @@ def test_many_numbers_become_ranges_of_as_many_trials() -> None:
 
 def test_values_of_any_kind_are_levels() -> None:
     values = [[1, "a"], None, True, "True", 0.5, 10, 2, {"max_norm": 5}]
-    records = [TrialRecord(i, COMPLETE, {"x": value}) for i, value in enumerate(values)]
+    records = [TrialRecord(i, State.COMPLETE, {"x": value}) for i, value in enumerate(values)]
     assert levels("x", records).labels[:3] == ("0.5", "2", "10")
 
 
@@ -139,14 +141,14 @@ def test_importance_finds_what_matters_and_says_from_how_much() -> None:
 def test_importance_is_silent_without_enough_to_learn_from() -> None:
     assert importance(material(trials(LEAST_TRIALS - 1, 0, better_by(0.004)))) is None
     assert importance(material(trials(LEAST_TRIALS, 0, better_by(0.004)))) is not None
-    same = [TrialRecord(i, COMPLETE, {"n_layers": i % 3 + 1}, score=0.1) for i in range(20)]
+    same = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 3 + 1}, score=0.1) for i in range(20)]
     assert importance(material(same)) is None
 
 
 def test_the_front_has_no_trial_that_another_beats() -> None:
     rng = random.Random(0)
     records = [
-        TrialRecord(i, COMPLETE, {}, score=rng.randint(0, 9) / 10, seconds=rng.randint(1, 9))
+        TrialRecord(i, State.COMPLETE, {}, score=rng.randint(0, 9) / 10, seconds=rng.randint(1, 9))
         for i in range(60)
     ]
     front = pareto(records, lambda record: record.seconds, maximize=True)
@@ -162,17 +164,17 @@ def test_the_front_has_no_trial_that_another_beats() -> None:
 
 
 def test_the_budget_adds_up() -> None:
-    states = [COMPLETE, PRUNED, PRUNED, FAILED, "running"]
+    states = [State.COMPLETE, State.PRUNED, State.PRUNED, State.FAILED, State.RUNNING]
     shares = budget([TrialRecord(i, s, {}, epochs=i, seconds=10.0) for i, s in enumerate(states)])
     assert [(share.state, share.trials, share.epochs) for share in shares] == [
-        (COMPLETE, 1, 0),
-        (PRUNED, 2, 3),
-        (FAILED, 1, 3),
+        (State.COMPLETE, 1, 0),
+        (State.PRUNED, 2, 3),
+        (State.FAILED, 1, 3),
     ]
     assert sum(share.part for share in shares) == pytest.approx(1.0)
-    assert [share.part for share in budget([TrialRecord(0, FAILED, {})])] == [0.0]
+    assert [share.part for share in budget([TrialRecord(0, State.FAILED, {})])] == [0.0]
 
 
 def test_nothing_is_said_where_no_trial_has_completed() -> None:
-    failed = [TrialRecord(n, FAILED, {"n_layers": n, "n_heads": 2 - n}) for n in (1, 2)]
+    failed = [TrialRecord(n, State.FAILED, {"n_layers": n, "n_heads": 2 - n}) for n in (1, 2)]
     assert marginals(failed, ["n_layers", "n_heads"], True) == []

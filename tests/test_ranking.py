@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.ranking import COMPLETE, ENDED, FAILED, PRUNED, TrialRecord, best, rank
+from sasrecf_tune.ranking import ENDED, State, TrialRecord, best, rank
 from sasrecf_tune.report.exports import ranking_csv, ranking_markdown
 
 records = st.lists(
@@ -30,7 +30,7 @@ def test_completed_trials_with_a_score_stand_first_and_best_first(
     assert {row.record.number for row in rows} == {t.number for t in trials if t.state in ENDED}
     ranked = [row for row in rows if row.rank is not None]
     assert rows[: len(ranked)] == ranked
-    assert all(r.record.state == COMPLETE and math.isfinite(r.record.score or 0.0) for r in ranked)
+    assert all(r.record.state == State.COMPLETE and math.isfinite(r.record.score or 0.0) for r in ranked)
     scores = [row.record.score or 0.0 for row in ranked]
     assert scores == sorted(scores, reverse=maximize)
     for row in ranked:
@@ -41,16 +41,16 @@ def test_completed_trials_with_a_score_stand_first_and_best_first(
 @given(records)
 def test_failed_and_nan_trials_stand_below_pruned_ones(trials: list[TrialRecord]) -> None:
     states = [row.record.state for row in rank(trials, True) if row.rank is None]
-    pruned = [i for i, state in enumerate(states) if state == PRUNED]
+    pruned = [i for i, state in enumerate(states) if state == State.PRUNED]
     assert pruned == list(range(len(pruned)))
 
 
 def test_nan_is_never_best() -> None:
     trials = [
-        TrialRecord(0, COMPLETE, {}, score=math.nan),
-        TrialRecord(1, COMPLETE, {}, score=0.1),
-        TrialRecord(2, PRUNED, {}, score=0.9),
-        TrialRecord(3, FAILED, {}),
+        TrialRecord(0, State.COMPLETE, {}, score=math.nan),
+        TrialRecord(1, State.COMPLETE, {}, score=0.1),
+        TrialRecord(2, State.PRUNED, {}, score=0.9),
+        TrialRecord(3, State.FAILED, {}),
     ]
     assert [row.record.number for row in rank(trials, True)] == [1, 2, 0, 3]
     winner = best(trials, True)
@@ -66,8 +66,8 @@ def test_no_parameter_shares_a_column_with_a_measurement() -> None:
 
 def test_the_table_for_people_holds_what_a_table_in_a_paper_needs() -> None:
     trials = [
-        TrialRecord(0, COMPLETE, {"n_layers": 2}, 0.12, epochs=12, best_epoch=7),
-        TrialRecord(1, FAILED, {}),
+        TrialRecord(0, State.COMPLETE, {"n_layers": 2}, 0.12, epochs=12, best_epoch=7),
+        TrialRecord(1, State.FAILED, {}),
     ]
     header, line, *rows = ranking_markdown(rank(trials, True), ["n_layers"], "MRR@10").splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (header, *rows)]

@@ -46,6 +46,7 @@ from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.messages import (
     Decision,
     Describe,
+    FailureKind,
     Job,
     MeasureTogether,
     Report,
@@ -168,7 +169,10 @@ def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
     heard = Heard(lose)
     executor = on_ray("Keeping", share=Share(8))
     train(executor, heard, keeping())
-    assert heard.failure(0).kind == "died" and "was lost, perhaps with the node" in heard.failure(0).reason
+    assert (
+        heard.failure(0).kind == FailureKind.WORKER_DIED
+        and "was lost, perhaps with the node" in heard.failure(0).reason
+    )
     assert layout.unfinished(0).read_text() == "epoch 1"
     assert not layout.checkpoint(0).exists()
     del heard.outcomes[0]
@@ -188,7 +192,7 @@ def test_a_failure_in_a_group_on_a_node_is_one_jobs_own(on_ray: Make, job: Jobs)
         executor.submit(one)
     assert executor.free == 0
     drive(executor, heard, lambda: 1 in heard.outcomes)
-    assert heard.failure(1).kind == "error"
+    assert heard.failure(1).kind == FailureKind.ERROR
     assert executor.free == 0  # what it left behind must not meet a job that begins now
     drive(executor, heard, lambda: len(heard.outcomes) == 3)
     assert executor.free == 3

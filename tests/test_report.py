@@ -22,7 +22,7 @@ from sasrecf_tune.confirmation import Confirmation
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, Row, TrialRecord, rank
+from sasrecf_tune.ranking import Row, State, TrialRecord, rank
 from sasrecf_tune.report.latex import latex, ranking_latex
 from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.page import lead, page
@@ -58,7 +58,7 @@ def test_filters_and_order_are_the_same_in_every_format(out: Path) -> None:
     asked = ["--filter", "n_layers=2", "--filter", "state=complete", "--sort", "-seconds", "--top", "0"]
     found = list(csv.DictReader(io.StringIO(report(out, *asked, "--format", "csv").stdout)))
     assert len(found) > 3
-    assert {row["n_layers"] for row in found} == {"2"} and {row["state"] for row in found} == {COMPLETE}
+    assert {row["n_layers"] for row in found} == {"2"} and {row["state"] for row in found} == {State.COMPLETE}
     seconds = [float(row["seconds"]) for row in found]
     assert seconds == sorted(seconds, reverse=True)
     numbers = [int(row["number"]) for row in found]
@@ -81,7 +81,7 @@ def test_two_values_of_one_name_are_either(out: Path) -> None:
 
 def test_a_value_may_be_written_in_any_way_that_means_it() -> None:
     values: list[Any] = [0.001, 1, True, "gelu", ["class", "year"], None]
-    rows = [Row(None, TrialRecord(i, PRUNED, {"x": value})) for i, value in enumerate(values)]
+    rows = [Row(None, TrialRecord(i, State.PRUNED, {"x": value})) for i, value in enumerate(values)]
     written = ["1e-3", "1.0", "True", "gelu", "[class, year]", "None"]
     for number, text in enumerate(written):
         assert [row.record.number for row in pick(rows, ["x"], [f"x={text}"], None)] == [number]
@@ -89,7 +89,7 @@ def test_a_value_may_be_written_in_any_way_that_means_it() -> None:
 
 def test_trials_without_the_value_stand_last_either_way() -> None:
     params: list[dict[str, Any]] = [{"x": 2}, {}, {"x": "b"}, {"x": 10}]
-    rows = [Row(None, TrialRecord(i, PRUNED, value)) for i, value in enumerate(params)]
+    rows = [Row(None, TrialRecord(i, State.PRUNED, value)) for i, value in enumerate(params)]
     assert [row.record.number for row in pick(rows, ["x"], [], "x")] == [0, 3, 2, 1]
     assert [row.record.number for row in pick(rows, ["x"], [], "-x")] == [2, 3, 0, 1]
     assert [row.record.number for row in pick(rows, ["x"], [], "-score")] == [3, 2, 1, 0]
@@ -160,10 +160,10 @@ def test_latex_compiles(out: Path, tmp_path: Path) -> None:
 def test_the_best_is_bold_and_the_second_underlined_in_each_metric() -> None:
     scores = [(0.3, 0.9), (0.2, 0.5), (0.2, 0.8), (0.1, 0.8)]
     records = [
-        TrialRecord(i, COMPLETE, {"a_b": 1}, score=s, valid={"mrr@10": s, "giniindex@10": g})
+        TrialRecord(i, State.COMPLETE, {"a_b": 1}, score=s, valid={"mrr@10": s, "giniindex@10": g})
         for i, (s, g) in enumerate(scores)
     ]
-    rows = rank([*records, TrialRecord(9, FAILED, {})], True)
+    rows = rank([*records, TrialRecord(9, State.FAILED, {})], True)
     text = ranking_latex(rows, ["a_b"], ["giniindex@10", "mrr@10"], "MRR@10", "s_1", "SASRec", "ml-100k")
     assert r"rank & a\_b & MRR@10 & GiniIndex@10" in text
     assert re.findall(r"^\d & 1 & (.*) & (.*) \\\\$", text, re.MULTILINE) == [
@@ -273,7 +273,7 @@ def test_a_study_of_any_size_has_a_page(count: int) -> None:
 def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
     space = parse("n_layers choice [1, 2]\n", "one.test")
     records = [
-        TrialRecord(i, COMPLETE, {"n_layers": i % 2 + 1}, score=0.5 + i / 100, epochs=1, best_epoch=1)
+        TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.5 + i / 100, epochs=1, best_epoch=1)
         for i in range(12)
     ]
     small = replace(planted_material(1), metric=parse_metric("GiniIndex@10"), space=space, records=records)

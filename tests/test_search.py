@@ -21,12 +21,12 @@ from sqlalchemy import event
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.files import remove
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.plan import Plan, base_config, make_plan
 from sasrecf_tune.pruners import make_pruner, plan_pruner
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, TrialRecord, rank
+from sasrecf_tune.ranking import State, TrialRecord, rank
 from sasrecf_tune.result_files import KEPT_CHECKPOINTS, ResultFiles
 from sasrecf_tune.search import Outcome, Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
@@ -112,7 +112,7 @@ def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None
     assert outcome == Outcome("all 12 trials have ended", 12)
     assert len(set(cells(records))) == len(records) == len(training.jobs) == 12
     assert {record.params["n_heads"] for record in records} == {1, 2}
-    assert all(record.state == COMPLETE and record.seed == 1 for record in records)
+    assert all(record.state == State.COMPLETE and record.seed == 1 for record in records)
     assert rank(records, True)[0].record.params == {"learning_rate": 0.1, "n_layers": 2} | {
         "n_heads": rank(records, True)[0].record.params["n_heads"]
     }
@@ -214,7 +214,7 @@ def test_stop_gives_the_running_trial_back(tmp_path: Path) -> None:
         outcome = run.search.run()
         states = [record.state for record in run.records()]
     assert outcome == Outcome("stopped by Ctrl-C", 2, interrupted=True)
-    assert states == [COMPLETE, COMPLETE, "waiting"]
+    assert states == [State.COMPLETE, State.COMPLETE, "waiting"]
 
 
 def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
         training.train = slow  # type: ignore[method-assign]
         with bench(tmp_path, GRID, training, timeout=limit, clock=clock) as run:
             outcome = run.search.run()
-            return outcome, sum(record.state == COMPLETE for record in run.records())
+            return outcome, sum(record.state == State.COMPLETE for record in run.records())
 
     assert run_until(25) == (Outcome("the time is up", 2, more=" --timeout 50s"), 2)
     # 30 seconds are spent (the third trial was given back), so 45 leave room for one more trial.
@@ -246,13 +246,15 @@ def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
     class Failing(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["learning_rate"] == 0.1:
-                return Failure(job.number, "nan", "the training loss became NaN", epochs=1, seconds=2.0)
+                return Failure(
+                    job.number, FailureKind.NAN, "the training loss became NaN", epochs=1, seconds=2.0
+                )
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Failing(quality)) as run:
         run.search.run()
         records = run.records()
-    failed = [record for record in records if record.state == FAILED]
+    failed = [record for record in records if record.state == State.FAILED]
     assert len(failed) == 4 and all(r.error == "the training loss became NaN" for r in failed)
     assert [row.rank for row in rank(records, True)][-4:] == [None] * 4
 
@@ -265,7 +267,7 @@ def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Prun
     with bench(tmp_path, GRID, FakeTraining(quality, epochs), pruner=pruner) as run:
         run.search.run()
         records = run.records()
-    pruned = [record for record in records if record.state == PRUNED]
+    pruned = [record for record in records if record.state == State.PRUNED]
     assert all(record.epochs >= warm for record in records)
     assert pruned and all(record.epochs < epochs for record in pruned)
     best = rank(records, True)[0].record

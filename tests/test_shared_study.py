@@ -30,9 +30,9 @@ from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import COMPLETE, TrialRecord
-from sasrecf_tune.run import stopping_on_signals
+from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.search import Outcome, Search, _Running
+from sasrecf_tune.session import stopping_on_signals
 from sasrecf_tune.settings import Sampler
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
@@ -138,7 +138,7 @@ def whole(found: list[TrialRecord]) -> bool:
     return (
         len(found) == len(cells) == CELLS
         and [record.number for record in found] == list(range(CELLS))
-        and all(record.state == COMPLETE for record in found)
+        and all(record.state == State.COMPLETE for record in found)
     )
 
 
@@ -434,7 +434,7 @@ def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callabl
     found = second.study.records()
     assert [record.number for record in found] == list(range(len(found)))
     assert len({tuple(record.params.values()) for record in found}) == len(found)
-    assert all(record.state == COMPLETE for record in found)
+    assert all(record.state == State.COMPLETE for record in found)
     assert all(len(second.study.curves()[number]) == 2 for number in numbers)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.lanes import Lane, current
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.messages import Decision, Describe, Job, Report, Result
+from sasrecf_tune.messages import Decision, Describe, FailureKind, Job, Report, Result
 
 from . import stand_ins
 from .stand_ins import EPOCHS
@@ -129,7 +129,7 @@ def test_a_death_is_the_failure_of_each_job_of_the_worker(
         ("died", 2),
         ("died", 2),
     ]
-    assert heard.failure(2).kind == "died" and isinstance(heard.outcomes[5], Result)
+    assert heard.failure(2).kind == FailureKind.WORKER_DIED and isinstance(heard.outcomes[5], Result)
     assert "SIGKILL" in layout.log(2).read_text()
     executor.submit(job(6))
     drive(executor, heard, lambda: 6 in heard.outcomes)

@@ -21,9 +21,10 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
-from sasrecf_tune import damage, lock, machine
+from sasrecf_tune import damage, lock
+from sasrecf_tune import environment as machine
 from sasrecf_tune.damage import check_database
-from sasrecf_tune.differences import difference
+from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import (
     InputError,
     StorageError,
@@ -32,15 +33,15 @@ from sasrecf_tune.errors import (
     TuneError,
     WorkerError,
 )
-from sasrecf_tune.installation import install_command
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.lock import abandoned, among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.passwords import masked
-from sasrecf_tune.run import at_work
+from sasrecf_tune.reproduction import difference
 from sasrecf_tune.server import with_driver
+from sasrecf_tune.session import at_work
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study, open_study

@@ -14,8 +14,8 @@ from sasrecf_tune.engine import fused_evaluation
 from sasrecf_tune.engine.fused_model import FusedModel
 from sasrecf_tune.engine.model import Fast
 from sasrecf_tune.engine.trainer import FastTrainer, plainly
+from sasrecf_tune.parameters import shape
 from sasrecf_tune.random_streams import Streams
-from sasrecf_tune.shapes import shape
 
 
 @dataclass(eq=False)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from sasrecf_tune.environment import how_to_get_ray, install_command
 from sasrecf_tune.errors import InputError, WorkerError
-from sasrecf_tune.installation import how_to_get_ray, install_command
 
 # A trial's result depends on these, and so does whether node and coordinator understand each other.
 _ALIKE = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")

@@ -13,15 +13,16 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TypeVar
 
+from sasrecf_tune.environment import cores
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.executors.placing import company, wears
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.machine import cores
 from sasrecf_tune.messages import (
     DataSummary,
     Describe,
     Failure,
+    FailureKind,
     Job,
     Measure,
     MeasureTogether,
@@ -57,10 +58,10 @@ class _Worker:
 class LocalExecutor:
     """`workers` processes, each with its share of the CPU's threads, or one of `gpus` in turn.
 
-    A worker that dies is replaced, and its job becomes a Failure of kind "died". So is one whose job
+    A worker that dies is replaced, and its job becomes a Failure of kind WORKER_DIED. So is one whose job
     failed with an error or for want of memory: what that left behind (memory, a CUDA context that
     answers nothing but errors) must not fail the next. One that says nothing for `hang_timeout` seconds
-    is killed, and its job becomes a Failure of kind "hang". `runner` and `shared` are
+    is killed, and its job becomes a Failure of kind WORKER_HUNG. `runner` and `shared` are
     those of `WorkerOptions`; `threads` are a worker's.
 
     A worker takes up to `slots` jobs at a time; 0 is one, until `slots` is set. After a job that failed as
@@ -179,7 +180,7 @@ class LocalExecutor:
             if worker.jobs and not worker.pipe.poll():
                 self._end(worker)
                 reason = f"nothing was heard of the worker for {format_duration(self._hang_timeout)}"
-                _all_failed(worker, handler, "hang", reason)
+                _all_failed(worker, handler, FailureKind.WORKER_HUNG, reason)
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -234,7 +235,7 @@ class LocalExecutor:
         how = _how_it_died(worker.process)
         self._end(worker)
         if worker.ready:
-            _all_failed(worker, handler, "died", f"the worker {how}")
+            _all_failed(worker, handler, FailureKind.WORKER_DIED, f"the worker {how}")
             return
         self._failed_starts += 1
         if self._failed_starts == _FAILED_STARTS:
@@ -268,13 +269,13 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _all_failed(worker: _Worker, handler: Handler, kind: str, reason: str) -> None:
+def _all_failed(worker: _Worker, handler: Handler, kind: FailureKind, reason: str) -> None:
     failures = [_failure(job, worker.last.get(number), kind, reason) for number, job in worker.jobs.items()]
     for failure in failures:
         handler.ended(failure)
 
 
-def _failure(job: Job, last: Report | None, kind: str, reason: str) -> Failure:
+def _failure(job: Job, last: Report | None, kind: FailureKind, reason: str) -> Failure:
     with contextlib.suppress(OSError), job.log.open("a", encoding="utf-8") as log:
         log.write(f"\n{reason}\n")  # the worker could not write it
     return Failure(job.number, kind, reason, last.epoch if last else 0, last.seconds if last else 0.0)

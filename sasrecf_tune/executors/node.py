@@ -31,6 +31,7 @@ from sasrecf_tune.messages import (
     Decision,
     Describe,
     Failure,
+    FailureKind,
     Job,
     Measure,
     MeasureTogether,
@@ -203,7 +204,11 @@ class NodeWorker:
             job = self._jobs.pop(message.number)
             paths = [job.log, job.checkpoint, job.unfinished]
             self._mirror.drop(path for path in paths if path is not None)
-            if isinstance(message, Failure) and message.kind in ("died", "hang", "disk"):
+            if isinstance(message, Failure) and message.kind in (
+                FailureKind.WORKER_DIED,
+                FailureKind.WORKER_HUNG,
+                FailureKind.DISK,
+            ):
                 message = replace(message, reason=f"{message.reason} (on node {self._node})")
         return Said(message, news)
 

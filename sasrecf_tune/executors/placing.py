@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from sasrecf_tune.failures import TOGETHER
-from sasrecf_tune.messages import Failure, Job, Result
-from sasrecf_tune.shapes import shape
+from sasrecf_tune.messages import Failure, FailureKind, Job, Result
+from sasrecf_tune.parameters import shape
 
 
 class Place(Protocol):
@@ -34,4 +33,8 @@ def company(job: Job, workers: Sequence[P], slots: int, idle: bool) -> P | None:
 
 def wears(outcome: Result | Failure) -> bool:
     """Whether what is left of it (memory, a CUDA context that answers nothing but errors) may fail others."""
-    return isinstance(outcome, Failure) and outcome.kind in ("error", "memory", TOGETHER)
+    return isinstance(outcome, Failure) and outcome.kind in (
+        FailureKind.ERROR,
+        FailureKind.MEMORY,
+        FailureKind.FUSED,
+    )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from sasrecf_tune.atomic_files import locate
+from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.actor import Held, Worker, ask, go_on, told
 from sasrecf_tune.executors.base import Handler
@@ -33,12 +34,12 @@ from sasrecf_tune.executors.mirror import News, unload
 from sasrecf_tune.executors.node import NodeOptions, Said, Shipped, ship
 from sasrecf_tune.executors.placing import company, wears
 from sasrecf_tune.executors.waits import Waits, waiting_text
-from sasrecf_tune.installation import install_command
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import (
     DataSummary,
     Describe,
     Failure,
+    FailureKind,
     Job,
     Measure,
     MeasureTogether,
@@ -99,7 +100,7 @@ class RayExecutor:
     """At most `workers` actors that each hold a `NodeWorker`; needs a connection.
 
     All are asked for at once, and jobs go to those that are up: the others may wait for a node. One whose
-    node or process is lost is replaced, and its jobs become Failures of kind "died". What happens to a
+    node or process is lost is replaced, and its jobs become Failures of kind WORKER_DIED. What happens to a
     worker's own process on its node is that node's LocalExecutor's to tell. Those that have had nothing to
     do for long are let go of, and asked for again when there is. Where a node that joins is not like the
     others, and some workers are up, there will be one worker fewer instead of one there.
@@ -366,7 +367,13 @@ class RayExecutor:
             unload(self._layout, News({job.log.name: f"\n{reason}\n".encode()}))
             last = worker.last.get(job.number)
             handler.ended(
-                Failure(job.number, "died", reason, last.epoch if last else 0, last.seconds if last else 0.0)
+                Failure(
+                    job.number,
+                    FailureKind.WORKER_DIED,
+                    reason,
+                    last.epoch if last else 0,
+                    last.seconds if last else 0.0,
+                )
             )
         if begun:
             return

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from sasrecf_tune.confirmation import ALPHA, Confirmation, Estimate, Place, Verdict, on_test
 from sasrecf_tune.metrics import Metric
-from sasrecf_tune.ranking import FAILED, TrialRecord
-from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.ranking import State, TrialRecord, cell_text, score_text
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.settings import format_duration
 
@@ -103,7 +102,7 @@ def sentences(confirmation: Confirmation, verdict: Verdict) -> list[str]:
     reasons = {
         record.error: f"trial {trial} on seed {seed} failed: {record.error}"
         for (trial, seed), record in confirmation.runs.items()
-        if record.state == FAILED
+        if record.state == State.FAILED
     }
     return [*said, *reasons.values()]
 

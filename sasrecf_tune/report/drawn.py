@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sasrecf_tune.literals import is_number
-from sasrecf_tune.ranking import TrialRecord
-from sasrecf_tune.report.exports import cell_text
+from sasrecf_tune.ranking import TrialRecord, cell_text
 from sasrecf_tune.space import Log, LogUniform, SearchSpace
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.config_files import write_config
-from sasrecf_tune.ranking import COMPLETE, Row, TrialRecord
+from sasrecf_tune.ranking import Row, State, TrialRecord, cell_text, score_text
 
 _BEFORE = ("number", "state")
 # Not "epochs" and "seed": parameters may have these names, and a column must have one of its own.
@@ -124,7 +124,7 @@ def hyper_result(
         + f"\nValid result:\n{_result_line(record.valid)}"
         + f"\nTest result:\n{_result_line(tests.get(record.number, {}))}\n\n"
         for record in records
-        if record.state == COMPLETE
+        if record.state == State.COMPLETE
     )
 
 
@@ -156,18 +156,6 @@ def reproducing(config: Mapping[str, Any]) -> dict[str, Any]:
     if config.get("data_path"):
         return {**config, "data_path": str(Path(str(config["data_path"])).absolute())}
     return dict(config)
-
-
-def cell_text(value: object) -> str:
-    """A parameter's value in a table: lists without quotes, numbers as short as they are exact."""
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(cell_text(inner) for inner in value) + "]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def score_text(score: float | None) -> str:
-    """Four decimals, as RecBole rounds; a dash for none."""
-    return "-" if score is None else f"{score:.4f}"
 
 
 def _result_line(metrics: Mapping[str, float]) -> str:

@@ -14,10 +14,9 @@ from itertools import combinations
 from typing import Any
 
 from sasrecf_tune.literals import is_number
-from sasrecf_tune.ranking import COMPLETE, PRUNED, TrialRecord
+from sasrecf_tune.ranking import State, TrialRecord, cell_text, score_text
 from sasrecf_tune.report.cost import pareto
 from sasrecf_tune.report.drawn import drawn_study, is_logarithmic, plain
-from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.levels import levels
 from sasrecf_tune.report.material import Material
 
@@ -69,8 +68,13 @@ def learning_curves(material: Material) -> Picture:
     """Every trial's score by epoch: the best, the completed, the pruned."""
     best = material.best
     kinds = [
-        ("completed", "--complete", 1, [r for r in material.records if r.state == COMPLETE and r != best]),
-        ("pruned", "--pruned", 1, [r for r in material.records if r.state == PRUNED]),
+        (
+            "completed",
+            "--complete",
+            1,
+            [r for r in material.records if r.state == State.COMPLETE and r != best],
+        ),
+        ("pruned", "--pruned", 1, [r for r in material.records if r.state == State.PRUNED]),
         ("best", "--best", 3, [best] if best else []),
     ]
     data = []

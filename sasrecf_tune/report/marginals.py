@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.ranking import COMPLETE, ENDED, PRUNED, TrialRecord
+from sasrecf_tune.ranking import ENDED, State, TrialRecord
 from sasrecf_tune.report.levels import Levels, levels
 
 Floats = NDArray[np.float64]
@@ -92,7 +92,9 @@ class Marginal:
 def marginals(records: Sequence[TrialRecord], names: Sequence[str], maximize: bool) -> list[Marginal]:
     """Of each parameter of `names` that at least two completed trials differ in, or that ended trials do."""
     ended = [record for record in records if record.state in ENDED and record.params]
-    scored = [r for r in ended if r.state == COMPLETE and r.score is not None and math.isfinite(r.score)]
+    scored = [
+        r for r in ended if r.state == State.COMPLETE and r.score is not None and math.isfinite(r.score)
+    ]
     if not scored:
         return []
     found = [levels(name, ended) for name in names]
@@ -135,7 +137,7 @@ def _marginal(
                 label,
                 len(trials),
                 len(reached),
-                sum(record.state == PRUNED for record in trials),
+                sum(record.state == State.PRUNED for record in trials),
                 float(np.mean(reached)) if reached else None,
                 (max(reached) if sign > 0 else min(reached)) if reached else None,
                 behind,

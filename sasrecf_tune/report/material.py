@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,50 @@ from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.confirmation import Confirmation, Verdict, judge
 from sasrecf_tune.manifest import read_manifest
 from sasrecf_tune.metrics import Metric
-from sasrecf_tune.ranking import COMPLETE, ENDED, Row, TrialRecord, rank
-from sasrecf_tune.results import Curves, Results
+from sasrecf_tune.ranking import ENDED, Row, State, TrialRecord, rank
 from sasrecf_tune.space import SearchSpace
 
 if TYPE_CHECKING:
     from sasrecf_tune.layout import Layout
     from sasrecf_tune.settings import RunSettings
+
+
+Curves = dict[int, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """On what a trial was trained, and what came out."""
+
+    valid: dict[str, float]
+    test: dict[str, float]
+    device: str
+    threads: int
+    fused: int = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """All trials of the search, the last confirmation that was trained to its end, and the last asked for.
+
+    `tests` are by trial, and so are `curves`: (epoch, score). `seconds` is what all runs of the search have
+    taken. `origin` is that of what was chosen, where there is such. `runs` are those of all confirmations.
+    """
+
+    records: list[TrialRecord]
+    tests: dict[int, dict[str, float]] = field(default_factory=dict)
+    whole: Confirmation | None = None
+    asked: Confirmation | None = None
+    chosen: Chosen | None = None
+    origin: Origin | None = None
+    curves: Curves = field(default_factory=dict)
+    seconds: float = 0.0
+    runs: list[TrialRecord] = field(default_factory=list)
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What there is to show of one: the whole one, else what there is of the one asked for."""
+        return self.whole or self.asked
 
 
 @dataclass(frozen=True)
@@ -78,7 +115,7 @@ class Material:
     @property
     def completed(self) -> int:
         """How many trials have completed."""
-        return self.count(COMPLETE)
+        return self.count(State.COMPLETE)
 
 
 def material_of(layout: Layout, settings: RunSettings, space: SearchSpace, results: Results) -> Material:

@@ -10,10 +10,9 @@ from xml.etree.ElementTree import Element
 
 from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.ranking import FAILED, PRUNED
+from sasrecf_tune.ranking import State, cell_text, score_text
 from sasrecf_tune.report import page_parts
 from sasrecf_tune.report.confirmed import interval_text, seeds_text
-from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.figures import Picture
 from sasrecf_tune.report.importance import importance
 from sasrecf_tune.report.markup import document, element
@@ -72,8 +71,8 @@ def summary(material: Material) -> list[Element]:
     """What was searched, on what, how it went, and the best so far."""
     manifest, data = material.manifest, material.manifest["data"]
     states = [f"{material.completed} completed"]
-    states += [f"{material.count(PRUNED)} were stopped early"] if material.count(PRUNED) else []
-    states += [f"{material.count(FAILED)} failed"] if material.count(FAILED) else []
+    states += [f"{material.count(State.PRUNED)} were stopped early"] if material.count(State.PRUNED) else []
+    states += [f"{material.count(State.FAILED)} failed"] if material.count(State.FAILED) else []
     states += [f"{material.unfinished} not ended"] if material.unfinished else []
     size = material.space.size
     configurations = "infinitely many" if size is None else f"{size:,}"
@@ -135,7 +134,7 @@ def _sections(material: Material) -> Iterator[Element]:
         yield from _drawn(page_parts.cost_pictures(material))
     if material.rows:
         yield page_parts.spent(material)
-    if material.count(FAILED):
+    if material.count(State.FAILED):
         yield page_parts.failures(material)
     yield page_parts.provenance(material)
 

@@ -9,10 +9,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from sasrecf_tune.literals import Value, is_number
-from sasrecf_tune.ranking import FAILED, Row
+from sasrecf_tune.ranking import Row, State, cell_text, score_text
 from sasrecf_tune.report import figures
 from sasrecf_tune.report.cost import budget
-from sasrecf_tune.report.exports import cell_text, score_text
 from sasrecf_tune.report.importance import LEAST_TRIALS, Importance
 from sasrecf_tune.report.marginals import Level, Marginal, marginals
 from sasrecf_tune.report.markup import breakable, element
@@ -296,7 +295,7 @@ def failures(material: Material) -> Element:
     """Why trials failed, equal reasons together."""
     reasons: dict[str, list[int]] = {}
     for record in material.records:
-        if record.state == FAILED:
+        if record.state == State.FAILED:
             reasons.setdefault(record.error or "no reason was recorded", []).append(record.number)
     items = [
         element(

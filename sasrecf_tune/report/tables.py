@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.ranking import COMPLETE, FAILED, PRUNED, Row, TrialRecord
-from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.ranking import Row, State, TrialRecord, cell_text, score_text
 from sasrecf_tune.settings import format_duration
 from sasrecf_tune.space import SearchSpace
 
-STYLES = {COMPLETE: "", PRUNED: "dim", FAILED: "red", "running": "cyan"}
+STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
 # Columns that a learning curve takes.
 CURVE_WIDTH = 12

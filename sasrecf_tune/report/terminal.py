@@ -9,8 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.ranking import ENDED, Row
-from sasrecf_tune.report.exports import cell_text, score_text
+from sasrecf_tune.ranking import ENDED, Row, cell_text, score_text
 from sasrecf_tune.report.importance import LEAST_TRIALS, importance
 from sasrecf_tune.report.marginals import marginals
 from sasrecf_tune.report.material import Material

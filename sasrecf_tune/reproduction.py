@@ -54,3 +54,27 @@ def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in mapping.items():
         found |= dict(value) if isinstance(value, Mapping) else {key: value}
     return found
+
+
+def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """One line for each key that differs, keys of nested mappings joined with dots."""
+    old, new = _dotted(was), _dotted(now)
+    return "\n".join(
+        f"  {key}: was {_setting_text(old, key)}, now {_setting_text(new, key)}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key) or (key in old) != (key in new)
+    )
+
+
+def _dotted(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            flat |= _dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _setting_text(flat: Mapping[str, Any], key: str) -> str:
+    return repr(flat[key]) if key in flat else "not set"
