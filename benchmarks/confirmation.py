@@ -10,7 +10,7 @@ import typer
 from entry import start
 
 from sasrecf_tune.confirmation import ALPHA, Confirmation, Verdict, judge
-from sasrecf_tune.ranking import State, TrialRecord
+from sasrecf_tune.trials import State, TrialRecord
 
 app = typer.Typer(add_completion=False)
 

@@ -24,11 +24,11 @@ from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.plan import base_config, make_plan
-from sasrecf_tune.ranking import TrialRecord
 from sasrecf_tune.result_files import ResultFiles
 from sasrecf_tune.search import Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.storage import open_storage
+from sasrecf_tune.trials import TrialRecord
 
 # Finite, so that a grid can walk it, and large enough for any number of trials.
 SPACE = """\

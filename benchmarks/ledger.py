@@ -16,10 +16,10 @@ from typing import Any
 from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.ranking import ENDED, TrialRecord
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study
+from sasrecf_tune.trials import ENDED, TrialRecord
 
 
 @dataclass(frozen=True)

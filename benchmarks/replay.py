@@ -24,9 +24,9 @@ from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import base_config, make_plan
-from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.search import Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.trials import State, TrialRecord
 
 MEASURES = ("valid_regret", "test_regret", "rank")
 BUDGETS = (0.05, 0.1, 0.25, 0.5, 1.0)

@@ -19,9 +19,9 @@ from ledger import facts
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import TrialRecord
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study
+from sasrecf_tune.trials import TrialRecord
 
 _PROGRAM = Path(__file__).with_name("under_attack.py")
 _SPACE = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]\nn_layers choice [1, 2, 3, 4]\n"

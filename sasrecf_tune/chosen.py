@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sasrecf_tune.confirmation import Confirmation, best_configurations, best_run, judge
-from sasrecf_tune.ranking import TrialRecord, best
+from sasrecf_tune.trials import TrialRecord, best
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.parameters import SASRECF, TABLE, features_of
 from sasrecf_tune.params_file import read
-from sasrecf_tune.ranking import Row
 from sasrecf_tune.recbole_keys import without_effect
 from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.report.material import Results
 from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, print_table, screen
+from sasrecf_tune.trials import Row
 
 if TYPE_CHECKING:
     from sasrecf_tune.report.material import Material

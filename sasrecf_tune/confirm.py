@@ -16,13 +16,13 @@ from sasrecf_tune.layout import Layout, out_option, relative
 from sasrecf_tune.manifest import read_manifest, record_confirmation
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, make_plan
-from sasrecf_tune.ranking import State, TrialRecord, best
 from sasrecf_tune.report.confirmed import luck_text, places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
 from sasrecf_tune.settings import SEEDS, RunSettings
 from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.trials import State, TrialRecord, best
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from sasrecf_tune.ranking import ENDED, State, TrialRecord, rank
+from sasrecf_tune.trials import ENDED, State, TrialRecord, rank
 
 # The share of confirmations of equal configurations in which any is called worse than the first.
 ALPHA = 0.05

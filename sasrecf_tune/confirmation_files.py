@@ -12,9 +12,9 @@ from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import TrialRecord
 from sasrecf_tune.report.confirmed_files import all_runs, confirmation_csv, confirmation_markdown
 from sasrecf_tune.result_files import drop_checkpoints
+from sasrecf_tune.trials import TrialRecord
 
 
 class ConfirmationFiles(Observer):

@@ -21,10 +21,10 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.literals import is_number
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.pruners import plan_pruner
-from sasrecf_tune.ranking import ENDED, State, TrialRecord
 from sasrecf_tune.samplers import CellSampler, History
 from sasrecf_tune.space import Choice, Int, SearchSpace
 from sasrecf_tune.study import TuneStudy, load_study, open_study
+from sasrecf_tune.trials import ENDED, State, TrialRecord
 from sasrecf_tune.untold import tell_kept
 
 # Of the study: what was asked for last, and what has last been trained to its end.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sasrecf_tune.messages import Report
-from sasrecf_tune.ranking import TrialRecord
+from sasrecf_tune.trials import TrialRecord
 
 
 class Observer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sasrecf_tune.ranking import State, TrialRecord
+from sasrecf_tune.trials import State, TrialRecord
 
 
 class Patience:

@@ -12,7 +12,6 @@ from sasrecf_tune.files import append_line, atomic_write, remove
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
-from sasrecf_tune.ranking import ENDED, TrialRecord, rank
 from sasrecf_tune.report.exports import (
     hyper_result,
     ranking_csv,
@@ -21,6 +20,7 @@ from sasrecf_tune.report.exports import (
     trials_row,
 )
 from sasrecf_tune.study import TuneStudy
+from sasrecf_tune.trials import ENDED, TrialRecord, rank
 
 # Weights kept on disk: those of the best few trials.
 KEPT_CHECKPOINTS = 3

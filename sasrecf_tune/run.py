@@ -18,7 +18,6 @@ from sasrecf_tune.manifest import read_manifest, settings_content, write_manifes
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, first_configuration, make_plan
-from sasrecf_tune.ranking import ENDED, State
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.session import (
     at_work,
@@ -34,6 +33,7 @@ from sasrecf_tune.session import (
 from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import estimate, plan_facts, show_end, show_plan, show_timings
+from sasrecf_tune.trials import ENDED, State
 
 _MEASURED_STEPS = 3
 

@@ -28,10 +28,10 @@ from sasrecf_tune.observer import Observer
 from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.pruners import make_pruner
-from sasrecf_tune.ranking import ENDED, State
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, load, optuna_sampler
 from sasrecf_tune.settings import format_duration
 from sasrecf_tune.study import TrialLost, TuneStudy, open_study
+from sasrecf_tune.trials import ENDED, State
 from sasrecf_tune.untold import Keeper, Untold, tell_kept
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.

@@ -18,12 +18,12 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.report.material import Material
 from sasrecf_tune.settings import RunSettings, SearchSettings
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import open_study
+from sasrecf_tune.trials import State, TrialRecord
 
 SPACE = """\
 learning_rate log 1e-4,1e-2

@@ -19,7 +19,7 @@ from sasrecf_tune.errors import TuneError
 from sasrecf_tune.feasibility import feasibility
 from sasrecf_tune.parameters import MODELS, TABLE, Hyperparameter
 from sasrecf_tune.params_file import parse, read
-from sasrecf_tune.ranking import cell_text
+from sasrecf_tune.trials import cell_text
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -19,8 +19,8 @@ from sasrecf_tune.distributions import distributions
 from sasrecf_tune.feasibility import resolve, violations
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import State
 from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.trials import State
 
 from .conftest import FakeTraining
 from .strategies import spaces

@@ -29,7 +29,6 @@ from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, write_manifest
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.ranking import State, rank
 from sasrecf_tune.report.confirmed import luck_text, sentences
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.latex import confirmed_latex, latex
@@ -37,6 +36,7 @@ from sasrecf_tune.report.page_confirmed import confirmed as page_confirmed
 from sasrecf_tune.result_files import ResultFiles
 from sasrecf_tune.results import read_results
 from sasrecf_tune.search import Search
+from sasrecf_tune.trials import State, rank
 
 from .conftest import FakeTraining, Interrupting
 from .test_search import Bench, bench

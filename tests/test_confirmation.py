@@ -25,9 +25,9 @@ from sasrecf_tune.confirmation import (
     on_test,
 )
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.report.confirmed import heading, note, sentences
 from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
+from sasrecf_tune.trials import State, TrialRecord
 
 FIVE = [
     [0.0531, 0.0542, 0.0528, 0.0551, 0.0537],

@@ -23,8 +23,8 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.layout import Layout, studies
 from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Decision, Describe, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.ranking import State
 from sasrecf_tune.storage import open_storage
+from sasrecf_tune.trials import State
 
 from . import readme
 from .conftest import TINY, FakeTraining

@@ -25,9 +25,9 @@ from sasrecf_tune.messages import (
     Timing,
 )
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import State
 from sasrecf_tune.search import Outcome
 from sasrecf_tune.settings import Sampler
+from sasrecf_tune.trials import State
 
 from .conftest import FakeTraining, summary
 from .test_search import ENDLESS, GRID, bench, cells, quality

@@ -10,12 +10,12 @@ import pytest
 
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.report.cost import budget, pareto
 from sasrecf_tune.report.importance import LEAST_TRIALS, importance
 from sasrecf_tune.report.levels import levels
 from sasrecf_tune.report.marginals import Marginal, marginals
 from sasrecf_tune.report.material import Material
+from sasrecf_tune.trials import State, TrialRecord
 
 from .planted import planted_material
 

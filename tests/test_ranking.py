@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.ranking import ENDED, State, TrialRecord, best, rank
 from sasrecf_tune.report.exports import ranking_csv, ranking_markdown
+from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank
 
 records = st.lists(
     st.builds(

@@ -22,12 +22,12 @@ from sasrecf_tune.confirmation import Confirmation
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import Row, State, TrialRecord, rank
 from sasrecf_tune.report.latex import latex, ranking_latex
 from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.page import lead, page
 from sasrecf_tune.report.selection import pick
 from sasrecf_tune.report.tables import shared_sparklines
+from sasrecf_tune.trials import Row, State, TrialRecord, rank
 
 from .planted import METRICS, NAME, NASTY, plant, planted_material
 from .test_imports import loaded_after

@@ -26,13 +26,13 @@ from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.params_file import parse
 from sasrecf_tune.plan import Plan, base_config, make_plan
 from sasrecf_tune.pruners import make_pruner, plan_pruner
-from sasrecf_tune.ranking import State, TrialRecord, rank
 from sasrecf_tune.result_files import KEPT_CHECKPOINTS, ResultFiles
 from sasrecf_tune.search import Outcome, Search, planned_study
 from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TuneStudy
+from sasrecf_tune.trials import State, TrialRecord, rank
 
 from .conftest import FakeTraining, Interrupting, summary
 

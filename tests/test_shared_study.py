@@ -30,7 +30,6 @@ from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.params_file import parse
-from sasrecf_tune.ranking import State, TrialRecord
 from sasrecf_tune.search import Outcome, Search, _Running
 from sasrecf_tune.session import stopping_on_signals
 from sasrecf_tune.settings import Sampler
@@ -38,6 +37,7 @@ from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TrialLost, load_study
 from sasrecf_tune.summary import show_end
+from sasrecf_tune.trials import State, TrialRecord
 from sasrecf_tune.untold import Untold, tell_kept
 
 from .conftest import FakeTraining

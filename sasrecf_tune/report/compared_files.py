@@ -9,7 +9,6 @@ from typing import Any
 from sasrecf_tune.comparison import Comparison, Effort, Entry
 from sasrecf_tune.confirmation import ALPHA
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.ranking import score_text
 from sasrecf_tune.report.compared import (
     budgets,
     heading,
@@ -23,6 +22,7 @@ from sasrecf_tune.report.compared import (
 from sasrecf_tune.report.confirmed_files import estimate_content, markdown_table
 from sasrecf_tune.report.exports import csv_line
 from sasrecf_tune.report.latex import latex, latex_table, marked
+from sasrecf_tune.trials import score_text
 
 
 def comparison_csv(found: Comparison) -> str:

@@ -15,9 +15,9 @@ from sasrecf_tune.confirmation import (
     on_validation,
     without_seed,
 )
-from sasrecf_tune.ranking import TrialRecord, cell_text, score_text
 from sasrecf_tune.report.confirmed import heading, interval_text, note, p_text, sentences
 from sasrecf_tune.report.exports import csv_line, markdown_line
+from sasrecf_tune.trials import TrialRecord, cell_text, score_text
 
 
 def confirmation_csv(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sasrecf_tune.ranking import ENDED, TrialRecord
+from sasrecf_tune.trials import ENDED, TrialRecord
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sasrecf_tune.literals import is_number
-from sasrecf_tune.ranking import TrialRecord, cell_text
 from sasrecf_tune.space import Log, LogUniform, SearchSpace
+from sasrecf_tune.trials import TrialRecord, cell_text
 
 if TYPE_CHECKING:
     import optuna

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.config_files import write_config
-from sasrecf_tune.ranking import Row, State, TrialRecord, cell_text, score_text
+from sasrecf_tune.trials import Row, State, TrialRecord, cell_text, score_text
 
 _BEFORE = ("number", "state")
 # Not "epochs" and "seed": parameters may have these names, and a column must have one of its own.

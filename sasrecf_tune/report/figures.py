@@ -14,11 +14,11 @@ from itertools import combinations
 from typing import Any
 
 from sasrecf_tune.literals import is_number
-from sasrecf_tune.ranking import State, TrialRecord, cell_text, score_text
 from sasrecf_tune.report.cost import pareto
 from sasrecf_tune.report.drawn import drawn_study, is_logarithmic, plain
 from sasrecf_tune.report.levels import levels
 from sasrecf_tune.report.material import Material
+from sasrecf_tune.trials import State, TrialRecord, cell_text, score_text
 
 Json = dict[str, Any]
 

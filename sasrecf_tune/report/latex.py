@@ -8,8 +8,8 @@ from typing import Any
 
 from sasrecf_tune.confirmation import Confirmation, Estimate, Verdict, on_test
 from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.ranking import ENDED, Row, cell_text, score_text
 from sasrecf_tune.report.confirmed import heading, sentences
+from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

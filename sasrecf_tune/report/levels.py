@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sasrecf_tune.literals import Value, is_number
-from sasrecf_tune.ranking import TrialRecord, cell_text
+from sasrecf_tune.trials import TrialRecord, cell_text
 
 # A numeric parameter with more values than this is cut into ranges that hold as many trials each.
 MOST_VALUES = 6

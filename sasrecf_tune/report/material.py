@@ -10,8 +10,8 @@ from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.confirmation import Confirmation, Verdict, judge
 from sasrecf_tune.manifest import read_manifest
 from sasrecf_tune.metrics import Metric
-from sasrecf_tune.ranking import ENDED, Row, State, TrialRecord, rank
 from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.trials import ENDED, Row, State, TrialRecord, rank
 
 if TYPE_CHECKING:
     from sasrecf_tune.layout import Layout

@@ -10,7 +10,6 @@ from xml.etree.ElementTree import Element
 
 from sasrecf_tune.files import atomic_write
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.ranking import State, cell_text, score_text
 from sasrecf_tune.report import page_parts
 from sasrecf_tune.report.confirmed import interval_text, seeds_text
 from sasrecf_tune.report.figures import Picture
@@ -21,6 +20,7 @@ from sasrecf_tune.report.page_confirmed import confirmed
 from sasrecf_tune.results import read_results
 from sasrecf_tune.settings import RunSettings, format_duration
 from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.trials import State, cell_text, score_text
 
 # Nothing may be fetched, whatever a study's texts hold. Plotly sets styles of its own.
 _POLICY = (

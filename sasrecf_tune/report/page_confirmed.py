@@ -7,9 +7,9 @@ from xml.etree.ElementTree import Element
 
 from sasrecf_tune.confirmation import Confirmation, Verdict
 from sasrecf_tune.metrics import Metric
-from sasrecf_tune.ranking import cell_text
 from sasrecf_tune.report.confirmed import heading, note, place_cells, sentences
 from sasrecf_tune.report.markup import element
+from sasrecf_tune.trials import cell_text
 
 
 def confirmed(confirmation: Confirmation, verdict: Verdict, metric: Metric, names: Sequence[str]) -> Element:

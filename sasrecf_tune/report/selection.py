@@ -7,7 +7,7 @@ from typing import Any
 
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.literals import Value, from_string, is_number
-from sasrecf_tune.ranking import Row, TrialRecord, cell_text
+from sasrecf_tune.trials import Row, TrialRecord, cell_text
 
 _FIELDS: dict[str, Callable[[TrialRecord], Any]] = {
     "trial": lambda record: record.number,

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.ranking import Row, State, TrialRecord, cell_text, score_text
 from sasrecf_tune.settings import format_duration
 from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.trials import Row, State, TrialRecord, cell_text, score_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
