@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.atomic_files import columns, fingerprint, locate
-from sasrecf_tune.config_files import read_base
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.feasibility import resolve
+from sasrecf_tune.inputs.config_files import read_base
+from sasrecf_tune.inputs.constraints import resolve
+from sasrecf_tune.inputs.dataset_files import columns, fingerprint, locate
 
 ML_100K = "ml-100k"
 # RecBole's names of the columns that SASRecF reads (recbole/properties/dataset/sample.yaml).

@@ -19,14 +19,14 @@ from instant import made_up
 from several import server
 
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.observer import Observer
-from sasrecf_tune.params_file import parse
 from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.result_files import ResultFiles
 from sasrecf_tune.search import Search, planned_study
-from sasrecf_tune.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.trials import TrialRecord
 

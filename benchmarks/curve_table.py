@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.params_file import parse
-from sasrecf_tune.space import Scalar, SearchSpace
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.search_space import Scalar, SearchSpace
 
 METRIC = "mrr@10"
 # RecBole's default (recbole/properties/overall.yaml).

@@ -15,8 +15,8 @@ from typing import Any
 
 from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
+from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study
 from sasrecf_tune.trials import ENDED, TrialRecord

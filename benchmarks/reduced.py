@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from cases import DataSet
 
-from sasrecf_tune.atomic_files import locate
+from sasrecf_tune.inputs.dataset_files import locate
 
 _SEED = 2020
 

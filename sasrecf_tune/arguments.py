@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.checks import check_keys, check_model
-from sasrecf_tune.config_files import read_base
 from sasrecf_tune.errors import ConfigFileError, DataError, InputError
-from sasrecf_tune.layout import default_name, study_layout
-from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.parameters import SASRECF
-from sasrecf_tune.settings import (
+from sasrecf_tune.inputs.config_files import read_base
+from sasrecf_tune.inputs.hyperparameters import SASRECF
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import (
     AUTO_FUSE,
     MOST_FUSED,
     Engine,
@@ -24,7 +23,8 @@ from sasrecf_tune.settings import (
     Where,
     parse_duration,
 )
-from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.inputs.validation import check_keys, check_model
+from sasrecf_tune.layout import default_name, study_layout
 
 
 def run_settings(

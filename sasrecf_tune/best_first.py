@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sasrecf_tune.candidates import Candidates
 from sasrecf_tune.coordinates import Coordinates
 from sasrecf_tune.extrapolation import Extrapolation, sign_of
+from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.samplers import History, Labels, OwnSampler, SpaceExhausted
-from sasrecf_tune.space import SearchSpace
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

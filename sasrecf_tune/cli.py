@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import Interrupted, TuneError
+from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler
 from sasrecf_tune.options import (
     Address,
     AsJson,
@@ -51,7 +52,6 @@ from sasrecf_tune.options import (
     Workers,
 )
 from sasrecf_tune.screen import screen
-from sasrecf_tune.settings import SEEDS, Engine, Pruner, Sampler
 
 app = typer.Typer(
     name="sasrecf-tune",
@@ -145,7 +145,7 @@ def run(
     """Search, and end with the ranked table. The same command again continues the study."""
     from sasrecf_tune import run as runs
     from sasrecf_tune.arguments import run_settings
-    from sasrecf_tune.params_file import read
+    from sasrecf_tune.inputs.params_file import read
 
     space = read(params_file)
     settings = run_settings(
@@ -208,9 +208,9 @@ def resume(
     """Continue a study as it was last run. Options given here replace the earlier ones."""
     from sasrecf_tune import run as runs
     from sasrecf_tune.arguments import elsewhere
+    from sasrecf_tune.inputs.settings import parse_duration
     from sasrecf_tune.layout import find_study
     from sasrecf_tune.manifest import settings_from
-    from sasrecf_tune.settings import parse_duration
 
     settings, space = settings_from(find_study(out, study))
     search = replace(

@@ -13,16 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.arguments import base_settings
-from sasrecf_tune.atomic_files import check_columns, locate
-from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
-from sasrecf_tune.feasibility import feasibility
+from sasrecf_tune.inputs.constraints import feasibility
+from sasrecf_tune.inputs.dataset_files import check_columns, locate
+from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
+from sasrecf_tune.inputs.params_file import read
+from sasrecf_tune.inputs.recbole_keys import without_effect
+from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.layout import Layout, find_study
 from sasrecf_tune.layout import studies as all_studies
 from sasrecf_tune.manifest import read_manifest, settings_from
-from sasrecf_tune.parameters import SASRECF, TABLE, features_of
-from sasrecf_tune.params_file import read
-from sasrecf_tune.recbole_keys import without_effect
 from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.report.material import Results
 from sasrecf_tune.results import read_results

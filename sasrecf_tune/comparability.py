@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sasrecf_tune.parameters import TABLE
+from sasrecf_tune.inputs.hyperparameters import TABLE
 
 # Settings that change whose interactions are ranked, among what, or how that is measured.
 _SETTINGS = (

@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any
 
 from sasrecf_tune.confirmation import ALPHA, Estimate, estimate
-from sasrecf_tune.metrics import Metric
+from sasrecf_tune.inputs.metrics import Metric
 
 # So many times the trials, or the epochs, of another study are another budget.
 UNEQUAL = 1.5

@@ -12,6 +12,8 @@ from sasrecf_tune import progress as views
 from sasrecf_tune.confirmation import Confirmation, judge
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import SEEDS, RunSettings
 from sasrecf_tune.layout import Layout, out_option, relative
 from sasrecf_tune.manifest import read_manifest, record_confirmation
 from sasrecf_tune.observer import Observer
@@ -20,8 +22,6 @@ from sasrecf_tune.report.confirmed import luck_text, places_table, seeds_text, s
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
-from sasrecf_tune.settings import SEEDS, RunSettings
-from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.trials import State, TrialRecord, best
 
 if TYPE_CHECKING:

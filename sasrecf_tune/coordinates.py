@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sasrecf_tune.literals import Scalar, Value, is_number
-from sasrecf_tune.space import Choice, Parameter, SearchSpace
+from sasrecf_tune.inputs.literals import Scalar, Value, is_number
+from sasrecf_tune.inputs.search_space import Choice, Parameter, SearchSpace
 
 Coordinate = Callable[[Any], list[float]]
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sasrecf_tune.space import Choice, Int, Log, LogUniform, Parameter, QUniform, SearchSpace, Uniform
+from sasrecf_tune.inputs.search_space import (
+    Choice,
+    Int,
+    Log,
+    LogUniform,
+    Parameter,
+    QUniform,
+    SearchSpace,
+    Uniform,
+)
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.coordinates import Coordinates
 from sasrecf_tune.extrapolation import Extrapolation, sign_of
-from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.inputs.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from optuna.study import Study

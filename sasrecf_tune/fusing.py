@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
 from sasrecf_tune.messages import Config, MeasureTogether, TogetherTiming
-from sasrecf_tune.settings import AUTO_FUSE, RunSettings
 
 # More than this is not tried.
 MOST = 32

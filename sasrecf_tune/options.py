@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sasrecf_tune.settings import Where
+from sasrecf_tune.inputs.settings import Where
 
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]

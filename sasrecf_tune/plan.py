@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sasrecf_tune.errors import InputError, ParameterError
-from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
-from sasrecf_tune.literals import is_number
+from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
+from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.literals import is_number
+from sasrecf_tune.inputs.recbole_keys import without_effect
+from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, Scalar, SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config, DataSummary
-from sasrecf_tune.parameters import TABLE
 from sasrecf_tune.pruners import PrunerPlan, plan_pruner
-from sasrecf_tune.recbole_keys import without_effect
-from sasrecf_tune.settings import RunSettings
-from sasrecf_tune.space import Choice, Int, Parameter, QUniform, Scalar, SearchSpace
 
 # Without --trials a space up to this size is run whole, a larger or an infinite one gets DEFAULT_TRIALS.
 WHOLE_GRID = 1000

@@ -16,10 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.report.tables import ranking_table, sparkline
-from sasrecf_tune.settings import format_duration
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, cell_text, rank, score_text
 
 

@@ -11,7 +11,7 @@ from sasrecf_tune.errors import InputError
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-    from sasrecf_tune.space import SearchSpace
+    from sasrecf_tune.inputs.search_space import SearchSpace
 
 # Trials that must have ended before others are measured against them.
 STARTUP_TRIALS = 4

@@ -26,11 +26,11 @@ with warnings.catch_warnings():
 
     from sasrecf_tune.compatibility import give_pandas_2, numpy_1_names
 
-from sasrecf_tune.atomic_files import DataDirectory, check_columns, locate
-from sasrecf_tune.data_scan import unreadable_number
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
+from sasrecf_tune.inputs.dataset_files import DataDirectory, check_columns, locate
+from sasrecf_tune.inputs.dataset_rows import unreadable_number
+from sasrecf_tune.inputs.hyperparameters import SASRECF, features_of
 from sasrecf_tune.messages import Config
-from sasrecf_tune.parameters import SASRECF, features_of
 
 __all__ = [
     "NOT_A_NUMBER",

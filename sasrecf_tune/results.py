@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sasrecf_tune.chosen import choose
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.report.material import Origin, Results
-from sasrecf_tune.settings import RunSettings
-from sasrecf_tune.space import SearchSpace
 
 
 def read_results(

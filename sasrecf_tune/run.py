@@ -13,6 +13,8 @@ from rich.console import Console
 from sasrecf_tune import progress as views
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.files import make_directory
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.layout import Layout, study_layout
 from sasrecf_tune.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.messages import Measure
@@ -30,8 +32,6 @@ from sasrecf_tune.session import (
     stopping_on_signals,
     view,
 )
-from sasrecf_tune.settings import RunSettings
-from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.summary import estimate, plan_facts, show_end, show_plan, show_timings
 from sasrecf_tune.trials import ENDED, State
 

@@ -11,17 +11,17 @@ from types import FrameType
 from rich.console import Console
 
 from sasrecf_tune import progress as views
-from sasrecf_tune.checks import check_model, check_space
 from sasrecf_tune.environment import process_name
 from sasrecf_tune.executors.base import Executor, Telling
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.files import private_directory, remove, unfinished
 from sasrecf_tune.fusing import fuse
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
+from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.plan import Plan, base_config, first_configuration, searched_features
-from sasrecf_tune.settings import AUTO_FUSE, RunSettings, format_duration
-from sasrecf_tune.space import SearchSpace
 
 
 def checked_base(settings: RunSettings, space: SearchSpace) -> Config:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
+from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.notes import failure_note
@@ -26,7 +27,6 @@ from sasrecf_tune.reproduction import difference
 from sasrecf_tune.samplers import SpaceExhausted
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.sole_writer import SoleWriter
-from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.trials import State, TrialRecord
 
 _IDENTITY = "sasrecf_tune:identity"

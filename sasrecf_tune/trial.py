@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sasrecf_tune import lanes, tensor_files
-from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.data import Cache, data_key
-from sasrecf_tune.data_scan import other_items, scan
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.files import disk_error
+from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
+from sasrecf_tune.inputs.dataset_rows import other_items, scan
+from sasrecf_tune.inputs.metrics import result_keys
 from sasrecf_tune.messages import (
     Config,
     DataSummary,
@@ -35,7 +36,6 @@ from sasrecf_tune.messages import (
     TogetherTiming,
     Waiting,
 )
-from sasrecf_tune.metrics import result_keys
 from sasrecf_tune.recbole_bridge import (
     STOCK,
     Built,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.messages import DataSummary, Decision, Describe, Failure, Job, Report, Result
-from sasrecf_tune.settings import Sampler
 
 from .servers import MissingError, Server, running
 

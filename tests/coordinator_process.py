@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from sasrecf_tune import cli, coordinators, outages, server, session
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.report import page
-from sasrecf_tune.settings import RunSettings
 
 from .conftest import FakeTraining
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import yaml
 from hypothesis import strategies as st
 
-from sasrecf_tune.literals import Value
-from sasrecf_tune.parameters import TABLE, Hyperparameter
+from sasrecf_tune.inputs.hyperparameters import TABLE, Hyperparameter
+from sasrecf_tune.inputs.literals import Value
 
 from .strategies import recbole_files, spaces, values
 from .synthetic import NAME

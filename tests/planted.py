@@ -14,13 +14,13 @@ from typing import Any
 from optuna.trial import TrialState, create_trial
 
 from sasrecf_tune.distributions import distributions
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import settings_content, write_manifest
-from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.params_file import parse
 from sasrecf_tune.report.material import Material
-from sasrecf_tune.settings import RunSettings, SearchSettings
-from sasrecf_tune.space import SearchSpace
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import open_study
 from sasrecf_tune.trials import State, TrialRecord

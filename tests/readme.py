@@ -13,12 +13,12 @@ from typing import Any
 
 from typer.main import get_command
 
-from sasrecf_tune.checks import check_space
 from sasrecf_tune.cli import app
 from sasrecf_tune.errors import TuneError
-from sasrecf_tune.feasibility import feasibility
-from sasrecf_tune.parameters import MODELS, TABLE, Hyperparameter
-from sasrecf_tune.params_file import parse, read
+from sasrecf_tune.inputs.constraints import feasibility
+from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, Hyperparameter
+from sasrecf_tune.inputs.params_file import parse, read
+from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.trials import cell_text
 
 ROOT = Path(__file__).parent.parent

@@ -6,8 +6,8 @@ import math
 
 from hypothesis import strategies as st
 
-from sasrecf_tune.literals import Scalar, Value
-from sasrecf_tune.space import (
+from sasrecf_tune.inputs.literals import Scalar, Value
+from sasrecf_tune.inputs.search_space import (
     Choice,
     Int,
     Log,

@@ -13,9 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune import feasibility as module
 from sasrecf_tune.arguments import base_settings
-from sasrecf_tune.checks import (
+from sasrecf_tune.distributions import distributions
+from sasrecf_tune.errors import ConfigFileError, InputError, ParameterError, ParamsFileError
+from sasrecf_tune.inputs import constraints as module
+from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
+from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
+from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.literals import Value
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.search_space import Choice, LogUniform, Parameter, SearchSpace
+from sasrecf_tune.inputs.validation import (
     check_config,
     check_keys,
     check_model,
@@ -23,14 +31,6 @@ from sasrecf_tune.checks import (
     check_value,
     is_interval,
 )
-from sasrecf_tune.config_files import read_base, read_config_file, read_override, write_config
-from sasrecf_tune.distributions import distributions
-from sasrecf_tune.errors import ConfigFileError, InputError, ParameterError, ParamsFileError
-from sasrecf_tune.feasibility import Feasibility, feasibility, feasible_cells, resolve, violations
-from sasrecf_tune.literals import Value
-from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.params_file import parse
-from sasrecf_tune.space import Choice, LogUniform, Parameter, SearchSpace
 
 from .strategies import exactly, parameters, spaces, values
 

@@ -25,10 +25,10 @@ from sasrecf_tune.confirmation_study import load_confirmations, plan_confirmatio
 from sasrecf_tune.damage import UnreadableError, check_begun
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
+from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.manifest import read_manifest, write_manifest
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.metrics import parse_metric
 from sasrecf_tune.report.confirmed import luck_text, sentences
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.latex import confirmed_latex, latex

@@ -24,7 +24,7 @@ from sasrecf_tune.confirmation import (
     judge,
     on_test,
 )
-from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.confirmed import heading, note, sentences
 from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
 from sasrecf_tune.trials import State, TrialRecord

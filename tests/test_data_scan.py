@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sasrecf_tune import data_scan
-from sasrecf_tune.data_scan import scan
 from sasrecf_tune.engine.build import FAST
 from sasrecf_tune.errors import DataError
+from sasrecf_tune.inputs import dataset_rows as data_scan
+from sasrecf_tune.inputs.dataset_rows import scan
 from sasrecf_tune.recbole_bridge import (
     STOCK,
     Engine,

@@ -15,9 +15,9 @@ from sasrecf_tune.engine.build import FAST, uncovered
 from sasrecf_tune.engine.dataset import START
 from sasrecf_tune.engine.groups import Budget, budget_for
 from sasrecf_tune.errors import DataError
+from sasrecf_tune.inputs.hyperparameters import MODELS
+from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report, Result
-from sasrecf_tune.metrics import WITH_K, WITHOUT_K
-from sasrecf_tune.parameters import MODELS
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
 from sasrecf_tune.trial import Runner
 

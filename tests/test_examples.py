@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sasrecf_tune.settings import parse_duration
+from sasrecf_tune.inputs.settings import parse_duration
 from tests import readme
 
 EXAMPLES = readme.ROOT / "examples"

@@ -12,6 +12,8 @@ import pytest
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.failures import ALIKE
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -24,9 +26,7 @@ from sasrecf_tune.messages import (
     Result,
     Timing,
 )
-from sasrecf_tune.params_file import parse
 from sasrecf_tune.search import Outcome
-from sasrecf_tune.settings import Sampler
 from sasrecf_tune.trials import State
 
 from .conftest import FakeTraining, summary

@@ -14,7 +14,7 @@ from sasrecf_tune.coordinates import Coordinates
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.extrapolation import Extrapolation
 from sasrecf_tune.forecast_pruner import ForecastPruner
-from sasrecf_tune.params_file import parse
+from sasrecf_tune.inputs.params_file import parse
 
 SPACE = parse("learning_rate choice [0.01, 0.005, 0.0005, 0.0001]\nn_layers choice [1, 2, 3]\n")
 # Fast ones are done by the third epoch, slow ones have most of their way before them.

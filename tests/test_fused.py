@@ -15,7 +15,7 @@ from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.engine import fused_evaluation
 from sasrecf_tune.engine.build import FAST
 from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
-from sasrecf_tune.parameters import MODELS
+from sasrecf_tune.inputs.hyperparameters import MODELS
 from sasrecf_tune.random_streams import Streams
 from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, Prepared, build, make_config, prepare
 

@@ -16,6 +16,7 @@ from sasrecf_tune.engine.fused_trainer import FusedTrainer
 from sasrecf_tune.engine.trainer import FastTrainer
 from sasrecf_tune.failures import worth_another_attempt
 from sasrecf_tune.fusing import decide
+from sasrecf_tune.inputs.settings import AUTO_FUSE
 from sasrecf_tune.lanes import Lane
 from sasrecf_tune.messages import (
     Decision,
@@ -27,7 +28,6 @@ from sasrecf_tune.messages import (
     Result,
     TogetherTiming,
 )
-from sasrecf_tune.settings import AUTO_FUSE
 from sasrecf_tune.trial import Runner
 
 from .synthetic import base, data, quiet

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.literals import LiteralError, Value, from_string, read_elements, read_value
+from sasrecf_tune.inputs.literals import LiteralError, Value, from_string, read_elements, read_value
 
 from .strategies import exactly, source_values, values
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.params_file import parse
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.report.cost import budget, pareto
 from sasrecf_tune.report.importance import LEAST_TRIALS, importance
 from sasrecf_tune.report.levels import levels

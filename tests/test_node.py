@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sasrecf_tune.atomic_files import DataDirectory, fingerprint
 from sasrecf_tune.errors import DataError, StorageError, WorkerError
 from sasrecf_tune.executors import node
 from sasrecf_tune.executors.mirror import Mirror, News, unload
 from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Shipped, run_directory, ship, unpack
+from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
 from sasrecf_tune.layout import Layout
 
 from . import synthetic

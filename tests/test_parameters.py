@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sasrecf_tune.checks import check_value
-from sasrecf_tune.config_files import _Loader
-from sasrecf_tune.literals import Value
-from sasrecf_tune.parameters import MODELS, TABLE, features_of
+from sasrecf_tune.inputs.config_files import _Loader
+from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, features_of
+from sasrecf_tune.inputs.literals import Value
+from sasrecf_tune.inputs.validation import check_value
 
 from .strategies import exactly
 

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from typer import Exit
 
-from sasrecf_tune.checks import check_space
-from sasrecf_tune.feasibility import feasibility
+from sasrecf_tune.inputs.constraints import feasibility
+from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.params_file import parse, read
+from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.params_file import parse, read
 from tests import readme
 
 TEXT = readme.README.read_text()

@@ -20,8 +20,8 @@ from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.cli import app
 from sasrecf_tune.confirmation import Confirmation
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.params_file import parse
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.report.latex import latex, ranking_latex
 from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.page import lead, page

@@ -4,8 +4,8 @@ import pytest
 
 from sasrecf_tune.arguments import parse_gpus, worker_count
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.metrics import Metric, parse_metric, result_keys
-from sasrecf_tune.settings import format_duration, parse_duration
+from sasrecf_tune.inputs.metrics import Metric, parse_metric, result_keys
+from sasrecf_tune.inputs.settings import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_directions_and_names_are_recboles() -> None:
     from recbole.evaluator import metric_types, smaller_metrics
     from recbole.utils import EvaluatorType
 
-    from sasrecf_tune.metrics import SMALLER_IS_BETTER, WITH_K, WITHOUT_K
+    from sasrecf_tune.inputs.metrics import SMALLER_IS_BETTER, WITH_K, WITHOUT_K
 
     ranking = {name for name, kind in metric_types.items() if kind == EvaluatorType.RANKING}
     ours = {name.lower() for name in (*WITH_K, *WITHOUT_K)}

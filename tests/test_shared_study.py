@@ -28,11 +28,11 @@ from sasrecf_tune.company import noted
 from sasrecf_tune.errors import Interrupted, StudyMismatchError
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.layout import Layout
-from sasrecf_tune.params_file import parse
 from sasrecf_tune.search import Outcome, Search, _Running
 from sasrecf_tune.session import stopping_on_signals
-from sasrecf_tune.settings import Sampler
 from sasrecf_tune.shared_study import SharedStudy
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import TrialLost, load_study

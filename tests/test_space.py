@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune.errors import InputError, ParamsFileError
-from sasrecf_tune.literals import Value
-from sasrecf_tune.params_file import parse, read
-from sasrecf_tune.space import Choice, Int, Log, LogUniform, QUniform, SearchSpace, Uniform
+from sasrecf_tune.inputs.literals import Value
+from sasrecf_tune.inputs.params_file import parse, read
+from sasrecf_tune.inputs.search_space import Choice, Int, Log, LogUniform, QUniform, SearchSpace, Uniform
 
 from .strategies import close, exactly, quniforms, recbole_files, spaces
 

@@ -33,16 +33,16 @@ from sasrecf_tune.errors import (
     TuneError,
     WorkerError,
 )
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.lock import abandoned, among_others, exclusive
 from sasrecf_tune.manifest import write_manifest
-from sasrecf_tune.metrics import parse_metric
-from sasrecf_tune.params_file import parse
 from sasrecf_tune.passwords import masked
 from sasrecf_tune.reproduction import difference
 from sasrecf_tune.server import with_driver
 from sasrecf_tune.session import at_work
-from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.storage import open_storage
 from sasrecf_tune.study import load_study, open_study
 

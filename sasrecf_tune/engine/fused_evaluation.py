@@ -20,7 +20,7 @@ from sasrecf_tune.engine.build import most_users
 from sasrecf_tune.engine.fused_encoder import Encoder
 from sasrecf_tune.engine.groups import sent
 from sasrecf_tune.engine.trainer import plainly
-from sasrecf_tune.parameters import evaluation
+from sasrecf_tune.inputs.hyperparameters import evaluation
 
 # The evaluated rows of users, one of each trial below the other.
 _COLLECTED = ("rec.items", "rec.topk", "rec.meanrank")

@@ -14,7 +14,7 @@ from sasrecf_tune.engine import fused_evaluation
 from sasrecf_tune.engine.fused_model import FusedModel
 from sasrecf_tune.engine.model import Fast
 from sasrecf_tune.engine.trainer import FastTrainer, plainly
-from sasrecf_tune.parameters import shape
+from sasrecf_tune.inputs.hyperparameters import shape
 from sasrecf_tune.random_streams import Streams
 
 

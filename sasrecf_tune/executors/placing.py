@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from sasrecf_tune.inputs.hyperparameters import shape
 from sasrecf_tune.messages import Failure, FailureKind, Job, Result
-from sasrecf_tune.parameters import shape
 
 
 class Place(Protocol):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sasrecf_tune.atomic_files import locate
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.actor import Held, Worker, ask, go_on, told
@@ -34,6 +33,8 @@ from sasrecf_tune.executors.mirror import News, unload
 from sasrecf_tune.executors.node import NodeOptions, Said, Shipped, ship
 from sasrecf_tune.executors.placing import company, wears
 from sasrecf_tune.executors.waits import Waits, waiting_text
+from sasrecf_tune.inputs.dataset_files import locate
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import (
     DataSummary,
@@ -48,7 +49,6 @@ from sasrecf_tune.messages import (
     Timing,
     TogetherTiming,
 )
-from sasrecf_tune.settings import RunSettings
 from sasrecf_tune.worker import RUNNER
 
 T = TypeVar("T")

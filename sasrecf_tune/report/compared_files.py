@@ -8,7 +8,7 @@ from typing import Any
 
 from sasrecf_tune.comparison import Comparison, Effort, Entry
 from sasrecf_tune.confirmation import ALPHA
-from sasrecf_tune.metrics import parse_metric
+from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.compared import (
     budgets,
     heading,

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.confirmation import ALPHA, Confirmation, Estimate, Place, Verdict, on_test
-from sasrecf_tune.metrics import Metric
+from sasrecf_tune.inputs.metrics import Metric
+from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.screen import print_table
-from sasrecf_tune.settings import format_duration
 from sasrecf_tune.trials import State, TrialRecord, cell_text, score_text
 
 # Of the first's time: what is nearer to it is not said to be cheaper.

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sasrecf_tune.literals import is_number
-from sasrecf_tune.space import Log, LogUniform, SearchSpace
+from sasrecf_tune.inputs.literals import is_number
+from sasrecf_tune.inputs.search_space import Log, LogUniform, SearchSpace
 from sasrecf_tune.trials import TrialRecord, cell_text
 
 if TYPE_CHECKING:

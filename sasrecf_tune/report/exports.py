@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.config_files import write_config
+from sasrecf_tune.inputs.config_files import write_config
 from sasrecf_tune.trials import Row, State, TrialRecord, cell_text, score_text
 
 _BEFORE = ("number", "state")

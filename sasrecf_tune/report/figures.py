@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from sasrecf_tune.literals import is_number
+from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.report.cost import pareto
 from sasrecf_tune.report.drawn import drawn_study, is_logarithmic, plain
 from sasrecf_tune.report.levels import levels

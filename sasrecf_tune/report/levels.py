@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.literals import Value, is_number
+from sasrecf_tune.inputs.literals import Value, is_number
 from sasrecf_tune.trials import TrialRecord, cell_text
 
 # A numeric parameter with more values than this is cut into ranges that hold as many trials each.

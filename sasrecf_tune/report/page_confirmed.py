@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from sasrecf_tune.confirmation import Confirmation, Verdict
-from sasrecf_tune.metrics import Metric
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.confirmed import heading, note, place_cells, sentences
 from sasrecf_tune.report.markup import element
 from sasrecf_tune.trials import cell_text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sasrecf_tune.errors import InputError, suggest
-from sasrecf_tune.literals import Value, from_string, is_number
+from sasrecf_tune.inputs.literals import Value, from_string, is_number
 from sasrecf_tune.trials import Row, TrialRecord, cell_text
 
 _FIELDS: dict[str, Callable[[TrialRecord], Any]] = {

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.settings import format_duration
-from sasrecf_tune.space import SearchSpace
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.trials import Row, State, TrialRecord, cell_text, score_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}

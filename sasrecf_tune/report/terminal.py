@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.importance import LEAST_TRIALS, importance
 from sasrecf_tune.report.marginals import marginals
 from sasrecf_tune.report.material import Material
@@ -21,7 +22,6 @@ from sasrecf_tune.report.tables import (
     varied,
 )
 from sasrecf_tune.screen import print_table
-from sasrecf_tune.settings import format_duration
 from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
 
 _BAR_WIDTH = 24

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.metrics import Metric
+from sasrecf_tune.inputs.metrics import Metric
 
 Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sasrecf_tune.literals import Scalar, Value
+from sasrecf_tune.inputs.literals import Scalar, Value
 
 Kind = Literal["int", "float", "str", "bool", "list", "dict", "any"]
 # "yes": may take several values in a search; "fixed": the same value for all trials, since scores

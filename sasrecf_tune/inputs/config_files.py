@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from sasrecf_tune.checks import check_config, is_interval
 from sasrecf_tune.errors import ConfigFileError
+from sasrecf_tune.inputs.validation import check_config, is_interval
 
 _LIMIT = 1 << 20
 _MOST_VALUES = 100_000

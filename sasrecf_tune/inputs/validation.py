@@ -16,9 +16,9 @@ from sasrecf_tune.errors import (
     ParamsFileError,
     suggest,
 )
-from sasrecf_tune.literals import Value, from_string, is_number
-from sasrecf_tune.parameters import MODELS, SASRECF, TABLE, Hyperparameter
-from sasrecf_tune.space import Choice, Int, Parameter, QUniform, SearchSpace
+from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF, TABLE, Hyperparameter
+from sasrecf_tune.inputs.literals import Value, from_string, is_number
+from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, SearchSpace
 
 _INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
 # torch.nn.utils.clip_grad_norm_

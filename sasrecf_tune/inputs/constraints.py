@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sasrecf_tune.literals import Value
-from sasrecf_tune.parameters import TABLE
-from sasrecf_tune.space import Parameter, SearchSpace
+from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.literals import Value
+from sasrecf_tune.inputs.search_space import Parameter, SearchSpace
 
 Configuration = Mapping[str, Value]
 

@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 
 from sasrecf_tune.errors import Location, ParamsFileError, suggest
-from sasrecf_tune.literals import Element, LiteralError, from_string, read_elements
-from sasrecf_tune.space import (
+from sasrecf_tune.inputs.literals import Element, LiteralError, from_string, read_elements
+from sasrecf_tune.inputs.search_space import (
     Choice,
     Int,
     Log,

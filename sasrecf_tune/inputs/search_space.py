@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import overload
 
 from sasrecf_tune.errors import Location
-from sasrecf_tune.literals import Scalar, Value, from_string, is_number
+from sasrecf_tune.inputs.literals import Scalar, Value, from_string, is_number
 
 __all__ = [
     "Choice",

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.atomic_files import DataDirectory, columns, reads_items, text_format
 from sasrecf_tune.errors import DataError
+from sasrecf_tune.inputs.dataset_files import DataDirectory, columns, reads_items, text_format
 
 _BLOCK = 1 << 21
 _QUOTE = b'"'
