@@ -21,7 +21,7 @@ from ledger import Ledger, Reference, survey
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.storage.directory import Layout
 
 PROGRAM = Path(__file__).with_name("under_attack.py")
 STUDY = "study"

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.storage import open_storage
+from sasrecf_tune.storage.database.errors import UnreadableError
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.study import load_study
 from sasrecf_tune.trials import ENDED, TrialRecord
 

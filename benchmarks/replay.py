@@ -18,14 +18,14 @@ from instant import made_up, played
 from optuna.storages import InMemoryStorage
 
 from sasrecf_tune.executors.inline import InlineExecutor
-from sasrecf_tune.files import atomic_write
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.search import Search, planned_study
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, TrialRecord
 
 MEASURES = ("valid_regret", "test_regret", "rank")

@@ -24,7 +24,7 @@ from sasrecf_tune.messages import Decision, Job, Report, Result
 if TYPE_CHECKING:
     from sasrecf_tune.executors.base import Executor
     from sasrecf_tune.inputs.settings import RunSettings
-    from sasrecf_tune.layout import Layout
+    from sasrecf_tune.storage.directory import Layout
 
 # So long a fake epoch takes, that there is a trial to be killed in; a slow one, that others have a share.
 _EPOCH_SECONDS = {"fake": 0.01, "slow": 0.2}

@@ -24,7 +24,7 @@ from sasrecf_tune.inputs.settings import (
     parse_duration,
 )
 from sasrecf_tune.inputs.validation import check_keys, check_model
-from sasrecf_tune.layout import default_name, study_layout
+from sasrecf_tune.storage.directory import default_name, study_layout
 
 
 def run_settings(

@@ -209,8 +209,8 @@ def resume(
     from sasrecf_tune import run as runs
     from sasrecf_tune.arguments import elsewhere
     from sasrecf_tune.inputs.settings import parse_duration
-    from sasrecf_tune.layout import find_study
-    from sasrecf_tune.manifest import settings_from
+    from sasrecf_tune.storage.directory import find_study
+    from sasrecf_tune.storage.manifest import settings_from
 
     settings, space = settings_from(find_study(out, study))
     search = replace(
@@ -266,8 +266,8 @@ def confirm(
     """
     from sasrecf_tune.arguments import elsewhere
     from sasrecf_tune.confirm import confirm_study
-    from sasrecf_tune.layout import find_study
-    from sasrecf_tune.manifest import settings_from
+    from sasrecf_tune.storage.directory import find_study
+    from sasrecf_tune.storage.manifest import settings_from
 
     layout = find_study(out, study)
     settings, space = settings_from(layout)
@@ -367,8 +367,8 @@ def reproduce(
     Ends with 0 when all are the same to the last digit, with 1 when not: it then says what else differs.
     """
     from sasrecf_tune.arguments import parse_gpus
-    from sasrecf_tune.layout import find_study
     from sasrecf_tune.reproduce import reproduce_study
+    from sasrecf_tune.storage.directory import find_study
 
     layout = find_study(out, study)
     cards = None if gpus is None else parse_gpus(gpus)

@@ -20,13 +20,13 @@ from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
 from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.validation import check_model, check_space
-from sasrecf_tune.layout import Layout, find_study
-from sasrecf_tune.layout import studies as all_studies
-from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.report.exports import trials_ended
 from sasrecf_tune.report.material import Results
 from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, print_table, screen
+from sasrecf_tune.storage.directory import Layout, find_study
+from sasrecf_tune.storage.directory import studies as all_studies
+from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.trials import Row
 
 if TYPE_CHECKING:

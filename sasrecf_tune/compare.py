@@ -18,14 +18,14 @@ from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.layout import Layout, find_study, out_option, relative
-from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.report.compared import show_comparison, warnings
 from sasrecf_tune.report.compared_files import FORMATS
 from sasrecf_tune.report.material import Results
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, screen
+from sasrecf_tune.storage.directory import Layout, find_study, out_option, relative
+from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 

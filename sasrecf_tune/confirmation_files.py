@@ -8,12 +8,12 @@ from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.confirmation import best_run, judge
 from sasrecf_tune.confirmation_study import PlannedConfirmation
-from sasrecf_tune.files import atomic_write
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.report.confirmed_files import all_runs, confirmation_csv, confirmation_markdown
 from sasrecf_tune.result_files import drop_checkpoints
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import TrialRecord
 
 

@@ -10,8 +10,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from rich.console import Console
 
 from sasrecf_tune.errors import InputError, StudyNotFoundError
-from sasrecf_tune.layout import find_study
-from sasrecf_tune.manifest import settings_from
+from sasrecf_tune.storage.directory import find_study
+from sasrecf_tune.storage.manifest import settings_from
 
 _HERE = "127.0.0.1"  # who can reach it can delete the study
 
@@ -34,8 +34,8 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
         InputError: optuna-dashboard is not installed, the port is taken, or there is no such study.
         StorageError: the study cannot be read.
     """
-    from sasrecf_tune.damage import check_database
-    from sasrecf_tune.storage import open_storage
+    from sasrecf_tune.storage.database.errors import check_database
+    from sasrecf_tune.storage.database.open import open_storage
 
     layout = find_study(out, name)
     url = settings_from(layout)[0].database(storage)

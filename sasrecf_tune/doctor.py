@@ -33,9 +33,9 @@ from rich.text import Text
 from sasrecf_tune.environment import NEWEST, WITHOUT_RAY, cores, cpu_time, install_command, memory
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.screen import print_table
+from sasrecf_tune.storage.directory import Layout
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}

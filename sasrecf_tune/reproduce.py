@@ -20,11 +20,8 @@ from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.files import make_directory
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.manifest import environment, read_manifest, settings_from
 from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
 from sasrecf_tune.progress import emit
 from sasrecf_tune.report.material import Origin
@@ -32,6 +29,9 @@ from sasrecf_tune.reproduction import Compared, circumstances, compare
 from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.session import checked_base, describe
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import make_directory
+from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from
 
 # How long one wait for the worker may last.
 _TICK_SECONDS = 0.25

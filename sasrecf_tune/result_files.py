@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.confirmation import Confirmation
-from sasrecf_tune.files import append_line, atomic_write, remove
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.report.exports import (
@@ -19,6 +17,8 @@ from sasrecf_tune.report.exports import (
     trials_header,
     trials_row,
 )
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import append_line, atomic_write, remove
 from sasrecf_tune.study import TuneStudy
 from sasrecf_tune.trials import ENDED, TrialRecord, rank
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sasrecf_tune.chosen import choose
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.report.material import Origin, Results
+from sasrecf_tune.storage.directory import Layout
 
 
 def read_results(
@@ -18,8 +18,8 @@ def read_results(
         TuneError: the database cannot be read, or holds no such study.
     """
     from sasrecf_tune.confirmation_study import load_confirmations
-    from sasrecf_tune.damage import check_database, reading_errors
-    from sasrecf_tune.storage import open_storage
+    from sasrecf_tune.storage.database.errors import check_database, reading_errors
+    from sasrecf_tune.storage.database.open import open_storage
     from sasrecf_tune.study import load_study
 
     url = settings.database(storage)

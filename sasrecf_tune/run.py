@@ -12,11 +12,8 @@ from rich.console import Console
 
 from sasrecf_tune import progress as views
 from sasrecf_tune.chosen import choose
-from sasrecf_tune.files import make_directory
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.layout import Layout, study_layout
-from sasrecf_tune.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan, first_configuration, make_plan
@@ -32,6 +29,9 @@ from sasrecf_tune.session import (
     stopping_on_signals,
     view,
 )
+from sasrecf_tune.storage.directory import Layout, study_layout
+from sasrecf_tune.storage.files import make_directory
+from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.summary import estimate, plan_facts, show_end, show_plan, show_timings
 from sasrecf_tune.trials import ENDED, State
 
@@ -47,11 +47,11 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     from sasrecf_tune.company import noted
     from sasrecf_tune.confirm import confirm_best
     from sasrecf_tune.confirmation_study import load_confirmations
-    from sasrecf_tune.damage import check_begun, reading_errors, shown
     from sasrecf_tune.report.page import write_page
     from sasrecf_tune.result_files import ResultFiles
     from sasrecf_tune.search import Search, planned_study
-    from sasrecf_tune.storage import open_storage
+    from sasrecf_tune.storage.database.errors import check_begun, reading_errors, shown
+    from sasrecf_tune.storage.database.open import open_storage
 
     base = checked_base(settings, space)
     layout = study_layout(settings.out, settings.name)

@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from sasrecf_tune.files import atomic_write, make_directory
+from sasrecf_tune.storage.files import atomic_write, make_directory
 
 
 def screen(file: TextIO | None = None) -> Console:

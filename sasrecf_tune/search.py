@@ -21,18 +21,18 @@ from sasrecf_tune.company import how
 from sasrecf_tune.errors import Interrupted, StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
-from sasrecf_tune.files import MEND
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.patience import Patience
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.pruners import make_pruner
 from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, load, optuna_sampler
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import MEND
+from sasrecf_tune.storage.pending_results import Keeper, Untold, tell_kept
 from sasrecf_tune.study import TrialLost, TuneStudy, open_study
 from sasrecf_tune.trials import ENDED, State
-from sasrecf_tune.untold import Keeper, Untold, tell_kept
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25

@@ -14,14 +14,14 @@ from sasrecf_tune import progress as views
 from sasrecf_tune.environment import process_name
 from sasrecf_tune.executors.base import Executor, Telling
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.files import private_directory, remove, unfinished
 from sasrecf_tune.fusing import fuse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.plan import Plan, base_config, first_configuration, searched_features
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import private_directory, remove, unfinished
 
 
 def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
@@ -43,9 +43,9 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
     Raises:
         StorageError: another run is at work on it, or its database cannot be used.
     """
-    from sasrecf_tune.damage import check_database, reading_errors
-    from sasrecf_tune.lock import abandoned, among_others, exclusive
-    from sasrecf_tune.storage import reach_storage
+    from sasrecf_tune.storage.database.errors import check_database, reading_errors
+    from sasrecf_tune.storage.database.open import reach_storage
+    from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
 
     def tidy() -> None:
         left = [*unfinished(layout.directory), *layout.leftovers()]

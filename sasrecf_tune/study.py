@@ -17,16 +17,16 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.damage import UnreadableError
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.layout import ANOTHER_STUDY, Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
-from sasrecf_tune.notes import failure_note
 from sasrecf_tune.reproduction import difference
 from sasrecf_tune.samplers import SpaceExhausted
-from sasrecf_tune.shared_study import SharedStudy
-from sasrecf_tune.sole_writer import SoleWriter
+from sasrecf_tune.storage.database.cached import SoleWriter
+from sasrecf_tune.storage.database.dashboard_notes import failure_note
+from sasrecf_tune.storage.database.errors import UnreadableError
+from sasrecf_tune.storage.database.shared import SharedStudy
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, Layout
 from sasrecf_tune.trials import State, TrialRecord
 
 _IDENTITY = "sasrecf_tune:identity"

@@ -17,7 +17,6 @@ import torch
 from sasrecf_tune import lanes, tensor_files
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.errors import InputError, TuneError
-from sasrecf_tune.files import disk_error
 from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
 from sasrecf_tune.inputs.dataset_rows import other_items, scan
 from sasrecf_tune.inputs.metrics import result_keys
@@ -49,6 +48,7 @@ from sasrecf_tune.recbole_bridge import (
     prepare,
 )
 from sasrecf_tune.shared_data import SharedData
+from sasrecf_tune.storage.files import disk_error
 from sasrecf_tune.trial_errors import kind, reason
 from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
 

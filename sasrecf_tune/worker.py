@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
-from sasrecf_tune.files import disk_error, make_directory
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -34,6 +33,7 @@ from sasrecf_tune.messages import (
     TogetherTiming,
 )
 from sasrecf_tune.slots import Slots
+from sasrecf_tune.storage.files import disk_error, make_directory
 
 # Not imported here: it imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.trial:start_runner"

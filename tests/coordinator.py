@@ -10,12 +10,12 @@ from sasrecf_tune.distributions import distributions
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, Sampler, SearchSettings
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.search import planned_study
-from sasrecf_tune.shared_study import SharedStudy
-from sasrecf_tune.storage import open_storage
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.database.shared import SharedStudy
+from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.trials import TrialRecord
 
 from .conftest import summary

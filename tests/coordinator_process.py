@@ -12,13 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from sasrecf_tune import cli, coordinators, outages, server, session
+from sasrecf_tune import cli, session
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.report import page
+from sasrecf_tune.storage.database import heartbeats as coordinators
+from sasrecf_tune.storage.database import reconnect as outages
+from sasrecf_tune.storage.database import server
+from sasrecf_tune.storage.directory import Layout
 
 from .conftest import FakeTraining
 

@@ -18,10 +18,10 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.report.material import Material
-from sasrecf_tune.storage import open_storage
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.manifest import settings_content, write_manifest
 from sasrecf_tune.study import open_study
 from sasrecf_tune.trials import State, TrialRecord
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sasrecf_tune.files import append_line
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import append_line
 
 from .conftest import FakeTraining
 from .test_benchmarks import BENCHMARKS

@@ -25,10 +25,10 @@ from sasrecf_tune.compare import compare_studies, read_comparison, why_unconfirm
 from sasrecf_tune.comparison import Comparison, Effort, Entry, compare, differences
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.manifest import settings_from
 from sasrecf_tune.report.compared import sentences, show_comparison, warnings
 from sasrecf_tune.report.compared_files import comparison_csv, comparison_json, comparison_latex
 from sasrecf_tune.report.material import Results
+from sasrecf_tune.storage.manifest import settings_from
 
 from .conftest import TINY
 from .planted import NAME as PLANTED

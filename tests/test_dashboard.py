@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 
 from sasrecf_tune.cli import app
 from sasrecf_tune.errors import InputError, StudyNotFoundError
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.notes import failure_note
+from sasrecf_tune.storage.database.dashboard_notes import failure_note
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.manifest import settings_content, write_manifest
 
 from .conftest import FakeTraining
 from .test_search import Bench, bench

@@ -17,13 +17,13 @@ import pytest
 from typer.testing import CliRunner
 
 from sasrecf_tune.cli import app
-from sasrecf_tune.damage import check_database, reading_errors, storage_errors
 from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.layout import Layout, studies
-from sasrecf_tune.manifest import settings_content, write_manifest
 from sasrecf_tune.messages import Decision, Describe, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.storage import open_storage
+from sasrecf_tune.storage.database.errors import check_database, reading_errors, storage_errors
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.directory import Layout, studies
+from sasrecf_tune.storage.manifest import settings_content, write_manifest
 from sasrecf_tune.trials import State
 
 from . import readme

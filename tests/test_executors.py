@@ -18,7 +18,6 @@ from sasrecf_tune.executors.cluster import Share
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.ray import RayExecutor
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import (
     Decision,
     Describe,
@@ -30,6 +29,7 @@ from sasrecf_tune.messages import (
     Result,
     Timing,
 )
+from sasrecf_tune.storage.directory import Layout
 
 from . import stand_ins
 from .conftest import summary

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
-from sasrecf_tune.files import append_line, atomic_write, remove, unfinished
-from sasrecf_tune.layout import default_name, find_study, study_layout
+from sasrecf_tune.storage.directory import default_name, find_study, study_layout
+from sasrecf_tune.storage.files import append_line, atomic_write, remove, unfinished
 
 
 def test_atomic_write_leaves_the_old_file_when_the_disk_refuses(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 
-from sasrecf_tune import mysql
-from sasrecf_tune import server as servers_of_ours
-from sasrecf_tune.damage import said
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.server import with_driver
-from sasrecf_tune.shared_study import SharedStudy
-from sasrecf_tune.storage import open_storage
+from sasrecf_tune.storage.database import mysql
+from sasrecf_tune.storage.database import server as servers_of_ours
+from sasrecf_tune.storage.database.errors import said
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.database.server import with_driver
+from sasrecf_tune.storage.database.shared import SharedStudy
+from sasrecf_tune.storage.directory import Layout
 
 from .coordinator import Coordinator, result
 from .servers import MariaDB, Server, _free_port

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from sasrecf_tune.cli import app
 from sasrecf_tune.errors import InputError, TuneError
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.storage.directory import Layout
 
 from .synthetic import NAME, write_data_set
 

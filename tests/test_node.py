@@ -12,7 +12,7 @@ from sasrecf_tune.executors import node
 from sasrecf_tune.executors.mirror import Mirror, News, unload
 from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Shipped, run_directory, ship, unpack
 from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.storage.directory import Layout
 
 from . import synthetic
 

@@ -41,8 +41,6 @@ from sasrecf_tune.executors.cluster import (
 )
 from sasrecf_tune.executors.ray import RayExecutor
 from sasrecf_tune.executors.waits import Waits, waiting_text
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.manifest import read_manifest, settings_from
 from sasrecf_tune.messages import (
     Decision,
     Describe,
@@ -55,6 +53,8 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.reproduce import reproduce_study
 from sasrecf_tune.run import run
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.manifest import read_manifest, settings_from
 
 from . import synthetic
 from .conftest import FakeTraining, add_node, ray_cluster

@@ -14,7 +14,7 @@ from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.params_file import parse, read
 from sasrecf_tune.inputs.validation import check_space
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.storage.directory import Layout
 from tests import readme
 
 TEXT = readme.README.read_text()

@@ -17,10 +17,10 @@ from rich.console import Console
 
 from sasrecf_tune.commands import best_config, report_study
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.manifest import read_manifest, record_confirmation, write_manifest
 from sasrecf_tune.reproduce import reproduce_study
 from sasrecf_tune.reproduction import Compared, circumstances
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.manifest import read_manifest, record_confirmation, write_manifest
 from sasrecf_tune.study import CURVE
 
 from . import synthetic

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.files import private_directory
 from sasrecf_tune.messages import Decision, Job, Result, Waiting
 from sasrecf_tune.recbole_bridge import STOCK, Engine, Prepared, make_config, prepare
 from sasrecf_tune.shared_data import SharedData
+from sasrecf_tune.storage.files import private_directory
 from sasrecf_tune.trial import Runner
 
 from .synthetic import base, write_data_set

@@ -11,8 +11,8 @@ import pytest
 
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.lanes import Lane, current
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Describe, FailureKind, Job, Report, Result
+from sasrecf_tune.storage.directory import Layout
 
 from . import stand_ins
 from .stand_ins import EPOCHS

@@ -14,8 +14,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
-from sasrecf_tune.damage import UnreadableError
-from sasrecf_tune.sole_writer import SoleWriter
+from sasrecf_tune.storage.database.cached import SoleWriter
+from sasrecf_tune.storage.database.errors import UnreadableError
 
 DISTRIBUTIONS = {
     "n_layers": optuna.distributions.IntDistribution(1, 3),

@@ -21,9 +21,7 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
-from sasrecf_tune import damage, lock
 from sasrecf_tune import environment as machine
-from sasrecf_tune.damage import check_database
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import (
     InputError,
@@ -36,14 +34,17 @@ from sasrecf_tune.errors import (
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.lock import abandoned, among_others, exclusive
-from sasrecf_tune.manifest import write_manifest
-from sasrecf_tune.passwords import masked
 from sasrecf_tune.reproduction import difference
-from sasrecf_tune.server import with_driver
 from sasrecf_tune.session import at_work
-from sasrecf_tune.storage import open_storage
+from sasrecf_tune.storage import lock
+from sasrecf_tune.storage.database import errors as damage
+from sasrecf_tune.storage.database.errors import check_database
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.database.server import with_driver
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
+from sasrecf_tune.storage.manifest import write_manifest
+from sasrecf_tune.storage.url_masking import masked
 from sasrecf_tune.study import load_study, open_study
 
 SPACE = parse("n_layers choice [1, 2]\n")

@@ -18,7 +18,6 @@ from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.executors.placing import company, wears
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import (
     DataSummary,
     Describe,
@@ -33,6 +32,7 @@ from sasrecf_tune.messages import (
     TogetherTiming,
     Waiting,
 )
+from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sasrecf_tune.files import disk_error, remove
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import disk_error, remove
 
 
 @dataclass(frozen=True)

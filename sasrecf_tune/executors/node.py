@@ -23,10 +23,8 @@ from typing import Any
 from sasrecf_tune.errors import DataError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.mirror import Mirror, News
-from sasrecf_tune.files import disk_error, make_directory
 from sasrecf_tune.inputs.dataset_files import DataDirectory
 from sasrecf_tune.inputs.settings import MOST_FUSED
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -41,6 +39,8 @@ from sasrecf_tune.messages import (
     Timing,
     TogetherTiming,
 )
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import disk_error, make_directory
 
 # So long a call waits for the worker to say something before it brings home what there is: logs and
 # checkpoints are never further behind than that.

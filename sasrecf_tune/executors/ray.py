@@ -35,7 +35,6 @@ from sasrecf_tune.executors.placing import company, wears
 from sasrecf_tune.executors.waits import Waits, waiting_text
 from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import (
     DataSummary,
     Describe,
@@ -49,6 +48,7 @@ from sasrecf_tune.messages import (
     Timing,
     TogetherTiming,
 )
+from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.worker import RUNNER
 
 T = TypeVar("T")

@@ -10,12 +10,12 @@ from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.confirmation import Confirmation, Verdict, judge
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.manifest import read_manifest
+from sasrecf_tune.storage.manifest import read_manifest
 from sasrecf_tune.trials import ENDED, Row, State, TrialRecord, rank
 
 if TYPE_CHECKING:
     from sasrecf_tune.inputs.settings import RunSettings
-    from sasrecf_tune.layout import Layout
+    from sasrecf_tune.storage.directory import Layout
 
 
 Curves = dict[int, list[tuple[int, float]]]

@@ -8,10 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from sasrecf_tune.files import atomic_write
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.report import page_parts
 from sasrecf_tune.report.confirmed import interval_text, seeds_text
 from sasrecf_tune.report.figures import Picture
@@ -20,6 +18,8 @@ from sasrecf_tune.report.markup import document, element
 from sasrecf_tune.report.material import Material, material_of
 from sasrecf_tune.report.page_confirmed import confirmed
 from sasrecf_tune.results import read_results
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, cell_text, score_text
 
 # Nothing may be fetched, whatever a study's texts hold. Plotly sets styles of its own.

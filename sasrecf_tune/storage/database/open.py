@@ -9,10 +9,10 @@ from pathlib import Path
 
 from optuna.storages import RDBStorage
 
-from sasrecf_tune.damage import check_address, check_sqlite, shown, storage_error
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.layout import Layout
-from sasrecf_tune.server import how_to_get_driver, open_server, reach
+from sasrecf_tune.storage.database.errors import check_address, check_sqlite, shown, storage_error
+from sasrecf_tune.storage.database.server import how_to_get_driver, open_server, reach
+from sasrecf_tune.storage.directory import Layout
 
 
 def open_storage(layout: Layout, storage: str | None) -> RDBStorage:

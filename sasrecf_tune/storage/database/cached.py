@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from sasrecf_tune.damage import UnreadableError
-from sasrecf_tune.notes import note_attributes, note_key
+from sasrecf_tune.storage.database.dashboard_notes import note_attributes, note_key
+from sasrecf_tune.storage.database.errors import UnreadableError
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
-from sasrecf_tune.damage import said
 from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.storage.database.errors import said
 
 AWAY_SECONDS = 120.0
 _AGAIN_SECONDS = 1.0

@@ -22,12 +22,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from sasrecf_tune import coordinators
-from sasrecf_tune.coordinators import Attendance, this_process
-from sasrecf_tune.damage import UnreadableError
-from sasrecf_tune.outages import Outages
-from sasrecf_tune.sole_writer import STUDY, SoleWriter
-from sasrecf_tune.study_tables import OWNER, add_values, lock, states
+from sasrecf_tune.storage.database import heartbeats as coordinators
+from sasrecf_tune.storage.database.cached import STUDY, SoleWriter
+from sasrecf_tune.storage.database.errors import UnreadableError
+from sasrecf_tune.storage.database.heartbeats import Attendance, this_process
+from sasrecf_tune.storage.database.queries import OWNER, add_values, lock, states
+from sasrecf_tune.storage.database.reconnect import Outages
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.errors import InputError, StorageError
-from sasrecf_tune.files import AGAIN, FULL, NO_RIGHTS
-from sasrecf_tune.layout import ANOTHER_STUDY, Layout
-from sasrecf_tune.passwords import is_masked, masked
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, Layout
+from sasrecf_tune.storage.files import AGAIN, FULL, NO_RIGHTS
+from sasrecf_tune.storage.url_masking import is_masked, masked
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
 # What SQLite says, and what to do about it. "disk I/O error" is all it says of a file at its size limit.

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.files import atomic_write, remove
-from sasrecf_tune.layout import Layout
 from sasrecf_tune.messages import Decision, Failure, Report, Result
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import atomic_write, remove
 
 
 class Untold:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 
 from sasrecf_tune.environment import install_command
-from sasrecf_tune.mysql import complete_tables, session_limits, wait_for_turn
+from sasrecf_tune.storage.database.mysql import complete_tables, session_limits, wait_for_turn
 
 # A coordinator that holds the study and does nothing, since it was stopped or its network is gone, is thrown
 # out after so long: less than what makes others take it for dead (coordinators.SILENT_SECONDS).

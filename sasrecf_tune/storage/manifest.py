@@ -15,13 +15,13 @@ from typing import Any
 
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.files import atomic_write
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
-from sasrecf_tune.layout import ANOTHER_STUDY, Layout
-from sasrecf_tune.passwords import masked
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, Layout
+from sasrecf_tune.storage.files import atomic_write
+from sasrecf_tune.storage.url_masking import masked
 
 _FORMAT = 1
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sasrecf_tune.environment import host_name
 from sasrecf_tune.errors import InputError, StorageError
-from sasrecf_tune.files import disk_error
-from sasrecf_tune.layout import Layout
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.files import disk_error
 
 SEVERAL = "Several runs can work on one study that a server's database holds: --storage postgresql://USER@HOST/DATABASE"
 # So long a run may take that is alone to tidy up.
