@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from entry import start
 
-from sasrecf_tune.confirmation import ALPHA, Confirmation, Verdict, judge
+from sasrecf_tune.analysis.confirmation import ALPHA, Confirmation, Verdict, judge
 from sasrecf_tune.trials import State, TrialRecord
 
 app = typer.Typer(add_completion=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sasrecf_tune.chosen import Chosen
-from sasrecf_tune.confirmation import judge
+from sasrecf_tune.analysis.confirmation import judge
+from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config

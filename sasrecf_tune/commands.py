@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.arguments import base_settings
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.constraints import feasibility
@@ -21,7 +22,6 @@ from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.report.exports import trials_ended
-from sasrecf_tune.report.material import Results
 from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, print_table, screen
 from sasrecf_tune.storage.directory import Layout, find_study
@@ -30,7 +30,7 @@ from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.trials import Row
 
 if TYPE_CHECKING:
-    from sasrecf_tune.report.material import Material
+    from sasrecf_tune.analysis.report_data import Material
 
 
 def report_study(
@@ -50,9 +50,9 @@ def report_study(
         InputError: a filter or an order that there is not.
         TuneError: there is no such study, or it cannot be read.
     """
+    from sasrecf_tune.analysis.report_data import material_of
     from sasrecf_tune.report.exports import ranking_csv, ranking_json, ranking_markdown
     from sasrecf_tune.report.latex import confirmed_latex, ranking_latex
-    from sasrecf_tune.report.material import material_of
     from sasrecf_tune.report.sections import (
         SELECTING_ON_TEST,
         confirmed_content,

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sasrecf_tune.analysis.comparability import Measured, obstacles
+from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
+from sasrecf_tune.analysis.confirmation import judge, test_scores, validation_scores
+from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.best_config import chosen_config
-from sasrecf_tune.comparability import Measured, obstacles
-from sasrecf_tune.comparison import Comparison, Effort, Entry, compare
-from sasrecf_tune.confirmation import judge, test_scores, validation_scores
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.compared import show_comparison, warnings
 from sasrecf_tune.report.compared_files import FORMATS
-from sasrecf_tune.report.material import Results
 from sasrecf_tune.report.tables import varied
 from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, screen

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 
 from sasrecf_tune import progress as views
-from sasrecf_tune.confirmation import Confirmation, judge
+from sasrecf_tune.analysis.confirmation import Confirmation, judge
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace

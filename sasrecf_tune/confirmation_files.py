@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sasrecf_tune.analysis.confirmation import best_run, judge
+from sasrecf_tune.analysis.winner import choose
 from sasrecf_tune.best_config import chosen_yaml
-from sasrecf_tune.chosen import choose
-from sasrecf_tune.confirmation import best_run, judge
 from sasrecf_tune.confirmation_study import PlannedConfirmation
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan

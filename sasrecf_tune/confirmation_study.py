@@ -13,7 +13,7 @@ from typing import Any
 from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
 
-from sasrecf_tune.confirmation import Confirmation, best_configurations, fresh_seeds, without_seed
+from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations, fresh_seeds, without_seed
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.inputs.literals import is_number

@@ -14,9 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune import __version__
+from sasrecf_tune.analysis.report_data import Origin
+from sasrecf_tune.analysis.reproduction import Compared, circumstances, compare
+from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.arguments import recbole_data_path
 from sasrecf_tune.best_config import chosen_config
-from sasrecf_tune.chosen import Chosen
 from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
@@ -24,8 +26,6 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
 from sasrecf_tune.progress import emit
-from sasrecf_tune.report.material import Origin
-from sasrecf_tune.reproduction import Compared, circumstances, compare
 from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.session import checked_base, describe

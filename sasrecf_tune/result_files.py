@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from sasrecf_tune.analysis.confirmation import Confirmation
+from sasrecf_tune.analysis.winner import choose
 from sasrecf_tune.best_config import chosen_yaml
-from sasrecf_tune.chosen import choose
-from sasrecf_tune.confirmation import Confirmation
 from sasrecf_tune.observer import Observer
 from sasrecf_tune.plan import Plan
 from sasrecf_tune.report.exports import (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sasrecf_tune.chosen import choose
+from sasrecf_tune.analysis.report_data import Origin, Results
+from sasrecf_tune.analysis.winner import choose
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.report.material import Origin, Results
 from sasrecf_tune.storage.directory import Layout
 
 

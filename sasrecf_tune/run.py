@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from sasrecf_tune import progress as views
-from sasrecf_tune.chosen import choose
+from sasrecf_tune.analysis.winner import choose
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure

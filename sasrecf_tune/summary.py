@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.chosen import Chosen
+from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.plan import Plan

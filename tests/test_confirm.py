@@ -18,9 +18,9 @@ import pytest
 import yaml
 from rich.console import Console
 
+from sasrecf_tune.analysis.confirmation import Confirmation, judge, on_validation
 from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.confirm import confirm_best
-from sasrecf_tune.confirmation import Confirmation, judge, on_validation
 from sasrecf_tune.confirmation_study import load_confirmations, plan_confirmation
 from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StorageError, StudyNotFoundError

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sasrecf_tune.confirmation import (
+from sasrecf_tune.analysis.confirmation import (
     Confirmation,
     best_configurations,
     estimate,

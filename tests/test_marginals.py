@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from sasrecf_tune.analysis.binning import levels
+from sasrecf_tune.analysis.budget import budget, pareto
+from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
+from sasrecf_tune.analysis.main_effects import Marginal, marginals
+from sasrecf_tune.analysis.report_data import Material
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.report.cost import budget, pareto
-from sasrecf_tune.report.importance import LEAST_TRIALS, importance
-from sasrecf_tune.report.levels import levels
-from sasrecf_tune.report.marginals import Marginal, marginals
-from sasrecf_tune.report.material import Material
 from sasrecf_tune.trials import State, TrialRecord
 
 from .planted import planted_material

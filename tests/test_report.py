@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from sasrecf_tune.chosen import Chosen
+from sasrecf_tune.analysis.confirmation import Confirmation
+from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.cli import app
-from sasrecf_tune.confirmation import Confirmation
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.report.latex import latex, ranking_latex
-from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.page import lead, page
 from sasrecf_tune.report.selection import pick
 from sasrecf_tune.report.tables import shared_sparklines

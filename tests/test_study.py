@@ -22,6 +22,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
 from sasrecf_tune import environment as machine
+from sasrecf_tune.analysis.reproduction import difference
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import (
     InputError,
@@ -34,7 +35,6 @@ from sasrecf_tune.errors import (
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.reproduction import difference
 from sasrecf_tune.session import at_work
 from sasrecf_tune.storage import lock
 from sasrecf_tune.storage.database import errors as damage

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.comparison import Comparison, Difference, Effort, Entry, unequal
-from sasrecf_tune.confirmation import ALPHA
+from sasrecf_tune.analysis.comparison import Comparison, Difference, Effort, Entry, unequal
+from sasrecf_tune.analysis.confirmation import ALPHA
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmed import estimate_cells, p_statement
 from sasrecf_tune.screen import print_table

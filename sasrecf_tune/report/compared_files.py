@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sasrecf_tune.comparison import Comparison, Effort, Entry
-from sasrecf_tune.confirmation import ALPHA
+from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry
+from sasrecf_tune.analysis.confirmation import ALPHA
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.compared import (
     budgets,

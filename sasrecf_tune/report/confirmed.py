@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.confirmation import ALPHA, Confirmation, Estimate, Place, Verdict, on_test
+from sasrecf_tune.analysis.confirmation import ALPHA, Confirmation, Estimate, Place, Verdict, on_test
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.screen import print_table

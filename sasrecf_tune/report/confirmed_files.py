@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sasrecf_tune.confirmation import (
+from sasrecf_tune.analysis.confirmation import (
     ALPHA,
     Confirmation,
     Estimate,

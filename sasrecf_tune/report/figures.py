@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from sasrecf_tune.analysis.binning import levels
+from sasrecf_tune.analysis.budget import pareto
+from sasrecf_tune.analysis.numeric_study import drawn_study, is_logarithmic, plain
+from sasrecf_tune.analysis.report_data import Material
 from sasrecf_tune.inputs.literals import is_number
-from sasrecf_tune.report.cost import pareto
-from sasrecf_tune.report.drawn import drawn_study, is_logarithmic, plain
-from sasrecf_tune.report.levels import levels
-from sasrecf_tune.report.material import Material
 from sasrecf_tune.trials import State, TrialRecord, cell_text, score_text
 
 Json = dict[str, Any]

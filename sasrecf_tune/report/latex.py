@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sasrecf_tune.confirmation import Confirmation, Estimate, Verdict, on_test
+from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, on_test
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.confirmed import heading, sentences
 from sasrecf_tune.trials import ENDED, Row, cell_text, score_text

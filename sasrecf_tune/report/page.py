@@ -8,14 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from sasrecf_tune.analysis.importance import importance
+from sasrecf_tune.analysis.report_data import Material, material_of
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.report import page_parts
 from sasrecf_tune.report.confirmed import interval_text, seeds_text
 from sasrecf_tune.report.figures import Picture
-from sasrecf_tune.report.importance import importance
 from sasrecf_tune.report.markup import document, element
-from sasrecf_tune.report.material import Material, material_of
 from sasrecf_tune.report.page_confirmed import confirmed
 from sasrecf_tune.results import read_results
 from sasrecf_tune.storage.directory import Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from sasrecf_tune.confirmation import Confirmation, Verdict
+from sasrecf_tune.analysis.confirmation import Confirmation, Verdict
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.confirmed import heading, note, place_cells, sentences
 from sasrecf_tune.report.markup import element

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from sasrecf_tune.analysis.budget import budget
+from sasrecf_tune.analysis.importance import LEAST_TRIALS, Importance
+from sasrecf_tune.analysis.main_effects import Level, Marginal, marginals
+from sasrecf_tune.analysis.report_data import Material
 from sasrecf_tune.inputs.literals import Value, is_number
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report import figures
-from sasrecf_tune.report.cost import budget
-from sasrecf_tune.report.importance import LEAST_TRIALS, Importance
-from sasrecf_tune.report.marginals import Level, Marginal, marginals
 from sasrecf_tune.report.markup import breakable, element
-from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.tables import epochs_text
 from sasrecf_tune.trials import Row, State, cell_text, score_text
 

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.confirmation import Confirmation, best_configurations
+from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations
+from sasrecf_tune.analysis.report_data import Material, Results
 from sasrecf_tune.report.confirmed import luck_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
 from sasrecf_tune.report.exports import markdown_line
-from sasrecf_tune.report.material import Material, Results
 from sasrecf_tune.screen import print_table
 from sasrecf_tune.storage.directory import Layout, out_option
 from sasrecf_tune.trials import Row, score_text

@@ -9,10 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
+from sasrecf_tune.analysis.main_effects import marginals
+from sasrecf_tune.analysis.report_data import Material
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.report.importance import LEAST_TRIALS, importance
-from sasrecf_tune.report.marginals import marginals
-from sasrecf_tune.report.material import Material
 from sasrecf_tune.report.tables import (
     STYLES,
     epochs_text,

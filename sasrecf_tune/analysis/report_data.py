@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sasrecf_tune.chosen import Chosen
-from sasrecf_tune.confirmation import Confirmation, Verdict, judge
+from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, judge
+from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.storage.manifest import read_manifest

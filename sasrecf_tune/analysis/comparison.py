@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sasrecf_tune.confirmation import ALPHA, Estimate, estimate
+from sasrecf_tune.analysis.confirmation import ALPHA, Estimate, estimate
 from sasrecf_tune.inputs.metrics import Metric
 
 # So many times the trials, or the epochs, of another study are another budget.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sasrecf_tune.confirmation import Confirmation, best_configurations, best_run, judge
+from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations, best_run, judge
 from sasrecf_tune.trials import TrialRecord, best
 
 

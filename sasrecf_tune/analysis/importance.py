@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sasrecf_tune.report.drawn import drawn_study
-from sasrecf_tune.report.material import Material
+from sasrecf_tune.analysis.numeric_study import drawn_study
+from sasrecf_tune.analysis.report_data import Material
 
 # From fewer completed trials a forest learns chance.
 LEAST_TRIALS = 10

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.report.levels import Levels, levels
+from sasrecf_tune.analysis.binning import Levels, levels
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 Floats = NDArray[np.float64]
