@@ -67,7 +67,7 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
 def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
     """Workers that are gone when the block ends, however it ends; `layout` has their own files."""
     if settings.executor == "ray":
-        from sasrecf_tune.executors.ray import ray_executor
+        from sasrecf_tune.executors.ray.executor import ray_executor
 
         with ray_executor(settings, layout) as on_cluster:
             yield on_cluster

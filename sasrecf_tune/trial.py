@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sasrecf_tune import lanes, tensor_files
+from sasrecf_tune import tensor_files
 from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.errors import InputError, TuneError
+from sasrecf_tune.executors import pausable as lanes
 from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
 from sasrecf_tune.inputs.dataset_rows import other_items, scan
 from sasrecf_tune.inputs.metrics import result_keys
@@ -53,7 +54,7 @@ from sasrecf_tune.trial_errors import kind, reason
 from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
 
 if TYPE_CHECKING:
-    from sasrecf_tune.lanes import Lane
+    from sasrecf_tune.executors.pausable import Lane
     from sasrecf_tune.lockstep import Lockstep, Turns
 
 _log = logging.getLogger(__name__)

@@ -129,7 +129,7 @@ def add_node(cluster: Any, num_cpus: int = 1, num_gpus: int = 0) -> Any:
 @pytest.fixture(scope="module")
 def connection(cluster: Any) -> Iterator[Any]:
     """This process is a driver of the cluster."""
-    from sasrecf_tune.executors.cluster import connected
+    from sasrecf_tune.executors.ray.cluster import connected
 
     with connected(cluster.address):
         yield cluster

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sasrecf_tune.lanes import current
+from sasrecf_tune.executors.pausable import current
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,

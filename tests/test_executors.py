@@ -14,10 +14,10 @@ import pytest
 
 from sasrecf_tune.errors import WorkerError
 from sasrecf_tune.executors.base import Executor
-from sasrecf_tune.executors.cluster import Share
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.ray import RayExecutor
+from sasrecf_tune.executors.ray.cluster import Share
+from sasrecf_tune.executors.ray.executor import RayExecutor
 from sasrecf_tune.messages import (
     Decision,
     Describe,

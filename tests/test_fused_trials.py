@@ -14,10 +14,10 @@ import torch
 
 from sasrecf_tune.engine.fused_trainer import FusedTrainer
 from sasrecf_tune.engine.trainer import FastTrainer
+from sasrecf_tune.executors.pausable import Lane
 from sasrecf_tune.failures import worth_another_attempt
 from sasrecf_tune.fusing import decide
 from sasrecf_tune.inputs.settings import AUTO_FUSE
-from sasrecf_tune.lanes import Lane
 from sasrecf_tune.messages import (
     Decision,
     Failure,

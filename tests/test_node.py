@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.errors import DataError, StorageError, WorkerError
-from sasrecf_tune.executors import node
-from sasrecf_tune.executors.mirror import Mirror, News, unload
-from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Shipped, run_directory, ship, unpack
+from sasrecf_tune.executors.ray import node
+from sasrecf_tune.executors.ray.file_sync import Mirror, News, unload
+from sasrecf_tune.executors.ray.node import NodeOptions, NodeWorker, Shipped, run_directory, ship, unpack
 from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
 from sasrecf_tune.storage.directory import Layout
 

@@ -25,10 +25,10 @@ from rich.console import Console
 from sasrecf_tune.arguments import worker_count
 from sasrecf_tune.cli import main
 from sasrecf_tune.errors import InputError, WorkerError
-from sasrecf_tune.executors import cluster as clusters
-from sasrecf_tune.executors import ray as rays
-from sasrecf_tune.executors.actor import Worker
-from sasrecf_tune.executors.cluster import (
+from sasrecf_tune.executors.ray import cluster as clusters
+from sasrecf_tune.executors.ray import executor as rays
+from sasrecf_tune.executors.ray.actor import Worker
+from sasrecf_tune.executors.ray.cluster import (
     Head,
     Node,
     Share,
@@ -39,8 +39,8 @@ from sasrecf_tune.executors.cluster import (
     share_for,
     unused,
 )
-from sasrecf_tune.executors.ray import RayExecutor
-from sasrecf_tune.executors.waits import Waits, waiting_text
+from sasrecf_tune.executors.ray.executor import RayExecutor
+from sasrecf_tune.executors.ray.waiting import Waits, waiting_text
 from sasrecf_tune.messages import (
     Decision,
     Describe,

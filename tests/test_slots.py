@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.lanes import Lane, current
+from sasrecf_tune.executors.pausable import Lane, current
 from sasrecf_tune.messages import Decision, Describe, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.directory import Layout
 

@@ -16,7 +16,8 @@ from typing import TypeVar
 from sasrecf_tune.environment import cores
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.executors.placing import company, wears
+from sasrecf_tune.executors.placement import company, wears
+from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import (
     DataSummary,
@@ -33,7 +34,6 @@ from sasrecf_tune.messages import (
     Waiting,
 )
 from sasrecf_tune.storage.directory import Layout
-from sasrecf_tune.worker import RUNNER, WorkerOptions, main
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from sasrecf_tune.executors.cluster import Node, Share
+from sasrecf_tune.executors.ray.cluster import Node, Share
 
 # Workers have so long to come up before anything is said of them, if there is room for any; and this lies
 # between two messages.

@@ -22,7 +22,7 @@ from typing import Any
 
 from sasrecf_tune.errors import DataError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.mirror import Mirror, News
+from sasrecf_tune.executors.ray.file_sync import Mirror, News
 from sasrecf_tune.inputs.dataset_files import DataDirectory
 from sasrecf_tune.inputs.settings import MOST_FUSED
 from sasrecf_tune.messages import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.lanes import Lane
+from sasrecf_tune.executors.pausable import Lane
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.executors.cluster import connection_errors, versions
-from sasrecf_tune.executors.node import NodeOptions, NodeWorker, Said
+from sasrecf_tune.executors.ray.cluster import connection_errors, versions
+from sasrecf_tune.executors.ray.node import NodeOptions, NodeWorker, Said
 from sasrecf_tune.messages import Decision, Job, Report
 
 

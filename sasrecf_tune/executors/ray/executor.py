@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import TuneError, WorkerError
-from sasrecf_tune.executors.actor import Held, Worker, ask, go_on, told
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.executors.cluster import (
+from sasrecf_tune.executors.placement import company, wears
+from sasrecf_tune.executors.ray.actor import Held, Worker, ask, go_on, told
+from sasrecf_tune.executors.ray.cluster import (
     Head,
     Node,
     Share,
@@ -29,10 +30,10 @@ from sasrecf_tune.executors.cluster import (
     unused,
     versions,
 )
-from sasrecf_tune.executors.mirror import News, unload
-from sasrecf_tune.executors.node import NodeOptions, Said, Shipped, ship
-from sasrecf_tune.executors.placing import company, wears
-from sasrecf_tune.executors.waits import Waits, waiting_text
+from sasrecf_tune.executors.ray.file_sync import News, unload
+from sasrecf_tune.executors.ray.node import NodeOptions, Said, Shipped, ship
+from sasrecf_tune.executors.ray.waiting import Waits, waiting_text
+from sasrecf_tune.executors.worker import RUNNER
 from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import (
@@ -49,7 +50,6 @@ from sasrecf_tune.messages import (
     TogetherTiming,
 )
 from sasrecf_tune.storage.directory import Layout
-from sasrecf_tune.worker import RUNNER
 
 T = TypeVar("T")
 

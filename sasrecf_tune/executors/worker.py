@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
+from sasrecf_tune.executors.worker_slots import Slots
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -32,7 +33,6 @@ from sasrecf_tune.messages import (
     Timing,
     TogetherTiming,
 )
-from sasrecf_tune.slots import Slots
 from sasrecf_tune.storage.files import disk_error, make_directory
 
 # Not imported here: it imports torch, which reads environment variables that `main` sets.
