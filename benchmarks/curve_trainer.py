@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from sasrecf_tune.data import Cache, data_key
-from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.recbole_bridge import Prepared, build, make_config, prepare
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.recbole import Prepared, build, make_config, prepare
 
 _CACHE: Cache[Prepared] = Cache()
 

@@ -9,8 +9,8 @@ import torch
 from processes import Setting
 from sides import EngineSide
 
-from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready
-from sasrecf_tune.random_streams import Streams
+from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.rng import Streams
 
 
 class Next:

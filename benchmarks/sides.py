@@ -55,12 +55,12 @@ class EngineSide:
         # Importing the package of models is part of the baseline; both engines need it.
         import recbole.model.sequential_recommender  # noqa: F401
 
-        from sasrecf_tune import recbole_bridge
+        from sasrecf_tune.engine import recbole as recbole_bridge
 
         self._bridge = recbole_bridge
         self._engine = recbole_bridge.STOCK
         if setting.engine != "recbole":
-            from sasrecf_tune.engine.build import FAST
+            from sasrecf_tune.engine.fast.build import FAST
 
             self._engine = FAST
         self._device = device

@@ -24,8 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.recbole_bridge import STOCK, Engine, build, make_config, prepare
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.recbole import STOCK, Engine, build, make_config, prepare
 
 _CONFIG: dict[str, Any] = {
     "model": "SASRecF",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
-from sasrecf_tune.random_streams import Streams
-from sasrecf_tune.recbole_bridge import NOT_A_NUMBER
+from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.engine.recbole import NOT_A_NUMBER
+from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.trial_errors import TogetherError
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.engine.recbole import Built
+from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.environment import memory
 from sasrecf_tune.messages import MeasureTogether, TogetherTiming
-from sasrecf_tune.random_streams import Streams
-from sasrecf_tune.recbole_bridge import Built
 from sasrecf_tune.trial_errors import is_memory
 
 # Of the memory that is free.

@@ -16,6 +16,18 @@ import torch
 
 from sasrecf_tune import tensor_files
 from sasrecf_tune.data import Cache, data_key
+from sasrecf_tune.engine.recbole import (
+    STOCK,
+    Built,
+    Engine,
+    Prepared,
+    build,
+    check_files,
+    data_directory,
+    log_to_stderr,
+    make_config,
+    prepare,
+)
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.executors import pausable as lanes
 from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
@@ -35,18 +47,6 @@ from sasrecf_tune.messages import (
     Timing,
     TogetherTiming,
     Waiting,
-)
-from sasrecf_tune.recbole_bridge import (
-    STOCK,
-    Built,
-    Engine,
-    Prepared,
-    build,
-    check_files,
-    data_directory,
-    log_to_stderr,
-    make_config,
-    prepare,
 )
 from sasrecf_tune.shared_data import SharedData
 from sasrecf_tune.storage.files import disk_error
@@ -204,7 +204,7 @@ class Runner:
 
     def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
         """What `lanes` whose trials paused with these are to go on with: epochs trained together."""
-        from sasrecf_tune.engine.fused_trainer import Ready
+        from sasrecf_tune.engine.fused.trainer import Ready
         from sasrecf_tune.lockstep import Lockstep
 
         if self._lockstep is None:
@@ -336,7 +336,7 @@ def _engine(name: str, config: Any) -> tuple[Engine, str]:
     """The engine called `name`, or RecBole's own and a note why."""
     if name == "recbole":
         return STOCK, ""
-    from sasrecf_tune.engine.build import FAST, uncovered
+    from sasrecf_tune.engine.fast.build import FAST, uncovered
 
     reason = uncovered(config)
     return (STOCK, f"trained by RecBole's own trainer: {reason}") if reason else (FAST, "")

@@ -6,9 +6,9 @@ import errno
 
 import torch
 
+from sasrecf_tune.engine.recbole import NOT_A_NUMBER
 from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.messages import FailureKind
-from sasrecf_tune.recbole_bridge import NOT_A_NUMBER
 
 
 class TogetherError(Exception):

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.recbole import Built, build, make_config, prepare
+from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, MeasureTogether, Report, Result
-from sasrecf_tune.random_streams import Streams
-from sasrecf_tune.recbole_bridge import Built, build, make_config, prepare
 from sasrecf_tune.trial import Runner
 
 from .card import Card, inserted

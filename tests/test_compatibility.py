@@ -15,10 +15,10 @@ import recbole.data.dataset.dataset as recbole_dataset
 import torch
 from packaging.version import Version
 
-from sasrecf_tune.compatibility import numpy_1_names
-from sasrecf_tune.engine.build import FAST
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.recbole import STOCK, Engine, make_config, prepare
+from sasrecf_tune.engine.recbole_shims import numpy_1_names
 from sasrecf_tune.environment import install_command
-from sasrecf_tune.recbole_bridge import STOCK, Engine, make_config, prepare
 
 from .synthetic import NAME, base, muted, write_data_set
 
@@ -92,7 +92,7 @@ def test_nothing_is_put_in_the_place_of_what_works() -> None:
 def test_a_worker_needs_no_ray_and_no_pkg_resources() -> None:
     script = (
         "import sys; sys.modules.update(dict.fromkeys(('ray', 'pkg_resources', 'setuptools.pkg_resources')));"
-        "import sasrecf_tune.trial, sasrecf_tune.engine.build; print('fine')"
+        "import sasrecf_tune.trial, sasrecf_tune.engine.fast.build; print('fine')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "fine\n"

@@ -11,11 +11,8 @@ from typing import Any
 
 import pytest
 
-from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.errors import DataError
-from sasrecf_tune.inputs import dataset_rows as data_scan
-from sasrecf_tune.inputs.dataset_rows import scan
-from sasrecf_tune.recbole_bridge import (
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.recbole import (
     STOCK,
     Engine,
     Prepared,
@@ -24,6 +21,9 @@ from sasrecf_tune.recbole_bridge import (
     make_config,
     prepare,
 )
+from sasrecf_tune.errors import DataError
+from sasrecf_tune.inputs import dataset_rows as data_scan
+from sasrecf_tune.inputs.dataset_rows import scan
 
 from .synthetic import NAME, base, write_data_set
 

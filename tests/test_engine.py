@@ -11,14 +11,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.engine.build import FAST, uncovered
-from sasrecf_tune.engine.dataset import START
-from sasrecf_tune.engine.groups import Budget, budget_for
+from sasrecf_tune.engine.fast.build import FAST, uncovered
+from sasrecf_tune.engine.fast.dataset import START
+from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
+from sasrecf_tune.engine.recbole import STOCK, Built, Engine, build, make_config, prepare
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.hyperparameters import MODELS
 from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report, Result
-from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, build, make_config, prepare
 from sasrecf_tune.trial import Runner
 
 from .synthetic import NAME, base, data, muted
@@ -183,7 +183,7 @@ def test_any_grouping_gives_the_same_gradients(
     model, batch = fast.trainer.model, next(iter(fast.train))
     results = []
     for chosen in (budget_for(torch.device("cpu"), 16, 2), budget):
-        monkeypatch.setattr("sasrecf_tune.engine.model.budget_for", lambda *_, chosen=chosen: chosen)
+        monkeypatch.setattr("sasrecf_tune.engine.fast.model.budget_for", lambda *_, chosen=chosen: chosen)
         model.zero_grad()
         loss = model.backward_loss(batch)
         results.append([loss, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])

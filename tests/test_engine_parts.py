@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
 from torch.nn import functional
 
-from sasrecf_tune.engine.dataset import CompactDataset, compiled_parser, is_regular, windows
-from sasrecf_tune.engine.dropout import dropout, inverse_keep, keep_mask, mask
-from sasrecf_tune.engine.groups import Budget, cut, make_groups
-from sasrecf_tune.engine.loss import _CrossEntropy, cross_entropy_sum
+from sasrecf_tune.engine.fast.dataset import CompactDataset, compiled_parser, is_regular, windows
+from sasrecf_tune.engine.fast.dropout import dropout, inverse_keep, keep_mask, mask
+from sasrecf_tune.engine.fast.length_groups import Budget, cut, make_groups
+from sasrecf_tune.engine.fast.loss import _CrossEntropy, cross_entropy_sum
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=60)
 

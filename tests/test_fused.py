@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune.data import Cache, data_key
-from sasrecf_tune.engine import fused_evaluation
-from sasrecf_tune.engine.build import FAST
-from sasrecf_tune.engine.fused_trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.fused import evaluation as fused_evaluation
+from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.engine.recbole import STOCK, Built, Engine, Prepared, build, make_config, prepare
+from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.inputs.hyperparameters import MODELS
-from sasrecf_tune.random_streams import Streams
-from sasrecf_tune.recbole_bridge import STOCK, Built, Engine, Prepared, build, make_config, prepare
 
 from .synthetic import base, data, muted
 

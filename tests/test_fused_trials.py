@@ -12,8 +12,8 @@ import optuna
 import pytest
 import torch
 
-from sasrecf_tune.engine.fused_trainer import FusedTrainer
-from sasrecf_tune.engine.trainer import FastTrainer
+from sasrecf_tune.engine.fast.trainer import FastTrainer
+from sasrecf_tune.engine.fused.trainer import FusedTrainer
 from sasrecf_tune.executors.pausable import Lane
 from sasrecf_tune.failures import worth_another_attempt
 from sasrecf_tune.fusing import decide

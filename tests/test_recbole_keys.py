@@ -6,9 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sasrecf_tune.cli import app
+from sasrecf_tune.engine.recbole import make_config
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.recbole_keys import recbole_keys, without_effect
-from sasrecf_tune.recbole_bridge import make_config
 
 
 def test_what_recbole_names_itself_is_known() -> None:

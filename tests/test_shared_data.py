@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from sasrecf_tune.engine.build import FAST
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.recbole import STOCK, Engine, Prepared, make_config, prepare
 from sasrecf_tune.messages import Decision, Job, Result, Waiting
-from sasrecf_tune.recbole_bridge import STOCK, Engine, Prepared, make_config, prepare
 from sasrecf_tune.shared_data import SharedData
 from sasrecf_tune.storage.files import private_directory
 from sasrecf_tune.trial import Runner

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sasrecf_tune.engine.dropout import masked
+from sasrecf_tune.engine.fast.dropout import masked
 
 
 @dataclass(frozen=True)

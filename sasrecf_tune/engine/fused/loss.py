@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sasrecf_tune.engine.loss import chunk_rows
+from sasrecf_tune.engine.fast.loss import chunk_rows
 
 
 class _CrossEntropy(torch.autograd.Function):

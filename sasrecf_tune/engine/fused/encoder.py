@@ -14,9 +14,12 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from sasrecf_tune.engine.attention import Rates, activation
-from sasrecf_tune.engine.dropout import inverse_keep, masked
-from sasrecf_tune.engine.fused_layers import (
+from sasrecf_tune.engine.fast.attention import Rates, activation
+from sasrecf_tune.engine.fast.dropout import inverse_keep, masked
+from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups
+from sasrecf_tune.engine.fast.model import Fast, choose_items
+from sasrecf_tune.engine.fused.dropout_masks import Blocks
+from sasrecf_tune.engine.fused.layers import (
     Layer,
     LayerMasks,
     Run,
@@ -25,9 +28,6 @@ from sasrecf_tune.engine.fused_layers import (
     layer_norm,
     linear,
 )
-from sasrecf_tune.engine.fused_masks import Blocks
-from sasrecf_tune.engine.groups import Budget, budget_for, make_groups
-from sasrecf_tune.engine.model import Fast, choose_items
 
 _FEATURES = "feature_embed_layer."
 

@@ -14,13 +14,13 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from sasrecf_tune.engine.attention import Rates
-from sasrecf_tune.engine.fused_encoder import Encoder, flat_rows
-from sasrecf_tune.engine.fused_loss import bpr_sums, cross_entropy_sums
-from sasrecf_tune.engine.fused_masks import Dropping, StepMasks
-from sasrecf_tune.engine.groups import Budget, Group, budget_for, cut, sent
-from sasrecf_tune.engine.model import Fast
-from sasrecf_tune.random_streams import Streams
+from sasrecf_tune.engine.fast.attention import Rates
+from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, cut, sent
+from sasrecf_tune.engine.fast.model import Fast
+from sasrecf_tune.engine.fused.dropout_masks import Dropping, StepMasks
+from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
+from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_sums
+from sasrecf_tune.engine.rng import Streams
 
 
 @dataclass(frozen=True)

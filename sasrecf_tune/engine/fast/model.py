@@ -22,11 +22,11 @@ from recbole.model.sequential_recommender.sasrecf import SASRecF
 from torch import Tensor
 from torch.nn import functional
 
-from sasrecf_tune.engine.attention import Rates, all_positions, last_position
-from sasrecf_tune.engine.dataset import START, CompactDataset
-from sasrecf_tune.engine.dropout import dropout
-from sasrecf_tune.engine.groups import Budget, Group, budget_for, make_groups, sent
-from sasrecf_tune.engine.loss import bpr_sum, cross_entropy_sum
+from sasrecf_tune.engine.fast.attention import Rates, all_positions, last_position
+from sasrecf_tune.engine.fast.dataset import START, CompactDataset
+from sasrecf_tune.engine.fast.dropout import dropout
+from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, sent
+from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_sum
 
 
 class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped

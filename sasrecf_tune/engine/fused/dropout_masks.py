@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sasrecf_tune.engine.attention import Rates
-from sasrecf_tune.engine.dropout import kept
-from sasrecf_tune.engine.fused_layers import Run
-from sasrecf_tune.engine.groups import Budget, cut
-from sasrecf_tune.random_streams import Streams
+from sasrecf_tune.engine.fast.attention import Rates
+from sasrecf_tune.engine.fast.dropout import kept
+from sasrecf_tune.engine.fast.length_groups import Budget, cut
+from sasrecf_tune.engine.fused.layers import Run
+from sasrecf_tune.engine.rng import Streams
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from recbole.model.layers import FeedForward, TransformerLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sasrecf_tune.engine.dropout import inverse_keep, mask
+from sasrecf_tune.engine.fast.dropout import inverse_keep, mask
 
 
 @dataclass(frozen=True)

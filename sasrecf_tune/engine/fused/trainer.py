@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from sasrecf_tune.engine import fused_evaluation
-from sasrecf_tune.engine.fused_model import FusedModel
-from sasrecf_tune.engine.model import Fast
-from sasrecf_tune.engine.trainer import FastTrainer, plainly
+from sasrecf_tune.engine.fast.model import Fast
+from sasrecf_tune.engine.fast.trainer import FastTrainer, plainly
+from sasrecf_tune.engine.fused import evaluation as fused_evaluation
+from sasrecf_tune.engine.fused.model import FusedModel
+from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.inputs.hyperparameters import shape
-from sasrecf_tune.random_streams import Streams
 
 
 @dataclass(eq=False)

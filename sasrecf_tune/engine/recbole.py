@@ -24,7 +24,7 @@ with warnings.catch_warnings():
     from recbole.utils import get_model, init_seed
     from recbole.utils.logger import RemoveColorFilter
 
-    from sasrecf_tune.compatibility import give_pandas_2, numpy_1_names
+    from sasrecf_tune.engine.recbole_shims import give_pandas_2, numpy_1_names
 
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
 from sasrecf_tune.inputs.dataset_files import DataDirectory, check_columns, locate

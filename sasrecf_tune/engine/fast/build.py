@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from sasrecf_tune.engine.dataset import CompactDataset
-from sasrecf_tune.engine.model import fast_model
-from sasrecf_tune.engine.trainer import FastTrainer
-from sasrecf_tune.recbole_bridge import Engine
+from sasrecf_tune.engine.fast.dataset import CompactDataset
+from sasrecf_tune.engine.fast.model import fast_model
+from sasrecf_tune.engine.fast.trainer import FastTrainer
+from sasrecf_tune.engine.recbole import Engine
 
 # Users x items whose scores are computed at a time: 8 MiB of them on a CPU, whose cache holds them.
 _CPU_SCORES = 1 << 21

@@ -16,10 +16,10 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator.collector import Collector
 from recbole.utils import EvaluatorType
 
-from sasrecf_tune.engine.build import most_users
-from sasrecf_tune.engine.fused_encoder import Encoder
-from sasrecf_tune.engine.groups import sent
-from sasrecf_tune.engine.trainer import plainly
+from sasrecf_tune.engine.fast.build import most_users
+from sasrecf_tune.engine.fast.length_groups import sent
+from sasrecf_tune.engine.fast.trainer import plainly
+from sasrecf_tune.engine.fused.encoder import Encoder
 from sasrecf_tune.inputs.hyperparameters import evaluation
 
 # The evaluated rows of users, one of each trial below the other.

@@ -10,8 +10,8 @@ import torch
 from recbole.trainer import Trainer
 from torch.nn.utils import clip_grad_norm_
 
-from sasrecf_tune.engine.groups import sent
-from sasrecf_tune.recbole_bridge import Observed
+from sasrecf_tune.engine.fast.length_groups import sent
+from sasrecf_tune.engine.recbole import Observed
 
 # torch.optim classes whose step can be one fused kernel.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
