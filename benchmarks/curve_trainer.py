@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.recbole import Prepared, build, make_config, prepare
+from sasrecf_tune.training.prepared_cache import Cache, data_key
 
 _CACHE: Cache[Prepared] = Cache()
 

@@ -199,7 +199,7 @@ class Fuzzer:
 
     def _started_runner(self) -> Any:
         if self._runner is None:
-            from sasrecf_tune.trial import Runner
+            from sasrecf_tune.training.runner import Runner
 
             self._runner = Runner("")
         return self._runner

@@ -83,7 +83,7 @@ def _inline(training: str) -> Executor:
         brief = Brief("")
         brief.seconds = _EPOCH_SECONDS[training]
         return InlineExecutor(brief.train, brief.describe)
-    from sasrecf_tune.trial import start_runner
+    from sasrecf_tune.training.runner import start_runner
 
     runner = start_runner("")
     return InlineExecutor(runner.train, runner.describe, runner.measure)

@@ -15,7 +15,7 @@ from sasrecf_tune.engine.recbole import Built, build, make_config, prepare
 from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, MeasureTogether, Report, Result
-from sasrecf_tune.trial import Runner
+from sasrecf_tune.training.runner import Runner
 
 from .card import Card, inserted
 from .synthetic import base, data, muted

@@ -92,7 +92,7 @@ def test_nothing_is_put_in_the_place_of_what_works() -> None:
 def test_a_worker_needs_no_ray_and_no_pkg_resources() -> None:
     script = (
         "import sys; sys.modules.update(dict.fromkeys(('ray', 'pkg_resources', 'setuptools.pkg_resources')));"
-        "import sasrecf_tune.trial, sasrecf_tune.engine.fast.build; print('fine')"
+        "import sasrecf_tune.training.runner, sasrecf_tune.engine.fast.build; print('fine')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "fine\n"

@@ -19,7 +19,7 @@ from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.hyperparameters import MODELS
 from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report, Result
-from sasrecf_tune.trial import Runner
+from sasrecf_tune.training.runner import Runner
 
 from .synthetic import NAME, base, data, muted
 

@@ -11,13 +11,13 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.fused import evaluation as fused_evaluation
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.engine.recbole import STOCK, Built, Engine, Prepared, build, make_config, prepare
 from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.inputs.hyperparameters import MODELS
+from sasrecf_tune.training.prepared_cache import Cache, data_key
 
 from .synthetic import base, data, muted
 

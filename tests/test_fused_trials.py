@@ -28,7 +28,7 @@ from sasrecf_tune.messages import (
     Result,
     TogetherTiming,
 )
-from sasrecf_tune.trial import Runner
+from sasrecf_tune.training.runner import Runner
 
 from .synthetic import base, data, quiet
 

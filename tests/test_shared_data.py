@@ -17,9 +17,9 @@ import torch
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.recbole import STOCK, Engine, Prepared, make_config, prepare
 from sasrecf_tune.messages import Decision, Job, Result, Waiting
-from sasrecf_tune.shared_data import SharedData
 from sasrecf_tune.storage.files import private_directory
-from sasrecf_tune.trial import Runner
+from sasrecf_tune.training.runner import Runner
+from sasrecf_tune.training.shared_cache import SharedData
 
 from .synthetic import base, write_data_set
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sasrecf_tune.messages import Decision, Job, Report, Result
-from sasrecf_tune.trial import Runner
+from sasrecf_tune.training.runner import Runner
 
 from .synthetic import base, data, quiet
 

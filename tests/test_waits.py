@@ -14,11 +14,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
 from sasrecf_tune.engine.recbole import Built, Prepared, build, make_config, prepare
 from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.training.prepared_cache import Cache, data_key
 
 from .synthetic import base, data, muted
 

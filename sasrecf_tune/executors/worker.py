@@ -36,7 +36,7 @@ from sasrecf_tune.messages import (
 from sasrecf_tune.storage.files import disk_error, make_directory
 
 # Not imported here: it imports torch, which reads environment variables that `main` sets.
-RUNNER = "sasrecf_tune.trial:start_runner"
+RUNNER = "sasrecf_tune.training.runner:start_runner"
 
 
 class Runner(Protocol):

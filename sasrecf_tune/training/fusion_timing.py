@@ -17,7 +17,7 @@ from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.engine.rng import Streams
 from sasrecf_tune.environment import memory
 from sasrecf_tune.messages import MeasureTogether, TogetherTiming
-from sasrecf_tune.trial_errors import is_memory
+from sasrecf_tune.training.failure_reason import is_memory
 
 # Of the memory that is free.
 _USABLE = 0.8

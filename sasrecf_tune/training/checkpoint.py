@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
-from sasrecf_tune import __version__, tensor_files
+from sasrecf_tune import __version__
 from sasrecf_tune.engine import rng as random_streams
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.messages import Config, Report
+from sasrecf_tune.training import torch_files as tensor_files
 
 # Of RecBole's configuration: where things lie, which changes nothing in a trial.
 _PLACES = ("checkpoint_dir", "data_path")

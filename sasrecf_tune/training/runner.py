@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sasrecf_tune import tensor_files
-from sasrecf_tune.data import Cache, data_key
 from sasrecf_tune.engine.recbole import (
     STOCK,
     Built,
@@ -48,14 +46,24 @@ from sasrecf_tune.messages import (
     TogetherTiming,
     Waiting,
 )
-from sasrecf_tune.shared_data import SharedData
 from sasrecf_tune.storage.files import disk_error
-from sasrecf_tune.trial_errors import kind, reason
-from sasrecf_tune.unfinished import Unfinished, UnusableError, capture, has_ended, identity, read, restore
+from sasrecf_tune.training import torch_files as tensor_files
+from sasrecf_tune.training.checkpoint import (
+    Unfinished,
+    UnusableError,
+    capture,
+    has_ended,
+    identity,
+    read,
+    restore,
+)
+from sasrecf_tune.training.failure_reason import kind, reason
+from sasrecf_tune.training.prepared_cache import Cache, data_key
+from sasrecf_tune.training.shared_cache import SharedData
 
 if TYPE_CHECKING:
     from sasrecf_tune.executors.pausable import Lane
-    from sasrecf_tune.lockstep import Lockstep, Turns
+    from sasrecf_tune.training.fused_epochs import Lockstep, Turns
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +190,7 @@ class Runner:
         Raises:
             InputError: as `describe`.
         """
-        from sasrecf_tune.together_timing import measure_together
+        from sasrecf_tune.training.fusion_timing import measure_together
 
         def make() -> Built:
             return self._build(make_config(request.config, self._gpu), request.engine)[0]
@@ -205,7 +213,7 @@ class Runner:
     def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
         """What `lanes` whose trials paused with these are to go on with: epochs trained together."""
         from sasrecf_tune.engine.fused.trainer import Ready
-        from sasrecf_tune.lockstep import Lockstep
+        from sasrecf_tune.training.fused_epochs import Lockstep
 
         if self._lockstep is None:
             self._lockstep = Lockstep()
@@ -343,7 +351,7 @@ def _engine(name: str, config: Any) -> tuple[Engine, str]:
 
 
 def _take_turns(built: Built, lane: Lane[object], alone: bool) -> Turns:
-    from sasrecf_tune.lockstep import Turns
+    from sasrecf_tune.training.fused_epochs import Turns
 
     return Turns(built.trainer, built.train, built.valid, lane.pause, alone)
 

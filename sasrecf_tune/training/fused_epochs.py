@@ -10,7 +10,7 @@ from typing import Any
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.engine.recbole import NOT_A_NUMBER
 from sasrecf_tune.engine.rng import Streams
-from sasrecf_tune.trial_errors import TogetherError
+from sasrecf_tune.training.failure_reason import TogetherError
 
 
 @dataclass(frozen=True)

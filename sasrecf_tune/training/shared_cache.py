@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-from sasrecf_tune import tensor_files
 from sasrecf_tune.messages import Waiting
+from sasrecf_tune.training import torch_files as tensor_files
 
 _log = logging.getLogger(__name__)
 
