@@ -22,10 +22,10 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.plan import base_config, make_plan
 from sasrecf_tune.result_files import ResultFiles
-from sasrecf_tune.search import Search, planned_study
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.coordinator import Search, planned_study
+from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.trials import TrialRecord

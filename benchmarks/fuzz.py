@@ -33,7 +33,7 @@ from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import Engine
 from sasrecf_tune.messages import Config, Describe, Measure
-from sasrecf_tune.plan import first_configuration, searched_features, trial_config
+from sasrecf_tune.search.plan import first_configuration, searched_features, trial_config
 from sasrecf_tune.session import checked_base
 from tests.fuzzing import Case, cases
 from tests.synthetic import NAME, write_data_set

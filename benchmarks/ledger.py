@@ -15,10 +15,10 @@ from typing import Any
 
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.search.study import load_study
 from sasrecf_tune.storage.database.errors import UnreadableError
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import Layout
-from sasrecf_tune.study import load_study
 from sasrecf_tune.trials import ENDED, TrialRecord
 
 

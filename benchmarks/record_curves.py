@@ -29,7 +29,7 @@ from reduced import Reduction, reduce
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.constraints import feasible_cells
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.plan import trial_config
+from sasrecf_tune.search.plan import trial_config
 from sasrecf_tune.storage.files import append_line, atomic_write
 
 METRICS = ("mrr@10", "ndcg@10", "recall@10")

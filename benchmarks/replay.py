@@ -21,9 +21,9 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Job, Report, Result
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.plan import base_config, make_plan
-from sasrecf_tune.search import Search, planned_study
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.coordinator import Search, planned_study
+from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, TrialRecord

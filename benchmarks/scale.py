@@ -24,19 +24,19 @@ from instant import METRIC, made_up
 from optuna.trial import TrialState
 from trials_per_hour import measured
 
-from sasrecf_tune.distributions import distributions
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.messages import Decision, Report, Result
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.plan import Plan, base_config, make_plan
 from sasrecf_tune.result_files import ResultFiles
-from sasrecf_tune.samplers import History
-from sasrecf_tune.search import make_sampler, planned_study
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.coordinator import make_sampler, planned_study
+from sasrecf_tune.search.plan import Plan, base_config, make_plan
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.strategies.samplers import History
+from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import Layout
-from sasrecf_tune.study import TuneStudy
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _SAMPLERS = ("grid", "best-first")

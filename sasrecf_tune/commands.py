@@ -22,8 +22,8 @@ from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.report.exports import trials_ended
-from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, print_table, screen
+from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import Layout, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
@@ -139,7 +139,7 @@ def check_file(
     Raises:
         InputError: what is wrong with it.
     """
-    from sasrecf_tune.plan import searched_features
+    from sasrecf_tune.search.plan import searched_features
 
     space = read(file)
     chosen, base = check_model(model or SASRECF), dict[str, Any]()

@@ -22,8 +22,8 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.compared import show_comparison, warnings
 from sasrecf_tune.report.compared_files import FORMATS
 from sasrecf_tune.report.tables import varied
-from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import give, screen
+from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import Layout, find_study, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.trials import ENDED, State, TrialRecord

@@ -14,11 +14,11 @@ from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import SEEDS, RunSettings
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.plan import Plan, make_plan
 from sasrecf_tune.report.confirmed import luck_text, places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.tables import varied
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.plan import Plan, make_plan
 from sasrecf_tune.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
 from sasrecf_tune.storage.directory import Layout, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
@@ -49,9 +49,9 @@ def confirm_study(
         TuneError: see `errors`.
     """
     from sasrecf_tune.report.page import write_page
+    from sasrecf_tune.search.study import load_study, open_study
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
-    from sasrecf_tune.study import load_study, open_study
 
     base = checked_base(settings, space)
     before = read_manifest(layout).get("confirmation", {})
@@ -91,8 +91,8 @@ def confirm_best(
         TuneError: see `errors`.
     """
     from sasrecf_tune.confirmation_files import ConfirmationFiles
-    from sasrecf_tune.confirmation_study import plan_confirmation
-    from sasrecf_tune.search import Search
+    from sasrecf_tune.search.confirmation_study import plan_confirmation
+    from sasrecf_tune.search.coordinator import Search
     from sasrecf_tune.storage.database.errors import reading_errors
 
     settings = plan.settings

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from sasrecf_tune.analysis.confirmation import best_run, judge
 from sasrecf_tune.analysis.winner import choose
 from sasrecf_tune.best_config import chosen_yaml
-from sasrecf_tune.confirmation_study import PlannedConfirmation
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.plan import Plan
 from sasrecf_tune.report.confirmed_files import all_runs, confirmation_csv, confirmation_markdown
 from sasrecf_tune.result_files import drop_checkpoints
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.confirmation_study import PlannedConfirmation
+from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import TrialRecord

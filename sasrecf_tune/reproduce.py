@@ -26,8 +26,8 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
 from sasrecf_tune.progress import emit
-from sasrecf_tune.results import read_results
 from sasrecf_tune.screen import print_table
+from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.session import checked_base, describe
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import make_directory

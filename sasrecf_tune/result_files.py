@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.winner import choose
 from sasrecf_tune.best_config import chosen_yaml
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.plan import Plan
 from sasrecf_tune.report.exports import (
     hyper_result,
     ranking_csv,
@@ -17,9 +15,11 @@ from sasrecf_tune.report.exports import (
     trials_header,
     trials_row,
 )
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import append_line, atomic_write, remove
-from sasrecf_tune.study import TuneStudy
 from sasrecf_tune.trials import ENDED, TrialRecord, rank
 
 # Weights kept on disk: those of the best few trials.

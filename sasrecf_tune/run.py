@@ -15,9 +15,9 @@ from sasrecf_tune.analysis.winner import choose
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.report.tables import varied
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.session import (
     at_work,
     checked_base,
@@ -44,12 +44,12 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     Raises:
         TuneError: see `errors`; bad input is found before any training.
     """
-    from sasrecf_tune.company import noted
     from sasrecf_tune.confirm import confirm_best
-    from sasrecf_tune.confirmation_study import load_confirmations
     from sasrecf_tune.report.page import write_page
     from sasrecf_tune.result_files import ResultFiles
-    from sasrecf_tune.search import Search, planned_study
+    from sasrecf_tune.search.confirmation_study import load_confirmations
+    from sasrecf_tune.search.coordinator import Search, planned_study
+    from sasrecf_tune.search.peers import noted
     from sasrecf_tune.storage.database.errors import check_begun, reading_errors, shown
     from sasrecf_tune.storage.database.open import open_storage
 

@@ -14,12 +14,12 @@ from sasrecf_tune import progress as views
 from sasrecf_tune.environment import process_name
 from sasrecf_tune.executors.base import Executor, Telling
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.fusing import fuse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
-from sasrecf_tune.plan import Plan, base_config, first_configuration, searched_features
+from sasrecf_tune.search.fusion import fuse
+from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import private_directory, remove, unfinished
 
@@ -160,7 +160,7 @@ def stopping_on_signals(search: object, grace: float, console: Console, quiet: b
     After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most. Nor is a database
     that hangs waited for.
     """
-    from sasrecf_tune.search import Search
+    from sasrecf_tune.search.coordinator import Search
 
     assert isinstance(search, Search)
 

@@ -14,15 +14,15 @@ from typing import Any
 from optuna.trial import TrialState, create_trial
 
 from sasrecf_tune.analysis.report_data import Material
-from sasrecf_tune.distributions import distributions
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.study import open_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.manifest import settings_content, write_manifest
-from sasrecf_tune.study import open_study
 from sasrecf_tune.trials import State, TrialRecord
 
 SPACE = """\

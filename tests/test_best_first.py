@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sasrecf_tune.best_first import expected_improvement
-from sasrecf_tune.candidates import Candidates
-from sasrecf_tune.coordinates import Coordinates
-from sasrecf_tune.distributions import distributions
 from sasrecf_tune.inputs.constraints import resolve, violations
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.search.strategies.best_first import expected_improvement
+from sasrecf_tune.search.strategies.candidates import Candidates
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.strategies.embedding import Coordinates
 from sasrecf_tune.trials import State
 
 from .conftest import FakeTraining

@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune.arguments import base_settings
-from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import ConfigFileError, InputError, ParameterError, ParamsFileError
 from sasrecf_tune.inputs import constraints as module
 from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
@@ -31,6 +30,7 @@ from sasrecf_tune.inputs.validation import (
     check_value,
     is_interval,
 )
+from sasrecf_tune.search.strategies.distributions import distributions
 
 from .strategies import exactly, parameters, spaces, values
 

@@ -21,8 +21,6 @@ from rich.console import Console
 from sasrecf_tune.analysis.confirmation import Confirmation, judge, on_validation
 from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.confirm import confirm_best
-from sasrecf_tune.confirmation_study import load_confirmations, plan_confirmation
-from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
@@ -31,8 +29,10 @@ from sasrecf_tune.report.confirmed_files import confirmation_content
 from sasrecf_tune.report.latex import confirmed_latex, latex
 from sasrecf_tune.report.page_confirmed import confirmed as page_confirmed
 from sasrecf_tune.result_files import ResultFiles
-from sasrecf_tune.results import read_results
-from sasrecf_tune.search import Search
+from sasrecf_tune.search.confirmation_study import load_confirmations, plan_confirmation
+from sasrecf_tune.search.coordinator import Search
+from sasrecf_tune.search.read_results import read_results
+from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.storage.database.errors import UnreadableError, check_begun
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.manifest import read_manifest, write_manifest

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 import pytest
 
-from sasrecf_tune.study import CURVE
+from sasrecf_tune.search.study import CURVE
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

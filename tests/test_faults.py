@@ -9,9 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sasrecf_tune.distributions import distributions
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.failures import ALIKE
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.messages import (
@@ -26,7 +24,9 @@ from sasrecf_tune.messages import (
     Result,
     Timing,
 )
-from sasrecf_tune.search import Outcome
+from sasrecf_tune.search.coordinator import Outcome
+from sasrecf_tune.search.retry_policy import ALIKE
+from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.trials import State
 
 from .conftest import FakeTraining, summary

@@ -9,12 +9,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from sasrecf_tune import extrapolation
-from sasrecf_tune.coordinates import Coordinates
-from sasrecf_tune.distributions import distributions
-from sasrecf_tune.extrapolation import Extrapolation
-from sasrecf_tune.forecast_pruner import ForecastPruner
 from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.search.strategies import curve_forecast as extrapolation
+from sasrecf_tune.search.strategies.curve_forecast import Extrapolation
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.strategies.embedding import Coordinates
+from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
 
 SPACE = parse("learning_rate choice [0.01, 0.005, 0.0005, 0.0001]\nn_layers choice [1, 2, 3]\n")
 # Fast ones are done by the third epoch, slow ones have most of their way before them.

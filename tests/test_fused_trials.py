@@ -15,8 +15,6 @@ import torch
 from sasrecf_tune.engine.fast.trainer import FastTrainer
 from sasrecf_tune.engine.fused.trainer import FusedTrainer
 from sasrecf_tune.executors.pausable import Lane
-from sasrecf_tune.failures import worth_another_attempt
-from sasrecf_tune.fusing import decide
 from sasrecf_tune.inputs.settings import AUTO_FUSE
 from sasrecf_tune.messages import (
     Decision,
@@ -28,6 +26,8 @@ from sasrecf_tune.messages import (
     Result,
     TogetherTiming,
 )
+from sasrecf_tune.search.fusion import decide
+from sasrecf_tune.search.retry_policy import worth_another_attempt
 from sasrecf_tune.training.runner import Runner
 
 from .synthetic import base, data, quiet

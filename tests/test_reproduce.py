@@ -19,9 +19,9 @@ from sasrecf_tune.analysis.reproduction import Compared, circumstances
 from sasrecf_tune.commands import best_config, report_study
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.reproduce import reproduce_study
+from sasrecf_tune.search.study import CURVE
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation, write_manifest
-from sasrecf_tune.study import CURVE
 
 from . import synthetic
 from .test_end_to_end import Cli, Running, assert_gone

@@ -23,13 +23,14 @@ from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from sasrecf_tune.company import noted
 from sasrecf_tune.errors import Interrupted, StudyMismatchError
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
-from sasrecf_tune.search import Outcome, Search, _Running
+from sasrecf_tune.search.coordinator import Outcome, Search, _Running
+from sasrecf_tune.search.peers import noted
+from sasrecf_tune.search.study import TrialLost, load_study
 from sasrecf_tune.session import stopping_on_signals
 from sasrecf_tune.storage.database import heartbeats as coordinators
 from sasrecf_tune.storage.database import reconnect as outages
@@ -38,7 +39,6 @@ from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.shared import SharedStudy
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.pending_results import Untold, tell_kept
-from sasrecf_tune.study import TrialLost, load_study
 from sasrecf_tune.summary import show_end
 from sasrecf_tune.trials import State, TrialRecord
 

@@ -35,6 +35,7 @@ from sasrecf_tune.errors import (
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.search.study import load_study, open_study
 from sasrecf_tune.session import at_work
 from sasrecf_tune.storage import lock
 from sasrecf_tune.storage.database import errors as damage
@@ -45,7 +46,6 @@ from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
 from sasrecf_tune.storage.manifest import write_manifest
 from sasrecf_tune.storage.url_masking import masked
-from sasrecf_tune.study import load_study, open_study
 
 SPACE = parse("n_layers choice [1, 2]\n")
 Cli = Callable[..., subprocess.CompletedProcess[str]]

@@ -17,7 +17,7 @@ from sasrecf_tune.report.confirmed import interval_text, seeds_text
 from sasrecf_tune.report.figures import Picture
 from sasrecf_tune.report.markup import document, element
 from sasrecf_tune.report.page_confirmed import confirmed
-from sasrecf_tune.results import read_results
+from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, cell_text, score_text

@@ -124,7 +124,7 @@ def make_pruner(plan: PrunerPlan, space: SearchSpace) -> BasePruner:
     from optuna import pruners
 
     if plan.name == "forecast":
-        from sasrecf_tune.forecast_pruner import ForecastPruner
+        from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
 
         return ForecastPruner(space, **plan.arguments)
 

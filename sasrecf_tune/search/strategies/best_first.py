@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.candidates import Candidates
-from sasrecf_tune.coordinates import Coordinates
-from sasrecf_tune.extrapolation import Extrapolation, sign_of
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.samplers import History, Labels, OwnSampler, SpaceExhausted
+from sasrecf_tune.search.strategies.candidates import Candidates
+from sasrecf_tune.search.strategies.curve_forecast import Extrapolation, sign_of
+from sasrecf_tune.search.strategies.embedding import Coordinates
+from sasrecf_tune.search.strategies.samplers import History, Labels, OwnSampler, SpaceExhausted
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

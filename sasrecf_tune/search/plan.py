@@ -14,7 +14,7 @@ from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, Scalar, SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config, DataSummary
-from sasrecf_tune.pruners import PrunerPlan, plan_pruner
+from sasrecf_tune.search.strategies.pruners import PrunerPlan, plan_pruner
 
 # Without --trials a space up to this size is run whole, a larger or an infinite one gets DEFAULT_TRIALS.
 WHOLE_GRID = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sasrecf_tune.plan import Plan
+from sasrecf_tune.search.plan import Plan
 
 _NAMED = 5
 

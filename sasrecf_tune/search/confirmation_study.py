@@ -14,17 +14,17 @@ from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
 
 from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations, fresh_seeds, without_seed
-from sasrecf_tune.distributions import distributions
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.search_space import Choice, Int, SearchSpace
-from sasrecf_tune.plan import Plan
-from sasrecf_tune.pruners import plan_pruner
-from sasrecf_tune.samplers import CellSampler, History
+from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.strategies.pruners import plan_pruner
+from sasrecf_tune.search.strategies.samplers import CellSampler, History
+from sasrecf_tune.search.study import TuneStudy, load_study, open_study
 from sasrecf_tune.storage.database.errors import UnreadableError
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.pending_results import tell_kept
-from sasrecf_tune.study import TuneStudy, load_study, open_study
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 # Of the study: what was asked for last, and what has last been trained to its end.

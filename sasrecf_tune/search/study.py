@@ -21,7 +21,7 @@ from sasrecf_tune.analysis.reproduction import difference
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Decision, Failure, Report, Result
-from sasrecf_tune.samplers import SpaceExhausted
+from sasrecf_tune.search.strategies.samplers import SpaceExhausted
 from sasrecf_tune.storage.database.cached import SoleWriter
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import UnreadableError

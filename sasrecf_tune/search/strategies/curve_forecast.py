@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.coordinates import Coordinates
+from sasrecf_tune.search.strategies.embedding import Coordinates
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.coordinates import Coordinates
-from sasrecf_tune.extrapolation import Extrapolation, sign_of
 from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.search.strategies.curve_forecast import Extrapolation, sign_of
+from sasrecf_tune.search.strategies.embedding import Coordinates
 
 if TYPE_CHECKING:
     from optuna.study import Study

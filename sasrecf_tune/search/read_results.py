@@ -17,10 +17,10 @@ def read_results(
     Raises:
         TuneError: the database cannot be read, or holds no such study.
     """
-    from sasrecf_tune.confirmation_study import load_confirmations
+    from sasrecf_tune.search.confirmation_study import load_confirmations
+    from sasrecf_tune.search.study import load_study
     from sasrecf_tune.storage.database.errors import check_database, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
-    from sasrecf_tune.study import load_study
 
     url = settings.database(storage)
     check_database(layout, url)

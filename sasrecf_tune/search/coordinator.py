@@ -15,23 +15,30 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from sasrecf_tune.best_first import BestFirstSampler
-from sasrecf_tune.candidates import Candidates
-from sasrecf_tune.company import how
 from sasrecf_tune.errors import Interrupted, StorageError
 from sasrecf_tune.executors.base import Executor
-from sasrecf_tune.failures import ALIKE, Alike, worth_another_attempt
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.observer import Observer
-from sasrecf_tune.patience import Patience
-from sasrecf_tune.plan import Plan
-from sasrecf_tune.pruners import make_pruner
-from sasrecf_tune.samplers import CellSampler, History, SpaceExhausted, UniqueSampler, load, optuna_sampler
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.patience import Patience
+from sasrecf_tune.search.peers import how
+from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.retry_policy import ALIKE, Alike, worth_another_attempt
+from sasrecf_tune.search.strategies.best_first import BestFirstSampler
+from sasrecf_tune.search.strategies.candidates import Candidates
+from sasrecf_tune.search.strategies.pruners import make_pruner
+from sasrecf_tune.search.strategies.samplers import (
+    CellSampler,
+    History,
+    SpaceExhausted,
+    UniqueSampler,
+    load,
+    optuna_sampler,
+)
+from sasrecf_tune.search.study import TrialLost, TuneStudy, open_study
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import MEND
 from sasrecf_tune.storage.pending_results import Keeper, Untold, tell_kept
-from sasrecf_tune.study import TrialLost, TuneStudy, open_study
 from sasrecf_tune.trials import ENDED, State
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
@@ -70,7 +77,7 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
     Raises:
         InputError: a package it needs is missing.
     """
-    from sasrecf_tune.distributions import distributions
+    from sasrecf_tune.search.strategies.distributions import distributions
 
     space = distributions(plan.space)
     seed = plan.settings.seed
@@ -126,7 +133,7 @@ class Search:
         observers: list[Observer],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        from sasrecf_tune.distributions import distributions
+        from sasrecf_tune.search.strategies.distributions import distributions
 
         self._plan = plan
         self._study = study
