@@ -22,7 +22,7 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
-from sasrecf_tune.result_files import ResultFiles
+from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.callbacks import Observer
 from sasrecf_tune.search.coordinator import Search, planned_study
 from sasrecf_tune.search.plan import base_config, make_plan

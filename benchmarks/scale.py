@@ -28,7 +28,7 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.messages import Decision, Report, Result
-from sasrecf_tune.result_files import ResultFiles
+from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.callbacks import Observer
 from sasrecf_tune.search.coordinator import make_sampler, planned_study
 from sasrecf_tune.search.plan import Plan, base_config, make_plan

@@ -51,7 +51,7 @@ from sasrecf_tune.options import (
     TrialsPerGpu,
     Workers,
 )
-from sasrecf_tune.screen import screen
+from sasrecf_tune.report.terminal.console import screen
 
 app = typer.Typer(
     name="sasrecf-tune",

@@ -21,8 +21,8 @@ from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
 from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.validation import check_model, check_space
-from sasrecf_tune.report.exports import trials_ended
-from sasrecf_tune.screen import give, print_table, screen
+from sasrecf_tune.report.formats.trials import trials_ended
+from sasrecf_tune.report.terminal.console import give, print_table, screen
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import Layout, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
@@ -51,15 +51,15 @@ def report_study(
         TuneError: there is no such study, or it cannot be read.
     """
     from sasrecf_tune.analysis.report_data import material_of
-    from sasrecf_tune.report.exports import ranking_csv, ranking_json, ranking_markdown
-    from sasrecf_tune.report.latex import confirmed_latex, ranking_latex
-    from sasrecf_tune.report.sections import (
+    from sasrecf_tune.report.formats.latex import confirmed_latex, ranking_latex
+    from sasrecf_tune.report.formats.trials import ranking_csv, ranking_json, ranking_markdown
+    from sasrecf_tune.report.row_selection import pick
+    from sasrecf_tune.report.study_sections import (
         SELECTING_ON_TEST,
         confirmed_content,
         confirmed_markdown,
         test_markdown,
     )
-    from sasrecf_tune.report.selection import pick
 
     if form == "html" and (filters or order):
         raise InputError(
@@ -114,7 +114,7 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     Raises:
         StudyNotFoundError: no trial has completed, or there is no such study.
     """
-    from sasrecf_tune.best_config import chosen_yaml
+    from sasrecf_tune.report.formats.best_yaml import chosen_yaml
 
     layout = find_study(out, name)
     settings, space = settings_from(layout)
@@ -235,8 +235,8 @@ def _report_table(
     results: Results,
     tests: Mapping[int, Mapping[str, float]] | None,
 ) -> None:
-    from sasrecf_tune.report.sections import show_confirmed, show_tests
-    from sasrecf_tune.report.terminal import show_report
+    from sasrecf_tune.report.study_sections import show_confirmed, show_tests
+    from sasrecf_tune.report.terminal.ranking import show_report
 
     def render(console: Console) -> None:
         show_report(material, rows, shown, console)
@@ -253,7 +253,7 @@ def _report_table(
 
 
 def _report_page(layout: Layout, material: Material, output: Path | None) -> None:
-    from sasrecf_tune.report.page import page
+    from sasrecf_tune.report.page.page import page
 
     path = layout.report if output is None else output.absolute()
     give(page(material), path)

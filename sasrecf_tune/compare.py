@@ -14,15 +14,15 @@ from sasrecf_tune.analysis.comparability import Measured, obstacles
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.analysis.confirmation import judge, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.best_config import chosen_config
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.report.compared import show_comparison, warnings
-from sasrecf_tune.report.compared_files import FORMATS
-from sasrecf_tune.report.tables import varied
-from sasrecf_tune.screen import give, screen
+from sasrecf_tune.report.comparison_text import show_comparison, warnings
+from sasrecf_tune.report.formats.best_yaml import chosen_config
+from sasrecf_tune.report.formats.comparison import FORMATS
+from sasrecf_tune.report.terminal.console import give, screen
+from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import Layout, find_study, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, settings_from

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
-from sasrecf_tune import progress as views
 from sasrecf_tune.analysis.confirmation import Confirmation, judge
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import SEEDS, RunSettings
-from sasrecf_tune.report.confirmed import luck_text, places_table, seeds_text, show_confirmation
-from sasrecf_tune.report.confirmed_files import confirmation_content
-from sasrecf_tune.report.tables import varied
+from sasrecf_tune.report.confirmation_text import luck_text, places_table, seeds_text, show_confirmation
+from sasrecf_tune.report.formats.confirmation import confirmation_content
+from sasrecf_tune.report.terminal import progress as views
+from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.callbacks import Observer
 from sasrecf_tune.search.plan import Plan, make_plan
 from sasrecf_tune.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
@@ -48,7 +48,7 @@ def confirm_study(
     Raises:
         TuneError: see `errors`.
     """
-    from sasrecf_tune.report.page import write_page
+    from sasrecf_tune.report.page.page import write_page
     from sasrecf_tune.search.study import load_study, open_study
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
@@ -90,7 +90,7 @@ def confirm_best(
     Raises:
         TuneError: see `errors`.
     """
-    from sasrecf_tune.confirmation_files import ConfirmationFiles
+    from sasrecf_tune.report.confirmation_files import ConfirmationFiles
     from sasrecf_tune.search.confirmation_study import plan_confirmation
     from sasrecf_tune.search.coordinator import Search
     from sasrecf_tune.storage.database.errors import reading_errors

@@ -34,7 +34,7 @@ from sasrecf_tune.environment import NEWEST, WITHOUT_RAY, cores, cpu_time, insta
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.messages import Measure
-from sasrecf_tune.screen import print_table
+from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.storage.directory import Layout
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"

@@ -18,15 +18,15 @@ from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import Compared, circumstances, compare
 from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.arguments import recbole_data_path
-from sasrecf_tune.best_config import chosen_config
 from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
-from sasrecf_tune.progress import emit
-from sasrecf_tune.screen import print_table
+from sasrecf_tune.report.formats.best_yaml import chosen_config
+from sasrecf_tune.report.terminal.console import print_table
+from sasrecf_tune.report.terminal.progress import emit
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.session import checked_base, describe
 from sasrecf_tune.storage.directory import Layout

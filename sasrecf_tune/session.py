@@ -10,7 +10,6 @@ from types import FrameType
 
 from rich.console import Console
 
-from sasrecf_tune import progress as views
 from sasrecf_tune.environment import process_name
 from sasrecf_tune.executors.base import Executor, Telling
 from sasrecf_tune.executors.local import LocalExecutor
@@ -18,6 +17,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
+from sasrecf_tune.report.terminal import progress as views
 from sasrecf_tune.search.fusion import fuse
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import Layout

@@ -17,7 +17,7 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
-from sasrecf_tune.report import page
+from sasrecf_tune.report.page import page
 from sasrecf_tune.storage.database import heartbeats as coordinators
 from sasrecf_tune.storage.database import reconnect as outages
 from sasrecf_tune.storage.database import server

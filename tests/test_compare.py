@@ -26,8 +26,8 @@ from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.compare import compare_studies, read_comparison, why_unconfirmed
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.report.compared import sentences, show_comparison, warnings
-from sasrecf_tune.report.compared_files import comparison_csv, comparison_json, comparison_latex
+from sasrecf_tune.report.comparison_text import sentences, show_comparison, warnings
+from sasrecf_tune.report.formats.comparison import comparison_csv, comparison_json, comparison_latex
 from sasrecf_tune.storage.manifest import settings_from
 
 from .conftest import TINY

@@ -19,16 +19,16 @@ import yaml
 from rich.console import Console
 
 from sasrecf_tune.analysis.confirmation import Confirmation, judge, on_validation
-from sasrecf_tune.best_config import chosen_yaml
 from sasrecf_tune.confirm import confirm_best
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.report.confirmed import luck_text, sentences
-from sasrecf_tune.report.confirmed_files import confirmation_content
-from sasrecf_tune.report.latex import confirmed_latex, latex
-from sasrecf_tune.report.page_confirmed import confirmed as page_confirmed
-from sasrecf_tune.result_files import ResultFiles
+from sasrecf_tune.report.confirmation_text import luck_text, sentences
+from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.confirmation import confirmation_content
+from sasrecf_tune.report.formats.latex import confirmed_latex, latex
+from sasrecf_tune.report.page.confirmation import confirmed as page_confirmed
+from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.confirmation_study import load_confirmations, plan_confirmation
 from sasrecf_tune.search.coordinator import Search
 from sasrecf_tune.search.read_results import read_results

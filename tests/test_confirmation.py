@@ -25,8 +25,8 @@ from sasrecf_tune.analysis.confirmation import (
     on_test,
 )
 from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.report.confirmed import heading, note, sentences
-from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
+from sasrecf_tune.report.confirmation_text import heading, note, sentences
+from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
 from sasrecf_tune.trials import State, TrialRecord
 
 FIVE = [

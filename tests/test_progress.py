@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from sasrecf_tune.messages import Report
-from sasrecf_tune.progress import JsonView, LiveView, PlainView, make_progress
+from sasrecf_tune.report.terminal.progress import JsonView, LiveView, PlainView, make_progress
 
 REPORT = Report(3, 1, 0.05, {"mrr@10": 0.05}, train_loss=1.0, seconds=2.0)
 REASON = "trial-0003.resume is damaged (checksum of [data]/0)"

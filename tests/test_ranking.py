@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sasrecf_tune.inputs.hyperparameters import TABLE
-from sasrecf_tune.report.exports import ranking_csv, ranking_markdown
+from sasrecf_tune.report.formats.trials import ranking_csv, ranking_markdown
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank
 
 records = st.lists(

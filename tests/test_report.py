@@ -23,10 +23,10 @@ from sasrecf_tune.cli import app
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.report.latex import latex, ranking_latex
-from sasrecf_tune.report.page import lead, page
-from sasrecf_tune.report.selection import pick
-from sasrecf_tune.report.tables import shared_sparklines
+from sasrecf_tune.report.formats.latex import latex, ranking_latex
+from sasrecf_tune.report.page.page import lead, page
+from sasrecf_tune.report.row_selection import pick
+from sasrecf_tune.report.terminal.tables import shared_sparklines
 from sasrecf_tune.trials import Row, State, TrialRecord, rank
 
 from .planted import METRICS, NAME, NASTY, plant, planted_material

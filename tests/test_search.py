@@ -24,7 +24,7 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.result_files import KEPT_CHECKPOINTS, ResultFiles
+from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS, ResultFiles
 from sasrecf_tune.search.coordinator import Outcome, Search, planned_study
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner

@@ -28,6 +28,7 @@ from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
+from sasrecf_tune.report.terminal.plan_summary import show_end
 from sasrecf_tune.search.coordinator import Outcome, Search, _Running
 from sasrecf_tune.search.peers import noted
 from sasrecf_tune.search.study import TrialLost, load_study
@@ -39,7 +40,6 @@ from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.shared import SharedStudy
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.pending_results import Untold, tell_kept
-from sasrecf_tune.summary import show_end
 from sasrecf_tune.trials import State, TrialRecord
 
 from .conftest import FakeTraining

@@ -11,7 +11,7 @@ from rich.text import Text
 from sasrecf_tune.analysis.confirmation import ALPHA, Confirmation, Estimate, Place, Verdict, on_test
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.screen import print_table
+from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.trials import State, TrialRecord, cell_text, score_text
 
 # Of the first's time: what is nearer to it is not said to be cheaper.

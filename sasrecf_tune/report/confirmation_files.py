@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from sasrecf_tune.analysis.confirmation import best_run, judge
 from sasrecf_tune.analysis.winner import choose
-from sasrecf_tune.best_config import chosen_yaml
-from sasrecf_tune.report.confirmed_files import all_runs, confirmation_csv, confirmation_markdown
-from sasrecf_tune.result_files import drop_checkpoints
+from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.confirmation import all_runs, confirmation_csv, confirmation_markdown
+from sasrecf_tune.report.study_files import drop_checkpoints
 from sasrecf_tune.search.callbacks import Observer
 from sasrecf_tune.search.confirmation_study import PlannedConfirmation
 from sasrecf_tune.search.plan import Plan

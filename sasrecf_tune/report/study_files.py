@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.winner import choose
-from sasrecf_tune.best_config import chosen_yaml
-from sasrecf_tune.report.exports import (
+from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.trials import (
     hyper_result,
     ranking_csv,
     ranking_markdown,

@@ -7,8 +7,8 @@ from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config
-from sasrecf_tune.report.confirmed import interval_text, seeds_text, sentences
-from sasrecf_tune.report.exports import best_yaml, reproducing
+from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sentences
+from sasrecf_tune.report.formats.trials import best_yaml, reproducing
 from sasrecf_tune.search.plan import base_config, trial_config
 
 

@@ -9,8 +9,8 @@ from rich.text import Text
 from sasrecf_tune.analysis.comparison import Comparison, Difference, Effort, Entry, unequal
 from sasrecf_tune.analysis.confirmation import ALPHA
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.report.confirmed import estimate_cells, p_statement
-from sasrecf_tune.screen import print_table
+from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
+from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.trials import cell_text, score_text
 
 _PARTS = {"valid": "validation", "test": "test"}

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations
 from sasrecf_tune.analysis.report_data import Material, Results
-from sasrecf_tune.report.confirmed import luck_text, show_confirmation
-from sasrecf_tune.report.confirmed_files import confirmation_content, confirmation_markdown
-from sasrecf_tune.report.exports import markdown_line
-from sasrecf_tune.screen import print_table
+from sasrecf_tune.report.confirmation_text import luck_text, show_confirmation
+from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
+from sasrecf_tune.report.formats.trials import markdown_line
+from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.storage.directory import Layout, out_option
 from sasrecf_tune.trials import Row, score_text
 

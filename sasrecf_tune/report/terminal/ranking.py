@@ -13,7 +13,8 @@ from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import marginals
 from sasrecf_tune.analysis.report_data import Material
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.report.tables import (
+from sasrecf_tune.report.terminal.console import print_table
+from sasrecf_tune.report.terminal.tables import (
     STYLES,
     epochs_text,
     print_failures,
@@ -21,7 +22,6 @@ from sasrecf_tune.report.tables import (
     shared_sparklines,
     varied,
 )
-from sasrecf_tune.screen import print_table
 from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
 
 _BAR_WIDTH = 24

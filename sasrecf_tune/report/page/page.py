@@ -12,11 +12,11 @@ from sasrecf_tune.analysis.importance import importance
 from sasrecf_tune.analysis.report_data import Material, material_of
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
-from sasrecf_tune.report import page_parts
-from sasrecf_tune.report.confirmed import interval_text, seeds_text
-from sasrecf_tune.report.figures import Picture
-from sasrecf_tune.report.markup import document, element
-from sasrecf_tune.report.page_confirmed import confirmed
+from sasrecf_tune.report.confirmation_text import interval_text, seeds_text
+from sasrecf_tune.report.page import sections as page_parts
+from sasrecf_tune.report.page.confirmation import confirmed
+from sasrecf_tune.report.page.figures import Picture
+from sasrecf_tune.report.page.html import document, element
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import atomic_write
@@ -197,4 +197,4 @@ def _figure(picture: Picture) -> Element:
 
 
 def _asset(name: str) -> str:
-    return files("sasrecf_tune.report").joinpath(name).read_text(encoding="utf-8")
+    return files("sasrecf_tune.report.page.page").joinpath(name).read_text(encoding="utf-8")

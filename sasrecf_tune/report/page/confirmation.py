@@ -7,8 +7,8 @@ from xml.etree.ElementTree import Element
 
 from sasrecf_tune.analysis.confirmation import Confirmation, Verdict
 from sasrecf_tune.inputs.metrics import Metric
-from sasrecf_tune.report.confirmed import heading, note, place_cells, sentences
-from sasrecf_tune.report.markup import element
+from sasrecf_tune.report.confirmation_text import heading, note, place_cells, sentences
+from sasrecf_tune.report.page.html import element
 from sasrecf_tune.trials import cell_text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry
 from sasrecf_tune.analysis.confirmation import ALPHA
 from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.report.compared import (
+from sasrecf_tune.report.comparison_text import (
     budgets,
     heading,
     model_text,
@@ -19,9 +19,9 @@ from sasrecf_tune.report.compared import (
     warnings,
     winner,
 )
-from sasrecf_tune.report.confirmed_files import estimate_content, markdown_table
-from sasrecf_tune.report.exports import csv_line
-from sasrecf_tune.report.latex import latex, latex_table, marked
+from sasrecf_tune.report.formats.confirmation import estimate_content, markdown_table
+from sasrecf_tune.report.formats.latex import latex, latex_table, marked
+from sasrecf_tune.report.formats.trials import csv_line
 from sasrecf_tune.trials import score_text
 
 

@@ -14,9 +14,9 @@ from sasrecf_tune.analysis.main_effects import Level, Marginal, marginals
 from sasrecf_tune.analysis.report_data import Material
 from sasrecf_tune.inputs.literals import Value, is_number
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.report import figures
-from sasrecf_tune.report.markup import breakable, element
-from sasrecf_tune.report.tables import epochs_text
+from sasrecf_tune.report.page import figures
+from sasrecf_tune.report.page.html import breakable, element
+from sasrecf_tune.report.terminal.tables import epochs_text
 from sasrecf_tune.trials import Row, State, cell_text, score_text
 
 # A parameter with more values has no list to choose from.

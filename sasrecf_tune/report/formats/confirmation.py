@@ -15,8 +15,8 @@ from sasrecf_tune.analysis.confirmation import (
     on_validation,
     without_seed,
 )
-from sasrecf_tune.report.confirmed import heading, interval_text, note, p_text, sentences
-from sasrecf_tune.report.exports import csv_line, markdown_line
+from sasrecf_tune.report.confirmation_text import heading, interval_text, note, p_text, sentences
+from sasrecf_tune.report.formats.trials import csv_line, markdown_line
 from sasrecf_tune.trials import TrialRecord, cell_text, score_text
 
 

@@ -11,8 +11,8 @@ from rich.text import Text
 from sasrecf_tune.analysis.winner import Chosen
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
-from sasrecf_tune.report.tables import print_failures, ranking_table, varied
-from sasrecf_tune.screen import print_table
+from sasrecf_tune.report.terminal.console import print_table
+from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, varied
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.storage.directory import Layout, out_option, relative
 from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank

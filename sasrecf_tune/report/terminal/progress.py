@@ -18,7 +18,7 @@ from rich.text import Text
 
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
-from sasrecf_tune.report.tables import ranking_table, sparkline
+from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
 from sasrecf_tune.search.callbacks import Observer
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, cell_text, rank, score_text
 

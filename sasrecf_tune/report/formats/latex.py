@@ -8,7 +8,7 @@ from typing import Any
 
 from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, on_test
 from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.report.confirmed import heading, sentences
+from sasrecf_tune.report.confirmation_text import heading, sentences
 from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
 
 _SPECIAL = {
