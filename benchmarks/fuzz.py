@@ -25,8 +25,9 @@ from typer.main import get_command
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from sasrecf_tune.arguments import run_settings
-from sasrecf_tune.cli import app as command_line
+from sasrecf_tune.cli.app import app as command_line
+from sasrecf_tune.cli.arguments import run_settings
+from sasrecf_tune.cli.session import checked_base
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.constraints import violations
 from sasrecf_tune.inputs.params_file import read
@@ -34,7 +35,6 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import Engine
 from sasrecf_tune.messages import Config, Describe, Measure
 from sasrecf_tune.search.plan import first_configuration, searched_features, trial_config
-from sasrecf_tune.session import checked_base
 from tests.fuzzing import Case, cases
 from tests.synthetic import NAME, write_data_set
 

@@ -17,7 +17,7 @@ import typer
 from entry import say, start
 from trials_per_hour import measured
 
-from sasrecf_tune.doctor import probe
+from sasrecf_tune.cli.doctor import probe
 from sasrecf_tune.errors import InputError, WorkerError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -52,7 +52,8 @@ def main() -> None:
     """Arm what was asked for, and hand over to the command line."""
     executor, training, point, delay = sys.argv[1:5]
     sys.argv = ["sasrecf-tune", *sys.argv[5:]]
-    from sasrecf_tune import cli, session
+    from sasrecf_tune.cli import app as cli
+    from sasrecf_tune.cli import session
 
     if (executor, training) != ("local", "real"):
 

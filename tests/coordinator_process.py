@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from sasrecf_tune import cli, session
+from sasrecf_tune.cli import app as cli
+from sasrecf_tune.cli import session
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.settings import RunSettings

@@ -13,7 +13,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from sasrecf_tune.cli import app
+from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, Hyperparameter

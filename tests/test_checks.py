@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.arguments import base_settings
+from sasrecf_tune.cli.arguments import base_settings
 from sasrecf_tune.errors import ConfigFileError, InputError, ParameterError, ParamsFileError
 from sasrecf_tune.inputs import constraints as module
 from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config

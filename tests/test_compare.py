@@ -23,7 +23,7 @@ from scipy import stats
 from sasrecf_tune.analysis.comparability import Measured, obstacles
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare, differences
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.compare import compare_studies, read_comparison, why_unconfirmed
+from sasrecf_tune.cli.compare import compare_studies, read_comparison, why_unconfirmed
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.comparison_text import sentences, show_comparison, warnings
@@ -285,7 +285,9 @@ def read_manifest_of(directory: Path) -> dict[str, Any]:
 
 
 def test_compare(home: Path) -> None:
-    code = f"sys.argv = ['', 'compare', {MINE!r}, {BASELINE!r}]; from sasrecf_tune.cli import main; main()"
+    code = (
+        f"sys.argv = ['', 'compare', {MINE!r}, {BASELINE!r}]; from sasrecf_tune.cli.app import main; main()"
+    )
     script = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    print('torch' in sys.modules)"
     environment = os.environ | {"COLUMNS": "200"}
     done = subprocess.run(

@@ -19,7 +19,7 @@ import yaml
 from rich.console import Console
 
 from sasrecf_tune.analysis.confirmation import Confirmation, judge, on_validation
-from sasrecf_tune.confirm import confirm_best
+from sasrecf_tune.cli.confirm import confirm_best
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result

@@ -18,7 +18,7 @@ import pytest
 from optuna_dashboard import get_note, save_note
 from typer.testing import CliRunner
 
-from sasrecf_tune.cli import app
+from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.database.dashboard_notes import failure_note

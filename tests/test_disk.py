@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sasrecf_tune.cli import app
+from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.messages import Decision, Describe, Failure, FailureKind, Job, Report, Result

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from sasrecf_tune import doctor
-from sasrecf_tune.doctor import OK, PROBLEM, WARNING
+from sasrecf_tune.cli import doctor
+from sasrecf_tune.cli.doctor import OK, PROBLEM, WARNING
 from sasrecf_tune.environment import cpu_time, install_command, memory
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -184,6 +184,6 @@ def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_doctor_imports() -> None:
     heavy = "{'torch', 'recbole', 'optuna', 'numpy'}"
-    script = f"import sys, sasrecf_tune.doctor; print(*sorted({heavy} & set(sys.modules)))"
+    script = f"import sys, sasrecf_tune.cli.doctor; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

@@ -92,7 +92,7 @@ def loaded_after(code: str, cwd: Path) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["report", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
-    code = f"sys.argv = ['sasrecf-tune', *{arguments!r}]; from sasrecf_tune.cli import main; main()"
+    code = f"sys.argv = ['sasrecf-tune', *{arguments!r}]; from sasrecf_tune.cli.app import main; main()"
     assert not loaded_after(code, tmp_path) & {"torch", "recbole", "optuna", "pandas", "numpy", "ray"}
 
 

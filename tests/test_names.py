@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sasrecf_tune.cli import app
+from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.storage.directory import Layout
 

@@ -22,8 +22,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from sasrecf_tune.arguments import worker_count
-from sasrecf_tune.cli import main
+from sasrecf_tune.cli.app import main
+from sasrecf_tune.cli.arguments import worker_count
+from sasrecf_tune.cli.reproduce import reproduce_study
+from sasrecf_tune.cli.run import run
 from sasrecf_tune.errors import InputError, WorkerError
 from sasrecf_tune.executors.ray import cluster as clusters
 from sasrecf_tune.executors.ray import executor as rays
@@ -51,8 +53,6 @@ from sasrecf_tune.messages import (
     Result,
     TogetherTiming,
 )
-from sasrecf_tune.reproduce import reproduce_study
-from sasrecf_tune.run import run
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 

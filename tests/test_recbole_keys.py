@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sasrecf_tune.cli import app
+from sasrecf_tune.cli.app import app
 from sasrecf_tune.engine.recbole import make_config
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.recbole_keys import recbole_keys, without_effect

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.report_data import Material
 from sasrecf_tune.analysis.winner import Chosen
-from sasrecf_tune.cli import app
+from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
@@ -289,7 +289,7 @@ def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
 )
 def test_no_report_loads_torch_or_recbole(out: Path, tmp_path: Path, form: str, without: set[str]) -> None:
     arguments = ["sasrecf-tune", "report", "--out", str(out), "--format", form, "--output", "report"]
-    code = f"sys.argv = {arguments!r}; from sasrecf_tune.cli import main; main()"
+    code = f"sys.argv = {arguments!r}; from sasrecf_tune.cli.app import main; main()"
     assert not loaded_after(code, tmp_path) & {"torch", "recbole", *without}
     assert (tmp_path / "report").stat().st_size > 1000
 

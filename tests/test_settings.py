@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sasrecf_tune.arguments import parse_gpus, worker_count
+from sasrecf_tune.cli.arguments import parse_gpus, worker_count
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import Metric, parse_metric, result_keys
 from sasrecf_tune.inputs.settings import format_duration, parse_duration

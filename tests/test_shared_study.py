@@ -23,6 +23,7 @@ from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
+from sasrecf_tune.cli.session import stopping_on_signals
 from sasrecf_tune.errors import Interrupted, StudyMismatchError
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.inline import InlineExecutor
@@ -32,7 +33,6 @@ from sasrecf_tune.report.terminal.plan_summary import show_end
 from sasrecf_tune.search.coordinator import Outcome, Search, _Running
 from sasrecf_tune.search.peers import noted
 from sasrecf_tune.search.study import TrialLost, load_study
-from sasrecf_tune.session import stopping_on_signals
 from sasrecf_tune.storage.database import heartbeats as coordinators
 from sasrecf_tune.storage.database import reconnect as outages
 from sasrecf_tune.storage.database import shared as shared_study

@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 
 from sasrecf_tune import environment as machine
 from sasrecf_tune.analysis.reproduction import difference
+from sasrecf_tune.cli.session import at_work
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import (
     InputError,
@@ -36,7 +37,6 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.search.study import load_study, open_study
-from sasrecf_tune.session import at_work
 from sasrecf_tune.storage import lock
 from sasrecf_tune.storage.database import errors as damage
 from sasrecf_tune.storage.database.errors import check_database

@@ -15,9 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sasrecf_tune import __version__
-from sasrecf_tune.errors import Interrupted, TuneError
-from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler
-from sasrecf_tune.options import (
+from sasrecf_tune.cli.options import (
     Address,
     AsJson,
     CheckpointEvery,
@@ -51,6 +49,8 @@ from sasrecf_tune.options import (
     TrialsPerGpu,
     Workers,
 )
+from sasrecf_tune.errors import Interrupted, TuneError
+from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler
 from sasrecf_tune.report.terminal.console import screen
 
 app = typer.Typer(
@@ -143,8 +143,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Search, and end with the ranked table. The same command again continues the study."""
-    from sasrecf_tune import run as runs
-    from sasrecf_tune.arguments import run_settings
+    from sasrecf_tune.cli import run as runs
+    from sasrecf_tune.cli.arguments import run_settings
     from sasrecf_tune.inputs.params_file import read
 
     space = read(params_file)
@@ -206,8 +206,8 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Continue a study as it was last run. Options given here replace the earlier ones."""
-    from sasrecf_tune import run as runs
-    from sasrecf_tune.arguments import elsewhere
+    from sasrecf_tune.cli import run as runs
+    from sasrecf_tune.cli.arguments import elsewhere
     from sasrecf_tune.inputs.settings import parse_duration
     from sasrecf_tune.storage.directory import find_study
     from sasrecf_tune.storage.manifest import settings_from
@@ -264,8 +264,8 @@ def confirm(
 
     The same command again continues; more seeds or configurations are added to what is there.
     """
-    from sasrecf_tune.arguments import elsewhere
-    from sasrecf_tune.confirm import confirm_study
+    from sasrecf_tune.cli.arguments import elsewhere
+    from sasrecf_tune.cli.confirm import confirm_study
     from sasrecf_tune.storage.directory import find_study
     from sasrecf_tune.storage.manifest import settings_from
 
@@ -313,7 +313,7 @@ def report(
 
     Pruned and failed trials stand at the end of the table, without a rank.
     """
-    from sasrecf_tune.commands import report_study
+    from sasrecf_tune.cli.study_commands import report_study
 
     report_study(out, study, storage, top, format, output, show_test, filter_, sort)
 
@@ -333,7 +333,7 @@ def compare(
 
     Such as SASRecF against RecBole's SASRec (run --model SASRec), both searched and confirmed alike.
     """
-    from sasrecf_tune.compare import compare_studies
+    from sasrecf_tune.cli.compare import compare_studies
 
     compare_studies(studies, out, storage, format, output)
 
@@ -343,7 +343,7 @@ def best(
     study: StudyName = None, out: Out = Path("tuning"), storage: Storage = None, output: Output = None
 ) -> None:
     """Print a RecBole config file that reproduces the best trial, or the confirmed one."""
-    from sasrecf_tune.commands import best_config
+    from sasrecf_tune.cli.study_commands import best_config
 
     best_config(out, study, storage, output)
 
@@ -366,8 +366,8 @@ def reproduce(
 
     Ends with 0 when all are the same to the last digit, with 1 when not: it then says what else differs.
     """
-    from sasrecf_tune.arguments import parse_gpus
-    from sasrecf_tune.reproduce import reproduce_study
+    from sasrecf_tune.cli.arguments import parse_gpus
+    from sasrecf_tune.cli.reproduce import reproduce_study
     from sasrecf_tune.storage.directory import find_study
 
     layout = find_study(out, study)
@@ -396,7 +396,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a search space and count its configurations. Trains nothing."""
-    from sasrecf_tune.commands import check_file
+    from sasrecf_tune.cli.study_commands import check_file
 
     check_file(file, dataset, data_path, config_files, set_, model, syntax_only, as_json)
 
@@ -404,7 +404,7 @@ def check(
 @app.command()
 def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """List the studies, the one worked on last first."""
-    from sasrecf_tune.commands import list_studies
+    from sasrecf_tune.cli.study_commands import list_studies
 
     list_studies(out, as_json)
 
@@ -419,7 +419,7 @@ def dashboard(
     ] = 8080,
 ) -> None:
     """Show a study in optuna-dashboard, in a browser on this machine. Ctrl-C ends it."""
-    from sasrecf_tune.dashboard import serve
+    from sasrecf_tune.cli.dashboard import serve
 
     raise typer.Exit(serve(out, study, storage, port, screen()))
 
@@ -427,7 +427,7 @@ def dashboard(
 @app.command()
 def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """Look for what could keep a search from working here; trains two steps."""
-    from sasrecf_tune.doctor import run_doctor
+    from sasrecf_tune.cli.doctor import run_doctor
 
     raise typer.Exit(run_doctor(out, screen(), as_json))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 
 from sasrecf_tune.analysis.confirmation import Confirmation, judge
+from sasrecf_tune.cli.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -19,7 +20,6 @@ from sasrecf_tune.report.terminal import progress as views
 from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.callbacks import Observer
 from sasrecf_tune.search.plan import Plan, make_plan
-from sasrecf_tune.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
 from sasrecf_tune.storage.directory import Layout, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
 from sasrecf_tune.trials import State, TrialRecord, best

@@ -17,7 +17,8 @@ from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import Compared, circumstances, compare
 from sasrecf_tune.analysis.winner import Chosen
-from sasrecf_tune.arguments import recbole_data_path
+from sasrecf_tune.cli.arguments import recbole_data_path
+from sasrecf_tune.cli.session import checked_base, describe
 from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
@@ -28,7 +29,6 @@ from sasrecf_tune.report.formats.best_yaml import chosen_config
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.progress import emit
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.session import checked_base, describe
 from sasrecf_tune.storage.directory import Layout
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from

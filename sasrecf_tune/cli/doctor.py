@@ -192,7 +192,7 @@ def directory(out: Path) -> Finding:
 def probe() -> tuple[dict[str, Any], str]:
     """What torch sees, and what is wrong with it; by another process."""
     # With the path of this process, as workers are started: -m would look into the working directory first.
-    script = f"import sys; sys.path[:] = {sys.path!r}; from sasrecf_tune.probe import main; main()"
+    script = f"import sys; sys.path[:] = {sys.path!r}; from sasrecf_tune.cli.torch_probe import main; main()"
     command = [sys.executable, "-c", script]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)

@@ -11,15 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from sasrecf_tune.analysis.winner import choose
-from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.messages import Measure
-from sasrecf_tune.report.terminal import progress as views
-from sasrecf_tune.report.terminal.plan_summary import estimate, plan_facts, show_end, show_plan, show_timings
-from sasrecf_tune.report.terminal.tables import varied
-from sasrecf_tune.search.callbacks import Observer
-from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
-from sasrecf_tune.session import (
+from sasrecf_tune.cli.session import (
     at_work,
     checked_base,
     describe,
@@ -30,6 +22,14 @@ from sasrecf_tune.session import (
     stopping_on_signals,
     view,
 )
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.messages import Measure
+from sasrecf_tune.report.terminal import progress as views
+from sasrecf_tune.report.terminal.plan_summary import estimate, plan_facts, show_end, show_plan, show_timings
+from sasrecf_tune.report.terminal.tables import varied
+from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.storage.directory import Layout, study_layout
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
@@ -44,7 +44,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     Raises:
         TuneError: see `errors`; bad input is found before any training.
     """
-    from sasrecf_tune.confirm import confirm_best
+    from sasrecf_tune.cli.confirm import confirm_best
     from sasrecf_tune.report.page.page import write_page
     from sasrecf_tune.report.study_files import ResultFiles
     from sasrecf_tune.search.confirmation_study import load_confirmations

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.arguments import base_settings
+from sasrecf_tune.cli.arguments import base_settings
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate
