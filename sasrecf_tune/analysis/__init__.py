@@ -1,0 +1,1 @@
+"""Numbers about finished trials: statistics, rankings, main effects. Renders nothing."""

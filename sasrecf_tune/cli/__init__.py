@@ -1,0 +1,1 @@
+"""The command line: a Typer app, one module a command, and the session that they share."""

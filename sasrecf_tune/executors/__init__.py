@@ -1,1 +1,1 @@
-"""Ways to have trials trained: in worker processes, or in this process."""
+"""Where trials are trained: this process or worker processes; the worker end of the pipe."""

@@ -1,1 +1,1 @@
-"""Ranked results for people and for programs."""
+"""Renders analysis for people and programs."""

@@ -1,0 +1,1 @@
+"""The coordinator: plans a study, asks for trials, records outcomes. Imports no torch."""

@@ -1,0 +1,1 @@
+"""What lies in a study directory: paths, locks, manifest, atomic writes, pending results."""

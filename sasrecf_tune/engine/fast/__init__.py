@@ -1,0 +1,1 @@
+"""The fast engine: SASRecF and SASRec with the mathematics of RecBole, one model at a time."""

@@ -1,0 +1,1 @@
+"""Rich tables and the live view."""

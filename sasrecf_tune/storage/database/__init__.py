@@ -1,0 +1,1 @@
+"""The Optuna database: opening it, caching it, sharing it, surviving its outages."""
