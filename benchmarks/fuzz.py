@@ -35,8 +35,8 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import Engine
 from sasrecf_tune.messages import Config, Describe, Measure
 from sasrecf_tune.search.plan import first_configuration, searched_features, trial_config
-from tests.fuzzing import Case, cases
-from tests.synthetic import NAME, write_data_set
+from tests.support.fuzz_cases import Case, cases
+from tests.support.synthetic_data import NAME, write_data_set
 
 ENGINES: tuple[Engine, ...] = ("fast", "recbole")
 # Larger models are as right as small ones, and slow to build.
@@ -65,7 +65,7 @@ class Report:
 
 
 class Fuzzer:
-    """Runs cases in `scratch`, whose data set is `tests.synthetic`'s; builds `builds` that are accepted."""
+    """Runs cases in `scratch` on the data set of tests.support.synthetic_data; builds `builds` accepted ones."""
 
     def __init__(self, scratch: Path, builds: int, seed: int) -> None:
         self.report = Report()

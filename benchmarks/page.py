@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from browser import Browser, executable
 
 from sasrecf_tune.report.page.page import page
-from tests.planted import planted_material
+from tests.support.known_studies import planted_material
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

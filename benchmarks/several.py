@@ -174,7 +174,7 @@ def server(kind: str = "postgresql") -> Iterator[str]:
         InputError: there is none on this machine.
     """
     sys.path.append(str(Path(__file__).parent.parent))
-    from tests.servers import MissingError, running
+    from tests.support.database_servers import MissingError, running
 
     try:
         with running(kind) as started:

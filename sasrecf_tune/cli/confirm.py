@@ -16,7 +16,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import SEEDS, RunSettings
 from sasrecf_tune.report.confirmation_text import luck_text, places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content
-from sasrecf_tune.report.terminal import progress as views
+from sasrecf_tune.report.terminal import progress
 from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.callbacks import Observer
 from sasrecf_tune.search.plan import Plan, make_plan
@@ -115,7 +115,7 @@ def confirm_best(
     )
     files = ConfirmationFiles(layout, plan, planned, records)
     if as_json:
-        views.emit({"event": "confirmation", **_facts(begun)})
+        progress.emit({"event": "confirmation", **_facts(begun)})
     else:
         console.print()
         console.print(_announced(begun, layout.name), highlight=False, soft_wrap=not console.is_terminal)
@@ -146,7 +146,7 @@ def confirm_best(
     verdict = judge(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason
-        views.emit({"event": "confirmed", "reason": reason, **confirmation_content(now, verdict)})
+        progress.emit({"event": "confirmed", "reason": reason, **confirmation_content(now, verdict)})
     else:
         show_confirmation(now, verdict, settings.metric, console, varied(plan.space))
         if luck := luck_text(verdict, records, settings.metric):
@@ -159,7 +159,7 @@ def confirm_best(
 
 
 @dataclass
-class _ConfirmationProgress(views.Progress):
+class _ConfirmationProgress(progress.Progress):
     """Runs are known by the trial that they confirm and their seed; what is compared is configurations."""
 
     asked: Confirmation = field(kw_only=True)

@@ -17,7 +17,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
-from sasrecf_tune.report.terminal import progress as views
+from sasrecf_tune.report.terminal import progress
 from sasrecf_tune.search.fusion import fuse
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import Layout
@@ -129,16 +129,16 @@ def fused(
 
 @contextlib.contextmanager
 def view(
-    state: views.Progress, console: Console, as_json: bool
-) -> Iterator[views.PlainView | views.JsonView | views.LiveView]:
+    state: progress.Progress, console: Console, as_json: bool
+) -> Iterator[progress.PlainView | progress.JsonView | progress.LiveView]:
     """What shows `state` on the console, or as JSON lines."""
     if as_json:
-        yield views.JsonView(state)
+        yield progress.JsonView(state)
     elif console.is_terminal:
-        with views.LiveView(state, console) as live:
+        with progress.LiveView(state, console) as live:
             yield live
     else:
-        yield views.PlainView(state, console)
+        yield progress.PlainView(state, console)
 
 
 def saying(console: Console, as_json: bool) -> Callable[[str], None]:
@@ -146,7 +146,7 @@ def saying(console: Console, as_json: bool) -> Callable[[str], None]:
 
     def say(text: str) -> None:
         if as_json:
-            views.emit({"event": "note", "text": text})
+            progress.emit({"event": "note", "text": text})
         else:
             console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 

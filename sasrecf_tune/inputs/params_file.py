@@ -8,8 +8,8 @@
     NAME log LOW,HIGH                   a real number, uniform in its logarithm
 
 Spaces and tabs separate, `#` begins a comment, blank lines do not count. Nothing is evaluated.
-Whatever RecBole reads without an error means the same here, except where RecBole drops a part of the
-file or runs it as code: that is read in full, or refused (tests/test_space.py lists each such case).
+Whatever RecBole reads without an error means the same here, except where RecBole drops a part of the file or
+runs it as code: that is read in full, or refused. tests/inputs/test_search_space.py lists each such case.
 Source: recbole/trainer/hyper_tuning.py, _build_space_from_file; hyperopt.hp.
 """
 

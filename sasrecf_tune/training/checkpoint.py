@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from sasrecf_tune import __version__
-from sasrecf_tune.engine import rng as random_streams
+from sasrecf_tune.engine import rng
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.messages import Config, Report
-from sasrecf_tune.training import torch_files as tensor_files
+from sasrecf_tune.training import torch_files
 
 # Of RecBole's configuration: where things lie, which changes nothing in a trial.
 _PLACES = ("checkpoint_dir", "data_path")
@@ -50,7 +50,7 @@ class Unfinished:
         Raises:
             OSError: the disk refused; an earlier file is untouched.
         """
-        tensor_files.save(path, vars(self) | {"reports": [asdict(report) for report in self.reports]})
+        torch_files.save(path, vars(self) | {"reports": [asdict(report) for report in self.reports]})
 
 
 def identity(config: Config, engine: str, device: torch.device, data: str) -> str:
@@ -136,11 +136,11 @@ def has_ended(trainer: Any) -> bool:
 
 def _random_states(built: Built) -> dict[str, Any]:
     loaders = [loader.generator.get_state() for loader in _loaders(built)]  # the order of samples
-    return random_streams.states(built.trainer.device) | {"loaders": loaders}
+    return rng.states(built.trainer.device) | {"loaders": loaders}
 
 
 def _set_random_states(built: Built, states: dict[str, Any]) -> None:
-    random_streams.set_states(states, built.trainer.device)
+    rng.set_states(states, built.trainer.device)
     for loader, state in zip(_loaders(built), states["loaders"], strict=True):
         loader.generator.set_state(state)
 

@@ -27,7 +27,7 @@ from sasrecf_tune.engine.recbole import (
     prepare,
 )
 from sasrecf_tune.errors import InputError, TuneError
-from sasrecf_tune.executors import pausable as lanes
+from sasrecf_tune.executors import pausable
 from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
 from sasrecf_tune.inputs.dataset_rows import other_items, scan
 from sasrecf_tune.inputs.metrics import result_keys
@@ -47,7 +47,7 @@ from sasrecf_tune.messages import (
     Waiting,
 )
 from sasrecf_tune.storage.files import disk_error
-from sasrecf_tune.training import torch_files as tensor_files
+from sasrecf_tune.training import torch_files
 from sasrecf_tune.training.checkpoint import (
     Unfinished,
     UnusableError,
@@ -223,7 +223,7 @@ class Runner:
         config = make_config(job.config | job.here, self._gpu)
         built, note = self._begin(job, config, course)
         trainer, seen = built.trainer, course.reports
-        lane = lanes.current()
+        lane = pausable.current()
         turns = _take_turns(built, lane, job.alone) if lane is not None else None
         written = trainer.start_epoch
 
@@ -383,7 +383,7 @@ def _save(path: Path, config: Config, trainer: Any, best: Report) -> None:
         "state_dict": trainer.best_state,
     }
     try:
-        tensor_files.save(path, content)
+        torch_files.save(path, content)
     except OSError as error:
         raise disk_error(path, error) from error
 

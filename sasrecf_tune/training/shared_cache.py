@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import torch
 
 from sasrecf_tune.messages import Waiting
-from sasrecf_tune.training import torch_files as tensor_files
+from sasrecf_tune.training import torch_files
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class SharedData(Generic[T]):
             if not path.exists():
                 made = make()
                 try:
-                    tensor_files.save(path, made, durable=False)
+                    torch_files.save(path, made, durable=False)
                 except Exception as error:  # noqa: BLE001  # a full disk, or what cannot be pickled
                     return self._alone(made, error)
                 # The copy in the file takes its place, so that this process shares memory too.

@@ -13,7 +13,7 @@ from sasrecf_tune.analysis.report_data import Material, material_of
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.report.confirmation_text import interval_text, seeds_text
-from sasrecf_tune.report.page import sections as page_parts
+from sasrecf_tune.report.page import sections
 from sasrecf_tune.report.page.confirmation import confirmed
 from sasrecf_tune.report.page.figures import Picture
 from sasrecf_tune.report.page.html import document, element
@@ -125,18 +125,18 @@ def _sections(material: Material) -> Iterator[Element]:
     if material.judged is not None:
         yield confirmed(*material.judged, material.metric, material.varied)
     if material.rows:
-        yield page_parts.ranking(material)
+        yield sections.ranking(material)
     if material.best is not None:
         found = importance(material)
-        yield from _drawn(page_parts.pictures(material))
-        yield from page_parts.parameters(material, found)
-        yield from _drawn(page_parts.parameter_pictures(material, found))
-        yield from _drawn(page_parts.cost_pictures(material))
+        yield from _drawn(sections.pictures(material))
+        yield from sections.parameters(material, found)
+        yield from _drawn(sections.parameter_pictures(material, found))
+        yield from _drawn(sections.cost_pictures(material))
     if material.rows:
-        yield page_parts.spent(material)
+        yield sections.spent(material)
     if material.count(State.FAILED):
-        yield page_parts.failures(material)
-    yield page_parts.provenance(material)
+        yield sections.failures(material)
+    yield sections.provenance(material)
 
 
 def _best(material: Material) -> Element:
@@ -163,7 +163,7 @@ def _best(material: Material) -> Element:
     )
 
 
-def _drawn(groups: list[page_parts.Group]) -> Iterator[Element]:
+def _drawn(groups: list[sections.Group]) -> Iterator[Element]:
     for group in groups:
         yield element(
             "section",

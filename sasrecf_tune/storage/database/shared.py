@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from sasrecf_tune.storage.database import heartbeats as coordinators
+from sasrecf_tune.storage.database import heartbeats
 from sasrecf_tune.storage.database.cached import STUDY, SoleWriter
 from sasrecf_tune.storage.database.errors import UnreadableError
 from sasrecf_tune.storage.database.heartbeats import Attendance, this_process
@@ -314,7 +314,7 @@ class SharedStudy(SoleWriter):
 
         def add() -> float:
             assert self._sessions is not None
-            known, now = self.study_attributes(), coordinators.now(self._sessions())
+            known, now = self.study_attributes(), heartbeats.now(self._sessions())
             uncounted = min(seconds, now - float(known.get(_COUNTED, 0.0)))
             spent = float(known.get(key, 0.0)) + max(0.0, uncounted)
             self.set_study_user_attr(STUDY, key, round(spent, 3))

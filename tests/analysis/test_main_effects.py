@@ -1,0 +1,179 @@
+"""What the report says of parameters, on studies whose truth is known."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+
+from sasrecf_tune.analysis.binning import levels
+from sasrecf_tune.analysis.budget import budget, pareto
+from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
+from sasrecf_tune.analysis.main_effects import Marginal, marginals
+from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.trials import State, TrialRecord
+from tests.support.known_studies import planted_material
+
+NAMES = ("n_layers", "n_heads", "learning_rate")
+SPACE = parse("n_layers choice [1, 2, 3]\nn_heads choice [1, 2]\nlearning_rate log 1e-4,1e-2\n")
+
+
+def trials(
+    count: int, seed: int, score: Callable[[dict[str, float]], float], noise: float = 0.001
+) -> list[TrialRecord]:
+    rng = random.Random(seed)
+    made = []
+    for number in range(count):
+        params: dict[str, float] = {"n_layers": rng.choice([1, 2, 3]), "n_heads": rng.choice([1, 2])}
+        params |= {"learning_rate": 10 ** rng.uniform(-4, -2)}
+        final = score(params) - 0.01 * abs(math.log10(params["learning_rate"]) + 3)
+        made.append(TrialRecord(number, State.COMPLETE, params, score=final + rng.gauss(0, noise)))
+    return made
+
+
+def of(name: str, found: list[Marginal]) -> Marginal:
+    return next(one for one in found if one.name == name)
+
+
+def better_by(amount: float) -> Callable[[dict[str, float]], float]:
+    return lambda params: 0.05 + amount * (params["n_layers"] == 2)
+
+
+def test_a_real_difference_is_told_with_its_size() -> None:
+    found = marginals(trials(90, 0, better_by(0.004)), NAMES, maximize=True)
+    layers = of("n_layers", found)
+    assert layers.levels[0].label == "2" and layers.levels[0].behind == 0
+    assert all(
+        level.beaten and abs((level.behind or 0) - 0.004) < level.margin for level in layers.levels[1:]
+    )
+    assert layers.sentence.startswith("2 beats ") and "±" in layers.sentence
+    assert set(layers.beside) == {"n_heads", "learning_rate"}
+    assert of("n_heads", found).sentence.endswith("are noise)")
+
+
+def test_less_is_better_where_the_metric_says_so() -> None:
+    worse = [
+        TrialRecord(r.number, r.state, r.params, score=-(r.score or 0.0))
+        for r in trials(90, 0, better_by(0.004))
+    ]
+    assert of("n_layers", marginals(worse, NAMES, maximize=False)).levels[0].label == "2"
+
+
+def test_equal_values_are_told_apart_no_more_often_than_said() -> None:
+    studies = 300
+    wrong = covered = 0
+    for seed in range(studies):
+        same = of("n_layers", marginals(trials(36, seed, better_by(0.0)), NAMES, maximize=True))
+        wrong += any(level.beaten for level in same.levels)
+        other = of("n_layers", marginals(trials(36, seed, better_by(0.02)), NAMES, maximize=True))
+        covered += all(abs((level.behind or 0.0) - 0.02) <= level.margin for level in other.levels[1:])
+    # 5% is said. Of 300 studies up to 27 would still be chance at 5%.
+    assert wrong / studies <= 0.09
+    assert covered / studies >= 0.91
+
+
+def test_what_was_tried_together_is_allowed_for() -> None:
+    # n_heads does nothing, but was 2 mostly where n_layers was 2.
+    rng = random.Random(1)
+    records = []
+    for number in range(80):
+        layers = rng.choice([1, 2])
+        heads = layers if rng.random() < 0.85 else 3 - layers
+        final = 0.05 + 0.01 * (layers == 2) + rng.gauss(0, 0.001)
+        records.append(
+            TrialRecord(number, State.COMPLETE, {"n_layers": layers, "n_heads": heads}, score=final)
+        )
+    heads_alone = of("n_heads", marginals(records, ("n_heads",), maximize=True))
+    assert heads_alone.levels[1].beaten
+    assert not of("n_heads", marginals(records, ("n_layers", "n_heads"), maximize=True)).levels[1].beaten
+
+
+def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() -> None:
+    few = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.1 * i) for i in range(4)]
+    (found,) = marginals(few, ("n_layers",), maximize=True)
+    assert found.sentence == "too few completed trials to compare"
+    pruned = [TrialRecord(100 + i, State.PRUNED, {"n_layers": 3}, score=0.01) for i in range(3)]
+    (found,) = marginals([*trials(60, 0, better_by(0.004)), *pruned], ("n_layers",), maximize=True)
+    assert "no trial completed" not in found.sentence
+    only = [r for r in trials(60, 0, better_by(0.004)) if r.params["n_layers"] != 3]
+    (found,) = marginals([*only, *pruned], ("n_layers",), maximize=True)
+    last = found.levels[-1]
+    assert (last.label, last.completed, last.pruned, last.behind) == ("3", 0, 3, None)
+    assert "no trial completed with 3" in found.sentence
+
+
+def test_scores_that_are_equal_to_the_last_digit_leave_the_error_of_rounding() -> None:
+    records = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.05) for i in range(12)]
+    (found,) = marginals(records, ("n_layers",), maximize=True)
+    assert not found.levels[1].beaten and 0 < found.levels[1].margin < 1e-4
+
+
+def test_many_numbers_become_ranges_of_as_many_trials() -> None:
+    found = levels("learning_rate", trials(80, 0, better_by(0.0)))
+    counts = [list(found.of.values()).count(level) for level in range(len(found.labels))]
+    assert found.ranges and len(counts) == 4 and min(counts) >= 19
+    assert levels("n_layers", trials(80, 0, better_by(0.0))).labels == ("1", "2", "3")
+
+
+def test_values_of_any_kind_are_levels() -> None:
+    values = [[1, "a"], None, True, "True", 0.5, 10, 2, {"max_norm": 5}]
+    records = [TrialRecord(i, State.COMPLETE, {"x": value}) for i, value in enumerate(values)]
+    assert levels("x", records).labels[:3] == ("0.5", "2", "10")
+
+
+def material(records: list[TrialRecord]) -> Material:
+    return Material("study", parse_metric("MRR@10"), SPACE, records, {}, {})
+
+
+def test_importance_finds_what_matters_and_says_from_how_much() -> None:
+    found = importance(planted_material(60))
+    assert found is not None and found.trials == 36
+    assert next(iter(found.shares)) == "learning_rate"
+    assert sum(found.shares.values()) == pytest.approx(1.0)
+    assert importance(planted_material(60)) == found
+
+
+def test_importance_is_silent_without_enough_to_learn_from() -> None:
+    assert importance(material(trials(LEAST_TRIALS - 1, 0, better_by(0.004)))) is None
+    assert importance(material(trials(LEAST_TRIALS, 0, better_by(0.004)))) is not None
+    same = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 3 + 1}, score=0.1) for i in range(20)]
+    assert importance(material(same)) is None
+
+
+def test_the_front_has_no_trial_that_another_beats() -> None:
+    rng = random.Random(0)
+    records = [
+        TrialRecord(i, State.COMPLETE, {}, score=rng.randint(0, 9) / 10, seconds=rng.randint(1, 9))
+        for i in range(60)
+    ]
+    front = pareto(records, lambda record: record.seconds, maximize=True)
+    for record in front:
+        assert not any(
+            (o.score or 0) >= (record.score or 0)
+            and o.seconds <= record.seconds
+            and ((o.score or 0) > (record.score or 0) or o.seconds < record.seconds)
+            for o in records
+        )
+    costs = [record.seconds for record in front]
+    assert costs == sorted(set(costs)) and front[-1].score == max(r.score or 0 for r in records)
+
+
+def test_the_budget_adds_up() -> None:
+    states = [State.COMPLETE, State.PRUNED, State.PRUNED, State.FAILED, State.RUNNING]
+    shares = budget([TrialRecord(i, s, {}, epochs=i, seconds=10.0) for i, s in enumerate(states)])
+    assert [(share.state, share.trials, share.epochs) for share in shares] == [
+        (State.COMPLETE, 1, 0),
+        (State.PRUNED, 2, 3),
+        (State.FAILED, 1, 3),
+    ]
+    assert sum(share.part for share in shares) == pytest.approx(1.0)
+    assert [share.part for share in budget([TrialRecord(0, State.FAILED, {})])] == [0.0]
+
+
+def test_nothing_is_said_where_no_trial_has_completed() -> None:
+    failed = [TrialRecord(n, State.FAILED, {"n_layers": n, "n_heads": 2 - n}) for n in (1, 2)]
+    assert marginals(failed, ["n_layers", "n_heads"], True) == []

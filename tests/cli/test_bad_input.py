@@ -1,0 +1,152 @@
+"""Whatever is wrong with the input: exit code 2, one clear message, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.synthetic_data import NAME, write_data_set
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+GOOD = "learning_rate choice [0.01, 0.001]\n"
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "said"),
+    [
+        (
+            "hiden_size choice [32]",
+            "",
+            "hyper.test:1:1: unknown parameter `hiden_size`: did you mean `hidden_size`?",
+        ),
+        ("n_layers choice [1, 0]", "", "hyper.test:1:21: `n_layers` is a whole number of at least 1"),
+        ("n_layers uniform 1,3", "", "Write: n_layers int 1,3"),
+        ("hidden_act choice [gelu, reul]", "", "did you mean `relu`?"),
+        ("valid_metric choice ['MRR@10']", "", "`valid_metric` cannot be searched"),
+        ("learning_rate choice []", "", "an empty choice"),
+        ("learning_rate choice [__import__('os')]", "", "a function call cannot be read"),
+        ("", "", "no parameters in it"),
+        (
+            "n_heads choice [3]\nhidden_size choice [64]",
+            "",
+            "can exist: hidden_size is not divisible by n_heads",
+        ),
+        (GOOD, "--set learning_rate=0.1", "`learning_rate` is searched in hyper.test and also set"),
+        (GOOD, "--set hidden_size=abc", "--set hidden_size: `hidden_size` is a whole number"),
+        (GOOD, "--set hidden_siz=4", "unknown setting `hidden_siz`: did you mean `hidden_size`?"),
+        (GOOD, "--set epochs", "'epochs' is not KEY=VALUE"),
+        (GOOD, "--set epochs=[", "not YAML"),
+        (GOOD, "--config-files nope.yaml", "nope.yaml: cannot read"),
+        (GOOD, "--metric NDGC@10", "unknown metric `NDGC`: did you mean `NDCG`?"),
+        (GOOD, "--metric MRR", "needs a cut-off"),
+        (GOOD, "--timeout soon", "'soon' is no duration"),
+        (GOOD, "--gpus first", "'first' names no cards"),
+        (GOOD, "--gpus 97", "there is no card 97 that torch can use"),
+        (GOOD, "--study ../x", "cannot be a study's name"),
+        (GOOD, "--model sasrecf", "cannot be tuned: did you mean `SASRecF`?"),
+        (GOOD, "--model SASRec --set pooling_mode=max", "--set: `pooling_mode` is no parameter of SASRec"),
+        (GOOD, "--sampler best", "'best' is not one of"),
+        (GOOD, "--trials 0", "greater than or equal to 1"),
+        (GOOD, "--sampel tpe", "No such option"),
+        ("learning_rate log 1e-4,1e-2", "--sampler grid", "the space is infinite (learning_rate)"),
+        (GOOD, "--dataset nope", "no data set 'nope'"),
+        (GOOD, "--dataset ../ml-100k", "is no data set's name"),
+        ("selected_features choice [[clas]]", "", "has no such item column: did you mean `class`?"),
+        (GOOD, "--set load_col={inter:[user_id,item_id,timestamp]}", "RecBole is not told to load: item_id"),
+        (GOOD, "--set TIME_FIELD=when", "there is no column 'when' (TIME_FIELD)"),
+        (GOOD, "--set user_inter_num_interval=[5000,inf)", "RecBole cannot prepare the data set"),
+        (GOOD, "--set eval_args={order:RO}", "RecBole cannot prepare the data set"),
+    ],
+)
+def test_bad_input(cli: Cli, tmp_path: Path, space: str, options: str, said: str) -> None:
+    (tmp_path / "hyper.test").write_text(space)
+    done = cli("run", "--params-file", "hyper.test", *options.split())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "started" not in done.stdout
+    assert not (tmp_path / "tuning").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report"],
+        ["report", "nope"],
+        ["best"],
+        ["resume", "nope"],
+        ["check", "nope.test"],
+        ["run", "--params-file", "nope.test"],
+        ["run"],
+        ["nonsense"],
+    ],
+)
+def test_what_is_not_there(cli: Cli, arguments: list[str]) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 2
+    assert done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_config_file_with_code_in_it_is_refused_and_not_run(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hyper.test").write_text(GOOD)
+    (tmp_path / "bad.yaml").write_text("epochs: !!python/object/apply:os.system ['touch pwned']\n")
+    done = cli("run", "--params-file", "hyper.test", "--config-files", "bad.yaml")
+    assert done.returncode == 2 and "bad.yaml:1:9: not YAML" in done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_string_that_is_code_stays_a_string(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hyper.test").write_text(GOOD)
+    code = "__import__('os').system('touch pwned')"
+    done = cli("run", "--params-file", "hyper.test", "--set", f"my_own_setting={code}", "--set", "epochs=0")
+    assert done.returncode == 2
+    done = cli("run", "--params-file", "hyper.test", "--set", f'TIME_FIELD="{code}"')
+    assert done.returncode == 2 and "there is no column" in done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "harm", "said"),
+    [
+        (
+            "new/tuning",
+            lambda item: item.unlink(),
+            "every-kind.item: there is no such file, and SASRecF takes item features",
+        ),
+        ("mine", lambda item: item.write_text(item.read_text() + "i99\n"), "every-kind.item:39: "),
+    ],
+    ids=["missing", "ragged"],
+)
+def test_data_that_cannot_be_used_leaves_nothing_behind(
+    cli: Cli, tmp_path: Path, out: str, harm: Callable[[Path], object], said: str
+) -> None:
+    (tmp_path / "hyper.test").write_text(GOOD)
+    data = write_data_set(tmp_path, users=8)
+    harm(data / NAME / f"{NAME}.item")
+    options = ["--dataset", NAME, "--data-path", ".", "--gpus", "none"]
+    options += ["--set", "selected_features=[colour]", "--set", "load_col=null"]
+    (tmp_path / "mine").mkdir()
+    before = set(tmp_path.rglob("*"))
+    done = cli("run", "--params-file", "hyper.test", *options, "--out", out)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_check(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hyper.test").write_text(
+        "hidden_size choice [30, 64]\nn_heads choice [1, 4]\nn_layers int 1,3\n"
+    )
+    done = cli("check", "hyper.test")
+    assert done.returncode == 0, done.stderr
+    assert "hyper.test: 12 configurations of 3 parameters" in done.stdout
+    assert "3 of them cannot exist and are never run: hidden_size is not divisible by n_heads" in done.stdout
+    done = cli("check", "hyper.test", "--set", "load_col={inter:[user_id,item_id]}")
+    assert done.returncode == 2 and "RecBole is not told to load: timestamp" in done.stderr
+    (tmp_path / "hyper.test").write_text("selected_features choice [[genre]]\n")
+    assert cli("check", "hyper.test", "--syntax-only").returncode == 0
+    done = cli("check", "hyper.test")
+    assert done.returncode == 2 and "movie_title, release_year, class" in done.stderr

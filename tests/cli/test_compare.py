@@ -1,0 +1,384 @@
+"""Studies side by side: the statistics on made-up scores, the command on real studies of both models."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+from scipy import stats
+
+from sasrecf_tune.analysis.comparability import Measured, obstacles
+from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare, differences
+from sasrecf_tune.analysis.report_data import Results
+from sasrecf_tune.cli.compare import compare_studies, read_comparison, why_unconfirmed
+from sasrecf_tune.errors import InputError, StudyNotFoundError
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.report.comparison_text import sentences, show_comparison, warnings
+from sasrecf_tune.report.formats.comparison import comparison_csv, comparison_json, comparison_latex
+from sasrecf_tune.storage.manifest import settings_from
+from tests.support.confirmations import confirmation
+from tests.support.known_studies import NAME as PLANTED
+from tests.support.known_studies import plant
+from tests.support.recbole_alone import recbole_itself
+from tests.support.tiny import TINY
+
+MRR = parse_metric("MRR@10")
+BEST = (0.0531, 0.0542, 0.0528, 0.0551, 0.0537)
+CLOSE = (0.0529, 0.0538, 0.0529, 0.0547, 0.0535, 0.0541)
+WORSE = (0.0402, 0.0421, 0.0409)
+UNIT = 1e-4
+
+
+def entry(name: str, scores: Sequence[float], **changes: Any) -> Entry:
+    """Test scores are a tenth of the others; a study without scores is not confirmed."""
+    made = Entry(
+        name=name,
+        model="SASRec",
+        features=(),
+        trial=3,
+        params={"n_layers": 2},
+        weights=1000,
+        search=Effort(8, 40, 60.0),
+        pruned=2,
+        failed=1,
+        planned=8,
+        confirmation=Effort(len(scores), 5 * len(scores), 20.0),
+        score=None if scores else 0.06,
+        seeds=tuple(range(len(scores))),
+        rivals=int(bool(scores)),
+        valid={"mrr@10": scores} if scores else {},
+        test={"mrr@10": [score / 10 for score in scores]} if scores else {},
+        unconfirmed="" if scores else f"it is not confirmed: sasrecf-tune confirm {name}",
+    )
+    return replace(made, **changes)
+
+
+def compared(*entries: Entry) -> Comparison:
+    return compare(entries, "ml-100k: 943 users", MRR, ["mrr@10"], UNIT)
+
+
+def test_two_studies_are_welchs_t_test() -> None:
+    (found,) = differences([entry("b", WORSE), entry("a", BEST)], "valid", MRR, UNIT)
+    expected = stats.ttest_ind(BEST, WORSE, equal_var=False)
+    low, high = expected.confidence_interval(0.95)
+    assert (found.first.name, found.second.name) == ("a", "b")
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-4)
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high), rel=1e-6)
+    assert not found.tied
+
+
+def test_several_studies_are_games_and_howells_test() -> None:
+    samples = {"a": BEST, "b": CLOSE, "c": WORSE}
+    entries = [entry(name, scores) for name, scores in samples.items()]
+    found = differences([*entries, entry("one seed", [0.05]), entry("none", [])], "valid", MRR, UNIT)
+    assert len(found) == 3  # those with one seed or none are not tested
+    for one in found:
+        pair = samples[one.first.name], samples[one.second.name]
+        welch = stats.ttest_ind(*pair, equal_var=False)
+        assert one.mean == pytest.approx(np.mean(pair[0]) - np.mean(pair[1])) and one.mean >= 0
+        p = stats.studentized_range.sf(abs(welch.statistic) * 2**0.5, 3, welch.df)
+        assert one.p == pytest.approx(p, rel=1e-6) and one.p > welch.pvalue
+    assert [one.tied for one in found] == [True, False, False]
+
+
+def test_less_is_better_turns_the_order() -> None:
+    metric = parse_metric("GiniIndex@10")
+    scored = [
+        entry(name, (), seeds=(1, 2, 3), valid={metric.key: s[:3]}) for name, s in (("a", BEST), ("c", WORSE))
+    ]
+    found = compare(scored, "", metric, [metric.key], UNIT)
+    assert [one.name for one in found.entries] == ["c", "a"]
+    assert [(one.first.name, one.second.name) for one in found.differences["valid"]] == [("c", "a")]
+
+
+def test_scores_that_are_all_the_same_are_apart_by_no_more_than_rounding() -> None:
+    same, next_to_it = entry("a", (0.05, 0.05)), entry("b", (0.0501, 0.0501))
+    assert compared(same, replace(same, name="c")).differences["valid"][0].p == 1.0
+    assert compared(same, next_to_it).differences["valid"][0].tied
+
+
+def test_what_is_said() -> None:
+    best, worse = entry("mine", BEST), entry("baseline", WORSE)
+    said = sentences(compared(worse, best))
+    assert said[0].startswith("On validation mine is better than baseline, by 0.0127 ± ")
+    assert said[1].startswith("On test mine is better than baseline, by 0.0013 ± ") and len(said) == 2
+    said = sentences(compared(best, entry("other", CLOSE)))
+    assert said[0].startswith("On validation mine and other are a tie: 0.0001 ± ")
+    assert "two studies at least must have been confirmed" in sentences(compared(best, entry("plain", ())))[0]
+    assert "one seed says nothing" in sentences(compared(entry("a", [0.1]), entry("b", [0.2])))[0]
+
+
+def test_an_unfair_comparison_is_warned_of() -> None:
+    mine = entry("mine", BEST, search=Effort(12, 60, 9.0), planned=12, rivals=5)
+    assert warnings(compared(mine, replace(mine, name="fair", search=Effort(8, 41, 9.0), planned=8))) == []
+    said = "\n".join(warnings(compared(mine, entry("less", WORSE, search=Effort(4, 59, 9.0)))))
+    assert "less was tuned less than mine: 4 trials against 12" in said and "epochs" not in said
+    assert "the search of less is not at its end: 4 of 8 trials" in said
+    assert "the best of 5 confirmed configurations, that of less of 1" in said
+    said = "\n".join(warnings(compared(mine, replace(mine, name="short", search=Effort(12, 20, 9.0)))))
+    assert "short was tuned less than mine: 20 epochs against 60" in said
+    (said,) = warnings(compared(entry("a", BEST), entry("plain", ())))
+    assert said.startswith("plain has no rank: it is not confirmed: sasrecf-tune confirm plain.")
+
+
+def test_a_score_of_the_search_is_never_ranked_with_confirmed_ones() -> None:
+    found = compared(entry("plain", ()), entry("worse", WORSE), entry("best", BEST))
+    assert [one.name for one in found.entries] == ["best", "worse", "plain"]
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(found))))
+    assert [row["rank"] for row in rows] == ["1", "2", ""]
+    assert rows[2]["valid mrr@10"] == "" and rows[2]["search_score"] == "0.06"
+    text = comparison_latex(found)
+    assert "& plain &" not in text and "% warning: plain has no rank" in text
+    shown = io.StringIO()
+    show_comparison(found, Console(file=shown, width=100))
+    assert "(0.0600)" in shown.getvalue()
+
+
+def test_latex_marks_the_best_and_the_second() -> None:
+    found = compared(entry("a_b", BEST), entry("second", CLOSE, features=("class",)), entry("c", WORSE))
+    lines = comparison_latex(found).splitlines()
+    (best,) = (line for line in lines if r"& a\_b &" in line)
+    (second,) = (line for line in lines if "& second &" in line)
+    assert r"\textbf{0.0538} $\pm$ 0.0009" in best and r"\underline{0.0537} $\pm$ 0.0007" in second
+    assert r"\toprule" in lines and any("SASRec [class]" in line for line in lines)
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex here: apt install texlive-latex-base"
+)
+def test_latex_compiles(tmp_path: Path) -> None:
+    table = comparison_latex(compared(entry("50%_a#{b}", BEST, features=("x_y",)), entry("c&d", CLOSE)))
+    (tmp_path / "paper.tex").write_text(
+        f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{table}\\end{{document}}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+# ---- What can be compared ----
+
+DATA = {
+    "fingerprint": "abc",
+    "users": 9,
+    "items": 20,
+    "interactions": 99,
+    "valid_samples": 9,
+    "test_samples": 9,
+}
+
+
+def measured(
+    name: str, data: dict[str, Any] | None = None, metric: str = "MRR@10", **config: Any
+) -> Measured:
+    return Measured(name, metric, "ml-100k", DATA | (data or {}), config)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {"n_layers": 3, "load_col": None, "MAX_ITEM_LIST_LENGTH": 5}),
+        ({}, {"eval_args": {"order": "TO"}, "user_inter_num_interval": "[0,inf)"}),
+        ({"eval_args": {"mode": "full"}}, {"eval_args": {"mode": {"valid": "full", "test": "full"}}}),
+    ],
+)
+def test_what_has_no_effect_on_how_they_are_measured_keeps_none_apart(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert obstacles([measured("a", **one), measured("b", **other)]) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            measured("b", {"fingerprint": "def"}),
+            "data: ml-100k, fingerprint abc in a; ml-100k, fingerprint def in b",
+        ),
+        (measured("b", metric="NDCG@10"), "metric: MRR@10 in a; NDCG@10 in b"),
+        (measured("b", {"items": 1682}), "items that are ranked: 20 in a; 1,682 in b"),
+        (measured("b", repeatable=False), "repeatable: True in a; False in b"),
+        (
+            measured("b", {"users": 5}, user_inter_num_interval="[5,inf)"),
+            "user_inter_num_interval: [0,inf) in a",
+        ),
+        (measured("b", eval_args={"split": {"RS": [0.8, 0.1, 0.1]}}), "eval_args: "),
+        (measured("b", eval_args={"mode": "uni100"}), "eval_args: "),
+    ],
+)
+def test_what_keeps_them_apart(other: Measured, said: str) -> None:
+    (line,) = obstacles([measured("a"), other])
+    assert line.startswith(said)
+
+
+# ---- The command ----
+
+ITEMS = "load_col={inter: [user_id, item_id, timestamp], item: [item_id]}"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a study of each model, both confirmed, and a SASRec that ranks fewer items."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "tiny.yaml").write_text("".join(f"{key}: {value!r}\n" for key, value in TINY.items()))
+    (home / "hyper.test").write_text("learning_rate choice [0.01, 0.003]\nhidden_dropout_prob choice [0.0]\n")
+    (home / "tiny.yaml").open("a").write("attn_dropout_prob: 0.0\n")
+    common = ["--params-file", "hyper.test", "--config-files", "tiny.yaml", "--gpus", "none"]
+    command(home, "run", *common, "--confirm", "1", "--confirm-seeds", "2")
+    command(
+        home, "run", *common, "--model", "SASRec", "--set", ITEMS, "--confirm", "2", "--confirm-seeds", "2"
+    )
+    return home
+
+
+def command(home: Path, *arguments: str, code: int = 0) -> str:
+    """What it printed on the screen, or where it fails on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sasrecf_tune", *arguments],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+MINE, BASELINE = "ml-100k-hyper", "ml-100k-SASRec-hyper"
+
+
+def test_the_baseline_is_a_study_like_any_other(home: Path) -> None:
+    directory = home / "tuning" / BASELINE
+    text = (directory / "best.yaml").read_text()
+    assert text.startswith("# SASRec, trial ")
+    config = yaml.safe_load(text)
+    assert config["model"] == "SASRec" and "selected_features" not in config
+    manifest = read_manifest_of(directory)
+    assert manifest["model"] == manifest["identity"]["model"] == "SASRec"
+    assert read_manifest_of(home / "tuning" / MINE)["identity"]["model"] == "SASRecF"
+    # Without dropout the engines differ by rounding alone, so RecBole itself gives what was recorded.
+    ((direct, _, _),) = recbole_itself(home, [{"config_file_list": [str(directory / "best.yaml")]}])
+    (row,) = (
+        one for one in read_comparison([MINE, BASELINE], home / "tuning").entries if one.name == BASELINE
+    )
+    assert direct == pytest.approx(max(row.values("valid", "mrr@10")), abs=1.01e-4)
+
+
+def read_manifest_of(directory: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
+    return loaded
+
+
+def test_compare(home: Path) -> None:
+    code = (
+        f"sys.argv = ['', 'compare', {MINE!r}, {BASELINE!r}]; from sasrecf_tune.cli.app import main; main()"
+    )
+    script = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=home, capture_output=True, text=True, env=environment
+    )
+    shown = done.stdout
+    assert shown.endswith("False\n"), done.stderr  # a coordinator's command: nothing is trained
+    assert "2 studies on ml-100k: 100 users, 1,682 items, 2,133 interactions; by mean MRR@10" in shown
+    assert "SASRecF [class]" in shown and "is the best of 2 confirmed configurations" in shown
+    found = json.loads(
+        command(home, "compare", f"tuning/{MINE}", f"{home}/tuning/{BASELINE}/", "--format", "json")
+    )
+    by_model = {one["model"]: one for one in found["studies"]}
+    for name, model in ((MINE, "SASRecF"), (BASELINE, "SASRec")):
+        rows = list(csv.DictReader((home / "tuning" / name / "confirmation.csv").open()))
+        trial = str(by_model[model]["trial"])
+        for part in ("valid", "test"):
+            recorded = [float(row[f"{part} mrr@10"]) for row in rows if row["trial"] == trial]
+            assert by_model[model][part]["mrr@10"]["scores"] == recorded and len(recorded) == 2
+        assert by_model[model]["search"]["epochs"] == 4
+        assert by_model[model]["confirmation"]["runs"] == len(rows)
+    assert by_model["SASRec"]["weights"] < by_model["SASRecF"]["weights"]
+    assert {one["better"] for one in found["differences"]["test"]} <= {MINE, BASELINE}
+
+
+def test_every_format_can_be_written(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    studies = [str(home / "tuning" / name) for name in (MINE, BASELINE)]
+    for form in ("table", "csv", "json", "markdown", "latex"):
+        compare_studies(studies, tmp_path, None, form, tmp_path / "made" / form)
+    assert "warning: " in capsys.readouterr().err  # which CSV has no place for
+    rows = list(csv.DictReader((tmp_path / "made" / "csv").open()))
+    assert [row["rank"] for row in rows] == ["1", "2"] and {row["features"] for row in rows} == {"class", ""}
+    assert json.loads((tmp_path / "made" / "json").read_text())["metric"] == "MRR@10"
+    for form in ("table", "markdown"):
+        assert "On validation" in (tmp_path / "made" / form).read_text()
+
+
+def test_studies_of_other_data_or_measures_are_refused(home: Path, tmp_path: Path) -> None:
+    mine = home / "tuning" / MINE
+    plant(tmp_path, 8)
+    refused = command(home, "compare", MINE, str(tmp_path / PLANTED), code=2)
+    assert "error: these studies cannot be compared" in refused and "fingerprint abc in planted" in refused
+    # RecBole's default for SASRec: the file of items is not read, so fewer are ranked.
+    copied = tmp_path / "elsewhere" / BASELINE
+    shutil.copytree(home / "tuning" / BASELINE, copied)
+    change(copied, lambda manifest: manifest["data"].update(items=480))
+    with pytest.raises(
+        InputError, match="items that are ranked: 1,682 in ml-100k-hyper; 480 in ml"
+    ) as caught:
+        read_comparison([str(mine), str(copied)], tmp_path)
+    assert "load_col" in caught.value.fix
+
+
+def change(directory: Path, how: Callable[[dict[str, Any]], object]) -> None:
+    manifest = read_manifest_of(directory)
+    how(manifest)
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_unconfirmed_studies_of_one_name(tmp_path: Path) -> None:
+    for place, seed in (("one", 0), ("two", 1)):
+        (tmp_path / place).mkdir()
+        plant(tmp_path / place, 8, seed)
+    studies = [str(tmp_path / place / PLANTED) for place in ("one", "two")]
+    found = read_comparison(studies, tmp_path)
+    assert {Path(one.name).parent.name for one in found.entries} == {"one", "two"}
+    assert not any(one.confirmed for one in found.entries) and len(warnings(found)) == 2
+    content = json.loads(comparison_json(found))
+    assert content["differences"] == {"valid": [], "test": []} and "test" in content["studies"][0]
+
+
+def test_a_confirmation_without_a_seed_for_all_is_no_reason_to_search_on(tmp_path: Path) -> None:
+    layout = plant(tmp_path, 8)
+    settings, _ = settings_from(layout)
+    whole = confirmation([[0.05, None], [None, 0.04]])
+    why = why_unconfirmed(Results([], whole=whole, asked=whole), layout, settings)
+    assert "no seed on which all completed" in why and why.endswith("--seeds 4")
+    assert "gone on" in why_unconfirmed(Results([], whole=confirmation([[0.05, 0.04]])), layout, settings)
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path, 8)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="nothing to be compared"):
+        read_comparison([PLANTED], tmp_path)
+    with pytest.raises(InputError, match="given twice: planted"):
+        read_comparison([PLANTED, f"./{PLANTED}"], tmp_path)
+    with pytest.raises(StudyNotFoundError, match="no study named 'other'") as caught:
+        read_comparison([PLANTED, "other"], tmp_path)
+    assert "There are: planted" in caught.value.fix
+    with pytest.raises(StudyNotFoundError, match="no study's directory"):
+        read_comparison([PLANTED, "./nowhere"], tmp_path)
+    # Where there is none of that name below --out, a directory of that name will do.
+    with pytest.raises(InputError, match="nothing to be compared"):
+        read_comparison([PLANTED], tmp_path / "tuning")

@@ -1,0 +1,174 @@
+"""optuna-dashboard on a study of ours: what its page asks for, notes on failed trials, what can go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna_dashboard import get_note, save_note
+from typer.testing import CliRunner
+
+from sasrecf_tune.cli.app import app
+from sasrecf_tune.errors import InputError, StudyNotFoundError
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
+from sasrecf_tune.storage.database.dashboard_notes import failure_note
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.manifest import settings_content, write_manifest
+from tests.support.bench import Bench, bench
+from tests.support.fake_training import FakeTraining
+
+SPACE = "n_layers choice [1, 2, 3]\n"
+REASON = "the loss became NaN: <b>*learning_rate* too high?</b>"
+LOG = "".join(f"line {number}\n" for number in range(5000)) + "\x1b[1mValueError\x1b[0m: ```nan``` <script>\n"
+
+
+class Failing(FakeTraining):
+    """Trials of two layers fail, and say in their log why; `before` is called first."""
+
+    def __init__(self, before: Callable[[Job], object] = lambda _: None) -> None:
+        super().__init__(lambda config: float(str(config["n_layers"])) / 10)
+        self.before = before
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        if job.config["n_layers"] != 2:
+            return super().train(job, on_report)
+        job.log.parent.mkdir(exist_ok=True)
+        job.log.write_text(LOG)
+        self.before(job)
+        return Failure(job.number, FailureKind.NAN, REASON)
+
+
+def with_manifest(run: Bench) -> None:
+    plan = run.search._plan
+    write_manifest(run.layout, settings_content(plan.settings, plan.space, None))
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    directory = tmp_path_factory.mktemp("tuning")
+    with bench(directory, SPACE, Failing()) as run:
+        run.search.run()
+        with_manifest(run)
+    return run.layout
+
+
+def studied(layout: Layout) -> optuna.Study:
+    return optuna.load_study(study_name="study", storage=f"sqlite:///{layout.database}")
+
+
+def noted(study: optuna.Study, number: int) -> str:
+    return str(get_note(optuna.Trial(study, study.trials[number]._trial_id)))
+
+
+def number_of_failed(study: optuna.Study) -> int:
+    (failed,) = (trial.number for trial in study.trials if trial.state.name == "FAIL")
+    return failed
+
+
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """What is started in the background of a script ignores Ctrl-C, and so would its own processes."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
+def test_the_page_is_there_until_ctrl_c(layout: Layout) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sasrecf_tune", "dashboard", "--port", "0", "--out", layout.directory.parent],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        name, _, address = process.stdout.readline().strip().partition(": ")
+        assert name == "study" and process.stdout.readline() == "Ctrl-C ends it.\n"
+        with urllib.request.urlopen(address, timeout=60) as page:
+            assert b"Optuna Dashboard" in page.read()
+        with urllib.request.urlopen(address.replace("dashboard", "api"), timeout=60) as answer:
+            trials: list[dict[str, Any]] = json.load(answer)["trials"]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and not errors, errors
+    notes = [trial["note"]["body"] for trial in trials if trial["state"] == "Fail"]
+    assert len(trials) == 3 and len(notes) == 1 and "ValueError" in notes[0]
+    for trial in trials:
+        attributes = {each["key"]: each["value"] for each in trial["user_attrs"]}
+        assert attributes["log"] == f"logs/trial-{trial['number']:04d}.log"
+        # In one line of the page.
+        assert all(len(value) < 200 for value in attributes.values())
+
+
+def test_a_note_says_why_and_how_the_log_ends(layout: Layout) -> None:
+    study = studied(layout)
+    failed = number_of_failed(study)
+    note = noted(study, failed)
+    assert note == failure_note(REASON, layout.log(failed))
+    title, _, place, _, fence, *log, last = note.rstrip("\n").split("\n")
+    assert title == r"**the loss became NaN: \<b\>\*learning\_rate\* too high?\</b\>**"
+    assert place == f"The end of `logs/trial-{failed:04d}.log`:"
+    assert (fence, last) == ("````text", "````")
+    assert len(log) == 25 and log[-1] == "ValueError: ```nan``` <script>"
+    assert not any(noted(study, number) for number in range(3) if number != failed)
+
+
+def test_a_long_note_and_a_log_that_is_not_there(layout: Layout, tmp_path: Path) -> None:
+    assert "(cannot be read: No such file or directory)" in failure_note("x", tmp_path / "logs" / "none.log")
+    long = "x" * 5000 + "\n" + "`" * 9
+    (tmp_path / "long.log").write_text(long)
+    note = failure_note("x", tmp_path / "long.log")
+    with bench(tmp_path, SPACE, Failing()) as run:
+        trial = run.study.optuna.ask()
+        run.study._storage.leave_note(trial._trial_id, note)
+    assert noted(studied(run.layout), 0) == note
+    assert long in note and note.endswith("\n" + "`" * 10 + "\n")
+
+
+def test_a_note_of_someone_is_left(tmp_path: Path) -> None:
+    def write(job: Job) -> None:
+        study = studied(Layout(tmp_path / "study"))
+        save_note(optuna.Trial(study, study.trials[job.number]._trial_id), "mine")
+
+    with bench(tmp_path, SPACE, Failing(write)) as run:
+        run.search.run()
+        memory = run.study._storage.get_study_system_attrs(run.study.optuna._study_id)
+        assert not any("note" in key for key in memory)
+    study = studied(run.layout)
+    assert noted(study, number_of_failed(study)) == "mine"
+
+
+def invoked(layout: Layout, *arguments: str) -> BaseException | None:
+    command = ["dashboard", "--out", str(layout.directory.parent), *arguments]
+    return CliRunner().invoke(app, command).exception
+
+
+def test_without_the_extra_it_says_how_to_get_it(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    error = invoked(layout)
+    assert isinstance(error, InputError) and error.exit_code == 2
+    assert str(error) == 'optuna-dashboard is not installed: pip install "optuna-dashboard>=0.18"'
+
+
+def test_a_port_that_is_taken(layout: Layout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        error = invoked(layout, "--port", str(other.getsockname()[1]))
+    assert isinstance(error, InputError) and "Address already in use" in str(error)
+
+
+def test_no_such_study(layout: Layout) -> None:
+    assert isinstance(invoked(layout, "nope"), StudyNotFoundError)

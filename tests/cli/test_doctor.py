@@ -1,0 +1,190 @@
+"""`doctor`: on this machine, on broken installations, and in containers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sasrecf_tune.cli import doctor
+from sasrecf_tune.cli.doctor import OK, PROBLEM, WARNING
+from sasrecf_tune.environment import cpu_time, install_command, memory
+from tests.support.paths import ROOT
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def examined(cwd: Path, *arguments: str, broken: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """The command, with a library in front of the real one that says `broken` when it is imported."""
+    library, _, code = broken.partition(":")
+    if library:
+        (cwd / "path" / library).mkdir(parents=True)
+        (cwd / "path" / library / "__init__.py").write_text(code)
+    paths = [str(cwd / "path"), str(ROOT)]
+    return subprocess.run(
+        [sys.executable, "-m", "sasrecf_tune", "doctor", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"COLUMNS": "80", "PYTHONPATH": os.pathsep.join(paths)} | env,
+    )
+
+
+def test_a_sound_installation(tmp_path: Path) -> None:
+    done = examined(tmp_path, "--out", "a/b")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr and not list(tmp_path.iterdir())
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    checks = {line[9:].split()[0]: line.split()[0] for line in lines[:-2] if line[0] != " "}
+    assert checks.pop("threads") in (OK, WARNING) and checks.pop("memory") in (OK, WARNING)
+    checks.pop("run_recbole", None)  # said on newer stacks alone
+    sound = ("python", "versions", "checkpoints", "directory", "device", "training")
+    assert checks == dict.fromkeys(sound, OK)
+    assert "2 steps of a small SASRecF on ml-100k" in done.stdout
+    assert "a worker on ml-100k takes" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("broken", "check", "said"),
+    [
+        ("torch:raise ImportError('libcudart.so.12: no such file')", "torch", "ImportError: libcudart.so.12"),
+        ("torch:import os\nos.kill(os.getpid(), 4)", "torch", "its process was ended by SIGILL"),
+        ("recbole:import numpy\nnumpy.float_16_", "training", "a worker could not start: AttributeError"),
+    ],
+)
+def test_a_broken_installation_is_a_line(tmp_path: Path, broken: str, check: str, said: str) -> None:
+    (tmp_path / "file").touch()
+    done = examined(tmp_path, "--json", "--out", "file/out", broken=broken)
+    assert done.returncode == 1 and not done.stderr, done.stderr
+    found = {line["check"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert {name for name, line in found.items() if line["status"] == PROBLEM} == {"directory", check}
+    assert said in found[check]["found"] and install_command() in found[check]["remedy"]
+    assert str(tmp_path / "file") in found["directory"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "said"),
+    [
+        ("numpy", "3.0.0", "not tested"),
+        ("pandas", "4.0.0", "not tested"),
+        ("recbole", "1.2.0", "RecBole 1.2.1"),
+        ("recbole", None, "not installed"),
+        ("optuna", "4.5.0", "not tested"),
+        ("torch", None, "not installed"),
+    ],
+)
+def test_versions_that_do_not_work(name: str, version: str | None, said: str) -> None:
+    def installed(asked: str) -> str | None:
+        return version if asked == name else doctor._installed(asked)
+
+    found = {finding.check: finding for finding in doctor.versions(installed)}
+    assert found[name].status == PROBLEM and said in found[name].found
+    assert "pip install" in found[name].remedy
+    assert f"{name} " not in found["versions"].found
+
+
+PINNED = {"numpy": "1.26.4", "pandas": "2.3.3", "ray": "2.6.3", "setuptools": "80.10.2"}
+
+
+def test_only_what_is_true_is_said_of_checkpoints_and_setuptools(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+
+    def has_pkg_resources(there: bool) -> None:
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name: (object() if there else None) if name == "pkg_resources" else find(name),
+        )
+
+    has_pkg_resources(True)
+
+    def checks(**versions: str) -> dict[str, str]:
+        known = PINNED | versions
+        found = doctor.versions(lambda name: known.get(name) or doctor._installed(name))
+        return {finding.check: finding.status for finding in found}
+
+    assert checks(torch="2.5.1", setuptools="99.0") == {"versions": OK}
+    assert checks(torch="2.10.0+cu130") == {"versions": OK, "checkpoints": OK}
+    has_pkg_resources(False)
+    assert checks(torch="2.5.1") == {"versions": OK, "setuptools": WARNING}
+
+
+def test_what_recbole_alone_cannot_work_with_is_said() -> None:
+    def said(**versions: str | None) -> str:
+        known = PINNED | versions
+        installed = lambda name: known[name] if name in known else doctor._installed(name)  # noqa: E731
+        found = {finding.check: finding for finding in doctor.versions(installed)}
+        assert found["run_recbole"].status == OK
+        return found["run_recbole"].found
+
+    newer = said(numpy="2.5.5", pandas="3.1.1", ray=None)
+    assert newer.startswith("numpy 2.5.5, pandas 3.1.1, no Ray: ") and "best.yaml" in newer
+    assert said(ray=None).startswith("no Ray: ")
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "said"),
+    [((3, 11), OK, ""), ((3, 12), OK, "without"), ((3, 13), OK, "without"), ((3, 14), WARNING, "not tested")],
+)
+def test_pythons(version: tuple[int, int], status: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
+    found = doctor.python()
+    assert found.status == status and said in found.found and bool(found.remedy) == (status != OK)
+
+
+CARD = {"name": "NVIDIA T4", "free": 14 << 30, "total": 15 << 30}
+
+
+def test_cards_are_named_with_their_memory() -> None:
+    found = doctor.device({"cuda": "13.0", "cards": [CARD, CARD]})
+    assert found.found.startswith("card 0: NVIDIA T4, 14.0 GiB of 15.0 GiB free; card 1: ")
+    assert doctor.device({"cuda": None, "cards": []}).check == "device"
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(taken: int, share: float | None, asked: str = "") -> tuple[str, str]:
+        monkeypatch.setattr(doctor, "cores", lambda: 16)
+        monkeypatch.setattr(doctor, "cpu_time", lambda: share)
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        finding = doctor.threads(taken)
+        return finding.status, finding.remedy
+
+    assert found(16, None) == found(8, None) == found(4, 4.0) == (OK, "")
+    assert found(16, 4.0) == (WARNING, "export OMP_NUM_THREADS=4")
+    status, remedy = found(2, None, "2")
+    assert status == WARNING and "--workers 8" in remedy
+
+
+def test_what_a_container_is_given(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    assert memory(tmp_path, meminfo) == (None, None) and cpu_time(tmp_path) is None
+    meminfo.write_text("MemTotal:    8192 kB\nMemAvailable:    4096 kB\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert memory(tmp_path, meminfo) == (4096 << 10, 8192 << 10) and cpu_time(tmp_path) is None
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "cpu.max").write_text("250000 100000\n")
+    assert memory(tmp_path, meminfo) == (4000, 5000) and cpu_time(tmp_path) == 2.5
+
+
+def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    free: tuple[Any, Any] = (1 << 30, 8 << 30)
+    monkeypatch.setattr(doctor, "memory", lambda: free)
+    assert [doctor.room(taken).status for taken in (None, 1 << 29, 1 << 30)] == [OK, OK, WARNING]
+
+
+def test_what_doctor_imports() -> None:
+    heavy = "{'torch', 'recbole', 'optuna', 'numpy'}"
+    script = f"import sys, sasrecf_tune.cli.doctor; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

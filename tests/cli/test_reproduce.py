@@ -1,0 +1,221 @@
+"""Confirm and reproduce from the command line, on the real RecBole, in real processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from rich.console import Console
+
+from sasrecf_tune.analysis.reproduction import Compared, circumstances
+from sasrecf_tune.cli.reproduce import reproduce_study
+from sasrecf_tune.cli.study_commands import best_config, report_study
+from sasrecf_tune.errors import DataError
+from sasrecf_tune.search.study import CURVE
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.manifest import read_manifest, record_confirmation, write_manifest
+from tests.support import synthetic_data
+from tests.support.command_line import Cli, Running, assert_gone
+
+OPTIONS = ("--dataset", synthetic_data.NAME, "--data-path", "data", "--config-files", "base.yaml")
+SEARCH = ("run", "--params-file", "hyper.test", *OPTIONS, "--sampler", "grid", "--pruner", "none")
+CONFIRM = ("--confirm", "2", "--confirm-seeds", "2")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the command line runs: a params file, settings, and a data set."""
+    (tmp_path / "data").mkdir()
+    synthetic_data.write_data_set(tmp_path / "data")
+    given = {"model", "dataset", "data_path", "seed", "learning_rate"}
+    settings = {key: value for key, value in synthetic_data.base(tmp_path).items() if key not in given}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(settings | {"epochs": 3, "hidden_dropout_prob": 0.5}))
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003]\n")
+    return tmp_path
+
+
+def runs(study: Path) -> list[tuple[object, ...]]:
+    """What each run of a confirmation came to."""
+    found = optuna.load_study(
+        study_name=f"{study.name} confirmation", storage=f"sqlite:///{study}/study.db"
+    ).trials
+    keys = ("valid", "test", "epochs", "best_epoch", "seed")
+    return [
+        (
+            trial.params,
+            trial.value,
+            trial.intermediate_values,
+            trial.system_attrs[CURVE],
+            *(trial.user_attrs[key] for key in keys),
+        )
+        for trial in found
+    ]
+
+
+def test_killed_stopped_and_gone_on_is_what_was_never_interrupted(directory: Path, cli: Cli) -> None:
+    # Long enough to be met in the middle.
+    search = (*SEARCH, "--set", "epochs=20", "--set", "stopping_step=20", *CONFIRM)
+    whole = cli(*search, "--study", "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert "then    the best 2 again on 2 fresh seeds each" in whole.stdout
+    assert "Confirmation of 2 configurations on 2 fresh seeds (2021 to 2022)" in whole.stdout
+
+    cut = directory / "tuning" / "cut"
+    run = Running(directory, *search, "--study", "cut")
+    run.until("confirmation")
+    run.until("reported", run=1, epoch=3)
+    workers = run.children()
+    run.process.kill()
+    run.process.communicate()
+    for pid in workers:
+        assert_gone(pid)
+    run = Running(directory, *search, "--study", "cut")
+    assert 1 <= run.until("confirmation")["done"] < 3
+    run.until("reported", run=2, epoch=3)
+    run.process.send_signal(signal.SIGINT)
+    code, events = run.finish()
+    assert code == 130 and events[-1]["event"] == "confirmed" and not events[-1]["whole"]
+    done = cli("confirm", "cut")
+    assert done.returncode == 0, done.stderr
+    assert "of 4 runs are done" in done.stdout
+    assert runs(cut) == runs(directory / "tuning" / "whole")
+    one, other = ((directory / "tuning" / name / "best.yaml").read_text() for name in ("cut", "whole"))
+    assert yaml.safe_load(one) == yaml.safe_load(other) and "confirmed on" in one
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with a study, confirmed by another process."""
+    path = tmp_path_factory.mktemp("confirmed")
+    directory.__wrapped__(path)  # type: ignore[attr-defined]
+    run = Running(path, *SEARCH, *CONFIRM)
+    code, _ = run.finish()
+    assert code == 0
+    yield path
+
+
+STUDY = f"{synthetic_data.NAME}-hyper"
+
+
+@pytest.fixture
+def study(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A copy of that study; the current directory is where it lies."""
+    shutil.copytree(confirmed, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return Layout(tmp_path / "tuning" / STUDY)
+
+
+def test_report_shows_the_confirmation_and_no_other_test_metrics(
+    study: Layout, confirmed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(form: str, show_test: bool = False) -> tuple[str, str]:
+        report_study(Path("tuning"), None, None, 20, form, None, show_test)
+        return capsys.readouterr()
+
+    out, err = shown("table")
+    assert "Confirmation of 2 configurations" in out and "test MRR@10" in out and err == ""
+    assert "on the test set" not in out
+    content = json.loads(shown("json")[0])
+    assert content["confirmation"]["seeds"] == [2021, 2022]
+    assert all("test" not in trial for trial in content["trials"])
+    assert "test" not in shown("csv")[0].partition("\n")[0]
+    assert "\nConfirmation of 2 configurations" in shown("markdown")[0]
+
+    for form in ("table", "json", "csv", "markdown"):
+        out, err = shown(form, show_test=True)
+        assert "to choose by test metrics is to select on the test set" in err
+        assert "test" in out
+    assert "on the test set" in shown("table", show_test=True)[0]
+    trials = json.loads(shown("json", show_test=True)[0])["trials"]
+    assert all(trial["test"]["mrr@10"] >= 0 for trial in trials)
+    header, *lines = shown("csv", show_test=True)[0].splitlines()
+    assert header.endswith("test gauc") and len({line.count(",") for line in [header, *lines]}) == 1
+
+    best_config(Path("tuning"), None, None, None)
+    printed = capsys.readouterr().out
+    here = study.best.read_text().replace(str(confirmed), str(Path.cwd()))  # where the data lies
+    assert printed == here and "confirmed on 2 fresh seeds" in printed
+
+
+def reproduce(study: Layout, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = reproduce_study(study, Console(width=100))
+    return code, capsys.readouterr().out
+
+
+def test_reproduce_gives_the_same_to_the_last_digit_and_touches_nothing(
+    study: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()}
+    code, out = reproduce(study, capsys)
+    assert code == 0, out
+    assert "The same to the last digit." in out and "test mrr@10" in out and "valid gauc" in out
+    assert {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()} == before
+
+
+def test_reproduce_says_what_differs(study: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(sqlite3.connect(study.database)) as connection, connection:
+        changed = connection.execute(
+            "UPDATE trial_user_attributes SET value_json = json_set(value_json, '$.\"mrr@10\"', 0.5) "
+            "WHERE key = 'test' AND trial_id > 2"
+        )
+        assert changed.rowcount == 4
+    manifest = read_manifest(study)
+    manifest["confirmation"]["versions"]["torch"] = "1.0"
+    manifest["confirmation"]["machine"]["model"] = "another processor"
+    study.manifest.write_text(json.dumps(manifest))
+    code, out = reproduce(study, capsys)
+    assert code == 1
+    (line,) = (line for line in out.splitlines() if line.startswith("test mrr@10"))
+    recorded, now, difference = map(float, line.split()[2:])
+    assert recorded == 0.5 and difference == pytest.approx(now - recorded)
+    assert "1 of " in out and "numbers differ" in out
+    assert "torch: was 1.0, is " in out and "model: was another processor, is " in out
+
+
+def test_reproduce_wants_the_data_it_was_made_from(study: Layout) -> None:
+    interactions = Path("data") / synthetic_data.NAME / f"{synthetic_data.NAME}.inter"
+    lines = interactions.read_text()
+    interactions.write_text(lines + "u0\ti1\t99\n")
+    with pytest.raises(DataError, match="is not the one that the study was made from") as caught:
+        reproduce_study(study, Console())
+    assert caught.value.exit_code == 2
+
+
+def test_a_study_keeps_its_confirmation_in_the_manifest(study: Layout) -> None:
+    before = read_manifest(study)
+    before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
+    study.manifest.write_text(json.dumps(before))
+    write_manifest(study, {})
+    after = read_manifest(study)
+    assert after["confirmation"] == before["confirmation"] and after["versions"]["torch"] != "1.0"
+    record_confirmation(study, {"top": 2}, trains=True)
+    assert read_manifest(study)["confirmation"]["versions"]["torch"] != "1.0"
+
+
+def test_a_run_that_trains_nothing_does_not_claim_the_versions(study: Layout) -> None:
+    before = read_manifest(study)
+    before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
+    study.manifest.write_text(json.dumps(before))
+    write_manifest(study, {}, trains=False)
+    record_confirmation(study, {"top": 1}, trains=False)
+    after = read_manifest(study)
+    assert after["versions"]["torch"] == after["confirmation"]["versions"]["torch"] == "1.0"
+    assert after["confirmation"]["top"] == 1
+
+
+def test_compared() -> None:
+    nan = float("nan")
+    assert Compared("x", nan, nan).same and Compared("x", 0.1, 0.1).same and Compared("x", None, None).same
+    assert not Compared("x", None, 0.1).same and not Compared("x", 0.1, nan).same
+    assert Compared("x", 0.5, 0.25).difference == -0.25
+    was = {"versions": {"torch": "2.0", "numpy": "1.0"}, "threads": 2}
+    now = {"versions": {"torch": "2.1", "numpy": "1.0"}, "threads": 2, "device": "cpu"}
+    assert circumstances(was, now) == {"torch": ("2.0", "2.1")}

@@ -1,0 +1,177 @@
+"""The engine where there is a card: on a stand-in for one, which refuses what a card refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.recbole import Built, build, make_config, prepare
+from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
+from sasrecf_tune.messages import Decision, Describe, Job, Measure, MeasureTogether, Report, Result
+from sasrecf_tune.training.runner import Runner
+from tests.support.fake_gpu import Card, inserted
+from tests.support.synthetic_data import base, data, muted
+
+__all__ = ["data", "muted"]
+
+BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
+SAMPLED = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20", "group_by": "user"}
+CASES: list[dict[str, Any]] = [
+    {"selected_features": ["colour", "tags", "price"], "pooling_mode": "max", "n_layers": 1},
+    BPR | {"learner": "adagrad", "weight_decay": 0.01},
+    {"model": "SASRec", "learner": "rmsprop", "clip_grad_norm": {"max_norm": 0.1}},
+    {"eval_args": SAMPLED, "hidden_act": "swish"},
+    {"metrics": [*WITH_K, *WITHOUT_K]},
+]
+DROPOUT = {"hidden_dropout_prob": 0.4, "attn_dropout_prob": 0.3}
+
+
+def job(data: Path, directory: Path, every: int = 0, **changes: Any) -> Job:
+    config = base(data) | {"epochs": 3} | changes
+    return Job(0, config, "fast", directory / "log", directory / "best.pth", directory / "resume", every)
+
+
+def ended(job: Job, gpu: str, decide: Callable[[Report], Decision] = lambda _: Decision.CONTINUE) -> Result:
+    result = Runner(gpu).train(job, decide)
+    assert isinstance(result, Result), result
+    return result
+
+
+def weights(job: Job) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(job.checkpoint, weights_only=True)["state_dict"]
+    return found
+
+
+@pytest.mark.parametrize("changes", CASES, ids=str)
+def test_a_card_trains_what_the_cpu_trains(data: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    here, there = (job(data, tmp_path / name, **changes) for name in ("cpu", "card"))
+    expected = ended(here, "")
+    # RecBole draws the features' first weights on the card.
+    with inserted(own_generator=False):
+        found = ended(there, "0")
+    assert found.valid == pytest.approx(expected.valid, abs=1.01e-4) and found.valid
+    assert found.test == pytest.approx(expected.test, abs=1.01e-4) and found.test
+    for name, weight in weights(here).items():
+        assert weights(there)[name].numpy() == pytest.approx(weight.numpy(), abs=1e-3), name
+
+
+def once_more(report: Report) -> Decision:
+    """Stops after each epoch that has not been trained before."""
+    return Decision.CONTINUE if report.continues_after else Decision.STOP
+
+
+def test_a_trial_that_is_stopped_on_a_card_goes_on_as_if_it_were_not(data: Path, tmp_path: Path) -> None:
+    whole, parts = (job(data, tmp_path / name, 1, **DROPOUT) for name in ("whole", "parts"))
+    with inserted() as card:
+        expected = ended(whole, "0")
+        attempts = 0
+        while (found := ended(parts, "0", once_more)).decision is Decision.STOP:
+            attempts += 1
+            card.seed(attempts)  # another process would not have the generator's state either
+            torch.manual_seed(attempts)
+            assert attempts < 5
+    assert attempts > 1 and found.valid == expected.valid and found.test == expected.test
+    for name, weight in weights(whole).items():
+        assert torch.equal(weights(parts)[name], weight)
+
+
+def test_a_card_is_described_and_measured(data: Path) -> None:
+    config = base(data) | DROPOUT
+    with inserted():
+        runner = Runner("0")
+        assert runner.describe(Describe(config, "fast")).device == "a stand-in for a card"
+        assert Runner().describe(Describe(config, "fast")).device == "a stand-in for a card"
+        assert runner.measure(Measure(config, "fast", 2)).epoch_seconds > 0
+        timing = runner.measure_together(MeasureTogether(config, "fast", 2, most=2, worth=0))
+    assert set(timing.ratios) == {2}
+
+
+class Trials:
+    """Trials on the card, of one data set."""
+
+    def __init__(self, data: Path, changes: dict[str, Any], own: list[dict[str, Any]]) -> None:
+        self.built: list[Built] = []
+        self.streams: list[Streams] = []
+        prepared = None
+        for one in own:
+            config = make_config(base(data) | changes | one, "0")
+            prepared = prepared or prepare(config, FAST)
+            self.built.append(build(config, prepared, FAST))
+            self.streams.append(Streams(config["device"]))
+
+    def alone(self, epochs: int) -> list[list[float]]:
+        """The loss of each epoch of each trial."""
+        losses = []
+        for one, streams in zip(self.built, self.streams, strict=True):
+            with streams.mine():
+                losses.append([one.trainer._train_epoch(one.train, epoch) for epoch in range(epochs)])
+        return losses
+
+    def together(self, epochs: int) -> list[list[float]]:
+        """As `alone`."""
+        pairs = zip(self.built, self.streams, strict=True)
+        fused = FusedTrainer([Ready(one.trainer, one.train, streams) for one, streams in pairs])
+        return [list(own) for own in zip(*(fused.train_epoch() for _ in range(epochs)), strict=True)]
+
+
+OWN: list[dict[str, Any]] = [
+    {"n_heads": 1, "seed": 1},
+    {"n_heads": 2, "learning_rate": 0.01, "learner": "adamw"},
+    {"n_heads": 2, "learner": "sgd", "hidden_dropout_prob": 0.0},
+]
+
+
+@pytest.mark.parametrize("changes", [{}, BPR, {"model": "SASRec"}, {"pooling_mode": "max"}], ids=str)
+def test_fused_on_a_card_is_what_each_trains_alone(data: Path, changes: dict[str, Any]) -> None:
+    with inserted() as card:
+        alone = Trials(data, DROPOUT | changes, OWN).alone(2)
+        waited = waits(card)
+        together = Trials(data, DROPOUT | changes, OWN).together(2)
+        waited_together = waits(card)
+    assert together == [pytest.approx(losses, rel=1e-5) for losses in alone]
+    # Once for each epoch, for its losses, and not in its steps.
+    assert waited == len(OWN) * 2 and waited_together == 2
+
+
+def waits(card: Card) -> int:
+    """How often it has been waited for since this was last asked."""
+    number = card.waited.total()
+    card.waited.clear()
+    return number
+
+
+def test_a_validation_waits_for_the_card_a_few_times_a_batch(data: Path) -> None:
+    counts = []
+    with inserted() as card:
+        for users in (30, 1):
+            trials = Trials(data, {"eval_batch_size": users}, [{}])
+            trials.alone(1)
+            waits(card)
+            built = trials.built[0]
+            built.trainer._valid_epoch(built.valid)
+            counts.append((len(built.valid), waits(card)))
+    (one, once), (many, often) = counts
+    assert one == 1 < many and often - once <= 4 * (many - one)  # RecBole's collector, and the lengths
+
+
+def test_the_stand_in_refuses_what_a_card_refuses() -> None:
+    before = torch.cuda.is_available
+    with inserted() as card:
+        there = torch.arange(3.0).to("cuda")
+        with pytest.raises(RuntimeError, match="same device"):
+            torch.add(there, torch.ones(3))
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+        assert there.device.type == "cuda" and (there * 2).device.type == "cuda"
+        assert torch.zeros(2, device=there.device).device.type == "cuda"
+        assert waits(card) == 0
+        assert float(there.sum()) == 3.0 and there.cpu().device.type == "cpu"
+        assert there[there > 0].tolist() == [1, 2]
+    assert torch.cuda.is_available is before

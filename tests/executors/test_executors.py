@@ -1,0 +1,312 @@
+"""What every executor must do, asked of each; and what worker processes must survive."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sasrecf_tune.errors import WorkerError
+from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.executors.ray.executor import RayExecutor
+from sasrecf_tune.messages import (
+    Decision,
+    Describe,
+    Failure,
+    FailureKind,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+)
+from sasrecf_tune.storage.directory import Layout
+from tests.support import fake_runner
+from tests.support.executors import Heard, drive, train
+from tests.support.fake_runner import EPOCHS, StandIn
+from tests.support.fake_training import summary
+
+
+@pytest.fixture(params=["inline", "local", "ray"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "inline":
+        runner = StandIn()
+        return InlineExecutor(runner.train, runner.describe, runner.measure)
+    make: Callable[[], Executor] = request.getfixturevalue({"local": "local", "ray": "on_ray"}[request.param])
+    return make()
+
+
+@pytest.fixture(params=["local", "on_ray"])
+def processes(request: pytest.FixtureRequest) -> Callable[..., Executor]:
+    """Makes executors whose workers are processes, here or on the cluster."""
+    make: Callable[..., Executor] = request.getfixturevalue(request.param)
+    return make
+
+
+def test_reports_come_in_order_and_then_the_result(executor: Executor, job: Callable[..., Job]) -> None:
+    heard = Heard()
+    train(executor, heard, job(7), job(8))
+    for number in (7, 8):
+        assert heard.epochs(number) == list(range(1, EPOCHS + 1))
+        outcome = heard.outcomes[number]
+        assert isinstance(outcome, Result)
+        assert (outcome.decision, outcome.epochs, outcome.valid) == (
+            Decision.CONTINUE,
+            EPOCHS,
+            {"mrr@10": EPOCHS / 10},
+        )
+
+
+@pytest.mark.parametrize("decision", [Decision.PRUNE, Decision.STOP])
+def test_a_decision_ends_the_job(executor: Executor, job: Callable[..., Job], decision: Decision) -> None:
+    heard = Heard(lambda report: decision if report.epoch == 2 else Decision.CONTINUE)
+    train(executor, heard, job(0))
+    assert heard.epochs(0) == [1, 2]
+    outcome = heard.outcomes[0]
+    assert isinstance(outcome, Result) and outcome.decision is decision and not outcome.test
+
+
+@pytest.mark.parametrize("kind", ["nan", "memory", "error"])
+def test_a_failure_is_passed_on_and_the_next_job_is_trained(
+    executor: Executor, job: Callable[..., Job], kind: str
+) -> None:
+    heard = Heard()
+    train(executor, heard, job(0, kind), job(1))
+    assert heard.outcomes[0] == Failure(0, FailureKind(kind), f"made to fail: {kind}", epochs=1)
+    assert isinstance(heard.outcomes[1], Result)
+
+
+def test_free_says_how_many_jobs_it_takes(executor: Executor, job: Callable[..., Job]) -> None:
+    heard = Heard()
+    assert executor.free == 1
+    executor.submit(job(0))
+    assert executor.free == 0
+    drive(executor, heard, lambda: heard.outcomes)
+    assert executor.free == 1
+
+
+def test_questions_are_answered(executor: Executor) -> None:
+    assert replace(executor.describe(Describe({}, "fast")), place="") == summary(EPOCHS)
+    assert executor.measure(Measure({}, "fast", 5)) == Timing(1.0, 0.5, 5, 10)
+
+
+def test_closing_ends_all_work_and_can_be_done_twice(executor: Executor, job: Callable[..., Job]) -> None:
+    executor.describe(Describe({}, "fast"))
+    executor.submit(job(0, "hang"))
+    executor.close()
+    assert not multiprocessing.active_children()
+    executor.close()
+
+
+def test_what_no_worker_has_been_sent_can_be_taken_back(
+    executor: Executor, job: Callable[..., Job], layout: Layout
+) -> None:
+    heard = Heard()
+    executor.submit(job(0))
+    if isinstance(executor, RayExecutor):
+        assert executor.withdraw() == [0]
+        assert executor.free == 1
+        executor.submit(job(1))
+    train(executor, heard, job(2))
+    assert executor.withdraw() == []
+    assert set(heard.outcomes) == ({1, 2} if isinstance(executor, RayExecutor) else {0, 2})
+
+
+DEATHS = {
+    "kill": "SIGKILL (the system does that when memory runs out)",
+    "segfault": "SIGSEGV",
+    "exit": "exit code 3",
+    "raise": "exit code 1",
+}
+
+
+@pytest.mark.parametrize(("how", "said"), DEATHS.items())
+def test_a_worker_that_dies_costs_its_job_and_is_replaced(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout, how: str, said: str
+) -> None:
+    heard = Heard()
+    train(local(), heard, job(0, how), job(1))
+    failure = heard.failure(0)
+    assert (failure.kind, failure.epochs, failure.seconds) == ("died", 1, 1.0)
+    assert said in failure.reason
+    assert isinstance(heard.outcomes[1], Result)
+    log = layout.log(0).read_text()
+    assert "trial 0 on card" in log and log.endswith(f"\n{failure.reason}\n")
+    assert {"segfault": "Segmentation fault", "raise": "as some libraries do"}.get(how, "") in log
+
+
+def test_the_other_workers_go_on(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
+    heard = Heard()
+    executor = local(workers=3)
+    assert executor.free == 3
+    train(executor, heard, job(0), job(1, "kill"), job(2), job(3), job(4, "segfault"), job(5))
+    assert sorted(heard.outcomes) == list(range(6))
+    assert [n for n, outcome in heard.outcomes.items() if isinstance(outcome, Failure)] in ([1, 4], [4, 1])
+    assert executor.free == 3
+
+
+def test_killed_from_outside_in_the_middle_of_a_job(
+    processes: Callable[..., Executor], layout: Layout, job: Callable[..., Job]
+) -> None:
+    def kill(report: Report) -> Decision:
+        if report.number == 0 and report.epoch == 2:
+            os.kill(int(report.metrics["process"]), signal.SIGKILL)
+        return Decision.CONTINUE
+
+    heard = Heard(kill)
+    train(processes(), heard, job(0), job(1))
+    assert heard.failure(0).epochs == 2 and "SIGKILL" in heard.failure(0).reason
+    assert layout.log(0).read_text().startswith("trial 0 on card") and "SIGKILL" in layout.log(0).read_text()
+    assert isinstance(heard.outcomes[1], Result)
+
+
+def test_killed_between_jobs_costs_none(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
+    heard = Heard()
+    executor = local()
+    train(executor, heard, job(0))
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    worker.join()
+    train(executor, heard, job(1))
+    assert isinstance(heard.outcomes[1], Result)
+
+
+def test_ctrl_c_and_sigterm_are_the_coordinators(
+    processes: Callable[..., Executor], job: Callable[..., Job]
+) -> None:
+    def signalled(report: Report) -> Decision:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(int(report.metrics["process"]), number)
+        return Decision.CONTINUE
+
+    heard = Heard(signalled)
+    train(processes(), heard, job(0))
+    assert isinstance(heard.outcomes[0], Result)
+
+
+def test_a_worker_that_dies_before_it_is_ready_costs_no_job(
+    local: Callable[..., LocalExecutor],
+    job: Callable[..., Job],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(fake_runner.NOTE, str(tmp_path / "note"))
+    heard = Heard()
+    train(local("dies_once"), heard, job(0))
+    assert (tmp_path / "note").exists() and isinstance(heard.outcomes[0], Result)
+
+
+def test_a_worker_that_dies_before_the_data_is_prepared_is_replaced(
+    local: Callable[..., LocalExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(fake_runner.NOTE, str(tmp_path / "note"))
+    assert local("dies_once").describe(Describe({}, "fast")).dataset == "ml-100k"
+    with pytest.raises(WorkerError, match=r"SIGKILL.* while preparing the data"):
+        local("always_dies").describe(Describe({}, "fast"))
+
+
+@pytest.mark.parametrize(
+    ("runner", "said"),
+    [("always_dies", "SIGKILL.* before it was ready"), ("cannot_be_made", "no such library")],
+)
+def test_where_no_worker_comes_up_it_says_so(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], runner: str, said: str
+) -> None:
+    with pytest.raises(WorkerError, match=said):
+        train(local(runner), Heard(), job(0))
+
+
+def test_a_failure_that_may_leave_traces_ends_the_worker(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    heard = Heard()
+    train(local(), heard, job(0, "nan"), job(1, "memory"), job(2, "error"), job(3))
+    processes = [report.metrics["process"] for report in heard.reports if report.epoch == 1]
+    assert processes[0] == processes[1] and len(set(processes)) == 3
+
+
+def test_a_silent_worker_is_ended_and_replaced(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    now = 0.0
+    executor = local(workers=2, hang_timeout=60, clock=lambda: now)
+    heard = Heard()
+    for number in (0, 1):
+        executor.submit(job(number, "hang"))
+    drive(executor, heard, lambda: len(heard.reports) == 2)
+    now = 60.0
+    executor.step(heard, 0)
+    assert not heard.outcomes
+    now = 60.5
+    executor.step(heard, 0)
+    for number in (0, 1):
+        failure = heard.failure(number)
+        assert (failure.kind, failure.epochs) == ("hang", 1)
+        assert failure.reason == "nothing was heard of the worker for 1m 00s"
+    train(executor, heard, job(2))
+    assert isinstance(heard.outcomes[2], Result)
+
+
+def test_the_time_between_messages_counts_and_not_that_of_the_job(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    now = 0.0
+
+    def later(report: Report) -> Decision:
+        nonlocal now
+        now += 50
+        return Decision.CONTINUE
+
+    heard = Heard(later)
+    executor = local(hang_timeout=60, clock=lambda: now)
+    train(executor, heard, job(0), job(1))
+    assert now == 100 * EPOCHS and all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
+
+
+def test_waiting_for_the_data_that_another_prepares_is_no_silence(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], tmp_path: Path
+) -> None:
+    now = 0.0
+    executor = local(workers=3, hang_timeout=60, clock=lambda: now, shared=tmp_path)
+    heard = Heard()
+    for number, act in enumerate(("wait", "have waited", "hang")):
+        executor.submit(job(number, act))
+
+    def first_waits() -> bool:
+        return any(worker.waits and 0 in worker.jobs for worker in executor._workers)
+
+    def others_have_ended() -> bool:
+        nonlocal now
+        now += 61
+        return len(heard.outcomes) == 2
+
+    drive(executor, heard, first_waits)
+    drive(executor, heard, others_have_ended)
+    assert {number: heard.failure(number).kind for number in heard.outcomes} == {1: "hang", 2: "hang"}
+
+
+def test_workers_take_the_cards_in_turn(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout
+) -> None:
+    heard = Heard()
+    executor = local(workers=4, gpus=("0", "1"))
+    for number in range(4):
+        executor.submit(job(number))
+    drive(executor, heard, lambda: len(heard.outcomes) == 4)
+    said = [layout.log(number).read_text() for number in range(4)]
+    assert said == [f"trial {number} on card {number % 2}\n" for number in range(4)]
+
+
+def test_workers_on_the_cpu_share_its_threads(layout: Layout) -> None:
+    def threads(workers: int, gpus: tuple[str, ...]) -> set[int]:
+        return {options.threads for options in LocalExecutor(layout, workers, gpus)._options}
+
+    assert threads(1, ("",)) == threads(1, ()) == threads(2, ("0", "1")) == {0}
+    assert threads(1000, ("",)) == threads(1000, ()) == {1}

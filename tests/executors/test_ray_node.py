@@ -1,0 +1,110 @@
+"""What a worker on another machine does with files: those it is given, sends, and leaves behind."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from sasrecf_tune.errors import DataError, StorageError, WorkerError
+from sasrecf_tune.executors.ray import node
+from sasrecf_tune.executors.ray.file_sync import Mirror, News, unload
+from sasrecf_tune.executors.ray.node import NodeOptions, NodeWorker, Shipped, run_directory, ship, unpack
+from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
+from sasrecf_tune.storage.directory import Layout
+from tests.support import synthetic_data
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The node's directory for temporary files."""
+    path = tmp_path / "temporary"
+    path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
+
+
+def test_files_come_home_as_they_grow(tmp_path: Path) -> None:
+    there, home = Layout(tmp_path / "there"), Layout(tmp_path / "home")
+    home.directory.mkdir()
+    for directory in (there.logs, there.checkpoints):
+        directory.mkdir(parents=True)
+    mirror = Mirror(there)
+    assert mirror.news() == News()
+    there.log(1).write_text("one\n")
+    (there.checkpoints / ".trial-0001.pth.part").write_text("half")
+    unload(home, mirror.news())
+    with there.log(1).open("a") as log:
+        log.write("two\n")
+    there.unfinished(1).write_text("state")
+    news = mirror.news()
+    assert news == News({there.log(1).name: b"two\n"}, {there.unfinished(1).name: b"state"})
+    unload(home, news)
+    assert mirror.news() == News()
+    assert home.log(1).read_text() == "one\ntwo\n"
+    assert [path.name for path in home.checkpoints.iterdir()] == [home.unfinished(1).name]
+    # The trial is trained here once more.
+    mirror.drop([there.log(1), there.unfinished(1)])
+    there.log(1).write_text("again\n")
+    unload(home, mirror.news())
+    assert home.log(1).read_text() == "one\ntwo\nagain\n"
+
+
+def test_a_study_directory_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"logs.*: cannot write"):
+        unload(Layout(tmp_path / "gone"), News({"trial-0001.log": b"text"}))
+
+
+def test_data_is_unpacked_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_PIECE", 100)
+    home = DataDirectory(synthetic_data.NAME, synthetic_data.write_data_set(tmp_path) / synthetic_data.NAME)
+    pieces: list[bytes] = []
+
+    def put(piece: bytes) -> int:
+        pieces.append(piece)
+        return len(pieces) - 1
+
+    fetched: list[int] = []
+
+    def fetch(reference: int) -> bytes:
+        fetched.append(reference)
+        return pieces[reference]
+
+    shipped = ship(home, put)
+    assert len(pieces) > 10
+    for _ in range(2):
+        unpack(shipped, tmp_path / "data", fetch)
+    assert fetched == list(range(len(pieces)))
+    there = DataDirectory(synthetic_data.NAME, tmp_path / "data" / synthetic_data.NAME)
+    assert fingerprint(there) == fingerprint(home)
+
+
+def test_a_run_leaves_nothing_and_removes_what_a_killed_one_left(temporary: Path) -> None:
+    with run_directory("one") as first, run_directory("one") as same:
+        assert first == same
+        (first / "file").touch()
+        parent = first.parent
+        (parent / "killed").mkdir()
+        (parent / "killed.lock").touch()
+        with run_directory("two") as second:
+            assert sorted(path.name for path in parent.iterdir()) == ["one", "one.lock", "two", "two.lock"]
+        assert not second.exists() and first.exists()
+    assert list(parent.iterdir()) == []
+    parent.chmod(0o777)
+    with pytest.raises(StorageError, match="others can write there"), run_directory("three"):
+        pass
+
+
+def test_errors_name_the_places_at_home(tmp_path: Path) -> None:
+    home, data = Layout(tmp_path / "study"), Shipped("mine", Path("/home/me/mine"), {})
+    options = NodeOptions("run", 3, home, 1, None, "nowhere:nothing", share=False, data=data)
+    worker = NodeWorker(options, "10.0.0.3-abc", (), lambda _: b"")
+    assert worker.start().node == "10.0.0.3-abc"
+    there = worker._data / "mine" / "mine.inter"
+    assert str(worker._named(DataError("empty", where=f"{there}:1"))) == "/home/me/mine/mine.inter:1: empty"
+    log = worker._layout.worker_log(0)
+    told = worker._named(WorkerError("the worker died", fix=f"Its log: {log}"))
+    assert str(told) == f"the worker died (on node 10.0.0.3-abc)\nIts log: {home.worker_log(3)}"
+    worker.stop()
+    assert not there.parent.exists()

@@ -1,0 +1,311 @@
+"""The report in each of its formats, read by what reads such a format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sasrecf_tune.analysis.confirmation import Confirmation
+from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.winner import Chosen
+from sasrecf_tune.cli.app import app
+from sasrecf_tune.errors import InputError
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.report.formats.latex import latex, ranking_latex
+from sasrecf_tune.report.page.page import lead, page
+from sasrecf_tune.report.row_selection import pick
+from sasrecf_tune.report.terminal.tables import shared_sparklines
+from sasrecf_tune.trials import Row, State, TrialRecord, rank
+from tests.support.known_studies import METRICS, NAME, NASTY, plant, planted_material
+from tests.support.loaded_modules import loaded_after
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("studies")
+    plant(directory, 40)
+    return directory
+
+
+def report(out: Path, *arguments: str, columns: int = 200) -> Result:
+    environment = {"COLUMNS": str(columns), "NO_COLOR": "1"}
+    return CliRunner().invoke(app, ["report", "--out", str(out), *arguments], env=environment)
+
+
+def refused(out: Path, *arguments: str) -> InputError:
+    result = report(out, *arguments)
+    assert isinstance(result.exception, InputError) and result.exception.exit_code == 2
+    return result.exception
+
+
+# ------------------------------------------------------------------ which trials, in which order
+
+
+def test_filters_and_order_are_the_same_in_every_format(out: Path) -> None:
+    asked = ["--filter", "n_layers=2", "--filter", "state=complete", "--sort", "-seconds", "--top", "0"]
+    found = list(csv.DictReader(io.StringIO(report(out, *asked, "--format", "csv").stdout)))
+    assert len(found) > 3
+    assert {row["n_layers"] for row in found} == {"2"} and {row["state"] for row in found} == {State.COMPLETE}
+    seconds = [float(row["seconds"]) for row in found]
+    assert seconds == sorted(seconds, reverse=True)
+    numbers = [int(row["number"]) for row in found]
+    shown = json.loads(report(out, *asked, "--format", "json").stdout)
+    assert [trial["number"] for trial in shown["trials"]] == numbers and shown["ended"] == 40
+    markdown = report(out, *asked, "--format", "markdown").stdout.splitlines()[2:]
+    assert [int(line.split("|")[3]) for line in markdown] == numbers
+    ranks = [row["rank"] for row in found]
+    tex = re.findall(r"^(\d+) & .* \\\\$", report(out, *asked, "--format", "latex").stdout, re.MULTILINE)
+    assert tex == ranks
+    table = report(out, *asked).stdout
+    assert re.findall(r"^ *(\d+)  0\.\d{4} +\d+  complete", table, re.MULTILINE) == ranks
+
+
+def test_two_values_of_one_name_are_either(out: Path) -> None:
+    asked = ["--filter", "n_layers=1", "--filter", "n_layers=3", "--top", "0", "--format", "csv"]
+    found = csv.DictReader(io.StringIO(report(out, *asked).stdout))
+    assert {row["n_layers"] for row in found} == {"1", "3"}
+
+
+def test_a_value_may_be_written_in_any_way_that_means_it() -> None:
+    values: list[Any] = [0.001, 1, True, "gelu", ["class", "year"], None]
+    rows = [Row(None, TrialRecord(i, State.PRUNED, {"x": value})) for i, value in enumerate(values)]
+    written = ["1e-3", "1.0", "True", "gelu", "[class, year]", "None"]
+    for number, text in enumerate(written):
+        assert [row.record.number for row in pick(rows, ["x"], [f"x={text}"], None)] == [number]
+
+
+def test_trials_without_the_value_stand_last_either_way() -> None:
+    params: list[dict[str, Any]] = [{"x": 2}, {}, {"x": "b"}, {"x": 10}]
+    rows = [Row(None, TrialRecord(i, State.PRUNED, value)) for i, value in enumerate(params)]
+    assert [row.record.number for row in pick(rows, ["x"], [], "x")] == [0, 3, 2, 1]
+    assert [row.record.number for row in pick(rows, ["x"], [], "-x")] == [2, 3, 0, 1]
+    assert [row.record.number for row in pick(rows, ["x"], [], "-score")] == [3, 2, 1, 0]
+
+
+def test_what_there_is_not_is_an_error_that_says_what_there_is(out: Path) -> None:
+    assert "did you mean `n_layers`" in str(refused(out, "--filter", "nlayers=2"))
+    assert "There are: 1, 2, 3." in str(refused(out, "--filter", "n_layers=7"))
+    assert "40 values" in str(refused(out, "--filter", "learning_rate=1"))
+    assert "NAME=VALUE" in str(refused(out, "--filter", "n_layers"))
+    assert "did you mean `seconds`" in str(refused(out, "--sort", "second"))
+    assert "the page has both" in str(refused(out, "--format", "html", "--sort", "seconds"))
+
+
+# ------------------------------------------------------------------ on a terminal
+
+
+def test_the_table_has_curves_importance_and_marginals(out: Path) -> None:
+    text = report(out).stdout
+    header, first = text.splitlines()[1:3]
+    assert header.split()[-1] == "curve" and set(first.split()[-1]) <= set("▁▂▃▄▅▆▇█")
+    assert re.search(r"^learning_rate +█+ +\d+%$", text, re.MULTILINE)
+    assert "95% intervals" in text and " beats " in text and "beyond noise" in text
+
+
+def test_nothing_is_wider_than_80_columns(out: Path) -> None:
+    text = report(out, "--top", "5", columns=80).stdout
+    lines = [line.rstrip() for line in text.partition("trial 13 failed")[0].splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert sum(set(line.split()[-1]) <= set("▁▂▃▄▅▆▇█") for line in lines if "complete" in line) == 5
+
+
+def test_curves_that_are_compared_have_one_scale() -> None:
+    curves = {3: [(1, 0.0), (2, 0.1)], 4: [(1, 0.0), (2, 0.2), (4, 0.7)], 5: []}
+    low, high, nothing = shared_sparklines(curves, [3, 4, 5])
+    assert low == "▁▂" and high == "▁▃ █" and nothing == ""
+    assert shared_sparklines(curves, [3]) == [low]
+    assert shared_sparklines({1: [], 2: []}, [1, 2]) == []
+    assert shared_sparklines({1: [(1, float("nan"))]}, [1]) == []
+
+
+def test_a_study_with_hardly_a_trial(tmp_path: Path) -> None:
+    plant(tmp_path, 1)
+    text = report(tmp_path).stdout
+    assert "what mattered can be told from 10 completed trials on" in text
+    none = replace(planted_material(1), records=[], curves={})
+    assert "No trial has completed yet." in page(none)
+
+
+# ------------------------------------------------------------------ LaTeX
+
+
+def test_latex_compiles(out: Path, tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex here: apt install texlive-latex-base texlive-latex-recommended")
+    table = report(out, "--format", "latex", "--output", str(tmp_path / "table.tex"))
+    assert table.exit_code == 0
+    (tmp_path / "special.txt").write_text(latex(NASTY.replace("é", "")))
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+        "\\input{table.tex}\n\\input{special.txt}\n\\end{document}\n"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_the_best_is_bold_and_the_second_underlined_in_each_metric() -> None:
+    scores = [(0.3, 0.9), (0.2, 0.5), (0.2, 0.8), (0.1, 0.8)]
+    records = [
+        TrialRecord(i, State.COMPLETE, {"a_b": 1}, score=s, valid={"mrr@10": s, "giniindex@10": g})
+        for i, (s, g) in enumerate(scores)
+    ]
+    rows = rank([*records, TrialRecord(9, State.FAILED, {})], True)
+    text = ranking_latex(rows, ["a_b"], ["giniindex@10", "mrr@10"], "MRR@10", "s_1", "SASRec", "ml-100k")
+    assert r"rank & a\_b & MRR@10 & GiniIndex@10" in text
+    assert re.findall(r"^\d & 1 & (.*) & (.*) \\\\$", text, re.MULTILINE) == [
+        (r"\textbf{0.3000}", "0.9000"),
+        (r"\underline{0.2000}", r"\textbf{0.5000}"),
+        (r"\underline{0.2000}", r"\underline{0.8000}"),
+        ("0.1000", r"\underline{0.8000}"),
+    ]
+    assert "% 1 failed without a rank, left out" in text
+
+
+# ------------------------------------------------------------------ the page
+
+
+class Reader(HTMLParser):
+    """Tags, and the text of scripts and of everything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._inside = tag
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    return reader
+
+
+def test_the_page_is_written_where_the_study_is(out: Path, tmp_path: Path) -> None:
+    done = report(out, "--format", "html")
+    assert done.stdout.strip() == str(out / NAME / "report.html")
+    elsewhere = tmp_path / "new" / "page.html"
+    assert report(out, "--format", "html", "--output", str(elsewhere)).exit_code == 0
+    assert elsewhere.read_bytes() == (out / NAME / "report.html").read_bytes()
+
+
+def test_the_page_says_what_was_searched_and_found(out: Path) -> None:
+    found = read(page(planted_material(40)))
+    for said in (
+        "943 users",
+        "24 completed, 14 were stopped early, 2 failed",
+        "planted.test",
+        "fANOVA, from 24",
+    ):
+        assert said in found.text
+    headings = re.findall(r"<h2>([^<]*)</h2>", page(planted_material(40)))
+    assert len(headings) == len(set(headings)) >= 10
+
+
+def test_no_text_of_a_study_becomes_markup_or_code() -> None:
+    plain = planted_material(40)
+    bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\n\x00"
+    records = [
+        replace(r, params=r.params | {"hidden_act": bad}, error=r.error and bad) for r in plain.records
+    ]
+    records[0] = replace(records[0], params=records[0].params | {"hidden_act": "gelu"})
+    manifest = plain.manifest | {"command": [bad], "dataset": bad}
+    before = read(page(plain))
+    after = read(page(replace(plain, name=bad, records=records, manifest=manifest)))
+    assert after.text.count("onerror=alert(1)") > 5
+    assert {tag for tag, _ in after.tags} == {tag for tag, _ in before.tags}
+    assert not any("onerror" in attributes for _, attributes in after.tags)
+    assert len([s for s in after.scripts if not s.startswith("{")]) == 3
+
+
+def test_the_page_asks_for_nothing_and_describes_its_pictures() -> None:
+    found = read(page(planted_material(40)))
+    policy = next(a["content"] for t, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy and policy.startswith("default-src 'none'") and "http" not in policy
+    assert not any({"src", "href", "action"} & set(attributes) for _, attributes in found.tags)
+    figures = [json.loads(script) for script in found.scripts if script.startswith("{")]
+    described = [a["aria-label"] for _, a in found.tags if a.get("role") == "img"]
+    assert len(figures) == len(described) > 10
+    assert all(label and len(label) > 30 for label in described)
+    assert all(figure["data"] and "template" not in figure["layout"] for figure in figures)
+
+
+def test_test_metrics_are_nowhere(out: Path) -> None:
+    assert "test" not in {key for record in planted_material(1).records for key in record.valid}
+    for form in ("csv", "json", "markdown", "latex"):
+        assert not re.search(r"\btest\b", report(out, "--format", form).stdout.lower())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 14])
+def test_a_study_of_any_size_has_a_page(count: int) -> None:
+    read(page(planted_material(count)))
+
+
+def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
+    space = parse("n_layers choice [1, 2]\n", "one.test")
+    records = [
+        TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.5 + i / 100, epochs=1, best_epoch=1)
+        for i in range(12)
+    ]
+    small = replace(planted_material(1), metric=parse_metric("GiniIndex@10"), space=space, records=records)
+    assert lead(small) == "Best so far: trial 0 with GiniIndex@10 0.5000, 0.0100 ahead of the next, trial 1."
+    level = replace(small, records=[replace(record, score=0.5) for record in records[:3]])
+    assert lead(level).endswith("level with trials 1, 2.")
+    for one in (small, level):
+        read(page(one))
+
+
+@pytest.mark.parametrize(
+    ("form", "without"), [("table", {"plotly"}), ("latex", {"plotly", "sklearn"}), ("html", set())]
+)
+def test_no_report_loads_torch_or_recbole(out: Path, tmp_path: Path, form: str, without: set[str]) -> None:
+    arguments = ["sasrecf-tune", "report", "--out", str(out), "--format", form, "--output", "report"]
+    code = f"sys.argv = {arguments!r}; from sasrecf_tune.cli.app import main; main()"
+    assert not loaded_after(code, tmp_path) & {"torch", "recbole", *without}
+    assert (tmp_path / "report").stat().st_size > 1000
+
+
+def test_results_know_what_varied() -> None:
+    found: Material = planted_material(20)
+    assert "train_batch_size" not in found.varied and "learning_rate" in found.varied
+    assert set(METRICS) == set(found.records[0].valid)
+
+
+def test_the_page_is_of_what_was_chosen() -> None:
+    planted_study = planted_material(12)
+    record = planted_study.ranked[2]
+    run = replace(record, number=0, seed=7)
+    confirmation = Confirmation({record.number: record.params}, (7,), 1, {(record.number, 7): run})
+    chosen = Chosen(run, record.number, confirmation)
+    text = read(page(replace(planted_study, confirmation=confirmation, chosen=chosen))).text
+    assert f"The confirmed best: trial {record.number}" in text
+    assert f"Confirmed: trial {record.number} with" in text
+    assert "The best so far" not in text

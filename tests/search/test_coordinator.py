@@ -1,0 +1,398 @@
+"""The coordinator on a real Optuna study in SQLite, with a function in place of training."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import event
+
+from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
+from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
+from sasrecf_tune.search.coordinator import Outcome
+from sasrecf_tune.search.plan import base_config, make_plan
+from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
+from sasrecf_tune.storage.files import remove
+from sasrecf_tune.trials import State, rank
+from tests.support.bench import ENDLESS, GRID, bench, cells, quality
+from tests.support.fake_training import FakeTraining, Interrupting, summary
+from tests.support.paths import ROOT
+
+
+def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None:
+    training = FakeTraining(quality)
+    with bench(tmp_path, GRID, training) as run:
+        outcome = run.search.run()
+        records = run.records()
+    # 64 is not divisible by 3 heads: 12 of the 18 cells can exist.
+    assert outcome == Outcome("all 12 trials have ended", 12)
+    assert len(set(cells(records))) == len(records) == len(training.jobs) == 12
+    assert {record.params["n_heads"] for record in records} == {1, 2}
+    assert all(record.state == State.COMPLETE and record.seed == 1 for record in records)
+    assert rank(records, True)[0].record.params == {"learning_rate": 0.1, "n_layers": 2} | {
+        "n_heads": rank(records, True)[0].record.params["n_heads"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("sampler", "text", "trials"),
+    [
+        *(("tpe", GRID, 12), ("random", GRID, 12), ("qmc", GRID, 12), ("gp", GRID, 12)),
+        *(("best-first", GRID, 12), ("best-first", ENDLESS, 13)),
+        *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
+    ],
+)
+def test_samplers_never_repeat_a_cell_nor_propose_an_impossible_one(
+    tmp_path: Path, sampler: Sampler, text: str, trials: int
+) -> None:
+    with bench(tmp_path, text, FakeTraining(quality), sampler, trials=trials) as run:
+        run.search.run()
+        records = run.records()
+    assert len(set(cells(records))) == len(records) == trials
+    assert all(record.params["n_heads"] != 3 for record in records)
+
+
+@pytest.mark.parametrize("sampler", ["auto", "best-first", "tpe", "random", "qmc"])
+@pytest.mark.parametrize("text", [GRID, ENDLESS])
+def test_a_search_in_pieces_is_the_search_in_one(tmp_path: Path, sampler: Sampler, text: str) -> None:
+    with bench(tmp_path / "one", text, FakeTraining(quality), sampler, trials=10) as run:
+        run.search.run()
+        whole = run.records()
+    for total in (1, 4, 5, 10):
+        with bench(tmp_path / "pieces", text, FakeTraining(quality), sampler, trials=total) as run:
+            run.search.run()
+            pieces = run.records()
+        assert len(pieces) == total
+    assert [r.params for r in pieces] == [r.params for r in whole]
+    assert [r.score for r in pieces] == [r.score for r in whole]
+
+
+LARGE = "learning_rate choice [0.1, 0.01, 0.001]\nhidden_dropout_prob quniform 0.001,0.5,0.001\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sampler", "wanted", "trials"),
+    [
+        *((GRID, "auto", None, 12), (GRID, "auto", 5, 5), (GRID, "auto", 500, 12), (GRID, "grid", None, 12)),
+        *((LARGE, "auto", None, 100), (LARGE, "grid", None, 1500), (ENDLESS, "auto", None, 100)),
+        *((GRID, "tpe", None, 12), (ENDLESS, "tpe", 7, 7)),
+    ],
+)
+def test_how_many_trials_a_search_has(
+    tmp_path: Path, text: str, sampler: Sampler, wanted: int | None, trials: int
+) -> None:
+    settings = SearchSettings(sampler, "none", wanted)
+    space = parse(text)
+    full = RunSettings(Path("h"), "s", tmp_path, "ml-100k", {}, parse_metric("MRR@10"), search=settings)
+    plan = make_plan(full, space, base_config(full, space), summary())
+    assert plan.sampler == ("best-first" if sampler == "auto" else sampler)
+    assert plan.trials == trials
+
+
+@pytest.mark.parametrize("after", [1, 10, 23])
+def test_an_interrupted_trial_is_run_again_under_its_own_number(tmp_path: Path, after: int) -> None:
+    with bench(tmp_path / "whole", GRID, FakeTraining(quality)) as run:
+        run.search.run()
+        whole = run.records()
+    with bench(tmp_path / "cut", GRID, Interrupting(quality, after)) as run, pytest.raises(KeyboardInterrupt):
+        run.search.run()
+    again = FakeTraining(quality)
+    with bench(tmp_path / "cut", GRID, again) as run:
+        run.search.run()
+        assert run.records() == whole
+    assert [job.number for job in again.jobs] == list(range((after - 1) // 5, 12))
+
+
+def test_trials_of_a_run_that_died_are_found_and_run_again(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=3) as run:
+        run.search.run()
+        # As if the process had been killed: asked for, never told.
+        left = run.study.optuna.ask()
+        assert left.number == 3
+    with bench(tmp_path, GRID, FakeTraining(quality)) as run:
+        run.search.run()
+        records = run.records()
+    assert len(records) == len(set(cells(records))) == 12
+
+
+def test_stop_gives_the_running_trial_back(tmp_path: Path) -> None:
+    training = FakeTraining(quality)
+    with bench(tmp_path, GRID, training) as run:
+        original = training.train
+
+        def stopping(job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            if job.number == 2:
+                run.search.stop("stopped by Ctrl-C")
+            return original(job, on_report)
+
+        training.train = stopping  # type: ignore[method-assign]
+        run.search._executor = InlineExecutor(stopping, training.describe)
+        outcome = run.search.run()
+        states = [record.state for record in run.records()]
+    assert outcome == Outcome("stopped by Ctrl-C", 2, interrupted=True)
+    assert states == [State.COMPLETE, State.COMPLETE, "waiting"]
+
+
+def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    def run_until(limit: float) -> tuple[Outcome, int]:
+        clock = Clock()
+        training = FakeTraining(quality)
+
+        def slow(job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            clock.now += 10
+            return FakeTraining.train(training, job, on_report)
+
+        training.train = slow  # type: ignore[method-assign]
+        with bench(tmp_path, GRID, training, timeout=limit, clock=clock) as run:
+            outcome = run.search.run()
+            return outcome, sum(record.state == State.COMPLETE for record in run.records())
+
+    assert run_until(25) == (Outcome("the time is up", 2, more=" --timeout 50s"), 2)
+    # 30 seconds are spent (the third trial was given back), so 45 leave room for one more trial.
+    assert run_until(45) == (Outcome("the time is up", 3, more=" --timeout 1m30s"), 3)
+
+
+def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
+    class Failing(FakeTraining):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            if job.config["learning_rate"] == 0.1:
+                return Failure(
+                    job.number, FailureKind.NAN, "the training loss became NaN", epochs=1, seconds=2.0
+                )
+            return super().train(job, on_report)
+
+    with bench(tmp_path, GRID, Failing(quality)) as run:
+        run.search.run()
+        records = run.records()
+    failed = [record for record in records if record.state == State.FAILED]
+    assert len(failed) == 4 and all(r.error == "the training loss became NaN" for r in failed)
+    assert [row.rank for row in rank(records, True)][-4:] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("pruner", "warm"), [("forecast", 2), ("median", 4), ("percentile", 4), ("halving", 4), ("hyperband", 4)]
+)
+def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Pruner, warm: int) -> None:
+    epochs = 20
+    with bench(tmp_path, GRID, FakeTraining(quality, epochs), pruner=pruner) as run:
+        run.search.run()
+        records = run.records()
+    pruned = [record for record in records if record.state == State.PRUNED]
+    assert all(record.epochs >= warm for record in records)
+    assert pruned and all(record.epochs < epochs for record in pruned)
+    best = rank(records, True)[0].record
+    assert best.params["learning_rate"] == 0.1
+
+
+def test_pruning_is_on_by_default() -> None:
+    assert plan_pruner("auto", 300).name == "forecast"
+    assert plan_pruner("auto", 300).arguments["n_warmup_steps"] == 10
+
+
+@pytest.mark.parametrize("name", ["auto", "median", "percentile", "halving", "hyperband"])
+def test_a_pruner_is_promised_only_where_it_can_stop_a_trial(name: Pruner) -> None:
+    for epochs in (1, 2, 3, 4, 12):
+        plan = plan_pruner(name, epochs)
+        assert (plan.name == "none") == (epochs <= (3 if name == "auto" else 2))
+        assert (f"trials of {epochs} epoch" in str(plan)) == (plan.name == "none")
+
+
+def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
+    # FakeTraining's test score is the negative of its validation score: a leak would invert the ranking.
+    with bench(tmp_path, GRID, FakeTraining(quality)) as run:
+        run.search.run()
+        scores = {record.number: record.score for record in run.records()}
+        tests = run.study.test_metrics()
+        best = rank(run.records(), True)[0].record
+        assert run.study.optuna.best_value == best.score == max(s for s in scores.values() if s)
+        assert tests[best.number]["mrr@10"] == min(test["mrr@10"] for test in tests.values())
+        for name in ("trials.csv", "ranking.csv", "ranking.md", "best.yaml"):
+            assert "test" not in (run.layout.directory / name).read_text()
+
+
+def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
+    class Popularity(FakeTraining):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            result = super().train(job, on_report)
+            assert isinstance(result, Result)
+            valid = {"averagepopularity@10": self.score(job.config)}
+            return Result(**{**vars(result), "valid": valid})
+
+    with bench(tmp_path, GRID, Popularity(quality), metric="AveragePopularity@10") as run:
+        run.search.run()
+        records = run.records()
+        assert run.study.optuna.direction == optuna.study.StudyDirection.MINIMIZE
+    best = rank(records, False)[0].record
+    assert best.params["learning_rate"] == 0.001 and best.params["n_layers"] == 1
+
+
+def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=5) as run:
+        run.search.run()
+        layout = run.layout
+    lines = layout.trials.read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["number", "0", "1", "2", "3", "4"]
+    layout.trials.write_text("damaged")
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=6) as run:
+        run.search.run()
+    again = layout.trials.read_text().splitlines()
+    assert again[:6] == lines and len(again) == 7
+    ranking = layout.ranking_csv.read_text().splitlines()
+    assert len(ranking) == 7 and ranking[1].startswith("1,")
+    assert layout.hyper_result.read_text().count("Valid result:") == 6
+
+
+def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) -> None:
+    now = 0.0
+
+    class Watching(FakeTraining):
+        """Looks at the files when a trial begins; the third takes long."""
+
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            nonlocal now
+            now += 100 if job.number == 2 else 0.1
+            seen.append((lines(run.layout.trials), lines(run.layout.ranking_csv)))
+            return super().train(job, on_report)
+
+    def lines(path: Path) -> int:
+        return len(path.read_text().splitlines()) - 1
+
+    seen: list[tuple[int, int]] = []
+    with bench(tmp_path, GRID, Watching(quality), trials=5, clock=lambda: now) as run:
+        run.search.run()
+        assert seen == [(0, 0), (1, 0), (2, 0), (3, 3), (4, 3)]
+        assert lines(run.layout.ranking_csv) == 5
+
+
+def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
+    class Saving(FakeTraining):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            job.checkpoint.parent.mkdir(exist_ok=True)
+            job.checkpoint.write_bytes(b"weights")
+            assert job.unfinished is not None
+            job.unfinished.write_bytes(b"to continue from")
+            return super().train(job, on_report)
+
+    with bench(tmp_path, GRID, Saving(quality)) as run:
+        # As if a worker had saved what it has not told of yet.
+        unheard_of = {run.layout.checkpoint(99), run.layout.unfinished(99)}
+        run.layout.checkpoints.mkdir()
+        for path in unheard_of:
+            path.touch()
+        run.search.run()
+        best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
+        expected = {run.layout.checkpoint(number) for number in best} | unheard_of
+        assert set(run.layout.checkpoints.iterdir()) == expected
+        # As if the coordinator had been killed before it could tidy up, and a worker while it wrote.
+        run.layout.unfinished(best[0]).touch()
+        half_written = run.layout.checkpoints / ".trial-0001.resume.part"
+        half_written.touch()
+        assert run.layout.leftovers() == [half_written]
+        remove(run.layout.leftovers())
+    with bench(tmp_path, GRID, Saving(quality)) as run:
+        assert set(run.layout.checkpoints.iterdir()) == expected
+
+
+def test_patience_ends_a_search_that_gets_no_better(tmp_path: Path) -> None:
+    # The first trial is the best there is: the others bring nothing.
+    training = FakeTraining(lambda config: 0.5, epochs=4)
+    with bench(tmp_path, GRID, training, patience=2) as run:
+        outcome = run.search.run()
+    assert outcome.reason == "no better result in 8 epochs of training (--patience 2)"
+    assert not outcome.interrupted and not outcome.failed
+    assert len(training.jobs) == 3
+    # It goes by what the study holds: more patience, more trials, and the same patience ends it at once.
+    again = FakeTraining(lambda config: 0.5, epochs=4)
+    with bench(tmp_path, GRID, again, patience=2) as run:
+        assert run.search.run().reason == "no better result in 8 epochs of training (--patience 2)"
+    with bench(tmp_path, GRID, again, patience=3) as run:
+        assert run.search.run().reason == "no better result in 12 epochs of training (--patience 3)"
+    assert len(again.jobs) == 1
+
+
+def test_patience_begins_anew_with_a_better_result(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.1, 0.2, 0.2, 0.2, 0.9])  # the last is not reached
+    training = FakeTraining(lambda config: next(scores), epochs=4)
+    with bench(tmp_path, GRID, training, patience=2) as run:
+        run.search.run()
+        assert [record.score for record in run.records()] == [0.1, 0.1, 0.2, 0.2, 0.2]
+
+
+def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path) -> None:
+    training = FakeTraining(quality)
+    with bench(tmp_path, GRID, training) as run:
+
+        def refuse(*_: object) -> None:
+            if len(training.jobs) > 3:
+                raise OSError("the disk is full")
+
+        event.listen(run.storage.engine, "before_cursor_execute", refuse)
+        with pytest.raises((OSError, StorageInternalError)):
+            run.search.run()
+        event.remove(run.storage.engine, "before_cursor_execute", refuse)
+        ranked = run.layout.ranking_csv.read_text().splitlines()
+    assert len(ranked) == 1 + 3
+
+
+@pytest.mark.parametrize("name", get_args(Pruner))
+def test_every_pruner_says_what_it_does(name: str) -> None:
+    plan = plan_pruner(name, 10)
+    assert str(plan).startswith(f"{plan.name}: ")
+    make_pruner(plan, parse("learning_rate choice [0.1]"))
+
+
+@pytest.mark.parametrize("sampler", ["best-first", "gp"])
+def test_nobody_waits_for_a_samplers_imports(tmp_path: Path, sampler: str) -> None:
+    """With a server's database, where others wait for each proposal."""
+    script = """
+import sys
+from pathlib import Path
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.messages import Decision, Report, Result
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.search.plan import base_config, make_plan
+from sasrecf_tune.search.coordinator import planned_study
+from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
+from sasrecf_tune.storage.database.open import open_storage
+from tests.conftest import summary
+
+space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n")
+settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),
+                       storage="postgresql://host/db", search=SearchSettings(sys.argv[1], "none"))
+plan = make_plan(settings, space, base_config(settings, space), summary())
+layout = Layout(Path("study").absolute())
+layout.directory.mkdir()
+study = planned_study(plan, layout, open_storage(layout, None))
+before = set(sys.modules)
+for number in range(12):
+    trial = study.ask(distributions(space), lambda _: {"seed": 1})
+    valid = {"mrr@10": number / 20}
+    study.report(trial, Report(number, 4, number / 20, valid, 1.0, 0.1))
+    study.tell(trial, Result(number, Decision.CONTINUE, 4, 4, valid, {}, {"mrr@10": [0.1]}, 0.1, "cpu", 1))
+print(sorted(name for name in set(sys.modules) - before if name.count(".") <= 1))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, sampler]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert not {"torch", "scipy", "sklearn"} & {name.split(".")[0] for name in ast.literal_eval(done.stdout)}

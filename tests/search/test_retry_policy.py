@@ -1,0 +1,264 @@
+"""What a search makes of trials that fail, on a real study in SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sasrecf_tune.executors.base import Handler
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import Sampler
+from sasrecf_tune.messages import (
+    DataSummary,
+    Decision,
+    Describe,
+    Failure,
+    FailureKind,
+    Job,
+    Measure,
+    Report,
+    Result,
+    Timing,
+)
+from sasrecf_tune.search.coordinator import Outcome
+from sasrecf_tune.search.retry_policy import ALIKE
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.trials import State
+from tests.support.bench import ENDLESS, GRID, bench, cells, quality
+from tests.support.fake_training import FakeTraining, summary
+
+
+class Failing(FakeTraining):
+    """Fails in what order and how `plans` says, by the trial's number: a kind an attempt, then well."""
+
+    def __init__(self, plans: dict[int, Sequence[str]], epochs: int = 5) -> None:
+        super().__init__(quality, epochs)
+        self.plans = {number: list(kinds) for number, kinds in plans.items()}
+        self.begun: list[Job] = []
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        self.begun.append(job)
+        kinds = self.plans.get(job.number, [])
+        kind = kinds.pop(0) if kinds else ""
+        if not kind:
+            return super().train(job, on_report)
+        on_report(Report(job.number, 1, 0.0, {"mrr@10": 0.0}, train_loss=1.0, seconds=0.1))
+        if kind == "interrupt":
+            raise KeyboardInterrupt
+        return Failure(job.number, FailureKind(kind), f"made to fail: {kind}", epochs=1, seconds=2.0)
+
+    def attempts(self, number: int) -> list[Job]:
+        return [job for job in self.begun if job.number == number]
+
+
+@pytest.mark.parametrize("kind", ["died", "hang"])
+def test_a_trial_that_lost_its_worker_is_tried_again_as_it_was(tmp_path: Path, kind: str) -> None:
+    training = Failing({3: [kind]})
+    with bench(tmp_path, GRID, training, "tpe", trials=12) as run:
+        run.search.run()
+        records = run.records()
+        attributes = run.study.optuna.trials[3].user_attrs
+    first, second = training.attempts(3)
+    # But not in the company in which that happened.
+    assert replace(first, alone=True) == second
+    assert len(records) == len(set(cells(records))) == 12
+    assert all(record.state == State.COMPLETE for record in records)
+    assert attributes["failed_attempts"] == [f"made to fail: {kind}"]
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_it_is_tried_no_more_often_than_asked_for(tmp_path: Path, retries: int) -> None:
+    training = Failing({1: ["died"] * 10})
+    with bench(tmp_path, GRID, training, retries=retries) as run:
+        outcome = run.search.run()
+        records = run.records()
+    assert len(training.attempts(1)) == retries + 1
+    assert (records[1].state, records[1].error) == (State.FAILED, "made to fail: died")
+    assert outcome.done == 12 and sum(record.state == State.COMPLETE for record in records) == 11
+
+
+@pytest.mark.parametrize("kind", ["nan", "memory", "error"])
+def test_what_a_trial_raises_itself_is_not_tried_again(tmp_path: Path, kind: str) -> None:
+    training = Failing({1: [kind]})
+    with bench(tmp_path, GRID, training, retries=5) as run:
+        run.search.run()
+        record = run.records()[1]
+    assert len(training.attempts(1)) == 1
+    assert (record.state, record.error, record.epochs) == (State.FAILED, f"made to fail: {kind}", 1)
+
+
+def test_failed_attempts_are_counted_over_runs(tmp_path: Path) -> None:
+    with (
+        bench(tmp_path, GRID, Failing({2: ["died", "interrupt"]})) as run,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run.search.run()
+    training = Failing({2: ["hang", "died"]})
+    with bench(tmp_path, GRID, training) as run:
+        run.search.run()
+        records = run.records()
+    assert len(training.attempts(2)) == 1
+    assert [record.state for record in records].count(State.FAILED) == 1
+    assert records[2].error == "made to fail: hang"
+
+
+def test_an_attempt_is_not_pruned_for_what_an_earlier_one_reached(tmp_path: Path) -> None:
+    space = distributions(parse(GRID))
+
+    def report(epoch: int) -> bool:
+        return run.study.report(trial, Report(trial.number, epoch, -1.0, {"mrr@10": -1.0}, 1.0, 0.1))
+
+    with bench(tmp_path, GRID, FakeTraining(quality, epochs=20), pruner="median") as run:
+        trial = run.study.optuna.ask(space)
+        assert not any(report(epoch) for epoch in range(1, 11))
+        run.study.try_again(trial, "made to fail")
+        better = {"learning_rate": 0.1, "n_layers": 2, "n_heads": 1}
+        for _ in range(5):
+            values = dict.fromkeys(range(1, 21), 1.0)
+            run.study.optuna.add_trial(
+                optuna.trial.create_trial(
+                    params=better, distributions=space, value=1.0, intermediate_values=values
+                )
+            )
+        trial = run.study.optuna.ask(space)
+        assert trial.number == 0
+        assert next(epoch for epoch in range(1, 13) if report(epoch)) == 11
+
+
+@pytest.mark.parametrize("sampler", ["auto", "tpe", "random"])
+@pytest.mark.parametrize("text", [GRID, ENDLESS])
+def test_what_does_not_fit_in_memory_is_never_proposed_again(
+    tmp_path: Path, sampler: Sampler, text: str
+) -> None:
+    class TooLarge(Failing):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            if job.config["n_layers"] > 1:
+                self.begun.append(job)
+                return Failure(job.number, FailureKind.MEMORY, "out of memory: tried to allocate 9 GiB")
+            return super().train(job, on_report)
+
+    begun: list[Job] = []
+    for trials in (4, 7, 12):
+        training = TooLarge({})
+        with bench(tmp_path, text, training, sampler, trials=trials) as run:
+            run.search.run()
+            records = run.records()
+        begun += training.begun
+    tried = [tuple(job.config[name] for name in ("learning_rate", "n_layers", "n_heads")) for job in begun]
+    assert len(tried) == len(set(tried)) == 12
+    failed = [record for record in records if record.state == State.FAILED]
+    assert failed and all(record.error.startswith("out of memory") for record in failed)
+
+
+def test_fail_fast_ends_with_the_first_failure(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, Failing({2: ["nan"]}), fail_fast=True) as run:
+        outcome = run.search.run()
+    assert outcome == Outcome(
+        "trial 2 failed, and --fail-fast was given: made to fail: nan", 3, interrupted=False, failed=True
+    )
+
+
+def test_fail_fast_lets_a_retry_pass(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, Failing({2: ["died"]}), fail_fast=True) as run:
+        assert not run.search.run().failed
+
+
+def numbered(kind: str) -> dict[int, Sequence[str]]:
+    return {number: [kind] for number in range(12)}
+
+
+def test_the_search_ends_when_all_fail_alike(tmp_path: Path) -> None:
+    class Varying(Failing):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            failure = super().train(job, on_report)
+            assert isinstance(failure, Failure)
+            return replace(failure, reason=f"tried to allocate {job.number}.25 GiB")
+
+    for total in (ALIKE, 2 * ALIKE):  # the same command again means to try on
+        with bench(tmp_path, GRID, Varying(numbered("memory"))) as run:
+            outcome = run.search.run()
+        assert (outcome.done, outcome.failed) == (total, True)
+        assert f"the last {ALIKE} failed alike: tried to allocate {total - 1}.25 GiB" in outcome.reason
+
+
+def test_failures_of_several_kinds_are_no_reason_to_end(tmp_path: Path) -> None:
+    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, ALIKE - 1)}
+    with bench(tmp_path, GRID, Failing(plans)) as run:
+        outcome = run.search.run()
+    assert outcome == Outcome("all 12 trials have ended", 12)
+
+
+def test_nor_are_failures_after_a_success(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, Failing({}), trials=1) as run:
+        run.search.run()
+    with bench(tmp_path, GRID, Failing(numbered("nan"))) as run:
+        outcome = run.search.run()
+    assert outcome == Outcome("all 12 trials have ended", 12)
+
+
+class Silent:
+    """An executor whose jobs never say anything; a minute passes with each step."""
+
+    def __init__(self, slots: int) -> None:
+        self.free = slots
+        self.now = 0.0
+        self.steps = 0
+        self.on_step: Callable[[], None] = lambda: None
+
+    def describe(self, request: Describe) -> DataSummary:
+        return summary()
+
+    def measure(self, request: Measure) -> Timing:
+        raise NotImplementedError
+
+    def submit(self, job: Job) -> None:
+        self.free -= 1
+
+    def withdraw(self) -> list[int]:
+        return []
+
+    def step(self, handler: Handler, timeout: float) -> None:
+        self.steps += 1
+        self.now += 60
+        self.on_step()
+
+    def close(self) -> None:
+        pass
+
+
+def test_after_sigterm_trials_are_given_back_when_their_epochs_take_too_long(tmp_path: Path) -> None:
+    silent = Silent(2)
+
+    def stop() -> None:
+        if silent.steps == 5:
+            run.search.stop("stopped by SIGTERM", grace=150)
+
+    silent.on_step = stop
+    with bench(tmp_path, GRID, FakeTraining(quality), clock=lambda: silent.now) as run:
+        run.search._executor = silent
+        outcome = run.search.run()
+        states = [record.state for record in run.records()]
+        spent = run.study.seconds_spent()
+    assert outcome == Outcome("stopped by SIGTERM", 0, interrupted=True)
+    assert (silent.steps, spent) == (5 + 3, 480)
+    assert states == ["waiting", "waiting"]
+
+
+def test_ctrl_c_waits_for_the_epoch_however_long_it_takes(tmp_path: Path) -> None:
+    silent = Silent(1)
+
+    def stop() -> None:
+        run.search.stop("stopped by Ctrl-C")
+        if silent.steps == 1000:
+            raise KeyboardInterrupt  # the second
+
+    silent.on_step = stop
+    with bench(tmp_path, GRID, FakeTraining(quality), clock=lambda: silent.now) as run:
+        run.search._executor = silent
+        with pytest.raises(KeyboardInterrupt):
+            run.search.run()
+        assert [record.state for record in run.records()] == ["waiting"]

@@ -1,0 +1,285 @@
+"""What is otherwise in MySQL and MariaDB, on a real MariaDB; and what addresses and servers say to people."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.engine import make_url
+
+from sasrecf_tune.errors import StorageError
+from sasrecf_tune.storage.database import mysql
+from sasrecf_tune.storage.database import server as servers_of_ours
+from sasrecf_tune.storage.database.errors import said
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.database.server import with_driver
+from sasrecf_tune.storage.database.shared import SharedStudy
+from sasrecf_tune.storage.directory import Layout
+from tests.support.database_servers import MariaDB, Server, _free_port
+from tests.support.peer import Coordinator, result
+
+on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
+on_mariadb = pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "study")
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """Another program's connection."""
+    engine = create_engine(with_driver(make_url(url)))
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+@on_mariadb
+def test_tables_are_made_fit_whoever_made_them(url: str, layout: Layout, server: Server) -> None:
+    plain = with_driver(make_url(url)).render_as_string(hide_password=False)
+    optuna.create_study(storage=RDBStorage(plain), study_name="Study")
+    with connected(url) as connection:
+        # As left by a kill between a table and its index, which Optuna never makes again.
+        connection.execute(text("DROP INDEX ix_studies_study_name ON studies"))
+        connection.execute(text("SET GLOBAL sql_mode = ''"))
+    storage = open_storage(layout, url)
+    try:
+        names = ["study", "Étude 研究 🎓", "Etude 研究 🎓"]
+        ids = [storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name) for name in names]
+        assert [storage.get_study_id_from_name(name) for name in names] == ids and len(set(ids)) == 3
+        for name in ("Study", *names):
+            with pytest.raises(optuna.exceptions.DuplicatedStudyError):
+                storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name)
+        with pytest.raises(StorageInternalError):  # and not cut
+            storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "x" * 513)
+        # A curve of 20 metrics over 500 validations, and a choice of many values.
+        curve = {f"metric@{n}": [round(random.Random(n).random(), 4)] * 500 for n in range(20)}
+        many = optuna.distributions.CategoricalDistribution([f"value number {n}" for n in range(5000)])
+        trial = storage.create_new_trial(ids[0])
+        storage.set_trial_system_attr(trial, "curve", curve)
+        storage.set_trial_param(trial, "many", 4999.0, many)
+        found = storage.get_trial(trial)
+        assert found.system_attrs["curve"] == curve and found.params == {"many": "value number 4999"}
+        assert found.datetime_start is not None and storage.set_trial_state_values(trial, TrialState.FAIL)
+        assert found.distributions["many"] == many
+    finally:
+        storage.engine.dispose()
+        with connected(url) as connection:
+            connection.execute(text("SET GLOBAL sql_mode = DEFAULT"))
+
+
+def test_a_servers_port_is_not_what_a_seed_makes_it() -> None:
+    state = random.getstate()
+    _free_port()
+    assert random.getstate() == state
+
+
+@on_mariadb
+def test_tables_are_not_made_while_another_makes_them(
+    url: str, layout: Layout, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql, "_TURNS", 2)
+    monkeypatch.setattr(mysql, "_TURN_SECONDS", 0)
+    long = server.create("a_name_as_long_as_can_be_" + uuid.uuid4().hex)
+    with connected(url) as other, connected(long) as another:
+        mysql.wait_for_turn(other, str(make_url(url).database))
+        with pytest.raises(StorageError, match="another run is making the tables"):
+            open_storage(layout, url)
+        assert not sqlalchemy.inspect(other).get_table_names()
+        # Another database of the same server has its own turn, whatever its name.
+        open_storage(layout, long).engine.dispose()
+        mysql.wait_for_turn(another, str(make_url(long).database))
+        with pytest.raises(StorageError, match="another run is making the tables"):
+            open_storage(layout, long)
+    open_storage(layout, url).engine.dispose()
+
+
+@on_both
+def test_numbers_come_back_to_the_last_digit(url: str, layout: Layout) -> None:
+    draw = random.Random(1)
+    numbers = [
+        0.1 + 0.2,
+        1e-5,
+        5e-324,
+        1.7976931348623157e308,
+        1 / 3,
+        *map(math.exp, range(-40, 40, 7)),
+    ]
+    numbers += [draw.random() * 10.0 ** draw.randint(-12, 3) for _ in range(50)]
+    storage = open_storage(layout, url)
+    study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "study")
+    trial = storage.create_new_trial(study)
+    anything = optuna.distributions.FloatDistribution(-1e308, 1e308)
+    steps = [*numbers, math.inf, -math.inf, math.nan]
+    for step, number in enumerate(steps):
+        storage.set_trial_intermediate_value(trial, step, number)
+    for place, number in enumerate(numbers):
+        if abs(number) < 1e308:
+            storage.set_trial_param(trial, f"p{place}", number, anything)
+    storage.set_trial_user_attr(trial, "valid", numbers)
+    storage.set_trial_state_values(trial, TrialState.COMPLETE, [0.1 + 0.2])
+    found = storage.get_trial(trial)
+    storage.engine.dispose()
+    assert repr([found.intermediate_values[step] for step in range(len(steps))]) == repr(steps)
+    assert all(repr(found.params[name]) == repr(numbers[int(name[1:])]) for name in found.params)
+    assert len(found.params) == len(numbers) - 1 and repr(found.user_attrs["valid"]) == repr(numbers)
+    assert found.value == 0.1 + 0.2
+
+
+@on_mariadb
+def test_all_its_addresses_are_of_one_study(join: Callable[..., Coordinator], url: str) -> None:
+    first, second = (join(address=url.replace("mysql", kind, 1)) for kind in ("mysql", "mariadb+pymysql"))
+    trials = [first.begin(), second.begin()]
+    assert [trial.number for trial in trials] == [0, 1]
+    # The second attempt of an attribute too: Optuna asks for the dialect's name to write it.
+    second.study.try_again(trials[1], "its worker died")
+    trials[1] = second.begin()
+    assert second.study.try_again(trials[1], "its worker died") == 2
+    trials[1] = second.begin()
+    for one, trial in zip((first, second), trials, strict=True):
+        one.tell(trial)
+    first.look()
+    assert len(first.study.ended_elsewhere()) == 1
+    # As any program reads it.
+    plain = optuna.load_study(
+        study_name="study", storage=with_driver(make_url(url)).render_as_string(hide_password=False)
+    )
+    assert [trial.state for trial in plain.trials] == [TrialState.COMPLETE] * 2
+
+
+@on_both
+def test_who_holds_the_study_and_idles_is_thrown_out(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = join()
+    monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)  # for connections from here on
+    idle = join()
+    assert isinstance(idle.shared, SharedStudy)
+    with pytest.raises(StorageInternalError), idle.shared.together():
+        assert idle.begin().number == 0
+        trial = other.begin()  # as soon as it may
+        idle.shared.set_study_user_attr(0, "too", "late")
+    assert trial.number == 0 and other.study.owns(trial)
+    assert idle.begin().number == 1 and "too" not in other.storage.get_study_user_attrs(1)
+    other.tell(trial)
+
+
+@on_mariadb
+def test_a_deadlock_costs_nothing_and_is_not_spoken_of(join: Callable[..., Coordinator], url: str) -> None:
+    one = join()
+    trial = one.begin()
+    waiting: list[threading.Thread] = []
+    with connected(url) as other:
+        # What has changed most is spared: it will not be this one.
+        other.execute(text("CREATE TABLE ballast (number INT)"))
+        other.execute(text("INSERT INTO ballast VALUES (1)" + ", (1)" * 999))
+        other.execute(text("SELECT trial_id FROM trials FOR UPDATE"))
+
+        def want_the_study(*_: Any) -> None:
+            def want() -> None:
+                other.execute(text("SELECT study_id FROM studies FOR UPDATE"))
+                other.rollback()
+
+            if not waiting:  # one.tell holds it from here on, and wants the trial
+                waiting.append(threading.Thread(target=want))
+                waiting[0].start()
+
+        event.listen(one.storage.engine, "after_cursor_execute", want_the_study)
+        errors: list[int] = []
+        event.listen(
+            one.storage.engine,
+            "handle_error",
+            lambda context: errors.append(context.original_exception.args[0]),
+        )
+        one.tell(trial, 0.75)
+        waiting[0].join()
+    assert errors == [1213] and one.said == []
+    (record,) = one.study.records()
+    found = one.storage.get_all_trials(1)[0]
+    assert record.score == found.value == 0.75 and found.user_attrs["epochs"] == 4
+
+
+@on_mariadb
+def test_a_lock_that_is_not_let_go_of_is_waited_for_and_said(
+    join: Callable[..., Coordinator], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)
+    one = join()
+    trial = one.begin()
+    assert isinstance(one.shared, SharedStudy)
+    with connected(url) as other:
+        other.execute(text("SELECT study_id FROM studies FOR UPDATE"))
+        one.shared._outages._pause = lambda _: other.rollback()
+        one.study.tell(trial, result(trial.number))
+    assert "(Lock wait timeout exceeded; try restarting transaction); trying again" in one.said[0]
+    assert "answers again" in one.said[1]
+    assert one.storage.get_all_trials(1)[0].state == TrialState.COMPLETE
+
+
+@on_mariadb
+def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    trial = one.begin()
+    with one.storage.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE trials DROP COLUMN datetime_complete"))
+    with pytest.raises(StorageInternalError) as refused:
+        one.tell(trial)
+    assert "Unknown column" in said(refused.value) and not one.said and not one.shared.away
+
+
+@pytest.mark.parametrize(
+    ("server", "wrong", "said", "remedy"),
+    [
+        ("mariadb", {"password": "n0t it"}, "Access denied for user 'tuner'@", "the user and the password"),
+        ("mariadb", {"database": "nowhere"}, "Unknown database 'nowhere'", "CREATE DATABASE"),
+        ("mariadb", {"port": 1}, "Can't connect to MySQL server on '127.0.0.1'", "whether the server runs"),
+        ("mariadb", {"host": "no.such.host.invalid"}, "Can't connect to MySQL server on", "Check the host"),
+        ("postgresql", {"database": "nowhere"}, 'database "nowhere" does not exist', "createdb"),
+        ("postgresql", {"username": "nobody"}, 'role "nobody" does not exist', "the user and the password"),
+        ("postgresql", {"host": "127.0.0.1", "port": 1, "query": {}}, "refused", "whether the server runs"),
+    ],
+    indirect=["server"],
+)
+def test_what_is_wrong_with_an_address_is_said(
+    url: str, layout: Layout, wrong: dict[str, Any], said: str, remedy: str
+) -> None:
+    address = make_url(url).set(**wrong).render_as_string(hide_password=False)
+    with pytest.raises(StorageError) as first:
+        open_storage(layout, address)
+    assert said in str(first.value) and remedy in first.value.fix
+    assert "where the study was" not in first.value.fix
+    assert "(1" not in str(first.value) and "(2" not in str(first.value)
+    assert MariaDB.password not in str(first.value) and "n0t" not in str(first.value)
+    layout.directory.mkdir()
+    layout.manifest.touch()
+    with pytest.raises(StorageError, match="it goes on where the study was"):
+        open_storage(layout, address)
+
+
+@on_mariadb
+def test_a_user_without_rights_is_told_so(url: str, layout: Layout) -> None:
+    with connected(url) as connection:
+        database = make_url(url).database
+        connection.execute(text("CREATE OR REPLACE USER guest@127.0.0.1 IDENTIFIED BY 'guest'"))
+        connection.execute(text(f"GRANT SELECT ON `{database}`.* TO guest@127.0.0.1"))
+    address = make_url(url).set(username="guest", password="guest").render_as_string(hide_password=False)
+    with pytest.raises(StorageError, match=r"CREATE command denied(.|\n)*allowed to create and alter"):
+        open_storage(layout, address)

@@ -1,0 +1,646 @@
+"""Several coordinators on one study, on a real PostgreSQL, and where they differ on a real MariaDB."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from rich.console import Console
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from sasrecf_tune.cli.session import stopping_on_signals
+from sasrecf_tune.errors import Interrupted, StudyMismatchError
+from sasrecf_tune.executors.base import Executor, Handler
+from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import Sampler
+from sasrecf_tune.report.terminal.plan_summary import show_end
+from sasrecf_tune.search.coordinator import Outcome, Search, _Running
+from sasrecf_tune.search.peers import noted
+from sasrecf_tune.search.study import TrialLost, load_study
+from sasrecf_tune.storage.database import heartbeats, reconnect, shared
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.database.shared import SharedStudy
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.pending_results import Untold, tell_kept
+from sasrecf_tune.trials import State, TrialRecord
+from tests.support.database_servers import Server
+from tests.support.fake_training import FakeTraining
+from tests.support.paths import ROOT
+from tests.support.peer import CELLS, SPACE, Coordinator, result
+
+on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
+
+
+class Process:
+    """A coordinator in a process of its own; `events` is what it has said so far."""
+
+    def __init__(
+        self, directory: Path, out: str, url: str | None, *options: str, seconds: float = 0.03
+    ) -> None:
+        (directory / "hyper.test").write_text(SPACE)
+        self.directory = directory / out / "study"
+        self.events: list[dict[str, Any]] = []
+        self._errors = (directory / f"{uuid.uuid4().hex}.err").open("w+")
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.support.peer_process", str(seconds), "run", "--json"),
+                *("--params-file", "hyper.test", "--study", "study", "--out", out, "--gpus", "none"),
+                *("--sampler", "grid", "--pruner", "none"),
+                *(("--storage", url) if url else ()),
+                *options,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=directory,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+
+    def hear(self, done: Callable[[dict[str, Any]], bool] = lambda _: False) -> bool:
+        """Listen until an event for which `done`, or the end; returns whether there was one."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.events.append(json.loads(line))
+            if done(self.events[-1]):
+                return True
+        return False
+
+    def until(self, kind: str, times: int = 1) -> None:
+        """Listen until it has said so often that something of this kind happened."""
+        for _ in range(times):
+            assert self.hear(lambda event: event["event"] == kind), self.errors()
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> int:
+        """Listen to its end; returns its exit code."""
+        self.hear()
+        return self._process.wait()
+
+    def errors(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read()
+
+    def said(self, kind: str) -> list[Any]:
+        return [event for event in self.events if event["event"] == kind]
+
+    def table(self) -> tuple[str, str]:
+        """What is the same in the files of equal studies, whenever their trials were trained."""
+        return (self.directory / "hyper.result").read_text(), (self.directory / "best.yaml").read_text()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def begin(out: str, url: str | None, *options: str, **more: float) -> Process:
+        started.append(Process(tmp_path, out, url, *options, **more))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.send(signal.SIGKILL)
+        process.end()
+
+
+def records(url: str, directory: Path) -> list[TrialRecord]:
+    storage = open_storage(Layout(directory), url)
+    try:
+        return load_study(Layout(directory), storage, parse(SPACE)).records()
+    finally:
+        storage.engine.dispose()
+
+
+def whole(found: list[TrialRecord]) -> bool:
+    """Every cell has one result."""
+    cells = {(record.params["learning_rate"], record.params["n_layers"]) for record in found}
+    return (
+        len(found) == len(cells) == CELLS
+        and [record.number for record in found] == list(range(CELLS))
+        and all(record.state == State.COMPLETE for record in found)
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The tables of the study that one has for itself, in SQLite."""
+    run = Process(tmp_path_factory.mktemp("alone"), "alone", None, seconds=0)
+    assert run.end() == 0, run.errors()
+    return run.table()
+
+
+@on_both
+def test_the_living_finish_what_the_killed_began(
+    start: Callable[..., Process], url: str, alone: tuple[str, str]
+) -> None:
+    draw = random.Random(os.environ.get("SASRECF_TUNE_TESTS_SEED", "1"))
+    runs = [start(out, url, seconds=0.15) for out in ("shared", "shared", "third", "fourth")]
+    for run in runs:
+        run.until("started")
+    for killed in runs[1:3]:
+        killed.until(draw.choice(("reported", "started", "ended")), draw.randint(1, 2))
+        killed.send(signal.SIGKILL)
+    for survivor in (runs[0], runs[3]):
+        assert survivor.end() == 0, survivor.errors()
+        assert len(survivor.said("ended")) == len({event["trial"] for event in survivor.said("ended")})
+    assert whole(records(url, runs[0].directory))
+    # The one that was last has it all; the other may have left while that one's last trials ran.
+    last = [run for run in (runs[0], runs[3]) if run.said("end")[0]["ended"] == CELLS]
+    assert last and all(run.table() == alone for run in last)
+
+
+def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
+    start: Callable[..., Process], url: str
+) -> None:
+    sleeper = start("one", url, seconds=0.1)
+    sleeper.until("reported")
+    sleeper.send(signal.SIGSTOP)
+    taken = sleeper.said("started")[-1]["trial"]
+    other = start("two", url)
+    assert other.end() == 0, other.errors()
+    assert taken in [event["trial"] for event in other.said("started")]
+    before = records(url, other.directory)
+    sleeper.send(signal.SIGCONT)
+    assert sleeper.end() == 0, sleeper.errors()
+    assert f"trial {taken} is another run's by now" in sleeper.said("note")[-1]["text"]
+    assert [event["trial"] for event in sleeper.said("lost")] == [taken] and not sleeper.said("returned")
+    assert whole(before) and records(url, other.directory) == before
+    assert sleeper.table() == other.table()
+
+
+@on_both
+def test_a_server_that_is_started_again_costs_nothing(
+    start: Callable[..., Process], server: Server, url: str
+) -> None:
+    runs = [start(out, url, "--confirm", "1", "--confirm-seeds", "2") for out in ("one", "two")]
+    for run in runs:
+        run.until("ended", 2)
+    server.stop()
+    try:
+        runs[0].until("note")
+    finally:
+        server.start()
+    assert [run.end() for run in runs] == [0, 0], runs[0].errors() + runs[1].errors()
+    assert whole(records(url, runs[0].directory))
+    begun = [event["trial"] for run in runs for event in run.said("started") if "params" in event]
+    assert len(set(begun)) == CELLS
+    # Only the last one confirms, when the other has left.
+    assert sorted(len(run.said("confirmed")) for run in runs) == [0, 1]
+
+
+def test_a_result_is_kept_until_the_database_is_back(
+    start: Callable[..., Process], server: Server, url: str
+) -> None:
+    first = start("one", url, seconds=0.5)
+    first.until("started")
+    server.stop()
+    try:
+        assert first.end() == 1
+    finally:
+        server.start()
+    assert "Traceback" not in first.errors()
+    assert "the study's database refuses: " in first.errors()
+    (kept,) = Layout(first.directory).all_untold()
+    again = start("one", url)
+    assert again.end() == 0, again.errors()
+    assert "which an earlier run had to keep" in again.said("note")[0]["text"]
+    assert not kept.exists() and whole(records(url, first.directory))
+    assert kept.name not in [
+        Layout(first.directory).untold(event["trial"]).name for event in again.said("started")
+    ]
+
+
+def test_two_train_for_real(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003, 0.001]\n")
+
+    def begin(*arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sasrecf_tune", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"SASRECF_TUNE_STORAGE": url, "PYTHONPATH": str(ROOT)},
+        )
+
+    options = ["--config-files", str(tiny_yaml), "--pruner", "none", "--json"]
+    command: list[str] = ["run", "--params-file", "hyper.test", *options]
+    runs = [begin(*command), begin(*command)]
+    said = [[json.loads(line) for line in run.communicate(timeout=240)[0].splitlines()] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    begun = [event["trial"] for events in said for event in events if event["event"] == "started"]
+    assert sorted(begun) == [0, 1, 2]
+    study = tmp_path / "tuning" / "ml-100k-hyper"
+    assert len((study / "trials.csv").read_text().splitlines()) == 4
+    assert {path.stem for path in (study / "logs").glob("trial-*")} == {f"trial-{n:04d}" for n in range(3)}
+    assert not list(study.glob(".*")) and (study / "report.html").exists()
+    report = begin("report", "--format", "json")
+    ranked = json.loads(report.communicate(timeout=240)[0])
+    assert report.returncode == 0 and ranked["ended"] == 3
+    scores = [row["score"] for row in ranked["trials"]]
+    assert scores == sorted(scores, reverse=True) and all(score > 0 for score in scores)
+
+
+# From here on, coordinators in this process.
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "best-first"])
+def test_no_two_are_given_the_same(join: Callable[..., Coordinator], sampler: Sampler) -> None:
+    first, second = join(sampler), join(sampler)
+    turns = [first, second, second, first, second, first, first, first]
+    trials = [one.begin() for one in turns]
+    assert [trial.number for trial in trials] == list(range(8))
+    assert len({tuple(trial.params.items()) for trial in trials}) == 8
+    for one, trial in zip(turns, trials, strict=True):
+        one.report(trial, 0.1, 0.2)
+        one.tell(trial)
+    # Models and pruners see what others have found.
+    first.look()
+    assert len(first.study.optuna.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 8
+    assert [record.number for record in first.study.ended_elsewhere()] == [1, 2, 4]
+    assert first.study.ended_elsewhere() == []
+
+
+def test_another_study_under_this_name_is_refused(join: Callable[..., Coordinator]) -> None:
+    join(seed=1)
+    with pytest.raises(StudyMismatchError, match="seed: was 1, now 7"):
+        join(seed=7)
+
+
+@on_both
+def test_totals_count_everybody(join: Callable[..., Coordinator]) -> None:
+    first, second = join(), join()
+    trials = [first.begin(), second.begin()]
+    assert first.ask(limit=2) is None and second.ask(limit=2) is None
+    first.tell(trials[0])
+    assert second.ask(limit=2) is None
+    second.study.give_back(trials[1].number)
+    again = first.ask(limit=2)
+    assert again is not None and again.number == trials[1].number
+    # Two that work at the same time for so long have worked for so long.
+    for one in (first, second, first, second):
+        one.study.add_seconds(100.0)
+    assert 100.0 <= first.study.seconds_spent() < 150.0
+
+
+@on_both
+def test_a_silent_one_loses_its_trials_and_its_results(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = join()
+    lost, kept = silent.begin(), silent.begin()
+    silent.report(kept, 0.25)
+    monkeypatch.setattr(heartbeats, "SILENT_SECONDS", 0.0)
+    other = join()
+    taken = other.begin()
+    assert taken.number == lost.number
+    # What waits is taken up again where it was; what was given away is not told of, nor given back.
+    silent.look()
+    assert silent.study.owns(kept) and not silent.study.owns(lost)
+    with pytest.raises(TrialLost):
+        silent.tell(lost, 0.9)
+    silent.study.give_back(lost.number)
+    assert other.study.owns(taken)
+    assert other.tell(taken, 0.1).score == 0.1
+    assert silent.tell(kept, 0.3).score == 0.3
+    silent.look()
+    assert [record.score for record in silent.study.records()] == [0.1, 0.3]
+    with pytest.raises(TrialLost):
+        silent.study.try_again(lost, "its worker died")
+
+
+def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[..., Coordinator]) -> None:
+    dead, alive = join(), join()
+    trial = dead.begin()
+    alive.look()
+    assert alive.study.company.elsewhere == 1
+    assert isinstance(dead.shared, SharedStudy) and dead.shared._attendance.me is not None
+    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    dead.look()
+    alive.look()
+    assert alive.study.company.elsewhere == 0 and alive.begin().number == trial.number
+
+
+def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Coordinator]) -> None:
+    dead, alive = join(), join()
+    trial = dead.begin()
+    alive.look()
+    assert isinstance(dead.shared, SharedStudy) and dead.shared._attendance.me is not None
+    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    dead.look()
+    # Long before its next sign of life is due, one that has nothing to do looks at the others.
+    assert heartbeats.BEAT_SECONDS > shared._LOOK_SECONDS
+    assert alive.study.company.elsewhere == 1 and alive.study.company.unsure()
+    assert alive.begin().number == trial.number
+    assert not alive.study.company.unsure()
+
+
+def test_what_ends_while_one_joins_counts_once(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = join()
+    trial, later = first.begin(), first.begin()
+    joins = SharedStudy.join
+
+    def late(self: SharedStudy, about: str, say: Callable[[str], None]) -> None:
+        first.tell(trial)
+        joins(self, about, say)
+
+    monkeypatch.setattr(SharedStudy, "join", late)
+    second = join()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(second, InlineExecutor(training.train, training.describe))
+    search._hear()
+    assert search.done == 1
+    first.tell(later)
+    second.look()
+    search._hear()
+    assert search.done == 2
+
+
+@on_both
+def test_who_was_cut_off_does_not_take_the_rest_for_dead(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = join(), join()
+    first.begin()
+    clock = heartbeats.now
+    for heard, left in ((0.0, 1), (0.4, 1), (0.8, 1), (1.2, 0)):
+        later = 1000 + heard * heartbeats.SILENT_SECONDS
+        monkeypatch.setattr(heartbeats, "now", lambda session, later=later: clock(session) + later)
+        second.look()
+        assert second.study.company.elsewhere == len(second.study.company.others()) == left
+
+
+def test_the_last_one_to_leave_is_told_so(join: Callable[..., Coordinator]) -> None:
+    first, second = join(), join("random")
+    second.look()
+    plan = noted(second.plan, second.study.company.others())
+    assert (
+        "searched otherwise by" in plan.notes[-1]
+        and "(grid, pruner none); here it is random" in plan.notes[-1]
+    )
+    assert not first.study.company.leave()
+    assert second.study.company.leave()
+
+
+@on_both
+def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Coordinator]) -> None:
+    first, second = join(), join()
+    assert isinstance(first.shared, SharedStudy)
+    first.shared._outages._pause = lambda _: None
+    statements = cut_at = 0
+
+    def cut(connection: Any, *_: object) -> None:
+        nonlocal statements
+        statements += 1
+        if statements == cut_at:
+            connection.connection.driver_connection.close()
+
+    event.listen(first.storage.engine, "before_cursor_execute", cut)
+    numbers: list[int] = []
+    while statements >= cut_at and len(numbers) < CELLS - 1:
+        statements, cut_at = 0, cut_at + 7
+        trial = first.begin()
+        first.report(trial, 0.1, 0.2)
+        first.tell(trial)
+        numbers.append(trial.number)
+        if len(numbers) % 2:
+            second.tell(second.begin())
+    event.remove(first.storage.engine, "before_cursor_execute", cut)
+    assert first.said and len(numbers) > 5
+    second.look()
+    found = second.study.records()
+    assert [record.number for record in found] == list(range(len(found)))
+    assert len({tuple(record.params.values()) for record in found}) == len(found)
+    assert all(record.state == State.COMPLETE for record in found)
+    assert all(len(second.study.curves()[number]) == 2 for number in numbers)
+
+
+@on_both
+def test_what_a_report_costs(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    trials = [one.begin() for _ in range(4)]
+    statements: list[str] = []
+    event.listen(one.storage.engine, "before_cursor_execute", lambda *about: statements.append(about[2]))
+    for trial in trials:
+        one.report(trial, 0.1, 0.2, 0.3)
+    assert statements == []
+    one.now += 1
+    one.study.write_late()
+    # The lock, what others have changed, what is there already, and all validations in one statement.
+    assert len(statements) == 4
+
+
+def searching(one: Coordinator, executor: Executor) -> Search:
+    return Search(one.plan, one.study, one.layout, executor, [])
+
+
+@contextlib.contextmanager
+def refusing(one: Coordinator) -> Iterator[None]:
+    """The database is away, as `one` sees it."""
+
+    def cut(connection: Any, *_: object) -> None:
+        connection.connection.driver_connection.close()
+
+    event.listen(one.storage.engine, "before_cursor_execute", cut)
+    try:
+        yield
+    finally:
+        event.remove(one.storage.engine, "before_cursor_execute", cut)
+
+
+def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    trial = one.begin()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, InlineExecutor(training.train, training.describe))
+    search._running[trial.number] = _Running(trial, 4)
+
+    def killed(_: float) -> None:
+        raise KeyboardInterrupt
+
+    one.shared._outages._pause = killed
+    with refusing(one), pytest.raises(KeyboardInterrupt):
+        search.ended(result(trial.number, 0.7))
+    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trial.number).name]
+    again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
+    again.storage.engine.dispose()
+    assert [record.score for record in again.study.records()] == [0.7] and not again.layout.all_untold()
+    assert again.study.curves() == {trial.number: [(4, 0.7)]}  # as models need it
+
+
+def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    trial = one.begin()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, InlineExecutor(training.train, training.describe))
+    search._running[trial.number] = _Running(trial, 4)
+    kept: list[Path] = []
+    with contextlib.ExitStack() as away:
+        away.enter_context(refusing(one))
+
+        def back(_: float) -> None:
+            kept.extend(one.layout.all_untold())
+            away.close()
+
+        one.shared._outages._pause = back
+        search.ended(result(trial.number))
+    assert kept and search.done == 1 and not one.layout.all_untold()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coordinator], asked: bool) -> None:
+    """When a run has waited for long enough, and as soon as it is asked to end."""
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    reconnect = one.shared._outages
+    waits = 0
+    with contextlib.ExitStack() as away:
+
+        def wait(_: float) -> None:
+            nonlocal waits
+            waits += 1
+            if asked:
+                search.stop("stopped by Ctrl-C")
+            else:
+                one.now += 200
+
+        reconnect._pause, reconnect._clock = wait, lambda: one.now
+
+        class Workers(InlineExecutor):
+            """All end while the database is away."""
+
+            free = property(lambda self: 3 - len(self._waiting))
+
+            def step(self, handler: Handler, timeout: float) -> None:
+                if len(self._waiting) == 3:
+                    away.enter_context(refusing(one))
+                if self._waiting:
+                    number = self._waiting.popleft().number
+                    handler.ended(result(number, number / 10))
+
+        training = FakeTraining(lambda _: 0.5)
+        search = searching(one, Workers(training.train, training.describe))
+        with pytest.raises(Interrupted if asked else StorageInternalError):
+            search.run()
+    assert waits == 1
+    assert len(one.layout.all_untold()) == 3
+    again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
+    again.storage.engine.dispose()
+    assert [record.score for record in again.study.records()] == [0.0, 0.1, 0.2]
+
+
+def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
+    join: Callable[..., Coordinator],
+) -> None:
+    one = join()
+    assert isinstance(one.shared, SharedStudy)
+    one.shared._outages._pause = lambda _: None
+    trials = [one.begin(), one.begin()]
+
+    class Workers(InlineExecutor):
+        """One trial has ended, which nobody has heard of."""
+
+        def step(self, handler: Handler, timeout: float) -> None:
+            if ended:
+                handler.ended(ended.pop())
+
+    ended = [result(trials[0].number, 0.7)]
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, Workers(training.train, training.describe))
+    search._running = {trial.number: _Running(trial, 4) for trial in trials}
+    search.stop("stopped by SIGTERM", 0.0)
+    with refusing(one), pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+        search.run()
+    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trials[0].number).name]
+
+
+@on_both
+def test_a_database_that_says_nothing_keeps_nobody_from_ending(
+    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconnect, "HANG_SECONDS", 0.0)
+    one, other = join(), join()
+    trial = one.begin()
+    training = FakeTraining(lambda _: 0.5)
+    search = searching(one, InlineExecutor(training.train, training.describe))
+    search._running[trial.number] = _Running(trial, 4)
+    console = Console(file=io.StringIO())
+    # The other holds the study, and does nothing: nothing is answered, and nothing fails.
+    with other.shared.together(), stopping_on_signals(search, 0.0, console, quiet=True):
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SQLAlchemyError, match="says nothing"):
+            search.ended(result(trial.number, 0.7))
+        with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+            search.run()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trial.number).name]
+    other.look()
+    assert other.study._trials()[trial.number].state == optuna.trial.TrialState.RUNNING
+
+
+def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[..., Coordinator]) -> None:
+    one = join()
+    trials = [one.begin() for _ in range(2)]
+    for trial in trials:
+        Untold(one.layout, result(trial.number), one.shared.token).keep()
+
+    def told(number: int, *_: object) -> bool:
+        for path in one.layout.all_untold():
+            path.unlink()  # another run tells of it
+        return True
+
+    tell_kept(one.layout, told, one.said.append)
+    assert len(one.said) == 1
+
+
+def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[..., Coordinator]) -> None:
+    one, other = join(), join()
+    trial = other.begin()
+    Untold(one.layout, result(trial.number), "of an earlier run").keep()
+    tell_kept(one.layout, one.study.kept, one.said.append)
+    assert len(one.layout.all_untold()) == 1
+    other.tell(trial, 0.9)
+    tell_kept(one.layout, one.study.kept, one.said.append)
+    assert not one.layout.all_untold() and not one.said
+    assert [record.score for record in other.study.records()] == [0.9]
+
+
+def test_who_comes_when_all_is_begun_has_not_failed(
+    join: Callable[..., Coordinator], start: Callable[..., Process], url: str
+) -> None:
+    one = join()
+    trial = one.begin()
+    other = start("late", url, "--trials", "1", "--seed", "1")
+    while other.runs():
+        one.look()
+    assert other.end() == 0, other.errors()
+    assert other.said("end")[0]["reason"].startswith("nothing is left to begin; others still train")
+    said = io.StringIO()
+    outcome = Outcome("nothing is left to begin", 0)
+    show_end(one.plan, one.layout, one.study.records(), outcome, None, Console(file=said))
+    assert "No trial has completed yet; 1 trial is being trained elsewhere." in said.getvalue()
+    assert one.study.owns(trial)

@@ -1,0 +1,93 @@
+"""One run of a study in SQLite, with a function in place of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import RDBStorage
+
+from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.report.study_files import ResultFiles
+from sasrecf_tune.search.coordinator import Search, planned_study
+from sasrecf_tune.search.plan import Plan, base_config, make_plan
+from sasrecf_tune.search.study import TuneStudy
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.trials import TrialRecord
+from tests.support.fake_training import FakeTraining, summary
+
+GRID = "learning_rate choice [0.1, 0.01, 0.001]\nn_layers choice [1, 2]\nn_heads choice [1, 2, 3]\n"
+
+
+ENDLESS = "learning_rate log 1e-4,1e-1\nn_layers int 1,3\nn_heads choice [1, 2, 3]\n"
+
+
+def quality(config: Mapping[str, Any]) -> float:
+    return float(config["learning_rate"]) * 2 + float(config["n_layers"]) / 100
+
+
+@dataclass
+class Bench:
+    """One run of a study in `directory`."""
+
+    search: Search
+    study: TuneStudy
+    layout: Layout
+    storage: RDBStorage
+    plan: Plan
+    executor: InlineExecutor
+
+    def records(self) -> list[TrialRecord]:
+        return self.study.records()
+
+
+@contextmanager
+def bench(
+    directory: Path,
+    text: str,
+    training: FakeTraining | Any,
+    sampler: Sampler = "auto",
+    pruner: Pruner = "none",
+    trials: int | None = None,
+    timeout: float | None = None,
+    seed: int = 1,
+    metric: str = "MRR@10",
+    clock: Callable[[], float] | None = None,
+    **more: Any,
+) -> Iterator[Bench]:
+    space: SearchSpace = parse(text)
+    settings = RunSettings(
+        params_file=Path("hyper.test"),
+        name="study",
+        out=directory,
+        dataset="ml-100k",
+        base={},
+        metric=parse_metric(metric),
+        seed=seed,
+        search=SearchSettings(sampler, pruner, trials, timeout, **more),
+    )
+    layout = Layout(directory / "study")
+    layout.directory.mkdir(parents=True, exist_ok=True)
+    plan = make_plan(settings, space, base_config(settings, space), summary(training.epochs))
+    storage = open_storage(layout, None)
+    study = planned_study(plan, layout, storage)
+    executor = InlineExecutor(training.train, training.describe)
+    extra: dict[str, Any] = {} if clock is None else {"clock": clock}
+    files = ResultFiles(layout, plan, study, **extra)
+    try:
+        search = Search(plan, study, layout, executor, [files], **extra)
+        yield Bench(search, study, layout, storage, plan, executor)
+    finally:
+        storage.engine.dispose()
+
+
+def cells(records: list[TrialRecord]) -> list[tuple[object, ...]]:
+    return [tuple(record.params.values()) for record in records]

@@ -1,0 +1,56 @@
+"""Drives an executor and keeps what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+
+STEPS = 600  # of a tenth of a second at most: a broken executor fails a test instead of hanging it
+
+
+class Heard:
+    """A coordinator that writes down what it hears and answers with `decide`."""
+
+    def __init__(self, decide: Callable[[Report], Decision] = lambda _: Decision.CONTINUE) -> None:
+        self.decide = decide
+        self.reports: list[Report] = []
+        self.outcomes: dict[int, Result | Failure] = {}
+
+    def reported(self, report: Report) -> Decision:
+        self.reports.append(report)
+        return self.decide(report)
+
+    def ended(self, outcome: Result | Failure) -> None:
+        assert outcome.number not in self.outcomes
+        self.outcomes[outcome.number] = outcome
+
+    def failure(self, number: int) -> Failure:
+        outcome = self.outcomes[number]
+        assert isinstance(outcome, Failure)
+        return outcome
+
+    def epochs(self, number: int) -> list[int]:
+        return [report.epoch for report in self.reports if report.number == number]
+
+
+def drive(executor: Executor, handler: Heard, done: Callable[[], object]) -> None:
+    for _ in range(STEPS):
+        if done():
+            return
+        executor.step(handler, 0.1)
+    raise AssertionError("nothing more was heard of the jobs")
+
+
+def train(executor: Executor, handler: Heard, *jobs: Job) -> None:
+    """Run the jobs to their ends, as many at a time as the executor takes."""
+    waiting = list(jobs)
+    wanted = {job.number for job in jobs}
+
+    def done() -> bool:
+        while waiting and executor.free:
+            executor.submit(waiting.pop(0))
+        return wanted <= set(handler.outcomes)
+
+    drive(executor, handler, done)

@@ -1,0 +1,147 @@
+"""Stand-ins for training that a worker process can be started with."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sasrecf_tune.executors.pausable import current
+from sasrecf_tune.messages import (
+    DataSummary,
+    Decision,
+    Describe,
+    Failure,
+    FailureKind,
+    Job,
+    Measure,
+    MeasureTogether,
+    Report,
+    Result,
+    Timing,
+    TogetherTiming,
+    Waiting,
+)
+from tests.support.fake_training import summary
+
+EPOCHS = 3
+# Where `dies_once` leaves a note that it has died.
+NOTE = "SASRECF_TUNE_TESTS_NOTE"
+
+
+class StandIn:
+    """Reports `EPOCHS` epochs; what happens after the first of them is the job's `act`."""
+
+    def __init__(
+        self,
+        gpu: str | None = None,
+        shared: Path | None = None,
+        tell: Callable[[Waiting], None] = lambda _: None,
+    ) -> None:
+        self.gpu = gpu
+        self.tell = tell
+
+    def describe(self, request: Describe) -> DataSummary:
+        return summary(EPOCHS)
+
+    def measure(self, request: Measure) -> Timing:
+        return Timing(1.0, 0.5, request.steps, 10)
+
+    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+        return TogetherTiming({2: 1.5}, f"{request.sharers} share")
+
+    def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
+        return paused
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        print(f"trial {job.number} on card {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        decision = Decision.CONTINUE
+        curve: list[float] = []
+        for epoch in range(1, EPOCHS + 1):
+            curve.append(epoch / 10)
+            if (lane := current()) is not None:
+                lane.pause(None)
+            # The process that trains is a metric, so that a test knows whom to kill.
+            metrics = {"mrr@10": epoch / 10, "process": float(os.getpid())}
+            decision = on_report(Report(job.number, epoch, epoch / 10, metrics, 1.0, seconds=epoch))
+            if decision is not Decision.CONTINUE:
+                break
+            if job.config.get("act") in ("wait", "have waited"):
+                self.tell(Waiting(over=False))
+                if job.config["act"] == "have waited":
+                    self.tell(Waiting(over=True))
+                threading.Event().wait()
+            failure = act(job)
+            if failure is not None:
+                return failure
+        return Result(
+            number=job.number,
+            decision=decision,
+            epochs=len(curve),
+            best_epoch=len(curve),
+            valid={"mrr@10": curve[-1]},
+            test={"mrr@10": -1.0} if decision is Decision.CONTINUE else {},
+            curve={"mrr@10": curve},
+            seconds=0.5,
+            device="cpu",
+            parameters=1,
+        )
+
+
+def act(job: Job) -> Failure | None:
+    """Do what the job's `act` says."""
+    match job.config.get("act"):
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit":
+            os._exit(3)
+        case "raise":
+            raise SystemExit("as some libraries do")
+        case "hang":
+            threading.Event().wait()
+        case "nan" | "memory" | "error" as kind:
+            return Failure(job.number, FailureKind(kind), f"made to fail: {kind}", epochs=1)
+    return None
+
+
+class Keeping(StandIn):
+    """Writes what a trial writes: after each epoch what it would go on from, and weights at its end."""
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        assert job.unfinished is not None
+        if job.unfinished.exists():
+            print(f"goes on from {job.unfinished.read_text()}")
+        job.checkpoint.parent.mkdir(exist_ok=True)
+
+        def write(report: Report) -> Decision:
+            decision = on_report(report)
+            assert job.unfinished is not None
+            job.unfinished.write_text(f"epoch {report.epoch}")
+            return decision
+
+        result = super().train(job, write)
+        job.checkpoint.write_text(f"weights of {job.number}")
+        return result
+
+
+def dies_once(gpu: str | None) -> StandIn:
+    """The first worker dies before it is ready."""
+    note = Path(os.environ[NOTE])
+    if not note.exists():
+        note.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return StandIn(gpu)
+
+
+def always_dies(gpu: str | None) -> StandIn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return StandIn(gpu)
+
+
+def cannot_be_made(gpu: str | None) -> StandIn:
+    raise ImportError("no such library")

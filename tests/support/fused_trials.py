@@ -1,0 +1,46 @@
+"""Trials in one worker, together or alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from sasrecf_tune.executors.pausable import Lane
+from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
+from sasrecf_tune.training.runner import Runner
+
+Decide = Callable[[Report], Decision]
+
+
+def go_on(_: Report) -> Decision:
+    return Decision.CONTINUE
+
+
+def together(runner: Runner, jobs: list[Job], decide: Decide = go_on) -> dict[int, Result | Failure]:
+    """What a worker does with the jobs, without its pipe."""
+    lanes = {job.number: Lane(lambda job=job: runner.train(job, decide)) for job in jobs}  # type: ignore[misc]
+    paused = {number: lane.advance() for number, lane in lanes.items()}
+    while running := [number for number, lane in lanes.items() if not lane.over]:
+        answers = runner.train_epochs([paused[number] for number in running])
+        for number, answer in zip(running, answers, strict=True):
+            paused[number] = lanes[number].advance(answer)
+    return {number: lane.result for number, lane in lanes.items()}
+
+
+def alone(jobs: list[Job], decide: Decide = go_on) -> dict[int, Result | Failure]:
+    return {job.number: Runner("").train(job, decide) for job in jobs}
+
+
+def check_same(ours: Result | Failure, theirs: Result | Failure) -> None:
+    if isinstance(ours, Failure) or isinstance(theirs, Failure):
+        assert replace(ours, seconds=0) == replace(theirs, seconds=0)
+        return
+    assert (ours.decision, ours.epochs, ours.best_epoch) == (
+        theirs.decision,
+        theirs.epochs,
+        theirs.best_epoch,
+    )
+    assert ours.curve == {key: pytest.approx(curve, abs=1.01e-4) for key, curve in theirs.curve.items()}
+    assert ours.test == pytest.approx(theirs.test, abs=1.01e-4)

@@ -1,0 +1,77 @@
+"""One of several coordinators on a study in a server's database, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import RunSettings, Sampler, SearchSettings
+from sasrecf_tune.messages import Decision, Report, Result
+from sasrecf_tune.search.coordinator import planned_study
+from sasrecf_tune.search.plan import base_config, make_plan
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.database.shared import SharedStudy
+from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.trials import TrialRecord
+from tests.support.fake_training import summary
+
+SPACE = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]\nn_layers choice [1, 2, 3, 4]\n"
+CELLS = 24
+
+
+class Coordinator:
+    """One of several on the study at `url`, with a directory of its own."""
+
+    def __init__(self, directory: Path, url: str, sampler: Sampler = "grid", seed: int = 1) -> None:
+        self.now = 0.0
+        space = parse(SPACE)
+        settings = RunSettings(
+            params_file=Path("hyper.test"),
+            name="study",
+            out=directory,
+            dataset="ml-100k",
+            base={},
+            metric=parse_metric("MRR@10"),
+            storage=url,
+            search=SearchSettings(sampler, "none"),
+            seed=seed,
+        )
+        self.layout = Layout(directory / "study")
+        self.layout.directory.mkdir(parents=True, exist_ok=True)
+        self.plan = make_plan(settings, space, base_config(settings, space), summary(4))
+        self.said: list[str] = []
+        self.storage = open_storage(self.layout, url)
+        self.study = planned_study(self.plan, self.layout, self.storage, self.said.append)
+        self.shared = self.study._storage
+        assert isinstance(self.shared, SharedStudy)
+        self.shared._clock = lambda: self.now
+        self.shared._attendance.next_beat = 0.0
+
+    def ask(self, limit: int | None = None) -> optuna.Trial | None:
+        return self.study.ask(distributions(self.plan.space), lambda _: {"seed": 1}, limit)
+
+    def begin(self) -> optuna.Trial:
+        trial = self.ask()
+        assert trial is not None
+        return trial
+
+    def report(self, trial: optuna.Trial, *scores: float) -> None:
+        for epoch, score in enumerate(scores, 1):
+            self.study.report(trial, Report(trial.number, epoch, score, {"mrr@10": score}, 1.0, 0.1))
+
+    def tell(self, trial: optuna.Trial, score: float = 0.5) -> TrialRecord:
+        return self.study.tell(trial, result(trial.number, score))
+
+    def look(self) -> None:
+        """Look at what the others have done, as after some seconds."""
+        self.now += 10
+        self.study.write_late()
+
+
+def result(number: int, score: float = 0.5) -> Result:
+    valid = {"mrr@10": score}
+    return Result(number, Decision.CONTINUE, 4, 4, valid, {}, {"mrr@10": [score]}, 0.1, "cpu", 1)

@@ -1,0 +1,45 @@
+"""A Ray cluster of several nodes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+
+NODE = {"object_store_memory": 80 << 20, "include_dashboard": False, "include_log_monitor": False}
+
+
+_addresses = itertools.count(2)
+
+
+@contextlib.contextmanager
+def ray_cluster(num_cpus: int = 1, **head: Any) -> Iterator[Any]:
+    """A Ray cluster of a head on this machine; more nodes can be added."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.cluster_utils import Cluster
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Workers would be nicer than the processes that wait for them.
+        patch.setenv("RAY_worker_niceness", "0")
+        # A node ends when a helper of its does not come up in time, which on a busy machine it may not.
+        patch.setenv("RAY_agent_register_timeout_ms", "600000")
+        # Nodes and their workers take the package from where this process takes it.
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        # Drivers of this machine's address belong to the node that is never removed.
+        made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
+        yield made
+        made.shutdown()
+
+
+def add_node(cluster: Any, num_cpus: int = 1, num_gpus: int = 0) -> Any:
+    """One more node, with an address of its own."""
+    address = f"127.0.0.{next(_addresses)}"
+    return cluster.add_node(node_ip_address=address, num_cpus=num_cpus, num_gpus=num_gpus, **NODE)

@@ -1,0 +1,282 @@
+"""A trial that is interrupted after any of its epochs ends with what it would have ended with."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sasrecf_tune.messages import Decision, Job, Report, Result
+from sasrecf_tune.training.runner import Runner
+from tests.support.synthetic_data import base, data, quiet
+
+__all__ = ["data", "quiet"]
+
+
+class Killed(BaseException):
+    """Nothing in a worker catches it, as nothing catches SIGKILL."""
+
+
+@dataclass
+class Ended:
+    """What came of a trial."""
+
+    result: Result
+    weights: dict[str, Any]
+    reports: list[Report] = field(default_factory=list)
+
+    def same_as(self, other: Ended) -> None:
+        """To the last digit; only the times may differ."""
+        assert replace(self.result, seconds=0) == replace(other.result, seconds=0)
+        assert [replace(report, seconds=0) for report in self.reports] == [
+            replace(report, seconds=0) for report in other.reports
+        ]
+        ours, theirs = self.weights.pop("state_dict"), other.weights.pop("state_dict")
+        assert self.weights == other.weights and ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        self.weights["state_dict"], other.weights["state_dict"] = ours, theirs
+
+
+@dataclass
+class Trial:
+    """One trial, trained in one go or in several; each attempt is made by a worker of its own."""
+
+    job: Job
+    attempts: int = 0
+
+    def attempt(self, on_report: Callable[[Report], Decision]) -> Result:
+        self.attempts += 1
+        # Whatever a worker has done before must not matter.
+        random.seed(self.attempts)
+        np.random.seed(self.attempts)
+        torch.manual_seed(self.attempts)
+        result = Runner("").train(self.job, on_report)
+        assert isinstance(result, Result), result
+        return result
+
+    def whole(self) -> Ended:
+        reports: list[Report] = []
+
+        def note(report: Report) -> Decision:
+            reports.append(report)
+            return Decision.CONTINUE
+
+        result = self.attempt(note)
+        return Ended(result, torch.load(self.job.checkpoint, weights_only=True), reports)
+
+    def stopped_after_each_epoch(self) -> Ended:
+        """As by Ctrl-C: the coordinator answers STOP."""
+        reports: list[Report] = []
+
+        def stop(report: Report) -> Decision:
+            if report.continues_after:
+                assert report.continues_after == reports[-1].epoch
+                assert replace(report, continues_after=0) == reports[report.epoch // reports[0].epoch - 1]
+                return Decision.CONTINUE
+            reports.append(report)
+            return Decision.STOP
+
+        while (result := self.attempt(stop)).decision is Decision.STOP:
+            assert result.test == {} and not self.job.checkpoint.exists()
+        return Ended(result, torch.load(self.job.checkpoint, weights_only=True), reports)
+
+    def killed_in_each_epoch(self) -> Ended:
+        """As by SIGKILL, once the epoch after the last one that was written down has been trained."""
+        reports: dict[int, Report] = {}
+
+        def die(report: Report) -> Decision:
+            new = report.epoch not in reports
+            reports[report.epoch] = replace(report, continues_after=0)
+            if new and len(reports) > 1:
+                raise Killed
+            return Decision.CONTINUE
+
+        while True:
+            try:
+                result = self.attempt(die)
+            except Killed:
+                continue
+            return Ended(result, torch.load(self.job.checkpoint, weights_only=True), list(reports.values()))
+
+
+@pytest.fixture
+def trial(data: Path, tmp_path: Path) -> Callable[..., Trial]:
+    def make(name: str, engine: str, every: int, **changes: Any) -> Trial:
+        config = base(data) | {"hidden_dropout_prob": 0.4, "attn_dropout_prob": 0.3, "epochs": 4} | changes
+        config |= {"train_batch_size": 128, "n_layers": 1}
+        files = (tmp_path / name / file for file in ("log", "trial.pth", "trial.resume"))
+        log, checkpoint, unfinished = files
+        return Trial(Job(3, config, engine, log, checkpoint, unfinished, every))
+
+    return make
+
+
+BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "popularity", "sample_num": 1}}
+DYNAMIC = {"distribution": "uniform", "sample_num": 1, "dynamic": True, "candidate_num": 2}
+SAMPLED = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20", "group_by": "user"}
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("fast", {"learner": "adamw", "weight_decay": 0.01}),
+    ("fast", {"learning_rate": 0.05, "stopping_step": 1, "epochs": 30}),
+    ("fast", BPR | {"eval_step": 2, "epochs": 7, "learner": "adagrad"}),
+    ("fast", {"loss_type": "BPR", "train_neg_sample_args": DYNAMIC, "eval_args": SAMPLED}),
+    ("recbole", {"learning_rate": 0.05, "stopping_step": 1, "epochs": 30, "clip_grad_norm": {"max_norm": 1}}),
+    ("recbole", BPR | {"eval_step": 2, "epochs": 7, "learner": "rmsprop"}),
+    ("recbole", {"eval_args": SAMPLED, "epochs": 3}),
+]
+
+
+@pytest.mark.parametrize(("engine", "changes"), CASES)
+def test_an_interrupted_trial_ends_as_if_nothing_had_happened(
+    trial: Callable[..., Trial], engine: str, changes: dict[str, Any]
+) -> None:
+    whole = trial("whole", engine, 0, **changes).whole()
+    epochs = [report.epoch for report in whole.reports]
+    assert len(epochs) > 2
+    if "stopping_step" in changes:
+        assert epochs[-1] < changes["epochs"], "early stopping is to end it"
+
+    stopped = trial("stopped", engine, 1000, **changes)
+    stopped.stopped_after_each_epoch().same_as(whole)
+    # One more, which has nothing left to train.
+    assert stopped.attempts == len(epochs) + 1
+
+    killed = trial("killed", engine, 1, **changes)
+    killed.killed_in_each_epoch().same_as(whole)
+    assert killed.attempts == len(epochs)
+
+
+def stop_after(epoch: int) -> Callable[[Report], Decision]:
+    return lambda report: Decision.STOP if report.epoch == epoch else Decision.CONTINUE
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("touched"),)
+
+
+def of_another_trial(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"identity": "another"}, path)
+
+
+def without_a_loader(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    del content["state"]["random"]["loaders"][1:]
+    torch.save(content, path)
+
+
+def one_bit_flipped(path: Path) -> None:
+    # In the weights: torch alone would not notice.
+    weights = torch.load(path, weights_only=True)["state"]["model"]["item_embedding.weight"]
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1000]), "damaged"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+        (one_bit_flipped, "checksum"),
+        (lambda path: torch.save(Harmful(), path), "damaged"),
+        (lambda path: torch.save({"identity": "x"}, path), "damaged"),
+        (of_another_trial, "another configuration"),
+        (without_a_loader, "does not fit"),
+    ],
+)
+def test_what_cannot_be_continued_starts_anew(
+    trial: Callable[..., Trial],
+    damage: Callable[[Path], object],
+    said: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole = trial("whole", "fast", 0).whole()
+    other = trial("other", "fast", 1)
+    other.attempt(stop_after(2))
+    assert other.job.unfinished is not None
+    damage(other.job.unfinished)
+    again = other.whole()
+    first, *rest = again.reports
+    assert said in first.anew and not any(report.anew for report in rest)
+    again.reports[0] = replace(first, anew="")
+    again.same_as(whole)
+    assert f"starts anew: {first.anew}" in caplog.text
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"config": {"learning_rate": 0.5}}, {"config": {"seed": 1}}, {"engine": "recbole"}],
+)
+def test_a_file_of_other_settings_is_not_continued(
+    trial: Callable[..., Trial], changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = trial("x", "fast", 1)
+    made.attempt(stop_after(2))
+    changes["config"] = made.job.config | changes.get("config", {})
+    made.job = replace(made.job, **changes)
+    assert [report.epoch for report in made.whole().reports] == [1, 2, 3, 4]
+    assert "another configuration" in caplog.text
+
+
+def test_other_data_is_not_continued(
+    trial: Callable[..., Trial], data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = trial("x", "fast", 1)
+    made.attempt(stop_after(2))
+    moved = shutil.copytree(data, tmp_path / "moved")
+    made.job = replace(made.job, config=made.job.config | {"data_path": str(moved)})
+    made.attempt(stop_after(3))
+    assert "anew" not in caplog.text, "where the data lies does not matter"
+    (moved / "every-kind" / "every-kind.inter").open("a").write("u1\ti1\t99\n")
+    made.attempt(stop_after(3))
+    assert "another configuration, data set" in caplog.text
+
+
+def test_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
+    made = trial("x", "fast", 3, epochs=8)
+    path = made.job.unfinished
+    assert path is not None
+    known: list[int] = []
+
+    def look(report: Report) -> Decision:
+        known.append(len(torch.load(path, weights_only=True)["reports"]) if path.exists() else 0)
+        return Decision.CONTINUE
+
+    made.attempt(look)
+    # Each is asked before the file of its own epoch is written.
+    assert known == [0, 0, 0, 3, 3, 3, 6, 6]
+
+
+def test_a_disk_that_refuses_costs_the_trial_nothing(
+    trial: Callable[..., Trial], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = trial("whole", "fast", 0).whole()
+    (tmp_path / "file").touch()
+    other = trial("other", "fast", 1)
+    other.job = replace(other.job, unfinished=tmp_path / "file" / "trial.resume")
+    other.whole().same_as(whole)
+    assert "its last epochs are lost" in caplog.text
+
+
+def test_the_coordinator_may_prune_on_what_it_had_not_yet_heard(trial: Callable[..., Trial]) -> None:
+    made = trial("x", "fast", 1)
+    made.attempt(stop_after(3))
+    again: list[int] = []
+
+    def prune_second(report: Report) -> Decision:
+        again.append(report.epoch)
+        return Decision.PRUNE if report.epoch == 2 else Decision.CONTINUE
+
+    result = made.attempt(prune_second)
+    assert again == [1, 2, 3]
+    assert (result.decision, result.epochs, result.test) == (Decision.PRUNE, 3, {})
