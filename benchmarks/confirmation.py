@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from entry import start
 
-from sasrecf_tune.analysis.confirmation import ALPHA, Confirmation, Verdict, judge
+from sasrecf_tune.analysis.confirmation import ALPHA, Confirmation, Verdict, rank_confirmed
 from sasrecf_tune.trials import State, TrialRecord
 
 app = typer.Typer(add_completion=False)
@@ -65,7 +65,10 @@ def main(
     draw = np.random.default_rng(seed)
 
     def verdicts(count: int, distance: float) -> list[Verdict]:
-        return [judge(study(draw, configurations, count, distance), maximize=True) for _ in range(studies)]
+        return [
+            rank_confirmed(study(draw, configurations, count, distance), maximize=True)
+            for _ in range(studies)
+        ]
 
     rows: list[dict[str, Any]] = []
     for count in map(int, seeds.split(",")):

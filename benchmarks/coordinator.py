@@ -23,11 +23,11 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.report.study_files import ResultFiles
-from sasrecf_tune.search.callbacks import Observer
-from sasrecf_tune.search.coordinator import Search, planned_study
+from sasrecf_tune.search.callbacks import Callback
+from sasrecf_tune.search.coordinator import Coordinator, planned_study
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 
 # Finite, so that a grid can walk it, and large enough for any number of trials.
@@ -45,14 +45,14 @@ WINDOW = 50
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-class Clock(Observer):
+class Clock(Callback):
     """An observer that notes when each trial ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def ended(self, record: TrialRecord) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self.ends.append(time.perf_counter())
         if len(self.ends) % 250 == 0:
             print(f"{len(self.ends)} trials, {self.ends[-1] - self.ends[0]:.1f} s", file=sys.stderr)
@@ -72,7 +72,7 @@ def search(
     epochs: int,
     workers: int,
     runner: str = "instant:Instant",
-    observers: Sequence[Observer] = (),
+    callbacks: Sequence[Callback] = (),
     storage: str | None = None,
 ) -> tuple[float, Clock]:
     """Seconds for the whole search, workers' start included, and when its trials ended."""
@@ -88,15 +88,17 @@ def search(
         workers=workers,
         search=SearchSettings(sampler, pruner, trials),
     )
-    layout = Layout(directory / "study")
-    layout.directory.mkdir()
+    study_dir = StudyDirectory(directory / "study")
+    study_dir.directory.mkdir()
     plan = make_plan(settings, space, base_config(settings, space) | {"epochs": epochs}, made_up(epochs))
-    study = planned_study(plan, layout, open_storage(layout, storage))
-    executor = LocalExecutor(layout, workers, runner=runner)
+    study = planned_study(plan, study_dir, open_storage(study_dir, storage))
+    executor = LocalExecutor(study_dir, workers, runner=runner)
     clock = Clock()
     started = time.perf_counter()
     try:
-        Search(plan, study, layout, executor, [ResultFiles(layout, plan, study), clock, *observers]).run()
+        Coordinator(
+            plan, study, study_dir, executor, [ResultFiles(study_dir, plan, study), clock, *callbacks]
+        ).run()
     finally:
         executor.close()
     return time.perf_counter() - started, clock

@@ -11,9 +11,9 @@ from typing import Any
 
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.recbole import Prepared, build, make_config, prepare
-from sasrecf_tune.training.prepared_cache import Cache, data_key
+from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
 
-_CACHE: Cache[Prepared] = Cache()
+_CACHE: PreparedCache[Prepared] = PreparedCache()
 
 
 def curve(config: dict[str, Any], epochs: int) -> Iterator[tuple[dict[str, float], dict[str, float], float]]:

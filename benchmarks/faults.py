@@ -21,7 +21,7 @@ from ledger import Ledger, Reference, survey
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 
 PROGRAM = Path(__file__).with_name("under_attack.py")
 STUDY = "study"
@@ -233,12 +233,12 @@ class Campaign:
                 raise TuneError(f"without a kill the search ends with {run.code}: {run.last_words()}")
             ledger = self._ledger(training, out)
             self._known[training.name, policy] = Uninterrupted(
-                survey(ledger.layout, ledger.space), run.ready, seconds - run.ready
+                survey(ledger.study_dir, ledger.space), run.ready, seconds - run.ready
             )
         return self._known[training.name, policy]
 
     def _ledger(self, training: Training, out: Path) -> Ledger:
-        return Ledger(Layout(out / STUDY), _space(training))
+        return Ledger(StudyDirectory(out / STUDY), _space(training))
 
     def _start(self, scenario: Scenario, policy: Policy, out: Path, die: tuple[str, str]) -> Run:
         training = scenario.training

@@ -10,7 +10,7 @@ from processes import Setting
 from sides import EngineSide
 
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
-from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.engine.rng import TrialRng
 
 
 class Next:
@@ -47,7 +47,7 @@ class TrialsSide(EngineSide):
         made = [self._build(changes | {"learning_rate": 0.001 / (1 + number)}) for number in range(count)]
         size = int(self._config["train_batch_size"])
         ready = [
-            Ready(one.trainer, Next(one.train, size), Streams(one.trainer.device), validates=one.valid)
+            Ready(one.trainer, Next(one.train, size), TrialRng(one.trainer.device), validates=one.valid)
             for one in made
         ]
         self._built, self._first = made[0], ready[0]

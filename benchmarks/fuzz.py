@@ -65,7 +65,7 @@ class Report:
 
 
 class Fuzzer:
-    """Runs cases in `scratch` on the data set of tests.support.synthetic_data; builds `builds` accepted ones."""
+    """Runs cases in `scratch` on the made-up data set; builds `builds` of those that are accepted."""
 
     def __init__(self, scratch: Path, builds: int, seed: int) -> None:
         self.report = Report()

@@ -16,9 +16,9 @@ from typing import Any
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.study import load_study
-from sasrecf_tune.storage.database.errors import UnreadableError
+from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import ENDED, TrialRecord
 
 
@@ -35,7 +35,7 @@ class Reference:
 class Ledger:
     """One study under attack. `lost` and `repeated` are trials' numbers, `faults` whatever else is wrong."""
 
-    layout: Layout
+    study_dir: StudyDirectory
     space: SearchSpace
     lost: set[int] = field(default_factory=set)
     repeated: set[int] = field(default_factory=set)
@@ -63,11 +63,11 @@ class Ledger:
     def check(self) -> None:
         """Whether the directory, as a kill left it, still has all that was promised."""
         try:
-            records = read(self.layout, self.space)
-            rows = _rows(self.layout)
-            if self.layout.manifest.exists():
-                json.loads(self.layout.manifest.read_text())
-        except (StorageError, UnreadableError, ValueError, LookupError) as error:
+            records = read(self.study_dir, self.space)
+            rows = _rows(self.study_dir)
+            if self.study_dir.manifest.exists():
+                json.loads(self.study_dir.manifest.read_text())
+        except (StorageError, CorruptStudyError, ValueError, LookupError) as error:
             self.faults.append(f"unreadable after a kill: {' '.join(str(error).split())}")
             return
         for number, promise in self._ended.items():
@@ -84,7 +84,7 @@ class Ledger:
     def compare(self, reference: Reference) -> int:
         """Hold the finished study against the reference; returns how many of its trials have ended."""
         self.check()
-        reached = survey(self.layout, self.space)
+        reached = survey(self.study_dir, self.space)
         for number, record in reference.records.items():
             if number not in reached.records or facts(reached.records[number]) != facts(record):
                 self.lost.add(number)
@@ -103,29 +103,31 @@ class Ledger:
         return sum(record.state in ENDED for record in reached.records.values())
 
 
-def survey(layout: Layout, space: SearchSpace) -> Reference:
+def survey(study_dir: StudyDirectory, space: SearchSpace) -> Reference:
     """What a finished study has."""
     files = [
-        path.relative_to(layout.directory)
-        for path in layout.directory.rglob("*")
-        if path.is_file() and path.parent != layout.log(0).parent
+        path.relative_to(study_dir.directory)
+        for path in study_dir.directory.rglob("*")
+        if path.is_file() and path.parent != study_dir.log(0).parent
     ]
     # Those without a time in them.
-    results = {path.name: path.read_text() for path in (layout.best, layout.hyper_result) if path.exists()}
-    results[layout.database.name] = _whole(layout)
-    return Reference(read(layout, space), frozenset(map(str, files)), results)
+    results = {
+        path.name: path.read_text() for path in (study_dir.best, study_dir.hyper_result) if path.exists()
+    }
+    results[study_dir.database.name] = _whole(study_dir)
+    return Reference(read(study_dir, space), frozenset(map(str, files)), results)
 
 
-def read(layout: Layout, space: SearchSpace) -> dict[int, TrialRecord]:
+def read(study_dir: StudyDirectory, space: SearchSpace) -> dict[int, TrialRecord]:
     """The trials by number, from a copy: to open a database may be to repair it, which is the run's to do.
 
     Raises:
         StorageError: the database cannot be read.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        copy = Layout(Path(scratch) / layout.name)
+        copy = StudyDirectory(Path(scratch) / study_dir.name)
         copy.directory.mkdir()
-        for path in layout.directory.iterdir() if layout.directory.exists() else ():
+        for path in study_dir.directory.iterdir() if study_dir.directory.exists() else ():
             if path.is_file():
                 shutil.copy(path, copy.directory)
         storage = open_storage(copy, None)
@@ -137,9 +139,9 @@ def read(layout: Layout, space: SearchSpace) -> dict[int, TrialRecord]:
             storage.engine.dispose()
 
 
-def _whole(layout: Layout) -> str:
+def _whole(study_dir: StudyDirectory) -> str:
     """What a finished database has around its trials: tables, indexes, the attributes that are Optuna's."""
-    with closing(sqlite3.connect(layout.database)) as connection:
+    with closing(sqlite3.connect(study_dir.database)) as connection:
         rows = connection.execute(
             "SELECT type, name FROM sqlite_master UNION ALL "
             "SELECT key, value_json FROM study_system_attributes ORDER BY 1, 2"
@@ -147,11 +149,11 @@ def _whole(layout: Layout) -> str:
         return "\n".join(map(" ".join, rows))
 
 
-def _rows(layout: Layout) -> list[int]:
+def _rows(study_dir: StudyDirectory) -> list[int]:
     """The numbers in trials.csv; raises ValueError where a row is cut off."""
-    if not layout.trials.exists():
+    if not study_dir.trials.exists():
         return []
-    header, *rows = csv.reader(layout.trials.read_text().splitlines())
+    header, *rows = csv.reader(study_dir.trials.read_text().splitlines())
     for row in rows:
         if len(row) != len(header):
             raise ValueError(f"trials.csv has a row of {len(row)} cells below {len(header)}")

@@ -21,10 +21,10 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Job, Report, Result
-from sasrecf_tune.search.callbacks import Observer
-from sasrecf_tune.search.coordinator import Search, planned_study
+from sasrecf_tune.search.callbacks import Callback
+from sasrecf_tune.search.coordinator import Coordinator, planned_study
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, TrialRecord
 
@@ -90,7 +90,7 @@ class Replayed:
 
 
 @dataclass
-class Watch(Observer):
+class Watch(Callback):
     """An observer that counts epochs, notes what would be chosen at any time, and ends the search."""
 
     limit: int
@@ -102,13 +102,13 @@ class Watch(Observer):
     stop: Callable[[str], None] = lambda _: None
 
     def reported(self, report: Report) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self.epochs += 1
         if self.epochs > self.limit:
             self.stop("the budget is spent")
 
     def ended(self, record: TrialRecord) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         if record.state == State.COMPLETE and record.score is not None and record.score > self.best:
             self.best, self.worse = record.score, 0
             self.chosen.append((self.epochs, record.params))
@@ -148,12 +148,12 @@ def play(table: Table, policy: Policy, policy_seed: int, share: float = 1.0) -> 
         seed=policy_seed,
         search=SearchSettings(policy.sampler, policy.pruner, len(table.cells)),
     )
-    layout = Layout(Path("replay"))
+    study_dir = StudyDirectory(Path("replay"))
     plan = make_plan(settings, table.space, base_config(settings, table.space), made_up(table.epochs))
-    study = planned_study(plan, layout, InMemoryStorage())
+    study = planned_study(plan, study_dir, InMemoryStorage())
     watch = Watch(int(total * share), policy.patience)
-    search = Search(
-        plan, study, layout, InlineExecutor(replayed.train, lambda _: made_up(table.epochs)), [watch]
+    search = Coordinator(
+        plan, study, study_dir, InlineExecutor(replayed.train, lambda _: made_up(table.epochs)), [watch]
     )
     watch.stop = search.stop
     search.run()
@@ -170,7 +170,7 @@ class Judged:
     rank: int
 
 
-def judge(table: Table, cell: int | None) -> Judged:
+def rank_confirmed(table: Table, cell: int | None) -> Judged:
     """Regret against the cell that is best on the mean of all seeds; nothing chosen is the worst cell."""
     valid, test = table.final
     regrets = []
@@ -190,7 +190,7 @@ def _task(arguments: tuple[Path, str, int, float]) -> tuple[str, list[Judged], f
     warnings.simplefilter("ignore")
     table = _table(path).drawn(run)
     found = play(table, POLICIES[name], run, share)
-    return name, [judge(table, cell) for cell in found.picks], found.spent
+    return name, [rank_confirmed(table, cell) for cell in found.picks], found.spent
 
 
 _TABLES: dict[Path, Table] = {}
@@ -209,17 +209,22 @@ def summary(table: str, runs: Iterable[tuple[str, list[Judged], float]]) -> list
     """
     found: dict[tuple[str, float], list[Judged]] = {}
     spent: dict[str, list[float]] = {}
-    for name, judged, share in runs:
+    for name, confirmed_ranking, share in runs:
         spent.setdefault(name, []).append(share)
-        for budget, one in zip(BUDGETS, judged, strict=True):
+        for budget, one in zip(BUDGETS, confirmed_ranking, strict=True):
             if budget <= POLICIES[name].share:
                 found.setdefault((name, budget), []).append(one)
     rows = []
-    for (name, budget), judged in found.items():
-        row: dict[str, Any] = {"table": table, "policy": name, "budget": budget, "runs": len(judged)}
+    for (name, budget), confirmed_ranking in found.items():
+        row: dict[str, Any] = {
+            "table": table,
+            "policy": name,
+            "budget": budget,
+            "runs": len(confirmed_ranking),
+        }
         row["spent"] = round(min(budget, float(np.median(spent[name]))), 3)
         for what in MEASURES:
-            measured = _measured(judged, what)
+            measured = _measured(confirmed_ranking, what)
             low, middle, high = np.percentile(measured, [25, 50, 75])
             row[what] = {"quartile": round(low, 3), "median": round(middle, 3), "upper": round(high, 3)}
             row[what]["mean"] = round(float(measured.mean()), 3)
@@ -248,8 +253,8 @@ def correct(compared: Sequence[dict[str, float]]) -> None:
         one["corrected"] = round(least, 4)
 
 
-def _measured(judged: Sequence[Judged], what: str) -> Floats:
-    return np.array([getattr(one, what) for one in judged], dtype=float)
+def _measured(confirmed_ranking: Sequence[Judged], what: str) -> Floats:
+    return np.array([getattr(one, what) for one in confirmed_ranking], dtype=float)
 
 
 def _against(own: Floats, auto: Floats) -> dict[str, float]:

@@ -29,14 +29,14 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.report.study_files import ResultFiles
-from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.coordinator import make_sampler, planned_study
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.strategies.samplers import History
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _SAMPLERS = ("grid", "best-first")
@@ -64,12 +64,12 @@ def one_trial(plan: Plan, study: TuneStudy, cost: dict[str, list[float]]) -> Non
     cost["tell"].append(timed(lambda: study.tell(trial, result))[0])
 
 
-def at(plan: Plan, layout: Layout, running: int, window: int) -> dict[str, Any]:
+def at(plan: Plan, study_dir: StudyDirectory, running: int, window: int) -> dict[str, Any]:
     """What each step of a search costs with the trials that the study holds, `running` of them running."""
     row: dict[str, Any] = {}
 
     def opened() -> TuneStudy:
-        return planned_study(plan, layout, open_storage(layout, None))
+        return planned_study(plan, study_dir, open_storage(study_dir, None))
 
     row["open_s"], study = timed(opened)
     # Opening has put them back into the queue, as it must when it finds running ones.
@@ -88,10 +88,10 @@ def at(plan: Plan, layout: Layout, running: int, window: int) -> dict[str, Any]:
         # The first of each fills caches.
         found = {f"{step}_ms": 1000 * statistics.fmean(seconds[1:]) for step, seconds in cost.items()}
         row |= found if name == "grid" else {"best_first_ask_ms": found["ask_ms"]}
-    files = ResultFiles(layout, plan, study)
+    files = ResultFiles(study_dir, plan, study)
     row["files_s"] = timed(files._write_ranking)[0]
     row["peak_memory_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    row["database_MiB"] = layout.database.stat().st_size / 2**20
+    row["database_MiB"] = study_dir.database.stat().st_size / 2**20
     study._storage._backend.engine.dispose()
     return row
 
@@ -123,28 +123,30 @@ def study(
             workers=1,
             search=SearchSettings("grid", "forecast", 150_000),
         )
-        layout = Layout(Path(scratch) / "study")
-        layout.directory.mkdir()
+        study_dir = StudyDirectory(Path(scratch) / "study")
+        study_dir.directory.mkdir()
         base = base_config(settings, space) | {"epochs": EPOCHS}
         plan = make_plan(settings, space, base, made_up(EPOCHS))
-        planned_study(plan, layout, open_storage(layout, None))._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+        planned_study(plan, study_dir, open_storage(study_dir, None))._storage._backend.engine.dispose()  # type: ignore[attr-defined]
         for trials in map(int, marks.split(",")):
             if time.monotonic() - began > limit:
                 say(f"stopped before {trials} trials: {limit:g} seconds are over")
                 break
-            grow(layout.database, _cells(plan, layout), distributions(space), trials + workers, workers)
-            row = {"trials": trials, "running": workers} | at(plan, layout, workers, window)
+            grow(study_dir.database, _cells(plan, study_dir), distributions(space), trials + workers, workers)
+            row = {"trials": trials, "running": workers} | at(plan, study_dir, workers, window)
             print(
                 json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}),
                 flush=True,
             )
 
 
-def _cells(plan: Plan, layout: Layout) -> Iterator[dict[str, Any]]:
+def _cells(plan: Plan, study_dir: StudyDirectory) -> Iterator[dict[str, Any]]:
     """Cells that the study does not hold, at random."""
-    storage = open_storage(layout, None)
+    storage = open_storage(study_dir, None)
     history = History(plan.space)
-    history.fill(storage.get_all_trials(storage.get_study_id_from_name(layout.optuna_name), deepcopy=False))
+    history.fill(
+        storage.get_all_trials(storage.get_study_id_from_name(study_dir.optuna_name), deepcopy=False)
+    )
     storage.engine.dispose()
     assert plan.cells is not None
     cells = plan.cells()
@@ -153,7 +155,7 @@ def _cells(plan: Plan, layout: Layout) -> Iterator[dict[str, Any]]:
             yield dict(cell)
 
 
-class Waits(Observer):
+class WaitingWorkers(Callback):
     """Notes how long workers waited for a decision: `instant.Paced` says it in its next report."""
 
     def __init__(self, warm_up: int) -> None:
@@ -163,7 +165,7 @@ class Waits(Observer):
         self.first = self.last = (0.0, 0.0)  # the time, and the processor's
 
     def reported(self, report: Report) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         if report.number < self._warm_up:
             return
         self.last = time.monotonic(), time.process_time()
@@ -185,7 +187,7 @@ def coordinator(
     the trials that it asks for and tells of meanwhile.
     """
     for count in map(int, workers.split(",")):
-        waits = Waits(count)
+        waits = WaitingWorkers(count)
         with tempfile.TemporaryDirectory() as scratch:
             search(Path(scratch), "grid", "forecast", 3 * count, reports, count, "instant:Paced", [waits])
         found = sorted(waits.seconds)

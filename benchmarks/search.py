@@ -27,7 +27,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 
 @dataclass
-class Search:
+class Coordinator:
     """What one search found, and when: `best` is (seconds, trial, score), each better than the last."""
 
     best: list[tuple[float, int, float]] = field(default_factory=list)
@@ -50,13 +50,13 @@ class Search:
         }
 
 
-def run(options: list[str], early_stop: int | None) -> Search:
+def run(options: list[str], early_stop: int | None) -> Coordinator:
     """Run the command line and follow it; the clock starts with the process.
 
     Raises:
         WorkerError: it failed.
     """
-    found = Search()
+    found = Coordinator()
     started = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as scratch,

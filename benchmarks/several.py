@@ -20,7 +20,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.study import load_study
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 
 _PROGRAM = Path(__file__).with_name("under_attack.py")
@@ -158,10 +158,10 @@ class Campaign:
         return str(draw.randint(1, 400)), str(draw.choice((0.0, draw.uniform(1e-4, 5e-3))))
 
     def _records(self, name: str, out: str, url: str | None) -> dict[int, TrialRecord]:
-        layout = Layout(self._scratch / out / name)
-        storage = open_storage(layout, url)
+        study_dir = StudyDirectory(self._scratch / out / name)
+        storage = open_storage(study_dir, url)
         try:
-            return {one.number: one for one in load_study(layout, storage, parse(_SPACE)).records()}
+            return {one.number: one for one in load_study(study_dir, storage, parse(_SPACE)).records()}
         finally:
             storage.engine.dispose()
 

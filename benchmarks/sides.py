@@ -58,7 +58,7 @@ class EngineSide:
         from sasrecf_tune.engine import recbole as recbole_bridge
 
         self._bridge = recbole_bridge
-        self._engine = recbole_bridge.STOCK
+        self._engine = recbole_bridge.RECBOLE_ENGINE
         if setting.engine != "recbole":
             from sasrecf_tune.engine.fast.build import FAST
 

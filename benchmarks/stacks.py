@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.recbole import STOCK, Engine, build, make_config, prepare
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Engine, build, make_config, prepare
 
 _CONFIG: dict[str, Any] = {
     "model": "SASRecF",
@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
         for changes in _CASES:
-            for engine in (STOCK, FAST):
+            for engine in (RECBOLE_ENGINE, FAST):
                 print(json.dumps(computed(engine, changes, directory)), flush=True)
 
 

@@ -24,7 +24,7 @@ from sasrecf_tune.messages import Decision, Job, Report, Result
 if TYPE_CHECKING:
     from sasrecf_tune.executors.base import Executor
     from sasrecf_tune.inputs.settings import RunSettings
-    from sasrecf_tune.storage.directory import Layout
+    from sasrecf_tune.storage.directory import StudyDirectory
 
 # So long a fake epoch takes, that there is a trial to be killed in; a slow one, that others have a share.
 _EPOCH_SECONDS = {"fake": 0.01, "slow": 0.2}
@@ -58,8 +58,8 @@ def main() -> None:
     if (executor, training) != ("local", "real"):
 
         @contextlib.contextmanager
-        def replaced(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
-            made = _inline(training) if executor == "inline" else _fake_processes(settings, layout)
+        def replaced(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+            made = _inline(training) if executor == "inline" else _fake_processes(settings, study_dir)
             try:
                 yield made
             finally:
@@ -71,10 +71,10 @@ def main() -> None:
     cli.main()
 
 
-def _fake_processes(settings: RunSettings, layout: Layout) -> Executor:
+def _fake_processes(settings: RunSettings, study_dir: StudyDirectory) -> Executor:
     from sasrecf_tune.executors.local import LocalExecutor
 
-    return LocalExecutor(layout, settings.workers, runner="under_attack:Brief")
+    return LocalExecutor(study_dir, settings.workers, runner="under_attack:Brief")
 
 
 def _inline(training: str) -> Executor:

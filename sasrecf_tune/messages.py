@@ -89,7 +89,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class MeasureTogether:
+class MeasureFusion:
     """Asks a worker how much sooner trials of `config` are trained together than one after the other.
 
     From two trials on, each time twice as many up to `most` while that is `worth` times as fast again; or
@@ -106,7 +106,7 @@ class MeasureTogether:
 
 
 @dataclass(frozen=True)
-class TogetherTiming:
+class FusionTiming:
     """`ratios` holds for numbers of trials how many times as fast they train together as in turn.
 
     `ended` says why no more of them were tried.

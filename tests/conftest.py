@@ -20,7 +20,7 @@ from tests.support.ray_cluster import add_node, ray_cluster
 from tests.support.tiny import TINY
 
 if TYPE_CHECKING:
-    from tests.support.peer import Coordinator
+    from tests.support.peer import Peer
 
 # Tiny models gain nothing from a second thread, and lose much when the machine is busy. Torch, which is
 # imported later, and the processes that tests start take it from here.
@@ -67,14 +67,14 @@ def url(server: Server) -> str:
 
 
 @pytest.fixture
-def join(tmp_path: Path, url: str) -> Iterator[Callable[..., Coordinator]]:
+def join(tmp_path: Path, url: str) -> Iterator[Callable[..., Peer]]:
     """Has one more coordinator join the study in the empty database."""
-    from tests.support.peer import Coordinator
+    from tests.support.peer import Peer
 
-    joined: list[Coordinator] = []
+    joined: list[Peer] = []
 
-    def one(sampler: Sampler = "grid", seed: int = 1, address: str = url) -> Coordinator:
-        joined.append(Coordinator(tmp_path / str(len(joined)), address, sampler, seed))
+    def one(sampler: Sampler = "grid", seed: int = 1, address: str = url) -> Peer:
+        joined.append(Peer(tmp_path / str(len(joined)), address, sampler, seed))
         return joined[-1]
 
     yield one

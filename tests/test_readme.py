@@ -14,7 +14,7 @@ from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.params_file import parse, read
 from sasrecf_tune.inputs.validation import check_space
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests import readme
 
 TEXT = readme.README.read_text()
@@ -79,9 +79,9 @@ def test_every_sasrecf_parameter_is_in_the_full_space() -> None:
 
 def test_the_files_of_a_study_are_listed() -> None:
     directory = Path("study")
-    layout = Layout(directory)
-    properties = [name for name, value in vars(Layout).items() if isinstance(value, property)]
-    paths = [getattr(layout, name) for name in properties if name != "name"]
+    study_dir = StudyDirectory(directory)
+    properties = [name for name, value in vars(StudyDirectory).items() if isinstance(value, property)]
+    paths = [getattr(study_dir, name) for name in properties if name != "name"]
     listed = {path.name for path in paths if isinstance(path, Path) and path != directory}
     assert len(listed) > 5
     for name in listed | {"logs"}:

@@ -17,7 +17,7 @@ RANGES = 4
 
 
 @dataclass(frozen=True)
-class Levels:
+class Binned:
     """The level (an index into `labels`) of each trial by its number; numbers stand in ascending order."""
 
     name: str
@@ -26,9 +26,9 @@ class Levels:
     ranges: bool = False
 
 
-def levels(
+def binned(
     name: str, records: Sequence[TrialRecord], most: int = MOST_VALUES, ranges: int = RANGES
-) -> Levels:
+) -> Binned:
     """Of the records that have the parameter."""
     having = [record for record in records if name in record.params]
     values = [record.params[name] for record in having]
@@ -37,10 +37,10 @@ def levels(
     order = sorted({cell_text(value): value for value in values}.items(), key=lambda item: _place(item[1]))
     labels = tuple(text for text, _ in order)
     index = {text: place for place, text in enumerate(labels)}
-    return Levels(name, labels, {record.number: index[cell_text(record.params[name])] for record in having})
+    return Binned(name, labels, {record.number: index[cell_text(record.params[name])] for record in having})
 
 
-def _ranges(name: str, records: Sequence[TrialRecord], values: NDArray[np.float64], count: int) -> Levels:
+def _ranges(name: str, records: Sequence[TrialRecord], values: NDArray[np.float64], count: int) -> Binned:
     cuts = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="higher"))
     raw = np.searchsorted(cuts, values, side="right")
     used, level = np.unique(raw, return_inverse=True)
@@ -50,7 +50,7 @@ def _ranges(name: str, records: Sequence[TrialRecord], values: NDArray[np.float6
         low, high = f"{inside.min():.3g}", f"{inside.max():.3g}"
         labels.append(low if low == high else f"{low} to {high}")
     of = {record.number: int(one) for record, one in zip(records, level, strict=True)}
-    return Levels(name, tuple(labels), of, ranges=True)
+    return Binned(name, tuple(labels), of, ranges=True)
 
 
 def _place(value: Value) -> tuple[int, float]:

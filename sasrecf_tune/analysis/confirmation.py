@@ -163,7 +163,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, sd, _t_quantile(len(values) - 1) * sd / math.sqrt(len(values)))
 
 
-def judge(confirmation: Confirmation, maximize: bool, unit: float = 1e-4) -> Verdict:
+def rank_confirmed(confirmation: Confirmation, maximize: bool, unit: float = 1e-4) -> Verdict:
     """Order the configurations and test each against the first.
 
     They are compared on the seeds that all of them have completed. Where there is none, as at the beginning,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sasrecf_tune.analysis.numeric_study import drawn_study
-from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.numeric_study import numeric_study
+from sasrecf_tune.analysis.report_data import ReportData
 
 # From fewer completed trials a forest learns chance.
 LEAST_TRIALS = 10
@@ -25,7 +25,7 @@ class Importance:
     trials: int
 
 
-def importance(material: Material) -> Importance | None:
+def importance(material: ReportData) -> Importance | None:
     """None where there are too few completed trials, or nothing that differs among them."""
     import optuna
 
@@ -34,5 +34,5 @@ def importance(material: Material) -> Importance | None:
     if len(ranked) < LEAST_TRIALS or not names or len({record.score for record in ranked}) == 1:
         return None
     evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=0)
-    study = drawn_study(ranked, names, material.space, material.metric.maximize)
+    study = numeric_study(ranked, names, material.space, material.metric.maximize)
     return Importance(optuna.importance.get_param_importances(study, evaluator=evaluator), len(ranked))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.analysis.binning import Levels, levels
+from sasrecf_tune.analysis.binning import Binned, binned
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 Floats = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Marginal:
+class MainEffect:
     """A parameter's values, the best first, and the parameters that were allowed for."""
 
     name: str
@@ -89,7 +89,7 @@ class Marginal:
         return "; ".join(parts)
 
 
-def marginals(records: Sequence[TrialRecord], names: Sequence[str], maximize: bool) -> list[Marginal]:
+def main_effects(records: Sequence[TrialRecord], names: Sequence[str], maximize: bool) -> list[MainEffect]:
     """Of each parameter of `names` that at least two completed trials differ in, or that ended trials do."""
     ended = [record for record in records if record.state in ENDED and record.params]
     scored = [
@@ -97,7 +97,7 @@ def marginals(records: Sequence[TrialRecord], names: Sequence[str], maximize: bo
     ]
     if not scored:
         return []
-    found = [levels(name, ended) for name in names]
+    found = [binned(name, ended) for name in names]
     found = [one for one in found if len(one.labels) > 1]
     scores = np.array([record.score for record in scored], dtype=float)
     designs = {one.name: _design(one, scored) for one in found}
@@ -108,14 +108,14 @@ def marginals(records: Sequence[TrialRecord], names: Sequence[str], maximize: bo
 
 
 def _marginal(
-    parameter: Levels,
+    parameter: Binned,
     ended: Sequence[TrialRecord],
     scored: Sequence[TrialRecord],
     scores: Floats,
     designs: dict[str, Floats],
     order: Sequence[str],
     sign: int,
-) -> Marginal:
+) -> MainEffect:
     own = designs[parameter.name]
     beside: list[str] = []
     matrix = own
@@ -145,7 +145,7 @@ def _marginal(
             )
         )
     made.sort(key=lambda level: _order(level, sign))
-    return Marginal(parameter.name, tuple(made), len(scored), tuple(beside))
+    return MainEffect(parameter.name, tuple(made), len(scored), tuple(beside))
 
 
 def _effects(
@@ -184,7 +184,7 @@ def _effects(
     return effects, freedom
 
 
-def _design(parameter: Levels, scored: Sequence[TrialRecord]) -> Floats:
+def _design(parameter: Binned, scored: Sequence[TrialRecord]) -> Floats:
     """[trials, levels]: 1 where the trial has the level."""
     design = np.zeros((len(scored), len(parameter.labels)))
     for row, record in enumerate(scored):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ORDERS = 20
 
 
-def drawn_study(
+def numeric_study(
     ranked: Sequence[TrialRecord], names: Sequence[str], space: SearchSpace, maximize: bool
 ) -> optuna.Study:
     """Completed trials `ranked`, by number, with the parameters `names`, in memory."""

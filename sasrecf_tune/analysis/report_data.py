@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, judge
-from sasrecf_tune.analysis.winner import Chosen
+from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, rank_confirmed
+from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.storage.manifest import read_manifest
@@ -15,7 +15,7 @@ from sasrecf_tune.trials import ENDED, Row, State, TrialRecord, rank
 
 if TYPE_CHECKING:
     from sasrecf_tune.inputs.settings import RunSettings
-    from sasrecf_tune.storage.directory import Layout
+    from sasrecf_tune.storage.directory import StudyDirectory
 
 
 Curves = dict[int, list[tuple[int, float]]]
@@ -44,7 +44,7 @@ class Results:
     tests: dict[int, dict[str, float]] = field(default_factory=dict)
     whole: Confirmation | None = None
     asked: Confirmation | None = None
-    chosen: Chosen | None = None
+    chosen: Winner | None = None
     origin: Origin | None = None
     curves: Curves = field(default_factory=dict)
     seconds: float = 0.0
@@ -57,7 +57,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportData:
     """A study's trials, their (epoch, score) curves by trial number, and its manifest.
 
     `seconds` is what all runs have taken. There are no test metrics in it but those of a `confirmation`;
@@ -72,7 +72,7 @@ class Material:
     manifest: dict[str, Any]
     seconds: float = 0.0
     confirmation: Confirmation | None = None
-    chosen: Chosen | None = None
+    chosen: Winner | None = None
     unit: float = 0.0
 
     @cached_property
@@ -86,11 +86,11 @@ class Material:
         return [row.record for row in self.rows if row.rank is not None]
 
     @cached_property
-    def judged(self) -> tuple[Confirmation, Verdict] | None:
+    def confirmed_ranking(self) -> tuple[Confirmation, Verdict] | None:
         """The confirmation and what it says, where there is one."""
         if self.confirmation is None:
             return None
-        return self.confirmation, judge(self.confirmation, self.metric.maximize, self.unit)
+        return self.confirmation, rank_confirmed(self.confirmation, self.metric.maximize, self.unit)
 
     @property
     def best(self) -> TrialRecord | None:
@@ -118,19 +118,21 @@ class Material:
         return self.count(State.COMPLETE)
 
 
-def material_of(layout: Layout, settings: RunSettings, space: SearchSpace, results: Results) -> Material:
+def report_data_of(
+    study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace, results: Results
+) -> ReportData:
     """What a report needs of a study.
 
     Raises:
         StorageError: the manifest cannot be read.
     """
-    return Material(
-        layout.name,
+    return ReportData(
+        study_dir.name,
         settings.metric,
         space,
         results.records,
         results.curves,
-        read_manifest(layout),
+        read_manifest(study_dir),
         results.seconds,
         results.confirmation,
         results.chosen,

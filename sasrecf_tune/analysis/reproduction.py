@@ -56,7 +56,7 @@ def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def diff_text(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """One line for each key that differs, keys of nested mappings joined with dots."""
     old, new = _dotted(was), _dotted(now)
     return "\n".join(

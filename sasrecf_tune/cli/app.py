@@ -51,7 +51,7 @@ from sasrecf_tune.cli.options import (
 )
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler
-from sasrecf_tune.report.terminal.console import screen
+from sasrecf_tune.report.terminal.console import make_console
 
 app = typer.Typer(
     name="sasrecf-tune",
@@ -183,7 +183,7 @@ def run(
         engine=engine,
     )
     start = runs.dry_run if dry_run else runs.run
-    _exit_with(lambda: start(settings, space, screen(), as_json=as_json))
+    _exit_with(lambda: start(settings, space, make_console(), as_json=as_json))
 
 
 @app.command()
@@ -207,7 +207,7 @@ def resume(
 ) -> None:
     """Continue a study as it was last run. Options given here replace the earlier ones."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import elsewhere
+    from sasrecf_tune.cli.arguments import with_executor
     from sasrecf_tune.inputs.settings import parse_duration
     from sasrecf_tune.storage.directory import find_study
     from sasrecf_tune.storage.manifest import settings_from
@@ -228,8 +228,8 @@ def resume(
         storage=settings.database(storage),
         workers=workers or settings.workers,
     )
-    settings = elsewhere(settings, executor, address)
-    _exit_with(lambda: runs.run(settings, space, screen(), as_json=as_json))
+    settings = with_executor(settings, executor, address)
+    _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
 
 
 @app.command()
@@ -264,17 +264,19 @@ def confirm(
 
     The same command again continues; more seeds or configurations are added to what is there.
     """
-    from sasrecf_tune.cli.arguments import elsewhere
+    from sasrecf_tune.cli.arguments import with_executor
     from sasrecf_tune.cli.confirm import confirm_study
     from sasrecf_tune.storage.directory import find_study
     from sasrecf_tune.storage.manifest import settings_from
 
-    layout = find_study(out, study)
-    settings, space = settings_from(layout)
+    study_dir = find_study(out, study)
+    settings, space = settings_from(study_dir)
     settings = replace(settings, storage=settings.database(storage), workers=workers or settings.workers)
-    settings = elsewhere(settings, executor, address)
+    settings = with_executor(settings, executor, address)
     _exit_with(
-        lambda: confirm_study(layout, settings, space, screen(), top=top, seeds=seeds, as_json=as_json)
+        lambda: confirm_study(
+            study_dir, settings, space, make_console(), top=top, seeds=seeds, as_json=as_json
+        )
     )
 
 
@@ -370,11 +372,11 @@ def reproduce(
     from sasrecf_tune.cli.reproduce import reproduce_study
     from sasrecf_tune.storage.directory import find_study
 
-    layout = find_study(out, study)
+    study_dir = find_study(out, study)
     cards = None if gpus is None else parse_gpus(gpus)
     _exit_with(
         lambda: reproduce_study(
-            layout, screen(), storage=storage, data_path=data_path, gpus=cards, as_json=as_json
+            study_dir, make_console(), storage=storage, data_path=data_path, gpus=cards, as_json=as_json
         ),
         stopped="stopped; a result that is not whole is not kept.",
     )
@@ -421,7 +423,7 @@ def dashboard(
     """Show a study in optuna-dashboard, in a browser on this machine. Ctrl-C ends it."""
     from sasrecf_tune.cli.dashboard import serve
 
-    raise typer.Exit(serve(out, study, storage, port, screen()))
+    raise typer.Exit(serve(out, study, storage, port, make_console()))
 
 
 @app.command()
@@ -429,7 +431,7 @@ def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """Look for what could keep a search from working here; trains two steps."""
     from sasrecf_tune.cli.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(out, screen(), as_json))
+    raise typer.Exit(run_doctor(out, make_console(), as_json))
 
 
 def _exit_with(

@@ -24,7 +24,7 @@ from sasrecf_tune.inputs.settings import (
     parse_duration,
 )
 from sasrecf_tune.inputs.validation import check_keys, check_model
-from sasrecf_tune.storage.directory import default_name, study_layout
+from sasrecf_tune.storage.directory import default_name, study_directory
 
 
 def run_settings(
@@ -73,7 +73,7 @@ def run_settings(
     first_seed = seed if seed is not None else int(base.pop("seed", 2020))
     base.pop("seed", None)
     name = study or default_name(dataset, params_file, "" if model == SASRECF else model)
-    study_layout(out, name)
+    study_directory(out, name)
     cards = parse_gpus(gpus)
     return RunSettings(
         params_file=params_file,
@@ -216,7 +216,7 @@ def cluster_address(address: str | None, executor: Where) -> str:
     return address or "auto"
 
 
-def elsewhere(settings: RunSettings, executor: Where | None, address: str | None) -> RunSettings:
+def with_executor(settings: RunSettings, executor: Where | None, address: str | None) -> RunSettings:
     """The settings of a study, with another executor or address where they are given.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sasrecf_tune.analysis.comparability import Measured, obstacles
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
-from sasrecf_tune.analysis.confirmation import judge, test_scores, validation_scores
+from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.hyperparameters import features_of
@@ -21,10 +21,10 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.comparison_text import show_comparison, warnings
 from sasrecf_tune.report.formats.best_yaml import chosen_config
 from sasrecf_tune.report.formats.comparison import FORMATS
-from sasrecf_tune.report.terminal.console import give, screen
+from sasrecf_tune.report.terminal.console import make_console, write_output
 from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import Layout, find_study, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, find_study, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
@@ -43,26 +43,28 @@ def compare_studies(
     found = read_comparison(studies, out, storage)
     if form == "csv":  # which has no place for them
         for warning in warnings(found):
-            screen(sys.stderr).print(f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False)
+            make_console(sys.stderr).print(
+                f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False
+            )
     if form != "table":
-        give(FORMATS[form](found), output)
+        write_output(FORMATS[form](found), output)
     elif output is None:
-        show_comparison(found, screen())
+        show_comparison(found, make_console())
     else:
         text = io.StringIO()
-        show_comparison(found, screen(text))
-        give(text.getvalue(), output)
+        show_comparison(found, make_console(text))
+        write_output(text.getvalue(), output)
 
 
 def read_comparison(studies: Sequence[str], out: Path, storage: str | None = None) -> Comparison:
     """As `compare_studies`, for programs."""
     layouts = [_find(out, name) for name in studies]
-    counted = Counter(layout.directory.resolve() for layout in layouts)
+    counted = Counter(study_dir.directory.resolve() for study_dir in layouts)
     if twice := [relative(directory) for directory, count in counted.items() if count > 1]:
         raise InputError(f"given twice: {', '.join(twice)}", where="STUDY")
     if len(layouts) < 2:
         raise InputError("one study has nothing to be compared with", where="STUDY", fix="Name two or more.")
-    read = [_read(layout, name, storage) for layout, name in zip(layouts, _names(layouts), strict=True)]
+    read = [_read(study_dir, name, storage) for study_dir, name in zip(layouts, _names(layouts), strict=True)]
     measured = [how for how, _, _ in read]
     if lines := obstacles(measured):
         raise InputError(
@@ -93,9 +95,9 @@ def _fix(measured: Sequence[Measured]) -> str:
     return "Run them on the same data, with the same filters, split, load_col and --metric."
 
 
-def _find(out: Path, text: str) -> Layout:
+def _find(out: Path, text: str) -> StudyDirectory:
     """The study of a name below `out`, or of a directory."""
-    directory = Layout(Path(text).absolute())
+    directory = StudyDirectory(Path(text).absolute())
     is_path = os.sep in text or text in (os.curdir, os.pardir)
     if not is_path:
         try:
@@ -110,20 +112,23 @@ def _find(out: Path, text: str) -> Layout:
             fix=f"One holds a {directory.manifest.name}, which `run` writes.",
         )
     # `..` and a slash at the end are no names.
-    return Layout(directory.directory.resolve())
+    return StudyDirectory(directory.directory.resolve())
 
 
-def _names(layouts: Sequence[Layout]) -> list[str]:
+def _names(layouts: Sequence[StudyDirectory]) -> list[str]:
     """The studies' names, or, of two with one name, their directories."""
-    counted = Counter(layout.name for layout in layouts)
-    return [layout.name if counted[layout.name] == 1 else relative(layout.directory) for layout in layouts]
+    counted = Counter(study_dir.name for study_dir in layouts)
+    return [
+        study_dir.name if counted[study_dir.name] == 1 else relative(study_dir.directory)
+        for study_dir in layouts
+    ]
 
 
-def _read(layout: Layout, name: str, storage: str | None) -> tuple[Measured, Entry, float]:
+def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Measured, Entry, float]:
     """How a study was measured, what it has come to, and what its scores are rounded to."""
-    settings, space = settings_from(layout)
-    manifest = read_manifest(layout)
-    results = read_results(layout, settings, space, storage)
+    settings, space = settings_from(study_dir)
+    manifest = read_manifest(study_dir)
+    results = read_results(study_dir, settings, space, storage)
     chosen = results.chosen
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=name)
@@ -145,8 +150,8 @@ def _read(layout: Layout, name: str, storage: str | None) -> tuple[Measured, Ent
         score=chosen.record.score,
     )
     if chosen.confirmation is None:
-        return how, replace(entry, unconfirmed=why_unconfirmed(results, layout, settings)), settings.unit
-    verdict = judge(chosen.confirmation, settings.metric.maximize, settings.unit)
+        return how, replace(entry, unconfirmed=why_unconfirmed(results, study_dir, settings)), settings.unit
+    verdict = rank_confirmed(chosen.confirmation, settings.metric.maximize, settings.unit)
     subject = chosen.confirmation, verdict, chosen.trial
     confirmed = replace(
         entry,
@@ -167,11 +172,11 @@ def _effort(records: Sequence[TrialRecord]) -> Effort:
     )
 
 
-def why_unconfirmed(results: Results, layout: Layout, settings: RunSettings) -> str:
+def why_unconfirmed(results: Results, study_dir: StudyDirectory, settings: RunSettings) -> str:
     """Why the best of a study is not confirmed, and what to do."""
-    command = f"sasrecf-tune confirm {layout.name}{out_option(layout)}"
+    command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
     whole = results.whole
-    if whole is not None and not judge(whole, settings.metric.maximize, settings.unit).seeds:
+    if whole is not None and not rank_confirmed(whole, settings.metric.maximize, settings.unit).seeds:
         more = 2 * len(whole.seeds)
         return f"its confirmation has no seed on which all completed: {command} --seeds {more}"
     if results.asked is not None and not results.asked.whole:

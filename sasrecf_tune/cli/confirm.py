@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
-from sasrecf_tune.analysis.confirmation import Confirmation, judge
+from sasrecf_tune.analysis.confirmation import Confirmation, rank_confirmed
 from sasrecf_tune.cli.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
@@ -18,9 +18,9 @@ from sasrecf_tune.report.confirmation_text import luck_text, places_table, seeds
 from sasrecf_tune.report.formats.confirmation import confirmation_content
 from sasrecf_tune.report.terminal import progress
 from sasrecf_tune.report.terminal.tables import varied
-from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, make_plan
-from sasrecf_tune.storage.directory import Layout, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
 from sasrecf_tune.trials import State, TrialRecord, best
 
@@ -32,7 +32,7 @@ _TOP = 5
 
 
 def confirm_study(
-    layout: Layout,
+    study_dir: StudyDirectory,
     settings: RunSettings,
     space: SearchSpace,
     console: Console,
@@ -54,28 +54,28 @@ def confirm_study(
     from sasrecf_tune.storage.database.open import open_storage
 
     base = checked_base(settings, space)
-    before = read_manifest(layout).get("confirmation", {})
+    before = read_manifest(study_dir).get("confirmation", {})
     top = top or before.get("top") or settings.search.confirm or _TOP
     seeds = seeds or len(before.get("seeds", ())) or settings.search.confirm_seeds or SEEDS
     settings = replace(settings, search=replace(settings.search, confirm=top, confirm_seeds=seeds))
-    with at_work(settings, layout) as executor:
-        storage = open_storage(layout, settings.storage)
-        with reading_errors(layout, settings.storage):
+    with at_work(settings, study_dir) as executor:
+        storage = open_storage(study_dir, settings.storage)
+        with reading_errors(study_dir, settings.storage):
             # Before the data is prepared: where nothing has completed there is nothing to prepare it for.
-            _check_completed(layout, load_study(layout, storage, space).records())
+            _check_completed(study_dir, load_study(study_dir, storage, space).records())
         plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
         plan, _ = fused(plan, executor, console, as_json)
-        with reading_errors(layout, settings.storage):
-            study = open_study(layout, storage, space, plan.identity(), settings.metric.maximize)
+        with reading_errors(study_dir, settings.storage):
+            study = open_study(study_dir, storage, space, plan.identity(), settings.metric.maximize)
             records = study.records()
-        code = confirm_best(plan, layout, storage, records, executor, console, as_json=as_json)
-        write_page(layout, settings, space)
+        code = confirm_best(plan, study_dir, storage, records, executor, console, as_json=as_json)
+        write_page(study_dir, settings, space)
         return code
 
 
 def confirm_best(
     plan: Plan,
-    layout: Layout,
+    study_dir: StudyDirectory,
     storage: BaseStorage,
     records: Sequence[TrialRecord],
     executor: Executor,
@@ -92,14 +92,14 @@ def confirm_best(
     """
     from sasrecf_tune.report.confirmation_files import ConfirmationFiles
     from sasrecf_tune.search.confirmation_study import plan_confirmation
-    from sasrecf_tune.search.coordinator import Search
+    from sasrecf_tune.search.coordinator import Coordinator
     from sasrecf_tune.storage.database.errors import reading_errors
 
     settings = plan.settings
-    with reading_errors(layout, settings.storage):
+    with reading_errors(study_dir, settings.storage):
         planned = plan_confirmation(
             plan,
-            layout,
+            study_dir,
             storage,
             records,
             settings.search.confirm,
@@ -108,17 +108,17 @@ def confirm_best(
         )
     begun = planned.now()
     record_confirmation(
-        layout,
+        study_dir,
         {"top": settings.search.confirm, "trials": list(begun.configurations), "seeds": list(begun.seeds)}
         | {"device": plan.data.device, "threads": plan.data.threads},
         trains=not begun.whole,
     )
-    files = ConfirmationFiles(layout, plan, planned, records)
+    files = ConfirmationFiles(study_dir, plan, planned, records)
     if as_json:
         progress.emit({"event": "confirmation", **_facts(begun)})
     else:
         console.print()
-        console.print(_announced(begun, layout.name), highlight=False, soft_wrap=not console.is_terminal)
+        console.print(_announced(begun, study_dir.name), highlight=False, soft_wrap=not console.is_terminal)
     state = _ConfirmationProgress(
         names=plan.space.names,
         metric=str(settings.metric),
@@ -134,8 +134,8 @@ def confirm_best(
         plan=plan,
     )
     with view(state, console, as_json) as shown:
-        observers: list[Observer] = [files, shown]
-        search = Search(planned.plan, planned.study, layout.confirmation, executor, observers)
+        callbacks: list[Callback] = [files, shown]
+        search = Coordinator(planned.plan, planned.study, study_dir.confirmation, executor, callbacks)
         with stopping_on_signals(search, settings.search.grace, console, as_json):
             outcome = search.run()
     now = planned.now()
@@ -143,7 +143,7 @@ def confirm_best(
         planned.finish()
         files.finish()
     planned.study.company.leave()
-    verdict = judge(now, settings.metric.maximize, settings.unit)
+    verdict = rank_confirmed(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason
         progress.emit({"event": "confirmed", "reason": reason, **confirmation_content(now, verdict)})
@@ -152,7 +152,7 @@ def confirm_best(
         if luck := luck_text(verdict, records, settings.metric):
             console.print(luck, highlight=False, soft_wrap=not console.is_terminal)
         console.print()
-        _show_end(now, layout, outcome.reason, console)
+        _show_end(now, study_dir, outcome.reason, console)
     if outcome.interrupted:
         return 130
     return 0 if verdict.places and not outcome.failed else 1
@@ -173,7 +173,7 @@ class _ConfirmationProgress(progress.Progress):
         """The configurations' places so far."""
         settings = self.plan.settings
         now = self.asked.filled(self.records)
-        verdict = judge(now, self.maximize, settings.unit)
+        verdict = rank_confirmed(now, self.maximize, settings.unit)
         shown = replace(verdict, places=verdict.places[:most])
         return places_table(now, shown, settings.metric) if verdict.places else None
 
@@ -187,14 +187,14 @@ class _ConfirmationProgress(progress.Progress):
         return " ".join(f"{word} {value}" for word, value in self.named(params).items())
 
 
-def _check_completed(layout: Layout, records: Sequence[TrialRecord]) -> None:
+def _check_completed(study_dir: StudyDirectory, records: Sequence[TrialRecord]) -> None:
     """Check that there is something to confirm.
 
     Raises:
         StudyNotFoundError: no trial has completed.
     """
     if best(records, maximize=True) is None:
-        raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
+        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
 
 
 def _facts(confirmation: Confirmation) -> dict[str, Any]:
@@ -216,14 +216,14 @@ def _announced(confirmation: Confirmation, study: str) -> str:
     )
 
 
-def _show_end(now: Confirmation, layout: Layout, reason: str, console: Console) -> None:
+def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, console: Console) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
     left = len(now.wanted) - len(now.runs)
     if left:
         say(f"{reason[:1].upper()}{reason[1:]}. {left} run{'s are' if left > 1 else ' is'} left.")
-        say(f"To go on: sasrecf-tune confirm {layout.name}{out_option(layout)}")
+        say(f"To go on: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
         return
-    say(f"All metrics: {relative(layout.confirmation_md)}")
-    say(f"Best configuration: {relative(layout.best)}")
+    say(f"All metrics: {relative(study_dir.confirmation_md)}")
+    say(f"Best configuration: {relative(study_dir.best)}")

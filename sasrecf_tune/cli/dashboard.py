@@ -37,19 +37,19 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
     from sasrecf_tune.storage.database.errors import check_database
     from sasrecf_tune.storage.database.open import open_storage
 
-    layout = find_study(out, name)
-    url = settings_from(layout)[0].database(storage)
+    study_dir = find_study(out, name)
+    url = settings_from(study_dir)[0].database(storage)
     try:
         import optuna_dashboard
     except ImportError as error:
         raise InputError('optuna-dashboard is not installed: pip install "optuna-dashboard>=0.18"') from error
-    check_database(layout, url)
-    opened = open_storage(layout, url)
+    check_database(study_dir, url)
+    opened = open_storage(study_dir, url)
     try:
-        study = opened.get_study_id_from_name(layout.name)
+        study = opened.get_study_id_from_name(study_dir.name)
     except KeyError as error:
         raise StudyNotFoundError(
-            f"the database holds no study {layout.name!r}", where=str(layout.directory)
+            f"the database holds no study {study_dir.name!r}", where=str(study_dir.directory)
         ) from error
     try:
         server = make_server(_HERE, port, optuna_dashboard.wsgi(opened), _Server, _Quiet)
@@ -60,7 +60,7 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
             fix="Give another one; 0 takes any that is free.",
         ) from error
     console.print(
-        f"{layout.name}: http://{_HERE}:{server.server_port}/dashboard/studies/{study}\nCtrl-C ends it.",
+        f"{study_dir.name}: http://{_HERE}:{server.server_port}/dashboard/studies/{study}\nCtrl-C ends it.",
         highlight=False,
         soft_wrap=True,
     )

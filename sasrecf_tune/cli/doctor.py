@@ -35,7 +35,7 @@ from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.terminal.console import print_table
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
@@ -240,13 +240,15 @@ def threads(taken: int | None) -> Finding:
 def training() -> Finding:
     """Two steps of a small SASRecF on ml-100k and a validation, in a worker as a search has them."""
     scratch = Path(tempfile.mkdtemp(prefix="sasrecf-tune-doctor-"))
-    layout = Layout(scratch / "study")
-    executor = LocalExecutor(layout)
+    study_dir = StudyDirectory(scratch / "study")
+    executor = LocalExecutor(study_dir)
     try:
-        config = _CONFIG | {"checkpoint_dir": str(layout.checkpoints)}
+        config = _CONFIG | {"checkpoint_dir": str(study_dir.checkpoints)}
         timing = executor.measure(Measure(config, "fast", steps=1))  # behind the first, which is not timed
     except TuneError as error:
-        found = Finding("training", PROBLEM, error.message, error.fix or f"Its log: {layout.worker_log(0)}")
+        found = Finding(
+            "training", PROBLEM, error.message, error.fix or f"Its log: {study_dir.worker_log(0)}"
+        )
     else:
         step = timing.train_seconds / timing.steps_per_epoch
         found = Finding("training", OK, f"2 steps of a small SASRecF on ml-100k, {step:.2g} s the second")

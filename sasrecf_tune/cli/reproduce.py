@@ -16,7 +16,7 @@ from rich.text import Text
 from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import Compared, circumstances, compare
-from sasrecf_tune.analysis.winner import Chosen
+from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.arguments import recbole_data_path
 from sasrecf_tune.cli.session import checked_base, describe
 from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
@@ -29,7 +29,7 @@ from sasrecf_tune.report.formats.best_yaml import chosen_config
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.progress import emit
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from
 
@@ -38,7 +38,7 @@ _TICK_SECONDS = 0.25
 
 
 def reproduce_study(
-    layout: Layout,
+    study_dir: StudyDirectory,
     console: Console,
     *,
     storage: str | None = None,
@@ -52,16 +52,16 @@ def reproduce_study(
         DataError: the data set is missing, or is another.
         TuneError: there is nothing to reproduce, or it could not be trained.
     """
-    settings, space = settings_from(layout)
-    results = read_results(layout, settings, space, storage)
+    settings, space = settings_from(study_dir)
+    results = read_results(study_dir, settings, space, storage)
     if results.chosen is None or results.origin is None:
-        raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
+        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
     if data_path is not None:
         base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
         settings = replace(settings, base=base)
-    manifest = read_manifest(layout)
+    manifest = read_manifest(study_dir)
     with tempfile.TemporaryDirectory() as scratch:
-        work = Layout(Path(scratch) / layout.name)
+        work = StudyDirectory(Path(scratch) / study_dir.name)
         make_directory(work.directory)
         executor = LocalExecutor(
             work,
@@ -123,10 +123,10 @@ class _Watch:
 
 
 def _train(
-    chosen: Chosen,
+    chosen: Winner,
     settings: RunSettings,
     space: SearchSpace,
-    work: Layout,
+    work: StudyDirectory,
     executor: Executor,
     console: Console,
     quiet: bool,
@@ -143,9 +143,9 @@ def _train(
 
 def _outcome(
     config: Config,
-    chosen: Chosen,
+    chosen: Winner,
     settings: RunSettings,
-    work: Layout,
+    work: StudyDirectory,
     executor: Executor,
     show: Callable[[Report], None],
 ) -> Result | Failure:
@@ -165,7 +165,7 @@ def _outcome(
 
 
 @contextlib.contextmanager
-def _shown(chosen: Chosen, console: Console, quiet: bool) -> Iterator[Callable[[Report], None]]:
+def _shown(chosen: Winner, console: Console, quiet: bool) -> Iterator[Callable[[Report], None]]:
     """What shows how far it is: one line that changes, or a line an epoch."""
 
     def text(report: Report) -> str:
@@ -181,11 +181,11 @@ def _shown(chosen: Chosen, console: Console, quiet: bool) -> Iterator[Callable[[
         yield lambda report: console.print(text(report), highlight=False)
 
 
-def _named(chosen: Chosen) -> str:
+def _named(chosen: Winner) -> str:
     return f"{'confirmed ' if chosen.confirmation else ''}trial {chosen.trial}"
 
 
-def _recorded(manifest: Mapping[str, Any], chosen: Chosen, origin: Origin) -> dict[str, Any]:
+def _recorded(manifest: Mapping[str, Any], chosen: Winner, origin: Origin) -> dict[str, Any]:
     source = manifest.get("confirmation", manifest) if chosen.confirmation else manifest
     kept = {key: source[key] for key in ("sasrecf_tune", "machine", "versions") if key in source}
     # Of the trial itself, where it is known.

@@ -20,7 +20,7 @@ from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
 from sasrecf_tune.search.fusion import fuse
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import private_directory, remove, unfinished
 
 
@@ -35,7 +35,7 @@ def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
 
 
 @contextlib.contextmanager
-def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
+def at_work(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
     """Hold the study, with workers, after a look at its database; what that raises is told as its own.
 
     Alone, unless a server's database holds it.
@@ -48,33 +48,33 @@ def at_work(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
     from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
 
     def tidy() -> None:
-        left = [*unfinished(layout.directory), *layout.leftovers()]
-        remove(abandoned(layout, left) if settings.storage else left)
+        left = [*unfinished(study_dir.directory), *study_dir.leftovers()]
+        remove(abandoned(study_dir, left) if settings.storage else left)
 
-    own = replace(layout, coordinator=process_name() if settings.storage else "")
-    with among_others(layout, tidy) if settings.storage else exclusive(layout):
+    own = replace(study_dir, coordinator=process_name() if settings.storage else "")
+    with among_others(study_dir, tidy) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             tidy()  # before this run has made anything of its own
-        with executor_for(settings, own) as executor, reading_errors(layout, settings.storage):
+        with executor_for(settings, own) as executor, reading_errors(study_dir, settings.storage):
             if settings.storage is None:
-                check_database(layout, None)
+                check_database(study_dir, None)
             else:
-                reach_storage(layout, settings.storage)
+                reach_storage(study_dir, settings.storage)
             yield executor
 
 
 @contextlib.contextmanager
-def executor_for(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
-    """Workers that are gone when the block ends, however it ends; `layout` has their own files."""
+def executor_for(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+    """Workers that are gone when the block ends, however it ends; `study_dir` has their own files."""
     if settings.executor == "ray":
         from sasrecf_tune.executors.ray.executor import ray_executor
 
-        with ray_executor(settings, layout) as on_cluster:
+        with ray_executor(settings, study_dir) as on_cluster:
             yield on_cluster
         return
-    with private_directory(layout.prepared) as directory:
+    with private_directory(study_dir.prepared) as directory:
         executor = LocalExecutor(
-            layout,
+            study_dir,
             settings.workers,
             settings.gpus,
             settings.search.hang_timeout,
@@ -160,9 +160,9 @@ def stopping_on_signals(search: object, grace: float, console: Console, quiet: b
     After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most. Nor is a database
     that hangs waited for.
     """
-    from sasrecf_tune.search.coordinator import Search
+    from sasrecf_tune.search.coordinator import Coordinator
 
-    assert isinstance(search, Search)
+    assert isinstance(search, Coordinator)
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)

@@ -22,15 +22,15 @@ from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.report.formats.trials import trials_ended
-from sasrecf_tune.report.terminal.console import give, print_table, screen
+from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import Layout, find_study
+from sasrecf_tune.storage.directory import StudyDirectory, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.trials import Row
 
 if TYPE_CHECKING:
-    from sasrecf_tune.analysis.report_data import Material
+    from sasrecf_tune.analysis.report_data import ReportData
 
 
 def report_study(
@@ -50,7 +50,7 @@ def report_study(
         InputError: a filter or an order that there is not.
         TuneError: there is no such study, or it cannot be read.
     """
-    from sasrecf_tune.analysis.report_data import material_of
+    from sasrecf_tune.analysis.report_data import report_data_of
     from sasrecf_tune.report.formats.latex import confirmed_latex, ranking_latex
     from sasrecf_tune.report.formats.trials import ranking_csv, ranking_json, ranking_markdown
     from sasrecf_tune.report.row_selection import pick
@@ -73,22 +73,22 @@ def report_study(
             where="--show-test",
             fix="Use --format table, csv, json or markdown; confirmed ones are in all of them.",
         )
-    layout = find_study(out, name)
-    settings, space = settings_from(layout)
-    results = read_results(layout, settings, space, storage)
-    material = material_of(layout, settings, space, results)
+    study_dir = find_study(out, name)
+    settings, space = settings_from(study_dir)
+    results = read_results(study_dir, settings, space, storage)
+    material = report_data_of(study_dir, settings, space, results)
     tests = results.tests if show_test else None
     if show_test:
-        screen(sys.stderr).print(SELECTING_ON_TEST, style="yellow", soft_wrap=True, highlight=False)
+        make_console(sys.stderr).print(SELECTING_ON_TEST, style="yellow", soft_wrap=True, highlight=False)
     if form == "html":
-        _report_page(layout, material, output)
+        _report_page(study_dir, material, output)
         return
     rows = pick(material.rows, space.names, filters, order)
     shown = rows[:top] if top else rows
     metric = str(settings.metric)
     metric_keys = tuple(material.manifest["data"]["metric_keys"])
     if form == "table":
-        _report_table(layout, material, rows, shown, output, results, tests)
+        _report_table(study_dir, material, rows, shown, output, results, tests)
         return
     if form == "csv":
         text = ranking_csv(shown, space.names, metric_keys, tests)
@@ -97,15 +97,15 @@ def report_study(
         text += test_markdown(shown, tests, metric_keys) + confirmed_markdown(material)
     elif form == "latex":
         if not material.completed:
-            raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
+            raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
         what = settings.model, settings.dataset
-        text = ranking_latex(shown, material.varied, metric_keys, metric, layout.name, *what)
-        if material.judged is not None:
-            text += "\n" + confirmed_latex(*material.judged, material.varied, metric, *what)
+        text = ranking_latex(shown, material.varied, metric_keys, metric, study_dir.name, *what)
+        if material.confirmed_ranking is not None:
+            text += "\n" + confirmed_latex(*material.confirmed_ranking, material.varied, metric, *what)
     else:
-        summary = {"study": layout.name, "metric": metric, "ended": len(material.rows)}
+        summary = {"study": study_dir.name, "metric": metric, "ended": len(material.rows)}
         text = ranking_json(shown, summary | confirmed_content(material), tests)
-    give(text, output)
+    write_output(text, output)
 
 
 def best_config(out: Path, name: str | None, storage: str | None, output: Path | None) -> None:
@@ -116,12 +116,12 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     """
     from sasrecf_tune.report.formats.best_yaml import chosen_yaml
 
-    layout = find_study(out, name)
-    settings, space = settings_from(layout)
-    chosen = read_results(layout, settings, space, storage).chosen
+    study_dir = find_study(out, name)
+    settings, space = settings_from(study_dir)
+    chosen = read_results(study_dir, settings, space, storage).chosen
     if chosen is None:
-        raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
-    give(chosen_yaml(chosen, settings, space), output)
+        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
+    write_output(chosen_yaml(chosen, settings, space), output)
 
 
 def check_file(
@@ -167,7 +167,7 @@ def check_file(
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))
         return
-    console = screen()
+    console = make_console()
     total = counted.total
     size = "infinitely many" if total is None else f"{total:,}"
     plural = "s" if total != 1 else ""
@@ -192,19 +192,19 @@ def list_studies(out: Path, as_json: bool) -> None:
     """Print the studies below `out`."""
     found = all_studies(out)
     rows: list[dict[str, Any]] = []
-    for layout in found:
+    for study_dir in found:
         try:
-            manifest = read_manifest(layout)
+            manifest = read_manifest(study_dir)
         except StorageError as error:
-            rows.append({"study": layout.name, "error": error.what})
+            rows.append({"study": study_dir.name, "error": error.what})
             continue
         keys = ("model", "dataset", "metric", "planned_trials", "updated")
-        known = {"study": layout.name, "ended": trials_ended(layout.trials)}
+        known = {"study": study_dir.name, "ended": trials_ended(study_dir.trials)}
         rows.append(known | {key: manifest.get(key) for key in keys})
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
-    console = screen()
+    console = make_console()
     if not rows:
         console.print(f"no studies in {out}", highlight=False)
         return
@@ -227,8 +227,8 @@ def list_studies(out: Path, as_json: bool) -> None:
 
 
 def _report_table(
-    layout: Layout,
-    material: Material,
+    study_dir: StudyDirectory,
+    material: ReportData,
     rows: Sequence[Row],
     shown: Sequence[Row],
     output: Path | None,
@@ -242,19 +242,19 @@ def _report_table(
         show_report(material, rows, shown, console)
         if tests is not None:
             show_tests(shown, tests, console)
-        show_confirmed(material, results, layout, console)
+        show_confirmed(material, results, study_dir, console)
 
     if output is None:
-        render(screen())
+        render(make_console())
         return
     text = io.StringIO()
-    render(screen(text))
-    give(text.getvalue(), output)
+    render(make_console(text))
+    write_output(text.getvalue(), output)
 
 
-def _report_page(layout: Layout, material: Material, output: Path | None) -> None:
+def _report_page(study_dir: StudyDirectory, material: ReportData, output: Path | None) -> None:
     from sasrecf_tune.report.page.page import page
 
-    path = layout.report if output is None else output.absolute()
-    give(page(material), path)
-    screen().print(str(path), highlight=False, markup=False, soft_wrap=True)
+    path = study_dir.report if output is None else output.absolute()
+    write_output(page(material), path)
+    make_console().print(str(path), highlight=False, markup=False, soft_wrap=True)

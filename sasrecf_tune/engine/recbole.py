@@ -24,21 +24,21 @@ with warnings.catch_warnings():
     from recbole.utils import get_model, init_seed
     from recbole.utils.logger import RemoveColorFilter
 
-    from sasrecf_tune.engine.recbole_shims import give_pandas_2, numpy_1_names
+    from sasrecf_tune.engine.recbole_shims import numpy_1_names, patch_pandas_3
 
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
-from sasrecf_tune.inputs.dataset_files import DataDirectory, check_columns, locate
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, check_columns, locate
 from sasrecf_tune.inputs.dataset_rows import unreadable_number
 from sasrecf_tune.inputs.hyperparameters import SASRECF, features_of
 from sasrecf_tune.messages import Config
 
 __all__ = [
     "NOT_A_NUMBER",
-    "STOCK",
+    "RECBOLE_ENGINE",
     "Built",
     "Engine",
-    "Observed",
     "Prepared",
+    "RecordingTrainerMixin",
     "build",
     "init_seed",
     "make_config",
@@ -76,7 +76,7 @@ class _Collector(recbole_trainer.Collector):  # type: ignore[misc]  # recbole is
 
 recbole_trainer.get_tensorboard = lambda _logger: _NoTensorboard()
 recbole_trainer.Collector = _Collector  # ItemCoverage, AveragePopularity, GiniIndex, ...
-give_pandas_2()
+patch_pandas_3()
 
 
 class TrialConfig(RecBoleConfig):  # type: ignore[misc]  # recbole is untyped
@@ -210,14 +210,14 @@ def check_files(config: RecBoleConfig, features: tuple[str, ...] = ()) -> tuple[
     return check_columns(data_directory(config), config, wanted)
 
 
-def data_directory(config: RecBoleConfig) -> DataDirectory:
+def data_directory(config: RecBoleConfig) -> DatasetFiles:
     """Where the data set of `config` lies; RecBole has already joined data_path and the name."""
     parent = str(config["data_path"])[: -len(str(config["dataset"]))]
     parts = config["benchmark_filename"] or [""]
     return locate(str(config["dataset"]), parent, str(parts[0]))
 
 
-class Observed:
+class RecordingTrainerMixin:
     """Mixed into a RecBole Trainer: keeps the last validation's metrics, and the best weights in memory.
 
     RecBole's checkpoint pickles the whole Config, which torch >= 2.6 refuses to load, under a name
@@ -245,7 +245,7 @@ class Observed:
         }
 
 
-class _StockTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untyped
+class _StockTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recbole is untyped
     """RecBole's Trainer, observed."""
 
 
@@ -254,7 +254,7 @@ def _stock_model(config: RecBoleConfig, train_set: Any) -> torch.nn.Module:
     return model
 
 
-STOCK = Engine("recbole", create_dataset, _stock_model, _StockTrainer)
+RECBOLE_ENGINE = Engine("recbole", create_dataset, _stock_model, _StockTrainer)
 
 
 @dataclass(frozen=True)

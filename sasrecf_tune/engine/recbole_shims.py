@@ -37,7 +37,7 @@ def numpy_1_names() -> Iterator[None]:
             delattr(np, name)
 
 
-def give_pandas_2() -> None:
+def patch_pandas_3() -> None:
     """Let RecBole's data set work with pandas 3; to be called once, before it reads any data."""
     if Version(pd.__version__).major < 3:
         return

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 
-def states(device: torch.device) -> dict[str, Any]:
+def rng_states(device: torch.device) -> dict[str, Any]:
     """The generators' states as tensors and plain values."""
     name, keys, *rest = np.random.get_state(legacy=True)  # negative samples (recbole/sampler/sampler.py)
     return {
@@ -22,8 +22,8 @@ def states(device: torch.device) -> dict[str, Any]:
     }
 
 
-def set_states(found: dict[str, Any], device: torch.device) -> None:
-    """Make the generators go on from what `states` found."""
+def set_rng_states(found: dict[str, Any], device: torch.device) -> None:
+    """Make the generators go on from what `rng_states` found."""
     torch.set_rng_state(found["torch"])
     if found["cuda"] is not None:
         torch.cuda.set_rng_state(found["cuda"], device)
@@ -32,7 +32,7 @@ def set_states(found: dict[str, Any], device: torch.device) -> None:
     random.setstate(found["python"])
 
 
-class Streams:
+class TrialRng:
     """One trial's part in generators that several trials of a process draw from in turn.
 
     Whoever draws inside of `mine` draws what it would draw if the process were its own.
@@ -44,11 +44,11 @@ class Streams:
 
     def save(self) -> None:
         """The generators are others' from here on."""
-        self._states = states(self._device)
+        self._states = rng_states(self._device)
 
     def put_back(self) -> None:
         """The generators are this trial's from here on."""
-        set_states(self._states, self._device)
+        set_rng_states(self._states, self._device)
 
     @contextlib.contextmanager
     def mine(self) -> Iterator[None]:

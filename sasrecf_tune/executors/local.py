@@ -16,7 +16,7 @@ from typing import TypeVar
 from sasrecf_tune.environment import cores
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.executors.placement import company, wears
+from sasrecf_tune.executors.placement import pick_busy_worker, taints
 from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import (
@@ -24,16 +24,16 @@ from sasrecf_tune.messages import (
     Describe,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
     Measure,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
     Timing,
-    TogetherTiming,
     Waiting,
 )
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class _Worker:
     last: dict[int, Report] = field(default_factory=dict)  # of each of its jobs
     heard: float = 0.0  # when it last said something, or was given a job
     waits: bool = False  # for another worker, which is the one to be listened for
-    worn: bool = False  # takes no further job
+    retiring: bool = False  # takes no further job
 
 
 class LocalExecutor:
@@ -70,7 +70,7 @@ class LocalExecutor:
 
     def __init__(
         self,
-        layout: Layout,
+        study_dir: StudyDirectory,
         workers: int = 1,
         gpus: Sequence[str] = (),
         hang_timeout: float | None = None,
@@ -86,7 +86,7 @@ class LocalExecutor:
         self._options = [
             WorkerOptions(
                 index=index,
-                log=layout.worker_log(index),
+                log=study_dir.worker_log(index),
                 threads=0 if any(gpus) else threads,
                 gpu=gpus[index % len(gpus)] if gpus else None,
                 runner=runner,
@@ -104,7 +104,7 @@ class LocalExecutor:
     @property
     def free(self) -> int:
         """Slots without a job, of workers that are started or not."""
-        taken = sum(self.slots if worker.worn else len(worker.jobs) for worker in self._workers)
+        taken = sum(self.slots if worker.retiring else len(worker.jobs) for worker in self._workers)
         return len(self._options) * self.slots - taken
 
     def describe(self, request: Describe) -> DataSummary:
@@ -115,14 +115,14 @@ class LocalExecutor:
         """See `Executor.measure`."""
         return self._call(request, Timing)
 
-    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
         """Time a few steps of several trials. Raises as `describe`."""
-        return self._call(request, TogetherTiming)
+        return self._call(request, FusionTiming)
 
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
         idle = any(not worker.jobs for worker in self._workers) or len(self._workers) < len(self._options)
-        worker = company(job, self._workers, self.slots, idle) or self._idle()
+        worker = pick_busy_worker(job, self._workers, self.slots, idle) or self._idle()
         worker.jobs[job.number] = job
         worker.heard = self._clock()
         # A worker that dies before it could take the job is noticed in `step`.
@@ -160,8 +160,8 @@ class LocalExecutor:
         elif isinstance(message, Result | Failure):
             worker.jobs.pop(message.number)
             worker.last.pop(message.number, None)
-            worker.worn |= wears(message)
-            if worker.worn and not worker.jobs:
+            worker.retiring |= taints(message)
+            if worker.retiring and not worker.jobs:
                 self._end(worker)
             handler.ended(message)
         elif isinstance(message, TuneError):
@@ -189,7 +189,7 @@ class LocalExecutor:
         for worker in list(self._workers):
             self._end(worker)
 
-    def _call(self, request: Describe | Measure | MeasureTogether, kind: type[T]) -> T:
+    def _call(self, request: Describe | Measure | MeasureFusion, kind: type[T]) -> T:
         for attempt in range(1, _FAILED_STARTS + 1):
             worker = self._idle()
             try:

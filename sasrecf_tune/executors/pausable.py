@@ -12,7 +12,7 @@ T = TypeVar("T")
 _here = threading.local()
 
 
-class Lane(Generic[T]):
+class PausableThread(Generic[T]):
     """Runs `work` in a thread, but only while `advance` waits for it; each turn is inside of `around()`.
 
     `result` is what it returned, once it is `over`.
@@ -66,7 +66,7 @@ class Lane(Generic[T]):
         self._paused.release()
 
 
-def current() -> Lane[object] | None:
+def current() -> PausableThread[object] | None:
     """The lane that this runs in."""
-    found: Lane[object] | None = getattr(_here, "lane", None)
+    found: PausableThread[object] | None = getattr(_here, "lane", None)
     return found

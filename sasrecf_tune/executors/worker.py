@@ -18,20 +18,20 @@ from typing import Any, Protocol
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
-from sasrecf_tune.executors.worker_slots import Slots
+from sasrecf_tune.executors.worker_slots import WorkerSlots
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
     Describe,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
     Measure,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
     Timing,
-    TogetherTiming,
 )
 from sasrecf_tune.storage.files import disk_error, make_directory
 
@@ -48,7 +48,7 @@ class Runner(Protocol):
     def measure(self, request: Measure) -> Timing:
         """Time a few steps."""
 
-    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
         """Time a few steps of several trials."""
 
     def train(self, job: Job, on_report: Callable[[Report], Decision], /) -> Result | Failure:
@@ -120,7 +120,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         answer = pipe.recv()
         return answer if isinstance(answer, Decision) else Decision.STOP
 
-    slots = Slots(pipe, made, _send_output_to, options.log) if options.together else None
+    slots = WorkerSlots(pipe, made, _send_output_to, options.log) if options.together else None
     while True:
         try:
             request = pipe.recv() if slots is None else slots.next_request()
@@ -129,7 +129,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         if isinstance(request, Job):
             answer = _train(runner, request, ask, options.log)
             pipe.send(answer)
-        elif isinstance(request, Describe | Measure | MeasureTogether):
+        elif isinstance(request, Describe | Measure | MeasureFusion):
             try:
                 pipe.send(_answer(runner, request))
             except TuneError as error:
@@ -138,14 +138,14 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
                 pipe.send(WorkerError(f"{type(error).__name__}: {error}", where=str(options.log)))
 
 
-def _answer(runner: Runner, request: Describe | Measure | MeasureTogether) -> object:
+def _answer(runner: Runner, request: Describe | Measure | MeasureFusion) -> object:
     match request:
         case Describe():
             return runner.describe(request)
         case Measure():
             return runner.measure(request)
-        case MeasureTogether():
-            return runner.measure_together(request)
+        case MeasureFusion():
+            return runner.measure_fusion(request)
 
 
 def _train(runner: Runner, job: Job, ask: Callable[[Report], Decision], own_log: Path) -> Result | Failure:

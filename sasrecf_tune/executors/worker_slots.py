@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.executors.pausable import Lane
+from sasrecf_tune.executors.pausable import PausableThread
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 
 
-class TogetherRunner(Protocol):
+class FusedRunner(Protocol):
     """A worker's `Runner` whose trials pause before each epoch, in the lane that `lanes.current` gives."""
 
     def train(self, job: Job, on_report: Callable[[Report], Decision], /) -> Result | Failure:
@@ -28,18 +28,18 @@ class TogetherRunner(Protocol):
 @dataclass
 class _Running:
     job: Job
-    lane: Lane[Result | Failure]
+    lane: PausableThread[Result | Failure]
     said: object = None  # what it paused with
 
 
-class Slots:
+class WorkerSlots:
     """The jobs of one worker, as many as the coordinator sends.
 
     `route` sends output to a file, which raises StorageError; between turns it goes to `own_log`.
     """
 
     def __init__(
-        self, pipe: Connection, runner: TogetherRunner, route: Callable[[Path], None], own_log: Path
+        self, pipe: Connection, runner: FusedRunner, route: Callable[[Path], None], own_log: Path
     ) -> None:
         self._pipe, self._runner, self._route, self._own_log = pipe, runner, route, own_log
         self._requests: deque[object] = deque()
@@ -61,7 +61,9 @@ class Slots:
             self._train_epochs()
 
     def _begin(self, job: Job) -> None:
-        running = _Running(job, Lane(lambda: self._runner.train(job, self._ask), lambda: self._logged(job)))
+        running = _Running(
+            job, PausableThread(lambda: self._runner.train(job, self._ask), lambda: self._logged(job))
+        )
         self._running.append(running)
         self._advance(running, None)
 

@@ -18,7 +18,7 @@ TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 @dataclass(frozen=True)
-class DataDirectory:
+class DatasetFiles:
     """The directory that holds `NAME.inter`, `NAME.item`, ..."""
 
     name: str
@@ -44,7 +44,7 @@ class DataDirectory:
         return sorted(file for file in found if file.is_file())
 
 
-def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory:
+def locate(dataset: str, data_path: str | None, part: str = "") -> DatasetFiles:
     """Where RecBole will look for `dataset`; for ml-100k that is always inside the recbole package.
 
     Raises:
@@ -59,7 +59,7 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DataDirectory
         directory = Path(package.origin).parent / "dataset_example" / dataset
     else:
         directory = Path(data_path or "dataset/") / dataset
-    found = DataDirectory(dataset, directory, part)
+    found = DatasetFiles(dataset, directory, part)
     try:
         there = found.interactions.is_file()
     except OSError as error:  # a name that is too long, or a directory that may not be looked into
@@ -125,7 +125,7 @@ def columns(file: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[
 
 
 def check_columns(
-    data: DataDirectory, config: Mapping[str, Any], features: tuple[str, ...]
+    data: DatasetFiles, config: Mapping[str, Any], features: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Check that the columns the model reads are in the files and loaded; returns the item columns.
 
@@ -200,7 +200,7 @@ def check_columns(
     return usable
 
 
-def reads_items(data: DataDirectory, config: Mapping[str, Any]) -> bool:
+def reads_items(data: DatasetFiles, config: Mapping[str, Any]) -> bool:
     """Whether RecBole will read the file of items (data/dataset/dataset.py, _load_user_or_item_feat)."""
     load = config["load_col"]
     return data.file("item").is_file() and (load is None or "item" in load)
@@ -212,7 +212,7 @@ def _others(feature: str, item: Mapping[str, str], item_id: str) -> str:
 
 
 def _check_names(
-    data: DataDirectory, config: Mapping[str, Any], inter: Mapping[str, str], item: Mapping[str, str]
+    data: DatasetFiles, config: Mapping[str, Any], inter: Mapping[str, str], item: Mapping[str, str]
 ) -> None:
     """RecBole puts an item's columns beside those of the history, and does not mind equal names."""
     listed = "*" if config["load_col"] is None else config["load_col"].get("item") or []
@@ -228,7 +228,7 @@ def _check_names(
             )
 
 
-def _check_loaded(data: DataDirectory, config: Mapping[str, Any], needed: Mapping[str, list[str]]) -> None:
+def _check_loaded(data: DatasetFiles, config: Mapping[str, Any], needed: Mapping[str, list[str]]) -> None:
     """RecBole loads only what load_col lists (data/dataset/dataset.py, _get_load_and_unload_col)."""
     for source, names in needed.items():
         for name in names:
@@ -256,7 +256,7 @@ def _check_loaded(data: DataDirectory, config: Mapping[str, Any], needed: Mappin
         )
 
 
-def fingerprint(data: DataDirectory) -> str:
+def fingerprint(data: DatasetFiles) -> str:
     """A hash (16 hex digits) of all files of the data set, names and bytes."""
     digest = hashlib.sha256()
     for file in data.files():

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.inputs.dataset_files import DataDirectory, columns, reads_items, text_format
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, reads_items, text_format
 
 _BLOCK = 1 << 21
 _QUOTE = b'"'
@@ -36,7 +36,7 @@ _NUMBER = np.zeros(256, dtype=bool)
 _NUMBER[list(b"0123456789+-. ")] = True
 
 
-def scan(data: DataDirectory, config: Mapping[str, Any]) -> tuple[str, ...]:
+def scan(data: DatasetFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Look at the files of interactions and of items; returns notes for people. `config` is complete.
 
     Raises:
@@ -49,14 +49,14 @@ def scan(data: DataDirectory, config: Mapping[str, Any]) -> tuple[str, ...]:
     user, item = str(config["USER_ID_FIELD"]), str(config["ITEM_ID_FIELD"])
     notes: list[str] = []
     for path in _interactions(data, config):
-        pass_ = _Pass(path, separator, encoding, ids=(user, item), time=str(config["TIME_FIELD"]))
+        pass_ = _RowScan(path, separator, encoding, ids=(user, item), time=str(config["TIME_FIELD"]))
         notes += pass_.run()
     if reads_items(data, config):
-        notes += _Pass(data.file("item"), separator, encoding, ids=(item,), unique=item).run()
+        notes += _RowScan(data.file("item"), separator, encoding, ids=(item,), unique=item).run()
     return tuple(notes)
 
 
-def unreadable_number(data: DataDirectory, config: Mapping[str, Any]) -> DataError | None:
+def unreadable_number(data: DatasetFiles, config: Mapping[str, Any]) -> DataError | None:
     """The first value in a column of floats that is none, as an error; None where there is no such value."""
     separator, encoding = text_format(config)
     between = str(config["seq_separator"])
@@ -83,7 +83,7 @@ def unreadable_number(data: DataDirectory, config: Mapping[str, Any]) -> DataErr
     return None
 
 
-def other_items(data: DataDirectory, config: Mapping[str, Any], ranked: Set[str]) -> tuple[str, ...]:
+def other_items(data: DatasetFiles, config: Mapping[str, Any], ranked: Set[str]) -> tuple[str, ...]:
     """A note where a model that reads the file of items would be measured on others than those `ranked` here.
 
     RecBole ranks all items of that file, and drops the interactions of items that are not in it.
@@ -115,7 +115,7 @@ def other_items(data: DataDirectory, config: Mapping[str, Any], ranked: Set[str]
     )
 
 
-def _interactions(data: DataDirectory, config: Mapping[str, Any]) -> list[Path]:
+def _interactions(data: DatasetFiles, config: Mapping[str, Any]) -> list[Path]:
     """The files of interactions that are there."""
     paths = map(data.interactions_of, config["benchmark_filename"] or [""])
     return [path for path in paths if path.is_file()]
@@ -129,7 +129,7 @@ def line_blocks(path: Path) -> Iterator[bytes]:
 
 
 @dataclass
-class _Pass:
+class _RowScan:
     path: Path
     separator: str
     encoding: str

@@ -4,43 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sasrecf_tune.analysis.confirmation import best_run, judge
-from sasrecf_tune.analysis.winner import choose
+from sasrecf_tune.analysis.confirmation import best_run, rank_confirmed
+from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.report.formats.best_yaml import chosen_yaml
 from sasrecf_tune.report.formats.confirmation import all_runs, confirmation_csv, confirmation_markdown
 from sasrecf_tune.report.study_files import drop_checkpoints
-from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.confirmation_study import PlannedConfirmation
 from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import TrialRecord
 
 
-class ConfirmationFiles(Observer):
+class ConfirmationFiles(Callback):
     """An observer that writes confirmation.csv and confirmation.md, and best.yaml when all runs have ended.
 
     They are short, and written anew each time. `plan` and `trials` are the search's.
     """
 
     def __init__(
-        self, layout: Layout, plan: Plan, planned: PlannedConfirmation, trials: Sequence[TrialRecord]
+        self,
+        study_dir: StudyDirectory,
+        plan: Plan,
+        planned: PlannedConfirmation,
+        trials: Sequence[TrialRecord],
     ) -> None:
-        self._layout = layout
+        self._layout = study_dir
         self._plan = plan
         self._planned = planned
         self._trials = trials
         self._write()
 
     def ended(self, record: TrialRecord) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self._write()
 
     def finish(self) -> None:
         """All runs have ended: best.yaml is now the confirmed one."""
         settings = self._plan.settings
         whole = self._planned.now()
-        chosen = choose(self._trials, whole, self._planned.study.maximize, settings.unit)
+        chosen = pick_winner(self._trials, whole, self._planned.study.maximize, settings.unit)
         if chosen is not None:
             atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
         self._drop_checkpoints(
@@ -56,7 +60,7 @@ class ConfirmationFiles(Observer):
         atomic_write(
             self._layout.confirmation_csv, confirmation_csv(runs, tests, names, plan.data.metric_keys)
         )
-        verdict = judge(now, planned.study.maximize, settings.unit)
+        verdict = rank_confirmed(now, planned.study.maximize, settings.unit)
         atomic_write(
             self._layout.confirmation_md, confirmation_markdown(now, verdict, names, str(settings.metric))
         )

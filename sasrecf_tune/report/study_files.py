@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from sasrecf_tune.analysis.confirmation import Confirmation
-from sasrecf_tune.analysis.winner import choose
+from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.report.formats.best_yaml import chosen_yaml
 from sasrecf_tune.report.formats.trials import (
     hyper_result,
@@ -15,10 +15,10 @@ from sasrecf_tune.report.formats.trials import (
     trials_header,
     trials_row,
 )
-from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.study import TuneStudy
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import append_line, atomic_write, remove
 from sasrecf_tune.trials import ENDED, TrialRecord, rank
 
@@ -30,7 +30,7 @@ _WRITE_SECONDS = 2.0
 _WRITE_SHARE = 0.05
 
 
-class ResultFiles(Observer):
+class ResultFiles(Callback):
     """An observer that writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
     trials.csv has its row when a trial ends, unless others may write to it too; the other files follow within
@@ -40,13 +40,13 @@ class ResultFiles(Observer):
 
     def __init__(
         self,
-        layout: Layout,
+        study_dir: StudyDirectory,
         plan: Plan,
         study: TuneStudy,
         clock: Callable[[], float] = time.monotonic,
         confirmed: Confirmation | None = None,
     ) -> None:
-        self._layout = layout
+        self._layout = study_dir
         self._plan = plan
         self._study = study
         self._clock = clock
@@ -102,7 +102,7 @@ class ResultFiles(Observer):
             self._layout.hyper_result, hyper_result(by_number, self._study.test_metrics(), self._names)
         )
         settings = self._plan.settings
-        chosen = choose(self._records, self._confirmed, self._study.maximize, settings.unit)
+        chosen = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
         if chosen is not None:
             atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
@@ -112,10 +112,10 @@ class ResultFiles(Observer):
         self._next_write = now + max(_WRITE_SECONDS, (now - started) / _WRITE_SHARE)
 
 
-def drop_checkpoints(layout: Layout, ended: Iterable[int], kept: Iterable[int]) -> None:
+def drop_checkpoints(study_dir: StudyDirectory, ended: Iterable[int], kept: Iterable[int]) -> None:
     """Remove what trials that have ended would continue from, and all weights but those of `kept`."""
     # Of trials that have ended: a worker may have saved weights whose trial has yet to be told of.
     numbers = set(ended)
-    dropped = {layout.checkpoint(number) for number in numbers - set(kept)}
-    dropped |= {layout.unfinished(number) for number in numbers}
-    remove(path for path in layout.saved() if path in dropped)
+    dropped = {study_dir.checkpoint(number) for number in numbers - set(kept)}
+    dropped |= {study_dir.unfinished(number) for number in numbers}
+    remove(path for path in study_dir.saved() if path in dropped)

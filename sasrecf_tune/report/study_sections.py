@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations
-from sasrecf_tune.analysis.report_data import Material, Results
+from sasrecf_tune.analysis.report_data import ReportData, Results
 from sasrecf_tune.report.confirmation_text import luck_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
 from sasrecf_tune.report.formats.trials import markdown_line
 from sasrecf_tune.report.terminal.console import print_table
-from sasrecf_tune.storage.directory import Layout, out_option
+from sasrecf_tune.storage.directory import StudyDirectory, out_option
 from sasrecf_tune.trials import Row, score_text
 
 SELECTING_ON_TEST = (
@@ -26,30 +26,38 @@ SELECTING_ON_TEST = (
 Tests = Mapping[int, Mapping[str, float]]
 
 
-def show_confirmed(material: Material, results: Results, layout: Layout, console: Console) -> None:
+def show_confirmed(
+    material: ReportData, results: Results, study_dir: StudyDirectory, console: Console
+) -> None:
     """The last confirmation that was trained to its end, else what there is of one; and what is open."""
-    if material.judged is None:
+    if material.confirmed_ranking is None:
         return
     console.print()
-    shown, verdict = material.judged
+    shown, verdict = material.confirmed_ranking
     show_confirmation(shown, verdict, material.metric, console)
     if luck := luck_text(verdict, results.records, material.metric):
         console.print(Text(luck), soft_wrap=not console.is_terminal)
     for note in _open(results, shown, material.metric.maximize):
-        command = f"sasrecf-tune confirm {layout.name}{out_option(layout)}"
+        command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
         console.print(Text(f"{note} To go on: {command}"), soft_wrap=not console.is_terminal)
 
 
-def confirmed_markdown(material: Material) -> str:
+def confirmed_markdown(material: ReportData) -> str:
     """As `show_confirmed`, in Markdown; "" where there is none."""
-    if material.judged is None:
+    if material.confirmed_ranking is None:
         return ""
-    return "\n" + confirmation_markdown(*material.judged, material.space.names, str(material.metric))
+    return "\n" + confirmation_markdown(
+        *material.confirmed_ranking, material.space.names, str(material.metric)
+    )
 
 
-def confirmed_content(material: Material) -> dict[str, Any]:
+def confirmed_content(material: ReportData) -> dict[str, Any]:
     """As `show_confirmed`, for JSON: nothing, or a key `confirmation`."""
-    return {} if material.judged is None else {"confirmation": confirmation_content(*material.judged)}
+    return (
+        {}
+        if material.confirmed_ranking is None
+        else {"confirmation": confirmation_content(*material.confirmed_ranking)}
+    )
 
 
 def show_tests(rows: Sequence[Row], tests: Tests, console: Console) -> None:

@@ -8,7 +8,7 @@ from sasrecf_tune.messages import Report
 from sasrecf_tune.trials import TrialRecord
 
 
-class Observer:
+class Callback:
     """Told what happens, in order; shows it or writes it down. What is not overridden passes by."""
 
     def started(self, number: int, params: Mapping[str, object]) -> None:

@@ -20,11 +20,11 @@ from sasrecf_tune.inputs.search_space import Choice, Int, SearchSpace
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.strategies.pruners import plan_pruner
-from sasrecf_tune.search.strategies.samplers import CellSampler, History
+from sasrecf_tune.search.strategies.samplers import GridSampler, History
 from sasrecf_tune.search.study import TuneStudy, load_study, open_study
-from sasrecf_tune.storage.database.errors import UnreadableError
-from sasrecf_tune.storage.directory import Layout
-from sasrecf_tune.storage.pending_results import tell_kept
+from sasrecf_tune.storage.database.errors import CorruptStudyError
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.pending_results import replay_pending
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 # Of the study: what was asked for last, and what has last been trained to its end.
@@ -76,7 +76,7 @@ def greatest_seed(space: SearchSpace, first: int) -> int:
 
 def plan_confirmation(
     plan: Plan,
-    layout: Layout,
+    study_dir: StudyDirectory,
     storage: BaseStorage,
     records: Sequence[TrialRecord],
     top: int,
@@ -97,9 +97,9 @@ def plan_confirmation(
     maximize = plan.settings.metric.maximize
     ranked = best_configurations(records, maximize, len(records))
     if not ranked:
-        raise StudyNotFoundError("no trial of this study has completed", where=layout.name)
+        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
     first = greatest_seed(plan.space, plan.settings.seed)
-    _, before, _ = load_confirmations(layout, storage, plan.space, records)
+    _, before, _ = load_confirmations(study_dir, storage, plan.space, records)
     # Fewer than there were would only say less.
     seeds = max(seeds, len(before.seeds) if before else 0)
     best = Confirmation(dict(list(ranked.items())[:top]), fresh_seeds(first, seeds), top)
@@ -107,16 +107,16 @@ def plan_confirmation(
     cells = [space.encode({**best.configurations[trial], "seed": seed}) for trial, seed in best.wanted]
     history = History(space)
     study = open_study(
-        layout.confirmation,
+        study_dir.confirmation,
         storage,
         space,
         plan.identity() | {"space": {parameter.name: parameter.write() for parameter in space}},
         maximize,
-        CellSampler(history, distributions(space), cells),
+        GridSampler(history, distributions(space), cells),
         NopPruner(),
     )
     study.join("confirmation", say)
-    tell_kept(layout.confirmation, study.kept, say)
+    replay_pending(study_dir.confirmation, study.kept, say)
     for record in study.records():
         if record.state == State.WAITING and record.params and best.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
@@ -155,14 +155,14 @@ def plan_confirmation(
 
 
 def load_confirmations(
-    layout: Layout, storage: BaseStorage, space: SearchSpace, records: Sequence[TrialRecord]
+    study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpace, records: Sequence[TrialRecord]
 ) -> tuple[TuneStudy | None, Confirmation | None, Confirmation | None]:
     """The confirmation's study, the last that was trained to its end, and the last that was asked for.
 
     None where there is none. `records` are the trials of the search, whose space is `space`.
     """
     try:
-        study = load_study(layout.confirmation, storage, confirmation_space(space))
+        study = load_study(study_dir.confirmation, storage, confirmation_space(space))
     except StudyNotFoundError:
         return None, None, None
     runs, tests = _kept(study.records()), study.test_metrics()
@@ -190,4 +190,4 @@ def _read(written: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirm
         seeds = tuple(int(seed) for seed in written["seeds"])
         return Confirmation(configurations, seeds, int(written["top"]))
     except (LookupError, TypeError, ValueError) as error:
-        raise UnreadableError(f"a confirmation of trials that are not there: {written}") from error
+        raise CorruptStudyError(f"a confirmation of trials that are not there: {written}") from error

@@ -19,26 +19,26 @@ from sasrecf_tune.errors import Interrupted, StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.patience import Patience
-from sasrecf_tune.search.peers import how
+from sasrecf_tune.search.peers import search_description
 from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.search.retry_policy import ALIKE, Alike, worth_another_attempt
+from sasrecf_tune.search.retry_policy import MOST_ALIKE, RepeatedFailures, worth_another_attempt
 from sasrecf_tune.search.strategies.best_first import BestFirstSampler
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.pruners import make_pruner
 from sasrecf_tune.search.strategies.samplers import (
-    CellSampler,
+    DedupSampler,
+    GridSampler,
     History,
     SpaceExhausted,
-    UniqueSampler,
     load,
     optuna_sampler,
 )
 from sasrecf_tune.search.study import TrialLost, TuneStudy, open_study
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import MEND
-from sasrecf_tune.storage.pending_results import Keeper, Untold, tell_kept
+from sasrecf_tune.storage.pending_results import DrainHandler, PendingResult, replay_pending
 from sasrecf_tune.trials import ENDED, State
 
 # How long one wait may last: it bounds how late a signal or a timeout is noticed.
@@ -85,15 +85,15 @@ def make_sampler(plan: Plan, history: History) -> optuna.samplers.BaseSampler:
         assert plan.cells is not None
         cells = plan.cells()
         # At random: what a search has tried when it is stopped should be spread over the grid.
-        return CellSampler(history, space, random.Random(seed).sample(cells, len(cells)))
+        return GridSampler(history, space, random.Random(seed).sample(cells, len(cells)))
     if plan.sampler == "best-first":
         candidates = Candidates(space, plan.feasible, plan.cells)
         return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)
-    return UniqueSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
+    return DedupSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
 
 
 def planned_study(
-    plan: Plan, layout: Layout, storage: BaseStorage, say: Callable[[str], None] = lambda _: None
+    plan: Plan, study_dir: StudyDirectory, storage: BaseStorage, say: Callable[[str], None] = lambda _: None
 ) -> TuneStudy:
     """The plan's study, made or continued: with its sampler and pruner, and interrupted trials in the queue.
 
@@ -107,7 +107,7 @@ def planned_study(
     if plan.settings.storage is not None:
         load(plan.sampler)  # for a proposal the study is held, and nobody else can go on
     study = open_study(
-        layout,
+        study_dir,
         storage,
         plan.space,
         plan.identity(),
@@ -116,30 +116,30 @@ def planned_study(
         make_pruner(plan.pruner, plan.space),
     )
     study.company.follow(history.fill)
-    study.join(how(plan), say)
-    tell_kept(layout, study.kept, say)
+    study.join(search_description(plan), say)
+    replay_pending(study_dir, study.kept, say)
     return study
 
 
-class Search:
+class Coordinator:
     """One run of a study. `stop` may be called at any time, from a signal handler too."""
 
     def __init__(
         self,
         plan: Plan,
         study: TuneStudy,
-        layout: Layout,
+        study_dir: StudyDirectory,
         executor: Executor,
-        observers: list[Observer],
+        callbacks: list[Callback],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from sasrecf_tune.search.strategies.distributions import distributions
 
         self._plan = plan
         self._study = study
-        self._layout = layout
+        self._layout = study_dir
         self._executor = executor
-        self._observers = observers
+        self._observers = callbacks
         self._clock = clock
         self._distributions = distributions(plan.space)
         self._running: dict[int, _Running] = {}
@@ -149,14 +149,16 @@ class Search:
         self._give_up_at = math.inf
         self._exhausted = False
         self._counted_until = clock()
-        study.ended_elsewhere()  # since it was opened: they are among its records
+        study.take_finished_by_peers()  # since it was opened: they are among its records
         records = study.records()
         self._done = sum(record.state in ENDED for record in records)
         self._patience = Patience(plan.settings.search.patience, plan.epochs, study.maximize)
         for record in sorted(records, key=lambda record: record.number):
             self._patience.trained(record.epochs)
             self._patience.ended(record)
-        self._alike = Alike(any(record.state in (State.COMPLETE, State.PRUNED) for record in records))
+        self._alike = RepeatedFailures(
+            any(record.state in (State.COMPLETE, State.PRUNED) for record in records)
+        )
 
     @property
     def done(self) -> int:
@@ -173,10 +175,10 @@ class Search:
         self._interrupted = self._interrupted or not self._stopping
         self._stopping = self._stopping or reason
         self._give_up_at = self._clock() + grace
-        self._study.company.hurry()
+        self._study.company.stop_retrying()
 
     def hangs(self) -> bool:
-        """Whether, after `stop`, the database keeps it waiting; see `SoleWriter.hangs`."""
+        """Whether, after `stop`, the database keeps it waiting; see `WriteThroughStorage.hangs`."""
         return self._study.company.hangs()
 
     def run(self) -> Outcome:
@@ -231,8 +233,8 @@ class Search:
             self._study.write_late()
             if self._clock() - self._counted_until >= _COUNT_SECONDS:
                 self._count_time()
-            for observer in self._observers:
-                observer.tick()
+            for callback in self._observers:
+                callback.tick()
 
     def _say_interrupted(self, error: BaseException) -> None:
         """Raise Interrupted where `error` is that `stop` was called while the database was away."""
@@ -247,7 +249,7 @@ class Search:
         token = self._study.company.token
         if not token:
             return
-        keeper, heard = Keeper(self._layout, token), -1
+        keeper, heard = DrainHandler(self._layout, token), -1
         with contextlib.suppress(Exception):  # a worker that has died, or was never there
             while keeper.heard > heard:
                 heard = keeper.heard
@@ -259,7 +261,7 @@ class Search:
         """Write down all that can be, whatever fails; returns the first failure."""
         steps: list[Callable[[], None]] = [self._count_time, self._hear]
         steps += [partial(self._return, number) for number in self._running]
-        steps += [observer.over for observer in self._observers]
+        steps += [callback.over for callback in self._observers]
         first: Exception | None = None
         for step in steps:
             try:
@@ -277,8 +279,8 @@ class Search:
         if not report.continues_after:  # else it is an old one, sent again
             self._patience.trained(report.epoch - running.epoch)
         running.epoch = report.epoch
-        for observer in self._observers:
-            observer.reported(report)
+        for callback in self._observers:
+            callback.reported(report)
         self._check_timeout()
         # A last epoch that was trained anyway is worth more as a completed trial.
         if report.epoch >= running.last_epoch:
@@ -290,11 +292,11 @@ class Search:
     def ended(self, outcome: Result | Failure) -> None:
         """See `executors.base.Handler`."""
         try:
-            self._take_down(outcome)
+            self._record_outcome(outcome)
         except TrialLost:
-            self._lose(outcome.number)
+            self._drop_lost_trial(outcome.number)
 
-    def _take_down(self, outcome: Result | Failure) -> None:
+    def _record_outcome(self, outcome: Result | Failure) -> None:
         if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
             self._return(outcome.number)
             return
@@ -309,17 +311,17 @@ class Search:
             self._try_again(trial, outcome)
             return
         del self._running[outcome.number]
-        untold = Untold(self._layout, outcome, self._study.company.token)
+        pending_result = PendingResult(self._layout, outcome, self._study.company.token)
         try:
-            record = self._study.tell(trial, outcome, self._layout.log(outcome.number), untold.keep)
+            record = self._study.tell(trial, outcome, self._layout.log(outcome.number), pending_result.keep)
         except TrialLost:
-            untold.drop()
+            pending_result.drop()
             raise
-        untold.drop()
+        pending_result.drop()
         self._done += 1
         self._patience.ended(record)
-        for observer in self._observers:
-            observer.ended(record)
+        for callback in self._observers:
+            callback.ended(record)
         if isinstance(outcome, Failure):
             self._consider(outcome)
         else:
@@ -333,7 +335,7 @@ class Search:
             self._fail_fast(failure.number, failure.reason)
         elif hopeless:
             self._stopping = (
-                f"gave up: no trial succeeded, and the last {ALIKE} failed alike: {failure.reason}"
+                f"gave up: no trial succeeded, and the last {MOST_ALIKE} failed alike: {failure.reason}"
             )
             self._failed = True
 
@@ -356,16 +358,16 @@ class Search:
         """Whether there may be something to do yet, though nothing is left to begin."""
         if self._stopping or self._exhausted or self._patience.over or self._done >= self._plan.trials:
             return False
-        return self._study.company.unsure()
+        return self._study.company.has_silent_peers()
 
     def _hear(self) -> None:
         """Take in what other coordinators have done."""
-        for record in self._study.ended_elsewhere():
+        for record in self._study.take_finished_by_peers():
             self._done += 1
             self._patience.trained(record.epochs)
             self._patience.ended(record)
-            for observer in self._observers:
-                observer.ended(record)
+            for callback in self._observers:
+                callback.ended(record)
             if record.state == State.FAILED and self._plan.settings.search.fail_fast and not self._stopping:
                 self._fail_fast(record.number, record.error)
 
@@ -385,8 +387,8 @@ class Search:
         params = self._plan.space.decode(trial.params)
         config = self._plan.config(params)
         self._running[trial.number] = _Running(trial, int(config.get("epochs") or self._plan.data.epochs))
-        for observer in self._observers:
-            observer.started(trial.number, params)
+        for callback in self._observers:
+            callback.started(trial.number, params)
         self._executor.submit(
             Job(
                 number=trial.number,
@@ -406,22 +408,22 @@ class Search:
         # The next trial that is asked for is this one, with its number, parameters and seed.
         failed = self._study.try_again(trial, failure.reason)
         del self._running[trial.number]
-        for observer in self._observers:
-            observer.retrying(trial.number, failed + 1, failure.reason)
+        for callback in self._observers:
+            callback.retrying(trial.number, failed + 1, failure.reason)
 
     def _return(self, number: int) -> None:
         if not self._study.give_back(number):
-            self._lose(number)
+            self._drop_lost_trial(number)
             return
         self._running.pop(number, None)
-        for observer in self._observers:
-            observer.returned(number)
+        for callback in self._observers:
+            callback.returned(number)
 
-    def _lose(self, number: int) -> None:
+    def _drop_lost_trial(self, number: int) -> None:
         self._study.say(f"trial {number} is another run's by now; what became of it here is dropped")
         self._running.pop(number, None)
-        for observer in self._observers:
-            observer.lost(number)
+        for callback in self._observers:
+            callback.lost(number)
 
     def _check_timeout(self) -> None:
         limit = self._plan.settings.search.timeout

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
-from sasrecf_tune.messages import Config, MeasureTogether, TogetherTiming
+from sasrecf_tune.messages import Config, FusionTiming, MeasureFusion
 
 # More than this is not tried.
 MOST = 32
@@ -23,7 +23,7 @@ class Fusing(Protocol):
 
     slots: int
 
-    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
         """Time a few steps of several trials."""
 
 
@@ -49,13 +49,13 @@ def fuse(settings: RunSettings, config: Config, executor: object, measured: bool
         return Fused(given, text=_UP_TO.format(given))
     sharers = max(1, settings.workers // max(1, len(settings.gpus)))
     most = MOST if given == AUTO_FUSE else given
-    request = MeasureTogether(config, settings.engine, _STEPS, most, WORTH, given != AUTO_FUSE, sharers)
-    found = decide(executor.measure_together(request), given)
+    request = MeasureFusion(config, settings.engine, _STEPS, most, WORTH, given != AUTO_FUSE, sharers)
+    found = decide(executor.measure_fusion(request), given)
     executor.slots = found.slots
     return found
 
 
-def decide(timing: TogetherTiming, given: int) -> Fused:
+def decide(timing: FusionTiming, given: int) -> Fused:
     """What the measurement says: the most trials that were worth it, or those that are `given`."""
     ratios = timing.ratios
     if given != AUTO_FUSE:

@@ -10,19 +10,19 @@ from sasrecf_tune.search.plan import Plan
 _NAMED = 5
 
 
-def how(plan: Plan) -> str:
+def search_description(plan: Plan) -> str:
     """How a run searches, for the others."""
     return f"{plan.sampler}, pruner {plan.pruner.name}"
 
 
-def noted(plan: Plan, others: Sequence[tuple[str, str]]) -> Plan:
+def with_peer_notes(plan: Plan, others: Sequence[tuple[str, str]]) -> Plan:
     """The plan with notes on `others`, names and how each searches."""
     if not others:
         return plan
     notes = [f"also at work on this study: {_listed([name for name, _ in others])}"]
-    for way in sorted({way for _, way in others} - {how(plan)}):
+    for way in sorted({way for _, way in others} - {search_description(plan)}):
         names = _listed([name for name, other in others if other == way])
-        notes.append(f"searched otherwise by {names} ({way}); here it is {how(plan)}")
+        notes.append(f"searched otherwise by {names} ({way}); here it is {search_description(plan)}")
     return replace(plan, notes=(*plan.notes, *notes))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sasrecf_tune.analysis.report_data import Origin, Results
-from sasrecf_tune.analysis.winner import choose
+from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 
 
 def read_results(
-    layout: Layout, settings: RunSettings, space: SearchSpace, storage: str | None = None
+    study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace, storage: str | None = None
 ) -> Results:
     """Read the study, from `storage` where it is given.
 
@@ -23,13 +23,13 @@ def read_results(
     from sasrecf_tune.storage.database.open import open_storage
 
     url = settings.database(storage)
-    check_database(layout, url)
-    with reading_errors(layout, url):
-        backend = open_storage(layout, url)
-        study = load_study(layout, backend, space)
+    check_database(study_dir, url)
+    with reading_errors(study_dir, url):
+        backend = open_storage(study_dir, url)
+        study = load_study(study_dir, backend, space)
         records = study.records()
-        runs, whole, asked = load_confirmations(layout, backend, space, records)
-        chosen = choose(records, whole, settings.metric.maximize, settings.unit)
+        runs, whole, asked = load_confirmations(study_dir, backend, space, records)
+        chosen = pick_winner(records, whole, settings.metric.maximize, settings.unit)
         source = runs if chosen and chosen.confirmation else study
         origin = Origin(**source.origin(chosen.record.number)) if chosen and source else None
         return Results(

@@ -11,7 +11,7 @@ from sasrecf_tune.messages import Failure, FailureKind
 RETRIED_KINDS = (FailureKind.WORKER_DIED, FailureKind.WORKER_HUNG)
 # So many trials that fail alike while none succeeds end the search. Cells are tried in random order: even
 # where half of a space cannot be trained, five such in a row are a chance of three in a hundred.
-ALIKE = 5
+MOST_ALIKE = 5
 
 
 def worth_another_attempt(failure: Failure, failed_before: int, retries: int) -> bool:
@@ -21,7 +21,7 @@ def worth_another_attempt(failure: Failure, failed_before: int, retries: int) ->
     return failure.kind == FailureKind.FUSED or (failure.kind in RETRIED_KINDS and failed_before < retries)
 
 
-class Alike:
+class RepeatedFailures:
     """Watches for failures of one reason, such as a setting that no trial can be trained with."""
 
     def __init__(self, any_success: bool) -> None:
@@ -39,4 +39,4 @@ class Alike:
         reason = (failure.kind, re.sub(r"\d+(\.\d+)?", "#", failure.reason))
         self._count = self._count + 1 if reason == self._last else 1
         self._last = reason
-        return not self._hopeful and self._count >= ALIKE
+        return not self._hopeful and self._count >= MOST_ALIKE

@@ -17,16 +17,16 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.analysis.reproduction import difference
+from sasrecf_tune.analysis.reproduction import diff_text
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.search.strategies.samplers import SpaceExhausted
-from sasrecf_tune.storage.database.cached import SoleWriter
+from sasrecf_tune.storage.database.cached import WriteThroughStorage
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
-from sasrecf_tune.storage.database.errors import UnreadableError
-from sasrecf_tune.storage.database.shared import SharedStudy
-from sasrecf_tune.storage.directory import ANOTHER_STUDY, Layout
+from sasrecf_tune.storage.database.errors import CorruptStudyError
+from sasrecf_tune.storage.database.shared import SharedStorage
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.trials import State, TrialRecord
 
 _IDENTITY = "sasrecf_tune:identity"
@@ -69,7 +69,7 @@ class TuneStudy:
         UnreadableError: it holds what was never written here.
     """
 
-    def __init__(self, study: optuna.Study, storage: SoleWriter, space: SearchSpace) -> None:
+    def __init__(self, study: optuna.Study, storage: WriteThroughStorage, space: SearchSpace) -> None:
         self.optuna = study
         self.company = storage  # who else works on it
         self.say: Callable[[str], None] = lambda _: None
@@ -78,7 +78,7 @@ class TuneStudy:
         attributes = study.user_attrs
         known, spent = attributes.get(_IDENTITY, {}), attributes.get(_SPENT, 0.0)
         if not isinstance(known, dict) or not isinstance(spent, int | float):
-            raise UnreadableError(f"{_IDENTITY} is {known!r}, {_SPENT} is {spent!r}")
+            raise CorruptStudyError(f"{_IDENTITY} is {known!r}, {_SPENT} is {spent!r}")
         self._metric = str(known.get("metric")).lower()
         self._seconds = float(spent)
         for trial in self._trials():
@@ -277,7 +277,7 @@ class TuneStudy:
             self._storage.release(number)
         return told
 
-    def ended_elsewhere(self) -> list[TrialRecord]:
+    def take_finished_by_peers(self) -> list[TrialRecord]:
         """The trials that other coordinators have ended since this was last asked."""
         return [self._record(self._trials()[number]) for number in self._storage.news()]
 
@@ -297,13 +297,13 @@ class TuneStudy:
         attributes = trial.user_attrs
         for key, kind in _KINDS.items():
             if key in attributes and not isinstance(attributes[key], kind):
-                raise UnreadableError(f"trial {trial.number}: {key} is {attributes[key]!r}")
+                raise CorruptStudyError(f"trial {trial.number}: {key} is {attributes[key]!r}")
         if attributes.get("valid") and self._metric not in attributes["valid"]:
-            raise UnreadableError(f"trial {trial.number}: valid lacks {self._metric}")
+            raise CorruptStudyError(f"trial {trial.number}: valid lacks {self._metric}")
         try:
             self._space.decode(trial.params)
         except KeyError as error:  # of a choice; Optuna gives numbers for the rest
-            raise UnreadableError(f"trial {trial.number}: no value of the space: {error}") from error
+            raise CorruptStudyError(f"trial {trial.number}: no value of the space: {error}") from error
 
     def _fail_unfilled(self, reason: str) -> None:
         # Optuna has made a trial before its sampler finds that there is nothing to fill it with.
@@ -349,7 +349,7 @@ class TuneStudy:
 
 
 def open_study(
-    layout: Layout,
+    study_dir: StudyDirectory,
     storage: BaseStorage,
     space: SearchSpace,
     identity: Mapping[str, Any],
@@ -365,8 +365,8 @@ def open_study(
     """
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
     with contextlib.suppress(DuplicatedStudyError):
-        storage.create_new_study([direction], layout.optuna_name)
-    memory, study = _in_memory(layout, _writer(storage, layout.optuna_name), sampler, pruner)
+        storage.create_new_study([direction], study_dir.optuna_name)
+    memory, study = _in_memory(study_dir, _writer(storage, study_dir.optuna_name), sampler, pruner)
     plain = json.loads(json.dumps(dict(identity)))
 
     def identify() -> None:
@@ -374,8 +374,8 @@ def open_study(
         if known is None:
             if study.get_trials(deepcopy=False):
                 raise StudyMismatchError(
-                    f"the study {layout.name!r} was made by another program",
-                    where=str(layout.directory),
+                    f"the study {study_dir.name!r} was made by another program",
+                    where=str(study_dir.directory),
                     fix=f"Move it away, or {ANOTHER_STUDY}",
                 )
             with warnings.catch_warnings():
@@ -385,8 +385,8 @@ def open_study(
             study.set_user_attr(_IDENTITY, plain)
         elif known != plain:
             raise StudyMismatchError(
-                f"the study {layout.name!r} was made from something else:\n{difference(known, plain)}",
-                where=str(layout.directory),
+                f"the study {study_dir.name!r} was made from something else:\n{diff_text(known, plain)}",
+                where=str(study_dir.directory),
                 fix=f"Restore what was changed, or {ANOTHER_STUDY}",
             )
 
@@ -394,7 +394,7 @@ def open_study(
     return TuneStudy(study, memory, space)
 
 
-def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> TuneStudy:
+def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpace) -> TuneStudy:
     """Open an existing study for reading.
 
     Raises:
@@ -402,27 +402,27 @@ def load_study(layout: Layout, storage: BaseStorage, space: SearchSpace) -> Tune
         UnreadableError: the study is damaged.
     """
     try:
-        memory, study = _in_memory(layout, SoleWriter(storage, layout.optuna_name))
+        memory, study = _in_memory(study_dir, WriteThroughStorage(storage, study_dir.optuna_name))
     except KeyError as error:
         raise StudyNotFoundError(
-            f"the database holds no study {layout.optuna_name!r}", where=str(layout.directory)
+            f"the database holds no study {study_dir.optuna_name!r}", where=str(study_dir.directory)
         ) from error
     return TuneStudy(study, memory, space)
 
 
-def _writer(storage: BaseStorage, name: str) -> SoleWriter:
+def _writer(storage: BaseStorage, name: str) -> WriteThroughStorage:
     if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
-        return SharedStudy(storage, name)
-    return SoleWriter(storage, name)
+        return SharedStorage(storage, name)
+    return WriteThroughStorage(storage, name)
 
 
 def _in_memory(
-    layout: Layout,
-    memory: SoleWriter,
+    study_dir: StudyDirectory,
+    memory: WriteThroughStorage,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
-) -> tuple[SoleWriter, optuna.Study]:
-    name = layout.optuna_name
+) -> tuple[WriteThroughStorage, optuna.Study]:
+    name = study_dir.optuna_name
     return memory, optuna.load_study(study_name=name, storage=memory, sampler=sampler, pruner=pruner)
 
 

@@ -16,7 +16,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
 
 
 @dataclass(frozen=True)
-class Layout:
+class StudyDirectory:
     """A study directory, `OUT/STUDY`, and the files in it of one kind of trials."""
 
     directory: Path
@@ -34,7 +34,7 @@ class Layout:
         return self.name if self.trial == "trial" else f"{self.name} confirmation"
 
     @property
-    def confirmation(self) -> Layout:
+    def confirmation(self) -> StudyDirectory:
         """The same directory, with the names that the runs of a confirmation have."""
         return replace(self, trial="confirm")
 
@@ -136,11 +136,11 @@ class Layout:
         """What worker `index` said outside of trials."""
         return self.logs / f"worker{self._mark}-{index}.log"
 
-    def untold(self, number: int) -> Path:
+    def pending_result(self, number: int) -> Path:
         """The result of trial `number` that the database could not be told of."""
         return self.directory / f"{self.trial}-{number:04d}.untold.json"
 
-    def all_untold(self) -> list[Path]:
+    def pending_results(self) -> list[Path]:
         """Such results."""
         return sorted(self.directory.glob(f"{self.trial}-*.untold.json"))
 
@@ -149,7 +149,7 @@ class Layout:
         return f"-{self.coordinator}" if self.coordinator else ""
 
 
-def study_layout(out: Path, name: str) -> Layout:
+def study_directory(out: Path, name: str) -> StudyDirectory:
     """The layout of study `name` below `out`.
 
     Raises:
@@ -161,7 +161,7 @@ def study_layout(out: Path, name: str) -> Layout:
             where="--study",
             fix="Use letters, digits and . _ + = @ - (100 at most, a letter or digit first).",
         )
-    return Layout(out.absolute() / name)
+    return StudyDirectory(out.absolute() / name)
 
 
 def default_name(dataset: str, params_file: Path, model: str = "") -> str:
@@ -171,20 +171,20 @@ def default_name(dataset: str, params_file: Path, model: str = "") -> str:
     return plain[:100].rstrip(".") or "study"
 
 
-def studies(out: Path) -> list[Layout]:
+def studies(out: Path) -> list[StudyDirectory]:
     """The studies below `out`, the one worked on last first."""
-    found: list[tuple[float, str, Layout]] = []
+    found: list[tuple[float, str, StudyDirectory]] = []
     with contextlib.suppress(OSError):
         for path in out.iterdir():
-            layout = Layout(path.absolute())
+            study_dir = StudyDirectory(path.absolute())
             # One that cannot be looked into, or is being removed, does not hide the others.
             with contextlib.suppress(OSError):
-                if layout.manifest.is_file():
-                    found.append((-layout.manifest.stat().st_mtime, layout.name, layout))
-    return [layout for _, _, layout in sorted(found, key=lambda item: item[:2])]
+                if study_dir.manifest.is_file():
+                    found.append((-study_dir.manifest.stat().st_mtime, study_dir.name, study_dir))
+    return [study_dir for _, _, study_dir in sorted(found, key=lambda item: item[:2])]
 
 
-def find_study(out: Path, name: str | None) -> Layout:
+def find_study(out: Path, name: str | None) -> StudyDirectory:
     """Study `name` below `out`, or the one worked on last.
 
     Raises:
@@ -199,15 +199,15 @@ def find_study(out: Path, name: str | None) -> Layout:
             where=str(out),
             fix="Start one with `sasrecf-tune run --params-file hyper.test`.",
         )
-    layout = study_layout(out, name)
-    if not layout.manifest.is_file():
+    study_dir = study_directory(out, name)
+    if not study_dir.manifest.is_file():
         names = ", ".join(study.name for study in existing[:10])
         raise StudyNotFoundError(
             f"no study named {name!r}",
             where=str(out),
             fix=f"There are: {names}." if names else "There are none; --out names the directory of studies.",
         )
-    return layout
+    return study_dir
 
 
 def relative(path: Path) -> str:
@@ -218,7 +218,7 @@ def relative(path: Path) -> str:
         return str(path)
 
 
-def out_option(layout: Layout) -> str:
+def out_option(study_dir: StudyDirectory) -> str:
     """What a command needs to find the study, "" where it does without."""
-    out = layout.directory.parent
+    out = study_dir.directory.parent
     return "" if out == Path("tuning").absolute() else f" --out {relative(out)}"

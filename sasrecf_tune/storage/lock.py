@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sasrecf_tune.environment import host_name
 from sasrecf_tune.errors import InputError, StorageError
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import disk_error
 
 SEVERAL = "Several runs can work on one study that a server's database holds: --storage postgresql://USER@HOST/DATABASE"
@@ -28,7 +28,7 @@ class _UnsupportedError(Exception):
 
 
 @contextlib.contextmanager
-def exclusive(layout: Layout) -> Iterator[None]:
+def exclusive(study_dir: StudyDirectory) -> Iterator[None]:
     """Hold the study for one coordinator; the system lets go of it however the process ends.
 
     A directory that is made here goes away again when the input is refused, or the run is stopped, before it
@@ -37,32 +37,32 @@ def exclusive(layout: Layout) -> Iterator[None]:
     Raises:
         StorageError: another coordinator is at work on it, or the directory cannot be written or locked.
     """
-    with _opened(layout) as handle:
+    with _opened(study_dir) as handle:
         try:
             taken = _take(handle, fcntl.LOCK_EX)
         except _UnsupportedError as error:
             raise StorageError(
                 f"this file system has no locks (flock: {error}), and two runs on one study would ruin it",
-                where=str(layout.directory),
+                where=str(study_dir.directory),
                 fix=f"Give --out a directory on another file system. {SEVERAL}, wherever its directory is.",
             ) from error
         if not taken:
             other = os.read(handle, 32).decode(errors="replace").strip()
             raise StorageError(
                 f"another run is at work on this study (process {other or 'unknown'})",
-                where=str(layout.directory),
+                where=str(study_dir.directory),
                 fix=f"Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile. {SEVERAL}",
             )
         try:
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            raise disk_error(layout.lock, error) from error
+            raise disk_error(study_dir.lock, error) from error
         yield
 
 
 @contextlib.contextmanager
-def among_others(layout: Layout, tidy: Callable[[], None]) -> Iterator[None]:
+def among_others(study_dir: StudyDirectory, tidy: Callable[[], None]) -> Iterator[None]:
     """Work in the study's directory beside other coordinators of a study that a server's database holds.
 
     `tidy` is called first when there are none here, as far as this machine knows: a file system's locks may
@@ -71,21 +71,21 @@ def among_others(layout: Layout, tidy: Callable[[], None]) -> Iterator[None]:
     Raises:
         StorageError: a run that wants the directory for itself is at work, or it cannot be written.
     """
-    with _opened(layout) as handle:
+    with _opened(study_dir) as handle:
         try:
-            _share(handle, layout, tidy)
+            _share(handle, study_dir, tidy)
         except _UnsupportedError:
             tidy()
         yield
 
 
-def abandoned(layout: Layout, paths: Iterable[Path]) -> list[Path]:
+def abandoned(study_dir: StudyDirectory, paths: Iterable[Path]) -> list[Path]:
     """Those of `paths` that no run is writing or using.
 
     Prepared data tells by its name whose it is: its process was of this machine, and is gone. Of others that
     is known when they are a day old.
     """
-    here = f"{layout.prepared.name}-{host_name()}"
+    here = f"{study_dir.prepared.name}-{host_name()}"
     return [path for path in paths if _abandoned(path, here)]
 
 
@@ -102,7 +102,7 @@ def _abandoned(path: Path, here: str) -> bool:
         return False
 
 
-def _share(handle: int, layout: Layout, tidy: Callable[[], None]) -> None:
+def _share(handle: int, study_dir: StudyDirectory, tidy: Callable[[], None]) -> None:
     until = time.monotonic() + _TIDY_SECONDS
     tidied = False
     while True:
@@ -116,29 +116,29 @@ def _share(handle: int, layout: Layout, tidy: Callable[[], None]) -> None:
         if time.monotonic() > until:  # so long nobody tidies up
             raise StorageError(
                 "a run that keeps this study in the directory itself is at work on it",
-                where=str(layout.directory),
+                where=str(study_dir.directory),
                 fix="Give that one the same --storage, or this one another --study name.",
             )
         time.sleep(0.05)
 
 
 @contextlib.contextmanager
-def _opened(layout: Layout) -> Iterator[int]:
+def _opened(study_dir: StudyDirectory) -> Iterator[int]:
     """The file that the lock is on."""
     try:
-        made = [path for path in (layout.directory, *layout.directory.parents) if not path.exists()]
-        layout.directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        made = [path for path in (study_dir.directory, *study_dir.directory.parents) if not path.exists()]
+        study_dir.directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(study_dir.lock, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise disk_error(layout.directory, error) from error
+        raise disk_error(study_dir.directory, error) from error
     try:
         try:
             yield handle
         except (InputError, KeyboardInterrupt):
-            begun = layout.manifest.exists() or layout.database.exists()
+            begun = study_dir.manifest.exists() or study_dir.database.exists()
             with contextlib.suppress(_UnsupportedError):  # then others may be at work here, and it stays
                 if made and not begun and _take(handle, fcntl.LOCK_EX):
-                    _remove_empty(layout, made)
+                    _remove_empty(study_dir, made)
             raise
     finally:
         os.close(handle)
@@ -154,10 +154,10 @@ def _take(handle: int, kind: int) -> bool:
     return True
 
 
-def _remove_empty(layout: Layout, made: Sequence[Path]) -> None:
+def _remove_empty(study_dir: StudyDirectory, made: Sequence[Path]) -> None:
     """Remove the directories `made`, innermost first, and what a run leaves there before there is a study."""
-    shutil.rmtree(layout.logs, ignore_errors=True)
+    shutil.rmtree(study_dir.logs, ignore_errors=True)
     with contextlib.suppress(OSError):  # something else has come to lie there
-        layout.lock.unlink()
+        study_dir.lock.unlink()
         for path in made:
             path.rmdir()

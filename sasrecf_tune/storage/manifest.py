@@ -19,20 +19,20 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
-from sasrecf_tune.storage.directory import ANOTHER_STUDY, Layout
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
-from sasrecf_tune.storage.url_masking import masked
+from sasrecf_tune.storage.url_masking import mask_passwords
 
 _FORMAT = 1
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
 
 
-def write_manifest(layout: Layout, content: dict[str, Any], trains: bool = True) -> None:
+def write_manifest(study_dir: StudyDirectory, content: dict[str, Any], trains: bool = True) -> None:
     """Write `content`, with what this machine and these versions are, keeping when the study was created.
 
     Where nothing is left that it `trains`, machine and versions stay those that the trials were trained with.
     """
-    before = read_manifest(layout) if layout.manifest.is_file() else {}
+    before = read_manifest(study_dir) if study_dir.manifest.is_file() else {}
     keep = ("confirmation",) if trains else ("confirmation", "machine", "versions")
     full = {
         "format": _FORMAT,
@@ -43,20 +43,20 @@ def write_manifest(layout: Layout, content: dict[str, Any], trains: bool = True)
         **_circumstances(),
         **{key: before[key] for key in keep if key in before},
     }
-    _write(layout, full)
+    _write(study_dir, full)
 
 
-def record_confirmation(layout: Layout, content: dict[str, Any], trains: bool) -> None:
+def record_confirmation(study_dir: StudyDirectory, content: dict[str, Any], trains: bool) -> None:
     """Add `content` to the manifest of an existing study, with what this machine and these versions are.
 
     Where nothing is left that it `trains`, these stay what they were.
     """
-    manifest = read_manifest(layout)
+    manifest = read_manifest(study_dir)
     before = manifest.get("confirmation")
     here = {"sasrecf_tune": __version__, "updated": _now(), **_circumstances()}
     if before is not None and not trains:
         here = {key: before.get(key) for key in here}
-    _write(layout, manifest | {"confirmation": {**content, **here}})
+    _write(study_dir, manifest | {"confirmation": {**content, **here}})
 
 
 def environment() -> dict[str, dict[str, Any]]:
@@ -71,24 +71,24 @@ def environment() -> dict[str, dict[str, Any]]:
     return {"machine": machine, "versions": {name: _version(name) for name in _LIBRARIES}}
 
 
-def read_manifest(layout: Layout) -> dict[str, Any]:
+def read_manifest(study_dir: StudyDirectory) -> dict[str, Any]:
     """The manifest of an existing study.
 
     Raises:
         StorageError: it cannot be read, or is not one of ours.
     """
     try:
-        content = json.loads(layout.manifest.read_text(encoding="utf-8"))
+        content = json.loads(study_dir.manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StorageError(
             f"cannot read the manifest: {error}",
-            where=str(layout.manifest),
+            where=str(study_dir.manifest),
             fix="Restore it from a copy, or move it away: the `run` command writes it anew.",
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise StorageError(
             "made by another version of sasrecf-tune, or not a manifest",
-            where=str(layout.manifest),
+            where=str(study_dir.manifest),
             fix=f"Use the version that made it, or {ANOTHER_STUDY}",
         )
     return content
@@ -119,18 +119,18 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
     }
 
 
-def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
+def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
     """The settings and the space that a study was last run with.
 
     Raises:
         StorageError: the manifest cannot be read.
     """
-    content = read_manifest(layout)
+    content = read_manifest(study_dir)
     try:
         settings = RunSettings(
             params_file=Path(content["params_file"]),
-            name=layout.name,
-            out=layout.directory.parent,
+            name=study_dir.name,
+            out=study_dir.directory.parent,
             dataset=content["dataset"],
             base=content["config"],
             metric=parse_metric(content["metric"]),
@@ -149,15 +149,15 @@ def settings_from(layout: Layout) -> tuple[RunSettings, SearchSpace]:
         )
         return settings, parse(content["space"], Path(content["params_file"]).name)
     except (KeyError, TypeError) as error:
-        raise StorageError(f"the manifest lacks {error}", where=str(layout.manifest)) from error
+        raise StorageError(f"the manifest lacks {error}", where=str(study_dir.manifest)) from error
 
 
 def _circumstances() -> dict[str, Any]:
-    return {"command": [masked(word) for word in sys.argv], **environment()}
+    return {"command": [mask_passwords(word) for word in sys.argv], **environment()}
 
 
-def _write(layout: Layout, content: dict[str, Any]) -> None:
-    atomic_write(layout.manifest, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+def _write(study_dir: StudyDirectory, content: dict[str, Any]) -> None:
+    atomic_write(study_dir.manifest, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def _processor() -> str:

@@ -9,19 +9,19 @@ from dataclasses import asdict
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.messages import Decision, Failure, Report, Result
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write, remove
 
 
-class Untold:
+class PendingResult:
     """The result of one trial, while the database may refuse it.
 
     `owner` is the token of the coordinator whose trial it is, "" where it has the study for itself: then
     nothing is kept, and the trial is trained again.
     """
 
-    def __init__(self, layout: Layout, outcome: Result | Failure, owner: str) -> None:
-        self._path = layout.untold(outcome.number)
+    def __init__(self, study_dir: StudyDirectory, outcome: Result | Failure, owner: str) -> None:
+        self._path = study_dir.pending_result(outcome.number)
         self._outcome = outcome
         self._owner = owner
         self._kept = False
@@ -41,13 +41,13 @@ class Untold:
             remove([self._path])
 
 
-class Keeper:
+class DrainHandler:
     """In place of a coordinator that has given up its database: keeps what has ended, and ends the rest."""
 
-    def __init__(self, layout: Layout, owner: str) -> None:
+    def __init__(self, study_dir: StudyDirectory, owner: str) -> None:
         self.heard = 0  # how many reports and ends
         self.kept: set[int] = set()
-        self._layout = layout
+        self._layout = study_dir
         self._owner = owner
 
     def reported(self, report: Report) -> Decision:
@@ -59,18 +59,18 @@ class Keeper:
         """See `executors.base.Handler`."""
         self.heard += 1
         if isinstance(outcome, Result) and outcome.decision is not Decision.STOP:
-            Untold(self._layout, outcome, self._owner).keep()
+            PendingResult(self._layout, outcome, self._owner).keep()
             self.kept.add(outcome.number)
 
 
-def tell_kept(
-    layout: Layout, tell: Callable[[int, Result, str], bool | None], say: Callable[[str], None]
+def replay_pending(
+    study_dir: StudyDirectory, tell: Callable[[int, Result, str], bool | None], say: Callable[[str], None]
 ) -> None:
     """Have `tell` record what was kept, by number, result and owner.
 
     It returns whether that was of use, or None where that is not known yet, and the result is kept on.
     """
-    for path in layout.all_untold():
+    for path in study_dir.pending_results():
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             owner = content.pop("owner")

@@ -12,11 +12,11 @@ _OF_USER = re.compile(r"(://[^:/@\s]*:)[^@\s]*@(?:[^/?\s]*@)?")
 _IN_QUERY = re.compile(r"([?&](?!passfile=)[^=&?\s]*pass[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
-def masked(text: str) -> str:
+def mask_passwords(text: str) -> str:
     """The text, in which the addresses have no passwords any more."""
     return _IN_QUERY.sub(rf"\1{HIDDEN}", _OF_USER.sub(rf"\1{HIDDEN}@", text))
 
 
 def is_masked(address: str) -> bool:
-    """Whether the address is one that `masked` has made from one with a password."""
+    """Whether the address is one that `mask_passwords` has made from one with a password."""
     return f":{HIDDEN}@" in address or f"={HIDDEN}" in address

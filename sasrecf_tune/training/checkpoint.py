@@ -32,7 +32,7 @@ class UnusableError(Exception):
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class TrialCheckpoint:
     """A trial as it stood after its last report: `state` is what `capture` gave.
 
     `reports` are all so far, `seconds` what they took. Up to `fused` trials trained as one model.
@@ -66,7 +66,7 @@ def identity(config: Config, engine: str, device: torch.device, data: str) -> st
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def read(path: Path, wanted: str) -> Unfinished:
+def read(path: Path, wanted: str) -> TrialCheckpoint:
     """The trial in `path`, whose identity must be `wanted`.
 
     Raises:
@@ -77,7 +77,7 @@ def read(path: Path, wanted: str) -> Unfinished:
             damaged = archive.testzip()  # torch does not look at the checksums it writes
         if damaged is None:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            found = Unfinished(
+            found = TrialCheckpoint(
                 identity=str(content["identity"]),
                 reports=[Report(**report) for report in content["reports"]],
                 seconds=float(content["seconds"]),
@@ -108,7 +108,7 @@ def capture(built: Built) -> dict[str, Any]:
     }
 
 
-def restore(built: Built, unfinished: Unfinished) -> None:
+def restore(built: Built, unfinished: TrialCheckpoint) -> None:
     """Make `built`, fresh from `recbole_bridge.build`, what it was when `capture` was called.
 
     Raises:
@@ -136,11 +136,11 @@ def has_ended(trainer: Any) -> bool:
 
 def _random_states(built: Built) -> dict[str, Any]:
     loaders = [loader.generator.get_state() for loader in _loaders(built)]  # the order of samples
-    return rng.states(built.trainer.device) | {"loaders": loaders}
+    return rng.rng_states(built.trainer.device) | {"loaders": loaders}
 
 
 def _set_random_states(built: Built, states: dict[str, Any]) -> None:
-    rng.set_states(states, built.trainer.device)
+    rng.set_rng_states(states, built.trainer.device)
     for loader, state in zip(_loaders(built), states["loaders"], strict=True):
         loader.generator.set_state(state)
 

@@ -11,7 +11,7 @@ from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.messages import FailureKind
 
 
-class TogetherError(Exception):
+class FusedTrialsError(Exception):
     """What failed in `trials` trials that were trained together, and need not fail in each of them alone."""
 
     def __init__(self, error: Exception, trials: int) -> None:
@@ -26,11 +26,11 @@ def is_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def kind(error: Exception) -> FailureKind:
+def failure_kind(error: Exception) -> FailureKind:
     """What `messages.Failure` calls it."""
     if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK
-    if isinstance(error, TogetherError):
+    if isinstance(error, FusedTrialsError):
         return FailureKind.FUSED
     if is_memory(error):
         return FailureKind.MEMORY
@@ -39,9 +39,9 @@ def kind(error: Exception) -> FailureKind:
     return FailureKind.NAN if text == NOT_A_NUMBER or "returned nan values" in text else FailureKind.ERROR
 
 
-def reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """In words."""
-    found = kind(error)
+    found = failure_kind(error)
     if found == FailureKind.NAN:
         return "the training loss became NaN (learning_rate too high for this configuration?)"
     text = " ".join(str(error).split())[:400]
@@ -49,4 +49,4 @@ def reason(error: Exception) -> str:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):
         return error.message
-    return text if isinstance(error, TuneError | TogetherError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, TuneError | FusedTrialsError) else f"{type(error).__name__}: {text}"

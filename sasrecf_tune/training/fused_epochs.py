@@ -9,8 +9,8 @@ from typing import Any
 
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.engine.recbole import NOT_A_NUMBER
-from sasrecf_tune.engine.rng import Streams
-from sasrecf_tune.training.failure_reason import TogetherError
+from sasrecf_tune.engine.rng import TrialRng
+from sasrecf_tune.training.failure_reason import FusedTrialsError
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Trained:
 Answer = Trained | Exception | None
 
 
-class Turns:
+class EpochHook:
     """Before each of its epochs `trainer` pauses, and then trains it unless that was done meanwhile.
 
     So too with validating on `valid` after it.
@@ -39,7 +39,7 @@ class Turns:
         self.most = 1
         self._train_alone: Callable[..., float] = trainer._train_epoch
         self._evaluate_alone: Callable[..., Any] = trainer.evaluate
-        self._ready = Ready(trainer, train, Streams(trainer.device), alone)
+        self._ready = Ready(trainer, train, TrialRng(trainer.device), alone)
         self._valid, self._pause = valid, pause
         self._evaluated: dict[str, float] | None = None
         trainer._train_epoch, trainer.evaluate = self._train_epoch, self._evaluate
@@ -67,7 +67,7 @@ class Turns:
         return self._evaluate_alone(samples, **options)
 
 
-class Lockstep:
+class FusedEpochs:
     """Trains epochs of those that wait for one."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Lockstep:
                 found = [Trained(loss, len(trials), evaluated) for loss, evaluated in epochs]
             except Exception as error:  # noqa: BLE001  # whatever torch stumbles on; whose fault it is is not known
                 self._fused.pop(key, None)
-                found = [TogetherError(error, len(trials)) for _ in trials]
+                found = [FusedTrialsError(error, len(trials)) for _ in trials]
             answers.update(zip(trials, found, strict=True))
         return [answers[trial] for trial in ready]
 

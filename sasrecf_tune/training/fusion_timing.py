@@ -14,9 +14,9 @@ import torch
 
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
 from sasrecf_tune.engine.recbole import Built
-from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.environment import memory
-from sasrecf_tune.messages import MeasureTogether, TogetherTiming
+from sasrecf_tune.messages import FusionTiming, MeasureFusion
 from sasrecf_tune.training.failure_reason import is_memory
 
 # Of the memory that is free.
@@ -38,7 +38,7 @@ class Batches:
         return iter(self.chosen)
 
 
-def measure_together(make: Callable[[], Built], request: MeasureTogether) -> TogetherTiming:
+def measure_fusion(make: Callable[[], Built], request: MeasureFusion) -> FusionTiming:
     """Train some steps of trials that `make` builds, together and alone in turns."""
     alone = make().trainer
     batches = Batches(make(), request.steps + 1)  # the first of them pays for allocations
@@ -52,23 +52,23 @@ def measure_together(make: Callable[[], Built], request: MeasureTogether) -> Tog
         try:
             for _ in range(count - len(trials)):
                 trainer = make().trainer
-                trials.append(Ready(trainer, batches, Streams(trainer.device)))
+                trials.append(Ready(trainer, batches, TrialRng(trainer.device)))
             if shape_of(trials[0]) is None:
-                return TogetherTiming({}, "this engine trains one trial at a time")
+                return FusionTiming({}, "this engine trains one trial at a time")
             ratio = _ratio(alone, trials, batches)
         except Exception as error:
             if not is_memory(error):
                 raise
-            return TogetherTiming(ratios, f"{count} do not fit in memory")
+            return FusionTiming(ratios, f"{count} do not fit in memory")
         if ratio < request.worth * max([1.0, *ratios.values()]):
-            return TogetherTiming(ratios | {count: ratio}, f"{count} are no faster")
+            return FusionTiming(ratios | {count: ratio}, f"{count} are no faster")
         ratios[count] = ratio
         count *= 2
         # Twice as many trials again need twice what this doubling did.
         used = _used(alone.device)
         if used - start + 2 * (used - before) > free:
-            return TogetherTiming(ratios, f"{count} would not fit in memory")
-    return TogetherTiming(ratios, f"{request.most} is the most")
+            return FusionTiming(ratios, f"{count} would not fit in memory")
+    return FusionTiming(ratios, f"{request.most} is the most")
 
 
 def _ratio(alone: Any, trials: list[Ready], batches: Batches) -> float:

@@ -31,7 +31,7 @@ def data_key(config: dict[str, Any]) -> str:
     return json.dumps(relevant, sort_keys=True, default=str)
 
 
-class Cache(Generic[T]):
+class PreparedCache(Generic[T]):
     """The `size` prepared data sets used last."""
 
     def __init__(self, size: int = 3) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sasrecf_tune.engine.recbole import (
-    STOCK,
+    RECBOLE_ENGINE,
     Built,
     Engine,
     Prepared,
@@ -28,7 +28,7 @@ from sasrecf_tune.engine.recbole import (
 )
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.executors import pausable
-from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
 from sasrecf_tune.inputs.dataset_rows import other_items, scan
 from sasrecf_tune.inputs.metrics import result_keys
 from sasrecf_tune.messages import (
@@ -37,19 +37,19 @@ from sasrecf_tune.messages import (
     Decision,
     Describe,
     Failure,
+    FusionTiming,
     Job,
     Measure,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
     Timing,
-    TogetherTiming,
     Waiting,
 )
 from sasrecf_tune.storage.files import disk_error
 from sasrecf_tune.training import torch_files
 from sasrecf_tune.training.checkpoint import (
-    Unfinished,
+    TrialCheckpoint,
     UnusableError,
     capture,
     has_ended,
@@ -57,13 +57,13 @@ from sasrecf_tune.training.checkpoint import (
     read,
     restore,
 )
-from sasrecf_tune.training.failure_reason import kind, reason
-from sasrecf_tune.training.prepared_cache import Cache, data_key
+from sasrecf_tune.training.failure_reason import failure_kind, failure_reason
+from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
 from sasrecf_tune.training.shared_cache import SharedData
 
 if TYPE_CHECKING:
-    from sasrecf_tune.executors.pausable import Lane
-    from sasrecf_tune.training.fused_epochs import Lockstep, Turns
+    from sasrecf_tune.executors.pausable import PausableThread
+    from sasrecf_tune.training.fused_epochs import EpochHook, FusedEpochs
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class _Ended(Exception):  # noqa: N818  # not an error: the coordinator's decisi
 
 
 @dataclass
-class _Course:
+class _TrialProgress:
     """How far a trial has come: its reports, and since when it runs, earlier attempts counted.
 
     `anew` is why it could not continue an earlier attempt. Up to `fused` trials trained as one model.
@@ -125,10 +125,10 @@ class Runner:
                 fix="Use --gpus none for the CPU.",
             )
         self._gpu = _first_gpu() if gpu is None else gpu
-        self._cache: Cache[Prepared] = Cache()
+        self._cache: PreparedCache[Prepared] = PreparedCache()
         self._shared: SharedData[Prepared] | None = SharedData(shared, tell) if shared else None
-        self._fingerprints: dict[DataDirectory, str] = {}
-        self._lockstep: Lockstep | None = None
+        self._fingerprints: dict[DatasetFiles, str] = {}
+        self._lockstep: FusedEpochs | None = None
 
     def describe(self, request: Describe) -> DataSummary:
         """Prepare the data and say what it holds.
@@ -184,42 +184,42 @@ class Runner:
         valid = _timed(lambda: trainer.evaluate(built.valid, load_best_model=False))
         return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch, setup)
 
-    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
-        """See `together_timing.measure_together`.
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
+        """See `together_timing.measure_fusion`.
 
         Raises:
             InputError: as `describe`.
         """
-        from sasrecf_tune.training.fusion_timing import measure_together
+        from sasrecf_tune.training.fusion_timing import measure_fusion
 
         def make() -> Built:
             return self._build(make_config(request.config, self._gpu), request.engine)[0]
 
-        return measure_together(make, request)
+        return measure_fusion(make, request)
 
     def train(self, job: Job, on_report: OnReport) -> Result | Failure:
         """Train the job's configuration; `on_report` decides after each validation.
 
         Whatever goes wrong becomes a Failure: a trial's error must not end the search.
         """
-        course = _Course()
+        course = _TrialProgress()
         try:
             return self._train(job, on_report, course)
         except Exception as error:  # noqa: BLE001  # RecBole and torch raise whatever they stumble on
             traceback.print_exc()  # standard error is the trial's log
             epochs = course.reports[-1].epoch if course.reports else 0
-            return Failure(job.number, kind(error), reason(error), epochs, course.seconds)
+            return Failure(job.number, failure_kind(error), failure_reason(error), epochs, course.seconds)
 
     def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
         """What `lanes` whose trials paused with these are to go on with: epochs trained together."""
         from sasrecf_tune.engine.fused.trainer import Ready
-        from sasrecf_tune.training.fused_epochs import Lockstep
+        from sasrecf_tune.training.fused_epochs import FusedEpochs
 
         if self._lockstep is None:
-            self._lockstep = Lockstep()
+            self._lockstep = FusedEpochs()
         return self._lockstep.train([trial for trial in paused if isinstance(trial, Ready)])
 
-    def _train(self, job: Job, on_report: OnReport, course: _Course) -> Result:
+    def _train(self, job: Job, on_report: OnReport, course: _TrialProgress) -> Result:
         config = make_config(job.config | job.here, self._gpu)
         built, note = self._begin(job, config, course)
         trainer, seen = built.trainer, course.reports
@@ -283,7 +283,7 @@ class Runner:
             fused=course.fused,
         )
 
-    def _begin(self, job: Job, config: Any, course: _Course) -> tuple[Built, str]:
+    def _begin(self, job: Job, config: Any, course: _TrialProgress) -> tuple[Built, str]:
         """What trains the job, as an interrupted attempt left it where there was one; and a note."""
         built, note = self._build(config, job.engine)
         if job.unfinished is None or not job.unfinished.exists():
@@ -303,12 +303,12 @@ class Runner:
         _log.info("The trial continues after epoch %d", built.trainer.start_epoch)
         return built, note
 
-    def _write_unfinished(self, job: Job, config: Any, built: Built, course: _Course) -> None:
+    def _write_unfinished(self, job: Job, config: Any, built: Built, course: _TrialProgress) -> None:
         assert job.unfinished is not None, "where there is no file to write, checkpoint_every is 0"
         trial = self._identity(job, config)
         try:
             state = capture(built)
-            Unfinished(trial, course.reports, course.seconds, state, course.fused).write(job.unfinished)
+            TrialCheckpoint(trial, course.reports, course.seconds, state, course.fused).write(job.unfinished)
         except OSError as error:
             # The trial itself lacks nothing.
             _log.warning("If the trial is interrupted, its last epochs are lost: %s", error)
@@ -343,17 +343,21 @@ class Runner:
 def _engine(name: str, config: Any) -> tuple[Engine, str]:
     """The engine called `name`, or RecBole's own and a note why."""
     if name == "recbole":
-        return STOCK, ""
+        return RECBOLE_ENGINE, ""
     from sasrecf_tune.engine.fast.build import FAST, uncovered
 
-    reason = uncovered(config)
-    return (STOCK, f"trained by RecBole's own trainer: {reason}") if reason else (FAST, "")
+    failure_reason = uncovered(config)
+    return (
+        (RECBOLE_ENGINE, f"trained by RecBole's own trainer: {failure_reason}")
+        if failure_reason
+        else (FAST, "")
+    )
 
 
-def _take_turns(built: Built, lane: Lane[object], alone: bool) -> Turns:
-    from sasrecf_tune.training.fused_epochs import Turns
+def _take_turns(built: Built, lane: PausableThread[object], alone: bool) -> EpochHook:
+    from sasrecf_tune.training.fused_epochs import EpochHook
 
-    return Turns(built.trainer, built.train, built.valid, lane.pause, alone)
+    return EpochHook(built.trainer, built.train, built.valid, lane.pause, alone)
 
 
 def _send_again(reports: list[Report], on_report: OnReport) -> None:

@@ -21,8 +21,8 @@ from sasrecf_tune.analysis.confirmation import (
     best_configurations,
     estimate,
     fresh_seeds,
-    judge,
     on_test,
+    rank_confirmed,
 )
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.confirmation_text import heading, note, sentences
@@ -40,11 +40,11 @@ FIVE = [
 
 def said(scores: Sequence[Sequence[float | None]], seconds: Sequence[float] = ()) -> list[str]:
     subject = confirmation(scores, seconds)
-    return sentences(subject, judge(subject, maximize=True))
+    return sentences(subject, rank_confirmed(subject, maximize=True))
 
 
 def test_two_configurations_are_the_paired_t_test() -> None:
-    verdict = judge(confirmation(FIVE[:2]), maximize=True)
+    verdict = rank_confirmed(confirmation(FIVE[:2]), maximize=True)
     assert verdict.p(verdict.places[1]) == pytest.approx(stats.ttest_rel(FIVE[0], FIVE[1]).pvalue, rel=1e-6)
 
 
@@ -61,7 +61,7 @@ def test_the_spread_is_the_residual_of_a_two_way_layout() -> None:
     freedom = scores.size - rank
     assert freedom == (count - 1) * (seeds - 1)
     error = math.sqrt(residual / freedom / seeds)
-    verdict = judge(confirmation(FIVE), maximize=True)
+    verdict = rank_confirmed(confirmation(FIVE), maximize=True)
     for place in verdict.places[1:]:
         q = abs(scores[place.trial].mean() - scores[0].mean()) / error
         assert place.q == pytest.approx(q, rel=1e-6)
@@ -79,12 +79,12 @@ def test_what_a_seed_does_to_all_and_the_order_of_seeds_change_nothing(
 ) -> None:
     scores = [[cell / 10_000 for cell in row] for row in table]
     shifted = [[row[i] + shifts[i] / 10_000 for i in order] for row in scores]
-    before = judge(confirmation(scores), maximize=True)
-    after = judge(confirmation(shifted), maximize=True)
+    before = rank_confirmed(confirmation(scores), maximize=True)
+    after = rank_confirmed(confirmation(shifted), maximize=True)
     distances = [[place.q for place in verdict.places[1:]] for verdict in (before, after)]
     assert distances[0] == pytest.approx(distances[1], rel=1e-6, abs=1e-6)
     # Less is better, and all signs turned: the same places.
-    turned = judge(confirmation([[-score for score in row] for row in scores]), maximize=False)
+    turned = rank_confirmed(confirmation([[-score for score in row] for row in scores]), maximize=False)
     assert [place.trial for place in turned.places] == [place.trial for place in before.places]
     means = [place.score.mean for place in before.places]
     assert means == sorted(means, reverse=True)
@@ -120,7 +120,7 @@ def test_one_that_is_better_is_said_to_be() -> None:
 
 def test_one_seed_says_nothing() -> None:
     subject = confirmation([[0.9], [0.1]])
-    verdict = judge(subject, maximize=True)
+    verdict = rank_confirmed(subject, maximize=True)
     assert [place.q for place in verdict.places] == [None, None]
     assert all(place.score.half is None for place in verdict.places)
     assert sentences(subject, verdict)[0].startswith("One seed says nothing")
@@ -129,7 +129,7 @@ def test_one_seed_says_nothing() -> None:
 
 
 def test_one_configuration_has_an_interval_and_no_rival() -> None:
-    verdict = judge(confirmation(FIVE[:1]), maximize=True)
+    verdict = rank_confirmed(confirmation(FIVE[:1]), maximize=True)
     assert verdict.places[0].score.half is not None
     assert said(FIVE[:1]) == ["There is nothing to compare it with."]
 
@@ -138,9 +138,9 @@ def test_a_failed_run_leaves_its_seed_out_for_all() -> None:
     scores: list[list[float | None]] = [list(row) for row in FIVE]
     scores[1][3] = None
     subject = confirmation(scores, tests=True)
-    verdict = judge(subject, maximize=True)
+    verdict = rank_confirmed(subject, maximize=True)
     assert verdict.seeds == (2021, 2022, 2023, 2025)
-    without = judge(confirmation([[row[i] for i in (0, 1, 2, 4)] for row in FIVE]), maximize=True)
+    without = rank_confirmed(confirmation([[row[i] for i in (0, 1, 2, 4)] for row in FIVE]), maximize=True)
     assert [place.q for place in verdict.places] == [place.q for place in without.places]
     # Test metrics are given on the same seeds.
     assert on_test(subject, verdict, 0)["mrr@10"].mean == pytest.approx(verdict.places[0].score.mean / 10)
@@ -154,7 +154,7 @@ def test_one_that_fails_on_half_of_its_seeds_does_not_spoil_the_rest() -> None:
     scores: list[list[float | None]] = [list(row) for row in FIVE]
     scores[2] = [None, 0.9, None, None, 0.9]
     subject = confirmation(scores)
-    verdict = judge(subject, maximize=True)
+    verdict = rank_confirmed(subject, maximize=True)
     assert [place.trial for place in verdict.places] == [0, 1] and len(verdict.seeds) == 5
     assert "Not compared, since half of its seeds or more failed: trial 2." in sentences(subject, verdict)
 
@@ -162,20 +162,20 @@ def test_one_that_fails_on_half_of_its_seeds_does_not_spoil_the_rest() -> None:
 def test_nothing_has_completed() -> None:
     assert said([[None, None], [None, None]])[0] == "No run has completed."
     subject = Confirmation({0: {}, 1: {}}, (2021,), 2)
-    assert sentences(subject, judge(subject, maximize=True)) == ["No run has completed."]
+    assert sentences(subject, rank_confirmed(subject, maximize=True)) == ["No run has completed."]
 
 
 def test_what_is_under_way_says_nothing_yet() -> None:
     subject = confirmation(FIVE)
     begun = {run: record for run, record in subject.runs.items() if run in ((0, 2021), (1, 2021), (0, 2022))}
     part = replace(subject, runs=begun)
-    verdict = judge(part, maximize=True)
+    verdict = rank_confirmed(part, maximize=True)
     assert [place.trial for place in verdict.places] == [0, 1] and not verdict.tested
     assert sentences(part, verdict)[0].startswith("Nothing can be said yet")
     # Two whole seeds can be compared, whatever is under way on the third.
     more = {run: record for run, record in subject.runs.items() if run[1] < 2023 or run == (2, 2023)}
     part = replace(subject, runs=more)
-    assert judge(part, maximize=True).seeds == (2021, 2022)
+    assert rank_confirmed(part, maximize=True).seeds == (2021, 2022)
 
 
 def test_the_heading_says_how_far_it_is() -> None:
@@ -184,15 +184,15 @@ def test_the_heading_says_how_far_it_is() -> None:
 
 
 def test_a_score_that_is_no_number_has_failed() -> None:
-    verdict = judge(confirmation([FIVE[0], [*FIVE[1][:4], math.nan]]), maximize=True)
+    verdict = rank_confirmed(confirmation([FIVE[0], [*FIVE[1][:4], math.nan]]), maximize=True)
     assert len(verdict.seeds) == 4 and verdict.failed_on == {2025: (1,)}
 
 
 def test_no_spread_is_taken_for_less_than_rounding_makes_it() -> None:
     # By a hundredth of a percent better on each of two seeds, to four decimals: that is chance.
-    verdict = judge(confirmation([[0.0502, 0.0502], [0.0501, 0.0501]]), maximize=True)
+    verdict = rank_confirmed(confirmation([[0.0502, 0.0502], [0.0501, 0.0501]]), maximize=True)
     assert verdict.tied == 2
-    assert judge(confirmation([[0.06, 0.06], [0.05, 0.05]]), maximize=True).tied == 1
+    assert rank_confirmed(confirmation([[0.06, 0.06], [0.05, 0.05]]), maximize=True).tied == 1
 
 
 def test_the_best_configurations_differ_by_more_than_their_seed() -> None:
@@ -222,7 +222,7 @@ def test_fresh_seeds_come_after_those_of_the_search() -> None:
 
 def test_it_can_be_read_by_programs_and_people() -> None:
     subject = confirmation(FIVE, tests=True)
-    verdict = judge(subject, maximize=True)
+    verdict = rank_confirmed(subject, maximize=True)
     content = json.loads(json.dumps(confirmation_content(subject, verdict), allow_nan=False))
     assert content["tied"] == [0, 1] and len(content["runs"]) == 15
     assert [row["trial"] for row in content["configurations"]] == [0, 1, 2]

@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 import pytest
 
-from sasrecf_tune.analysis.binning import levels
+from sasrecf_tune.analysis.binning import binned
 from sasrecf_tune.analysis.budget import budget, pareto
 from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
-from sasrecf_tune.analysis.main_effects import Marginal, marginals
-from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.main_effects import MainEffect, main_effects
+from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.trials import State, TrialRecord
-from tests.support.known_studies import planted_material
+from tests.support.known_studies import known_report_data
 
 NAMES = ("n_layers", "n_heads", "learning_rate")
 SPACE = parse("n_layers choice [1, 2, 3]\nn_heads choice [1, 2]\nlearning_rate log 1e-4,1e-2\n")
@@ -35,7 +35,7 @@ def trials(
     return made
 
 
-def of(name: str, found: list[Marginal]) -> Marginal:
+def of(name: str, found: list[MainEffect]) -> MainEffect:
     return next(one for one in found if one.name == name)
 
 
@@ -44,7 +44,7 @@ def better_by(amount: float) -> Callable[[dict[str, float]], float]:
 
 
 def test_a_real_difference_is_told_with_its_size() -> None:
-    found = marginals(trials(90, 0, better_by(0.004)), NAMES, maximize=True)
+    found = main_effects(trials(90, 0, better_by(0.004)), NAMES, maximize=True)
     layers = of("n_layers", found)
     assert layers.levels[0].label == "2" and layers.levels[0].behind == 0
     assert all(
@@ -60,16 +60,16 @@ def test_less_is_better_where_the_metric_says_so() -> None:
         TrialRecord(r.number, r.state, r.params, score=-(r.score or 0.0))
         for r in trials(90, 0, better_by(0.004))
     ]
-    assert of("n_layers", marginals(worse, NAMES, maximize=False)).levels[0].label == "2"
+    assert of("n_layers", main_effects(worse, NAMES, maximize=False)).levels[0].label == "2"
 
 
 def test_equal_values_are_told_apart_no_more_often_than_said() -> None:
     studies = 300
     wrong = covered = 0
     for seed in range(studies):
-        same = of("n_layers", marginals(trials(36, seed, better_by(0.0)), NAMES, maximize=True))
+        same = of("n_layers", main_effects(trials(36, seed, better_by(0.0)), NAMES, maximize=True))
         wrong += any(level.beaten for level in same.levels)
-        other = of("n_layers", marginals(trials(36, seed, better_by(0.02)), NAMES, maximize=True))
+        other = of("n_layers", main_effects(trials(36, seed, better_by(0.02)), NAMES, maximize=True))
         covered += all(abs((level.behind or 0.0) - 0.02) <= level.margin for level in other.levels[1:])
     # 5% is said. Of 300 studies up to 27 would still be chance at 5%.
     assert wrong / studies <= 0.09
@@ -87,20 +87,20 @@ def test_what_was_tried_together_is_allowed_for() -> None:
         records.append(
             TrialRecord(number, State.COMPLETE, {"n_layers": layers, "n_heads": heads}, score=final)
         )
-    heads_alone = of("n_heads", marginals(records, ("n_heads",), maximize=True))
+    heads_alone = of("n_heads", main_effects(records, ("n_heads",), maximize=True))
     assert heads_alone.levels[1].beaten
-    assert not of("n_heads", marginals(records, ("n_layers", "n_heads"), maximize=True)).levels[1].beaten
+    assert not of("n_heads", main_effects(records, ("n_layers", "n_heads"), maximize=True)).levels[1].beaten
 
 
 def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() -> None:
     few = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.1 * i) for i in range(4)]
-    (found,) = marginals(few, ("n_layers",), maximize=True)
+    (found,) = main_effects(few, ("n_layers",), maximize=True)
     assert found.sentence == "too few completed trials to compare"
     pruned = [TrialRecord(100 + i, State.PRUNED, {"n_layers": 3}, score=0.01) for i in range(3)]
-    (found,) = marginals([*trials(60, 0, better_by(0.004)), *pruned], ("n_layers",), maximize=True)
+    (found,) = main_effects([*trials(60, 0, better_by(0.004)), *pruned], ("n_layers",), maximize=True)
     assert "no trial completed" not in found.sentence
     only = [r for r in trials(60, 0, better_by(0.004)) if r.params["n_layers"] != 3]
-    (found,) = marginals([*only, *pruned], ("n_layers",), maximize=True)
+    (found,) = main_effects([*only, *pruned], ("n_layers",), maximize=True)
     last = found.levels[-1]
     assert (last.label, last.completed, last.pruned, last.behind) == ("3", 0, 3, None)
     assert "no trial completed with 3" in found.sentence
@@ -108,33 +108,33 @@ def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() 
 
 def test_scores_that_are_equal_to_the_last_digit_leave_the_error_of_rounding() -> None:
     records = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.05) for i in range(12)]
-    (found,) = marginals(records, ("n_layers",), maximize=True)
+    (found,) = main_effects(records, ("n_layers",), maximize=True)
     assert not found.levels[1].beaten and 0 < found.levels[1].margin < 1e-4
 
 
 def test_many_numbers_become_ranges_of_as_many_trials() -> None:
-    found = levels("learning_rate", trials(80, 0, better_by(0.0)))
+    found = binned("learning_rate", trials(80, 0, better_by(0.0)))
     counts = [list(found.of.values()).count(level) for level in range(len(found.labels))]
     assert found.ranges and len(counts) == 4 and min(counts) >= 19
-    assert levels("n_layers", trials(80, 0, better_by(0.0))).labels == ("1", "2", "3")
+    assert binned("n_layers", trials(80, 0, better_by(0.0))).labels == ("1", "2", "3")
 
 
 def test_values_of_any_kind_are_levels() -> None:
     values = [[1, "a"], None, True, "True", 0.5, 10, 2, {"max_norm": 5}]
     records = [TrialRecord(i, State.COMPLETE, {"x": value}) for i, value in enumerate(values)]
-    assert levels("x", records).labels[:3] == ("0.5", "2", "10")
+    assert binned("x", records).labels[:3] == ("0.5", "2", "10")
 
 
-def material(records: list[TrialRecord]) -> Material:
-    return Material("study", parse_metric("MRR@10"), SPACE, records, {}, {})
+def material(records: list[TrialRecord]) -> ReportData:
+    return ReportData("study", parse_metric("MRR@10"), SPACE, records, {}, {})
 
 
 def test_importance_finds_what_matters_and_says_from_how_much() -> None:
-    found = importance(planted_material(60))
+    found = importance(known_report_data(60))
     assert found is not None and found.trials == 36
     assert next(iter(found.shares)) == "learning_rate"
     assert sum(found.shares.values()) == pytest.approx(1.0)
-    assert importance(planted_material(60)) == found
+    assert importance(known_report_data(60)) == found
 
 
 def test_importance_is_silent_without_enough_to_learn_from() -> None:
@@ -176,4 +176,4 @@ def test_the_budget_adds_up() -> None:
 
 def test_nothing_is_said_where_no_trial_has_completed() -> None:
     failed = [TrialRecord(n, State.FAILED, {"n_layers": n, "n_heads": 2 - n}) for n in (1, 2)]
-    assert marginals(failed, ["n_layers", "n_heads"], True) == []
+    assert main_effects(failed, ["n_layers", "n_heads"], True) == []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import append_line
 from tests.support.bench import GRID, bench, quality
 from tests.support.fake_training import FakeTraining
@@ -61,7 +61,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a finished study."""
     with bench(tmp_path_factory.mktemp("finished"), GRID, FakeTraining(quality)) as run:
         run.search.run()
-    return run.layout.directory
+    return run.study_dir.directory
 
 
 @pytest.fixture
@@ -72,8 +72,8 @@ def finished(
     monkeypatch.syspath_prepend(BENCHMARKS)
     from ledger import Ledger, survey
 
-    ledger = Ledger(Layout(Path(shutil.copytree(study, tmp_path / study.name))), parse(GRID))
-    reference = survey(ledger.layout, ledger.space)
+    ledger = Ledger(StudyDirectory(Path(shutil.copytree(study, tmp_path / study.name))), parse(GRID))
+    reference = survey(ledger.study_dir, ledger.space)
     events = [
         ENDED | {"trial": record.number, "score": record.score} for record in reference.records.values()
     ]
@@ -87,9 +87,9 @@ def test_nothing_is_said_of_a_study_that_has_all(finished: tuple[Ledger, Referen
     assert (ledger.lost, ledger.repeated, ledger.faults) == (set(), set(), [])
 
 
-def change(statement: str) -> Callable[[Layout], None]:
-    def make(layout: Layout) -> None:
-        with closing(sqlite3.connect(layout.database)) as connection:
+def change(statement: str) -> Callable[[StudyDirectory], None]:
+    def make(study_dir: StudyDirectory) -> None:
+        with closing(sqlite3.connect(study_dir.database)) as connection:
             connection.execute(statement)
             connection.commit()
 
@@ -109,7 +109,7 @@ def test_a_trial_that_is_not_as_it_was_said_to_be_is_lost(
 ) -> None:
     ledger, reference, events = finished
     ledger.hear(events)
-    change(statement)(ledger.layout)
+    change(statement)(ledger.study_dir)
     ledger.check()
     assert number in ledger.lost
     ledger.lost.clear()
@@ -138,7 +138,7 @@ def test_a_cell_of_two_trials_is_repeated(finished: tuple[Ledger, Reference, Eve
     change(
         "UPDATE trial_params SET param_value = (SELECT param_value FROM trial_params AS other "
         "WHERE other.trial_id = 1 AND other.param_name = trial_params.param_name) WHERE trial_id = 2"
-    )(ledger.layout)
+    )(ledger.study_dir)
     ledger.compare(reference)
     assert (ledger.lost, ledger.repeated) == ({1}, {1})
 
@@ -150,18 +150,24 @@ def last_line(path: Path) -> str:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda layout: layout.trials.write_text(layout.trials.read_text()[:-20]), "trials.csv has a row"),
-        (lambda layout: append_line(layout.trials, last_line(layout.trials)), "trials.csv has trial 11 2"),
-        (lambda layout: layout.database.write_bytes(b"no database"), "unreadable after a kill"),
-        (lambda layout: layout.manifest.write_text('{"format": 1'), "unreadable after a kill"),
+        (
+            lambda study_dir: study_dir.trials.write_text(study_dir.trials.read_text()[:-20]),
+            "trials.csv has a row",
+        ),
+        (
+            lambda study_dir: append_line(study_dir.trials, last_line(study_dir.trials)),
+            "trials.csv has trial 11 2",
+        ),
+        (lambda study_dir: study_dir.database.write_bytes(b"no database"), "unreadable after a kill"),
+        (lambda study_dir: study_dir.manifest.write_text('{"format": 1'), "unreadable after a kill"),
     ],
 )
 def test_files_that_cannot_be_read_are_faults(
-    finished: tuple[Ledger, Reference, Events], damage: Callable[[Layout], object], said: str
+    finished: tuple[Ledger, Reference, Events], damage: Callable[[StudyDirectory], object], said: str
 ) -> None:
     ledger, _, events = finished
     ledger.hear(events)
-    damage(ledger.layout)
+    damage(ledger.study_dir)
     ledger.check()
     assert any(said in fault for fault in ledger.faults)
 
@@ -170,10 +176,10 @@ def test_files_too_many_too_few_or_other_ones_are_faults(
     finished: tuple[Ledger, Reference, Events],
 ) -> None:
     ledger, reference, _ = finished
-    (ledger.layout.directory / ".ranking.csv.abcdefgh").touch()
-    ledger.layout.ranking_md.unlink()
-    ledger.layout.hyper_result.write_text("")
-    change("DROP INDEX ix_studies_study_name")(ledger.layout)
+    (ledger.study_dir.directory / ".ranking.csv.abcdefgh").touch()
+    ledger.study_dir.ranking_md.unlink()
+    ledger.study_dir.hyper_result.write_text("")
+    change("DROP INDEX ix_studies_study_name")(ledger.study_dir)
     ledger.compare(reference)
     assert ledger.faults == [
         "left over: .ranking.csv.abcdefgh",

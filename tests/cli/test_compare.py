@@ -359,12 +359,12 @@ def test_unconfirmed_studies_of_one_name(tmp_path: Path) -> None:
 
 
 def test_a_confirmation_without_a_seed_for_all_is_no_reason_to_search_on(tmp_path: Path) -> None:
-    layout = plant(tmp_path, 8)
-    settings, _ = settings_from(layout)
+    study_dir = plant(tmp_path, 8)
+    settings, _ = settings_from(study_dir)
     whole = confirmation([[0.05, None], [None, 0.04]])
-    why = why_unconfirmed(Results([], whole=whole, asked=whole), layout, settings)
+    why = why_unconfirmed(Results([], whole=whole, asked=whole), study_dir, settings)
     assert "no seed on which all completed" in why and why.endswith("--seeds 4")
-    assert "gone on" in why_unconfirmed(Results([], whole=confirmation([[0.05, 0.04]])), layout, settings)
+    assert "gone on" in why_unconfirmed(Results([], whole=confirmation([[0.05, 0.04]])), study_dir, settings)
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

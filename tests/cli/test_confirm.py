@@ -18,7 +18,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from sasrecf_tune.analysis.confirmation import Confirmation, judge, on_validation
+from sasrecf_tune.analysis.confirmation import Confirmation, on_validation, rank_confirmed
 from sasrecf_tune.cli.confirm import confirm_best
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -30,11 +30,11 @@ from sasrecf_tune.report.formats.latex import confirmed_latex, latex
 from sasrecf_tune.report.page.confirmation import confirmed as page_confirmed
 from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.confirmation_study import load_confirmations, plan_confirmation
-from sasrecf_tune.search.coordinator import Search
+from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.storage.database.errors import UnreadableError, check_begun
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.database.errors import CorruptStudyError, check_begun
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, write_manifest
 from sasrecf_tune.trials import State, rank
 from tests.support.bench import Bench, bench
@@ -53,14 +53,14 @@ def lucky(config: Mapping[str, Any]) -> float:
 
 def confirm(run: Bench, top: int, seeds: int) -> tuple[int, str]:
     """Exit code and output."""
-    if not run.layout.manifest.exists():
-        write_manifest(run.layout, {})
+    if not run.study_dir.manifest.exists():
+        write_manifest(run.study_dir, {})
     search = replace(run.plan.settings.search, confirm=top, confirm_seeds=seeds)
     plan = replace(run.plan, settings=replace(run.plan.settings, search=search))
     out = io.StringIO()
     code = confirm_best(
         plan,
-        run.layout,
+        run.study_dir,
         run.storage,
         run.records(),
         run.executor,
@@ -70,18 +70,18 @@ def confirm(run: Bench, top: int, seeds: int) -> tuple[int, str]:
     return code, out.getvalue()
 
 
-def rows(layout: Layout) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(layout.confirmation_csv.read_text())))
+def rows(study_dir: StudyDirectory) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(study_dir.confirmation_csv.read_text())))
 
 
 def confirmed(run: Bench) -> Confirmation:
-    _, whole, _ = load_confirmations(run.layout, run.storage, run.plan.space, run.records())
+    _, whole, _ = load_confirmations(run.study_dir, run.storage, run.plan.space, run.records())
     assert whole is not None
     return whole
 
 
-def best(layout: Layout) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(layout.best.read_text())
+def best(study_dir: StudyDirectory) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(study_dir.best.read_text())
     return loaded
 
 
@@ -89,7 +89,7 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
     training = FakeTraining(lucky)
     with bench(tmp_path, RATES, training, sampler="grid") as run:
         run.search.run()
-        assert best(run.layout)["learning_rate"] == 0.1
+        assert best(run.study_dir)["learning_rate"] == 0.1
         del training.jobs[:]
         code, out = confirm(run, 3, 4)
         assert code == 0
@@ -99,28 +99,30 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
         assert f"Trial {trials[0.01]} is better than the other 2 confirmed here" in out
         # The seed that best.yaml has is the one that was best on validation.
         scores = {seed: lucky({"learning_rate": 0.01, "seed": seed}) for seed in (2, 3, 4, 5)}
-        found = best(run.layout)
+        found = best(run.study_dir)
         assert (found["learning_rate"], found["seed"]) == (0.01, max(scores, key=lambda seed: scores[seed]))
-        assert "confirmed on 4 fresh seeds (2 to 5)" in run.layout.best.read_text()
-        recorded = read_manifest(run.layout)["confirmation"]
+        assert "confirmed on 4 fresh seeds (2 to 5)" in run.study_dir.best.read_text()
+        recorded = read_manifest(run.study_dir)["confirmation"]
         assert recorded["seeds"] == [2, 3, 4, 5] and recorded["top"] == 3
         assert recorded["versions"]["torch"]
-        written = rows(run.layout)
+        written = rows(run.study_dir)
         assert len(written) == 12
         for row in written:
             config = {"learning_rate": row["learning_rate"], "seed": row["seed"]}
             assert float(row["valid mrr@10"]) == pytest.approx(lucky(config))
             assert float(row["test mrr@10"]) == pytest.approx(-lucky(config))
             assert trials[float(row["learning_rate"])] == int(row["trial"])
-        assert f"| 1 | {trials[0.01]} |" in run.layout.confirmation_md.read_text()
-        results = read_results(run.layout, run.plan.settings, run.plan.space)
+        assert f"| 1 | {trials[0.01]} |" in run.study_dir.confirmation_md.read_text()
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
         assert results.chosen is not None and results.origin is not None
-        assert chosen_yaml(results.chosen, run.plan.settings, run.plan.space) == run.layout.best.read_text()
+        assert (
+            chosen_yaml(results.chosen, run.plan.settings, run.plan.space) == run.study_dir.best.read_text()
+        )
         assert results.origin.valid == pytest.approx({"mrr@10": max(scores.values())})
         # In the search it had 0.01, less than here; the one with 0.1 was lucky there.
         assert "partly luck" not in out
         assert results.whole is not None
-        verdict, metric = judge(results.whole, True), run.plan.settings.metric
+        verdict, metric = rank_confirmed(results.whole, True), run.plan.settings.metric
         lucky_one = replace(verdict, places=tuple(p for p in verdict.places if p.trial == trials[0.1]))
         assert "had 0.1000. The best of many" in luck_text(lucky_one, results.records, metric)
 
@@ -134,13 +136,13 @@ def test_a_planted_leak_is_never_chosen(tmp_path: Path) -> None:
         tests = run.study.test_metrics()
         leak = max(tests, key=lambda number: tests[number]["mrr@10"])
         first = rank(run.records(), True)[0].record
-        assert leak != first.number and best(run.layout)["learning_rate"] == first.params["learning_rate"]
+        assert leak != first.number and best(run.study_dir)["learning_rate"] == first.params["learning_rate"]
         confirm(run, 5, 2)
         whole = confirmed(run)
         assert leak in whole.configurations
-        results = read_results(run.layout, run.plan.settings, run.plan.space)
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
         assert results.chosen is not None and results.chosen.trial == first.number
-        assert best(run.layout)["learning_rate"] == first.params["learning_rate"]
+        assert best(run.study_dir)["learning_rate"] == first.params["learning_rate"]
         assert max(whole.tests, key=lambda run: whole.tests[run]["mrr@10"])[0] == leak
 
 
@@ -156,8 +158,8 @@ def test_more_seeds_and_more_configurations_keep_what_is_there(tmp_path: Path) -
         assert counts == [4, 0, 2, 6, 0]
         # What has all runs stays in the comparison, though only two were asked for.
         assert len(confirmed(run).configurations) == 4
-        configurations = {(job["learning_rate"], job["seed"]) for job in rows(run.layout)}
-        assert len(configurations) == len(rows(run.layout)) == 12
+        configurations = {(job["learning_rate"], job["seed"]) for job in rows(run.study_dir)}
+        assert len(configurations) == len(rows(run.study_dir)) == 12
 
 
 def searched(directory: Path) -> None:
@@ -171,19 +173,19 @@ def test_an_interrupted_confirmation_goes_on_and_ends_alike(tmp_path: Path, afte
         searched(tmp_path / name)
     with bench(tmp_path / "whole", RATES, FakeTraining(lucky), sampler="grid") as run:
         confirm(run, 3, 2)
-        whole = run.layout.confirmation_csv.read_text()
+        whole = run.study_dir.confirmation_csv.read_text()
     with bench(tmp_path / "cut", RATES, Interrupting(lucky, after), sampler="grid") as run:
-        before = run.layout.best.read_text()
+        before = run.study_dir.best.read_text()
         with pytest.raises(KeyboardInterrupt):
             confirm(run, 3, 2)
         # Half of a confirmation decides nothing.
-        assert run.layout.best.read_text() == before
-        results = read_results(run.layout, run.plan.settings, run.plan.space)
+        assert run.study_dir.best.read_text() == before
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
         assert results.whole is None and results.asked is not None and not results.asked.whole
     again = FakeTraining(lucky)
     with bench(tmp_path / "cut", RATES, again, sampler="grid") as run:
         confirm(run, 3, 2)
-        assert run.layout.confirmation_csv.read_text() == whole
+        assert run.study_dir.confirmation_csv.read_text() == whole
         assert [job.number for job in again.jobs] == list(range((after - 1) // 5, 6))
 
 
@@ -195,7 +197,7 @@ def test_an_interrupted_run_that_nobody_asks_for_any_more_is_not_trained(tmp_pat
 
     with bench(tmp_path, text, FakeTraining(score), sampler="grid", trials=3) as run:
         run.search.run()
-        planned = plan_confirmation(run.plan, run.layout, run.storage, run.records(), 3, 1)
+        planned = plan_confirmation(run.plan, run.study_dir, run.storage, run.records(), 3, 1)
         # As if killed: asked for, never told.
         for _ in range(3):
             planned.study.ask(distributions(planned.plan.space), lambda params: {})
@@ -209,11 +211,11 @@ def test_an_interrupted_run_that_nobody_asks_for_any_more_is_not_trained(tmp_pat
         del training.jobs[:]
         assert confirm(run, 3, 1)[0] == 0
         assert {(job.config["learning_rate"], job.config["n_layers"]) for job in training.jobs} == top
-        assert all(row["state"] == State.COMPLETE for row in rows(run.layout))
+        assert all(row["state"] == State.COMPLETE for row in rows(run.study_dir))
         # And when they are asked for again, they are trained.
         del training.jobs[:]
         assert confirm(run, 15, 1)[0] == 0
-        assert len(training.jobs) == 12 and len(rows(run.layout)) == 15
+        assert len(training.jobs) == 12 and len(rows(run.study_dir)) == 15
         assert confirmed(run).whole
 
 
@@ -228,15 +230,15 @@ def test_a_search_that_goes_on_keeps_the_confirmed_one_until_it_finds_a_better(t
 
     def search(trials: int) -> str:
         with bench(tmp_path, RATES, FakeTraining(score), sampler="grid", trials=trials) as run:
-            _, whole, _ = load_confirmations(run.layout, run.storage, run.plan.space, run.records())
-            files = ResultFiles(run.layout, run.plan, run.study, confirmed=whole)
-            Search(run.plan, run.study, run.layout, run.executor, [files]).run()
-            return run.layout.best.read_text()
+            _, whole, _ = load_confirmations(run.study_dir, run.storage, run.plan.space, run.records())
+            files = ResultFiles(run.study_dir, run.plan, run.study, confirmed=whole)
+            Coordinator(run.plan, run.study, run.study_dir, run.executor, [files]).run()
+            return run.study_dir.best.read_text()
 
     def confirm_again() -> str:
         with bench(tmp_path, RATES, FakeTraining(score), sampler="grid", trials=1) as run:
             confirm(run, 2, 2)
-            return run.layout.best.read_text()
+            return run.study_dir.best.read_text()
 
     assert "confirmed on" not in search(3)
     confirmed_best = confirm_again()
@@ -261,7 +263,7 @@ def test_failed_runs_are_told_and_leave_their_seed_out(tmp_path: Path) -> None:
         run.search.run()
         code, out = confirm(run, 3, 4)
         trial = next(r.number for r in run.records() if r.params["learning_rate"] == 0.03)
-        states = [row["state"] for row in rows(run.layout)]
+        states = [row["state"] for row in rows(run.study_dir)]
     assert code == 0 and states.count(State.FAILED) == 1
     assert f"Seed 3 is left out, since trial {trial} failed on it." in out
     assert f"trial {trial} on seed 3 failed: the training loss became NaN" in out
@@ -276,10 +278,10 @@ def test_a_confirmation_in_which_nothing_completes_leaves_best_yaml_alone(tmp_pa
 
     with bench(tmp_path, RATES, Failing(lucky), sampler="grid") as run:
         run.search.run()
-        before = run.layout.best.read_text()
+        before = run.study_dir.best.read_text()
         code, out = confirm(run, 2, 2)
         assert code == 1 and "No run has completed." in out
-        assert run.layout.best.read_text() == before
+        assert run.study_dir.best.read_text() == before
 
 
 def test_nothing_to_confirm(tmp_path: Path) -> None:
@@ -301,7 +303,7 @@ def test_a_searched_seed_is_no_part_of_a_configuration(tmp_path: Path) -> None:
         assert confirm(run, 5, 2)[0] == 0
         jobs = [(job.config["learning_rate"], job.config["seed"]) for job in training.jobs]
         assert jobs == [(0.1, 8), (0.01, 8), (0.1, 9), (0.01, 9)]
-        assert best(run.layout)["seed"] == 9
+        assert best(run.study_dir)["seed"] == 9
 
 
 def test_weights_of_the_chosen_run_are_kept(tmp_path: Path) -> None:
@@ -315,12 +317,12 @@ def test_weights_of_the_chosen_run_are_kept(tmp_path: Path) -> None:
 
     with bench(tmp_path, RATES, Saving(lucky), sampler="grid") as run:
         run.search.run()
-        before = {path.name for path in run.layout.checkpoints.iterdir()}
+        before = {path.name for path in run.study_dir.checkpoints.iterdir()}
         confirm(run, 3, 3)
-        results = read_results(run.layout, run.plan.settings, run.plan.space)
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
         assert results.chosen is not None
-        kept = run.layout.confirmation.checkpoint(results.chosen.record.number).name
-        assert {path.name for path in run.layout.checkpoints.iterdir()} == before | {kept}
+        kept = run.study_dir.confirmation.checkpoint(results.chosen.record.number).name
+        assert {path.name for path in run.study_dir.checkpoints.iterdir()} == before | {kept}
 
 
 def test_the_database_stays_optunas(tmp_path: Path) -> None:
@@ -329,11 +331,11 @@ def test_the_database_stays_optunas(tmp_path: Path) -> None:
         confirm(run, 2, 2)
         with run.study._storage.together():  # one transaction, though two studies were opened
             run.study.optuna.set_user_attr("seen", 1)
-            seen = optuna.load_study(study_name="study", storage=f"sqlite:///{run.layout.database}")
+            seen = optuna.load_study(study_name="study", storage=f"sqlite:///{run.study_dir.database}")
             assert "seen" not in seen.user_attrs
-    studies = optuna.get_all_study_summaries(f"sqlite:///{run.layout.database}")
+    studies = optuna.get_all_study_summaries(f"sqlite:///{run.study_dir.database}")
     assert [study.study_name for study in studies] == ["study", "study confirmation"]
-    found = optuna.load_study(study_name="study confirmation", storage=f"sqlite:///{run.layout.database}")
+    found = optuna.load_study(study_name="study confirmation", storage=f"sqlite:///{run.study_dir.database}")
     assert [trial.params["seed"] for trial in found.trials] == [2, 2, 3, 3]
     assert all(len(trial.intermediate_values) == 5 for trial in found.trials)
     assert found.best_trial.user_attrs["test"]
@@ -342,11 +344,11 @@ def test_the_database_stays_optunas(tmp_path: Path) -> None:
 def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run:
         run.search.run()
-        write_manifest(run.layout, {})
+        write_manifest(run.study_dir, {})
         search = replace(run.plan.settings.search, confirm=2, confirm_seeds=2)
         plan = replace(run.plan, settings=replace(run.plan.settings, search=search))
         console = Console(file=io.StringIO())
-        confirm_best(plan, run.layout, run.storage, run.records(), run.executor, console, as_json=True)
+        confirm_best(plan, run.study_dir, run.storage, run.records(), run.executor, console, as_json=True)
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[0]["event"] == "confirmation" and events[0]["runs"] == 4
     started = [event for event in events if event["event"] == "started"]
@@ -360,7 +362,7 @@ def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
         run.search.run()
         confirm(run, top=3, seeds=3)
         confirmation = confirmed(run)
-    verdict = judge(confirmation, maximize=True, unit=0.0001)
+    verdict = rank_confirmed(confirmation, maximize=True, unit=0.0001)
     names = run.plan.space.names
     section = tostring(
         page_confirmed(confirmation, verdict, parse_metric("MRR@10"), names), encoding="unicode"
@@ -379,10 +381,10 @@ def test_fewer_seeds_than_were_confirmed_take_nothing_away(tmp_path: Path) -> No
     with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
         run.search.run()
         confirm(run, 3, 4)
-        before = best(run.layout), rows(run.layout)
+        before = best(run.study_dir), rows(run.study_dir)
         code, out = confirm(run, 3, 2)
         assert code == 0 and "on 4 fresh seeds" in out
-        assert (best(run.layout), rows(run.layout)) == before
+        assert (best(run.study_dir), rows(run.study_dir)) == before
 
 
 def test_a_metric_that_is_no_number_is_left_out(tmp_path: Path) -> None:
@@ -394,7 +396,7 @@ def test_a_metric_that_is_no_number_is_left_out(tmp_path: Path) -> None:
     odd = replace(found.runs[first], valid={**found.runs[first].valid, "giniindex@10": math.nan})
     other = replace(found.runs[second], valid={**found.runs[second].valid, "giniindex@10": math.nan})
     spoilt = replace(found, runs={**found.runs, first: odd, second: other})
-    verdict = judge(spoilt, maximize=True)
+    verdict = rank_confirmed(spoilt, maximize=True)
     assert "giniindex@10" not in on_validation(spoilt, verdict, first[0])
     json.dumps(confirmation_content(spoilt, verdict), allow_nan=False)
 
@@ -403,14 +405,14 @@ def test_a_study_that_was_renamed_or_deleted_is_not_begun_anew(tmp_path: Path) -
     with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
         run.search.run()
         confirm(run, 2, 2)
-        check_begun(run.layout, run.storage, None)
-        renamed = Layout(tmp_path / "renamed")
+        check_begun(run.study_dir, run.storage, None)
+        renamed = StudyDirectory(tmp_path / "renamed")
         renamed.directory.mkdir()
         write_manifest(renamed, {})
         with pytest.raises(StorageError, match="no study 'renamed'"):
             check_begun(renamed, run.storage, None)
-        optuna.delete_study(study_name=run.layout.optuna_name, storage=run.storage)
+        optuna.delete_study(study_name=run.study_dir.optuna_name, storage=run.storage)
         with pytest.raises(StorageError, match="if the study was deleted"):
-            check_begun(run.layout, run.storage, None)
-        with pytest.raises(UnreadableError):
-            load_confirmations(run.layout, run.storage, run.plan.space, [])
+            check_begun(run.study_dir, run.storage, None)
+        with pytest.raises(CorruptStudyError):
+            load_confirmations(run.study_dir, run.storage, run.plan.space, [])

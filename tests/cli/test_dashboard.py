@@ -22,7 +22,7 @@ from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import settings_content, write_manifest
 from tests.support.bench import Bench, bench
 from tests.support.fake_training import FakeTraining
@@ -50,23 +50,23 @@ class Failing(FakeTraining):
 
 def with_manifest(run: Bench) -> None:
     plan = run.search._plan
-    write_manifest(run.layout, settings_content(plan.settings, plan.space, None))
+    write_manifest(run.study_dir, settings_content(plan.settings, plan.space, None))
 
 
 @pytest.fixture(scope="module")
-def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+def study_dir(tmp_path_factory: pytest.TempPathFactory) -> StudyDirectory:
     directory = tmp_path_factory.mktemp("tuning")
     with bench(directory, SPACE, Failing()) as run:
         run.search.run()
         with_manifest(run)
-    return run.layout
+    return run.study_dir
 
 
-def studied(layout: Layout) -> optuna.Study:
-    return optuna.load_study(study_name="study", storage=f"sqlite:///{layout.database}")
+def studied(study_dir: StudyDirectory) -> optuna.Study:
+    return optuna.load_study(study_name="study", storage=f"sqlite:///{study_dir.database}")
 
 
-def noted(study: optuna.Study, number: int) -> str:
+def with_peer_notes(study: optuna.Study, number: int) -> str:
     return str(get_note(optuna.Trial(study, study.trials[number]._trial_id)))
 
 
@@ -84,9 +84,18 @@ def heeding_ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("heeding_ctrl_c")
-def test_the_page_is_there_until_ctrl_c(layout: Layout) -> None:
+def test_the_page_is_there_until_ctrl_c(study_dir: StudyDirectory) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "sasrecf_tune", "dashboard", "--port", "0", "--out", layout.directory.parent],
+        [
+            sys.executable,
+            "-m",
+            "sasrecf_tune",
+            "dashboard",
+            "--port",
+            "0",
+            "--out",
+            study_dir.directory.parent,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -114,20 +123,20 @@ def test_the_page_is_there_until_ctrl_c(layout: Layout) -> None:
         assert all(len(value) < 200 for value in attributes.values())
 
 
-def test_a_note_says_why_and_how_the_log_ends(layout: Layout) -> None:
-    study = studied(layout)
+def test_a_note_says_why_and_how_the_log_ends(study_dir: StudyDirectory) -> None:
+    study = studied(study_dir)
     failed = number_of_failed(study)
-    note = noted(study, failed)
-    assert note == failure_note(REASON, layout.log(failed))
+    note = with_peer_notes(study, failed)
+    assert note == failure_note(REASON, study_dir.log(failed))
     title, _, place, _, fence, *log, last = note.rstrip("\n").split("\n")
     assert title == r"**the loss became NaN: \<b\>\*learning\_rate\* too high?\</b\>**"
     assert place == f"The end of `logs/trial-{failed:04d}.log`:"
     assert (fence, last) == ("````text", "````")
     assert len(log) == 25 and log[-1] == "ValueError: ```nan``` <script>"
-    assert not any(noted(study, number) for number in range(3) if number != failed)
+    assert not any(with_peer_notes(study, number) for number in range(3) if number != failed)
 
 
-def test_a_long_note_and_a_log_that_is_not_there(layout: Layout, tmp_path: Path) -> None:
+def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_path: Path) -> None:
     assert "(cannot be read: No such file or directory)" in failure_note("x", tmp_path / "logs" / "none.log")
     long = "x" * 5000 + "\n" + "`" * 9
     (tmp_path / "long.log").write_text(long)
@@ -135,40 +144,42 @@ def test_a_long_note_and_a_log_that_is_not_there(layout: Layout, tmp_path: Path)
     with bench(tmp_path, SPACE, Failing()) as run:
         trial = run.study.optuna.ask()
         run.study._storage.leave_note(trial._trial_id, note)
-    assert noted(studied(run.layout), 0) == note
+    assert with_peer_notes(studied(run.study_dir), 0) == note
     assert long in note and note.endswith("\n" + "`" * 10 + "\n")
 
 
 def test_a_note_of_someone_is_left(tmp_path: Path) -> None:
     def write(job: Job) -> None:
-        study = studied(Layout(tmp_path / "study"))
+        study = studied(StudyDirectory(tmp_path / "study"))
         save_note(optuna.Trial(study, study.trials[job.number]._trial_id), "mine")
 
     with bench(tmp_path, SPACE, Failing(write)) as run:
         run.search.run()
         memory = run.study._storage.get_study_system_attrs(run.study.optuna._study_id)
         assert not any("note" in key for key in memory)
-    study = studied(run.layout)
-    assert noted(study, number_of_failed(study)) == "mine"
+    study = studied(run.study_dir)
+    assert with_peer_notes(study, number_of_failed(study)) == "mine"
 
 
-def invoked(layout: Layout, *arguments: str) -> BaseException | None:
-    command = ["dashboard", "--out", str(layout.directory.parent), *arguments]
+def invoked(study_dir: StudyDirectory, *arguments: str) -> BaseException | None:
+    command = ["dashboard", "--out", str(study_dir.directory.parent), *arguments]
     return CliRunner().invoke(app, command).exception
 
 
-def test_without_the_extra_it_says_how_to_get_it(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_it_says_how_to_get_it(
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    error = invoked(layout)
+    error = invoked(study_dir)
     assert isinstance(error, InputError) and error.exit_code == 2
     assert str(error) == 'optuna-dashboard is not installed: pip install "optuna-dashboard>=0.18"'
 
 
-def test_a_port_that_is_taken(layout: Layout) -> None:
+def test_a_port_that_is_taken(study_dir: StudyDirectory) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        error = invoked(layout, "--port", str(other.getsockname()[1]))
+        error = invoked(study_dir, "--port", str(other.getsockname()[1]))
     assert isinstance(error, InputError) and "Address already in use" in str(error)
 
 
-def test_no_such_study(layout: Layout) -> None:
-    assert isinstance(invoked(layout, "nope"), StudyNotFoundError)
+def test_no_such_study(study_dir: StudyDirectory) -> None:
+    assert isinstance(invoked(study_dir, "nope"), StudyNotFoundError)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError, TuneError
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.synthetic_data import NAME, write_data_set
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -52,7 +52,7 @@ def test_odd_names_all_the_way(tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / f"out {ODD}"
     assert {path for path in new if path.parent == tmp_path} == {out}
     (study,) = out.iterdir()
-    assert Layout(study).database.is_file() and Layout(study).checkpoint(0).is_file()
+    assert StudyDirectory(study).database.is_file() and StudyDirectory(study).checkpoint(0).is_file()
     for command in ("report", "best", "studies", "resume"):
         assert cli(command, f"--out=out {ODD}").returncode == 0, command
     assert everything(tmp_path) - before == new

@@ -20,7 +20,7 @@ from sasrecf_tune.cli.reproduce import reproduce_study
 from sasrecf_tune.cli.study_commands import best_config, report_study
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.search.study import CURVE
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation, write_manifest
 from tests.support import synthetic_data
 from tests.support.command_line import Cli, Running, assert_gone
@@ -106,15 +106,15 @@ STUDY = f"{synthetic_data.NAME}-hyper"
 
 
 @pytest.fixture
-def study(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+def study(confirmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyDirectory:
     """A copy of that study; the current directory is where it lies."""
     shutil.copytree(confirmed, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return Layout(tmp_path / "tuning" / STUDY)
+    return StudyDirectory(tmp_path / "tuning" / STUDY)
 
 
 def test_report_shows_the_confirmation_and_no_other_test_metrics(
-    study: Layout, confirmed: Path, capsys: pytest.CaptureFixture[str]
+    study: StudyDirectory, confirmed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shown(form: str, show_test: bool = False) -> tuple[str, str]:
         report_study(Path("tuning"), None, None, 20, form, None, show_test)
@@ -145,13 +145,13 @@ def test_report_shows_the_confirmation_and_no_other_test_metrics(
     assert printed == here and "confirmed on 2 fresh seeds" in printed
 
 
-def reproduce(study: Layout, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def reproduce(study: StudyDirectory, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     code = reproduce_study(study, Console(width=100))
     return code, capsys.readouterr().out
 
 
 def test_reproduce_gives_the_same_to_the_last_digit_and_touches_nothing(
-    study: Layout, capsys: pytest.CaptureFixture[str]
+    study: StudyDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()}
     code, out = reproduce(study, capsys)
@@ -160,7 +160,7 @@ def test_reproduce_gives_the_same_to_the_last_digit_and_touches_nothing(
     assert {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()} == before
 
 
-def test_reproduce_says_what_differs(study: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_says_what_differs(study: StudyDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(sqlite3.connect(study.database)) as connection, connection:
         changed = connection.execute(
             "UPDATE trial_user_attributes SET value_json = json_set(value_json, '$.\"mrr@10\"', 0.5) "
@@ -180,7 +180,7 @@ def test_reproduce_says_what_differs(study: Layout, capsys: pytest.CaptureFixtur
     assert "torch: was 1.0, is " in out and "model: was another processor, is " in out
 
 
-def test_reproduce_wants_the_data_it_was_made_from(study: Layout) -> None:
+def test_reproduce_wants_the_data_it_was_made_from(study: StudyDirectory) -> None:
     interactions = Path("data") / synthetic_data.NAME / f"{synthetic_data.NAME}.inter"
     lines = interactions.read_text()
     interactions.write_text(lines + "u0\ti1\t99\n")
@@ -189,7 +189,7 @@ def test_reproduce_wants_the_data_it_was_made_from(study: Layout) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_study_keeps_its_confirmation_in_the_manifest(study: Layout) -> None:
+def test_a_study_keeps_its_confirmation_in_the_manifest(study: StudyDirectory) -> None:
     before = read_manifest(study)
     before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
     study.manifest.write_text(json.dumps(before))
@@ -200,7 +200,7 @@ def test_a_study_keeps_its_confirmation_in_the_manifest(study: Layout) -> None:
     assert read_manifest(study)["confirmation"]["versions"]["torch"] != "1.0"
 
 
-def test_a_run_that_trains_nothing_does_not_claim_the_versions(study: Layout) -> None:
+def test_a_run_that_trains_nothing_does_not_claim_the_versions(study: StudyDirectory) -> None:
     before = read_manifest(study)
     before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
     study.manifest.write_text(json.dumps(before))

@@ -17,14 +17,14 @@ from torch.utils._pytree import tree_flatten
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
 from sasrecf_tune.engine.recbole import Built, Prepared, build, make_config, prepare
-from sasrecf_tune.engine.rng import Streams
-from sasrecf_tune.training.prepared_cache import Cache, data_key
+from sasrecf_tune.engine.rng import TrialRng
+from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
 from tests.support.synthetic_data import base, data, muted
 
 __all__ = ["data", "muted"]
 
 META = torch.device("meta")
-PREPARED: Cache[Prepared] = Cache()
+PREPARED: PreparedCache[Prepared] = PreparedCache()
 SETTINGS: dict[str, Any] = {
     "hidden_dropout_prob": 0.3,
     "attn_dropout_prob": 0.2,
@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class Waits(TorchDispatchMode):
+class WaitingWorkers(TorchDispatchMode):
     """Notes what the host waits for: values that it reads from the device, and copies that are not queued."""
 
     def __init__(self) -> None:
@@ -104,15 +104,15 @@ def alone(data: Path, steps: int, **changes: Any) -> Callable[[], object]:
 def fused(data: Path, steps: int, **changes: Any) -> Callable[[], object]:
     made = [on_meta(data, seed=seed, n_heads=1 + seed // 2, **changes) for seed in range(3)]
     return FusedTrainer(
-        [Ready(one.trainer, Batches(one.train, steps), Streams(META)) for one in made]
+        [Ready(one.trainer, Batches(one.train, steps), TrialRng(META)) for one in made]
     ).train_epoch
 
 
 def waits(work: Callable[[], object]) -> list[str]:
-    noted = Waits()
-    with noted:
+    with_peer_notes = WaitingWorkers()
+    with with_peer_notes:
         work()
-    return noted.found
+    return with_peer_notes.found
 
 
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
@@ -132,7 +132,7 @@ def alone_validated(data: Path, users: int) -> Callable[[], object]:
 
 def validated_together(data: Path, users: int) -> Callable[[], object]:
     made = [on_meta(data, seed=seed, eval_batch_size=users) for seed in range(3)]
-    trials = [Ready(one.trainer, one.train, Streams(META), validates=one.valid) for one in made]
+    trials = [Ready(one.trainer, one.train, TrialRng(META), validates=one.valid) for one in made]
     trainer = FusedTrainer(trials)
     return lambda: trainer.evaluate(range(3))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sasrecf_tune.engine.fast.build import FAST, uncovered
 from sasrecf_tune.engine.fast.dataset import START
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
-from sasrecf_tune.engine.recbole import STOCK, Built, Engine, build, make_config, prepare
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, build, make_config, prepare
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.hyperparameters import MODELS
 from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
@@ -36,7 +36,7 @@ def trained(data: Path, engine: Engine, **changes: Any) -> tuple[list[float], li
     trainer = made.trainer
     losses: list[torch.Tensor] = []
     metrics: list[dict[str, float]] = []
-    name = "calculate_loss" if engine is STOCK else "backward_loss"
+    name = "calculate_loss" if engine is RECBOLE_ENGINE else "backward_loss"
     function = getattr(trainer.model, name)
 
     def noting(interaction: Any) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_losses_and_metrics_are_recboles(data: Path, changes: dict[str, Any]) ->
     sampled = changes.pop("sample_num")
     if changes["loss_type"] == "BPR":
         changes["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": sampled}
-    losses, metrics, stock = trained(data, STOCK, **changes)
+    losses, metrics, stock = trained(data, RECBOLE_ENGINE, **changes)
     ours, our_metrics, fast = trained(data, FAST, **changes)
     assert ours[:50] == pytest.approx(losses[:50], rel=1e-5)
     assert len(ours) == len(losses) and our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
@@ -99,7 +99,7 @@ def test_a_batch_of_one_and_dynamic_negatives(data: Path, loss_type: str) -> Non
     if loss_type == "BPR":
         negatives = {"distribution": "popularity", "sample_num": 1, "dynamic": True, "candidate_num": 3}
         changes["train_neg_sample_args"] = negatives
-    losses, metrics, _ = trained(data, STOCK, **changes)
+    losses, metrics, _ = trained(data, RECBOLE_ENGINE, **changes)
     ours, our_metrics, _ = trained(data, FAST, **changes)
     assert ours[:50] == pytest.approx(losses[:50], rel=1e-5)
     assert our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
@@ -121,7 +121,7 @@ def test_a_batch_of_one_and_dynamic_negatives(data: Path, loss_type: str) -> Non
 def test_gradients_are_recboles(data: Path, changes: dict[str, Any]) -> None:
     changes = {"n_layers": 3} | changes
     made = []
-    for engine in (STOCK, FAST):
+    for engine in (RECBOLE_ENGINE, FAST):
         one = built(data, engine, **changes)
         made.append((one, next(iter(one.train))))  # before another is seeded: negatives are drawn here
     (stock, padded), (fast, compact) = made
@@ -147,7 +147,7 @@ def test_sasrec_needs_no_item_features(data: Path, tmp_path: Path) -> None:
     load = {"inter": ["user_id", "item_id", "timestamp"]}
     changes: dict[str, Any] = {"model": "SASRec", "data_path": str(tmp_path), "load_col": load}
     changes |= {"numerical_features": [], "epochs": 1}
-    losses, metrics, _ = trained(data, STOCK, **changes)
+    losses, metrics, _ = trained(data, RECBOLE_ENGINE, **changes)
     ours, our_metrics, _ = trained(data, FAST, **changes)
     assert ours == pytest.approx(losses, rel=1e-5) and metrics == our_metrics
     with pytest.raises(DataError, match="SASRecF takes item features"):
@@ -210,7 +210,7 @@ def test_checkpoints_load_in_the_other_engine_with_the_same_scores(
     data: Path, tmp_path: Path, model: str
 ) -> None:
     changes: dict[str, Any] = {"model": model, "selected_features": FEATURES, "hidden_dropout_prob": 0.5}
-    for one, other in ((STOCK, FAST), (FAST, STOCK)):
+    for one, other in ((RECBOLE_ENGINE, FAST), (FAST, RECBOLE_ENGINE)):
         _, _, source = trained(data, one, **changes)
         torch.save(source.trainer.model.state_dict(), tmp_path / "weights.pth")
         target = built(data, other, **changes, seed=7)
@@ -228,7 +228,7 @@ def test_checkpoints_load_in_the_other_engine_with_the_same_scores(
 
 @pytest.mark.parametrize("chosen", MODELS)
 def test_both_take_recboles_padded_histories(data: Path, chosen: str) -> None:
-    stock, fast = built(data, STOCK, model=chosen), built(data, FAST, model=chosen)
+    stock, fast = built(data, RECBOLE_ENGINE, model=chosen), built(data, FAST, model=chosen)
     model = fast.trainer.model.eval()
     model.load_state_dict(stock.trainer.model.eval().state_dict())
     padded = next(iter(stock.train))
@@ -247,7 +247,7 @@ def test_batches_hold_recboles_samples_in_recboles_order(
         pytest.skip("leave-one-out is by user")
     evaluated = {"split": split, "order": "TO", "mode": "full", "group_by": group_by}
     changes: dict[str, Any] = {"eval_args": evaluated}
-    stock, fast = built(data, STOCK, **changes), built(data, FAST, **changes)
+    stock, fast = built(data, RECBOLE_ENGINE, **changes), built(data, FAST, **changes)
     flat = fast.trainer.model.flat_items
     for name in ("train", "valid", "test"):
         for _ in range(2):  # each epoch has an order of its own
@@ -267,7 +267,7 @@ def test_with_dropout_the_mean_loss_is_recboles(data: Path, chosen: str) -> None
     overfit = {"model": chosen, "epochs": 40, "learning_rate": 0.01, "stopping_step": 99}
     weights = trained(data, FAST, **overfit)[2].trainer.model.state_dict()
     changes: dict[str, Any] = {"model": chosen, "hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.5}
-    stock, fast = built(data, STOCK, **changes), built(data, FAST, **changes)
+    stock, fast = built(data, RECBOLE_ENGINE, **changes), built(data, FAST, **changes)
     for made in (stock, fast):
         made.trainer.model.load_state_dict(weights)
     padded, compact = next(iter(stock.train)), next(iter(fast.train))
@@ -300,7 +300,7 @@ def test_evaluation_in_chunks_changes_nothing(data: Path) -> None:
     assert len(chunked.valid) > len(whole.valid) == 1 and results[0] == results[1]
 
 
-@pytest.mark.parametrize("engine", [STOCK, FAST], ids=["recbole", "fast"])
+@pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
 @pytest.mark.parametrize("train_batch_size", [32, 1000])
 def test_a_model_that_is_not_a_number_ends_the_trial(
     data: Path, engine: Engine, train_batch_size: int
@@ -328,7 +328,7 @@ SETTINGS: list[dict[str, Any]] = [
 def test_settings_of_data_and_evaluation_mean_what_they_mean_to_recbole(
     data: Path, changes: dict[str, Any]
 ) -> None:
-    losses, metrics, _ = trained(data, STOCK, **changes)
+    losses, metrics, _ = trained(data, RECBOLE_ENGINE, **changes)
     ours, our_metrics, _ = trained(data, FAST, **changes)
     assert ours == pytest.approx(losses, rel=1e-5)
     assert metrics and our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
@@ -338,20 +338,20 @@ def job(data: Path, tmp_path: Path, **changes: Any) -> Job:
     return Job(0, base(data) | changes, "fast", tmp_path / "log", tmp_path / "checkpoints" / "trial.pth")
 
 
-def go_on(_: Report) -> Decision:
+def send_next_request(_: Report) -> Decision:
     return Decision.CONTINUE
 
 
 def test_what_is_not_covered_is_trained_by_recbole_and_said(data: Path, tmp_path: Path) -> None:
-    result = Runner("").train(job(data, tmp_path, enable_amp=True), go_on)
+    result = Runner("").train(job(data, tmp_path, enable_amp=True), send_next_request)
     assert isinstance(result, Result)
     assert result.notes == (
         "trained by RecBole's own trainer: mixed precision (enable_amp, enable_scaler) is RecBole's",
     )
-    result = Runner("").train(job(data, tmp_path), go_on)
+    result = Runner("").train(job(data, tmp_path), send_next_request)
     assert isinstance(result, Result) and result.notes == ()
     saved = torch.load(tmp_path / "checkpoints" / "trial.pth", weights_only=True)
-    assert saved["state_dict"].keys() == built(data, STOCK).trainer.model.state_dict().keys()
+    assert saved["state_dict"].keys() == built(data, RECBOLE_ENGINE).trainer.model.state_dict().keys()
 
 
 @pytest.mark.parametrize("changes", [{"transform": "crop_itemseq"}, {"benchmark_filename": ["a", "b", "c"]}])
@@ -368,7 +368,7 @@ def test_a_few_steps_can_be_timed_with_dynamic_negatives(data: Path) -> None:
 
 def test_nothing_to_test_on_is_no_failure(data: Path, tmp_path: Path) -> None:
     split = {"split": {"LS": "valid_only"}, "order": "TO", "mode": "full", "group_by": "user"}
-    result = Runner("").train(job(data, tmp_path, eval_args=split), go_on)
+    result = Runner("").train(job(data, tmp_path, eval_args=split), send_next_request)
     assert isinstance(result, Result) and result.valid and result.test == {}
 
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.fused import evaluation as fused_evaluation
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
-from sasrecf_tune.engine.recbole import STOCK, Built, Engine, Prepared, build, make_config, prepare
-from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, Prepared, build, make_config, prepare
+from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.inputs.hyperparameters import MODELS
-from sasrecf_tune.training.prepared_cache import Cache, data_key
+from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
 from tests.support.synthetic_data import base, data, muted
 
 __all__ = ["data", "muted"]
 
-PREPARED: Cache[Prepared] = Cache()
+PREPARED: PreparedCache[Prepared] = PreparedCache()
 
 
 class Trial:
@@ -32,7 +32,7 @@ class Trial:
         config = make_config(base(data) | changes)
         key = engine.name + data_key(dict(config.final_config_dict))
         self.built: Built = build(config, PREPARED.get(key, lambda: prepare(config, engine)), engine)
-        self.streams = Streams(config["device"])
+        self.streams = TrialRng(config["device"])
         self._dataset = self.built.train._dataset
         self.batches: list[list[list[int]]] = []
         self.epochs: list[float] = []
@@ -280,4 +280,4 @@ def test_only_trials_of_one_shape_and_data_set_train_together(data: Path) -> Non
         {"user_inter_num_interval": "[5,9]"},
     ]
     assert first not in [shape_of(Trial(data, **other).ready()) for other in others]
-    assert shape_of(Trial(data, STOCK).ready()) is None
+    assert shape_of(Trial(data, RECBOLE_ENGINE).ready()) is None

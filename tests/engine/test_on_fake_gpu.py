@@ -12,9 +12,9 @@ import torch
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
 from sasrecf_tune.engine.recbole import Built, build, make_config, prepare
-from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
-from sasrecf_tune.messages import Decision, Describe, Job, Measure, MeasureTogether, Report, Result
+from sasrecf_tune.messages import Decision, Describe, Job, Measure, MeasureFusion, Report, Result
 from sasrecf_tune.training.runner import Runner
 from tests.support.fake_gpu import Card, inserted
 from tests.support.synthetic_data import base, data, muted
@@ -89,7 +89,7 @@ def test_a_card_is_described_and_measured(data: Path) -> None:
         assert runner.describe(Describe(config, "fast")).device == "a stand-in for a card"
         assert Runner().describe(Describe(config, "fast")).device == "a stand-in for a card"
         assert runner.measure(Measure(config, "fast", 2)).epoch_seconds > 0
-        timing = runner.measure_together(MeasureTogether(config, "fast", 2, most=2, worth=0))
+        timing = runner.measure_fusion(MeasureFusion(config, "fast", 2, most=2, worth=0))
     assert set(timing.ratios) == {2}
 
 
@@ -98,13 +98,13 @@ class Trials:
 
     def __init__(self, data: Path, changes: dict[str, Any], own: list[dict[str, Any]]) -> None:
         self.built: list[Built] = []
-        self.streams: list[Streams] = []
+        self.streams: list[TrialRng] = []
         prepared = None
         for one in own:
             config = make_config(base(data) | changes | one, "0")
             prepared = prepared or prepare(config, FAST)
             self.built.append(build(config, prepared, FAST))
-            self.streams.append(Streams(config["device"]))
+            self.streams.append(TrialRng(config["device"]))
 
     def alone(self, epochs: int) -> list[list[float]]:
         """The loss of each epoch of each trial."""

@@ -16,7 +16,7 @@ import torch
 from packaging.version import Version
 
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.recbole import STOCK, Engine, make_config, prepare
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Engine, make_config, prepare
 from sasrecf_tune.engine.recbole_shims import numpy_1_names
 from sasrecf_tune.environment import install_command
 from tests.support.paths import ROOT
@@ -36,7 +36,7 @@ def items(parent: Path, engine: Engine, **changes: Any) -> dict[str, torch.Tenso
     return {name: table[name][order] for name in ("colour", "tags", "price", "sizes")}
 
 
-@pytest.mark.parametrize("engine", [STOCK, FAST], ids=["recbole", "fast"])
+@pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
 def test_what_is_missing_is_filled_as_recbole_means_it(tmp_path: Path, engine: Engine) -> None:
     parent = write_data_set(tmp_path)
     path = parent / NAME / f"{NAME}.item"
@@ -61,7 +61,7 @@ def test_what_is_missing_is_filled_as_recbole_means_it(tmp_path: Path, engine: E
     assert found["sizes"][1, :, 0].tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize("engine", [STOCK, FAST], ids=["recbole", "fast"])
+@pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
 def test_sequences_are_normalised_and_put_into_buckets_row_by_row(tmp_path: Path, engine: Engine) -> None:
     parent = write_data_set(tmp_path)
     for changes in (

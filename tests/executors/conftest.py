@@ -13,24 +13,24 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.ray.cluster import Share
 from sasrecf_tune.executors.ray.executor import RayExecutor
 from sasrecf_tune.messages import Job
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
 
 ONE_CPU = Share(1)
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "study")
+def study_dir(tmp_path: Path) -> StudyDirectory:
+    return StudyDirectory(tmp_path / "study")
 
 
 @pytest.fixture
-def local(layout: Layout) -> Iterator[Callable[..., LocalExecutor]]:
+def local(study_dir: StudyDirectory) -> Iterator[Callable[..., LocalExecutor]]:
     """Makes executors with worker processes; no process is left when the test is over."""
     made: list[LocalExecutor] = []
 
     def make(runner: str = "StandIn", workers: int = 1, **options: Any) -> LocalExecutor:
-        made.append(LocalExecutor(layout, workers, runner=f"{fake_runner.__name__}:{runner}", **options))
+        made.append(LocalExecutor(study_dir, workers, runner=f"{fake_runner.__name__}:{runner}", **options))
         return made[-1]
 
     yield make
@@ -40,7 +40,7 @@ def local(layout: Layout) -> Iterator[Callable[..., LocalExecutor]]:
 
 
 @pytest.fixture
-def on_ray(layout: Layout, connection: object) -> Iterator[Callable[..., RayExecutor]]:
+def on_ray(study_dir: StudyDirectory, connection: object) -> Iterator[Callable[..., RayExecutor]]:
     """Makes executors with workers on the cluster."""
     made: list[RayExecutor] = []
 
@@ -48,18 +48,18 @@ def on_ray(layout: Layout, connection: object) -> Iterator[Callable[..., RayExec
         runner: str = "StandIn", workers: int = 1, share: Share = ONE_CPU, **options: Any
     ) -> RayExecutor:
         name = f"{fake_runner.__name__}:{runner}"
-        made.append(RayExecutor(layout, workers, share, runner=name, **options))
+        made.append(RayExecutor(study_dir, workers, share, runner=name, **options))
         return made[-1]
 
-    layout.directory.mkdir(exist_ok=True)
+    study_dir.directory.mkdir(exist_ok=True)
     yield make
     for executor in made:
         executor.close()
 
 
 @pytest.fixture
-def job(layout: Layout) -> Callable[..., Job]:
+def job(study_dir: StudyDirectory) -> Callable[..., Job]:
     def make(number: int, act: str = "") -> Job:
-        return Job(number, {"act": act}, "fast", layout.log(number), layout.checkpoint(number))
+        return Job(number, {"act": act}, "fast", study_dir.log(number), study_dir.checkpoint(number))
 
     return make

@@ -27,7 +27,7 @@ from sasrecf_tune.messages import (
     Result,
     Timing,
 )
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
 from tests.support.executors import Heard, drive, train
 from tests.support.fake_runner import EPOCHS, StandIn
@@ -106,7 +106,7 @@ def test_closing_ends_all_work_and_can_be_done_twice(executor: Executor, job: Ca
 
 
 def test_what_no_worker_has_been_sent_can_be_taken_back(
-    executor: Executor, job: Callable[..., Job], layout: Layout
+    executor: Executor, job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     heard = Heard()
     executor.submit(job(0))
@@ -129,7 +129,11 @@ DEATHS = {
 
 @pytest.mark.parametrize(("how", "said"), DEATHS.items())
 def test_a_worker_that_dies_costs_its_job_and_is_replaced(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout, how: str, said: str
+    local: Callable[..., LocalExecutor],
+    job: Callable[..., Job],
+    study_dir: StudyDirectory,
+    how: str,
+    said: str,
 ) -> None:
     heard = Heard()
     train(local(), heard, job(0, how), job(1))
@@ -137,7 +141,7 @@ def test_a_worker_that_dies_costs_its_job_and_is_replaced(
     assert (failure.kind, failure.epochs, failure.seconds) == ("died", 1, 1.0)
     assert said in failure.reason
     assert isinstance(heard.outcomes[1], Result)
-    log = layout.log(0).read_text()
+    log = study_dir.log(0).read_text()
     assert "trial 0 on card" in log and log.endswith(f"\n{failure.reason}\n")
     assert {"segfault": "Segmentation fault", "raise": "as some libraries do"}.get(how, "") in log
 
@@ -153,7 +157,7 @@ def test_the_other_workers_go_on(local: Callable[..., LocalExecutor], job: Calla
 
 
 def test_killed_from_outside_in_the_middle_of_a_job(
-    processes: Callable[..., Executor], layout: Layout, job: Callable[..., Job]
+    processes: Callable[..., Executor], study_dir: StudyDirectory, job: Callable[..., Job]
 ) -> None:
     def kill(report: Report) -> Decision:
         if report.number == 0 and report.epoch == 2:
@@ -163,7 +167,10 @@ def test_killed_from_outside_in_the_middle_of_a_job(
     heard = Heard(kill)
     train(processes(), heard, job(0), job(1))
     assert heard.failure(0).epochs == 2 and "SIGKILL" in heard.failure(0).reason
-    assert layout.log(0).read_text().startswith("trial 0 on card") and "SIGKILL" in layout.log(0).read_text()
+    assert (
+        study_dir.log(0).read_text().startswith("trial 0 on card")
+        and "SIGKILL" in study_dir.log(0).read_text()
+    )
     assert isinstance(heard.outcomes[1], Result)
 
 
@@ -293,20 +300,20 @@ def test_waiting_for_the_data_that_another_prepares_is_no_silence(
 
 
 def test_workers_take_the_cards_in_turn(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     heard = Heard()
     executor = local(workers=4, gpus=("0", "1"))
     for number in range(4):
         executor.submit(job(number))
     drive(executor, heard, lambda: len(heard.outcomes) == 4)
-    said = [layout.log(number).read_text() for number in range(4)]
+    said = [study_dir.log(number).read_text() for number in range(4)]
     assert said == [f"trial {number} on card {number % 2}\n" for number in range(4)]
 
 
-def test_workers_on_the_cpu_share_its_threads(layout: Layout) -> None:
+def test_workers_on_the_cpu_share_its_threads(study_dir: StudyDirectory) -> None:
     def threads(workers: int, gpus: tuple[str, ...]) -> set[int]:
-        return {options.threads for options in LocalExecutor(layout, workers, gpus)._options}
+        return {options.threads for options in LocalExecutor(study_dir, workers, gpus)._options}
 
     assert threads(1, ("",)) == threads(1, ()) == threads(2, ("0", "1")) == {0}
     assert threads(1000, ("",)) == threads(1000, ()) == {1}

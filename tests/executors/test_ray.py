@@ -36,26 +36,25 @@ from sasrecf_tune.executors.ray.cluster import (
     Share,
     check_versions,
     connected,
-    difference,
     nodes,
     share_for,
     unused,
+    version_difference,
 )
 from sasrecf_tune.executors.ray.executor import RayExecutor
-from sasrecf_tune.executors.ray.waiting import Waits, waiting_text
+from sasrecf_tune.executors.ray.waiting import WaitingWorkers, waiting_text
 from sasrecf_tune.messages import (
     Decision,
     Describe,
     FailureKind,
+    FusionTiming,
     Job,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
-    TogetherTiming,
 )
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
-from tests.executors.conftest import job, layout, on_ray
 from tests.support import synthetic_data
 from tests.support.bench import GRID, bench, quality
 from tests.support.executors import Heard, drive, train
@@ -63,8 +62,6 @@ from tests.support.fake_runner import EPOCHS
 from tests.support.fake_training import FakeTraining
 from tests.support.fused_trials import alone, check_same
 from tests.support.ray_cluster import add_node, ray_cluster
-
-__all__ = ["job", "layout", "on_ray"]
 
 DATA = ("--params-file", "s.test", "--dataset", synthetic_data.NAME, "--data-path", ".")
 SEARCH = (*DATA, "--config-files", "c.yaml", "--sampler", "grid", "--pruner", "none")
@@ -100,7 +97,7 @@ def gone(*processes: int) -> bool:
 
 
 def test_a_worker_that_ray_loses_costs_its_job_and_is_replaced(
-    on_ray: Make, job: Jobs, layout: Layout
+    on_ray: Make, job: Jobs, study_dir: StudyDirectory
 ) -> None:
     lost: list[int] = []
 
@@ -116,7 +113,7 @@ def test_a_worker_that_ray_loses_costs_its_job_and_is_replaced(
     failure = heard.failure(0)
     assert (failure.kind, failure.epochs, failure.seconds) == ("died", 2, 2.0)
     assert "was lost: its process was ended" in failure.reason
-    log = layout.log(0).read_text()
+    log = study_dir.log(0).read_text()
     assert log.startswith("trial 0 on card") and log.endswith(f"\n{failure.reason}\n")
     assert isinstance(heard.outcomes[1], Result)
     assert gone(*lost)
@@ -137,8 +134,8 @@ def test_idle_workers_are_let_go_of_and_come_back(on_ray: Make, job: Jobs) -> No
     now = 0.0
     executor, heard, said = on_ray(workers=2, slots=0, clock=lambda: now), Heard(), list[str]()
     executor.say = said.append
-    asked = MeasureTogether({}, "fast", 2, 4, 1.1, sharers=50)
-    assert executor.measure_together(asked) == TogetherTiming({2: 1.5}, "1 share")  # a node has one CPU
+    asked = MeasureFusion({}, "fast", 2, 4, 1.1, sharers=50)
+    assert executor.measure_fusion(asked) == FusionTiming({2: 1.5}, "1 share")  # a node has one CPU
     executor.submit(job(0, "hang"))
     drive(executor, heard, lambda: heard.epochs(0) and executor.free)
     executor.step(heard, 0)
@@ -151,7 +148,7 @@ def test_idle_workers_are_let_go_of_and_come_back(on_ray: Make, job: Jobs) -> No
 
 
 def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
-    on_ray: Make, layout: Layout, connection: Any
+    on_ray: Make, study_dir: StudyDirectory, connection: Any
 ) -> None:
     """The one node that is large enough is removed when two epochs are over, and another takes its place."""
     first = add_node(connection, num_cpus=8)
@@ -164,8 +161,8 @@ def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
         return Decision.CONTINUE
 
     def keeping() -> Job:
-        unfinished = layout.unfinished(0)
-        return Job(0, {}, "fast", layout.log(0), layout.checkpoint(0), unfinished, checkpoint_every=1)
+        unfinished = study_dir.unfinished(0)
+        return Job(0, {}, "fast", study_dir.log(0), study_dir.checkpoint(0), unfinished, checkpoint_every=1)
 
     heard = Heard(lose)
     executor = on_ray("Keeping", share=Share(8))
@@ -174,15 +171,15 @@ def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
         heard.failure(0).kind == FailureKind.WORKER_DIED
         and "was lost, perhaps with the node" in heard.failure(0).reason
     )
-    assert layout.unfinished(0).read_text() == "epoch 1"
-    assert not layout.checkpoint(0).exists()
+    assert study_dir.unfinished(0).read_text() == "epoch 1"
+    assert not study_dir.checkpoint(0).exists()
     del heard.outcomes[0]
     train(executor, heard, keeping())
     connection.remove_node(added[0])
     assert isinstance(heard.outcomes[0], Result)
-    assert "goes on from epoch 1" in layout.log(0).read_text()
-    assert layout.checkpoint(0).read_text() == "weights of 0"
-    assert layout.unfinished(0).read_text() == f"epoch {EPOCHS}"
+    assert "goes on from epoch 1" in study_dir.log(0).read_text()
+    assert study_dir.checkpoint(0).read_text() == "weights of 0"
+    assert study_dir.unfinished(0).read_text() == f"epoch {EPOCHS}"
 
 
 def test_a_failure_in_a_group_on_a_node_is_one_jobs_own(on_ray: Make, job: Jobs) -> None:
@@ -203,7 +200,7 @@ def test_a_failure_in_a_group_on_a_node_is_one_jobs_own(on_ray: Make, job: Jobs)
 
 
 def test_a_group_on_a_lost_node_is_trained_elsewhere_with_the_same_results(
-    connection: Any, layout: Layout, space: Path
+    connection: Any, study_dir: StudyDirectory, space: Path
 ) -> None:
     """The one node that is large enough is removed when each has trained twice; another takes its place."""
     first = add_node(connection, num_cpus=8)
@@ -215,24 +212,24 @@ def test_a_group_on_a_lost_node_is_trained_elsewhere_with_the_same_results(
             connection.remove_node(first, allow_graceful=False)
         return Decision.CONTINUE
 
-    def group(where: Layout) -> list[Job]:
+    def group(where: StudyDirectory) -> list[Job]:
         config = synthetic_data.base(space) | {"epochs": 5, "hidden_dropout_prob": 0.2}
         return [Job(n, config | {"seed": n}, "fast", where.log(n), where.checkpoint(n)) for n in (0, 1, 2)]
 
     heard = Heard(lose)
-    layout.directory.mkdir()
-    executor = RayExecutor(layout, 1, Share(8), slots=3)
+    study_dir.directory.mkdir()
+    executor = RayExecutor(study_dir, 1, Share(8), slots=3)
     try:
         executor.describe(Describe(synthetic_data.base(space), "fast"))
-        train(executor, heard, *group(layout))
+        train(executor, heard, *group(study_dir))
         assert {heard.failure(number).kind for number in range(3)} == {"died"}
-        assert all("perhaps with the node" in layout.log(number).read_text() for number in range(3))
+        assert all("perhaps with the node" in study_dir.log(number).read_text() for number in range(3))
         again = Heard()
-        train(executor, again, *group(layout))
+        train(executor, again, *group(study_dir))
     finally:
         executor.close()
     connection.remove_node(added[0])
-    apart = Layout(layout.directory / "alone")
+    apart = StudyDirectory(study_dir.directory / "alone")
     apart.directory.mkdir()
     for number, outcome in alone(group(apart)).items():
         check_same(again.outcomes[number], outcome)
@@ -299,8 +296,8 @@ def test_jobs_that_were_placed_and_not_sent_are_taken_back_and_others_go_on(on_r
 
 def test_people_are_told_of_workers_that_wait() -> None:
     now, some, told = 0.0, [Node("a", "10.0.0.1", 3, 0), Node("b", "10.0.0.2", 2, 0)], list[object]()
-    waits = Waits(room=True, clock=lambda: now)
-    assert Waits(room=False).news(3, lambda: "told") == "told"
+    waits = WaitingWorkers(room=True, clock=lambda: now)
+    assert WaitingWorkers(room=False).news(3, lambda: "told") == "told"
     assert not waits.news(0, lambda: "told")
     # When, how many wait, how many nodes there are, and for how many workers nobody uses what is there.
     for now, waiting, up, left in (
@@ -408,7 +405,7 @@ def test_sigterm_stays_ours_where_ray_is_imported(cluster: Any) -> None:
 
 
 def test_workers_share_a_card(
-    on_ray: Make, job: Jobs, layout: Layout, connection: Any, monkeypatch: pytest.MonkeyPatch
+    on_ray: Make, job: Jobs, study_dir: StudyDirectory, connection: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # RecBole leaves it behind in a process that has trained on the CPU: no node would have the card.
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -419,7 +416,7 @@ def test_workers_share_a_card(
     drive(executor, heard, lambda: heard.epochs(0) and executor.free)
     train(executor, heard, job(1))  # while the first has not ended
     connection.remove_node(node)
-    assert layout.log(1).read_text() == "trial 1 on card 0\n"
+    assert study_dir.log(1).read_text() == "trial 1 on card 0\n"
 
 
 def test_what_no_node_has_is_not_waited_for(connection: Any) -> None:
@@ -434,12 +431,12 @@ def test_what_no_node_has_is_not_waited_for(connection: Any) -> None:
         share_for((), 1, 5, [plain, cards])
 
 
-def test_where_no_worker_comes_up_it_says_so(on_ray: Make, job: Jobs, layout: Layout) -> None:
+def test_where_no_worker_comes_up_it_says_so(on_ray: Make, job: Jobs, study_dir: StudyDirectory) -> None:
     with pytest.raises(WorkerError, match=r"no such library \(on node") as caught:
         on_ray("cannot_be_made").describe(Describe({}, "fast"))
     with pytest.raises(WorkerError, match=r"SIGKILL.* before it was ready \(on node") as caught:
         train(on_ray("always_dies"), Heard(), job(0))
-    assert caught.value.fix == f"Its log: {layout.worker_log(0)}"
+    assert caught.value.fix == f"Its log: {study_dir.worker_log(0)}"
 
 
 def test_nodes_must_have_the_same_versions(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +445,7 @@ def test_nodes_must_have_the_same_versions(connection: Any, monkeypatch: pytest.
     monkeypatch.setattr(clusters, "versions", lambda: ours)
     with pytest.raises(WorkerError, match=r"node \S+ has torch \S+, not 1\.0"):
         check_versions(nodes())
-    assert difference({"ray": "2"}, {"ray": None}, "a") == ["node a has no ray"]
+    assert version_difference({"ray": "2"}, {"ray": None}, "a") == ["node a has no ray"]
 
 
 COORDINATOR = """
@@ -582,7 +579,7 @@ def study(space: Path, cluster: Any) -> Path:
 @pytest.fixture(scope="module")
 def here(study: Path, space: Path) -> list[dict[str, str]]:
     """The table of the same search by one worker of this machine."""
-    settings, searched = settings_from(Layout(study))
+    settings, searched = settings_from(StudyDirectory(study))
     here = replace(settings, executor="local", workers=1, threads=1, out=space / "local")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(space)
@@ -639,7 +636,7 @@ def test_logs_and_checkpoints_have_come_home(study: Path) -> None:
 def test_the_study_is_confirmed_and_reproduced(
     study: Path, space: Path, cluster: Any, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = read_manifest(Layout(study))
+    manifest = read_manifest(StudyDirectory(study))
     assert (manifest["executor"], manifest["address"]) == ("ray", cluster.address)
     assert manifest["data"]["place"] == "ray, 3 nodes"
     confirmed = cli("confirm", study.name, "--top", "1", "--seeds", "2", "--workers", "1", cwd=space)
@@ -648,7 +645,7 @@ def test_the_study_is_confirmed_and_reproduced(
     assert logs == {"confirm-0000.log", "confirm-0001.log"}
     monkeypatch.chdir(space)
     said = io.StringIO()
-    assert reproduce_study(Layout(study), Console(file=said)) == 0, said.getvalue()
+    assert reproduce_study(StudyDirectory(study), Console(file=said)) == 0, said.getvalue()
     assert "The same to the last digit." in said.getvalue()
 
 

@@ -9,10 +9,17 @@ import pytest
 
 from sasrecf_tune.errors import DataError, StorageError, WorkerError
 from sasrecf_tune.executors.ray import node
-from sasrecf_tune.executors.ray.file_sync import Mirror, News, unload
-from sasrecf_tune.executors.ray.node import NodeOptions, NodeWorker, Shipped, run_directory, ship, unpack
-from sasrecf_tune.inputs.dataset_files import DataDirectory, fingerprint
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.executors.ray.file_sync import FileSync, News, apply_news
+from sasrecf_tune.executors.ray.node import (
+    NodeOptions,
+    NodeWorker,
+    ShippedDataset,
+    run_directory,
+    ship,
+    unpack,
+)
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import synthetic_data
 
 
@@ -26,39 +33,39 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_files_come_home_as_they_grow(tmp_path: Path) -> None:
-    there, home = Layout(tmp_path / "there"), Layout(tmp_path / "home")
+    there, home = StudyDirectory(tmp_path / "there"), StudyDirectory(tmp_path / "home")
     home.directory.mkdir()
     for directory in (there.logs, there.checkpoints):
         directory.mkdir(parents=True)
-    mirror = Mirror(there)
+    mirror = FileSync(there)
     assert mirror.news() == News()
     there.log(1).write_text("one\n")
     (there.checkpoints / ".trial-0001.pth.part").write_text("half")
-    unload(home, mirror.news())
+    apply_news(home, mirror.news())
     with there.log(1).open("a") as log:
         log.write("two\n")
     there.unfinished(1).write_text("state")
     news = mirror.news()
     assert news == News({there.log(1).name: b"two\n"}, {there.unfinished(1).name: b"state"})
-    unload(home, news)
+    apply_news(home, news)
     assert mirror.news() == News()
     assert home.log(1).read_text() == "one\ntwo\n"
     assert [path.name for path in home.checkpoints.iterdir()] == [home.unfinished(1).name]
     # The trial is trained here once more.
     mirror.drop([there.log(1), there.unfinished(1)])
     there.log(1).write_text("again\n")
-    unload(home, mirror.news())
+    apply_news(home, mirror.news())
     assert home.log(1).read_text() == "one\ntwo\nagain\n"
 
 
 def test_a_study_directory_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"logs.*: cannot write"):
-        unload(Layout(tmp_path / "gone"), News({"trial-0001.log": b"text"}))
+        apply_news(StudyDirectory(tmp_path / "gone"), News({"trial-0001.log": b"text"}))
 
 
 def test_data_is_unpacked_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "_PIECE", 100)
-    home = DataDirectory(synthetic_data.NAME, synthetic_data.write_data_set(tmp_path) / synthetic_data.NAME)
+    home = DatasetFiles(synthetic_data.NAME, synthetic_data.write_data_set(tmp_path) / synthetic_data.NAME)
     pieces: list[bytes] = []
 
     def put(piece: bytes) -> int:
@@ -76,7 +83,7 @@ def test_data_is_unpacked_once_and_is_the_same(tmp_path: Path, monkeypatch: pyte
     for _ in range(2):
         unpack(shipped, tmp_path / "data", fetch)
     assert fetched == list(range(len(pieces)))
-    there = DataDirectory(synthetic_data.NAME, tmp_path / "data" / synthetic_data.NAME)
+    there = DatasetFiles(synthetic_data.NAME, tmp_path / "data" / synthetic_data.NAME)
     assert fingerprint(there) == fingerprint(home)
 
 
@@ -97,7 +104,7 @@ def test_a_run_leaves_nothing_and_removes_what_a_killed_one_left(temporary: Path
 
 
 def test_errors_name_the_places_at_home(tmp_path: Path) -> None:
-    home, data = Layout(tmp_path / "study"), Shipped("mine", Path("/home/me/mine"), {})
+    home, data = StudyDirectory(tmp_path / "study"), ShippedDataset("mine", Path("/home/me/mine"), {})
     options = NodeOptions("run", 3, home, 1, None, "nowhere:nothing", share=False, data=data)
     worker = NodeWorker(options, "10.0.0.3-abc", (), lambda _: b"")
     assert worker.start().node == "10.0.0.3-abc"

@@ -10,26 +10,23 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.pausable import Lane, current
+from sasrecf_tune.executors.pausable import PausableThread, current
 from sasrecf_tune.messages import Decision, Describe, FailureKind, Job, Report, Result
-from sasrecf_tune.storage.directory import Layout
-from tests.executors.conftest import layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
 from tests.support.executors import Heard, drive
 from tests.support.fake_runner import EPOCHS
 
-__all__ = ["layout"]
-
 
 @pytest.fixture
-def local(layout: Layout) -> Iterator[Callable[..., LocalExecutor]]:
+def local(study_dir: StudyDirectory) -> Iterator[Callable[..., LocalExecutor]]:
     """Makes executors of one worker with three slots, unless told otherwise."""
     made: list[LocalExecutor] = []
 
     def make(**options: Any) -> LocalExecutor:
         runner = f"{fake_runner.__name__}:StandIn"
         options["slots"] = options.get("slots", 3)
-        made.append(LocalExecutor(layout, runner=runner, **options))
+        made.append(LocalExecutor(study_dir, runner=runner, **options))
         return made[-1]
 
     yield make
@@ -38,9 +35,9 @@ def local(layout: Layout) -> Iterator[Callable[..., LocalExecutor]]:
 
 
 @pytest.fixture
-def job(layout: Layout) -> Callable[..., Job]:
+def job(study_dir: StudyDirectory) -> Callable[..., Job]:
     def make(number: int, act: str = "", **config: Any) -> Job:
-        return Job(number, {"act": act} | config, "fast", layout.log(number), layout.checkpoint(number))
+        return Job(number, {"act": act} | config, "fast", study_dir.log(number), study_dir.checkpoint(number))
 
     return make
 
@@ -64,7 +61,7 @@ def process_of(heard: Heard, number: int) -> float:
 
 
 def test_jobs_of_a_worker_take_turns_and_their_logs_are_apart(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     executor, heard = local(), Heard()
     assert executor.free == 3 and executor.describe(Describe({}, "fast")).epochs
@@ -75,7 +72,7 @@ def test_jobs_of_a_worker_take_turns_and_their_logs_are_apart(
     card = os.environ.get("CUDA_VISIBLE_DEVICES")
     for number in range(3):
         assert heard.epochs(number) == [1, 2, 3] and isinstance(heard.outcomes[number], Result)
-        assert layout.log(number).read_text().splitlines() == [f"trial {number} on card {card}"]
+        assert study_dir.log(number).read_text().splitlines() == [f"trial {number} on card {card}"]
     # The last has begun before the first has ended.
     assert heard.reports.index(first_of(heard, 2)) < heard.reports.index(last_of(heard, 0))
 
@@ -103,17 +100,17 @@ def test_a_failure_is_one_jobs_own(
     submit(executor, job(0), job(1, kind), job(2))
     drive(executor, heard, lambda: 1 in heard.outcomes)
     assert heard.failure(1).kind == kind
-    worn = kind != "nan"
-    assert executor.free == (0 if worn else 1)  # what it left behind must not meet a job that begins now
+    retiring = kind != "nan"
+    assert executor.free == (0 if retiring else 1)  # what it left behind must not meet a job that begins now
     drive(executor, heard, lambda: len(heard.outcomes) == 3)
     assert executor.free == 3 and all(isinstance(heard.outcomes[number], Result) for number in (0, 2))
     executor.submit(job(3))
     drive(executor, heard, lambda: 3 in heard.outcomes)
-    assert (process_of(heard, 3) != process_of(heard, 0)) is worn
+    assert (process_of(heard, 3) != process_of(heard, 0)) is retiring
 
 
 def test_a_death_is_the_failure_of_each_job_of_the_worker(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job], layout: Layout
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     executor = local(workers=2)
 
@@ -130,7 +127,7 @@ def test_a_death_is_the_failure_of_each_job_of_the_worker(
         ("died", 2),
     ]
     assert heard.failure(2).kind == FailureKind.WORKER_DIED and isinstance(heard.outcomes[5], Result)
-    assert "SIGKILL" in layout.log(2).read_text()
+    assert "SIGKILL" in study_dir.log(2).read_text()
     executor.submit(job(6))
     drive(executor, heard, lambda: 6 in heard.outcomes)
     assert isinstance(heard.outcomes[6], Result)
@@ -178,7 +175,7 @@ def test_lanes_run_one_at_a_time_and_carry_answers_and_errors() -> None:
                 raise ValueError(name)
         return name
 
-    lanes = [Lane(lambda: work("a")), Lane(lambda: work("b"))]
+    lanes = [PausableThread(lambda: work("a")), PausableThread(lambda: work("b"))]
     assert [lane.advance() for lane in lanes] == ["a", "b"] and said == ["a0", "b0"]
     assert lanes[0].advance() == "a" and not lanes[0].over
     with pytest.raises(ValueError, match="b"):

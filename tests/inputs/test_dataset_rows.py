@@ -13,7 +13,7 @@ import pytest
 
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.recbole import (
-    STOCK,
+    RECBOLE_ENGINE,
     Engine,
     Prepared,
     check_files,
@@ -178,7 +178,7 @@ REFUSED: list[tuple[str, str, Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize("engine", [STOCK, FAST], ids=["recbole", "fast"])
+@pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
 @pytest.mark.parametrize(("suffix", "change", "said"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
 def test_refused(data: Path, suffix: str, change: Change, said: str, engine: Engine) -> None:
     path = change_file(data, suffix, change)
@@ -235,7 +235,7 @@ TAKEN: list[tuple[str, str, Change, str]] = [
 @pytest.mark.parametrize(("suffix", "change", "note"), [t[1:] for t in TAKEN], ids=[t[0] for t in TAKEN])
 def test_taken_as_recbole_takes_it(data: Path, suffix: str, change: Change, note: str) -> None:
     change_file(data, suffix, change)
-    (stock, notes), (fast, _) = load(data, STOCK), load(data, FAST)
+    (stock, notes), (fast, _) = load(data, RECBOLE_ENGINE), load(data, FAST)
     assert content(fast) == content(stock)
     assert note in " ".join(notes) and bool(note) == bool(notes)
 
@@ -243,11 +243,11 @@ def test_taken_as_recbole_takes_it(data: Path, suffix: str, change: Change, note
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8-sig", "utf-16"])
 def test_another_encoding(data: Path, encoding: str) -> None:
     change_file(data, "item", field(6, 2, "é".encode()))
-    (plain, _) = load(data, STOCK)
+    (plain, _) = load(data, RECBOLE_ENGINE)
     for suffix in ("inter", "item"):
         path = data / NAME / f"{NAME}.{suffix}"
         path.write_bytes(path.read_bytes().decode().encode(encoding))
-    for engine in (STOCK, FAST):
+    for engine in (RECBOLE_ENGINE, FAST):
         assert content(load(data, engine, encoding=encoding)[0]) == content(plain)
 
 

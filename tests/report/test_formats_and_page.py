@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sasrecf_tune.analysis.confirmation import Confirmation
-from sasrecf_tune.analysis.report_data import Material
-from sasrecf_tune.analysis.winner import Chosen
+from sasrecf_tune.analysis.report_data import ReportData
+from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -28,7 +28,7 @@ from sasrecf_tune.report.page.page import lead, page
 from sasrecf_tune.report.row_selection import pick
 from sasrecf_tune.report.terminal.tables import shared_sparklines
 from sasrecf_tune.trials import Row, State, TrialRecord, rank
-from tests.support.known_studies import METRICS, NAME, NASTY, plant, planted_material
+from tests.support.known_studies import METRICS, NAME, NASTY, known_report_data, plant
 from tests.support.loaded_modules import loaded_after
 
 
@@ -134,7 +134,7 @@ def test_a_study_with_hardly_a_trial(tmp_path: Path) -> None:
     plant(tmp_path, 1)
     text = report(tmp_path).stdout
     assert "what mattered can be told from 10 completed trials on" in text
-    none = replace(planted_material(1), records=[], curves={})
+    none = replace(known_report_data(1), records=[], curves={})
     assert "No trial has completed yet." in page(none)
 
 
@@ -218,7 +218,7 @@ def test_the_page_is_written_where_the_study_is(out: Path, tmp_path: Path) -> No
 
 
 def test_the_page_says_what_was_searched_and_found(out: Path) -> None:
-    found = read(page(planted_material(40)))
+    found = read(page(known_report_data(40)))
     for said in (
         "943 users",
         "24 completed, 14 were stopped early, 2 failed",
@@ -226,12 +226,12 @@ def test_the_page_says_what_was_searched_and_found(out: Path) -> None:
         "fANOVA, from 24",
     ):
         assert said in found.text
-    headings = re.findall(r"<h2>([^<]*)</h2>", page(planted_material(40)))
+    headings = re.findall(r"<h2>([^<]*)</h2>", page(known_report_data(40)))
     assert len(headings) == len(set(headings)) >= 10
 
 
 def test_no_text_of_a_study_becomes_markup_or_code() -> None:
-    plain = planted_material(40)
+    plain = known_report_data(40)
     bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\n\x00"
     records = [
         replace(r, params=r.params | {"hidden_act": bad}, error=r.error and bad) for r in plain.records
@@ -247,7 +247,7 @@ def test_no_text_of_a_study_becomes_markup_or_code() -> None:
 
 
 def test_the_page_asks_for_nothing_and_describes_its_pictures() -> None:
-    found = read(page(planted_material(40)))
+    found = read(page(known_report_data(40)))
     policy = next(a["content"] for t, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy and policy.startswith("default-src 'none'") and "http" not in policy
     assert not any({"src", "href", "action"} & set(attributes) for _, attributes in found.tags)
@@ -259,14 +259,14 @@ def test_the_page_asks_for_nothing_and_describes_its_pictures() -> None:
 
 
 def test_test_metrics_are_nowhere(out: Path) -> None:
-    assert "test" not in {key for record in planted_material(1).records for key in record.valid}
+    assert "test" not in {key for record in known_report_data(1).records for key in record.valid}
     for form in ("csv", "json", "markdown", "latex"):
         assert not re.search(r"\btest\b", report(out, "--format", form).stdout.lower())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 14])
 def test_a_study_of_any_size_has_a_page(count: int) -> None:
-    read(page(planted_material(count)))
+    read(page(known_report_data(count)))
 
 
 def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
@@ -275,7 +275,7 @@ def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
         TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.5 + i / 100, epochs=1, best_epoch=1)
         for i in range(12)
     ]
-    small = replace(planted_material(1), metric=parse_metric("GiniIndex@10"), space=space, records=records)
+    small = replace(known_report_data(1), metric=parse_metric("GiniIndex@10"), space=space, records=records)
     assert lead(small) == "Best so far: trial 0 with GiniIndex@10 0.5000, 0.0100 ahead of the next, trial 1."
     level = replace(small, records=[replace(record, score=0.5) for record in records[:3]])
     assert lead(level).endswith("level with trials 1, 2.")
@@ -294,17 +294,17 @@ def test_no_report_loads_torch_or_recbole(out: Path, tmp_path: Path, form: str, 
 
 
 def test_results_know_what_varied() -> None:
-    found: Material = planted_material(20)
+    found: ReportData = known_report_data(20)
     assert "train_batch_size" not in found.varied and "learning_rate" in found.varied
     assert set(METRICS) == set(found.records[0].valid)
 
 
 def test_the_page_is_of_what_was_chosen() -> None:
-    planted_study = planted_material(12)
+    planted_study = known_report_data(12)
     record = planted_study.ranked[2]
     run = replace(record, number=0, seed=7)
     confirmation = Confirmation({record.number: record.params}, (7,), 1, {(record.number, 7): run})
-    chosen = Chosen(run, record.number, confirmation)
+    chosen = Winner(run, record.number, confirmation)
     text = read(page(replace(planted_study, confirmation=confirmation, chosen=chosen))).text
     assert f"The confirmed best: trial {record.number}" in text
     assert f"Confirmed: trial {record.number} with" in text

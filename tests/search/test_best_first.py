@@ -19,7 +19,7 @@ from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.search.strategies.best_first import expected_improvement
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.search.strategies.embedding import Coordinates
+from sasrecf_tune.search.strategies.embedding import Embedding
 from sasrecf_tune.trials import State
 from tests.support.bench import bench
 from tests.support.fake_training import FakeTraining
@@ -100,7 +100,7 @@ def test_equal_scores_and_a_single_one_are_no_trouble() -> None:
 @given(spaces(), st.integers(0, 2**31 - 1))
 def test_candidates_are_in_the_space_and_have_coordinates(space: SearchSpace, seed: int) -> None:
     candidates = Candidates(distributions(space), lambda _: True, None)
-    coordinates = Coordinates(space)
+    coordinates = Embedding(space)
     draw = random.Random(seed)
     some = candidates(draw, [])[:20]
     points = []
@@ -125,20 +125,20 @@ def test_candidates_can_exist() -> None:
 
 
 def test_coordinates_compare_learning_rates_by_their_logarithms() -> None:
-    coordinates = Coordinates(parse("learning_rate choice [0.01, 0.001, 0.0001]\n"))
+    coordinates = Embedding(parse("learning_rate choice [0.01, 0.001, 0.0001]\n"))
     low, middle, high = (coordinates.point({"learning_rate": rate})[0] for rate in (0.0001, 0.001, 0.01))
     assert middle - low == pytest.approx(high - middle)
 
 
 def test_categories_are_all_equally_far_apart() -> None:
-    coordinates = Coordinates(parse("hidden_act choice ['gelu', 'relu', 'tanh']\n"))
+    coordinates = Embedding(parse("hidden_act choice ['gelu', 'relu', 'tanh']\n"))
     points = [np.array(coordinates.point({"hidden_act": act})) for act in ("gelu", "relu", "tanh")]
     same, *apart = sorted({round(float(np.linalg.norm(a - b)), 9) for a in points for b in points})
     assert same == 0.0 and len(apart) == 1
 
 
 def test_equal_numbers_are_told_apart() -> None:
-    coordinates = Coordinates(parse("weight_decay choice [0, 0.0]\n"))
+    coordinates = Embedding(parse("weight_decay choice [0, 0.0]\n"))
     assert coordinates.point({"weight_decay": 0}) != coordinates.point({"weight_decay": 0.0})
 
 

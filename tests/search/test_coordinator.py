@@ -225,7 +225,7 @@ def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
         assert run.study.optuna.best_value == best.score == max(s for s in scores.values() if s)
         assert tests[best.number]["mrr@10"] == min(test["mrr@10"] for test in tests.values())
         for name in ("trials.csv", "ranking.csv", "ranking.md", "best.yaml"):
-            assert "test" not in (run.layout.directory / name).read_text()
+            assert "test" not in (run.study_dir.directory / name).read_text()
 
 
 def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
@@ -247,17 +247,17 @@ def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
 def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, FakeTraining(quality), trials=5) as run:
         run.search.run()
-        layout = run.layout
-    lines = layout.trials.read_text().splitlines()
+        study_dir = run.study_dir
+    lines = study_dir.trials.read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["number", "0", "1", "2", "3", "4"]
-    layout.trials.write_text("damaged")
+    study_dir.trials.write_text("damaged")
     with bench(tmp_path, GRID, FakeTraining(quality), trials=6) as run:
         run.search.run()
-    again = layout.trials.read_text().splitlines()
+    again = study_dir.trials.read_text().splitlines()
     assert again[:6] == lines and len(again) == 7
-    ranking = layout.ranking_csv.read_text().splitlines()
+    ranking = study_dir.ranking_csv.read_text().splitlines()
     assert len(ranking) == 7 and ranking[1].startswith("1,")
-    assert layout.hyper_result.read_text().count("Valid result:") == 6
+    assert study_dir.hyper_result.read_text().count("Valid result:") == 6
 
 
 def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) 
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             nonlocal now
             now += 100 if job.number == 2 else 0.1
-            seen.append((lines(run.layout.trials), lines(run.layout.ranking_csv)))
+            seen.append((lines(run.study_dir.trials), lines(run.study_dir.ranking_csv)))
             return super().train(job, on_report)
 
     def lines(path: Path) -> int:
@@ -279,7 +279,7 @@ def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) 
     with bench(tmp_path, GRID, Watching(quality), trials=5, clock=lambda: now) as run:
         run.search.run()
         assert seen == [(0, 0), (1, 0), (2, 0), (3, 3), (4, 3)]
-        assert lines(run.layout.ranking_csv) == 5
+        assert lines(run.study_dir.ranking_csv) == 5
 
 
 def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
@@ -293,22 +293,22 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
 
     with bench(tmp_path, GRID, Saving(quality)) as run:
         # As if a worker had saved what it has not told of yet.
-        unheard_of = {run.layout.checkpoint(99), run.layout.unfinished(99)}
-        run.layout.checkpoints.mkdir()
+        unheard_of = {run.study_dir.checkpoint(99), run.study_dir.unfinished(99)}
+        run.study_dir.checkpoints.mkdir()
         for path in unheard_of:
             path.touch()
         run.search.run()
         best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
-        expected = {run.layout.checkpoint(number) for number in best} | unheard_of
-        assert set(run.layout.checkpoints.iterdir()) == expected
+        expected = {run.study_dir.checkpoint(number) for number in best} | unheard_of
+        assert set(run.study_dir.checkpoints.iterdir()) == expected
         # As if the coordinator had been killed before it could tidy up, and a worker while it wrote.
-        run.layout.unfinished(best[0]).touch()
-        half_written = run.layout.checkpoints / ".trial-0001.resume.part"
+        run.study_dir.unfinished(best[0]).touch()
+        half_written = run.study_dir.checkpoints / ".trial-0001.resume.part"
         half_written.touch()
-        assert run.layout.leftovers() == [half_written]
-        remove(run.layout.leftovers())
+        assert run.study_dir.leftovers() == [half_written]
+        remove(run.study_dir.leftovers())
     with bench(tmp_path, GRID, Saving(quality)) as run:
-        assert set(run.layout.checkpoints.iterdir()) == expected
+        assert set(run.study_dir.checkpoints.iterdir()) == expected
 
 
 def test_patience_ends_a_search_that_gets_no_better(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path
         with pytest.raises((OSError, StorageInternalError)):
             run.search.run()
         event.remove(run.storage.engine, "before_cursor_execute", refuse)
-        ranked = run.layout.ranking_csv.read_text().splitlines()
+        ranked = run.study_dir.ranking_csv.read_text().splitlines()
     assert len(ranked) == 1 + 3
 
 
@@ -374,7 +374,7 @@ from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.coordinator import planned_study
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.storage.database.open import open_storage
-from tests.conftest import summary
+from tests.support.fake_training import summary
 
 space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n")
 settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),

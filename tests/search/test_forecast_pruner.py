@@ -11,9 +11,9 @@ from optuna.trial import TrialState, create_trial
 
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.strategies import curve_forecast
-from sasrecf_tune.search.strategies.curve_forecast import Extrapolation
+from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.search.strategies.embedding import Coordinates
+from sasrecf_tune.search.strategies.embedding import Embedding
 from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
 
 SPACE = parse("learning_rate choice [0.01, 0.005, 0.0005, 0.0001]\nn_layers choice [1, 2, 3]\n")
@@ -116,12 +116,12 @@ def test_what_is_known_of_completed_trials_does_not_depend_on_when_it_was_learnt
     curves = [*FOUR, (0.005, 3, [*FAST, 0.05]), (0.0005, 3, SLOW[:3])]
     complete = study(*curves).get_trials()
     # As they come in: out of order, one longer than all before, one shorter.
-    grown = Extrapolation(Coordinates(SPACE))
+    grown = CurveForecaster(Embedding(SPACE))
     for numbers in ([1, 3], [1, 2, 3], [1, 2, 3, 4], [0, 1, 2, 3, 4, 5]):
         some = [complete[number] for number in numbers]
         running = study((0.0005, 2, SLOW[:2])).get_trials()
         running[0].number = 99
-        found, fresh = (one.forecast(running, some, 1) for one in (grown, Extrapolation(Coordinates(SPACE))))
+        found, fresh = (one.forecast(running, some, 1) for one in (grown, CurveForecaster(Embedding(SPACE))))
         assert (found.best, found.deviation) == (fresh.best, fresh.deviation)
 
 
@@ -129,9 +129,9 @@ def test_of_very_many_pruned_trials_the_best_are_forecast(monkeypatch: pytest.Mo
     trials = study(*FOUR, *((0.01, 3, [score]) for score in (0.01, 0.03, 0.02))).get_trials()
     for trial in trials[4:]:
         trial.state, trial.values = TrialState.PRUNED, None
-    everything = Extrapolation(Coordinates(SPACE)).scores(trials, 1)
+    everything = CurveForecaster(Embedding(SPACE)).scores(trials, 1)
     monkeypatch.setattr(curve_forecast, "_FORECAST", 2)
-    found, scores = Extrapolation(Coordinates(SPACE)).scores(trials, 1)
+    found, scores = CurveForecaster(Embedding(SPACE)).scores(trials, 1)
     assert [one.number for one in found] == [0, 1, 2, 3, 5, 6]
     assert list(scores) == [
         score for score, one in zip(everything[1], everything[0], strict=True) if one.number != 4

@@ -17,7 +17,7 @@ def test_optuna_alone_shows_curves_pruning_and_importances(tmp_path: Path) -> No
     training = FakeTraining(lambda config: float(str(config["learning_rate"])))
     with bench(tmp_path, text, training, pruner="median") as run:
         run.search.run()
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run.layout.database}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{run.study_dir.database}")
     assert study.study_name == "study" and study.metric_names == ["MRR@10"]
     states = {trial.state.name for trial in study.trials}
     assert states == {"COMPLETE", "PRUNED"}

@@ -25,7 +25,7 @@ from sasrecf_tune.messages import (
     Timing,
 )
 from sasrecf_tune.search.coordinator import Outcome
-from sasrecf_tune.search.retry_policy import ALIKE
+from sasrecf_tune.search.retry_policy import MOST_ALIKE
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.trials import State
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
@@ -178,15 +178,15 @@ def test_the_search_ends_when_all_fail_alike(tmp_path: Path) -> None:
             assert isinstance(failure, Failure)
             return replace(failure, reason=f"tried to allocate {job.number}.25 GiB")
 
-    for total in (ALIKE, 2 * ALIKE):  # the same command again means to try on
+    for total in (MOST_ALIKE, 2 * MOST_ALIKE):  # the same command again means to try on
         with bench(tmp_path, GRID, Varying(numbered("memory"))) as run:
             outcome = run.search.run()
         assert (outcome.done, outcome.failed) == (total, True)
-        assert f"the last {ALIKE} failed alike: tried to allocate {total - 1}.25 GiB" in outcome.reason
+        assert f"the last {MOST_ALIKE} failed alike: tried to allocate {total - 1}.25 GiB" in outcome.reason
 
 
 def test_failures_of_several_kinds_are_no_reason_to_end(tmp_path: Path) -> None:
-    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, ALIKE - 1)}
+    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, MOST_ALIKE - 1)}
     with bench(tmp_path, GRID, Failing(plans)) as run:
         outcome = run.search.run()
     assert outcome == Outcome("all 12 trials have ended", 12)

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
 
 from sasrecf_tune import environment as machine
-from sasrecf_tune.analysis.reproduction import difference
+from sasrecf_tune.analysis.reproduction import diff_text
 from sasrecf_tune.cli.session import at_work
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import (
@@ -42,10 +42,10 @@ from sasrecf_tune.storage.database import errors as damage
 from sasrecf_tune.storage.database.errors import check_database
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.server import with_driver
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
 from sasrecf_tune.storage.manifest import write_manifest
-from sasrecf_tune.storage.url_masking import masked
+from sasrecf_tune.storage.url_masking import mask_passwords
 
 SPACE = parse("n_layers choice [1, 2]\n")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -53,21 +53,21 @@ IDENTITY = {"metric": "MRR@10", "space": {"n_layers": "n_layers choice [1, 2]"},
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def study_dir(tmp_path: Path) -> StudyDirectory:
     (tmp_path / "study").mkdir()
-    return Layout(tmp_path / "study")
+    return StudyDirectory(tmp_path / "study")
 
 
-def test_another_identity_is_refused_and_the_difference_shown(layout: Layout) -> None:
-    storage = open_storage(layout, None)
-    open_study(layout, storage, SPACE, IDENTITY, True)
-    open_study(layout, storage, SPACE, IDENTITY, True)
+def test_another_identity_is_refused_and_the_difference_shown(study_dir: StudyDirectory) -> None:
+    storage = open_storage(study_dir, None)
+    open_study(study_dir, storage, SPACE, IDENTITY, True)
+    open_study(study_dir, storage, SPACE, IDENTITY, True)
     with pytest.raises(StudyMismatchError, match="data: was 'abc', now 'xyz'"):
-        open_study(layout, storage, SPACE, IDENTITY | {"data": "xyz"}, True)
+        open_study(study_dir, storage, SPACE, IDENTITY | {"data": "xyz"}, True)
 
 
-def schema(layout: Layout) -> list[tuple[str, ...]]:
-    with contextlib.closing(sqlite3.connect(layout.database)) as connection:
+def schema(study_dir: StudyDirectory) -> list[tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(study_dir.database)) as connection:
         return sorted(
             connection.execute(
                 "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL UNION ALL "
@@ -77,7 +77,7 @@ def schema(layout: Layout) -> list[tuple[str, ...]]:
         )
 
 
-def test_a_database_that_was_not_made_to_the_end_is_completed(layout: Layout) -> None:
+def test_a_database_that_was_not_made_to_the_end_is_completed(study_dir: StudyDirectory) -> None:
     writes = killed_at = 0
     schemas = []
 
@@ -95,13 +95,13 @@ def test_a_database_that_was_not_made_to_the_end_is_completed(layout: Layout) ->
     try:
         while writes >= killed_at:
             writes, killed_at = 0, killed_at + 1
-            layout.database.unlink(missing_ok=True)
+            study_dir.database.unlink(missing_ok=True)
             with contextlib.suppress(KeyboardInterrupt):
-                open_storage(layout, None).engine.dispose()
+                open_storage(study_dir, None).engine.dispose()
             if writes == killed_at:
                 writes += 1  # which spares the second attempt
-                open_storage(layout, None).engine.dispose()
-            schemas.append(schema(layout))
+                open_storage(study_dir, None).engine.dispose()
+            schemas.append(schema(study_dir))
     finally:
         event.remove(Engine, "connect", in_a_hurry)
         event.remove(Engine, "before_cursor_execute", kill)
@@ -109,9 +109,9 @@ def test_a_database_that_was_not_made_to_the_end_is_completed(layout: Layout) ->
     assert all(made == schemas[-1] for made in schemas)
 
 
-def test_a_study_that_was_not_made_to_the_end_is_made_again(layout: Layout) -> None:
-    open_storage(layout, None).engine.dispose()
-    empty = layout.database.read_bytes()
+def test_a_study_that_was_not_made_to_the_end_is_made_again(study_dir: StudyDirectory) -> None:
+    open_storage(study_dir, None).engine.dispose()
+    empty = study_dir.database.read_bytes()
     writes = killed_at = 0
 
     def kill(_connection: object, _cursor: object, statement: str, *_: object) -> None:
@@ -122,19 +122,19 @@ def test_a_study_that_was_not_made_to_the_end_is_made_again(layout: Layout) -> N
 
     while writes >= killed_at:
         writes, killed_at = 0, killed_at + 1
-        layout.database.write_bytes(empty)
-        storage = open_storage(layout, None)
+        study_dir.database.write_bytes(empty)
+        storage = open_storage(study_dir, None)
         event.listen(storage.engine, "before_cursor_execute", kill)
         with contextlib.suppress(KeyboardInterrupt):
-            open_study(layout, storage, SPACE, IDENTITY, True)
+            open_study(study_dir, storage, SPACE, IDENTITY, True)
         storage.engine.dispose()
-        study = open_study(layout, open_storage(layout, None), SPACE, IDENTITY, True).optuna
+        study = open_study(study_dir, open_storage(study_dir, None), SPACE, IDENTITY, True).optuna
         assert study.metric_names == ["MRR@10"]
     assert killed_at > 3
 
 
 def test_difference_names_every_key() -> None:
-    shown = difference({"a": {"b": 1, "c": 2}, "d": None}, {"a": {"b": 1, "c": 3}, "e": "x"})
+    shown = diff_text({"a": {"b": 1, "c": 2}, "d": None}, {"a": {"b": 1, "c": 3}, "e": "x"})
     assert shown.splitlines() == [
         "  a.c: was 2, now 3",
         "  d: was None, now not set",
@@ -142,21 +142,23 @@ def test_difference_names_every_key() -> None:
     ]
 
 
-def test_a_study_of_another_program_is_left_alone(layout: Layout) -> None:
-    storage = open_storage(layout, None)
+def test_a_study_of_another_program_is_left_alone(study_dir: StudyDirectory) -> None:
+    storage = open_storage(study_dir, None)
     optuna.create_study(storage=storage, study_name="study", direction="maximize").add_trial(
         optuna.trial.create_trial(value=1.0)
     )
     with pytest.raises(StudyMismatchError, match="made by another program"):
-        open_study(layout, storage, SPACE, IDENTITY, True)
+        open_study(study_dir, storage, SPACE, IDENTITY, True)
 
 
-def test_a_commit_that_was_cut_off_is_taken_back(layout: Layout, tmp_path: Path) -> None:
-    storage = open_storage(layout, None)
-    open_study(layout, storage, SPACE, IDENTITY, True).optuna.add_trial(optuna.trial.create_trial(value=1.0))
+def test_a_commit_that_was_cut_off_is_taken_back(study_dir: StudyDirectory, tmp_path: Path) -> None:
+    storage = open_storage(study_dir, None)
+    open_study(study_dir, storage, SPACE, IDENTITY, True).optuna.add_trial(
+        optuna.trial.create_trial(value=1.0)
+    )
     storage.engine.dispose()
-    killed = Layout(tmp_path / "killed" / "study")
-    with contextlib.closing(sqlite3.connect(layout.database)) as connection:
+    killed = StudyDirectory(tmp_path / "killed" / "study")
+    with contextlib.closing(sqlite3.connect(study_dir.database)) as connection:
         # With so small a cache SQLite changes the database before the commit: a copy made meanwhile is
         # what the disk holds when the process is killed there.
         connection.execute("PRAGMA cache_size = 1")
@@ -165,85 +167,88 @@ def test_a_commit_that_was_cut_off_is_taken_back(layout: Layout, tmp_path: Path)
             [(str(number), "x" * 999) for number in range(99)],
         )
         connection.execute("UPDATE trials SET state = 'RUNNING'")
-        shutil.copytree(layout.directory, killed.directory)
+        shutil.copytree(study_dir.directory, killed.directory)
     assert Path(f"{killed.database}-journal").stat().st_size > 0
     (record,) = load_study(killed, open_storage(killed, None), SPACE).records()
     assert (record.state, record.score) == ("complete", 1.0)
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0 cut off here", b"\0" * 5000])
-def test_a_damaged_database_is_an_error_and_not_touched(layout: Layout, content: bytes) -> None:
-    layout.database.write_bytes(content)
+def test_a_damaged_database_is_an_error_and_not_touched(study_dir: StudyDirectory, content: bytes) -> None:
+    study_dir.database.write_bytes(content)
     with pytest.raises(StorageError, match=r"study\.db"):
-        open_storage(layout, None)
-    assert layout.database.read_bytes() == content
+        open_storage(study_dir, None)
+    assert study_dir.database.read_bytes() == content
 
 
-def test_a_foreign_database_is_an_error_and_not_touched(layout: Layout) -> None:
-    with sqlite3.connect(layout.database) as connection:
+def test_a_foreign_database_is_an_error_and_not_touched(study_dir: StudyDirectory) -> None:
+    with sqlite3.connect(study_dir.database) as connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")
-    before = layout.database.read_bytes()
+    before = study_dir.database.read_bytes()
     with pytest.raises(StorageError, match="not of an Optuna study"):
-        open_storage(layout, None)
-    assert layout.database.read_bytes() == before
+        open_storage(study_dir, None)
+    assert study_dir.database.read_bytes() == before
 
 
-def test_a_password_is_never_shown(layout: Layout) -> None:
+def test_a_password_is_never_shown(study_dir: StudyDirectory) -> None:
     with pytest.raises(StorageError) as caught:
-        open_storage(layout, "postgresql://me:secret@localhost:1/none")
+        open_storage(study_dir, "postgresql://me:secret@localhost:1/none")
     assert "secret" not in str(caught.value)
 
 
-def test_no_such_study_in_the_database(layout: Layout) -> None:
+def test_no_such_study_in_the_database(study_dir: StudyDirectory) -> None:
     with pytest.raises(StudyNotFoundError, match="holds no study"):
-        load_study(layout, open_storage(layout, None), SPACE)
+        load_study(study_dir, open_storage(study_dir, None), SPACE)
 
 
-def test_one_holder_at_a_time(layout: Layout) -> None:
+def test_one_holder_at_a_time(study_dir: StudyDirectory) -> None:
     with (
-        exclusive(layout),
+        exclusive(study_dir),
         pytest.raises(StorageError, match=r"another run is at work(.|\n)*--storage postgresql://"),
-        exclusive(layout),
+        exclusive(study_dir),
     ):
         pass
-    with exclusive(layout):
+    with exclusive(study_dir):
         pass
 
 
 def test_several_share_a_directory_with_a_server_alone(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "_TIDY_SECONDS", 0.0)
     tidied: list[int] = []
-    first, second = (among_others(layout, partial(tidied.append, number)) for number in (1, 2))
-    with first, second, pytest.raises(StorageError, match="another run"), exclusive(layout):
+    first, second = (among_others(study_dir, partial(tidied.append, number)) for number in (1, 2))
+    with first, second, pytest.raises(StorageError, match="another run"), exclusive(study_dir):
         pass
     assert tidied == [1]
-    third = among_others(layout, partial(tidied.append, 3))
-    with exclusive(layout), pytest.raises(StorageError, match="the same --storage"), third:
+    third = among_others(study_dir, partial(tidied.append, 3))
+    with exclusive(study_dir), pytest.raises(StorageError, match="the same --storage"), third:
         pass
     assert tidied == [1]
 
 
 def test_where_there_are_no_locks_a_server_alone_will_do(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsupported(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", unsupported)
     tidied: list[int] = []
-    with among_others(layout, partial(tidied.append, 1)), among_others(layout, partial(tidied.append, 2)):
+    with (
+        among_others(study_dir, partial(tidied.append, 1)),
+        among_others(study_dir, partial(tidied.append, 2)),
+    ):
         assert tidied == [1, 2]
     with (
         pytest.raises(StorageError, match=r"has no locks \(flock: Function not implemented\)"),
-        exclusive(layout),
+        exclusive(study_dir),
     ):
         pass
 
 
 def test_a_lock_that_is_lost_while_it_is_shared_is_taken_again(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     flock = fcntl.flock
@@ -257,18 +262,18 @@ def test_a_lock_that_is_lost_while_it_is_shared_is_taken_again(
 
     monkeypatch.setattr("fcntl.flock", lost_once)
     tidied: list[int] = []
-    with among_others(layout, partial(tidied.append, 1)):
+    with among_others(study_dir, partial(tidied.append, 1)):
         monkeypatch.undo()
-        with pytest.raises(StorageError, match="another run"), exclusive(layout):
+        with pytest.raises(StorageError, match="another run"), exclusive(study_dir):
             pass
     assert tidied == [1] and asked[-1] == fcntl.LOCK_SH | fcntl.LOCK_NB
 
 
-def test_only_what_nobody_uses_is_tidied_up(layout: Layout) -> None:
+def test_only_what_nobody_uses_is_tidied_up(study_dir: StudyDirectory) -> None:
     other = subprocess.Popen(["true"])
     other.wait()
     made = {
-        mark: replace(layout, coordinator=mark).prepared
+        mark: replace(study_dir, coordinator=mark).prepared
         for mark in (
             machine.process_name(),
             f"{machine.host_name()}-{other.pid}",
@@ -276,27 +281,27 @@ def test_only_what_nobody_uses_is_tidied_up(layout: Layout) -> None:
             "elsewhere-8",
         )
     }
-    files = [layout.checkpoints / ".trial-0001.pth.part", layout.checkpoints / ".trial-0002.pth.part"]
-    layout.checkpoints.mkdir()
+    files = [study_dir.checkpoints / ".trial-0001.pth.part", study_dir.checkpoints / ".trial-0002.pth.part"]
+    study_dir.checkpoints.mkdir()
     for path in made.values():
         path.mkdir()
     for path in files:
         path.touch()
     for path in (made["elsewhere-8"], files[1]):
         os.utime(path, (0, 0))
-    gone = abandoned(layout, layout.leftovers())
+    gone = abandoned(study_dir, study_dir.leftovers())
     assert set(gone) == {made[f"{machine.host_name()}-{other.pid}"], made["elsewhere-8"], files[1]}
 
 
 def test_a_directory_goes_with_the_input_that_is_refused(tmp_path: Path) -> None:
-    def refused(layout: Layout, error: TuneError, *files: str) -> None:
-        with pytest.raises(type(error)), exclusive(layout):
+    def refused(study_dir: StudyDirectory, error: TuneError, *files: str) -> None:
+        with pytest.raises(type(error)), exclusive(study_dir):
             for file in ("logs/worker-0.log", *files):
-                (layout.directory / file).parent.mkdir(exist_ok=True)
-                (layout.directory / file).touch()
+                (study_dir.directory / file).parent.mkdir(exist_ok=True)
+                (study_dir.directory / file).touch()
             raise error
 
-    refused(Layout(tmp_path / "a" / "b" / "study"), InputError("no data"))
+    refused(StudyDirectory(tmp_path / "a" / "b" / "study"), InputError("no data"))
     assert not list(tmp_path.iterdir())
     # The log of a worker that crashed is referred to; a study, and what someone else put there, is not ours.
     kept: list[tuple[TuneError, str]] = [
@@ -306,39 +311,41 @@ def test_a_directory_goes_with_the_input_that_is_refused(tmp_path: Path) -> None
         (InputError("no data"), "notes.txt"),
     ]
     for number, (error, file) in enumerate(kept):
-        layout = Layout(tmp_path / str(number))
-        refused(layout, error, file)
-        assert (layout.directory / file).exists()
+        study_dir = StudyDirectory(tmp_path / str(number))
+        refused(study_dir, error, file)
+        assert (study_dir.directory / file).exists()
     (tmp_path / "mine").mkdir()
-    refused(Layout(tmp_path / "mine"), InputError("no data"))
+    refused(StudyDirectory(tmp_path / "mine"), InputError("no data"))
     assert (tmp_path / "mine" / "study.lock").exists()
 
 
 def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = Layout(tmp_path / "study")
-    layout.directory.mkdir()
+    study_dir = StudyDirectory(tmp_path / "study")
+    study_dir.directory.mkdir()
     monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", "--storage=postgresql://me:s3/cr:et@host/db"])
-    write_manifest(layout, {})
-    text = layout.manifest.read_text()
+    write_manifest(study_dir, {})
+    text = study_dir.manifest.read_text()
     assert "s3/cr" not in text and "--storage=postgresql://me:***@host/db" in text
     with pytest.raises(InputError, match="not kept"):
-        open_storage(layout, "postgresql://me:***@host/db")
+        open_storage(study_dir, "postgresql://me:***@host/db")
 
 
-def test_a_password_in_the_query_is_shown_to_nobody(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_in_the_query_is_shown_to_nobody(
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address = (
         "postgresql://me@host/db?passfile=/home/me/.pgpass&PassWord=s3cret&sslmode=require&sslpassword=t0p"
     )
     safe = "postgresql://me@host/db?passfile=/home/me/.pgpass&PassWord=***&sslmode=require&sslpassword=***"
-    assert masked(address) == safe
-    assert masked(f"{address} {address}") == f"{safe} {safe}"
-    said = damage.shown(layout, address)
+    assert mask_passwords(address) == safe
+    assert mask_passwords(f"{address} {address}") == f"{safe} {safe}"
+    said = damage.display_url(study_dir, address)
     assert "s3cret" not in said and "t0p" not in said and "PassWord=***" in said
     monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", f"--storage={address}"])
-    write_manifest(layout, {"study": "study"})
-    assert f"--storage={safe}" in layout.manifest.read_text()
+    write_manifest(study_dir, {"study": "study"})
+    assert f"--storage={safe}" in study_dir.manifest.read_text()
     with pytest.raises(InputError, match="is not kept with the study"):
-        open_storage(layout, said)
+        open_storage(study_dir, said)
 
 
 @pytest.mark.parametrize(
@@ -383,9 +390,11 @@ def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, me
         ("oracle://me@host/db", "such as postgresql://"),
     ],
 )
-def test_what_is_no_address_of_a_known_server_is_refused(layout: Layout, address: str, fix: str) -> None:
+def test_what_is_no_address_of_a_known_server_is_refused(
+    study_dir: StudyDirectory, address: str, fix: str
+) -> None:
     with pytest.raises(InputError) as caught:
-        open_storage(layout, address)
+        open_storage(study_dir, address)
     assert fix in caught.value.fix and address.partition(":")[0] in caught.value.what
 
 
@@ -398,12 +407,12 @@ def test_what_is_no_address_of_a_known_server_is_refused(layout: Layout, address
     ],
 )
 def test_a_missing_driver_is_told_how_to_get(
-    layout: Layout, monkeypatch: pytest.MonkeyPatch, address: str, missing: str, fix: str
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch, address: str, missing: str, fix: str
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     extra = "postgresql" if "postgresql" in address else "mysql"
     with pytest.raises(StorageError) as caught:
-        open_storage(layout, address)
+        open_storage(study_dir, address)
     assert "the database driver is not installed" in caught.value.what
     assert fix in caught.value.fix and caught.value.fix.endswith(install_command(extra=extra))
     assert "constraints-new.txt '.[mysql]' && pip" in install_command((3, 12), "mysql")
@@ -417,17 +426,17 @@ def test_a_server_that_cannot_be_reached_is_found_before_data_is_prepared(tmp_pa
     )
     with (
         pytest.raises(StorageError, match=r"onnection refused(.|\n)*whether the server runs") as caught,
-        at_work(settings, Layout(tmp_path / name)),
+        at_work(settings, StudyDirectory(tmp_path / name)),
     ):
         pytest.fail("has begun")
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_study_on_a_server_says_where_it_is(layout: Layout) -> None:
-    layout.directory.mkdir(exist_ok=True)
-    layout.manifest.write_text(json.dumps({"storage": "postgresql://tuner:***@dbhost/tuning"}))
+def test_a_study_on_a_server_says_where_it_is(study_dir: StudyDirectory) -> None:
+    study_dir.directory.mkdir(exist_ok=True)
+    study_dir.manifest.write_text(json.dumps({"storage": "postgresql://tuner:***@dbhost/tuning"}))
     with pytest.raises(StorageError, match=r"in another database: postgresql://tuner:\*\*\*@dbhost"):
-        check_database(layout, None)
+        check_database(study_dir, None)
 
 
 def test_a_study_in_its_directory_is_not_looked_for_on_a_server() -> None:

@@ -22,7 +22,7 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.messages import Decision, Describe, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.database.errors import check_database, reading_errors, storage_errors
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.directory import Layout, studies
+from sasrecf_tune.storage.directory import StudyDirectory, studies
 from sasrecf_tune.storage.manifest import settings_content, write_manifest
 from sasrecf_tune.trials import State
 from tests import readme
@@ -62,7 +62,7 @@ def manifest_of(run: Bench) -> None:
     plan = run.search._plan
     content = settings_content(plan.settings, plan.space, None)
     planned = {"planned_trials": plan.trials}
-    write_manifest(run.layout, content | planned | {"data": {"metric_keys": ["mrr@10"]}})
+    write_manifest(run.study_dir, content | planned | {"data": {"metric_keys": ["mrr@10"]}})
 
 
 def finish(directory: Path, expected_before: int) -> None:
@@ -79,7 +79,7 @@ def finish(directory: Path, expected_before: int) -> None:
 
 
 def test_the_disk_is_full_in_the_middle_of_a_search(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "study")
+    study_dir = StudyDirectory(tmp_path / "study")
     with contextlib.ExitStack() as limits:
 
         def fill() -> None:
@@ -87,57 +87,57 @@ def test_the_disk_is_full_in_the_middle_of_a_search(tmp_path: Path) -> None:
 
         with (
             pytest.raises(StorageError, match=r"study\.db: .*refuses.*\nFree space") as caught,
-            storage_errors(layout, None),
+            storage_errors(study_dir, None),
             bench(tmp_path, GRID, Mishap(3, fill)) as run,
         ):
             run.search.run()
         assert caught.value.exit_code == 1
-    check_database(layout, None)
+    check_database(study_dir, None)
     finish(tmp_path, expected_before=3)
 
 
 def test_the_disk_is_full_from_the_start(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "study")
+    study_dir = StudyDirectory(tmp_path / "study")
     with bench(tmp_path / "whole", GRID, FakeTraining(quality)):
-        size = Layout(tmp_path / "whole" / "study").database.stat().st_size
+        size = StudyDirectory(tmp_path / "whole" / "study").database.stat().st_size
     for limit in range(4096, size, 8192):
         with (
             largest_file(limit),
             pytest.raises(StorageError, match="Free space"),
-            storage_errors(layout, None),
+            storage_errors(study_dir, None),
             bench(tmp_path, GRID, FakeTraining(quality)),
         ):
             pass
-        assert not list(layout.directory.iterdir())  # the database is there whole or not at all
+        assert not list(study_dir.directory.iterdir())  # the database is there whole or not at all
     finish(tmp_path, expected_before=0)
 
 
 def test_something_stands_where_a_file_should(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "study")
+    study_dir = StudyDirectory(tmp_path / "study")
 
     def put_in_the_way() -> None:
-        layout.trials.unlink()
-        layout.trials.mkdir()
+        study_dir.trials.unlink()
+        study_dir.trials.mkdir()
 
     with (
         pytest.raises(StorageError, match=r"trials\.csv: cannot write: Is a directory\nSomething else"),
-        storage_errors(layout, None),
+        storage_errors(study_dir, None),
         bench(tmp_path, GRID, Mishap(2, put_in_the_way)) as run,
     ):
         run.search.run()
-    layout.trials.rmdir()
+    study_dir.trials.rmdir()
     finish(tmp_path, expected_before=3)
 
 
 def test_the_study_is_removed_during_a_search(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "study")
+    study_dir = StudyDirectory(tmp_path / "study")
     with (
         pytest.raises(StorageError, match=r"study\.db: the study's database is gone"),
-        storage_errors(layout, None),
-        bench(tmp_path, GRID, Mishap(2, lambda: shutil.rmtree(layout.directory))) as run,
+        storage_errors(study_dir, None),
+        bench(tmp_path, GRID, Mishap(2, lambda: shutil.rmtree(study_dir.directory))) as run,
     ):
         run.search.run()
-    assert not layout.directory.exists()  # nothing of it was made anew
+    assert not study_dir.directory.exists()  # nothing of it was made anew
     finish(tmp_path, expected_before=0)
 
 
@@ -171,9 +171,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def layout(finished: Path, tmp_path: Path) -> Layout:
+def study_dir(finished: Path, tmp_path: Path) -> StudyDirectory:
     shutil.copytree(finished, tmp_path / "out" / "study")
-    return Layout(tmp_path / "out" / "study")
+    return StudyDirectory(tmp_path / "out" / "study")
 
 
 def cut(path: Path, size: int) -> None:
@@ -214,23 +214,23 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("command", ["report", "best", "resume", "run"])
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_study(layout: Layout, kind: str, command: str) -> None:
+def test_a_damaged_study(study_dir: StudyDirectory, kind: str, command: str) -> None:
     damage, said = DAMAGE[kind]
-    damage(layout.database)
+    damage(study_dir.database)
 
     def everything() -> dict[str, bytes]:
-        files = (path for path in layout.directory.rglob("*") if path.is_file())
-        return {path.name: path.read_bytes() for path in files if path != layout.lock}
+        files = (path for path in study_dir.directory.rglob("*") if path.is_file())
+        return {path.name: path.read_bytes() for path in files if path != study_dir.lock}
 
     before = everything()
-    out = layout.directory.parent
+    out = study_dir.directory.parent
     arguments = [command, "study", "--out", str(out)]
     if command == "run":
         (out / "hyper.test").write_text(GRID)
         arguments = [command, "--params-file", str(out / "hyper.test"), "--study", "study", "--out", str(out)]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, StorageError), result.exception
-    assert str(result.exception).startswith(f"{layout.database}: {said}"), str(result.exception)
+    assert str(result.exception).startswith(f"{study_dir.database}: {said}"), str(result.exception)
     advice = result.exception.fix.partition("or start another study: sasrecf-tune ")[2]
     name, *options = advice.split()
     readme.commands()[name].make_context(name, options)
@@ -257,24 +257,24 @@ def test_a_damaged_study(layout: Layout, kind: str, command: str) -> None:
         "DELETE FROM trials WHERE number = 3",
     ],
 )
-def test_a_study_that_holds_something_else(layout: Layout, change: str) -> None:
-    with contextlib.closing(sqlite3.connect(layout.database)) as connection, connection:
+def test_a_study_that_holds_something_else(study_dir: StudyDirectory, change: str) -> None:
+    with contextlib.closing(sqlite3.connect(study_dir.database)) as connection, connection:
         assert connection.execute(change).rowcount > 0
     for command in ("report", "best"):
-        result = CliRunner().invoke(app, [command, "--out", str(layout.directory.parent)])
+        result = CliRunner().invoke(app, [command, "--out", str(study_dir.directory.parent)])
         assert isinstance(result.exception, StorageError), result.exception
         assert "what sasrecf-tune did not write" in str(result.exception)
 
 
-def test_a_bug_of_ours_is_not_told_as_damage(layout: Layout) -> None:
+def test_a_bug_of_ours_is_not_told_as_damage(study_dir: StudyDirectory) -> None:
     for error in (ValueError("x"), KeyError("x"), TypeError("x"), AttributeError("x")):
-        with pytest.raises(type(error)), reading_errors(layout, None):
+        with pytest.raises(type(error)), reading_errors(study_dir, None):
             raise error
 
 
-def test_studies_count_the_trials_that_have_ended(layout: Layout) -> None:
-    lines = layout.trials.read_text().splitlines(keepends=True)
-    listed = ["studies", "--json", "--out", str(layout.directory.parent)]
+def test_studies_count_the_trials_that_have_ended(study_dir: StudyDirectory) -> None:
+    lines = study_dir.trials.read_text().splitlines(keepends=True)
+    listed = ["studies", "--json", "--out", str(study_dir.directory.parent)]
     for content, ended in (
         (b"", 0),
         ("".join(lines[:1]).encode(), 0),
@@ -283,18 +283,18 @@ def test_studies_count_the_trials_that_have_ended(layout: Layout) -> None:
         (None, None),
     ):
         if content is None:
-            layout.trials.unlink()
+            study_dir.trials.unlink()
         else:
-            layout.trials.write_bytes(content)
+            study_dir.trials.write_bytes(content)
         (row,) = json.loads(CliRunner().invoke(app, listed).output)
         assert (row["ended"], row["planned_trials"]) == (ended, 12)
-    assert "? of 12" in CliRunner().invoke(app, ["studies", "--out", str(layout.directory.parent)]).output
+    assert "? of 12" in CliRunner().invoke(app, ["studies", "--out", str(study_dir.directory.parent)]).output
 
 
-def test_what_a_killed_run_left_half_written_is_rolled_back(layout: Layout) -> None:
+def test_what_a_killed_run_left_half_written_is_rolled_back(study_dir: StudyDirectory) -> None:
     script = f"""
 import os, signal, sqlite3
-connection = sqlite3.connect({str(layout.database)!r})
+connection = sqlite3.connect({str(study_dir.database)!r})
 connection.execute("PRAGMA cache_size = 2")
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("CREATE TABLE junk (text TEXT)")
@@ -303,24 +303,24 @@ connection.execute("DELETE FROM trials")
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", script], check=False)
-    left = [path.name for path in layout.directory.glob("study.db-*")]
+    left = [path.name for path in study_dir.directory.glob("study.db-*")]
     assert left, "SQLite keeps what it would undo beside the database"
-    result = CliRunner().invoke(app, ["report", "--format", "csv", "--out", str(layout.directory.parent)])
+    result = CliRunner().invoke(app, ["report", "--format", "csv", "--out", str(study_dir.directory.parent)])
     assert result.exception is None and result.output.count("complete") == 12
 
 
-def test_a_manifest_that_is_none(layout: Layout) -> None:
-    layout.manifest.write_text("{")
-    result = CliRunner().invoke(app, ["report", "study", "--out", str(layout.directory.parent)])
+def test_a_manifest_that_is_none(study_dir: StudyDirectory) -> None:
+    study_dir.manifest.write_text("{")
+    result = CliRunner().invoke(app, ["report", "study", "--out", str(study_dir.directory.parent)])
     assert isinstance(result.exception, TuneError) and "the `run` command writes it anew" in str(
         result.exception
     )
 
 
-def test_errors_of_ours_stay_what_they_are(layout: Layout) -> None:
-    with pytest.raises(TuneError, match="mine"), reading_errors(layout, None):
+def test_errors_of_ours_stay_what_they_are(study_dir: StudyDirectory) -> None:
+    with pytest.raises(TuneError, match="mine"), reading_errors(study_dir, None):
         raise TuneError("mine")
-    with pytest.raises(ZeroDivisionError), storage_errors(layout, None):
+    with pytest.raises(ZeroDivisionError), storage_errors(study_dir, None):
         raise ZeroDivisionError
 
 
@@ -351,29 +351,31 @@ def obedient() -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
-def test_a_directory_that_may_not_be_written(layout: Layout, obedient: Cli) -> None:
-    out = layout.directory.parent
+def test_a_directory_that_may_not_be_written(study_dir: StudyDirectory, obedient: Cli) -> None:
+    out = study_dir.directory.parent
     (out / "hyper.test").write_text(GRID)
-    layout.directory.chmod(0o555)
-    layout.database.chmod(0o444)
-    layout.lock.touch(0o444)
+    study_dir.directory.chmod(0o555)
+    study_dir.database.chmod(0o444)
+    study_dir.lock.touch(0o444)
     try:
         assert obedient("report", "--out", out).returncode == 0
         refused = [
             obedient("resume", "--out", out),
-            obedient("run", "--params-file", out / "hyper.test", "--out", layout.directory),
+            obedient("run", "--params-file", out / "hyper.test", "--out", study_dir.directory),
         ]
     finally:
-        layout.directory.chmod(0o755)
+        study_dir.directory.chmod(0o755)
     for done in refused:
         assert done.returncode == 1, done.stdout + done.stderr
         assert "cannot write: Permission denied\nCheck that the directory is there" in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_a_study_that_may_not_be_looked_into_does_not_hide_the_others(layout: Layout, obedient: Cli) -> None:
-    out = layout.directory.parent
-    shutil.copytree(layout.directory, out / "secret")
+def test_a_study_that_may_not_be_looked_into_does_not_hide_the_others(
+    study_dir: StudyDirectory, obedient: Cli
+) -> None:
+    out = study_dir.directory.parent
+    shutil.copytree(study_dir.directory, out / "secret")
     (out / "secret").chmod(0)
     try:
         listed = obedient("studies", "--out", out)
@@ -383,10 +385,10 @@ def test_a_study_that_may_not_be_looked_into_does_not_hide_the_others(layout: La
     assert {found.name for found in studies(out)} == {"secret", "study"}
 
 
-def test_a_screen_that_is_a_full_disk(layout: Layout) -> None:
+def test_a_screen_that_is_a_full_disk(study_dir: StudyDirectory) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "sasrecf_tune", "report", "--out", str(layout.directory.parent)],
+            [sys.executable, "-m", "sasrecf_tune", "report", "--out", str(study_dir.directory.parent)],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -412,10 +414,10 @@ class Outcomes:
 
 
 def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "study")
-    layout.directory.mkdir()
-    logs = layout.directory / "logs"
-    executor = LocalExecutor(layout, runner="tests.support.fake_runner:StandIn")
+    study_dir = StudyDirectory(tmp_path / "study")
+    study_dir.directory.mkdir()
+    logs = study_dir.directory / "logs"
+    executor = LocalExecutor(study_dir, runner="tests.support.fake_runner:StandIn")
     try:
         logs.touch()
         with pytest.raises(StorageError, match=r"logs: cannot write: File exists"):
@@ -423,9 +425,9 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
         executor.close()
         logs.unlink()
         executor.describe(Describe({}, "fast"))
-        shutil.rmtree(layout.directory)
+        shutil.rmtree(study_dir.directory)
         heard = Outcomes()
-        executor.submit(Job(0, {}, "fast", layout.log(0), layout.checkpoint(0)))
+        executor.submit(Job(0, {}, "fast", study_dir.log(0), study_dir.checkpoint(0)))
         for _ in range(600):
             executor.step(heard, 0.1)
             if heard.ended_:
@@ -434,8 +436,8 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
         executor.close()
     (failure,) = heard.ended_
     assert isinstance(failure, Failure) and failure.kind == FailureKind.DISK
-    assert failure.reason == f"{layout.log(0)}: cannot write: No such file or directory"
-    assert not layout.directory.exists()
+    assert failure.reason == f"{study_dir.log(0)}: cannot write: No such file or directory"
+    assert not study_dir.directory.exists()
 
 
 def test_weights_that_do_not_fit_on_the_disk(tmp_path: Path, cli: Cli) -> None:
@@ -448,11 +450,11 @@ def test_weights_that_do_not_fit_on_the_disk(tmp_path: Path, cli: Cli) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "checkpoints/trial-0000.pth: cannot write: File too large\nFree space" in done.stderr
-    layout = Layout(tmp_path / "tuning" / "ml-100k-hyper")
-    assert list(layout.checkpoints.iterdir()) == []
-    storage = open_storage(layout, None)
+    study_dir = StudyDirectory(tmp_path / "tuning" / "ml-100k-hyper")
+    assert list(study_dir.checkpoints.iterdir()) == []
+    storage = open_storage(study_dir, None)
     assert [trial.state.name for trial in storage.get_all_trials(1)] == ["WAITING"]
     storage.engine.dispose()
     again = cli(*arguments)
     assert again.returncode == 0 and "0 of 2 trials have ended, 1 interrupted" in again.stdout
-    assert len(list(layout.checkpoints.iterdir())) == 2
+    assert len(list(study_dir.checkpoints.iterdir())) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
-from sasrecf_tune.storage.directory import default_name, find_study, study_layout
+from sasrecf_tune.storage.directory import default_name, find_study, study_directory
 from sasrecf_tune.storage.files import append_line, atomic_write, remove, unfinished
 
 
@@ -47,14 +47,14 @@ def test_append_to_a_directory_is_an_error_for_people(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\nb", "-x", "x" * 101, "a b", "é"])
 def test_names_that_would_leave_the_directory_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError):
-        study_layout(tmp_path, name)
+        study_directory(tmp_path, name)
 
 
 def test_default_name_is_always_a_name(tmp_path: Path) -> None:
     assert default_name("ml-100k", Path("spaces/hyper.test")) == "ml-100k-hyper"
     assert default_name("ml-100k", Path("hyper.test"), "SASRec") == "ml-100k-SASRec-hyper"
     for odd in ("a b.test", "../../é\n.test", "....test"):
-        study_layout(tmp_path, default_name("ml-100k", Path(odd)))
+        study_directory(tmp_path, default_name("ml-100k", Path(odd)))
 
 
 def test_a_missing_study_is_named_with_those_there_are(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.report.study_files import ResultFiles
-from sasrecf_tune.search.coordinator import Search, planned_study
+from sasrecf_tune.search.coordinator import Coordinator, planned_study
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 from tests.support.fake_training import FakeTraining, summary
 
@@ -38,9 +38,9 @@ def quality(config: Mapping[str, Any]) -> float:
 class Bench:
     """One run of a study in `directory`."""
 
-    search: Search
+    search: Coordinator
     study: TuneStudy
-    layout: Layout
+    study_dir: StudyDirectory
     storage: RDBStorage
     plan: Plan
     executor: InlineExecutor
@@ -74,17 +74,17 @@ def bench(
         seed=seed,
         search=SearchSettings(sampler, pruner, trials, timeout, **more),
     )
-    layout = Layout(directory / "study")
-    layout.directory.mkdir(parents=True, exist_ok=True)
+    study_dir = StudyDirectory(directory / "study")
+    study_dir.directory.mkdir(parents=True, exist_ok=True)
     plan = make_plan(settings, space, base_config(settings, space), summary(training.epochs))
-    storage = open_storage(layout, None)
-    study = planned_study(plan, layout, storage)
+    storage = open_storage(study_dir, None)
+    study = planned_study(plan, study_dir, storage)
     executor = InlineExecutor(training.train, training.describe)
     extra: dict[str, Any] = {} if clock is None else {"clock": clock}
-    files = ResultFiles(layout, plan, study, **extra)
+    files = ResultFiles(study_dir, plan, study, **extra)
     try:
-        search = Search(plan, study, layout, executor, [files], **extra)
-        yield Bench(search, study, layout, storage, plan, executor)
+        search = Coordinator(plan, study, study_dir, executor, [files], **extra)
+        yield Bench(search, study, study_dir, storage, plan, executor)
     finally:
         storage.engine.dispose()
 

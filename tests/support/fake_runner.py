@@ -16,13 +16,13 @@ from sasrecf_tune.messages import (
     Describe,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
     Measure,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
     Timing,
-    TogetherTiming,
     Waiting,
 )
 from tests.support.fake_training import summary
@@ -50,8 +50,8 @@ class StandIn:
     def measure(self, request: Measure) -> Timing:
         return Timing(1.0, 0.5, request.steps, 10)
 
-    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
-        return TogetherTiming({2: 1.5}, f"{request.sharers} share")
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
+        return FusionTiming({2: 1.5}, f"{request.sharers} share")
 
     def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
         return paused

@@ -7,20 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from sasrecf_tune.executors.pausable import Lane
+from sasrecf_tune.executors.pausable import PausableThread
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.training.runner import Runner
 
 Decide = Callable[[Report], Decision]
 
 
-def go_on(_: Report) -> Decision:
+def send_next_request(_: Report) -> Decision:
     return Decision.CONTINUE
 
 
-def together(runner: Runner, jobs: list[Job], decide: Decide = go_on) -> dict[int, Result | Failure]:
+def together(
+    runner: Runner, jobs: list[Job], decide: Decide = send_next_request
+) -> dict[int, Result | Failure]:
     """What a worker does with the jobs, without its pipe."""
-    lanes = {job.number: Lane(lambda job=job: runner.train(job, decide)) for job in jobs}  # type: ignore[misc]
+    lanes = {job.number: PausableThread(lambda job=job: runner.train(job, decide)) for job in jobs}  # type: ignore[misc]
     paused = {number: lane.advance() for number, lane in lanes.items()}
     while running := [number for number, lane in lanes.items() if not lane.over]:
         answers = runner.train_epochs([paused[number] for number in running])
@@ -29,7 +31,7 @@ def together(runner: Runner, jobs: list[Job], decide: Decide = go_on) -> dict[in
     return {number: lane.result for number, lane in lanes.items()}
 
 
-def alone(jobs: list[Job], decide: Decide = go_on) -> dict[int, Result | Failure]:
+def alone(jobs: list[Job], decide: Decide = send_next_request) -> dict[int, Result | Failure]:
     return {job.number: Runner("").train(job, decide) for job in jobs}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from optuna.trial import TrialState, create_trial
 
-from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -21,7 +21,7 @@ from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study import open_study
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import settings_content, write_manifest
 from sasrecf_tune.trials import State, TrialRecord
 
@@ -129,14 +129,14 @@ def manifest(space: SearchSpace, out: Path, count: int) -> dict[str, Any]:
     }
 
 
-def planted_material(count: int, seed: int = 0) -> Material:
+def known_report_data(count: int, seed: int = 0) -> ReportData:
     """Such a study without a directory."""
     space = parse(SPACE, "planted.test")
     made = planted_trials(count, seed)
     shown: dict[str, Any] = {"created": "2026-01-01T10:00:00+00:00", "updated": "2026-01-02T10:00:00+00:00"}
     shown |= {"sasrecf_tune": "0.1.0", "command": ["sasrecf-tune", "run"], "versions": {"torch": "2.13.0"}}
     shown |= {"machine": {"system": "Linux", "cores": 2, "python": "3.11.9"}}
-    return Material(
+    return ReportData(
         NAME,
         parse_metric("MRR@10"),
         space,
@@ -147,13 +147,13 @@ def planted_material(count: int, seed: int = 0) -> Material:
     )
 
 
-def plant(out: Path, count: int, seed: int = 0) -> Layout:
+def plant(out: Path, count: int, seed: int = 0) -> StudyDirectory:
     """Write such a study to `out`/planted, with its database and manifest."""
-    layout = Layout(out / NAME)
-    layout.directory.mkdir(parents=True)
+    study_dir = StudyDirectory(out / NAME)
+    study_dir.directory.mkdir(parents=True)
     space = parse(SPACE, "planted.test")
-    storage = open_storage(layout, None)
-    study = open_study(layout, storage, space, {"metric": "MRR@10"}, True)
+    storage = open_storage(study_dir, None)
+    study = open_study(study_dir, storage, space, {"metric": "MRR@10"}, True)
     states = {
         State.COMPLETE: TrialState.COMPLETE,
         State.PRUNED: TrialState.PRUNED,
@@ -177,8 +177,8 @@ def plant(out: Path, count: int, seed: int = 0) -> Layout:
             )
     study.add_seconds(sum(record.seconds for record in study.records()))
     storage.engine.dispose()
-    write_manifest(layout, manifest(space, out, count))
-    return layout
+    write_manifest(study_dir, manifest(space, out, count))
+    return study_dir
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from sasrecf_tune.search.coordinator import planned_study
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.database.shared import SharedStudy
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.database.shared import SharedStorage
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 from tests.support.fake_training import summary
 
@@ -23,7 +23,7 @@ SPACE = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]\nn_layers 
 CELLS = 24
 
 
-class Coordinator:
+class Peer:
     """One of several on the study at `url`, with a directory of its own."""
 
     def __init__(self, directory: Path, url: str, sampler: Sampler = "grid", seed: int = 1) -> None:
@@ -40,14 +40,14 @@ class Coordinator:
             search=SearchSettings(sampler, "none"),
             seed=seed,
         )
-        self.layout = Layout(directory / "study")
-        self.layout.directory.mkdir(parents=True, exist_ok=True)
+        self.study_dir = StudyDirectory(directory / "study")
+        self.study_dir.directory.mkdir(parents=True, exist_ok=True)
         self.plan = make_plan(settings, space, base_config(settings, space), summary(4))
         self.said: list[str] = []
-        self.storage = open_storage(self.layout, url)
-        self.study = planned_study(self.plan, self.layout, self.storage, self.said.append)
+        self.storage = open_storage(self.study_dir, url)
+        self.study = planned_study(self.plan, self.study_dir, self.storage, self.said.append)
         self.shared = self.study._storage
-        assert isinstance(self.shared, SharedStudy)
+        assert isinstance(self.shared, SharedStorage)
         self.shared._clock = lambda: self.now
         self.shared._attendance.next_beat = 0.0
 

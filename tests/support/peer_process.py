@@ -20,7 +20,7 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.report.page import page
 from sasrecf_tune.storage.database import heartbeats, reconnect, server
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.fake_training import FakeTraining
 
 EPOCHS = 4
@@ -51,7 +51,7 @@ def main() -> None:
     sys.argv = ["sasrecf-tune", *sys.argv[2:]]
 
     @contextlib.contextmanager
-    def inline(settings: RunSettings, layout: Layout) -> Iterator[Executor]:
+    def inline(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
         yield InlineExecutor(training.train, training.describe)
 
     session.executor_for = inline

@@ -19,11 +19,11 @@ from sasrecf_tune.messages import (
     Decision,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
-    TogetherTiming,
 )
 from sasrecf_tune.search.fusion import decide
 from sasrecf_tune.search.retry_policy import worth_another_attempt
@@ -163,11 +163,11 @@ def test_what_an_interrupted_trial_keeps_is_its_own_and_how_it_was_trained(job: 
 
 def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> None:
     runner, config = Runner(""), job(0).config
-    given = runner.measure_together(MeasureTogether(config, "fast", 2, 3, 1.1, given=True))
+    given = runner.measure_fusion(MeasureFusion(config, "fast", 2, 3, 1.1, given=True))
     assert given.ratios.keys() == {3} and given.ratios[3] > 0
-    found = runner.measure_together(MeasureTogether(config, "fast", 2, 4, 1.1))
+    found = runner.measure_fusion(MeasureFusion(config, "fast", 2, 4, 1.1))
     assert found.ratios.keys() <= {2, 4} and 2 in found.ratios and found.ended
-    stock = runner.measure_together(MeasureTogether(config | {"enable_amp": True}, "fast", 2, 4, 1.1))
+    stock = runner.measure_fusion(MeasureFusion(config | {"enable_amp": True}, "fast", 2, 4, 1.1))
     assert stock.ratios == {} and stock.ended == "this engine trains one trial at a time"
 
 
@@ -183,7 +183,7 @@ def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> N
     ],
 )
 def test_what_is_chosen(ratios: dict[int, float], given: int, slots: int, said: str) -> None:
-    fused = decide(TogetherTiming(ratios, "why"), given)
+    fused = decide(FusionTiming(ratios, "why"), given)
     assert fused.slots == slots and said in fused.text
     assert fused.ratio == ratios.get(slots, 1.0)
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.recbole import STOCK, Engine, Prepared, make_config, prepare
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Engine, Prepared, make_config, prepare
 from sasrecf_tune.messages import Decision, Job, Result, Waiting
 from sasrecf_tune.storage.files import private_directory
 from sasrecf_tune.training.runner import Runner
@@ -140,7 +140,7 @@ def columns(prepared: Prepared) -> list[dict[str, torch.Tensor]]:
     ]
 
 
-@pytest.mark.parametrize("engine", [STOCK, FAST], ids=["recbole", "fast"])
+@pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
 def test_all_of_the_data_is_mapped_as_it_was_prepared(
     data: Path, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

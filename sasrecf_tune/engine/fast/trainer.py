@@ -11,7 +11,7 @@ from recbole.trainer import Trainer
 from torch.nn.utils import clip_grad_norm_
 
 from sasrecf_tune.engine.fast.length_groups import sent
-from sasrecf_tune.engine.recbole import Observed
+from sasrecf_tune.engine.recbole import RecordingTrainerMixin
 
 # torch.optim classes whose step can be one fused kernel.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -39,7 +39,7 @@ def plainly() -> Iterator[None]:
         yield
 
 
-class FastTrainer(Observed, Trainer):  # type: ignore[misc]  # recbole is untyped
+class FastTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recbole is untyped
     """A RecBole Trainer that reads the losses back once an epoch on a GPU, not at each step."""
 
     def _build_optimizer(self, **arguments: Any) -> torch.optim.Optimizer:

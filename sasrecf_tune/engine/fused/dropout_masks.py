@@ -20,7 +20,7 @@ from sasrecf_tune.engine.fast.attention import Rates
 from sasrecf_tune.engine.fast.dropout import kept
 from sasrecf_tune.engine.fast.length_groups import Budget, cut
 from sasrecf_tune.engine.fused.layers import Run
-from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.engine.rng import TrialRng
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ def _kinds(layers: int) -> list[_Kind]:
 
 
 @dataclass(frozen=True)
-class Dropping:
+class DropoutSpec:
     """A trial that drops: where its numbers come from, and what its masks depend on.
 
     `budget` is what cuts its batch when it is alone.
     """
 
-    streams: Streams
+    streams: TrialRng
     rates: Rates
     heads: int
     budget: Budget
@@ -81,7 +81,7 @@ class StepMasks:
 
     def __init__(
         self,
-        trials: Sequence[Dropping],
+        trials: Sequence[DropoutSpec],
         runs: Sequence[Run],
         lengths: NDArray[np.int64],
         layers: int,

@@ -17,10 +17,10 @@ from torch import Tensor
 from sasrecf_tune.engine.fast.attention import Rates
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, cut, sent
 from sasrecf_tune.engine.fast.model import Fast
-from sasrecf_tune.engine.fused.dropout_masks import Dropping, StepMasks
+from sasrecf_tune.engine.fused.dropout_masks import DropoutSpec, StepMasks
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
 from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_sums
-from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.engine.rng import TrialRng
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class FusedModel:
     All trials train a batch of the same number of samples in each step.
     """
 
-    def __init__(self, models: Sequence[Fast], streams: Sequence[Streams]) -> None:
+    def __init__(self, models: Sequence[Fast], streams: Sequence[TrialRng]) -> None:
         self._models = models
         self._first = models[0]
         self._device = self._first.item_embedding.weight.device
@@ -137,6 +137,6 @@ class FusedModel:
         return bpr_sums(output, *pair, self._first.loss_fct.gamma)
 
 
-def _dropping(model: Fast, streams: Streams, device: torch.device) -> Dropping:
+def _dropping(model: Fast, streams: TrialRng, device: torch.device) -> DropoutSpec:
     rates = Rates(model.hidden_dropout_prob, model.attn_dropout_prob)
-    return Dropping(streams, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))
+    return DropoutSpec(streams, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))

@@ -14,7 +14,7 @@ from sasrecf_tune.engine.fast.model import Fast
 from sasrecf_tune.engine.fast.trainer import FastTrainer, plainly
 from sasrecf_tune.engine.fused import evaluation as fused_evaluation
 from sasrecf_tune.engine.fused.model import FusedModel
-from sasrecf_tune.engine.rng import Streams
+from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.inputs.hyperparameters import shape
 
 
@@ -27,7 +27,7 @@ class Ready:
 
     trainer: Any
     samples: Any
-    streams: Streams
+    streams: TrialRng
     alone: bool = False
     validates: Any = None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.executors.ray.cluster import connection_errors, versions
-from sasrecf_tune.executors.ray.node import NodeOptions, NodeWorker, Said
+from sasrecf_tune.executors.ray.node import NodeOptions, NodeReply, NodeWorker
 from sasrecf_tune.messages import Decision, Job, Report
 
 
@@ -27,10 +27,10 @@ class Worker:
     sent: list[Job] = field(default_factory=list)  # and those of which it has not said that they have begun
     last: dict[int, Report] = field(default_factory=dict)  # of each of its jobs
     decision: Decision | None = None  # on its last report, which it has not been sent
-    worn: bool = False  # takes no further job while it has some
+    retiring: bool = False  # takes no further job while it has some
 
 
-class Held(NodeWorker):
+class RayNodeWorker(NodeWorker):
     """A NodeWorker that knows what Ray has given it."""
 
     def __init__(self, options: NodeOptions) -> None:
@@ -46,12 +46,12 @@ class Held(NodeWorker):
         node = f"{address}-{context.get_node_id()[:6]}"
         super().__init__(options, node, [str(card) for card in ray.get_gpu_ids()], ray.get)
 
-    def start(self) -> Said:
+    def start(self) -> NodeReply:
         """See `NodeWorker.start`."""
         return replace(super().start(), versions=versions())
 
 
-def go_on(worker: Worker) -> None:
+def send_next_request(worker: Worker) -> None:
     """Ask a worker that has something to do, unless it is being asked, for what comes next."""
     if worker.answer is not None or not worker.jobs:
         return
@@ -81,7 +81,7 @@ def _content(path: Path | None) -> bytes | None:
     return None
 
 
-def told(node: str, error: Exception) -> tuple[str, bool]:
+def describe_loss(node: str, error: Exception) -> tuple[str, bool]:
     """What Ray knows of a lost worker, without its advice; and whether its node may have gone with it."""
     from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 

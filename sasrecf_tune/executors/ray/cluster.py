@@ -236,7 +236,7 @@ def check_versions(found: Sequence[Node]) -> None:
 
 
 def differences(found: Sequence[Node], seconds: float) -> list[str]:
-    """Of all nodes that answer within `seconds`, in the words of `difference`."""
+    """Of all nodes that answer within `seconds`, in the words of `version_difference`."""
     ray = _ray()
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -254,7 +254,7 @@ def differences(found: Sequence[Node], seconds: float) -> list[str]:
             theirs = ray.get(answer)
         except RayError:
             continue  # a node that has gone since
-        wrong += difference(ours, theirs, asked[answer].address)
+        wrong += version_difference(ours, theirs, asked[answer].address)
     return wrong
 
 
@@ -262,7 +262,7 @@ def refuse(wrong: Sequence[str]) -> None:
     """Nodes that are not alike, if there are any.
 
     Raises:
-        WorkerError: says what `difference` found.
+        WorkerError: says what `version_difference` found.
     """
     if wrong:
         raise WorkerError(
@@ -282,7 +282,9 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def difference(ours: Mapping[str, str | None], theirs: Mapping[str, str | None], node: str) -> list[str]:
+def version_difference(
+    ours: Mapping[str, str | None], theirs: Mapping[str, str | None], node: str
+) -> list[str]:
     """Such as ["node 10.0.0.3 has torch 2.4.0, not 2.13.0"]."""
     return [
         f"node {node} has {name} {theirs.get(name)}, not {wanted}"

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import TuneError, WorkerError
 from sasrecf_tune.executors.base import Handler
-from sasrecf_tune.executors.placement import company, wears
-from sasrecf_tune.executors.ray.actor import Held, Worker, ask, go_on, told
+from sasrecf_tune.executors.placement import pick_busy_worker, taints
+from sasrecf_tune.executors.ray.actor import RayNodeWorker, Worker, ask, describe_loss, send_next_request
 from sasrecf_tune.executors.ray.cluster import (
     Head,
     Node,
@@ -22,17 +22,17 @@ from sasrecf_tune.executors.ray.cluster import (
     check_versions,
     connected,
     connection_errors,
-    difference,
     differences,
     nodes,
     refuse,
     share_for,
     unused,
+    version_difference,
     versions,
 )
-from sasrecf_tune.executors.ray.file_sync import News, unload
-from sasrecf_tune.executors.ray.node import NodeOptions, Said, Shipped, ship
-from sasrecf_tune.executors.ray.waiting import Waits, waiting_text
+from sasrecf_tune.executors.ray.file_sync import News, apply_news
+from sasrecf_tune.executors.ray.node import NodeOptions, NodeReply, ShippedDataset, ship
+from sasrecf_tune.executors.ray.waiting import WaitingWorkers, waiting_text
 from sasrecf_tune.executors.worker import RUNNER
 from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.settings import RunSettings
@@ -41,15 +41,15 @@ from sasrecf_tune.messages import (
     Describe,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
     Measure,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
     Timing,
-    TogetherTiming,
 )
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ _TICK_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]:
+def ray_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[RayExecutor]:
     """Workers on the cluster that the settings name, gone when the block ends, however it ends.
 
     Raises:
@@ -82,7 +82,7 @@ def ray_executor(settings: RunSettings, layout: Layout) -> Iterator[RayExecutor]
         check_versions(there)
         share = share_for(settings.gpus, settings.trials_per_gpu, settings.threads, there)
         executor = RayExecutor(
-            layout,
+            study_dir,
             settings.workers,
             share,
             hang_timeout=settings.search.hang_timeout,
@@ -110,12 +110,12 @@ class RayExecutor:
 
     def __init__(
         self,
-        layout: Layout,
+        study_dir: StudyDirectory,
         workers: int,
         share: Share,
         hang_timeout: float | None = None,
         runner: str = RUNNER,
-        data: Shipped | None = None,
+        data: ShippedDataset | None = None,
         head: Head | None = None,
         slots: int = 1,
         clock: Callable[[], float] = time.monotonic,
@@ -124,15 +124,15 @@ class RayExecutor:
 
         actors: Any = ray  # its types know less than it does
         # A second call at a time, for `stop`.
-        held = actors.remote(max_concurrency=2, max_restarts=0, **share.resources)(Held)
+        held = actors.remote(max_concurrency=2, max_restarts=0, **share.resources)(RayNodeWorker)
         self._held = held.options(scheduling_strategy="SPREAD")
-        self._layout = layout
+        self._layout = study_dir
         self._share = share
         self._head = head
         self._options = NodeOptions(
             run=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}",
             index=0,
-            home=layout,
+            home=study_dir,
             threads=share.cpus,
             hang_timeout=hang_timeout,
             runner=runner,
@@ -146,14 +146,16 @@ class RayExecutor:
         self._failed_starts = 0.0
         self._unlike: set[str] = set()  # what was told of nodes that differ
         self._clock = clock
-        self._waits = Waits(share.room(nodes()) > 0, clock)
+        self._waits = WaitingWorkers(share.room(nodes()) > 0, clock)
         self.slots = max(1, slots)
         self.say: Callable[[str], None] = lambda _: None
 
     @property
     def free(self) -> int:
         """Slots of workers that are up, or were let go of; one while there is no job, which may wait."""
-        up = sum(self.slots - len(worker.jobs) for worker in self._workers if worker.node and not worker.worn)
+        up = sum(
+            self.slots - len(worker.jobs) for worker in self._workers if worker.node and not worker.retiring
+        )
         busy = self._waiting or any(worker.jobs for worker in self._workers)
         let_go = self.slots * (self._count - self._wanted)
         return max(up + let_go - len(self._waiting), 0 if busy else 1)
@@ -167,12 +169,12 @@ class RayExecutor:
         """See `Executor.measure`."""
         return self._call(request, Timing)
 
-    def measure_together(self, request: MeasureTogether) -> TogetherTiming:
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
         """See `fusing.Fusing`. Raises as `describe`."""
         # Those that divide a card, or the memory of the largest node.
         room = max(self._share.room([node]) for node in self._nodes())
         sharers = self._share.of_gpu or min(self._count, room)
-        return self._call(replace(request, sharers=max(1, sharers)), TogetherTiming)
+        return self._call(replace(request, sharers=max(1, sharers)), FusionTiming)
 
     def submit(self, job: Job) -> None:
         """See `Executor.submit`."""
@@ -187,14 +189,14 @@ class RayExecutor:
                 del worker.jobs[job.number]
                 withdrawn.append(job.number)
             worker.given.clear()
-            worker.worn = worker.worn and bool(worker.jobs)
+            worker.retiring = worker.retiring and bool(worker.jobs)
         return withdrawn
 
     def step(self, handler: Handler, timeout: float) -> None:
         """See `Executor.step`."""
         self._hand_out()
         for worker in self._workers:
-            go_on(worker)
+            send_next_request(worker)
         for worker in self._answered(timeout):
             said = self._heard(worker, handler)
             message = None if said is None else said.message
@@ -204,7 +206,7 @@ class RayExecutor:
             elif isinstance(message, Result | Failure):
                 del worker.jobs[message.number]
                 worker.last.pop(message.number, None)
-                worker.worn = bool(worker.jobs) and (worker.worn or wears(message))
+                worker.retiring = bool(worker.jobs) and (worker.retiring or taints(message))
                 handler.ended(message)
         self._let_go()
         if self._head is not None:
@@ -228,7 +230,7 @@ class RayExecutor:
             for worker in ending:
                 ray.kill(worker.actor)
 
-    def _call(self, request: Describe | Measure | MeasureTogether, kind: type[T]) -> T:
+    def _call(self, request: Describe | Measure | MeasureFusion, kind: type[T]) -> T:
         asked: Worker | None = None
         while True:
             if asked is None or asked not in self._workers:  # none yet, or it was lost
@@ -285,7 +287,7 @@ class RayExecutor:
         up = [worker for worker in self._workers if worker.node]
         while self._waiting:
             idle = next((worker for worker in up if not worker.jobs), None)
-            worker = company(self._waiting[0], up, self.slots, idle is not None) or idle
+            worker = pick_busy_worker(self._waiting[0], up, self.slots, idle is not None) or idle
             if worker is None:
                 break
             job = self._waiting.popleft()
@@ -301,7 +303,7 @@ class RayExecutor:
         if self._waits.long_idle(some) and self._head_answers():
             self._end(idle)
             self._wanted = len(self._workers)
-            self._waits = Waits(True, self._clock)
+            self._waits = WaitingWorkers(True, self._clock)
 
     def _answered(self, timeout: float) -> list[Worker]:
         """Those whose answer is there, waiting up to `timeout` seconds for the first."""
@@ -317,7 +319,7 @@ class RayExecutor:
                 ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
         return [asked[answer] for answer in ready]
 
-    def _heard(self, worker: Worker, handler: Handler | None) -> Said | None:
+    def _heard(self, worker: Worker, handler: Handler | None) -> NodeReply | None:
         """What the worker says, its files in place; None when it was lost, or had nothing to do but begin.
 
         Raises:
@@ -329,16 +331,16 @@ class RayExecutor:
         answer, worker.answer = worker.answer, None
         try:
             with connection_errors():
-                said: Said = ray.get(answer)
+                said: NodeReply = ray.get(answer)
         except RayError as error:
             self._lost(worker, error, handler)
             return None
-        unload(self._layout, said.news)
+        apply_news(self._layout, said.news)
         if isinstance(said.message, TuneError):
             raise said.message
         if not worker.node:
             # It may be on a node that has joined since the start.
-            if wrong := difference(versions(), said.versions, said.node):
+            if wrong := version_difference(versions(), said.versions, said.node):
                 self._end([worker])
                 self._do_without(wrong)
             else:
@@ -358,13 +360,13 @@ class RayExecutor:
         if there:
             with contextlib.suppress(Exception):  # as in `_end`
                 ray.kill(worker.actor)
-        reason, with_node = told(worker.node, error)
+        reason, with_node = describe_loss(worker.node, error)
         not_begun = [*worker.sent, *worker.given]
         begun = [job for job in worker.jobs.values() if job not in not_begun]
         self._waiting.extendleft(reversed(not_begun))
         for job in begun:
             assert handler is not None, "only `step` has jobs"
-            unload(self._layout, News({job.log.name: f"\n{reason}\n".encode()}))
+            apply_news(self._layout, News({job.log.name: f"\n{reason}\n".encode()}))
             last = worker.last.get(job.number)
             handler.ended(
                 Failure(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import disk_error, remove
 
 
@@ -20,11 +20,11 @@ class News:
     checkpoints: dict[str, bytes] = field(default_factory=dict)
 
 
-class Mirror:
+class FileSync:
     """The study directory of one worker on its machine; remembers what of it has been sent."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, study_dir: StudyDirectory) -> None:
+        self._layout = study_dir
         self._sent: dict[str, int] = {}  # bytes of a log
         self._seen: dict[str, tuple[int, int]] = {}  # which version of a checkpoint
 
@@ -55,17 +55,17 @@ class Mirror:
             remove([path])
 
 
-def unload(layout: Layout, news: News) -> None:
-    """Put `news` into the study directory `layout`; a checkpoint is there whole, or as it was.
+def apply_news(study_dir: StudyDirectory, news: News) -> None:
+    """Put `news` into the study directory `study_dir`; a checkpoint is there whole, or as it was.
 
     Raises:
         StorageError: the disk refused.
     """
     for name, added in news.logs.items():
-        with _refusals(layout.logs / name) as path, path.open("ab") as log:
+        with _refusals(study_dir.logs / name) as path, path.open("ab") as log:
             log.write(added)
     for name, content in news.checkpoints.items():
-        with _refusals(layout.checkpoints / name) as path:
+        with _refusals(study_dir.checkpoints / name) as path:
             temporary = path.with_name(f".{name}.part")
             with temporary.open("wb") as file:
                 file.write(content)

@@ -22,8 +22,8 @@ from typing import Any
 
 from sasrecf_tune.errors import DataError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.ray.file_sync import Mirror, News
-from sasrecf_tune.inputs.dataset_files import DataDirectory
+from sasrecf_tune.executors.ray.file_sync import FileSync, News
+from sasrecf_tune.inputs.dataset_files import DatasetFiles
 from sasrecf_tune.inputs.settings import MOST_FUSED
 from sasrecf_tune.messages import (
     DataSummary,
@@ -31,15 +31,15 @@ from sasrecf_tune.messages import (
     Describe,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
     Measure,
-    MeasureTogether,
+    MeasureFusion,
     Report,
     Result,
     Timing,
-    TogetherTiming,
 )
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import disk_error, make_directory
 
 # So long a call waits for the worker to say something before it brings home what there is: logs and
@@ -54,7 +54,7 @@ Fetch = Callable[[Any], bytes]  # what a reference to a piece of a file stands f
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ShippedDataset:
     """The files of a data set, by name, in pieces; `directory` is where they lie at home."""
 
     name: str
@@ -73,23 +73,23 @@ class NodeOptions:
 
     run: str
     index: int
-    home: Layout
+    home: StudyDirectory
     threads: int
     hang_timeout: float | None
     runner: str
     share: bool
     together: bool = False
-    data: Shipped | None = None
+    data: ShippedDataset | None = None
 
 
 @dataclass(frozen=True)
-class Said:
+class NodeReply:
     """What a worker answers: a message, None for "nothing yet", and what has been written since.
 
     `node` is where it is and `versions` what it has there, said when it has started.
     """
 
-    message: Report | Result | Failure | DataSummary | Timing | TogetherTiming | TuneError | None = None
+    message: Report | Result | Failure | DataSummary | Timing | FusionTiming | TuneError | None = None
     news: News = field(default_factory=News)
     node: str = ""
     versions: Mapping[str, str | None] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class NodeWorker:
         self._arrived: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
         self._under_way = 0
 
-    def start(self) -> Said:
+    def start(self) -> NodeReply:
         """Have a directory, and the data in it."""
         options = self._options
         try:
@@ -123,7 +123,7 @@ class NodeWorker:
             own = directory / f"worker-{options.index}"
             # What an earlier actor of this number left has been sent, or is older than what lies at home.
             shutil.rmtree(own, ignore_errors=True)
-            self._layout = Layout(own / options.home.name)
+            self._layout = StudyDirectory(own / options.home.name)
             self._data = directory / "data"
             make_directory(self._layout.directory)
             if options.data is not None:
@@ -132,8 +132,8 @@ class NodeWorker:
             if options.share:
                 make_directory(prepared)
         except TuneError as error:
-            return Said(self._named(error))
-        self._mirror = Mirror(self._layout)
+            return NodeReply(self._named(error))
+        self._mirror = FileSync(self._layout)
         self._executor = LocalExecutor(
             self._layout,
             gpus=self._cards,
@@ -145,33 +145,33 @@ class NodeWorker:
             slots=MOST_FUSED if options.together else 1,
         )
         threading.Thread(target=self._work, daemon=True).start()
-        return Said(node=self._node)
+        return NodeReply(node=self._node)
 
-    def answer(self, request: Describe | Measure | MeasureTogether) -> Said:
+    def answer(self, request: Describe | Measure | MeasureFusion) -> NodeReply:
         """What the data set holds, or how long steps take; while there are no jobs."""
         config = request.config | self._here()
-        answer: DataSummary | Timing | TogetherTiming | TuneError
+        answer: DataSummary | Timing | FusionTiming | TuneError
         try:
             match request:
                 case Describe():
                     answer = self._executor.describe(replace(request, config=config))
                 case Measure():
                     answer = self._executor.measure(replace(request, config=config))
-                case MeasureTogether():
-                    answer = self._executor.measure_together(replace(request, config=config))
+                case MeasureFusion():
+                    answer = self._executor.measure_fusion(replace(request, config=config))
         except TuneError as error:
             answer = self._named(error)
-        return Said(answer, self._news())
+        return NodeReply(answer, self._news())
 
-    def train(self, jobs: Sequence[tuple[Job, bytes | None]]) -> Said:
+    def train(self, jobs: Sequence[tuple[Job, bytes | None]]) -> NodeReply:
         """Begin jobs, each from what it is continued from; answers at once that they have begun."""
-        layout = self._layout
+        study_dir = self._layout
         here = [
             replace(
                 job,
-                log=layout.logs / job.log.name,
-                checkpoint=layout.checkpoints / job.checkpoint.name,
-                unfinished=job.unfinished and layout.checkpoints / job.unfinished.name,
+                log=study_dir.logs / job.log.name,
+                checkpoint=study_dir.checkpoints / job.checkpoint.name,
+                unfinished=job.unfinished and study_dir.checkpoints / job.unfinished.name,
                 here=self._here(),
             )
             for job, _ in jobs
@@ -179,26 +179,26 @@ class NodeWorker:
         try:
             for job, (_, unfinished) in zip(here, jobs, strict=True):
                 if unfinished is not None and job.unfinished is not None:
-                    make_directory(layout.checkpoints)
+                    make_directory(study_dir.checkpoints)
                     with contextlib.suppress(OSError):  # then it begins anew
                         job.unfinished.write_bytes(unfinished)
         except TuneError as error:
-            return Said(self._named(error))
+            return NodeReply(self._named(error))
         self._jobs |= {job.number: job for job in here}
         self._arrived.put(here)  # at once: they are to begin together
-        return Said()
+        return NodeReply()
 
-    def decide(self, decision: Decision) -> Said:
+    def decide(self, decision: Decision) -> NodeReply:
         """Answer the last report, and listen."""
         self._decisions.put(decision)
         return self.listen()
 
-    def listen(self) -> Said:
+    def listen(self) -> NodeReply:
         """The next message of the jobs, or none when it takes long; and the files."""
         try:
             message = self._messages.get(timeout=LOOK_SECONDS)
         except queue.Empty:
-            return Said(None, self._news())
+            return NodeReply(None, self._news())
         news = self._news()
         if isinstance(message, Result | Failure):
             job = self._jobs.pop(message.number)
@@ -210,7 +210,7 @@ class NodeWorker:
                 FailureKind.DISK,
             ):
                 message = replace(message, reason=f"{message.reason} (on node {self._node})")
-        return Said(message, news)
+        return NodeReply(message, news)
 
     def stop(self) -> None:
         """End all work at once and leave nothing behind."""
@@ -330,7 +330,7 @@ def _sweep(lock: Path) -> None:
             os.close(handle)
 
 
-def ship(data: DataDirectory, put: Callable[[bytes], Any]) -> Shipped:
+def ship(data: DatasetFiles, put: Callable[[bytes], Any]) -> ShippedDataset:
     """All files of a data set, in pieces that `put` gives a reference for.
 
     Raises:
@@ -343,10 +343,10 @@ def ship(data: DataDirectory, put: Callable[[bytes], Any]) -> Shipped:
                 files[path.name] = [put(piece) for piece in iter(partial(file.read, _PIECE), b"")]
         except OSError as error:
             raise DataError(f"cannot read: {error.strerror or error}", where=str(path)) from error
-    return Shipped(data.name, data.path, files)
+    return ShippedDataset(data.name, data.path, files)
 
 
-def unpack(data: Shipped, directory: Path, fetch: Fetch) -> None:
+def unpack(data: ShippedDataset, directory: Path, fetch: Fetch) -> None:
     """Write the files of `data` to `directory`/NAME, unless another worker on this machine has done so.
 
     Raises:

@@ -16,7 +16,7 @@ _SAY_SECONDS = 10.0
 _IDLE_SECONDS = 60.0
 
 
-class Waits:
+class WaitingWorkers:
     """Remembers since when workers wait or have nothing to do, and what was told; `room`: there is some."""
 
     def __init__(self, room: bool, clock: Callable[[], float] = time.monotonic) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from sasrecf_tune.analysis.binning import levels
+from sasrecf_tune.analysis.binning import binned
 from sasrecf_tune.analysis.budget import pareto
-from sasrecf_tune.analysis.numeric_study import drawn_study, is_logarithmic, plain
-from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.numeric_study import is_logarithmic, numeric_study, plain
+from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.trials import State, TrialRecord, cell_text, score_text
 
@@ -45,11 +45,11 @@ class Picture:
     wide: int = 0
 
 
-def history(material: Material) -> Picture:
+def history(material: ReportData) -> Picture:
     """Optuna's optimisation history: completed trials and the best so far."""
     import optuna
 
-    study = drawn_study(material.ranked, (), material.space, material.metric.maximize)
+    study = numeric_study(material.ranked, (), material.space, material.metric.maximize)
     figure = optuna.visualization.plot_optimization_history(study, target_name=str(material.metric))
     (scores, line), layout = _taken(figure, 2)
     # In memory trials are counted without the pruned ones.
@@ -64,7 +64,7 @@ def history(material: Material) -> Picture:
     return Picture("history", "Optimisation history", text, [scores, line], layout)
 
 
-def learning_curves(material: Material) -> Picture:
+def learning_curves(material: ReportData) -> Picture:
     """Every trial's score by epoch: the best, the completed, the pruned."""
     best = material.best
     kinds = [
@@ -94,11 +94,11 @@ def learning_curves(material: Material) -> Picture:
     return Picture("curves", "Learning curves", text, data, _axes("epoch", str(material.metric)))
 
 
-def slices(material: Material, names: Sequence[str]) -> list[Picture]:
+def slices(material: ReportData, names: Sequence[str]) -> list[Picture]:
     """Optuna's slice plot of each parameter."""
     import optuna
 
-    study = drawn_study(material.ranked, names, material.space, material.metric.maximize)
+    study = numeric_study(material.ranked, names, material.space, material.metric.maximize)
     best, metric = material.ranked[0], str(material.metric)
     opacity = max(0.2, min(0.75, 100 / len(material.ranked)))
     pictures = []
@@ -124,12 +124,12 @@ def slices(material: Material, names: Sequence[str]) -> list[Picture]:
     return pictures
 
 
-def contours(material: Material, names: Sequence[str]) -> list[Picture]:
+def contours(material: ReportData, names: Sequence[str]) -> list[Picture]:
     """The mean score of two parameters' values together, for each pair of `names`."""
     count = max(3, min(5, round(math.sqrt(len(material.ranked)) / 1.5)))
     pictures = []
     for first, second in combinations(names, 2):
-        across, up = (levels(name, material.ranked, _TICKS, count) for name in (first, second))
+        across, up = (binned(name, material.ranked, _TICKS, count) for name in (first, second))
         scores: dict[tuple[int, int], list[float]] = {}
         for record in material.ranked:
             cell = (up.of[record.number], across.of[record.number])
@@ -160,7 +160,7 @@ def contours(material: Material, names: Sequence[str]) -> list[Picture]:
     return pictures
 
 
-def parallel(material: Material, names: Sequence[str]) -> Picture:
+def parallel(material: ReportData, names: Sequence[str]) -> Picture:
     """Parallel coordinates: a line for each of the best completed trials, coloured by its rank.
 
     Not Optuna's, which makes a trace of each trial: a browser takes seconds for 1,000 of them.
@@ -223,7 +223,7 @@ def parallel(material: Material, names: Sequence[str]) -> Picture:
     return Picture("parallel", "Parallel coordinates", said, data, layout, 420, 100 * len(shown))
 
 
-def cost(material: Material, title: str, unit: str, of: Callable[[TrialRecord], float]) -> Picture:
+def cost(material: ReportData, title: str, unit: str, of: Callable[[TrialRecord], float]) -> Picture:
     """Score against what a trial cost, with the trials that are best for their cost."""
     front = pareto(material.ranked, of, material.metric.maximize)
     data = []
@@ -276,14 +276,14 @@ def _joined(lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Js
 
 
 def _axis(
-    name: str, ranked: Sequence[TrialRecord], material: Material
+    name: str, ranked: Sequence[TrialRecord], material: ReportData
 ) -> tuple[list[float], list[tuple[float, str]]]:
     """Where each trial crosses the axis (0 to 1), and the axis's ticks."""
     values = [record.params[name] for record in ranked]
     if all(map(is_number, values)) and len(set(values)) > _TICKS:
         log = is_logarithmic(name, values, material.space)
         return _scaled(values, log), [(0.0, f"{min(values):.3g}"), (1.0, f"{max(values):.3g}")]
-    known = levels(name, ranked)
+    known = binned(name, ranked)
     step = 1 / max(1, len(known.labels) - 1)
     # Lines through one value lie beside each other, not on each other.
     spread = min(0.08, step / 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from sasrecf_tune.analysis.importance import importance
-from sasrecf_tune.analysis.report_data import Material, material_of
+from sasrecf_tune.analysis.report_data import ReportData, report_data_of
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.report.confirmation_text import interval_text, seeds_text
@@ -18,7 +18,7 @@ from sasrecf_tune.report.page.confirmation import confirmed
 from sasrecf_tune.report.page.figures import Picture
 from sasrecf_tune.report.page.html import document, element
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, cell_text, score_text
 
@@ -29,7 +29,7 @@ _POLICY = (
 )
 
 
-def page(material: Material) -> str:
+def page(material: ReportData) -> str:
     """The whole page."""
     from plotly.offline import get_plotlyjs
 
@@ -57,17 +57,17 @@ def page(material: Material) -> str:
     return document(element("html", head, body, lang="en"))
 
 
-def write_page(layout: Layout, settings: RunSettings, space: SearchSpace) -> None:
+def write_page(study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace) -> None:
     """Bring the study's report.html up to date.
 
     Raises:
         TuneError: the study cannot be read.
     """
-    material = material_of(layout, settings, space, read_results(layout, settings, space))
-    atomic_write(layout.report, page(material))
+    material = report_data_of(study_dir, settings, space, read_results(study_dir, settings, space))
+    atomic_write(study_dir.report, page(material))
 
 
-def summary(material: Material) -> list[Element]:
+def summary(material: ReportData) -> list[Element]:
     """What was searched, on what, how it went, and the best so far."""
     manifest, data = material.manifest, material.manifest["data"]
     states = [f"{material.completed} completed"]
@@ -99,13 +99,13 @@ def summary(material: Material) -> list[Element]:
     ]
 
 
-def lead(material: Material) -> str:
+def lead(material: ReportData) -> str:
     """The best so far and how far it is ahead."""
     if material.best is None:
         return "No trial has completed yet."
     best, metric, chosen = material.best, material.metric, material.chosen
-    if chosen is not None and chosen.confirmation is not None and material.judged is not None:
-        confirmation, verdict = material.judged
+    if chosen is not None and chosen.confirmation is not None and material.confirmed_ranking is not None:
+        confirmation, verdict = material.confirmed_ranking
         score, on = interval_text(verdict.places[0].score), seeds_text(confirmation.seeds)
         return f"Confirmed: trial {chosen.trial} with {metric} {score} on {on}."
     said = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
@@ -119,11 +119,11 @@ def lead(material: Material) -> str:
     return f"{said}, {ahead:.4f} ahead of the next, trial {second.number}."
 
 
-def _sections(material: Material) -> Iterator[Element]:
+def _sections(material: ReportData) -> Iterator[Element]:
     if material.best is not None:
         yield _best(material)
-    if material.judged is not None:
-        yield confirmed(*material.judged, material.metric, material.varied)
+    if material.confirmed_ranking is not None:
+        yield confirmed(*material.confirmed_ranking, material.metric, material.varied)
     if material.rows:
         yield sections.ranking(material)
     if material.best is not None:
@@ -139,7 +139,7 @@ def _sections(material: Material) -> Iterator[Element]:
     yield sections.provenance(material)
 
 
-def _best(material: Material) -> Element:
+def _best(material: ReportData) -> Element:
     best, chosen = material.best, material.chosen
     assert best is not None
     title, params = f"The best so far: trial {best.number}", best.params

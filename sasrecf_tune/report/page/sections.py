@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element
 
 from sasrecf_tune.analysis.budget import budget
 from sasrecf_tune.analysis.importance import LEAST_TRIALS, Importance
-from sasrecf_tune.analysis.main_effects import Level, Marginal, marginals
-from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.main_effects import Level, MainEffect, main_effects
+from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.inputs.literals import Value, is_number
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.page import figures
@@ -35,7 +35,7 @@ class Group:
     layout: str = "two"
 
 
-def ranking(material: Material) -> Element:
+def ranking(material: ReportData) -> Element:
     """The ranked table, with what filters it."""
     names = material.varied
     columns = ["rank", str(material.metric), "trial", "state", "epochs", "time", *names]
@@ -81,7 +81,7 @@ def ranking(material: Material) -> Element:
     )
 
 
-def _filters(material: Material, columns: Sequence[str]) -> Element:
+def _filters(material: ReportData, columns: Sequence[str]) -> Element:
     choices: list[Element] = []
     for name in ("state", *material.varied):
         values: list[Value] = [
@@ -137,15 +137,15 @@ def _row(row: Row, names: Sequence[str]) -> Element:
     )
 
 
-def pictures(material: Material) -> list[Group]:
+def pictures(material: ReportData) -> list[Group]:
     """How the search went."""
     return [Group("How the search went", [figures.history(material), figures.learning_curves(material)])]
 
 
-def parameters(material: Material, mattered: Importance | None) -> Iterator[Element]:
+def parameters(material: ReportData, mattered: Importance | None) -> Iterator[Element]:
     """Importance, and a table of each parameter's values."""
     yield _importance(mattered)
-    found = marginals(material.records, material.varied, material.metric.maximize)
+    found = main_effects(material.records, material.varied, material.metric.maximize)
     if found:
         yield element(
             "section",
@@ -190,7 +190,7 @@ def _importance(found: Importance | None) -> Element:
     )
 
 
-def _marginal(marginal: Marginal) -> Element:
+def _marginal(marginal: MainEffect) -> Element:
     beside = f"Allowing for {', '.join(marginal.beside)}." if marginal.beside else ""
     header = ["value", "completed", "pruned", "mean", "behind the best"]
     return element(
@@ -227,7 +227,7 @@ def _level(level: Level) -> Element:
     )
 
 
-def parameter_pictures(material: Material, mattered: Importance | None) -> list[Group]:
+def parameter_pictures(material: ReportData, mattered: Importance | None) -> list[Group]:
     """Slices, pairs, and all parameters together."""
     names = [
         n for n in material.varied if len({repr(record.params.get(n)) for record in material.ranked}) > 1
@@ -246,7 +246,7 @@ def parameter_pictures(material: Material, mattered: Importance | None) -> list[
     return groups
 
 
-def cost_pictures(material: Material) -> list[Group]:
+def cost_pictures(material: ReportData) -> list[Group]:
     """Score against time and against the size of the model."""
     drawn = [figures.cost(material, "training time", "seconds", lambda record: record.seconds)]
     if len({record.weights for record in material.ranked}) > 1:
@@ -254,7 +254,7 @@ def cost_pictures(material: Material) -> list[Group]:
     return [Group("What quality costs", drawn)]
 
 
-def spent(material: Material) -> Element:
+def spent(material: ReportData) -> Element:
     """Where the time went."""
     shares = budget(material.records)
     rows = [
@@ -291,7 +291,7 @@ def spent(material: Material) -> Element:
     )
 
 
-def failures(material: Material) -> Element:
+def failures(material: ReportData) -> Element:
     """Why trials failed, equal reasons together."""
     reasons: dict[str, list[int]] = {}
     for record in material.records:
@@ -319,7 +319,7 @@ def _time(text: object) -> str:
     return str(text).replace("T", " ").replace("+00:00", " UTC")
 
 
-def provenance(material: Material) -> Element:
+def provenance(material: ReportData) -> Element:
     """What the study was made from and with."""
     manifest = material.manifest
     machine = manifest.get("machine", {})

@@ -14,7 +14,7 @@ from rich.text import Text
 from sasrecf_tune.storage.files import atomic_write, make_directory
 
 
-def screen(file: TextIO | None = None) -> Console:
+def make_console(file: TextIO | None = None) -> Console:
     """A console on `file`, or on standard output.
 
     A file or a pipe has no width of its own: lines are as long as their content, unless COLUMNS is set.
@@ -24,7 +24,7 @@ def screen(file: TextIO | None = None) -> Console:
     return Console(file=file, width=10_000 if wide else None)
 
 
-def give(text: str, output: Path | None) -> None:
+def write_output(text: str, output: Path | None) -> None:
     """Print `text`, or write it to the file `output`.
 
     Raises:

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.analysis.winner import Chosen
+from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, varied
 from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.storage.directory import Layout, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def plan_facts(plan: Plan) -> dict[str, object]:
     }
 
 
-def show_plan(plan: Plan, layout: Layout, console: Console, done: int = 0, again: int = 0) -> None:
+def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int = 0, again: int = 0) -> None:
     """The plan for a person."""
     data, counted = plan.data, plan.feasibility
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("study", f"{layout.name} in {relative(layout.directory)}")
+    grid.add_row("study", f"{study_dir.name} in {relative(study_dir.directory)}")
     grid.add_row("model", plan.settings.model)
     grid.add_row(
         "data",
@@ -112,10 +112,10 @@ def space_text(plan: Plan) -> str:
 
 def show_end(
     plan: Plan,
-    layout: Layout,
+    study_dir: StudyDirectory,
     records: list[TrialRecord],
     outcome: Outcome,
-    chosen: Chosen | None,
+    chosen: Winner | None,
     console: Console,
 ) -> None:
     """The ranked table, why the search ended, and what comes next; `chosen` is what best.yaml holds."""
@@ -127,14 +127,16 @@ def show_end(
             console, ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width)
         )
         if len(rows) > len(shown):
-            console.print(f"... and {len(rows) - len(shown)} more: sasrecf-tune report {layout.name} --top 0")
+            console.print(
+                f"... and {len(rows) - len(shown)} more: sasrecf-tune report {study_dir.name} --top 0"
+            )
         fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
             console.print(Text("the same in all: " + " ".join(fixed), style="dim"))
         console.print()
     print_failures(rows, console)
     console.print(
-        f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {relative(layout.directory)}",
+        f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {relative(study_dir.directory)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -145,15 +147,17 @@ def show_end(
         console.print(
             f"{left} trial{'s are' if left > 1 else ' is'} left"
             f"{f', {waiting} of them interrupted' if waiting else ''}. "
-            f"To go on: sasrecf-tune resume {layout.name}{out_option(layout)}{outcome.more}",
+            f"To go on: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.more}",
             highlight=False,
             soft_wrap=True,
         )
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = chosen is not None and chosen.confirmation is not None
         which = f" (trial {chosen.trial}, confirmed)" if chosen is not None and confirmed else ""
-        console.print(f"Best configuration: {relative(layout.best)}{which}", highlight=False, soft_wrap=True)
-        console.print(f"All of it on a page: {relative(layout.report)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"Best configuration: {relative(study_dir.best)}{which}", highlight=False, soft_wrap=True
+        )
+        console.print(f"All of it on a page: {relative(study_dir.report)}", highlight=False, soft_wrap=True)
     elif elsewhere:
         are = "trials are" if elsewhere > 1 else "trial is"
         console.print(

@@ -19,7 +19,7 @@ from rich.text import Text
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
-from sasrecf_tune.search.callbacks import Observer
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, cell_text, rank, score_text
 
 
@@ -98,18 +98,18 @@ def make_progress(
     return Progress(names, metric, maximize, total, epochs, workers, ended, before=len(ended))
 
 
-class _Base(Observer):
+class _Base(Callback):
     """Keeps `Progress` current; the views add what they show."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
     def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self.progress.running[number] = _Running(params, time.monotonic())
 
     def reported(self, report: Report) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         running = self.progress.running[report.number]
         running.scores.append(report.score)
         running.epoch = report.epoch
@@ -130,20 +130,20 @@ class _Base(Observer):
         """A trial began anew, since what it was to continue from could not be used."""
 
     def ended(self, record: TrialRecord) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self.progress.running.pop(record.number, None)
         self.progress.records.append(record)
 
     def returned(self, number: int) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self.progress.running.pop(number, None)
 
     def lost(self, number: int) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self.progress.running.pop(number, None)
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         self.progress.running.pop(number, None)
 
     def _continues_text(self, report: Report) -> str:
@@ -164,7 +164,7 @@ class PlainView(_Base):
         self._console = console
 
     def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().started(number, params)
         self._line(f"{self.progress.word} {number} started: {self.progress.text(params)}")
 
@@ -183,7 +183,7 @@ class PlainView(_Base):
         )
 
     def ended(self, record: TrialRecord) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().ended(record)
         progress = self.progress
         detail = (
@@ -198,14 +198,14 @@ class PlainView(_Base):
         )
 
     def returned(self, number: int) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().returned(number)
         self._line(
             f"{self.progress.word} {number} interrupted: it is taken up again when the study continues"
         )
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().retrying(number, attempt, reason)
         self._line(self._retrying_text(number, attempt, reason))
 
@@ -217,7 +217,7 @@ class JsonView(_Base):
     """One JSON object a line on standard output."""
 
     def started(self, number: int, params: Mapping[str, object]) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().started(number, params)
         emit(
             {"event": "started", self.progress.word: number, **self.progress.named(params), "params": params}
@@ -243,7 +243,7 @@ class JsonView(_Base):
         )
 
     def ended(self, record: TrialRecord) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().ended(record)
         emit(
             {
@@ -258,17 +258,17 @@ class JsonView(_Base):
         )
 
     def returned(self, number: int) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().returned(number)
         emit({"event": "returned", self.progress.word: number})
 
     def lost(self, number: int) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().lost(number)
         emit({"event": "lost", self.progress.word: number})
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().retrying(number, attempt, reason)
         emit({"event": "retrying", self.progress.word: number, "attempt": attempt, "reason": reason})
 
@@ -295,7 +295,7 @@ class LiveView(_Base):
         self._console.print(Text(self._anew_text(report)))
 
     def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """See `Observer`."""
+        """See `Callback`."""
         super().retrying(number, attempt, reason)
         self._console.print(Text(self._retrying_text(number, attempt, reason), style="yellow"))
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
-from sasrecf_tune.analysis.main_effects import marginals
-from sasrecf_tune.analysis.report_data import Material
+from sasrecf_tune.analysis.main_effects import main_effects
+from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.tables import (
@@ -27,7 +27,7 @@ from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
 _BAR_WIDTH = 24
 
 
-def show_report(material: Material, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
+def show_report(material: ReportData, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
     """Print `shown`, the first of the `rows` asked for, and what all trials say of the parameters."""
     states = ", ".join(f"{material.count(state)} {state}" for state in ENDED)
     if material.unfinished:
@@ -51,7 +51,7 @@ def show_report(material: Material, rows: Sequence[Row], shown: Sequence[Row], c
     print_failures(rows, console)
 
 
-def _stacked(material: Material, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
+def _stacked(material: ReportData, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
     """The table where parameters have no room beside the rest: they stand below it, across the screen."""
     metric = str(material.metric)
     width = max(6, len(metric))
@@ -70,7 +70,7 @@ def _stacked(material: Material, names: Sequence[str], shown: Sequence[Row], con
         console.print(Padding(Text(values, style="dim"), (0, 0, 0, 6)))
 
 
-def _importance(material: Material, console: Console) -> None:
+def _importance(material: ReportData, console: Console) -> None:
     found = importance(material)
     if found is None:
         if material.completed and len(material.ranked) < LEAST_TRIALS:
@@ -82,8 +82,8 @@ def _importance(material: Material, console: Console) -> None:
     print_table(console, grid)
 
 
-def _marginals(material: Material, console: Console) -> None:
-    found = marginals(material.records, material.varied, material.metric.maximize)
+def _marginals(material: ReportData, console: Console) -> None:
+    found = main_effects(material.records, material.varied, material.metric.maximize)
     told = [one for one in found if any(level.behind is not None for level in one.levels)]
     if not told:
         return

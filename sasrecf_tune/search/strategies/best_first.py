@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.strategies.candidates import Candidates
-from sasrecf_tune.search.strategies.curve_forecast import Extrapolation, sign_of
-from sasrecf_tune.search.strategies.embedding import Coordinates
-from sasrecf_tune.search.strategies.samplers import History, Labels, OwnSampler, SpaceExhausted
+from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
+from sasrecf_tune.search.strategies.embedding import Embedding
+from sasrecf_tune.search.strategies.samplers import History, Labels, SpaceExhausted, SpaceSampler
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -37,7 +37,7 @@ _MODELLED = 400
 _LOOKED_AROUND = 5
 
 
-class BestFirstSampler(OwnSampler):
+class BestFirstSampler(SpaceSampler):
     """Proposes the candidate of highest expected improvement; `start` (RecBole values) is near the first."""
 
     def __init__(
@@ -50,11 +50,11 @@ class BestFirstSampler(OwnSampler):
         seed: int,
     ) -> None:
         super().__init__(history, distributions)
-        self._coordinates = Coordinates(space)
+        self._coordinates = Embedding(space)
         self._candidates = candidates
         self._start = start
         self._start_labels = space.encode(start)
-        self._extrapolation = Extrapolation(self._coordinates)
+        self._extrapolation = CurveForecaster(self._coordinates)
         self._seed = seed
 
     def sample_relative(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.search.strategies.embedding import Coordinates
+from sasrecf_tune.search.strategies.embedding import Embedding
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -35,7 +35,7 @@ class Forecast:
     deviation: Floats
 
 
-class Extrapolation:
+class CurveForecaster:
     """Predicts the best score that a trial would end with from its best so far.
 
     The gain still to come is the mean of what completed trials gained after the same epoch, weighted by how
@@ -43,7 +43,7 @@ class Extrapolation:
     as one more of them, since a single like one would seem to be certain.
     """
 
-    def __init__(self, coordinates: Coordinates) -> None:
+    def __init__(self, coordinates: Embedding) -> None:
         self._coordinates = coordinates
         self._points: dict[int, list[float]] = {}
         self._complete: tuple[list[int], Floats, Floats] = ([], np.empty((0, 0)), np.empty((0, 0)))

@@ -19,7 +19,7 @@ _REACH_OF_OTHERS = 2.0
 _LOG_FROM = 10.0
 
 
-class Coordinates:
+class Embedding:
     """Maps RecBole values of a space's parameters to points; distance 1 is where likeness ends."""
 
     def __init__(self, space: SearchSpace) -> None:

@@ -8,15 +8,15 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.search.strategies.curve_forecast import Extrapolation, sign_of
-from sasrecf_tune.search.strategies.embedding import Coordinates
+from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
+from sasrecf_tune.search.strategies.embedding import Embedding
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 
 class ForecastPruner(BasePruner):
-    """Compares what a trial would end with to the best that was reached (see `Extrapolation`).
+    """Compares what a trial would end with to the best that was reached (see `CurveForecaster`).
 
     A trial goes on while its forecast and `deviations` standard deviations reach the best completed trial.
     None is pruned up to epoch `n_warmup_steps`, nor before `n_startup_trials` are complete. Pruners that
@@ -27,7 +27,7 @@ class ForecastPruner(BasePruner):
     def __init__(
         self, space: SearchSpace, deviations: float, n_startup_trials: int, n_warmup_steps: int
     ) -> None:
-        self._extrapolation = Extrapolation(Coordinates(space))
+        self._extrapolation = CurveForecaster(Embedding(space))
         self._deviations = deviations
         self._startup = n_startup_trials
         self._warmup = n_warmup_steps

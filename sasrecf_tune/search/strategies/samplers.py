@@ -72,7 +72,7 @@ class History:
         return self._cells.get(self.cell(labels), number) != number
 
 
-class OwnSampler(BaseSampler):
+class SpaceSampler(BaseSampler):
     """Proposes all parameters of the space together."""
 
     def __init__(self, history: History, space: Mapping[str, BaseDistribution]) -> None:
@@ -90,7 +90,7 @@ class OwnSampler(BaseSampler):
         raise InputError(f"the study asks for {param_name!r}, which is not in its space")
 
 
-class CellSampler(OwnSampler):
+class GridSampler(SpaceSampler):
     """The given cells, in their order, each once."""
 
     def __init__(
@@ -113,7 +113,7 @@ class CellSampler(OwnSampler):
         return dict(labels)
 
 
-class UniqueSampler(OwnSampler):
+class DedupSampler(SpaceSampler):
     """Any Optuna sampler, asked again while it proposes a taken or an impossible cell.
 
     `make` builds the inner sampler for a trial's number. `feasible` says whether labels can exist.

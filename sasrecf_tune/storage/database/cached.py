@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from sasrecf_tune.storage.database.dashboard_notes import note_attributes, note_key
-from sasrecf_tune.storage.database.errors import UnreadableError
+from sasrecf_tune.storage.database.errors import CorruptStudyError
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ def _reading() -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error):
         raise  # these speak of the database itself
     except Exception as error:
-        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+        raise CorruptStudyError(f"{type(error).__name__}: {error}") from error
 
 
 class _Session(Session):
@@ -62,7 +62,7 @@ class _Session(Session):
             super().close()
 
 
-class SoleWriter(InMemoryStorage):
+class WriteThroughStorage(InMemoryStorage):
     """One study of `backend`, read once; reads are answered from memory, changes are written through.
 
     RDBStorage reads the running trials anew for each proposal, each validation and each question of a
@@ -106,7 +106,7 @@ class SoleWriter(InMemoryStorage):
             trials = backend.get_all_trials(self._source, deepcopy=False)
             trials = sorted(trials, key=lambda trial: trial.number)
         if any(trial.number != place for place, trial in enumerate(trials)):
-            raise UnreadableError("trials have been removed: their numbers are not in one row")
+            raise CorruptStudyError("trials have been removed: their numbers are not in one row")
         InMemoryStorage.__init__(self)
         study = InMemoryStorage.create_new_study(self, directions, self._name)
         for key, value in user.items():
@@ -173,7 +173,7 @@ class SoleWriter(InMemoryStorage):
         """How many trials other coordinators train."""
         return 0
 
-    def unsure(self) -> bool:
+    def has_silent_peers(self) -> bool:
         """Whether a trial may be trained elsewhere by a coordinator that is dead; to be asked when idle."""
         return False
 
@@ -186,18 +186,18 @@ class SoleWriter(InMemoryStorage):
         """Whether the database does not answer now."""
         return False
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """Wait no longer for a database that is away: someone wants an end. For signal handlers."""
 
     def hangs(self) -> bool:
-        """Whether the database has said nothing for long since `hurry`, and is given up. For signal handlers.
+        """Whether the database has not answered for long since `stop_retrying`. For signal handlers.
 
         Then raise KeyboardInterrupt, on which drivers leave a connection at once; a storage error follows.
         """
         return False
 
     @property
-    def met_others(self) -> bool:
+    def met_peers(self) -> bool:
         """Whether others have been at work on the study since this coordinator joined."""
         return False
 

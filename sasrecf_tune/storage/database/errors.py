@@ -14,9 +14,9 @@ from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.errors import InputError, StorageError
-from sasrecf_tune.storage.directory import ANOTHER_STUDY, Layout
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import AGAIN, FULL, NO_RIGHTS
-from sasrecf_tune.storage.url_masking import is_masked, masked
+from sasrecf_tune.storage.url_masking import is_masked, mask_passwords
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
 # What SQLite says, and what to do about it. "disk I/O error" is all it says of a file at its size limit.
@@ -52,12 +52,12 @@ _KINDS = ("postgresql", "mysql", "mariadb")
 _OLD_KINDS = {"postgres": "postgresql"}
 
 
-class UnreadableError(Exception):
+class CorruptStudyError(Exception):
     """The database answers, but with what this program and Optuna never wrote; the message says what."""
 
 
 @contextlib.contextmanager
-def storage_errors(layout: Layout, storage: str | None) -> Iterator[None]:
+def storage_errors(study_dir: StudyDirectory, storage: str | None) -> Iterator[None]:
     """Whatever the database raises inside becomes a StorageError.
 
     `storage` is the database's address, None for SQLite in the study directory.
@@ -68,46 +68,46 @@ def storage_errors(layout: Layout, storage: str | None) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
-        if storage is None and not layout.database.exists():
+        if storage is None and not study_dir.database.exists():
             raise StorageError(
-                f"the study's database is gone: {said(error)}",
-                where=str(layout.database),
+                f"the study's database is gone: {driver_message(error)}",
+                where=str(study_dir.database),
                 fix="Someone removed it, or its disk. Bring it back from a copy, or start the study anew.",
             ) from error
-        raise storage_error(error, layout, storage) from error
+        raise storage_error(error, study_dir, storage) from error
 
 
 @contextlib.contextmanager
-def reading_errors(layout: Layout, storage: str | None) -> Iterator[None]:
+def reading_errors(study_dir: StudyDirectory, storage: str | None) -> Iterator[None]:
     """As `storage_errors`, and for an UnreadableError.
 
     Raises:
         StorageError: as above.
     """
     try:
-        with storage_errors(layout, storage):
+        with storage_errors(study_dir, storage):
             yield
-    except UnreadableError as error:
+    except CorruptStudyError as error:
         raise StorageError(
             f"the study holds what sasrecf-tune did not write: {error}",
-            where=shown(layout, storage),
+            where=display_url(study_dir, storage),
             fix=_RESTORE,
         ) from error
 
 
-def storage_error(error: BaseException, layout: Layout, storage: str | None) -> StorageError:
+def storage_error(error: BaseException, study_dir: StudyDirectory, storage: str | None) -> StorageError:
     """What the database said, for people."""
-    reason, where = said(error), shown(layout, storage)
+    reason, where = driver_message(error), display_url(study_dir, storage)
     if storage is None:
         return _refused(reason, where)
     small = reason.lower()
     found = (remedy for sign, remedy in _SERVERS_REMEDIES if re.search(sign, small))
     fix = next(found, "Check the address and rights.")
-    again = AGAIN if layout.manifest.exists() else "Then run the same command again."
+    again = AGAIN if study_dir.manifest.exists() else "Then run the same command again."
     return StorageError(f"the study's database refuses: {reason}", where=where, fix=f"{fix} {again}")
 
 
-def check_database(layout: Layout, storage: str | None) -> None:
+def check_database(study_dir: StudyDirectory, storage: str | None) -> None:
     """Look at SQLite's file, or a server's address, before anything is built on it; nothing is changed.
 
     Raises:
@@ -117,14 +117,14 @@ def check_database(layout: Layout, storage: str | None) -> None:
     if storage is not None:
         check_address(storage)
         return
-    path = layout.database
+    path = study_dir.database
     lost = not path.exists() or (path.is_file() and path.stat().st_size == 0)
-    if lost and layout.manifest.exists():
+    if lost and study_dir.manifest.exists():
         # A new database would begin the study anew, over the results that the other files still hold.
-        if address := _elsewhere(layout):
+        if address := _elsewhere(study_dir):
             raise StorageError(
                 f"this study is in another database: {address}",
-                where=str(layout.directory),
+                where=str(study_dir.directory),
                 fix="Give that address with --storage, or in SASRECF_TUNE_STORAGE.",
             )
         raise StorageError(
@@ -135,10 +135,10 @@ def check_database(layout: Layout, storage: str | None) -> None:
     check_sqlite(path)
 
 
-def _elsewhere(layout: Layout) -> str:
+def _elsewhere(study_dir: StudyDirectory) -> str:
     """The address at which the study was last, without a password; "" for its own directory."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(layout.manifest.read_text(encoding="utf-8")).get("storage") or "")
+        return str(json.loads(study_dir.manifest.read_text(encoding="utf-8")).get("storage") or "")
     return ""
 
 
@@ -222,34 +222,34 @@ def check_sqlite(path: Path) -> None:
         )
 
 
-def check_begun(layout: Layout, storage: BaseStorage, address: str | None) -> None:
+def check_begun(study_dir: StudyDirectory, storage: BaseStorage, address: str | None) -> None:
     """Look for the study in its database, once it has begun; `address` is the database's.
 
     Raises:
         StorageError: it is not there. To begin it anew would replace the results that its files still hold.
     """
-    if not layout.manifest.exists():
+    if not study_dir.manifest.exists():
         return
     try:
-        storage.get_study_id_from_name(layout.optuna_name)
+        storage.get_study_id_from_name(study_dir.optuna_name)
     except KeyError as error:
         raise StorageError(
-            f"the study has begun, but its database holds no study {layout.optuna_name!r}",
-            where=shown(layout, address),
+            f"the study has begun, but its database holds no study {study_dir.optuna_name!r}",
+            where=display_url(study_dir, address),
             fix="Give the directory its old name again if it was renamed, restore the database from a copy "
             f"if the study was deleted, give --storage if it was kept elsewhere, or {ANOTHER_STUDY}",
         ) from error
 
 
-def shown(layout: Layout, storage: str | None) -> str:
+def display_url(study_dir: StudyDirectory, storage: str | None) -> str:
     """The database for people; an address is shown without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     if storage is None:
-        return str(layout.database)
+        return str(study_dir.database)
     try:
-        return masked(make_url(storage).render_as_string(hide_password=True))
+        return mask_passwords(make_url(storage).render_as_string(hide_password=True))
     except (ArgumentError, ValueError):
         return "--storage"
 
@@ -261,7 +261,7 @@ def _refused(reason: str, where: str) -> StorageError:
     return StorageError(f"the study's database refuses: {reason}", where=where, fix=fix)
 
 
-def said(error: BaseException) -> str:
+def driver_message(error: BaseException) -> str:
     """What the database itself said, in one line."""
     # Optuna hides SQLAlchemy's error behind its own, and that the driver's.
     while not isinstance(error, SQLAlchemyError) and error.__cause__ is not None:

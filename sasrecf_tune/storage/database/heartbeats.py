@@ -31,7 +31,7 @@ _Attribute: Any = models.StudySystemAttributeModel
 
 
 @dataclass(frozen=True)
-class Coordinator:
+class Peer:
     """One process that asks for trials. `place` says where the number `pid` means something.
 
     `begun` is when the process began, in whatever unit the system has; `about` how it searches; `beat` when
@@ -52,28 +52,28 @@ class Coordinator:
         return bool(self.place) and self.place == _place() and _begun(self.pid) != self.begun
 
 
-def this_process(about: str = "") -> Coordinator:
+def this_process(about: str = "") -> Peer:
     """This process, as a coordinator that has not been at work before."""
-    return Coordinator(process_name(), _place(), os.getpid(), _begun(os.getpid()), about)
+    return Peer(process_name(), _place(), os.getpid(), _begun(os.getpid()), about)
 
 
-class Roster:
+class HeartbeatTable:
     """The coordinators of the study `study_id`; to be used inside a transaction that holds the study."""
 
     def __init__(self, study_id: int) -> None:
         self._study = study_id
 
-    def read(self, session: Session) -> tuple[dict[str, Coordinator], float]:
+    def read(self, session: Session) -> tuple[dict[str, Peer], float]:
         """All by token, and the database's time, in seconds."""
         lines = session.execute(
             select(_Attribute.value_json).where(
                 _Attribute.study_id == self._study, _Attribute.key.startswith(_PREFIX, autoescape=True)
             )
         ).scalars()
-        found = [Coordinator(**json.loads(line)) for line in lines]
+        found = [Peer(**json.loads(line)) for line in lines]
         return {one.token: one for one in found}, now(session)
 
-    def beat(self, session: Session, who: Coordinator, when: float) -> None:
+    def beat(self, session: Session, who: Peer, when: float) -> None:
         """Write down that `who` is alive."""
         where = (_Attribute.study_id == self._study, _Attribute.key == _PREFIX + who.token)
         line = json.dumps(asdict(replace(who, beat=when)))
@@ -90,7 +90,7 @@ class Roster:
         )
 
 
-class Attendance:
+class Heartbeat:
     """This process among the coordinators of a study: it gives signs of life, and finds the dead.
 
     `me` is None until it has joined. Methods that take a session belong inside a transaction that holds the
@@ -98,11 +98,11 @@ class Attendance:
     """
 
     def __init__(self, study_id: int) -> None:
-        self.me: Coordinator | None = None
-        self.others: dict[str, Coordinator] = {}
-        self.met_others = False
+        self.me: Peer | None = None
+        self.others: dict[str, Peer] = {}
+        self.met_peers = False
         self.next_beat = 0.0  # on the caller's clock
-        self._roster = Roster(study_id)
+        self._roster = HeartbeatTable(study_id)
         self._time = 0.0  # the database's, when the others were last looked at
         self._listening_since = 0.0
         self._idle_since = 0.0
@@ -125,7 +125,7 @@ class Attendance:
             self._roster.strike(session, token)
         self._roster.beat(session, self.me, time)
         self._time = time
-        self.met_others = self.met_others or bool(self.others)
+        self.met_peers = self.met_peers or bool(self.others)
         self.next_beat = when + BEAT_SECONDS
 
     def leave(self, session: Session) -> None:
@@ -150,9 +150,7 @@ def now(session: Session) -> float:
     return float(session.execute(select(func.unix_timestamp(text("sysdate(6)")))).scalar_one())
 
 
-def living(
-    everyone: Mapping[str, Coordinator], when: float, listening_since: float
-) -> dict[str, Coordinator]:
+def living(everyone: Mapping[str, Peer], when: float, listening_since: float) -> dict[str, Peer]:
     """Those of `everyone` that are not known to be dead.
 
     One that has been silent for long is, if it could have been heard: who listens was itself cut off from

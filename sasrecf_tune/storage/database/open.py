@@ -10,12 +10,12 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.storage.database.errors import check_address, check_sqlite, shown, storage_error
+from sasrecf_tune.storage.database.errors import check_address, check_sqlite, display_url, storage_error
 from sasrecf_tune.storage.database.server import how_to_get_driver, open_server, reach
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 
 
-def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
+def open_storage(study_dir: StudyDirectory, storage: str | None) -> RDBStorage:
     """Connect to the database, creating tables where there are none.
 
     Raises:
@@ -26,16 +26,16 @@ def open_storage(layout: Layout, storage: str | None) -> RDBStorage:
     if storage is not None:
         check_address(storage)
     else:
-        check_sqlite(layout.database)
-    with _explained(layout, storage):
+        check_sqlite(study_dir.database)
+    with _explained(study_dir, storage):
         if storage is not None:
             return open_server(storage)
-        if not layout.database.exists():
-            _create_sqlite(layout.database)
-        return _sqlite(layout.database)
+        if not study_dir.database.exists():
+            _create_sqlite(study_dir.database)
+        return _sqlite(study_dir.database)
 
 
-def reach_storage(layout: Layout, storage: str) -> None:
+def reach_storage(study_dir: StudyDirectory, storage: str) -> None:
     """Connect to a server's database once, for what would else be found when the data is prepared.
 
     Raises:
@@ -43,24 +43,24 @@ def reach_storage(layout: Layout, storage: str) -> None:
         StorageError: it cannot be reached.
     """
     check_address(storage)
-    with _explained(layout, storage):
+    with _explained(study_dir, storage):
         reach(storage)
 
 
 @contextlib.contextmanager
-def _explained(layout: Layout, storage: str | None) -> Iterator[None]:
+def _explained(study_dir: StudyDirectory, storage: str | None) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
         raise StorageError(
             f"the database driver is not installed: {error}",
-            where=shown(layout, storage),
+            where=display_url(study_dir, storage),
             fix=how_to_get_driver(str(storage)),
         ) from error
     except StorageError:
         raise
     except Exception as error:  # SQLAlchemy and drivers raise each their own
-        raise storage_error(error, layout, storage) from error
+        raise storage_error(error, study_dir, storage) from error
 
 
 def _create_sqlite(path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.storage.database.errors import said
+from sasrecf_tune.storage.database.errors import driver_message
 
 AWAY_SECONDS = 120.0
 _AGAIN_SECONDS = 1.0
@@ -26,7 +26,7 @@ _PASSING = {1020, 1040, 1047, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 11
 _PASSING |= {1317, 1792, 1836, 1927, 1969}
 
 
-class Outages:
+class ReconnectPolicy:
     """Says whether what has failed is to be tried again: for AWAY_SECONDS at most, then nothing any more."""
 
     def __init__(self, clock: Callable[[], float], pause: Callable[[float], None]) -> None:
@@ -44,7 +44,7 @@ class Outages:
         """Whether the database has not answered yet."""
         return self._until is not None or self.gave_up is not None
 
-    def hurry(self) -> None:
+    def stop_retrying(self) -> None:
         """Someone wants an end: try once more, and then give up. For signal handlers."""
         self._hurried = self._clock() if self._hurried is None else self._hurried
 
@@ -80,7 +80,7 @@ class Outages:
         if self._until is None:
             self._until = self._clock() + AWAY_SECONDS
             self.say(
-                f"the study's database does not answer ({said(error)}); "
+                f"the study's database does not answer ({driver_message(error)}); "
                 f"trying again for {format_duration(AWAY_SECONDS)}"
             )
         elif self._hurried is not None or self._clock() >= self._until:

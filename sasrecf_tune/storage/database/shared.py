@@ -1,8 +1,8 @@
 """A study in a server's database that several coordinators work on at once.
 
-Each has it in memory, as `SoleWriter` does. Whatever changes it does so in a transaction that holds the
-study's row and begins with reading what others have changed since, so that no two are given the same trial or
-cell, and totals are totals. The server lets go of the row when the holder's connection ends, or idles.
+Each has it in memory, as `WriteThroughStorage` does. Whatever changes it does so in a transaction that holds
+the study's row and begins with reading what others have changed since, so that no two are given the same
+trial or cell, and totals are totals. The server lets go of the row when the holder's connection ends, or idles.
 
 A trial belongs to the coordinator that its attribute OWNER names while it is running. Nobody else writes to
 it: one that was taken for dead and comes back finds its trials in the queue, and takes them up again, or with
@@ -23,11 +23,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from sasrecf_tune.storage.database import heartbeats
-from sasrecf_tune.storage.database.cached import STUDY, SoleWriter
-from sasrecf_tune.storage.database.errors import UnreadableError
-from sasrecf_tune.storage.database.heartbeats import Attendance, this_process
+from sasrecf_tune.storage.database.cached import STUDY, WriteThroughStorage
+from sasrecf_tune.storage.database.errors import CorruptStudyError
+from sasrecf_tune.storage.database.heartbeats import Heartbeat, this_process
 from sasrecf_tune.storage.database.queries import OWNER, add_values, lock, states
-from sasrecf_tune.storage.database.reconnect import Outages
+from sasrecf_tune.storage.database.reconnect import ReconnectPolicy
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ _COUNTED = "sasrecf_tune:counted_until"
 _LOOK_SECONDS = 1.0
 
 
-class SharedStudy(SoleWriter):
+class SharedStorage(WriteThroughStorage):
     """One study of `backend`, a server's database; see above.
 
     Of trials that run elsewhere it does not follow the validations.
@@ -53,7 +53,7 @@ class SharedStudy(SoleWriter):
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._see: Callable[[Sequence[FrozenTrial]], None] = lambda _: None
-        self._outages = Outages(clock, pause)
+        self._outages = ReconnectPolicy(clock, pause)
         self._pause = pause
         self._held: set[int] = set()  # what this process trains, by number
         self._ended: set[int] = set()  # what is known to have ended
@@ -65,12 +65,12 @@ class SharedStudy(SoleWriter):
         self._next_look = 0.0
         super().__init__(backend, name, clock)
         self._database = backend
-        self._attendance = Attendance(self._source)
+        self._attendance = Heartbeat(self._source)
         self._ended = {trial.number for trial in self._all() if trial.state.is_finished()}
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """See `SoleWriter`; nobody else changes the study meanwhile.
+        """See `WriteThroughStorage`; nobody else changes the study meanwhile.
 
         When it fails, memory is read anew in the next transaction.
         """
@@ -96,7 +96,7 @@ class SharedStudy(SoleWriter):
             self._writing = []
 
     def transact(self, change: Callable[[], T], refused: Callable[[], None] = lambda: None) -> T:
-        """See `SoleWriter`. While the database is away, it is tried again for a while; then not any more."""
+        """Override. While the database is away, it is tried again for a while; then not any more."""
         if self._inside:
             return change()
         while True:
@@ -169,7 +169,7 @@ class SharedStudy(SoleWriter):
                 InMemoryStorage.create_new_trial(self, STUDY, trial)
                 self._ids[number] = source
             else:
-                raise UnreadableError("trials have been removed: their numbers are not in one row")
+                raise CorruptStudyError("trials have been removed: their numbers are not in one row")
             numbers.append(number)
         self._changed(numbers)
 
@@ -205,22 +205,22 @@ class SharedStudy(SoleWriter):
             self._load(orphans)
 
     def owns(self, trial_id: int) -> bool:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         trial = self._get_trial(trial_id)
         return trial_id in self._held and trial.state == TrialState.RUNNING and self._is_mine(trial)
 
     def ended_here(self, trial_id: int) -> bool:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         trial = self._get_trial(trial_id)
         return trial_id in self._held and trial.state.is_finished() and self._is_mine(trial)
 
     @property
     def token(self) -> str:  # type: ignore[override]
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         return self._attendance.token
 
     def reclaim(self, trial_id: int, owner: str) -> bool:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
 
         def change() -> bool:
             trial = self._get_trial(trial_id)
@@ -233,60 +233,60 @@ class SharedStudy(SoleWriter):
         return self.transact(change)
 
     def release(self, trial_id: int) -> None:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         self._held.discard(trial_id)
         if self._get_trial(trial_id).state.is_finished() and trial_id not in self._news:
             self._ended.add(trial_id)
 
     @property
     def elsewhere(self) -> int:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         return len(self._running_elsewhere())
 
-    def unsure(self) -> bool:
-        """See `SoleWriter`. It is, until each of their coordinators has given a sign of life since."""
+    def has_silent_peers(self) -> bool:
+        """Override. It is, until each of their coordinators has given a sign of life since."""
         return self._unheard(lambda: {_owner(trial) for trial in self._running_elsewhere()})
 
     def news(self) -> list[int]:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         found, self._news = self._news, []
         return found
 
     @property
     def away(self) -> bool:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         return self._outages.away
 
-    def hurry(self) -> None:
-        """See `SoleWriter`."""
-        self._outages.hurry()
+    def stop_retrying(self) -> None:
+        """See `WriteThroughStorage`."""
+        self._outages.stop_retrying()
 
     def hangs(self) -> bool:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         return self._outages.hangs()
 
     @property
-    def met_others(self) -> bool:
-        """See `SoleWriter`."""
-        return self._attendance.met_others
+    def met_peers(self) -> bool:
+        """See `WriteThroughStorage`."""
+        return self._attendance.met_peers
 
     def others(self) -> list[tuple[str, str]]:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         return sorted((one.name, one.about) for one in self._attendance.others.values())
 
     def follow(self, see: Callable[[Sequence[FrozenTrial]], None]) -> None:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         super().follow(see)
         self._see = see
 
     def join(self, about: str, say: Callable[[str], None]) -> None:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         self._attendance.me, self._outages.say = this_process(about), say
         self._attendance.next_beat = self._clock()
         self.transact(lambda: None)
 
     def leave(self, patient: bool = False) -> bool:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         if not self.token:
             return True
         while patient and self._unheard(lambda: set(self._attendance.others)):
@@ -303,14 +303,14 @@ class SharedStudy(SoleWriter):
         return last
 
     def study_attributes(self) -> dict[str, Any]:
-        """See `SoleWriter`."""
+        """See `WriteThroughStorage`."""
         found = self._backend.get_study_user_attrs(self._source)
         for key, value in found.items():
             InMemoryStorage.set_study_user_attr(self, STUDY, key, value)
         return found
 
     def add_seconds(self, key: str, seconds: float) -> float:
-        """See `SoleWriter`. Time that several have worked at once counts once."""
+        """See `WriteThroughStorage`. Time that several have worked at once counts once."""
 
         def add() -> float:
             assert self._sessions is not None
@@ -324,7 +324,7 @@ class SharedStudy(SoleWriter):
         return self.transact(add)
 
     def write_late(self) -> None:
-        """See `SoleWriter`; others hear so that this coordinator is alive."""
+        """See `WriteThroughStorage`; others hear so that this coordinator is alive."""
         late = bool(self._late or self._late_attributes) and self._clock() >= self._late_until
         if late or (self.token and self._clock() >= self._attendance.next_beat):
             self.transact(lambda: None)
@@ -333,7 +333,7 @@ class SharedStudy(SoleWriter):
         """See BaseStorage."""
 
         def create() -> int:
-            number = super(SharedStudy, self).create_new_trial(study_id, template_trial)
+            number = super(SharedStorage, self).create_new_trial(study_id, template_trial)
             self._take(number)
             return number
 
@@ -345,7 +345,7 @@ class SharedStudy(SoleWriter):
         """See BaseStorage."""
 
         def change() -> bool:
-            changed = super(SharedStudy, self).set_trial_state_values(trial_id, state, values)
+            changed = super(SharedStorage, self).set_trial_state_values(trial_id, state, values)
             if changed and state == TrialState.RUNNING:
                 self._take(trial_id)
             elif changed:
@@ -358,7 +358,7 @@ class SharedStudy(SoleWriter):
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """See BaseStorage."""
-        self.transact(lambda: super(SharedStudy, self).set_study_user_attr(study_id, key, value))
+        self.transact(lambda: super(SharedStorage, self).set_study_user_attr(study_id, key, value))
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See BaseStorage; what a pruner notes after a validation is written with that."""

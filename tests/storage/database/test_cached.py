@@ -14,8 +14,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
-from sasrecf_tune.storage.database.cached import SoleWriter
-from sasrecf_tune.storage.database.errors import UnreadableError
+from sasrecf_tune.storage.database.cached import WriteThroughStorage
+from sasrecf_tune.storage.database.errors import CorruptStudyError
 
 DISTRIBUTIONS = {
     "n_layers": optuna.distributions.IntDistribution(1, 3),
@@ -39,7 +39,7 @@ class Subject:
         self.backend = RDBStorage(self.url)
         optuna.create_study(storage=self.backend, study_name="study", direction="maximize")
         self.clock = Clock()
-        self.memory = SoleWriter(self.backend, "study", self.clock)
+        self.memory = WriteThroughStorage(self.backend, "study", self.clock)
         self.study = optuna.load_study(
             study_name="study", storage=self.memory, sampler=optuna.samplers.RandomSampler(seed=1)
         )
@@ -85,7 +85,7 @@ def test_the_database_holds_what_memory_holds(subject: Subject) -> None:
     subject.clock.now = 1.0
     subject.memory.write_late()
     assert subject.agrees()
-    again = SoleWriter(subject.backend, "study")
+    again = WriteThroughStorage(subject.backend, "study")
     assert again.get_study_user_attrs(0) == {"about": {"metric": "MRR@10"}}
     assert [trial.state for trial in again.get_all_trials(0)] == [
         TrialState.COMPLETE,
@@ -167,7 +167,7 @@ def test_a_trial_ends_in_the_database_as_a_whole_or_not_at_all(
 
 def test_there_must_be_such_a_study(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
-        SoleWriter(RDBStorage(f"sqlite:///{tmp_path}/study.db"), "study")
+        WriteThroughStorage(RDBStorage(f"sqlite:///{tmp_path}/study.db"), "study")
 
 
 def test_an_interrupted_transaction_leaves_nothing(subject: Subject) -> None:
@@ -182,5 +182,5 @@ def test_a_study_from_which_trials_were_removed_is_refused(subject: Subject) -> 
         subject.study.tell(subject.study.ask(DISTRIBUTIONS), 0.5)
     with subject.backend.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE trials SET number = 7 WHERE number = 1")
-    with pytest.raises(UnreadableError, match="removed"):
-        SoleWriter(subject.backend, "study")
+    with pytest.raises(CorruptStudyError, match="removed"):
+        WriteThroughStorage(subject.backend, "study")

@@ -23,21 +23,21 @@ from sqlalchemy.engine import make_url
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database import mysql
 from sasrecf_tune.storage.database import server as servers_of_ours
-from sasrecf_tune.storage.database.errors import said
+from sasrecf_tune.storage.database.errors import driver_message
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.server import with_driver
-from sasrecf_tune.storage.database.shared import SharedStudy
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.database.shared import SharedStorage
+from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.database_servers import MariaDB, Server, _free_port
-from tests.support.peer import Coordinator, result
+from tests.support.peer import Peer, result
 
 on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
 on_mariadb = pytest.mark.parametrize("server", ["mariadb"], indirect=True)
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "study")
+def study_dir(tmp_path: Path) -> StudyDirectory:
+    return StudyDirectory(tmp_path / "study")
 
 
 @contextlib.contextmanager
@@ -52,14 +52,14 @@ def connected(url: str) -> Iterator[Connection]:
 
 
 @on_mariadb
-def test_tables_are_made_fit_whoever_made_them(url: str, layout: Layout, server: Server) -> None:
+def test_tables_are_made_fit_whoever_made_them(url: str, study_dir: StudyDirectory, server: Server) -> None:
     plain = with_driver(make_url(url)).render_as_string(hide_password=False)
     optuna.create_study(storage=RDBStorage(plain), study_name="Study")
     with connected(url) as connection:
         # As left by a kill between a table and its index, which Optuna never makes again.
         connection.execute(text("DROP INDEX ix_studies_study_name ON studies"))
         connection.execute(text("SET GLOBAL sql_mode = ''"))
-    storage = open_storage(layout, url)
+    storage = open_storage(study_dir, url)
     try:
         names = ["study", "Étude 研究 🎓", "Etude 研究 🎓"]
         ids = [storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], name) for name in names]
@@ -93,7 +93,7 @@ def test_a_servers_port_is_not_what_a_seed_makes_it() -> None:
 
 @on_mariadb
 def test_tables_are_not_made_while_another_makes_them(
-    url: str, layout: Layout, server: Server, monkeypatch: pytest.MonkeyPatch
+    url: str, study_dir: StudyDirectory, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mysql, "_TURNS", 2)
     monkeypatch.setattr(mysql, "_TURN_SECONDS", 0)
@@ -101,18 +101,18 @@ def test_tables_are_not_made_while_another_makes_them(
     with connected(url) as other, connected(long) as another:
         mysql.wait_for_turn(other, str(make_url(url).database))
         with pytest.raises(StorageError, match="another run is making the tables"):
-            open_storage(layout, url)
+            open_storage(study_dir, url)
         assert not sqlalchemy.inspect(other).get_table_names()
         # Another database of the same server has its own turn, whatever its name.
-        open_storage(layout, long).engine.dispose()
+        open_storage(study_dir, long).engine.dispose()
         mysql.wait_for_turn(another, str(make_url(long).database))
         with pytest.raises(StorageError, match="another run is making the tables"):
-            open_storage(layout, long)
-    open_storage(layout, url).engine.dispose()
+            open_storage(study_dir, long)
+    open_storage(study_dir, url).engine.dispose()
 
 
 @on_both
-def test_numbers_come_back_to_the_last_digit(url: str, layout: Layout) -> None:
+def test_numbers_come_back_to_the_last_digit(url: str, study_dir: StudyDirectory) -> None:
     draw = random.Random(1)
     numbers = [
         0.1 + 0.2,
@@ -123,7 +123,7 @@ def test_numbers_come_back_to_the_last_digit(url: str, layout: Layout) -> None:
         *map(math.exp, range(-40, 40, 7)),
     ]
     numbers += [draw.random() * 10.0 ** draw.randint(-12, 3) for _ in range(50)]
-    storage = open_storage(layout, url)
+    storage = open_storage(study_dir, url)
     study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "study")
     trial = storage.create_new_trial(study)
     anything = optuna.distributions.FloatDistribution(-1e308, 1e308)
@@ -144,7 +144,7 @@ def test_numbers_come_back_to_the_last_digit(url: str, layout: Layout) -> None:
 
 
 @on_mariadb
-def test_all_its_addresses_are_of_one_study(join: Callable[..., Coordinator], url: str) -> None:
+def test_all_its_addresses_are_of_one_study(join: Callable[..., Peer], url: str) -> None:
     first, second = (join(address=url.replace("mysql", kind, 1)) for kind in ("mysql", "mariadb+pymysql"))
     trials = [first.begin(), second.begin()]
     assert [trial.number for trial in trials] == [0, 1]
@@ -156,7 +156,7 @@ def test_all_its_addresses_are_of_one_study(join: Callable[..., Coordinator], ur
     for one, trial in zip((first, second), trials, strict=True):
         one.tell(trial)
     first.look()
-    assert len(first.study.ended_elsewhere()) == 1
+    assert len(first.study.take_finished_by_peers()) == 1
     # As any program reads it.
     plain = optuna.load_study(
         study_name="study", storage=with_driver(make_url(url)).render_as_string(hide_password=False)
@@ -166,12 +166,12 @@ def test_all_its_addresses_are_of_one_study(join: Callable[..., Coordinator], ur
 
 @on_both
 def test_who_holds_the_study_and_idles_is_thrown_out(
-    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+    join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = join()
     monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)  # for connections from here on
     idle = join()
-    assert isinstance(idle.shared, SharedStudy)
+    assert isinstance(idle.shared, SharedStorage)
     with pytest.raises(StorageInternalError), idle.shared.together():
         assert idle.begin().number == 0
         trial = other.begin()  # as soon as it may
@@ -182,7 +182,7 @@ def test_who_holds_the_study_and_idles_is_thrown_out(
 
 
 @on_mariadb
-def test_a_deadlock_costs_nothing_and_is_not_spoken_of(join: Callable[..., Coordinator], url: str) -> None:
+def test_a_deadlock_costs_nothing_and_is_not_spoken_of(join: Callable[..., Peer], url: str) -> None:
     one = join()
     trial = one.begin()
     waiting: list[threading.Thread] = []
@@ -218,12 +218,12 @@ def test_a_deadlock_costs_nothing_and_is_not_spoken_of(join: Callable[..., Coord
 
 @on_mariadb
 def test_a_lock_that_is_not_let_go_of_is_waited_for_and_said(
-    join: Callable[..., Coordinator], url: str, monkeypatch: pytest.MonkeyPatch
+    join: Callable[..., Peer], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)
     one = join()
     trial = one.begin()
-    assert isinstance(one.shared, SharedStudy)
+    assert isinstance(one.shared, SharedStorage)
     with connected(url) as other:
         other.execute(text("SELECT study_id FROM studies FOR UPDATE"))
         one.shared._outages._pause = lambda _: other.rollback()
@@ -234,15 +234,15 @@ def test_a_lock_that_is_not_let_go_of_is_waited_for_and_said(
 
 
 @on_mariadb
-def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., Coordinator]) -> None:
+def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStudy)
+    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
     with one.storage.engine.begin() as connection:
         connection.execute(text("ALTER TABLE trials DROP COLUMN datetime_complete"))
     with pytest.raises(StorageInternalError) as refused:
         one.tell(trial)
-    assert "Unknown column" in said(refused.value) and not one.said and not one.shared.away
+    assert "Unknown column" in driver_message(refused.value) and not one.said and not one.shared.away
 
 
 @pytest.mark.parametrize(
@@ -259,27 +259,27 @@ def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., C
     indirect=["server"],
 )
 def test_what_is_wrong_with_an_address_is_said(
-    url: str, layout: Layout, wrong: dict[str, Any], said: str, remedy: str
+    url: str, study_dir: StudyDirectory, wrong: dict[str, Any], driver_message: str, remedy: str
 ) -> None:
     address = make_url(url).set(**wrong).render_as_string(hide_password=False)
     with pytest.raises(StorageError) as first:
-        open_storage(layout, address)
-    assert said in str(first.value) and remedy in first.value.fix
+        open_storage(study_dir, address)
+    assert driver_message in str(first.value) and remedy in first.value.fix
     assert "where the study was" not in first.value.fix
     assert "(1" not in str(first.value) and "(2" not in str(first.value)
     assert MariaDB.password not in str(first.value) and "n0t" not in str(first.value)
-    layout.directory.mkdir()
-    layout.manifest.touch()
+    study_dir.directory.mkdir()
+    study_dir.manifest.touch()
     with pytest.raises(StorageError, match="it goes on where the study was"):
-        open_storage(layout, address)
+        open_storage(study_dir, address)
 
 
 @on_mariadb
-def test_a_user_without_rights_is_told_so(url: str, layout: Layout) -> None:
+def test_a_user_without_rights_is_told_so(url: str, study_dir: StudyDirectory) -> None:
     with connected(url) as connection:
         database = make_url(url).database
         connection.execute(text("CREATE OR REPLACE USER guest@127.0.0.1 IDENTIFIED BY 'guest'"))
         connection.execute(text(f"GRANT SELECT ON `{database}`.* TO guest@127.0.0.1"))
     address = make_url(url).set(username="guest", password="guest").render_as_string(hide_password=False)
     with pytest.raises(StorageError, match=r"CREATE command denied(.|\n)*allowed to create and alter"):
-        open_storage(layout, address)
+        open_storage(study_dir, address)

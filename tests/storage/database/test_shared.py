@@ -30,19 +30,19 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.report.terminal.plan_summary import show_end
-from sasrecf_tune.search.coordinator import Outcome, Search, _Running
-from sasrecf_tune.search.peers import noted
+from sasrecf_tune.search.coordinator import Coordinator, Outcome, _Running
+from sasrecf_tune.search.peers import with_peer_notes
 from sasrecf_tune.search.study import TrialLost, load_study
 from sasrecf_tune.storage.database import heartbeats, reconnect, shared
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.database.shared import SharedStudy
-from sasrecf_tune.storage.directory import Layout
-from sasrecf_tune.storage.pending_results import Untold, tell_kept
+from sasrecf_tune.storage.database.shared import SharedStorage
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.pending_results import PendingResult, replay_pending
 from sasrecf_tune.trials import State, TrialRecord
 from tests.support.database_servers import Server
 from tests.support.fake_training import FakeTraining
 from tests.support.paths import ROOT
-from tests.support.peer import CELLS, SPACE, Coordinator, result
+from tests.support.peer import CELLS, SPACE, Peer, result
 
 on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
 
@@ -124,9 +124,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 
 def records(url: str, directory: Path) -> list[TrialRecord]:
-    storage = open_storage(Layout(directory), url)
+    storage = open_storage(StudyDirectory(directory), url)
     try:
-        return load_study(Layout(directory), storage, parse(SPACE)).records()
+        return load_study(StudyDirectory(directory), storage, parse(SPACE)).records()
     finally:
         storage.engine.dispose()
 
@@ -220,13 +220,13 @@ def test_a_result_is_kept_until_the_database_is_back(
         server.start()
     assert "Traceback" not in first.errors()
     assert "the study's database refuses: " in first.errors()
-    (kept,) = Layout(first.directory).all_untold()
+    (kept,) = StudyDirectory(first.directory).pending_results()
     again = start("one", url)
     assert again.end() == 0, again.errors()
     assert "which an earlier run had to keep" in again.said("note")[0]["text"]
     assert not kept.exists() and whole(records(url, first.directory))
     assert kept.name not in [
-        Layout(first.directory).untold(event["trial"]).name for event in again.said("started")
+        StudyDirectory(first.directory).pending_result(event["trial"]).name for event in again.said("started")
     ]
 
 
@@ -265,7 +265,7 @@ def test_two_train_for_real(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "best-first"])
-def test_no_two_are_given_the_same(join: Callable[..., Coordinator], sampler: Sampler) -> None:
+def test_no_two_are_given_the_same(join: Callable[..., Peer], sampler: Sampler) -> None:
     first, second = join(sampler), join(sampler)
     turns = [first, second, second, first, second, first, first, first]
     trials = [one.begin() for one in turns]
@@ -277,18 +277,18 @@ def test_no_two_are_given_the_same(join: Callable[..., Coordinator], sampler: Sa
     # Models and pruners see what others have found.
     first.look()
     assert len(first.study.optuna.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 8
-    assert [record.number for record in first.study.ended_elsewhere()] == [1, 2, 4]
-    assert first.study.ended_elsewhere() == []
+    assert [record.number for record in first.study.take_finished_by_peers()] == [1, 2, 4]
+    assert first.study.take_finished_by_peers() == []
 
 
-def test_another_study_under_this_name_is_refused(join: Callable[..., Coordinator]) -> None:
+def test_another_study_under_this_name_is_refused(join: Callable[..., Peer]) -> None:
     join(seed=1)
     with pytest.raises(StudyMismatchError, match="seed: was 1, now 7"):
         join(seed=7)
 
 
 @on_both
-def test_totals_count_everybody(join: Callable[..., Coordinator]) -> None:
+def test_totals_count_everybody(join: Callable[..., Peer]) -> None:
     first, second = join(), join()
     trials = [first.begin(), second.begin()]
     assert first.ask(limit=2) is None and second.ask(limit=2) is None
@@ -305,7 +305,7 @@ def test_totals_count_everybody(join: Callable[..., Coordinator]) -> None:
 
 @on_both
 def test_a_silent_one_loses_its_trials_and_its_results(
-    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+    join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = join()
     lost, kept = silent.begin(), silent.begin()
@@ -329,44 +329,44 @@ def test_a_silent_one_loses_its_trials_and_its_results(
         silent.study.try_again(lost, "its worker died")
 
 
-def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[..., Coordinator]) -> None:
+def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[..., Peer]) -> None:
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
     assert alive.study.company.elsewhere == 1
-    assert isinstance(dead.shared, SharedStudy) and dead.shared._attendance.me is not None
+    assert isinstance(dead.shared, SharedStorage) and dead.shared._attendance.me is not None
     dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
     dead.look()
     alive.look()
     assert alive.study.company.elsewhere == 0 and alive.begin().number == trial.number
 
 
-def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Coordinator]) -> None:
+def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Peer]) -> None:
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
-    assert isinstance(dead.shared, SharedStudy) and dead.shared._attendance.me is not None
+    assert isinstance(dead.shared, SharedStorage) and dead.shared._attendance.me is not None
     dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
     dead.look()
     # Long before its next sign of life is due, one that has nothing to do looks at the others.
     assert heartbeats.BEAT_SECONDS > shared._LOOK_SECONDS
-    assert alive.study.company.elsewhere == 1 and alive.study.company.unsure()
+    assert alive.study.company.elsewhere == 1 and alive.study.company.has_silent_peers()
     assert alive.begin().number == trial.number
-    assert not alive.study.company.unsure()
+    assert not alive.study.company.has_silent_peers()
 
 
 def test_what_ends_while_one_joins_counts_once(
-    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+    join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = join()
     trial, later = first.begin(), first.begin()
-    joins = SharedStudy.join
+    joins = SharedStorage.join
 
-    def late(self: SharedStudy, about: str, say: Callable[[str], None]) -> None:
+    def late(self: SharedStorage, about: str, say: Callable[[str], None]) -> None:
         first.tell(trial)
         joins(self, about, say)
 
-    monkeypatch.setattr(SharedStudy, "join", late)
+    monkeypatch.setattr(SharedStorage, "join", late)
     second = join()
     training = FakeTraining(lambda _: 0.5)
     search = searching(second, InlineExecutor(training.train, training.describe))
@@ -380,7 +380,7 @@ def test_what_ends_while_one_joins_counts_once(
 
 @on_both
 def test_who_was_cut_off_does_not_take_the_rest_for_dead(
-    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+    join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = join(), join()
     first.begin()
@@ -392,10 +392,10 @@ def test_who_was_cut_off_does_not_take_the_rest_for_dead(
         assert second.study.company.elsewhere == len(second.study.company.others()) == left
 
 
-def test_the_last_one_to_leave_is_told_so(join: Callable[..., Coordinator]) -> None:
+def test_the_last_one_to_leave_is_told_so(join: Callable[..., Peer]) -> None:
     first, second = join(), join("random")
     second.look()
-    plan = noted(second.plan, second.study.company.others())
+    plan = with_peer_notes(second.plan, second.study.company.others())
     assert (
         "searched otherwise by" in plan.notes[-1]
         and "(grid, pruner none); here it is random" in plan.notes[-1]
@@ -405,9 +405,9 @@ def test_the_last_one_to_leave_is_told_so(join: Callable[..., Coordinator]) -> N
 
 
 @on_both
-def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Coordinator]) -> None:
+def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Peer]) -> None:
     first, second = join(), join()
-    assert isinstance(first.shared, SharedStudy)
+    assert isinstance(first.shared, SharedStorage)
     first.shared._outages._pause = lambda _: None
     statements = cut_at = 0
 
@@ -438,7 +438,7 @@ def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callabl
 
 
 @on_both
-def test_what_a_report_costs(join: Callable[..., Coordinator]) -> None:
+def test_what_a_report_costs(join: Callable[..., Peer]) -> None:
     one = join()
     trials = [one.begin() for _ in range(4)]
     statements: list[str] = []
@@ -452,12 +452,12 @@ def test_what_a_report_costs(join: Callable[..., Coordinator]) -> None:
     assert len(statements) == 4
 
 
-def searching(one: Coordinator, executor: Executor) -> Search:
-    return Search(one.plan, one.study, one.layout, executor, [])
+def searching(one: Peer, executor: Executor) -> Coordinator:
+    return Coordinator(one.plan, one.study, one.study_dir, executor, [])
 
 
 @contextlib.contextmanager
-def refusing(one: Coordinator) -> Iterator[None]:
+def refusing(one: Peer) -> Iterator[None]:
     """The database is away, as `one` sees it."""
 
     def cut(connection: Any, *_: object) -> None:
@@ -470,9 +470,9 @@ def refusing(one: Coordinator) -> Iterator[None]:
         event.remove(one.storage.engine, "before_cursor_execute", cut)
 
 
-def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Coordinator]) -> None:
+def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStudy)
+    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
@@ -484,16 +484,20 @@ def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Coordinat
     one.shared._outages._pause = killed
     with refusing(one), pytest.raises(KeyboardInterrupt):
         search.ended(result(trial.number, 0.7))
-    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trial.number).name]
-    again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
+    assert [path.name for path in one.study_dir.pending_results()] == [
+        one.study_dir.pending_result(trial.number).name
+    ]
+    again = Peer(one.study_dir.directory.parent, str(one.plan.settings.storage))
     again.storage.engine.dispose()
-    assert [record.score for record in again.study.records()] == [0.7] and not again.layout.all_untold()
+    assert [record.score for record in again.study.records()] == [
+        0.7
+    ] and not again.study_dir.pending_results()
     assert again.study.curves() == {trial.number: [(4, 0.7)]}  # as models need it
 
 
-def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., Coordinator]) -> None:
+def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStudy)
+    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
@@ -503,19 +507,19 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
         away.enter_context(refusing(one))
 
         def back(_: float) -> None:
-            kept.extend(one.layout.all_untold())
+            kept.extend(one.study_dir.pending_results())
             away.close()
 
         one.shared._outages._pause = back
         search.ended(result(trial.number))
-    assert kept and search.done == 1 and not one.layout.all_untold()
+    assert kept and search.done == 1 and not one.study_dir.pending_results()
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coordinator], asked: bool) -> None:
+def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Peer], asked: bool) -> None:
     """When a run has waited for long enough, and as soon as it is asked to end."""
     one = join()
-    assert isinstance(one.shared, SharedStudy)
+    assert isinstance(one.shared, SharedStorage)
     reconnect = one.shared._outages
     waits = 0
     with contextlib.ExitStack() as away:
@@ -547,17 +551,17 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Coord
         with pytest.raises(Interrupted if asked else StorageInternalError):
             search.run()
     assert waits == 1
-    assert len(one.layout.all_untold()) == 3
-    again = Coordinator(one.layout.directory.parent, str(one.plan.settings.storage))
+    assert len(one.study_dir.pending_results()) == 3
+    again = Peer(one.study_dir.directory.parent, str(one.plan.settings.storage))
     again.storage.engine.dispose()
     assert [record.score for record in again.study.records()] == [0.0, 0.1, 0.2]
 
 
 def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
-    join: Callable[..., Coordinator],
+    join: Callable[..., Peer],
 ) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStudy)
+    assert isinstance(one.shared, SharedStorage)
     one.shared._outages._pause = lambda _: None
     trials = [one.begin(), one.begin()]
 
@@ -575,12 +579,14 @@ def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
     search.stop("stopped by SIGTERM", 0.0)
     with refusing(one), pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
         search.run()
-    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trials[0].number).name]
+    assert [path.name for path in one.study_dir.pending_results()] == [
+        one.study_dir.pending_result(trials[0].number).name
+    ]
 
 
 @on_both
 def test_a_database_that_says_nothing_keeps_nobody_from_ending(
-    join: Callable[..., Coordinator], monkeypatch: pytest.MonkeyPatch
+    join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconnect, "HANG_SECONDS", 0.0)
     one, other = join(), join()
@@ -597,40 +603,42 @@ def test_a_database_that_says_nothing_keeps_nobody_from_ending(
         with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
             search.run()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    assert [path.name for path in one.layout.all_untold()] == [one.layout.untold(trial.number).name]
+    assert [path.name for path in one.study_dir.pending_results()] == [
+        one.study_dir.pending_result(trial.number).name
+    ]
     other.look()
     assert other.study._trials()[trial.number].state == optuna.trial.TrialState.RUNNING
 
 
-def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[..., Coordinator]) -> None:
+def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[..., Peer]) -> None:
     one = join()
     trials = [one.begin() for _ in range(2)]
     for trial in trials:
-        Untold(one.layout, result(trial.number), one.shared.token).keep()
+        PendingResult(one.study_dir, result(trial.number), one.shared.token).keep()
 
     def told(number: int, *_: object) -> bool:
-        for path in one.layout.all_untold():
+        for path in one.study_dir.pending_results():
             path.unlink()  # another run tells of it
         return True
 
-    tell_kept(one.layout, told, one.said.append)
+    replay_pending(one.study_dir, told, one.said.append)
     assert len(one.said) == 1
 
 
-def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[..., Coordinator]) -> None:
+def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[..., Peer]) -> None:
     one, other = join(), join()
     trial = other.begin()
-    Untold(one.layout, result(trial.number), "of an earlier run").keep()
-    tell_kept(one.layout, one.study.kept, one.said.append)
-    assert len(one.layout.all_untold()) == 1
+    PendingResult(one.study_dir, result(trial.number), "of an earlier run").keep()
+    replay_pending(one.study_dir, one.study.kept, one.said.append)
+    assert len(one.study_dir.pending_results()) == 1
     other.tell(trial, 0.9)
-    tell_kept(one.layout, one.study.kept, one.said.append)
-    assert not one.layout.all_untold() and not one.said
+    replay_pending(one.study_dir, one.study.kept, one.said.append)
+    assert not one.study_dir.pending_results() and not one.said
     assert [record.score for record in other.study.records()] == [0.9]
 
 
 def test_who_comes_when_all_is_begun_has_not_failed(
-    join: Callable[..., Coordinator], start: Callable[..., Process], url: str
+    join: Callable[..., Peer], start: Callable[..., Process], url: str
 ) -> None:
     one = join()
     trial = one.begin()
@@ -641,6 +649,6 @@ def test_who_comes_when_all_is_begun_has_not_failed(
     assert other.said("end")[0]["reason"].startswith("nothing is left to begin; others still train")
     said = io.StringIO()
     outcome = Outcome("nothing is left to begin", 0)
-    show_end(one.plan, one.layout, one.study.records(), outcome, None, Console(file=said))
+    show_end(one.plan, one.study_dir, one.study.records(), outcome, None, Console(file=said))
     assert "No trial has completed yet; 1 trial is being trained elsewhere." in said.getvalue()
     assert one.study.owns(trial)
