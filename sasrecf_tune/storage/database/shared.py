@@ -2,7 +2,8 @@
 
 Each has it in memory, as `WriteThroughStorage` does. Whatever changes it does so in a transaction that holds
 the study's row and begins with reading what others have changed since, so that no two are given the same
-trial or cell, and totals are totals. The server lets go of the row when the holder's connection ends, or idles.
+trial or cell, and totals are totals. The server
+lets go of the row when the holder's connection ends, or idles.
 
 A trial belongs to the coordinator that its attribute OWNER names while it is running. Nobody else writes to
 it: one that was taken for dead and comes back finds its trials in the queue, and takes them up again, or with
