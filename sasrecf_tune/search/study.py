@@ -66,7 +66,7 @@ class TuneStudy:
     """One Optuna study and the space it searches.
 
     Raises:
-        UnreadableError: it holds what was never written here.
+        CorruptStudyError: it holds what was never written here.
     """
 
     def __init__(self, study: optuna.Study, storage: WriteThroughStorage, space: SearchSpace) -> None:
@@ -361,7 +361,7 @@ def open_study(
 
     Raises:
         StudyMismatchError: the study was made from something else; the message shows the difference.
-        UnreadableError: the study is damaged.
+        CorruptStudyError: the study is damaged.
     """
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
     with contextlib.suppress(DuplicatedStudyError):
@@ -399,7 +399,7 @@ def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpa
 
     Raises:
         StudyNotFoundError: the database has no such study.
-        UnreadableError: the study is damaged.
+        CorruptStudyError: the study is damaged.
     """
     try:
         memory, study = _in_memory(study_dir, WriteThroughStorage(storage, study_dir.optuna_name))

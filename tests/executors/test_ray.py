@@ -454,7 +454,7 @@ from pathlib import Path
 from sasrecf_tune.executors.ray.cluster import Share, connected
 from sasrecf_tune.executors.ray.executor import RayExecutor
 from sasrecf_tune.executors.ray.waiting import Waits, waiting_text
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.messages import Decision, Job
 
 class Told:
@@ -462,7 +462,7 @@ class Told:
         print(int(report.metrics["process"]), flush=True)
         return Decision.CONTINUE
 
-layout = Layout(Path(sys.argv[2]))
+layout = StudyDirectory(Path(sys.argv[2]))
 layout.directory.mkdir()
 with connected(sys.argv[1]):
     executor = RayExecutor(layout, 1, Share(1), runner="tests.support.fake_runner:StandIn")

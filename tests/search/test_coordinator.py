@@ -366,7 +366,7 @@ def test_nobody_waits_for_a_samplers_imports(tmp_path: Path, sampler: str) -> No
 import sys
 from pathlib import Path
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.storage.directory import Layout
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
@@ -380,7 +380,7 @@ space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n
 settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),
                        storage="postgresql://host/db", search=SearchSettings(sys.argv[1], "none"))
 plan = make_plan(settings, space, base_config(settings, space), summary())
-layout = Layout(Path("study").absolute())
+layout = StudyDirectory(Path("study").absolute())
 layout.directory.mkdir()
 study = planned_study(plan, layout, open_storage(layout, None))
 before = set(sys.modules)

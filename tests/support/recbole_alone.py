@@ -12,11 +12,11 @@ from typing import Any
 # Where RecBole alone cannot run, it runs on what recbole_bridge.py gives it too.
 HELPED = """
 from types import ModuleType
-from sasrecf_tune.engine.recbole_shims import give_pandas_2, numpy_1_names
+from sasrecf_tune.engine.recbole_shims import patch_pandas_3, numpy_1_names
 
 sys.modules["ray"] = ModuleType("ray")
 sys.modules["ray"].tune = None
-give_pandas_2()
+patch_pandas_3()
 with numpy_1_names():
     run_all()
 """

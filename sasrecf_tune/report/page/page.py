@@ -197,4 +197,4 @@ def _figure(picture: Picture) -> Element:
 
 
 def _asset(name: str) -> str:
-    return files("sasrecf_tune.report.page.page").joinpath(name).read_text(encoding="utf-8")
+    return files("sasrecf_tune.report.page").joinpath(name).read_text(encoding="utf-8")

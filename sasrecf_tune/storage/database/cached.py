@@ -72,7 +72,7 @@ class WriteThroughStorage(InMemoryStorage):
 
     Raises:
         KeyError: the database has no study called `name`.
-        UnreadableError: the study is damaged.
+        CorruptStudyError: the study is damaged.
     """
 
     shared = False

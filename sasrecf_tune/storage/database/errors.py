@@ -79,7 +79,7 @@ def storage_errors(study_dir: StudyDirectory, storage: str | None) -> Iterator[N
 
 @contextlib.contextmanager
 def reading_errors(study_dir: StudyDirectory, storage: str | None) -> Iterator[None]:
-    """As `storage_errors`, and for an UnreadableError.
+    """As `storage_errors`, and for an CorruptStudyError.
 
     Raises:
         StorageError: as above.

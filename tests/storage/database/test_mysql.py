@@ -259,12 +259,12 @@ def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., P
     indirect=["server"],
 )
 def test_what_is_wrong_with_an_address_is_said(
-    url: str, study_dir: StudyDirectory, wrong: dict[str, Any], driver_message: str, remedy: str
+    url: str, study_dir: StudyDirectory, wrong: dict[str, Any], said: str, remedy: str
 ) -> None:
     address = make_url(url).set(**wrong).render_as_string(hide_password=False)
     with pytest.raises(StorageError) as first:
         open_storage(study_dir, address)
-    assert driver_message in str(first.value) and remedy in first.value.fix
+    assert said in str(first.value) and remedy in first.value.fix
     assert "where the study was" not in first.value.fix
     assert "(1" not in str(first.value) and "(2" not in str(first.value)
     assert MariaDB.password not in str(first.value) and "n0t" not in str(first.value)
