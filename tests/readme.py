@@ -1,6 +1,6 @@
-"""README's generated sections: `python -m tests.readme --write` brings them up to date.
+"""The generated sections of README and docs/: `python -m tests.readme --write` brings them up to date.
 
-Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->`.
+Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->`, in one page.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ from sasrecf_tune.trials import cell_text
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [
+    README,
+    *(ROOT / f"{name}.md" for name in ("ARCHITECTURE", "CONTRIBUTING")),
+    *sorted(DOCS.rglob("*.md")),
+]
 SPACES = sorted((ROOT / "search_spaces").glob("*.test"))
 
 _SECTION = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -66,7 +72,7 @@ def options() -> str:
                 rows.append([f"`{left}`", re.sub(r"\s+", " ", meaning)])
         title = " ".join(["sasrecf-tune", name, *command.collect_usage_pieces(context)])
         text = re.sub(r"\s+", " ", command.help)
-        parts.append(f"#### `{title}`\n\n{text}\n\n{_table(['option', 'meaning'], rows)}")
+        parts.append(f"## `{title}`\n\n{text}\n\n{_table(['option', 'meaning'], rows)}")
     return "\n".join(parts)
 
 
@@ -103,6 +109,17 @@ SECTIONS = {"spaces": spaces, "options": options, "parameters": parameters, "err
 def current(text: str) -> str:
     """`text` with its generated sections as they should be."""
     return _SECTION.sub(lambda found: f"{found[1]}\n{SECTIONS[found[2]]()}\n{found[3]}", text)
+
+
+def prose(text: str) -> str:
+    """`text` without its fenced code blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """What a link to a heading of `text` may have after its `#`."""
+    titles = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def generated_names(text: str) -> list[str]:
@@ -143,4 +160,7 @@ def _table(header: list[str], rows: list[list[str]]) -> str:
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
         sys.exit("usage: python -m tests.readme --write")
-    README.write_text(current(README.read_text()))
+    for page in PAGES:
+        text = page.read_text()
+        if (new := current(text)) != text:
+            page.write_text(new)

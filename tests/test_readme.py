@@ -1,4 +1,4 @@
-"""README says what is: its tables, its commands and its numbers."""
+"""README and docs/ say what is: their tables, commands, numbers and links."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests import readme
 
-TEXT = readme.README.read_text()
-LINES = sorted(set(readme.command_lines(TEXT)))
+TEXTS = {str(page.relative_to(readme.ROOT)): page.read_text() for page in readme.PAGES}
+TEXT = "\n".join(TEXTS.values())
+LINES = sorted({line for text in TEXTS.values() for line in readme.command_lines(text)})
+OTHER_PROGRAMS = ("ray ", "python ", "pip ", "ssh ", "scancel ", "zensical ", "hopwise ", "ruff ")
 
 
-def test_generated_sections_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_generated_section_is_in_one_page() -> None:
     assert sorted(readme.generated_names(TEXT)) == sorted(readme.SECTIONS)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_generated_sections_are_current(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for width in ("40", "300"):
         monkeypatch.setenv("COLUMNS", width)
-        assert readme.current(TEXT) == TEXT, "run: python -m tests.readme --write"
+        assert readme.current(TEXTS[page]) == TEXTS[page], "run: python -m tests.readme --write"
 
 
 def test_every_command_is_shown_in_use() -> None:
@@ -45,9 +51,56 @@ def test_command_lines_are_valid(line: str) -> None:
         assert done.exit_code == 0
 
 
+@pytest.mark.parametrize("page", TEXTS)
+def test_options_in_prose_exist(page: str) -> None:
+    known = {
+        option for command in readme.commands().values() for item in command.params for option in item.opts
+    }
+    known |= set(
+        re.findall(
+            r"^#SBATCH (--[a-z-]+)", (readme.ROOT / "examples" / "array.sbatch").read_text(), re.MULTILINE
+        )
+    )
+    code = " ".join(
+        span.replace("\n", " ")
+        for span in re.findall(r"`([^`]+)`", readme.prose(TEXTS[page]))
+        if not span.startswith(OTHER_PROGRAMS)
+    )
+    assert set(re.findall(r"(?<!\S)--[a-z][a-z_-]*", code)) <= known | {"--help", "--version"}
+
+
+@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md", "benchmarks/README.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    path = readme.ROOT / page
+    for target in re.findall(r"\]\(([^)\s]+)\)", readme.prose(path.read_text())):
+        if not target.startswith(("https://", "http://")):
+            name, _, anchor = target.partition("#")
+            found = path.parent / name if name else path
+            assert found.exists(), target
+            assert not anchor or anchor in readme.anchors(found.read_text()), target
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_named_files_exist(page: str) -> None:
+    named = set(re.findall(r"[\w./-]+/[\w.-]+\.(?:py|md|toml|yml|test|sbatch|txt)\b", TEXTS[page]))
+    assert len(named) > 5
+    assert not sorted(name for name in named if not (readme.ROOT / name).exists())
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    configured = yaml.safe_load((readme.ROOT / "mkdocs.yml").read_text())["nav"]
+    listed = re.findall(r"[\w./-]+\.md", str(configured))
+    pages = [str(path.relative_to(readme.DOCS)) for path in readme.DOCS.rglob("*.md")]
+    assert sorted(listed) == sorted(pages)
+
+
 def test_the_commands_that_ci_runs_are_marked() -> None:
     for marker in ("install", "install-new", "test"):
-        assert re.search(rf"<!-- ci:{marker} -->\n```[a-z]*\n[^`]+\n```\n", TEXT)
+        assert re.search(rf"<!-- ci:{marker} -->\n```[a-z]*\n[^`]+\n```\n", TEXTS["README.md"])
+
+
+def test_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 250
 
 
 @pytest.mark.parametrize("path", readme.SPACES, ids=lambda path: path.name)
@@ -85,7 +138,15 @@ def test_the_files_of_a_study_are_listed() -> None:
     listed = {path.name for path in paths if isinstance(path, Path) and path != directory}
     assert len(listed) > 5
     for name in listed | {"logs"}:
-        assert f"`{name}" in TEXT, f"README does not list {name}"
+        assert f"`{name}" in TEXTS["docs/reference/study-directory.md"], f"{name} is not listed"
+
+
+def test_the_speed_figures_are_those_of_their_page() -> None:
+    figures = re.search(r"<!-- speed -->\n(.*?)<!-- /speed -->", TEXTS["README.md"], re.DOTALL)
+    assert figures is not None
+    page = TEXTS["docs/explanation/speed.md"]
+    for row in figures[1].splitlines():
+        assert row.removesuffix("|") in page
 
 
 def test_prose_numbers_of_configurations() -> None:
