@@ -87,6 +87,12 @@ def test_named_files_exist(page: str) -> None:
     assert not sorted(name for name in named if not (readme.ROOT / name).exists())
 
 
+@pytest.mark.parametrize("page", [*TEXTS, "benchmarks/README.md"])
+def test_named_benchmarks_exist(page: str) -> None:
+    for name in re.findall(r"\bbenchmarks/[\w/]+\.py\b", (readme.ROOT / page).read_text()):
+        assert (readme.ROOT / name).exists(), name
+
+
 def test_every_page_is_in_the_navigation() -> None:
     configured = yaml.safe_load((readme.ROOT / "mkdocs.yml").read_text())["nav"]
     listed = re.findall(r"[\w./-]+\.md", str(configured))
