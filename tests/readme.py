@@ -5,6 +5,7 @@ Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->
 
 from __future__ import annotations
 
+import html
 import re
 import sys
 from collections.abc import Iterator
@@ -154,7 +155,13 @@ def _values(known: Hyperparameter) -> str:
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(map(_cell, line)) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A cell whose `|` both GitHub and Python-Markdown take for text; they differ on a backslash in code."""
+    text = re.sub(r"`([^`]*\|[^`]*)`", lambda code: f"<code>{html.escape(code[1], quote=False)}</code>", text)
+    return text.replace("|", "&#124;")
 
 
 if __name__ == "__main__":
