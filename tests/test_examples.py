@@ -17,18 +17,18 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.inputs.settings import parse_duration
-from tests import readme
+from tests.support import readme_blocks
 
-EXAMPLES = readme.ROOT / "examples"
+EXAMPLES = readme_blocks.ROOT / "examples"
 ARRAY = EXAMPLES / "array.sbatch"
-SSH = (readme.DOCS / "how-to" / "ssh.md").read_text()
+SSH = (readme_blocks.DOCS / "how-to" / "ssh.md").read_text()
 _VALUES = {"SLURM_CPUS_PER_TASK": "4"}
 
 
 def parsed(line: str) -> dict[str, Any]:
     """What the command line makes of `sasrecf-tune ...`; it raises where it does not take that."""
     _, name, *arguments = shlex.split(line)
-    return dict(readme.commands()[name].make_context(name, arguments).params)
+    return dict(readme_blocks.commands()[name].make_context(name, arguments).params)
 
 
 def in_array() -> str:

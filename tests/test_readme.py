@@ -15,27 +15,29 @@ from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.params_file import parse, read
 from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.storage.directory import StudyDirectory
-from tests import readme
+from tests.support import readme_blocks
 
-TEXTS = {str(page.relative_to(readme.ROOT)): page.read_text() for page in readme.PAGES}
+TEXTS = {str(page.relative_to(readme_blocks.ROOT)): page.read_text() for page in readme_blocks.PAGES}
 TEXT = "\n".join(TEXTS.values())
-LINES = sorted({line for text in TEXTS.values() for line in readme.command_lines(text)})
+LINES = sorted({line for text in TEXTS.values() for line in readme_blocks.command_lines(text)})
 OTHER_PROGRAMS = ("ray ", "python ", "pip ", "ssh ", "scancel ", "zensical ", "hopwise ", "ruff ")
 
 
 def test_each_generated_section_is_in_one_page() -> None:
-    assert sorted(readme.generated_names(TEXT)) == sorted(readme.SECTIONS)
+    assert sorted(readme_blocks.generated_names(TEXT)) == sorted(readme_blocks.SECTIONS)
 
 
 @pytest.mark.parametrize("page", TEXTS)
 def test_generated_sections_are_current(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for width in ("40", "300"):
         monkeypatch.setenv("COLUMNS", width)
-        assert readme.current(TEXTS[page]) == TEXTS[page], "run: python -m tests.readme --write"
+        assert readme_blocks.current(TEXTS[page]) == TEXTS[page], (
+            "run: python -m tests.support.readme_blocks --write"
+        )
 
 
 def test_every_command_is_shown_in_use() -> None:
-    assert {line.split()[1] for line in LINES} >= set(readme.commands())
+    assert {line.split()[1] for line in LINES} >= set(readme_blocks.commands())
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -44,7 +46,7 @@ def test_command_lines_are_valid(line: str) -> None:
     if name.startswith("-"):
         assert name in ("--help", "--version")
         return
-    command = readme.commands()[name]
+    command = readme_blocks.commands()[name]
     try:
         command.make_context(name, arguments)
     except Exit as done:
@@ -54,16 +56,21 @@ def test_command_lines_are_valid(line: str) -> None:
 @pytest.mark.parametrize("page", TEXTS)
 def test_options_in_prose_exist(page: str) -> None:
     known = {
-        option for command in readme.commands().values() for item in command.params for option in item.opts
+        option
+        for command in readme_blocks.commands().values()
+        for item in command.params
+        for option in item.opts
     }
     known |= set(
         re.findall(
-            r"^#SBATCH (--[a-z-]+)", (readme.ROOT / "examples" / "array.sbatch").read_text(), re.MULTILINE
+            r"^#SBATCH (--[a-z-]+)",
+            (readme_blocks.ROOT / "examples" / "array.sbatch").read_text(),
+            re.MULTILINE,
         )
     )
     code = " ".join(
         span.replace("\n", " ")
-        for span in re.findall(r"`([^`]+)`", readme.prose(TEXTS[page]))
+        for span in re.findall(r"`([^`]+)`", readme_blocks.prose(TEXTS[page]))
         if not span.startswith(OTHER_PROGRAMS)
     )
     assert set(re.findall(r"(?<!\S)--[a-z][a-z_-]*", code)) <= known | {"--help", "--version"}
@@ -71,32 +78,41 @@ def test_options_in_prose_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md", "benchmarks/README.md"])
 def test_links_lead_somewhere(page: str) -> None:
-    path = readme.ROOT / page
-    for target in re.findall(r"\]\(([^)\s]+)\)", readme.prose(path.read_text())):
+    path = readme_blocks.ROOT / page
+    for target in re.findall(r"\]\(([^)\s]+)\)", readme_blocks.prose(path.read_text())):
         if not target.startswith(("https://", "http://")):
             name, _, anchor = target.partition("#")
             found = path.parent / name if name else path
             assert found.exists(), target
-            assert not anchor or anchor in readme.anchors(found.read_text()), target
+            assert not anchor or anchor in readme_blocks.anchors(found.read_text()), target
 
 
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_named_files_exist(page: str) -> None:
     named = set(re.findall(r"[\w./-]+/[\w.-]+\.(?:py|md|toml|yml|test|sbatch|txt)\b", TEXTS[page]))
     assert len(named) > 5
-    assert not sorted(name for name in named if not (readme.ROOT / name).exists())
+    assert not sorted(name for name in named if not (readme_blocks.ROOT / name).exists())
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_named_classes_and_functions_exist(page: str) -> None:
+    spans = re.findall(r"`(\w+)`", readme_blocks.prose(TEXTS[page]))
+    named = {name for name in spans if re.search(r"[A-Z]\w*[a-z]|[A-Z_]{4}|_", name)}
+    assert len(named) > 5
+    source = "\n".join(path.read_text() for path in (readme_blocks.ROOT / "sasrecf_tune").rglob("*.py"))
+    assert not sorted(named - set(re.findall(r"\w+", source)))
 
 
 @pytest.mark.parametrize("page", [*TEXTS, "benchmarks/README.md"])
 def test_named_benchmarks_exist(page: str) -> None:
-    for name in re.findall(r"\bbenchmarks/[\w/]+\.py\b", (readme.ROOT / page).read_text()):
-        assert (readme.ROOT / name).exists(), name
+    for name in re.findall(r"\bbenchmarks/[\w/]+\.py\b", (readme_blocks.ROOT / page).read_text()):
+        assert (readme_blocks.ROOT / name).exists(), name
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    configured = yaml.safe_load((readme.ROOT / "mkdocs.yml").read_text())["nav"]
+    configured = yaml.safe_load((readme_blocks.ROOT / "mkdocs.yml").read_text())["nav"]
     listed = re.findall(r"[\w./-]+\.md", str(configured))
-    pages = [str(path.relative_to(readme.DOCS)) for path in readme.DOCS.rglob("*.md")]
+    pages = [str(path.relative_to(readme_blocks.DOCS)) for path in readme_blocks.DOCS.rglob("*.md")]
     assert sorted(listed) == sorted(pages)
 
 
@@ -109,7 +125,7 @@ def test_readme_is_short() -> None:
     assert len(TEXTS["README.md"].splitlines()) <= 250
 
 
-@pytest.mark.parametrize("path", readme.SPACES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", readme_blocks.SPACES, ids=lambda path: path.name)
 def test_search_spaces_can_be_used(path: Path) -> None:
     space = read(path)
     check_space(space)
@@ -120,7 +136,7 @@ def test_search_spaces_can_be_used(path: Path) -> None:
 
 
 def test_the_documented_grid() -> None:
-    lines = (readme.ROOT / "search_spaces" / "sasrecf.test").read_text().splitlines()
+    lines = (readme_blocks.ROOT / "search_spaces" / "sasrecf.test").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == [
         "learning_rate choice [0.01,0.005,0.001,0.0005,0.0001]",
         "attn_dropout_prob choice [0.2, 0.5]",
@@ -132,7 +148,7 @@ def test_the_documented_grid() -> None:
 
 
 def test_every_sasrecf_parameter_is_in_the_full_space() -> None:
-    names = set(read(readme.ROOT / "search_spaces" / "full.test").names)
+    names = set(read(readme_blocks.ROOT / "search_spaces" / "full.test").names)
     assert names >= {name for name, known in TABLE.items() if known.group == "model"}
 
 
@@ -160,7 +176,7 @@ def test_prose_numbers_of_configurations() -> None:
     said += re.findall(r"^space +(\w+\.test): (\d[\d,]*) configurations", TEXT, re.MULTILINE)
     assert said
     for name, count in said:
-        assert read(readme.ROOT / "search_spaces" / name).size == int(count.replace(",", ""))
+        assert read(readme_blocks.ROOT / "search_spaces" / name).size == int(count.replace(",", ""))
 
 
 def test_yaml_blocks_are_yaml() -> None:

@@ -25,7 +25,7 @@ from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory, studies
 from sasrecf_tune.storage.manifest import settings_content, write_manifest
 from sasrecf_tune.trials import State
-from tests import readme
+from tests.support import readme_blocks
 from tests.support.bench import GRID, Bench, bench, cells, quality
 from tests.support.fake_training import FakeTraining
 from tests.support.tiny import TINY
@@ -233,7 +233,7 @@ def test_a_damaged_study(study_dir: StudyDirectory, kind: str, command: str) -> 
     assert str(result.exception).startswith(f"{study_dir.database}: {said}"), str(result.exception)
     advice = result.exception.fix.partition("or start another study: sasrecf-tune ")[2]
     name, *options = advice.split()
-    readme.commands()[name].make_context(name, options)
+    readme_blocks.commands()[name].make_context(name, options)
     assert everything() == before
     listed = CliRunner().invoke(app, ["studies", "--out", str(out)])
     assert listed.exit_code == 0 and "12 of 12" in listed.output

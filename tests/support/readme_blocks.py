@@ -1,5 +1,6 @@
-"""The generated sections of README and docs/: `python -m tests.readme --write` brings them up to date.
+"""The generated sections of README and docs/.
 
+`python -m tests.support.readme_blocks --write` brings them up to date.
 Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->`, in one page.
 """
 
@@ -22,7 +23,7 @@ from sasrecf_tune.inputs.params_file import parse, read
 from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.trials import cell_text
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [
@@ -166,7 +167,7 @@ def _cell(text: str) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        sys.exit("usage: python -m tests.readme --write")
+        sys.exit("usage: python -m tests.support.readme_blocks --write")
     for page in PAGES:
         text = page.read_text()
         if (new := current(text)) != text:
