@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -159,7 +160,13 @@ def test_the_files_of_a_study_are_listed() -> None:
     paths = [getattr(study_dir, name) for name in properties if name != "name"]
     listed = {path.name for path in paths if isinstance(path, Path) and path != directory}
     assert len(listed) > 5
-    for name in listed | {"logs"}:
+    numbered = {
+        method(study_dir, 7).name.replace("0007", "NNNN").replace("-7", "-N")
+        for method in vars(StudyDirectory).values()
+        if inspect.isfunction(method) and inspect.signature(method).parameters.keys() & {"number", "index"}
+    }
+    assert len(numbered) > 3
+    for name in listed | numbered | {"logs"}:
         assert f"`{name}" in TEXTS["docs/reference/study-directory.md"], f"{name} is not listed"
 
 
