@@ -6,22 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.hyperparameters import COMPARABILITY_KEYS, TABLE
 
-# Settings that change whose interactions are ranked, among what, or how that is measured.
-_SETTINGS = (
-    "eval_args",
-    "repeatable",
-    "user_inter_num_interval",
-    "item_inter_num_interval",
-    "val_interval",
-    "rm_dup_inter",
-    "threshold",
-    "benchmark_filename",
-    "USER_ID_FIELD",
-    "ITEM_ID_FIELD",
-    "TIME_FIELD",
-)
 # What is left after filtering: the manifest's key, and what it is.
 _COUNTS = {
     "users": "users",
@@ -49,7 +35,7 @@ def obstacles(studies: Sequence[Measured]) -> list[str]:
         {
             "data": f"{study.dataset}, fingerprint {study.data.get('fingerprint')}",
             "metric": study.metric,
-            **{key: _setting(key, study.config) for key in _SETTINGS},
+            **{key: _setting(key, study.config) for key in COMPARABILITY_KEYS},
         }
         for study in studies
     ]

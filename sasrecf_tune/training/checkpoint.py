@@ -20,11 +20,9 @@ import torch
 from sasrecf_tune import __version__
 from sasrecf_tune.engine import rng
 from sasrecf_tune.engine.recbole import Built
+from sasrecf_tune.inputs.hyperparameters import PATH_KEYS
 from sasrecf_tune.messages import Config, Report
 from sasrecf_tune.training import torch_files
-
-# Of RecBole's configuration: where things lie, which changes nothing in a trial.
-_PLACES = ("checkpoint_dir", "data_path")
 
 
 class UnusableError(Exception):
@@ -56,7 +54,7 @@ class TrialCheckpoint:
 def identity(config: Config, engine: str, device: torch.device, data: str) -> str:
     """A hash of what a trial's result depends on; `data` is the data set's fingerprint."""
     facts = {
-        "config": {key: value for key, value in config.items() if key not in _PLACES},
+        "config": {key: value for key, value in config.items() if key not in PATH_KEYS},
         "engine": engine,
         "device": device.type,
         "data": data,

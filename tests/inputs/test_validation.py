@@ -86,7 +86,7 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         ("hidden_dropout_prob", -0.1, "at least 0"),
         ("hidden_dropout_prob", math.nan, "not nan"),
         ("hidden_dropout_prob", False, "not False"),
-        ("learning_rate", 0, "a number of above 0"),
+        ("learning_rate", 0, "a number above 0"),
         ("learning_rate", math.inf, "not inf"),
         ("initializer_range", 0.0, "above 0"),
         ("hidden_act", "Relu", "one of gelu, relu, swish, tanh, sigmoid, not 'Relu': did you mean `relu`?"),

@@ -6,15 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sasrecf_tune.inputs.hyperparameters import length_scale
 from sasrecf_tune.inputs.literals import Scalar, Value, is_number
 from sasrecf_tune.inputs.search_space import Choice, Parameter, SearchSpace
 
 Coordinate = Callable[[Any], list[float]]
 
-# How far apart (1 is the whole range) values of a parameter are still much alike: what the learning rate
-# is decides most, and neighbouring values of it differ; of other parameters the whole range is less.
-_REACH = {"learning_rate": 0.25, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
-_REACH_OF_OTHERS = 2.0
 # Positive values that span more than this are compared by their logarithms.
 _LOG_FROM = 10.0
 
@@ -24,11 +21,11 @@ class Embedding:
 
     def __init__(self, space: SearchSpace) -> None:
         self._decode = space.decode
-        self._parts = [(p.name, _coordinate(p), _REACH.get(p.name, _REACH_OF_OTHERS)) for p in space]
+        self._parts = [(p.name, _coordinate(p), length_scale(p.name)) for p in space]
 
     def point(self, params: Mapping[str, Any]) -> list[float]:
         """The point of these parameters; the same length for all."""
-        return [x / reach for name, part, reach in self._parts for x in part(params[name])]
+        return [x / scale for name, part, scale in self._parts for x in part(params[name])]
 
     def of(self, labels: Mapping[str, Scalar]) -> list[float]:
         """The point of what Optuna stores."""
