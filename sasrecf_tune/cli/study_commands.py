@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.cli.arguments import base_settings
+from sasrecf_tune.cli.arguments import base_settings, read_space
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate
 from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
-from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.recbole_keys import without_effect
-from sasrecf_tune.inputs.validation import check_model, check_space
+from sasrecf_tune.inputs.validation import check_model
 from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
 from sasrecf_tune.search.read_results import read_results
@@ -138,14 +137,16 @@ def check_file(
 
     Raises:
         InputError: what is wrong with it.
+        InputErrors: several mistakes.
     """
     from sasrecf_tune.search.plan import searched_features
 
-    space = read(file)
     chosen, base = check_model(model or SASRECF), dict[str, Any]()
-    if not syntax_only:
+    if syntax_only:
+        space = read_space(file, "", (), model)
+    else:
+        space = read_space(file, config_files, overrides, model)
         chosen, base = base_settings(space, data_path, dataset, config_files, overrides, model)
-    check_space(space, chosen)
     counted = feasibility(space, base)
     notes = [*space.notes, *without_effect(base)]
     facts: dict[str, Any] = {

@@ -80,8 +80,9 @@ class Hyperparameter:
         """The legal values in words."""
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
-        low = "" if self.low == -math.inf else f"{'above' if self.open_low else 'of at least'} {self.low:g}"
-        high = "" if self.high == math.inf else f"at most {self.high:g}"
+        above = "above" if self.open_low else "of at least"
+        low = "" if self.low == -math.inf else f"{above} {self.low}"
+        high = "" if self.high == math.inf else f"at most {self.high}"
         bounds = " and ".join(filter(None, (low, high)))
         return f"{_KIND_TEXTS[self.kind]} {bounds}".rstrip() + (" or None" if self.optional else "")
 

@@ -22,7 +22,7 @@ from sasrecf_tune.inputs.hyperparameters import (
     length_scale,
 )
 from sasrecf_tune.inputs.literals import Value
-from sasrecf_tune.inputs.validation import check_value
+from sasrecf_tune.inputs.value_checks import check_value
 from tests.support.strategies import exactly
 
 DOCUMENTED: dict[str, Value] = {

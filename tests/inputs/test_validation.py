@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune.cli.arguments import base_settings
-from sasrecf_tune.errors import ConfigFileError, InputError, ParameterError, ParamsFileError
+from sasrecf_tune.errors import ConfigFileError, InputError, InputErrors, ParameterError, ParamsFileError
 from sasrecf_tune.inputs import constraints as module
 from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
@@ -27,9 +27,8 @@ from sasrecf_tune.inputs.validation import (
     check_keys,
     check_model,
     check_space,
-    check_value,
-    is_interval,
 )
+from sasrecf_tune.inputs.value_checks import check_value, is_interval
 from sasrecf_tune.search.strategies.distributions import distributions
 from tests.support.strategies import exactly, parameters, spaces, values
 
@@ -71,7 +70,7 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("hidden_size", 0, "`hidden_size` is a whole number of at least 1 and at most 65536, not 0"),
+        ("hidden_size", 0, "`hidden_size` must be a whole number of at least 1 and at most 65536, not 0"),
         ("hidden_size", 65537, "not 65537"),
         ("hidden_size", 1.5, "not 1.5"),
         ("hidden_size", True, "not True"),
@@ -102,9 +101,9 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         ("selected_features", ["class", "class"], "names a column twice"),
         ("selected_features", {"class": 1}, "a list"),
         ("clip_grad_norm", {}, "needs a max_norm above zero"),
-        ("clip_grad_norm", {"max_norm": 0}, "needs a max_norm"),
-        ("clip_grad_norm", {"max_norm": math.nan}, "needs a max_norm"),
-        ("clip_grad_norm", {"max_norm": True}, "needs a max_norm"),
+        ("clip_grad_norm", {"max_norm": 0}, "max_norm of clip_grad_norm must be a number above zero"),
+        ("clip_grad_norm", {"max_norm": math.nan}, "max_norm of clip_grad_norm must be"),
+        ("clip_grad_norm", {"max_norm": True}, "max_norm of clip_grad_norm must be"),
         ("clip_grad_norm", {"max_nrom": 5}, "clip_grad_norm has no `max_nrom`: did you mean `max_norm`?"),
         ("clip_grad_norm", 5, "a mapping"),
         ("train_neg_sample_args", {"distrbution": "uniform"}, "did you mean `distribution`?"),
@@ -112,24 +111,24 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         (
             "clip_grad_norm",
             {"max_norm": 1, "norm_type": None},
-            "norm_type of clip_grad_norm is a number above",
+            "norm_type of clip_grad_norm must be a number above",
         ),
         (
             "clip_grad_norm",
             {"max_norm": 1, "foreach": 1},
-            "foreach of clip_grad_norm is True or False, not 1",
+            "foreach of clip_grad_norm must be True, False or None, not 1",
         ),
         ("train_neg_sample_args", {"sample_num": 0}, "sample_num .* must be a whole number from 1, not 0"),
         ("train_neg_sample_args", {"alpha": "1"}, "alpha .* must be a number from 0, not '1'"),
         ("train_neg_sample_args", {"dynamic": 1}, "dynamic .* must be True or False"),
         ("train_neg_sample_args", {"dynamic": True}, "need a candidate_num of at least 1"),
-        ("metrics", [5], r"metrics are names, not \[5\]"),
-        ("metrics", [], "metrics are names"),
-        ("topk", [5, 0], "topk are whole numbers from 1"),
-        ("topk", {"a": 1}, "topk are whole numbers from 1"),
-        ("NEG_PREFIX", [{}], r"`NEG_PREFIX` is text, not \[{}\]"),
-        ("TIME_FIELD", None, "`TIME_FIELD` is text, not None"),
-        ("load_col", ["item_id"], "`load_col` is a mapping .* or None"),
+        ("metrics", [5], r"metrics must be names, not \[5\]"),
+        ("metrics", [], "metrics must be names"),
+        ("topk", [5, 0], "topk must be whole numbers from 1"),
+        ("topk", {"a": 1}, "topk must be whole numbers from 1"),
+        ("NEG_PREFIX", [{}], r"`NEG_PREFIX` must be text, not \[{}\]"),
+        ("TIME_FIELD", None, "`TIME_FIELD` must be text, not None"),
+        ("load_col", ["item_id"], "`load_col` must be a mapping .* or None"),
         ("rm_dup_inter", "frist", "did you mean `first`"),
         ("user_inter_num_interval", "[5,inf", "not an interval"),
         ("user_inter_num_interval", 5, "not an interval"),
@@ -162,7 +161,7 @@ def test_a_number_is_taken_exactly_when_it_is_within_its_bounds(name: str, numbe
 def test_any_value_is_taken_unchanged_or_refused(name: str, value: Value) -> None:
     try:
         taken = check_value(name, value)
-    except ParameterError as error:
+    except InputError as error:
         assert len(str(error)) < 2000
     else:
         assert exactly(check_value(name, taken)) == exactly(taken)
@@ -238,11 +237,12 @@ def test_a_params_file_of_the_other_model_says_which_lines_do_not_fit() -> None:
     text = "n_layers choice [1]\npooling_mode choice [sum]\n\nselected_features choice [[class]]\n"
     space = parse(text, "hyper.test")
     check_space(space, "SASRecF")
-    with pytest.raises(ParamsFileError) as caught:
+    with pytest.raises(InputErrors) as caught:
         check_space(space, "SASRec")
-    said = str(caught.value)
-    assert "hyper.test:2:1: `pooling_mode` and `selected_features` are no parameters of SASRec" in said
-    assert "Take out lines 2 (pooling_mode), 4 (selected_features)" in said
+    first, second = map(str, caught.value.mistakes)
+    assert first.startswith("hyper.test:2:1: `pooling_mode` is not a parameter of SASRec")
+    assert second.startswith("hyper.test:4:1: `selected_features` is not a parameter of SASRec")
+    assert "Remove the line, or give SASRec a params file of its own." in first
     check_space(parse("n_layers choice [1]\n"), "SASRec")
 
 
@@ -250,10 +250,10 @@ def test_settings_of_the_other_model_and_other_models() -> None:
     check_keys(["selected_features", "n_layers", "a_setting_of_mine"], "SASRecF", "--set")
     check_keys(["n_layers", "a_setting_of_mine"], "SASRec", "--set")
     with pytest.raises(
-        ConfigFileError, match="--set: `selected_features` is no parameter of SASRec"
+        ConfigFileError, match="--set: `selected_features` is not a parameter of SASRec"
     ) as caught:
         check_keys(["n_layers", "selected_features"], "SASRec", "--set")
-    assert "Leave it out; with a config file for both models" in caught.value.fix
+    assert "Leave it out. If a config file is for both models" in caught.value.fix
     assert check_model("SASRec") == "SASRec"
     for wrong in ("sasrec", "BERT4Rec", ""):
         with pytest.raises(InputError, match="cannot be tuned"):
@@ -331,7 +331,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("epochs: 5\nn_layers: 1\nepochs: 6\n", r"base\.yaml:3:1: not YAML: `epochs` is given twice"),
+        ("epochs: 5\nn_layers: 1\nepochs: 6\n", r"base\.yaml:3:1: `epochs` is given twice"),
         ("load_col:\n  item: [a]\n  item: [b]\n", "`item` is given twice"),
         ("epochs: !!python/object/apply:os.system ['true']", r"base\.yaml:1:9: not YAML"),
         ("epochs: !!python/name:os.system ''", r"base\.yaml:1:9: not YAML"),
@@ -345,14 +345,14 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         ("x: &x [*x]", "recursive"),
         ("x: &x {y: *x}", "recursive"),
         (CHAIN, "too deep"),
-        ("- epochs", "no `key: value` lines"),
-        ("epochs", "no `key: value` lines"),
-        ("5: epochs", "no `key: value` lines"),
+        ("- epochs", "has no `key: value` lines"),
+        ("epochs", "has no `key: value` lines"),
+        ("5: epochs", "has no `key: value` lines"),
         ("? [a]\n: b", "not YAML"),
-        (b"epochs: 5 # \xff", "not a text file"),
-        ("epochs: 5".encode("utf-16"), "not a text file"),
+        (b"epochs: 5 # \xff", "not UTF-8 text"),
+        ("epochs: 5".encode("utf-16"), "not UTF-8 text"),
         ("#" * (1 << 20) + "\n", "larger than 1 MiB"),
-        ("epochs: many", "`epochs` is a whole number"),
+        ("epochs: many", "`epochs` must be a whole number"),
         ("hidden_siz: 64", "unknown setting `hidden_siz`: did you mean `hidden_size`?"),
         ("my_day: 2020-01-31", "`my_day` holds a date"),
         ("my_day: 2020-99-99", "not YAML"),
@@ -382,8 +382,8 @@ def test_any_bytes_are_a_config_or_a_clear_error(tmp_path: Path, content: bytes)
     path = config_file(tmp_path, content)
     try:
         assert all(isinstance(key, str) for key in read_config_file(path))
-    except ConfigFileError as error:
-        assert str(path) in str(error)
+    except InputError as error:
+        assert all(str(path) in str(mistake) for mistake in error.mistakes)
 
 
 @settings(deadline=None)
@@ -421,7 +421,7 @@ def test_set_options() -> None:
         ("epochs", "is not KEY=VALUE"),
         ("=5", "is not KEY=VALUE"),
         ("5x=5", "is not KEY=VALUE"),
-        ("epochs=", "--set epochs: `epochs` is a whole number"),
+        ("epochs=", "--set epochs: `epochs` must be a whole number"),
         ("epochs=[", "--set epochs:.* not YAML"),
         ("x=!!python/name:os.system", "not YAML"),
         ("epoch=5", "did you mean `epochs`?"),
@@ -562,11 +562,7 @@ def test_a_distribution_holds_exactly_the_values_of_the_space(parameter: Paramet
         warnings.simplefilter("error")  # Optuna warns when it changes a bound
         distribution = distributions(SearchSpace((parameter,)))["x"]
     if parameter.size is None:
-        ends = (
-            (parameter.real_low, parameter.real_high)
-            if isinstance(parameter, LogUniform)
-            else (parameter.low, parameter.high)
-        )
+        ends = parameter.bounds if isinstance(parameter, LogUniform) else (parameter.low, parameter.high)
         assert (distribution.low, distribution.high) == ends  # type: ignore[attr-defined]
         assert all(parameter.contains(parameter.value(end)) for end in ends)
         return

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sasrecf_tune.inputs.search_space import Scalar
+from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.search.strategies.samplers import Labels
 
 # So many cells are all looked at; of more, and of an infinite space, so many are drawn anew each time.

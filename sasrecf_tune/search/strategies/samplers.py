@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from optuna.samplers import BaseSampler, RandomSampler
 
 from sasrecf_tune.errors import InputError, Interrupted
-from sasrecf_tune.inputs.search_space import Scalar, SearchSpace
+from sasrecf_tune.inputs.literals import Scalar
+from sasrecf_tune.inputs.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
