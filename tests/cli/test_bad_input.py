@@ -54,7 +54,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (GOOD, "--sampel tpe", "No such option"),
         ("learning_rate log 1e-4,1e-2", "--sampler grid", "the space is infinite (learning_rate)"),
         (GOOD, "--dataset nope", "no data set 'nope'"),
-        (GOOD, "--dataset ../ml-100k", "is no data set's name"),
+        (GOOD, "--dataset ../ml-100k", "is not a data set name"),
         ("selected_features choice [[clas]]", "", "has no such item column: did you mean `class`?"),
         (GOOD, "--set load_col={inter:[user_id,item_id,timestamp]}", "RecBole is not told to load: item_id"),
         (GOOD, "--set TIME_FIELD=when", "there is no column 'when' (TIME_FIELD)"),
@@ -163,7 +163,7 @@ def test_a_string_that_is_code_stays_a_string(cli: Cli, tmp_path: Path) -> None:
         (
             "new/tuning",
             lambda item: item.unlink(),
-            "every-kind.item: there is no such file, and SASRecF takes item features",
+            "every-kind.item: the file does not exist, and SASRecF takes item features",
         ),
         ("mine", lambda item: item.write_text(item.read_text() + "i99\n"), "every-kind.item:39: "),
     ],

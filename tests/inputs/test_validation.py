@@ -515,7 +515,7 @@ def test_the_cells_are_the_same_when_there_are_too_many_to_count(
     case: tuple[SearchSpace, dict[str, Value]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_COUNTED", 0)
+        patch.setattr(module, "_MAX_COUNTED", 0)
         assert list(feasible_cells(*case)) == list(by_brute_force(*case))
         assert feasibility(*case).reasons == ()
 
