@@ -27,7 +27,7 @@ from typing import Self
 
 from typing_extensions import override
 
-# Further mistakes of one input are counted, not shown.
+# Further mistakes are counted.
 _MOST_SHOWN = 50
 
 
@@ -55,6 +55,11 @@ class TuneError(Exception):
         """This error, or the errors that it consists of."""
         return (self,)
 
+    @property
+    def texts(self) -> list[str]:
+        """What to print: a text for each of `mistakes`."""
+        return [str(self)]
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.fix}" if self.fix else self.message
 
@@ -77,7 +82,7 @@ class InputError(TuneError):
 
 
 class InputErrors(InputError):  # noqa: N818  # plural: it has several
-    """Several mistakes in the input, found at once; the text lists them as each would be alone."""
+    """Several mistakes in the input, found at once."""
 
     def __init__(self, mistakes: Sequence[TuneError]) -> None:
         super().__init__(f"{len(mistakes)} mistakes")
@@ -88,8 +93,15 @@ class InputErrors(InputError):  # noqa: N818  # plural: it has several
     def mistakes(self) -> Sequence[TuneError]:
         return self._mistakes
 
+    @property
+    @override
+    def texts(self) -> list[str]:
+        more = len(self.mistakes) - _MOST_SHOWN
+        rest = [f"{more:,} more mistakes that are not shown"] if more > 0 else []
+        return [*map(str, self.mistakes[:_MOST_SHOWN]), *rest]
+
     def __str__(self) -> str:
-        return "\n\n".join(map(str, self.mistakes))
+        return "\n\n".join(self.texts)
 
 
 class MistakeCollector:
@@ -98,9 +110,8 @@ class MistakeCollector:
     Example:
         >>> with MistakeCollector() as mistakes:
         ...     for text in ("1", "x", "y"):
-        ...         with mistakes.collect():
-        ...             if not text.isdigit():
-        ...                 raise InputError(f"{text} is not a number")
+        ...         if not text.isdigit():
+        ...             mistakes.add(InputError(f"{text} is not a number"))
         Traceback (most recent call last):
         sasrecf_tune.errors.InputErrors: x is not a number
         <BLANKLINE>
@@ -120,7 +131,7 @@ class MistakeCollector:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Keep the error that this inner block raises, and go on after it."""
+        """Keep the mistakes that this inner block raises, and go on after it."""
         try:
             yield
         except InputError as error:
@@ -130,13 +141,12 @@ class MistakeCollector:
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if error is not None or not self._found:
+        if isinstance(error, InputError):
+            self.add(error)
+        elif error is not None:
             return
-        if len(self._found) == 1:
-            raise self._found[0]
-        more = len(self._found) - _MOST_SHOWN
-        rest = [InputError(f"{more:,} more mistakes that are not shown")] if more > 0 else []
-        raise InputErrors([*self._found[:_MOST_SHOWN], *rest])
+        if self._found:
+            raise self._found[0] if len(self._found) == 1 else InputErrors(self._found)
 
 
 @dataclass(frozen=True)

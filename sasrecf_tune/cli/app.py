@@ -459,9 +459,7 @@ def main() -> None:
     except TuneError as error:
         sys.stdout.flush()
         Console(stderr=True).print(
-            Text("\n\n").join(
-                Text.assemble(("error: ", "bold red"), str(mistake)) for mistake in error.mistakes
-            ),
+            Text("\n\n").join(Text.assemble(("error: ", "bold red"), text) for text in error.texts),
             soft_wrap=True,
             highlight=False,
         )

@@ -127,9 +127,7 @@ def read_space(
             base = read_base([Path(name) for name in config_files.split()], overrides)
         named = model or base.get("model")
         check = partial(parameter_mistakes, model=named if named in MODELS else SASRECF)
-        with mistakes.collect():
-            space = read(params_file, check)
-    return space
+        return read(params_file, check)
 
 
 def base_settings(

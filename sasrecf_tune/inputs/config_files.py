@@ -76,15 +76,12 @@ def read_config_file(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigFileError("not UTF-8 text", where=str(path)) from error
-    checked: dict[str, Any] = {}
     with MistakeCollector() as mistakes:
         loaded, repeated = _load(text, str(path))
         mistakes.add(*repeated)
         if not isinstance(loaded, dict | None) or not all(isinstance(key, str) for key in loaded or ()):
             raise ConfigFileError("has no `key: value` lines", where=str(path))
-        with mistakes.collect():
-            checked = check_config(loaded or {}, str(path))
-    return checked
+        return check_config(loaded or {}, str(path))
 
 
 def read_override(text: str) -> tuple[str, Any]:
@@ -103,9 +100,8 @@ def read_override(text: str) -> tuple[str, Any]:
         # An interval is not YAML: [5,inf) opens a list that never ends.
         loaded, repeated = (value, []) if is_interval(value) else _load(value, where)
         mistakes.add(*repeated)
-        with mistakes.collect():
-            loaded = check_config({key: loaded}, where)[key]
-    return key, loaded
+        checked = check_config({key: loaded}, where)
+    return key, checked[key]
 
 
 def read_base(files: Iterable[Path], overrides: Iterable[str]) -> dict[str, Any]:

@@ -109,14 +109,19 @@ def test_a_single_mistake_is_raised_as_itself() -> None:
 def test_many_mistakes_are_counted() -> None:
     with pytest.raises(InputErrors) as caught:
         parse("".join(f"p{number} choise [1]\n" for number in range(1050)))
-    *shown, last = map(str, caught.value.mistakes)
-    assert len(shown) == 50 and last == "1,000 more mistakes that are not shown"
+    assert len(caught.value.mistakes) == 1050 and len(caught.value.texts) == 51
+    assert str(caught.value).endswith("\n\n1,000 more mistakes that are not shown")
 
 
-def test_another_error_in_the_block_is_not_replaced() -> None:
+def test_what_ends_the_block_is_one_of_the_mistakes_if_it_is_an_input_error() -> None:
     with pytest.raises(KeyError), MistakeCollector() as found:
         found.add(InputError("one"))
         raise KeyError
+    with pytest.raises(InputErrors, match="one\n\ntwo"), MistakeCollector() as found:
+        found.add(InputError("one"))
+        raise InputError("two")
+    with pytest.raises(ConfigFileError, match="one"), MistakeCollector():
+        raise ConfigFileError("one")
 
 
 # ---- Config files and --set ----
