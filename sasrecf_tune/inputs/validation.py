@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sasrecf_tune.errors import (
     ConfigFileError,
     InputError,
-    Location,
     MistakeCollector,
     ParameterError,
     ParamsFileError,
+    TuneError,
     suggest,
 )
 from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF, TABLE, Hyperparameter
@@ -114,17 +114,13 @@ def parameter_mistakes(parameter: Parameter, model: str = SASRECF) -> list[Param
     known = TABLE.get(parameter.name)
     if known is None:
         near = suggest(parameter.name, (key for key, row in TABLE.items() if row.tunable != "no"))
-        fix = "" if near else "docs/reference/parameters.md lists the parameters; --set fixes other settings."
+        fix = "" if near else "docs/reference/parameters.md lists the parameters; set others with --set."
         return [_name_mistake(parameter, f"unknown parameter `{parameter.name}`{near}", fix)]
     if model not in known.models:
         fix = f"Remove the line, or give {model} a params file of its own."
         return [_name_mistake(parameter, _not_a_parameter(known.name, model), fix)]
     if known.tunable == "no" or (known.tunable == "fixed" and parameter.size != 1):
-        fix = (
-            f"One value for all trials is fine: {known.name} choice [VALUE]"
-            if known.tunable == "fixed"
-            else ""
-        )
+        fix = f"Give all trials one value: {known.name} choice [VALUE]" if known.tunable == "fixed" else ""
         return [_name_mistake(parameter, f"`{known.name}` cannot be searched: {known.why_not}", fix)]
     return _choice_mistakes(parameter) if isinstance(parameter, Choice) else _range_mistakes(parameter, known)
 
@@ -132,10 +128,11 @@ def parameter_mistakes(parameter: Parameter, model: str = SASRECF) -> list[Param
 def _choice_mistakes(parameter: Choice) -> list[ParamsFileError]:
     found: list[ParamsFileError] = []
     for index, value in enumerate(parameter.choices):
-        at = parameter.at
-        if at is not None and parameter.offsets:
-            at = replace(at, column=parameter.offsets[index] + 1)
-        found += _value_mistakes(parameter.name, value, at)
+        for mistake in _value_mistakes(parameter.name, value):
+            at = parameter.at
+            if at is not None and parameter.offsets:
+                at = replace(at, column=parameter.offsets[index] + 1)
+            found.append(ParamsFileError(mistake.what, at=at, fix=mistake.fix))
     return found
 
 
@@ -154,17 +151,21 @@ def _range_mistakes(
         fix = f"Write: {known.name} int {math.ceil(low)},{max(math.ceil(low) + 1, math.floor(high))}"
         return [ParamsFileError(what, at=parameter.at, fix=fix)]
     bounds: list[Value] = [int(low), int(high)] if known.kind == "int" else [low, high]
-    return [mistake for bound in bounds for mistake in _value_mistakes(known.name, bound, parameter.at)]
+    return [
+        ParamsFileError(mistake.what, at=parameter.at, fix=mistake.fix)
+        for bound in bounds
+        for mistake in _value_mistakes(known.name, bound)
+    ]
 
 
-def _value_mistakes(name: str, value: Value, at: Location | None) -> list[ParamsFileError]:
+def _value_mistakes(name: str, value: Value) -> Sequence[TuneError]:
     try:
         checked = check_value(name, value)
     except InputError as error:
-        return [ParamsFileError(mistake.what, at=at, fix=mistake.fix) for mistake in error.mistakes]
+        return error.mistakes
     if type(checked) is not type(value) and not isinstance(value, str):
-        return [ParamsFileError(f"{value!r} must be written {checked!r}", at=at)]
-    return []
+        return [ParameterError(f"{value!r} must be written {checked!r}")]
+    return ()
 
 
 def _name_mistake(parameter: Parameter, what: str, fix: str) -> ParamsFileError:

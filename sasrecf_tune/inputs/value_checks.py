@@ -40,8 +40,8 @@ def check_value(name: str, value: Value) -> Value:
         below = converted <= known.low if known.open_low else converted < known.low
         if below or converted > known.high or (isinstance(converted, float) and not math.isfinite(converted)):
             raise _wrong(known, value)
-    with MistakeCollector() as mistakes:
-        if name in _CHECKS and converted is not None:
+    if name in _CHECKS and converted is not None:
+        with MistakeCollector() as mistakes:
             mistakes.add(*_CHECKS[name](converted))
     return converted
 

@@ -21,7 +21,7 @@ from sasrecf_tune.inputs.validation import (
         ("hiden_size choice [32]", 1, "unknown parameter `hiden_size`: did you mean `hidden_size`?"),
         ("  zzz choice [32]", 3, "unknown parameter `zzz`"),
         ("valid_metric choice ['MRR@10']", 1, "cannot be searched"),
-        ("eval_batch_size choice [1, 2]", 1, "One value for all trials is fine"),
+        ("eval_batch_size choice [1, 2]", 1, "Give all trials one value"),
         ("n_layers choice [1, 2, 0]", 24, "not 0"),
         ("n_layers choice [1, 2.0]", 21, "2.0 must be written 2"),
         ("n_layers choice [1, x]", 21, "not 'x'"),
