@@ -46,7 +46,7 @@ def start(app: typer.Typer) -> None:
     try:
         app()
     except TuneError as error:
-        print_progress(f"error: {'. '.join(str(error).splitlines())}")
+        typer.echo(f"error: {'. '.join(str(error).splitlines())}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(Interrupted.exit_code)

@@ -30,13 +30,13 @@ def describe_machine(device: str) -> dict[str, Any]:
         InputError: a GPU is asked for and torch sees none.
     """
     seen, error = probe()
-    cards = seen.get("cards") or []
-    if device == "cuda" and not cards:
-        why = error or ("torch is built for the CPU alone" if not seen.get("cuda") else "torch sees no card")
-        raise InputError(f"no CUDA here: {why}", fix="--device cpu tries the script without a card")
+    gpus = seen.get("cards") or []
+    if device == "cuda" and not gpus:
+        why = error or ("torch is built for the CPU only" if not seen.get("cuda") else "torch sees no GPU")
+        raise InputError(f"no CUDA GPU: {why}", fix="--device cpu tests the script without a GPU.")
     return {
-        "card": cards[0]["name"] if device == "cuda" else "none, the CPU",
-        "memory_GiB": round(cards[0]["total"] / 2**30, 1) if device == "cuda" else None,
+        "card": gpus[0]["name"] if device == "cuda" else "none, the CPU",
+        "memory_GiB": round(gpus[0]["total"] / 2**30, 1) if device == "cuda" else None,
         "driver": _driver() if device == "cuda" else None,
         "cuda": seen.get("cuda"),
         "torch": metadata.version("torch"),
@@ -49,7 +49,7 @@ def _driver() -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown: nvidia-smi does not say"
+        return "unknown: nvidia-smi failed"
 
 
 def run_benchmark(module: str, arguments: Sequence[str]) -> tuple[dict[str, Any], str]:
@@ -114,7 +114,7 @@ def main(
         print_progress(f"{count} worker{'s' * (count > 1)}, --fuse {at_once}")
         rows.append(measure_search(count, at_once, trials, gpus, settings))
     found["workers"] = rows
-    tables["Workers that share the card" if device == "cuda" else "Workers"] = workers_table(rows)
+    tables["Workers that share the GPU" if device == "cuda" else "Workers"] = workers_table(rows)
     print_progress("fused trials")
     found["fused"], tables["Trials trained as one model"] = run_benchmark(
         "fused.fused", [*common, "--trials", fused]

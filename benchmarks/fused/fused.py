@@ -58,7 +58,7 @@ def compare(config: dict[str, Any], trials: int, steps: int, device: Device) -> 
     step, validation = (
         [statistics.median(column) for column in zip(*pairs, strict=True)] for pairs in (seconds, validations)
     )
-    alone_epoch, fused_epoch = (steps_per_epoch * step[process] + validation[process] for process in (0, 1))
+    alone_epoch, fused_epoch = (steps_per_epoch * step[index] + validation[index] for index in (0, 1))
     return {
         "trials": trials,
         "step_ratio": _ratio(trials, seconds),

@@ -51,9 +51,9 @@ def measure_search(
                     peak = max(peak, _workers_memory(process.pid) / workers)
                 if event == "ended":
                     ends.append(time.monotonic())
-            said = process.stderr.read()
+            errors = process.stderr.read()
         if process.returncode or len(ends) <= at_once:
-            raise WorkerError(f"the search ended with {process.returncode}: {said.strip()[-300:]}")
+            raise WorkerError(f"the search ended with {process.returncode}: {errors.strip()[-300:]}")
     timed = ends[at_once - 1 :]
     return {
         "workers": workers,
