@@ -145,14 +145,8 @@ class MultiRunCampaign:
             own.mkdir()
             self._counts.runs += 1
             command = [
-                *(
-                    sys.executable,
-                    "-m",
-                    _PROGRAM,
-                    "inline",
-                    training,
-                    *(self._random_write() if url else _NEVER),
-                ),
+                *(sys.executable, "-m", _PROGRAM, "inline", training),
+                *(self._random_write() if url else _NEVER),
                 *("run", "--params-file", str(self._params), "--out", str(self._scratch / out), "--json"),
                 *("--study", name, "--sampler", "grid", "--pruner", "none", "--gpus", "none"),
                 *("--set", "epochs=4"),
