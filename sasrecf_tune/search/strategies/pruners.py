@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Trials that must have ended before others are measured against them.
 STARTUP_TRIALS = 4
-# How many standard deviations below the best a forecast must be: see `benchmarks/replay.py`.
+# How many standard deviations below the best a forecast must be: see `benchmarks/search/replay.py`.
 _DEVIATIONS = 1.5
 
 
