@@ -51,7 +51,7 @@ class Clock(Callback):
     def __init__(self) -> None:
         self.ends: list[float] = []
 
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """See `Callback`."""
         self.ends.append(time.perf_counter())
         if len(self.ends) % 250 == 0:

@@ -101,13 +101,13 @@ class Watch(Callback):
     worse: int = 0
     stop: Callable[[str], None] = lambda _: None
 
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """See `Callback`."""
         self.epochs += 1
         if self.epochs > self.limit:
             self.stop("the budget is spent")
 
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """See `Callback`."""
         if record.state == State.COMPLETE and record.score is not None and record.score > self.best:
             self.best, self.worse = record.score, 0

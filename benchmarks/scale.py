@@ -164,7 +164,7 @@ class WaitingWorkers(Callback):
         self.reports = 0
         self.first = self.last = (0.0, 0.0)  # the time, and the processor's
 
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """See `Callback`."""
         if report.number < self._warm_up:
             return

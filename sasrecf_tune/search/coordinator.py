@@ -6,7 +6,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from sasrecf_tune.errors import Interrupted, StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.search.callbacks import Callback
+from sasrecf_tune.search.callbacks import as_callback
 from sasrecf_tune.search.patience import Patience
 from sasrecf_tune.search.peers import search_description
 from sasrecf_tune.search.plan import Plan
@@ -130,7 +130,7 @@ class Coordinator:
         study: TuneStudy,
         study_dir: StudyDirectory,
         executor: Executor,
-        callbacks: list[Callback],
+        callbacks: Sequence[object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from sasrecf_tune.search.strategies.distributions import distributions
@@ -139,7 +139,7 @@ class Coordinator:
         self._study = study
         self._layout = study_dir
         self._executor = executor
-        self._observers = callbacks
+        self._callbacks = [as_callback(one) for one in callbacks]
         self._clock = clock
         self._distributions = distributions(plan.space)
         self._running: dict[int, _Running] = {}
@@ -233,8 +233,8 @@ class Coordinator:
             self._study.write_late()
             if self._clock() - self._counted_until >= _COUNT_SECONDS:
                 self._count_time()
-            for callback in self._observers:
-                callback.tick()
+            for callback in self._callbacks:
+                callback.on_tick()
 
     def _say_interrupted(self, error: BaseException) -> None:
         """Raise Interrupted where `error` is that `stop` was called while the database was away."""
@@ -261,7 +261,7 @@ class Coordinator:
         """Write down all that can be, whatever fails; returns the first failure."""
         steps: list[Callable[[], None]] = [self._count_time, self._hear]
         steps += [partial(self._return, number) for number in self._running]
-        steps += [callback.over for callback in self._observers]
+        steps += [callback.on_search_end for callback in self._callbacks]
         first: Exception | None = None
         for step in steps:
             try:
@@ -279,8 +279,8 @@ class Coordinator:
         if not report.continues_after:  # else it is an old one, sent again
             self._patience.trained(report.epoch - running.epoch)
         running.epoch = report.epoch
-        for callback in self._observers:
-            callback.reported(report)
+        for callback in self._callbacks:
+            callback.on_report(report)
         self._check_timeout()
         # A last epoch that was trained anyway is worth more as a completed trial.
         if report.epoch >= running.last_epoch:
@@ -320,8 +320,8 @@ class Coordinator:
         pending_result.drop()
         self._done += 1
         self._patience.ended(record)
-        for callback in self._observers:
-            callback.ended(record)
+        for callback in self._callbacks:
+            callback.on_trial_end(record)
         if isinstance(outcome, Failure):
             self._consider(outcome)
         else:
@@ -366,8 +366,8 @@ class Coordinator:
             self._done += 1
             self._patience.trained(record.epochs)
             self._patience.ended(record)
-            for callback in self._observers:
-                callback.ended(record)
+            for callback in self._callbacks:
+                callback.on_trial_end(record)
             if record.state == State.FAILED and self._plan.settings.search.fail_fast and not self._stopping:
                 self._fail_fast(record.number, record.error)
 
@@ -387,8 +387,8 @@ class Coordinator:
         params = self._plan.space.decode(trial.params)
         config = self._plan.config(params)
         self._running[trial.number] = _Running(trial, int(config.get("epochs") or self._plan.data.epochs))
-        for callback in self._observers:
-            callback.started(trial.number, params)
+        for callback in self._callbacks:
+            callback.on_trial_start(trial.number, params)
         self._executor.submit(
             Job(
                 number=trial.number,
@@ -408,22 +408,22 @@ class Coordinator:
         # The next trial that is asked for is this one, with its number, parameters and seed.
         failed = self._study.try_again(trial, failure.reason)
         del self._running[trial.number]
-        for callback in self._observers:
-            callback.retrying(trial.number, failed + 1, failure.reason)
+        for callback in self._callbacks:
+            callback.on_trial_retry(trial.number, failed + 1, failure.reason)
 
     def _return(self, number: int) -> None:
         if not self._study.give_back(number):
             self._drop_lost_trial(number)
             return
         self._running.pop(number, None)
-        for callback in self._observers:
-            callback.returned(number)
+        for callback in self._callbacks:
+            callback.on_trial_requeued(number)
 
     def _drop_lost_trial(self, number: int) -> None:
         self._study.say(f"trial {number} is another run's by now; what became of it here is dropped")
         self._running.pop(number, None)
-        for callback in self._observers:
-            callback.lost(number)
+        for callback in self._callbacks:
+            callback.on_trial_lost(number)
 
     def _check_timeout(self) -> None:
         limit = self._plan.settings.search.timeout

@@ -21,11 +21,11 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
-from sasrecf_tune.search.coordinator import Outcome
+from sasrecf_tune.search.coordinator import Coordinator, Outcome
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
 from sasrecf_tune.storage.files import remove
-from sasrecf_tune.trials import State, rank
+from sasrecf_tune.trials import State, TrialRecord, rank
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
 from tests.support.fake_training import FakeTraining, Interrupting, summary
 from tests.support.paths import ROOT
@@ -350,6 +350,27 @@ def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path
         event.remove(run.storage.engine, "before_cursor_execute", refuse)
         ranked = run.study_dir.ranking_csv.read_text().splitlines()
     assert len(ranked) == 1 + 3
+
+
+def test_a_callback_needs_only_the_methods_that_it_uses(tmp_path: Path) -> None:
+    class Scores:
+        def __init__(self) -> None:
+            self.reports: list[float] = []
+            self.ends: list[float | None] = []
+
+        def on_report(self, report: Report) -> None:
+            self.reports.append(report.score)
+
+    class Ends(Scores):
+        def on_trial_end(self, record: TrialRecord) -> None:
+            self.ends.append(record.score)
+
+    reports, both = Scores(), Ends()
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=2) as run:
+        Coordinator(run.plan, run.study, run.study_dir, run.executor, [reports, both]).run()
+        scores = [record.score for record in run.records()]
+    assert reports.reports == both.reports and len(both.reports) == 10
+    assert not reports.ends and both.ends == scores
 
 
 @pytest.mark.parametrize("name", get_args(Pruner))
