@@ -14,7 +14,7 @@ from typing import Any
 from instant import METRIC
 from optuna.distributions import BaseDistribution, distribution_to_json
 
-from sasrecf_tune.search.study import CURVE
+from sasrecf_tune.search.trial_attributes import CURVE
 
 EPOCHS = 5
 # 160,000 cells, so that 100,000 different ones can be tried and a grid can still be listed.

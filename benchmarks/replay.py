@@ -22,8 +22,9 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.search.coordinator import Coordinator, planned_study
+from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import base_config, make_plan
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, TrialRecord

@@ -18,7 +18,7 @@ from ledger import facts
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.search.study import load_study
+from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord

@@ -100,14 +100,14 @@ def test_equal_scores_and_a_single_one_are_no_trouble() -> None:
 @given(spaces(), st.integers(0, 2**31 - 1))
 def test_candidates_are_in_the_space_and_have_coordinates(space: SearchSpace, seed: int) -> None:
     candidates = Candidates(distributions(space), lambda _: True, None)
-    coordinates = Embedding(space)
-    draw = random.Random(seed)
-    some = candidates(draw, [])[:20]
+    embedding = Embedding(space)
+    rng = random.Random(seed)
+    some = candidates.draw(rng, [])[:20]
     points = []
-    for labels in [*some, *candidates(draw, some[:2])[-20:]]:
+    for labels in [*some, *candidates.draw(rng, some[:2])[-20:]]:
         values = space.decode(labels)
         assert all(parameter.contains(values[parameter.name]) for parameter in space)
-        points.append(coordinates.point(values))
+        points.append(embedding.embed(values))
     assert np.isfinite(np.array(points)).all()
 
 
@@ -118,28 +118,28 @@ def test_candidates_can_exist() -> None:
         return not violations(resolve(space.decode(labels)))
 
     candidates = Candidates(distributions(space), feasible, None)
-    some = candidates(random.Random(1), [])
-    near = candidates(random.Random(1), some[:3])
+    some = candidates.draw(random.Random(1), [])
+    near = candidates.draw(random.Random(1), some[:3])
     assert all(map(feasible, [*some, *near]))
     assert len(near) > len(some)
 
 
 def test_coordinates_compare_learning_rates_by_their_logarithms() -> None:
-    coordinates = Embedding(parse("learning_rate choice [0.01, 0.001, 0.0001]\n"))
-    low, middle, high = (coordinates.point({"learning_rate": rate})[0] for rate in (0.0001, 0.001, 0.01))
+    embedding = Embedding(parse("learning_rate choice [0.01, 0.001, 0.0001]\n"))
+    low, middle, high = (embedding.embed({"learning_rate": rate})[0] for rate in (0.0001, 0.001, 0.01))
     assert middle - low == pytest.approx(high - middle)
 
 
 def test_categories_are_all_equally_far_apart() -> None:
-    coordinates = Embedding(parse("hidden_act choice ['gelu', 'relu', 'tanh']\n"))
-    points = [np.array(coordinates.point({"hidden_act": act})) for act in ("gelu", "relu", "tanh")]
+    embedding = Embedding(parse("hidden_act choice ['gelu', 'relu', 'tanh']\n"))
+    points = [np.array(embedding.embed({"hidden_act": act})) for act in ("gelu", "relu", "tanh")]
     same, *apart = sorted({round(float(np.linalg.norm(a - b)), 9) for a in points for b in points})
     assert same == 0.0 and len(apart) == 1
 
 
 def test_equal_numbers_are_told_apart() -> None:
-    coordinates = Embedding(parse("weight_decay choice [0, 0.0]\n"))
-    assert coordinates.point({"weight_decay": 0}) != coordinates.point({"weight_decay": 0.0})
+    embedding = Embedding(parse("weight_decay choice [0, 0.0]\n"))
+    assert embedding.embed({"weight_decay": 0}) != embedding.embed({"weight_decay": 0.0})
 
 
 def test_the_start_is_found_among_billions_of_values(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
-from sasrecf_tune.search.coordinator import Coordinator, Outcome
+from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
 from sasrecf_tune.storage.files import remove
@@ -165,9 +166,15 @@ def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
             outcome = run.search.run()
             return outcome, sum(record.state == State.COMPLETE for record in run.records())
 
-    assert run_until(25) == (Outcome("the time is up", 2, more=" --timeout 50s"), 2)
+    assert run_until(25) == (
+        Outcome("the time limit (--timeout) is reached", 2, resume_options=" --timeout 50s"),
+        2,
+    )
     # 30 seconds are spent (the third trial was given back), so 45 leave room for one more trial.
-    assert run_until(45) == (Outcome("the time is up", 3, more=" --timeout 1m30s"), 3)
+    assert run_until(45) == (
+        Outcome("the time limit (--timeout) is reached", 3, resume_options=" --timeout 1m30s"),
+        3,
+    )
 
 
 def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
@@ -392,7 +399,7 @@ from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.coordinator import planned_study
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.storage.database.open import open_storage
 from tests.support.fake_training import summary

@@ -130,7 +130,7 @@ def test_of_very_many_pruned_trials_the_best_are_forecast(monkeypatch: pytest.Mo
     for trial in trials[4:]:
         trial.state, trial.values = TrialState.PRUNED, None
     everything = CurveForecaster(Embedding(SPACE)).scores(trials, 1)
-    monkeypatch.setattr(curve_forecast, "_FORECAST", 2)
+    monkeypatch.setattr(curve_forecast, "_MAX_FORECASTS", 2)
     found, scores = CurveForecaster(Embedding(SPACE)).scores(trials, 1)
     assert [one.number for one in found] == [0, 1, 2, 3, 5, 6]
     assert list(scores) == [

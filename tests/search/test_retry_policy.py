@@ -24,8 +24,8 @@ from sasrecf_tune.messages import (
     Result,
     Timing,
 )
-from sasrecf_tune.search.coordinator import Outcome
-from sasrecf_tune.search.retry_policy import MOST_ALIKE
+from sasrecf_tune.search.limits import Outcome
+from sasrecf_tune.search.retry_policy import MAX_REPEATED_FAILURES
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.trials import State
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
@@ -115,7 +115,7 @@ def test_an_attempt_is_not_pruned_for_what_an_earlier_one_reached(tmp_path: Path
     with bench(tmp_path, GRID, FakeTraining(quality, epochs=20), pruner="median") as run:
         trial = run.study.optuna.ask(space)
         assert not any(report(epoch) for epoch in range(1, 11))
-        run.study.try_again(trial, "made to fail")
+        run.study.retry(trial, "made to fail")
         better = {"learning_rate": 0.1, "n_layers": 2, "n_heads": 1}
         for _ in range(5):
             values = dict.fromkeys(range(1, 21), 1.0)
@@ -178,15 +178,16 @@ def test_the_search_ends_when_all_fail_alike(tmp_path: Path) -> None:
             assert isinstance(failure, Failure)
             return replace(failure, reason=f"tried to allocate {job.number}.25 GiB")
 
-    for total in (MOST_ALIKE, 2 * MOST_ALIKE):  # the same command again means to try on
+    for total in (MAX_REPEATED_FAILURES, 2 * MAX_REPEATED_FAILURES):  # the same command again means to try on
         with bench(tmp_path, GRID, Varying(numbered("memory"))) as run:
             outcome = run.search.run()
         assert (outcome.done, outcome.failed) == (total, True)
-        assert f"the last {MOST_ALIKE} failed alike: tried to allocate {total - 1}.25 GiB" in outcome.reason
+        reason = f"failed for the same reason: tried to allocate {total - 1}.25 GiB"
+        assert f"the last {MAX_REPEATED_FAILURES} {reason}" in outcome.reason
 
 
 def test_failures_of_several_kinds_are_no_reason_to_end(tmp_path: Path) -> None:
-    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, MOST_ALIKE - 1)}
+    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, MAX_REPEATED_FAILURES - 1)}
     with bench(tmp_path, GRID, Failing(plans)) as run:
         outcome = run.search.run()
     assert outcome == Outcome("all 12 trials have ended", 12)

@@ -1,4 +1,4 @@
-"""A search space as Optuna's distributions; the study stays plain for every Optuna tool."""
+"""A search space as Optuna's distributions, so that other tools of Optuna can read the study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """One Optuna distribution for each parameter, in the space's order."""
+    """The distribution of each parameter, in the order of the space."""
     return {parameter.name: _distribution(parameter) for parameter in space}
 
 
@@ -37,7 +37,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
         case QUniform() if parameter.by_factor:
             return IntDistribution(parameter.factors[0], parameter.factors[-1])
         case Int() | QUniform():
-            # Both are evenly spaced; their own values say where the last one is.
+            # Optuna wants the last value, which may be below the upper bound.
             values = parameter.values
             first, last = values[0], values[-1]
             if isinstance(first, int) and isinstance(last, int):
