@@ -27,16 +27,9 @@ class TrialRecord:
     """A trial of a study.
 
     Args:
-        number: From 0.
-        state: Its state.
         params: Its parameters as RecBole reads them.
         score: The best validation value of the study's metric.
-        seed: Of its training.
-        epochs: Trained so far, or by its last attempt.
-        best_epoch: The epoch with the best score.
-        seconds: Of training.
         valid: All validation metrics of the best epoch.
-        error: Why it failed.
         weights: Trainable parameters of the model; 0 if not recorded.
     """
 

@@ -38,14 +38,7 @@ _DROPPED = "not trained to its end: its configuration is no longer among the bes
 
 @dataclass(frozen=True)
 class PlannedConfirmation:
-    """A confirmation that can be run.
-
-    Args:
-        plan: Its plan, for the coordinator.
-        study: Its study, joined.
-        asked: The configurations and seeds that are asked for.
-        before: The last confirmation that was completed, if any.
-    """
+    """A confirmation that can be run; `before` is the last one that was completed, if any."""
 
     plan: Plan
     study: TuneStudy
@@ -95,12 +88,9 @@ def plan_confirmation(
     out would favor the others. Interrupted runs are queued again if they are asked for, and fail otherwise.
 
     Args:
-        plan: The plan of the search.
-        study_dir: Its directory.
-        storage: Its database.
-        records: Its trials.
+        plan: Of the search, as `study_dir`, `storage` and `records`.
         top: How many of the best configurations.
-        seeds: How many seeds, at least; never fewer than the last completed confirmation had.
+        seeds: How many seeds; never fewer than the last completed confirmation had.
         say: Shows a message to the user.
 
     Raises:
@@ -169,17 +159,9 @@ def plan_confirmation(
 def load_confirmations(
     study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpace, records: Sequence[TrialRecord]
 ) -> tuple[TuneStudy | None, Confirmation | None, Confirmation | None]:
-    """Load what is known of the confirmations of a search.
+    """Load the study of the confirmations, the last completed one, and the last one that was asked for.
 
-    Args:
-        study_dir: The directory of the search.
-        storage: Its database.
-        space: Its space.
-        records: Its trials.
-
-    Returns:
-        The study of the confirmations, the last one that was completed, and the last one that was asked for;
-        None for each that does not exist.
+    Each is None if it does not exist. `space` and `records` are those of the search.
     """
     try:
         study = load_study(study_dir.confirmation, storage, confirmation_space(space))

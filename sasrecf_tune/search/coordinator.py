@@ -28,16 +28,7 @@ _TICK_SECONDS = 0.25
 
 
 class Coordinator:
-    """One run of a study.
-
-    Args:
-        plan: What the run does.
-        study: The study, opened for this plan.
-        study_dir: Where logs, checkpoints and pending results go.
-        executor: Trains the trials.
-        callbacks: Objects with any of the methods of `Callback`, called in this order.
-        clock: Monotonic time in seconds.
-    """
+    """One run of a study; `callbacks` have any of the methods of `Callback`."""
 
     def __init__(
         self,
@@ -100,7 +91,7 @@ class Coordinator:
 
     def reported(self, report: Report) -> Decision:
         """Record a validation and decide how the trial goes on (`executors.base.Handler`)."""
-        running = self._running[report.number]
+        running = self._running.trials[report.number]
         if not self._study.owns(running.trial):
             return Decision.STOP
         prune = self._study.report(running.trial, report)
@@ -145,7 +136,7 @@ class Coordinator:
                 for number in self._executor.withdraw():
                     self._running.requeue(number)
             self._start_trials()
-            if self._limits.grace_over or not (self._running or self._waits_for_peers()):
+            if self._limits.grace_over or not (self._running.trials or self._waits_for_peers()):
                 break
             self._executor.step(self, _TICK_SECONDS)
             self._study.write_late()
@@ -155,7 +146,7 @@ class Coordinator:
 
     def _start_trials(self) -> None:
         while self._executor.free > 0 and self._limits.allow_trial(
-            len(self._running) + self._study.peers.elsewhere
+            len(self._running.trials) + self._study.peers.elsewhere
         ):
             try:
                 job = self._running.start()
@@ -187,12 +178,12 @@ class Coordinator:
                 heard = handler.heard
                 self._executor.step(handler, 0.0)
         for number in handler.kept:
-            self._running.remove(number)
+            self._running.trials.pop(number, None)
 
     def _wind_up(self) -> Exception | None:
         """Save all that can be saved, whatever fails; returns the first error."""
         steps: list[Callable[[], None]] = [self._limits.time.save, self._take_finished_by_peers]
-        steps += [partial(self._running.requeue, number) for number in self._running]
+        steps += [partial(self._running.requeue, number) for number in self._running.trials]
         steps += [callback.on_search_end for callback in self._callbacks]
         first: Exception | None = None
         for step in steps:

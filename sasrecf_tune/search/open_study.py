@@ -33,15 +33,6 @@ def open_study(
 ) -> TuneStudy:
     """Create the study, or continue it if it was created from the same `identity`.
 
-    Args:
-        study_dir: Its directory, which gives it its name.
-        storage: Its database.
-        space: Its search space.
-        identity: What makes its trials comparable (`Plan.identity`).
-        maximize: Whether a larger value of the metric is better.
-        sampler: Proposes configurations.
-        pruner: Stops trials early.
-
     Raises:
         StudyMismatchError: the study has another identity; the message shows the difference.
         CorruptStudyError: the study is damaged.

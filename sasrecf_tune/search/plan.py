@@ -28,14 +28,9 @@ class Plan:
     """A run whose settings are valid.
 
     Args:
-        settings: What the user asked for.
-        space: The search space.
         base: The RecBole configuration that all trials share.
-        feasibility: How many configurations of the space are feasible.
         sampler: As of --sampler, but not "auto".
         trials: Of the study, in all runs together.
-        pruner: The pruner.
-        data: The data set.
         notes: What the user should know, one text each.
         cells: Lists all feasible cells; None if there are more than LISTED_CELLS.
     """

@@ -12,13 +12,7 @@ from sasrecf_tune.storage.directory import StudyDirectory
 def read_results(
     study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace, storage: str | None = None
 ) -> Results:
-    """Read trials, confirmations and winner of a study.
-
-    Args:
-        study_dir: The directory of the study.
-        settings: Of its search.
-        space: Its search space.
-        storage: The database to read instead of the one in `settings`.
+    """Read a study's trials, confirmations and winner, from `storage` instead of its own database if given.
 
     Raises:
         TuneError: the database cannot be read, or holds no such study.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -30,7 +30,11 @@ class RunningTrial:
 
 
 class RunningTrials:
-    """Starts trials, and records their outcomes or puts them back in the queue."""
+    """Starts trials, and records their outcomes or puts them back in the queue.
+
+    Attributes:
+        trials: The trials in training, by number.
+    """
 
     def __init__(
         self, plan: Plan, study: TuneStudy, study_dir: StudyDirectory, callbacks: Sequence[Callback]
@@ -40,24 +44,7 @@ class RunningTrials:
         self._study_dir = study_dir
         self._callbacks = callbacks
         self._distributions = distributions(plan.space)
-        self._trials: dict[int, RunningTrial] = {}
-
-    def __len__(self) -> int:
-        return len(self._trials)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._trials)
-
-    def __getitem__(self, number: int) -> RunningTrial:
-        return self._trials[number]
-
-    def add(self, trial: optuna.Trial, last_epoch: int) -> None:
-        """Add a trial whose training starts."""
-        self._trials[trial.number] = RunningTrial(trial, last_epoch)
-
-    def remove(self, number: int) -> None:
-        """Remove a trial, if it is there."""
-        self._trials.pop(number, None)
+        self.trials: dict[int, RunningTrial] = {}
 
     def start(self) -> Job | None:
         """Take the next trial from the study.
@@ -75,7 +62,7 @@ class RunningTrials:
             return None
         number, params = trial.number, self._plan.space.decode(trial.params)
         config = self._plan.config(params)
-        self.add(trial, int(config.get("epochs") or self._plan.data.epochs))
+        self.trials[number] = RunningTrial(trial, int(config.get("epochs") or self._plan.data.epochs))
         for callback in self._callbacks:
             callback.on_trial_start(number, params)
         return Job(
@@ -107,14 +94,14 @@ class RunningTrials:
             # The trial is not at fault, and the next one could not be written either.
             self.requeue(number)
             raise StorageError(outcome.reason, fix=MEND)
-        trial = self._trials[number].trial
+        trial = self.trials[number].trial
         try:
             if isinstance(outcome, Failure) and should_retry(
                 outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries
             ):
                 self._retry(trial, outcome.reason)
                 return None
-            del self._trials[number]
+            del self.trials[number]
             return self._tell(trial, outcome)
         except TrialLost:
             self._drop_lost(number)
@@ -125,13 +112,13 @@ class RunningTrials:
         if not self._study.requeue(number):
             self._drop_lost(number)
             return
-        self.remove(number)
+        self.trials.pop(number, None)
         for callback in self._callbacks:
             callback.on_trial_requeued(number)
 
     def _retry(self, trial: optuna.Trial, reason: str) -> None:
         failed = self._study.retry(trial, reason)
-        del self._trials[trial.number]
+        del self.trials[trial.number]
         for callback in self._callbacks:
             callback.on_trial_retry(trial.number, failed + 1, reason)
 
@@ -147,6 +134,6 @@ class RunningTrials:
 
     def _drop_lost(self, number: int) -> None:
         self._study.say(f"trial {number} was reassigned to another run; this result is discarded")
-        self.remove(number)
+        self.trials.pop(number, None)
         for callback in self._callbacks:
             callback.on_trial_lost(number)

@@ -84,9 +84,7 @@ class TuneStudy:
     def join(self, about: str = "", say: Callable[[str], None] = lambda _: None) -> None:
         """Join the study; trials that a dead run left running go back to the queue.
 
-        Args:
-            about: How this run searches, for the other runs.
-            say: Shows a message to the user.
+        `about` tells the other runs how this one searches; `say` shows a message to the user.
         """
         self.say = say
         self._storage.join(about, say)
@@ -237,12 +235,7 @@ class TuneStudy:
         return change
 
     def record_pending(self, number: int, outcome: Result, owner: str) -> bool | None:
-        """Record a result that an earlier run could not.
-
-        Args:
-            number: The trial's.
-            outcome: Its result.
-            owner: The token of the earlier run.
+        """Record a result that an earlier run, whose token was `owner`, could not.
 
         Returns:
             Whether the study needed it; None while another run trains the trial.

@@ -46,11 +46,7 @@ def planned_study(
 ) -> TuneStudy:
     """Create or continue the plan's study, join it, and record the results that earlier runs could not.
 
-    Args:
-        plan: What the run does.
-        study_dir: The study's directory.
-        storage: Its database.
-        say: Shows a message to the user.
+    `say` shows a message to the user.
 
     Raises:
         InputError: as `make_sampler`.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
@@ -18,10 +20,6 @@ from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_
 from sasrecf_tune.search.strategies.embedding import Embedding
 from sasrecf_tune.search.strategies.history import History, Labels
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import Study
 
 Floats = NDArray[np.float64]
 
@@ -42,10 +40,6 @@ class BestFirstSampler(SpaceSampler):
     not stopped becomes a grid search.
 
     Args:
-        history: The cells that the study has tried.
-        distributions: The space, as Optuna's distributions.
-        space: The space.
-        candidates: Draws the candidates.
         start: Parameters as RecBole reads them; the first proposal is the candidate next to them.
         seed: Of candidates, and of the order among candidates with equal expected improvement.
 
@@ -74,11 +68,7 @@ class BestFirstSampler(SpaceSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Labels:
-        others = [
-            other
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number and other.params
-        ]
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
         scored, scores = self._forecaster.scores(others, sign_of(study))
         order = np.argsort(-scores, kind="stable")[:_MAX_FITTED]
         scored, scores = [scored[index] for index in order], scores[order]
@@ -86,11 +76,7 @@ class BestFirstSampler(SpaceSampler):
         untried = self._untried(rng, [best.params for best in scored[:_CENTERS]], trial.number)
         points = np.array([self._embedding.embed_labels(labels) for labels in untried])
         if scored:
-            unscored = [
-                other
-                for other in others
-                if other.state == TrialState.RUNNING and not other.intermediate_values
-            ]
+            unscored = [t for t in others if t.state == TrialState.RUNNING and not t.intermediate_values]
             x, running = self._forecaster.points(scored), self._forecaster.points(unscored)
             gain = expected_improvement(x, scores, running, points)
         else:

@@ -22,13 +22,7 @@ _MAX_TRIES = 20  # for one candidate that is feasible
 
 
 class Candidates:
-    """Draws feasible configurations from the whole space and around the best ones.
-
-    Args:
-        distributions: The space, as Optuna's distributions.
-        feasible: Whether labels satisfy all constraints.
-        cells: All feasible cells; None if not listed.
-    """
+    """Draws configurations that are `feasible`; `cells` are all of these, None if they are not listed."""
 
     def __init__(
         self,

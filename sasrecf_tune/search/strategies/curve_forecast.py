@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.study import StudyDirection
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.search.strategies.embedding import Embedding
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 Floats = NDArray[np.float64]
 
@@ -27,12 +23,7 @@ _BLOCK_SIZE = 100
 
 @dataclass(frozen=True)
 class Forecast:
-    """Forecasts for trials.
-
-    Args:
-        best: The best score of each at its end [trials].
-        deviation: The standard deviation of that [trials].
-    """
+    """The best score [trials] that each trial ends with, and its standard deviation [trials]."""
 
     best: Floats
     deviation: Floats
@@ -60,13 +51,7 @@ class CurveForecaster:
         return np.array([self._points[trial.number] for trial in trials])
 
     def forecast(self, trials: Sequence[FrozenTrial], complete: Sequence[FrozenTrial], sign: int) -> Forecast:
-        """Forecast the final scores of trials.
-
-        Args:
-            trials: Trials that have reported at least once.
-            complete: The completed trials, at least one.
-            sign: As of `sign_of`; forecasts are scores times this.
-        """
+        """Forecast the final scores, times `sign`, of trials that have reported; `complete` is not empty."""
         if len(trials) > _BLOCK_SIZE:
             blocks = [trials[begin : begin + _BLOCK_SIZE] for begin in range(0, len(trials), _BLOCK_SIZE)]
             parts = [self.forecast(block, complete, sign) for block in blocks]
@@ -90,17 +75,10 @@ class CurveForecaster:
         return Forecast(_best_so_far(trials, sign) + gain, deviation)
 
     def scores(self, trials: Sequence[FrozenTrial], sign: int) -> tuple[list[FrozenTrial], Floats]:
-        """Final scores of completed trials, and forecast ones of trials that run or were pruned.
-
-        Returns:
-            The trials that have one, and the scores times `sign` [trials].
-        """
+        """The trials that are completed or have reported, and their final or forecast scores times `sign`."""
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        others = [
-            trial
-            for trial in trials
-            if trial.state in (TrialState.PRUNED, TrialState.RUNNING) and trial.intermediate_values
-        ]
+        open_states = (TrialState.PRUNED, TrialState.RUNNING)
+        others = [trial for trial in trials if trial.state in open_states and trial.intermediate_values]
         if len(others) > _MAX_FORECASTS:
             best = np.argsort(-_best_so_far(others, sign), kind="stable")[:_MAX_FORECASTS]
             others = [others[index] for index in np.sort(best)]

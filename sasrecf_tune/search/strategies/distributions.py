@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sasrecf_tune.inputs.search_space import (
     Choice,
@@ -15,9 +15,6 @@ from sasrecf_tune.inputs.search_space import (
     Uniform,
 )
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The distribution of each parameter, in the order of the space."""
@@ -25,8 +22,6 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     match parameter:
         case Choice():
             return CategoricalDistribution(parameter.labels)

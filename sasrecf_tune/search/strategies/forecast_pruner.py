@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from optuna.pruners import BasePruner
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
 from sasrecf_tune.search.strategies.embedding import Embedding
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 
 class ForecastPruner(BasePruner):
@@ -23,7 +19,6 @@ class ForecastPruner(BasePruner):
     slowly and end best. If the sampler proposes only good trials, they also stop half of those.
 
     Args:
-        space: The search space.
         deviations: A trial goes on while its forecast plus so many standard deviations reaches the best.
         n_startup_trials: Completed trials before any trial is pruned.
         n_warmup_steps: Epochs in which no trial is pruned.

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 from typing_extensions import override
 
 from sasrecf_tune.search.strategies.history import History, Labels
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial
 
 
 class GridSampler(SpaceSampler):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial
 
 from sasrecf_tune.inputs.search_space import Scalar, SearchSpace
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 Cell = tuple[Scalar, ...]

@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.search.strategies.history import History, Labels
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial, TrialState
 
 # A model-based sampler may propose the same cell again and again; after these tries, cells are random.
 _TRIES = 10
@@ -34,16 +31,9 @@ class DedupSampler(SpaceSampler):
     """Asks a sampler of Optuna again while it proposes a tried or an infeasible cell.
 
     Args:
-        history: As `SpaceSampler`.
-        distributions: As `SpaceSampler`.
         make: Makes Optuna's sampler for the number of a trial.
         feasible: Whether labels satisfy all constraints.
-        cells: All feasible cells, one of which is drawn when the sampler finds no new one; None if not
-            listed.
-        seed: Of random cells.
-
-    Source:
-        `optuna.samplers.PartialFixedSampler`, which also wraps a sampler.
+        cells: All feasible cells, to draw from if the sampler finds no new one; None if not listed.
     """
 
     def __init__(
@@ -113,10 +103,6 @@ def import_sampler(name: str) -> None:
 
 def optuna_sampler(name: str, seed: int) -> Callable[[int], BaseSampler]:
     """A function that makes Optuna's sampler `name` for the number of a trial.
-
-    Args:
-        name: "tpe", "gp", "random", "cmaes" or "qmc".
-        seed: Of the search.
 
     Raises:
         InputError: a package that the sampler needs is not installed.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.errors import InputError
@@ -39,33 +41,30 @@ class PrunerPlan:
         return {"name": self.name, **self.arguments}
 
     def __str__(self) -> str:
+        get = self.arguments.get
+        warmup, startup = get("n_warmup_steps"), get("n_startup_trials")
+        waits = f"never before epoch {warmup} is over and {startup} trials are complete"
         match self.name:
             case "none":
                 return f"none: every trial runs to its end{self.why and f', since {self.why}'}"
             case "forecast":
                 return (
                     "forecast: stops a trial that is not expected to reach the best, judged by what similar "
-                    "trials gained after the same epoch; never before epoch "
-                    f"{self.arguments['n_warmup_steps']} is over and {self.arguments['n_startup_trials']} "
-                    "trials are complete"
+                    f"trials gained after the same epoch; {waits}"
                 )
             case "median" | "percentile":
                 share = "half" if self.name == "median" else "three quarters"
                 return (
                     f"{self.name}: stops a trial that is worse than {share} of the completed ones at the "
-                    f"same epoch; never before epoch {self.arguments['n_warmup_steps']} is over and "
-                    f"{self.arguments['n_startup_trials']} trials are complete"
+                    f"same epoch; {waits}"
                 )
             case "halving":
                 return (
-                    f"halving: first rung after epoch {self.arguments['min_resource']}, each next one "
-                    f"{self.arguments['reduction_factor']} times later"
+                    f"halving: first rung after epoch {get('min_resource')}, each next one "
+                    f"{get('reduction_factor')} times later"
                 )
             case _:
-                return (
-                    f"hyperband: brackets from {self.arguments['min_resource']} to "
-                    f"{self.arguments['max_resource']} epochs"
-                )
+                return f"hyperband: brackets from {get('min_resource')} to {get('max_resource')} epochs"
 
 
 def warmup(epochs: int) -> int:
@@ -94,32 +93,22 @@ def plan_pruner(name: str, epochs: int) -> PrunerPlan:
 
 def _pruner(name: str, epochs: int) -> PrunerPlan:
     first = warmup(epochs)
+    waits = {"n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first}
     match name:
         case "none":
             return PrunerPlan("none", {})
         case "auto" | "forecast":
-            return PrunerPlan(
-                "forecast",
-                {
-                    "deviations": _DEVIATIONS,
-                    "n_startup_trials": STARTUP_TRIALS,
-                    "n_warmup_steps": min(10, max(2, epochs // 10)),
-                },
-            )
+            waits["n_warmup_steps"] = min(10, max(2, epochs // 10))
+            return PrunerPlan("forecast", {"deviations": _DEVIATIONS, **waits})
         case "median":
-            return PrunerPlan("median", {"n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first})
+            return PrunerPlan("median", waits)
         case "percentile":
-            return PrunerPlan(
-                "percentile",
-                {"percentile": 75.0, "n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first},
-            )
+            return PrunerPlan("percentile", {"percentile": 75.0, **waits})
         case "halving":
             return PrunerPlan("halving", {"min_resource": first, "reduction_factor": 3})
         case "hyperband":
-            return PrunerPlan(
-                "hyperband",
-                {"min_resource": min(first, epochs), "max_resource": epochs, "reduction_factor": 3},
-            )
+            resources = {"min_resource": min(first, epochs), "max_resource": epochs}
+            return PrunerPlan("hyperband", {**resources, "reduction_factor": 3})
     raise InputError(f"unknown pruner {name!r}", where="--pruner")
 
 
@@ -127,13 +116,11 @@ def make_pruner(plan: PrunerPlan, space: SearchSpace) -> BasePruner:
     """Make the pruner of `plan`."""
     from optuna import pruners
 
-    if plan.name == "forecast":
-        from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
+    from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
 
-        return ForecastPruner(space, **plan.arguments)
-
-    kinds: dict[str, type[BasePruner]] = {
+    kinds: dict[str, Callable[..., BasePruner]] = {
         "none": pruners.NopPruner,
+        "forecast": partial(ForecastPruner, space),
         "median": pruners.MedianPruner,
         "percentile": pruners.PercentilePruner,
         "halving": pruners.SuccessiveHalvingPruner,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 from typing_extensions import override
 
 from sasrecf_tune.errors import InputError, Interrupted
 from sasrecf_tune.search.strategies.history import History
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial
 
 
 class SpaceExhausted(Interrupted):
@@ -29,7 +27,6 @@ class SpaceSampler(BaseSampler):
 
     Args:
         history: The cells that the study has tried; the subclass adds what it proposes.
-        distributions: The space, as Optuna's distributions.
     """
 
     def __init__(self, history: History, distributions: Mapping[str, BaseDistribution]) -> None:

@@ -34,6 +34,7 @@ from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.search.peers import with_peer_notes
+from sasrecf_tune.search.running_trials import RunningTrial
 from sasrecf_tune.search.study import TrialLost
 from sasrecf_tune.storage.database import heartbeats, reconnect, shared
 from sasrecf_tune.storage.database.open import open_storage
@@ -478,7 +479,7 @@ def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) ->
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running.add(trial, 4)
+    search._running.trials[trial.number] = RunningTrial(trial, 4)
 
     def killed(_: float) -> None:
         raise KeyboardInterrupt
@@ -503,7 +504,7 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running.add(trial, 4)
+    search._running.trials[trial.number] = RunningTrial(trial, 4)
     kept: list[Path] = []
     with contextlib.ExitStack() as away:
         away.enter_context(refusing(one))
@@ -578,7 +579,7 @@ def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, Workers(training.train, training.describe))
     for trial in trials:
-        search._running.add(trial, 4)
+        search._running.trials[trial.number] = RunningTrial(trial, 4)
     search.stop("stopped by SIGTERM", 0.0)
     with (
         refusing(one),
@@ -599,7 +600,7 @@ def test_a_database_that_says_nothing_keeps_nobody_from_ending(
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running.add(trial, 4)
+    search._running.trials[trial.number] = RunningTrial(trial, 4)
     console = Console(file=io.StringIO())
     # The other holds the study, and does nothing: nothing is answered, and nothing fails.
     with other.shared.together(), stopping_on_signals(search, 0.0, console, quiet=True):
