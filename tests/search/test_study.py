@@ -109,7 +109,7 @@ def test_a_database_that_was_not_made_to_the_end_is_completed(study_dir: StudyDi
     assert all(made == schemas[-1] for made in schemas)
 
 
-def test_a_study_that_was_not_made_to_the_end_is_made_again(study_dir: StudyDirectory) -> None:
+def test_a_study_whose_creation_was_interrupted_is_created_again(study_dir: StudyDirectory) -> None:
     open_storage(study_dir, None).engine.dispose()
     empty = study_dir.database.read_bytes()
     writes = killed_at = 0
@@ -142,7 +142,7 @@ def test_difference_names_every_key() -> None:
     ]
 
 
-def test_a_study_of_another_program_is_left_alone(study_dir: StudyDirectory) -> None:
+def test_a_study_of_another_program_is_refused(study_dir: StudyDirectory) -> None:
     storage = open_storage(study_dir, None)
     optuna.create_study(storage=storage, study_name="study", direction="maximize").add_trial(
         optuna.trial.create_trial(value=1.0)

@@ -653,9 +653,9 @@ def test_who_comes_when_all_is_begun_has_not_failed(
     while other.runs():
         one.look()
     assert other.end() == 0, other.errors()
-    assert other.said("end")[0]["reason"].startswith("nothing is left to begin; others still train")
+    assert other.said("end")[0]["reason"].startswith("no trial is left to start; other runs still train")
     said = io.StringIO()
-    outcome = Outcome("nothing is left to begin", 0)
+    outcome = Outcome("no trial is left to start", 0)
     show_end(one.plan, one.study_dir, one.study.records(), outcome, None, Console(file=said))
     assert "No trial has completed yet; 1 trial is being trained elsewhere." in said.getvalue()
     assert one.study.owns(trial)
