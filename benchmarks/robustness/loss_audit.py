@@ -15,7 +15,7 @@ from typing import Any
 
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.search.study import load_study
+from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory

@@ -16,7 +16,7 @@ from benchmarks.common import database_server, print_progress
 from benchmarks.robustness.killable_run import KillableRun
 from benchmarks.robustness.loss_audit import outcome
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.search.study import load_study
+from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord

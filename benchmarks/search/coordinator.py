@@ -24,8 +24,9 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.search.coordinator import Coordinator, planned_study
+from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import base_config, make_plan
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
@@ -52,7 +53,7 @@ class TrialClock(Callback):
         self.ends: list[float] = []
 
     @override
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         self.ends.append(time.perf_counter())
         if len(self.ends) % 250 == 0:
             print(f"{len(self.ends)} trials, {self.ends[-1] - self.ends[0]:.1f} s", file=sys.stderr)

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, distribution_to_json
 
 from benchmarks.search.instant_training import METRIC
-from sasrecf_tune.search.study import CURVE
+from sasrecf_tune.search.trial_attributes import CURVE
 
 EPOCHS = 5
 # 160,000 cells: enough for 100,000 different trials, and a grid can still list them.

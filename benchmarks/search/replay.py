@@ -23,8 +23,9 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.search.coordinator import Coordinator, planned_study
+from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import base_config, make_plan
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, TrialRecord
@@ -103,13 +104,13 @@ class BudgetCallback(Callback):
     stop: Callable[[str], None] = lambda _: None
 
     @override
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         self.epochs += 1
         if self.epochs > self.limit:
             self.stop("the budget is spent")
 
     @override
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         if record.state == State.COMPLETE and record.score is not None and record.score > self.best:
             self.best, self.worse = record.score, 0
             self.chosen.append((self.epochs, record.params))

@@ -31,11 +31,11 @@ from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.search.coordinator import make_sampler, planned_study
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.search.strategies.samplers import History
+from sasrecf_tune.search.strategies.history import History
 from sasrecf_tune.search.study import TuneStudy
+from sasrecf_tune.search.study_setup import make_sampler, planned_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 
@@ -82,7 +82,7 @@ def measure_study(plan: Plan, study_dir: StudyDirectory, running: int, window: i
     gc.collect()
     for name in _SAMPLERS:
         history = History(plan.space)
-        history.fill(study.optuna.get_trials(deepcopy=False))
+        history.add_trials(study.optuna.get_trials(deepcopy=False))
         study.optuna.sampler = make_sampler(replace(plan, sampler=name), history)
         cost: dict[str, list[float]] = {"ask": [], "report": [], "tell": []}
         for _ in range(window if name == "grid" else max(3, window // 4)):
@@ -148,13 +148,13 @@ def _cells(plan: Plan, study_dir: StudyDirectory) -> Iterator[dict[str, Any]]:
     """Yield the cells that the study does not have, in random order."""
     storage = open_storage(study_dir, None)
     history = History(plan.space)
-    history.fill(
+    history.add_trials(
         storage.get_all_trials(storage.get_study_id_from_name(study_dir.optuna_name), deepcopy=False)
     )
     storage.engine.dispose()
     assert plan.cells is not None
     cells = plan.cells()
-    for cell in random.Random(len(history._cells)).sample(cells, len(cells)):
+    for cell in random.Random(len(history._numbers)).sample(cells, len(cells)):
         if not history.taken(cell, -1):
             yield dict(cell)
 
@@ -169,7 +169,7 @@ class DecisionWaits(Callback):
         self.first = self.last = (0.0, 0.0)  # wall-clock and processor time
 
     @override
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         if report.number < self._warm_up:
             return
         self.last = time.monotonic(), time.process_time()
