@@ -49,7 +49,7 @@ def confirm_study(
         TuneError: see `errors`.
     """
     from sasrecf_tune.report.page.page import write_page
-    from sasrecf_tune.search.study import load_study, open_study
+    from sasrecf_tune.search.open_study import load_study, open_study
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
@@ -142,7 +142,7 @@ def confirm_best(
     if now.whole:
         planned.finish()
         files.finish()
-    planned.study.company.leave()
+    planned.study.peers.leave()
     verdict = rank_confirmed(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason

@@ -51,8 +51,8 @@ class Hyperparameter:
         fusion_key: Trials that differ in it cannot train as one model; those that differ in one of the group
             "evaluation" cannot be validated together.
         is_path: A directory. A trial's result does not depend on it.
-        length_scale: The distance at which two values are no longer alike to the sampler, as a fraction of
-            the range.
+        length_scale: The sampler's, as a share of the range: a small one means that neighbouring values have
+            different scores.
     """
 
     name: str
