@@ -49,7 +49,7 @@ class Confirmation:
         return [(trial, seed) for seed in self.seeds for trial in self.configurations]
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether all runs have ended."""
         return all(run in self.runs for run in self.wanted)
 

@@ -126,11 +126,11 @@ def _marginal(
             matrix = wider
             beside.append(name)
     effects, freedom = _effects(matrix, own.shape[1], scores, sign)
-    of = parameter.of
+    level_of = parameter.level_of
     made = []
     for index, label in enumerate(parameter.labels):
-        trials = [record for record in ended if of.get(record.number) == index]
-        reached = [float(record.score) for record in scored if of.get(record.number) == index]  # type: ignore[arg-type]
+        trials = [record for record in ended if level_of.get(record.number) == index]
+        reached = [float(record.score) for record in scored if level_of.get(record.number) == index]  # type: ignore[arg-type]
         behind, margin = effects[index] if freedom >= _LEAST_FREEDOM else (None, 0.0)
         made.append(
             Level(
@@ -188,7 +188,7 @@ def _design(parameter: Binned, scored: Sequence[TrialRecord]) -> Floats:
     """[trials, levels]: 1 where the trial has the level."""
     design = np.zeros((len(scored), len(parameter.labels)))
     for row, record in enumerate(scored):
-        design[row, parameter.of[record.number]] = 1.0
+        design[row, parameter.level_of[record.number]] = 1.0
     return design
 
 

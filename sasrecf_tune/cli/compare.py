@@ -19,7 +19,7 @@ from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.comparison_text import show_comparison, warnings
-from sasrecf_tune.report.formats.best_yaml import chosen_config
+from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.formats.comparison import FORMATS
 from sasrecf_tune.report.terminal.console import make_console, write_output
 from sasrecf_tune.report.terminal.tables import varied
@@ -129,10 +129,10 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Me
     settings, space = settings_from(study_dir)
     manifest = read_manifest(study_dir)
     results = read_results(study_dir, settings, space, storage)
-    chosen = results.chosen
+    chosen = results.winner
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=name)
-    config = chosen_config(chosen, settings, space)
+    config = winner_config(chosen, settings, space)
     ended = [record for record in results.records if record.state in ENDED]
     how = Measured(name, str(settings.metric), settings.dataset, manifest["data"], config)
     entry = Entry(
@@ -175,13 +175,13 @@ def _effort(records: Sequence[TrialRecord]) -> Effort:
 def why_unconfirmed(results: Results, study_dir: StudyDirectory, settings: RunSettings) -> str:
     """Why the best of a study is not confirmed, and what to do."""
     command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
-    whole = results.whole
+    whole = results.complete_confirmation
     if whole is not None and not rank_confirmed(whole, settings.metric.maximize, settings.unit).seeds:
         more = 2 * len(whole.seeds)
         return f"its confirmation has no seed on which all completed: {command} --seeds {more}"
-    if results.asked is not None and not results.asked.whole:
+    if results.latest_confirmation is not None and not results.latest_confirmation.complete:
         why = "its confirmation is not done"
-    elif results.whole is not None:
+    elif results.complete_confirmation is not None:
         why = "its search has gone on since its confirmation and found a better one"
     else:
         why = "it is not confirmed"

@@ -114,14 +114,14 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     Raises:
         StudyNotFoundError: no trial has completed, or there is no such study.
     """
-    from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+    from sasrecf_tune.report.formats.best_yaml import best_yaml
 
     study_dir = find_study(out, name)
     settings, space = settings_from(study_dir)
-    chosen = read_results(study_dir, settings, space, storage).chosen
+    chosen = read_results(study_dir, settings, space, storage).winner
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
-    write_output(chosen_yaml(chosen, settings, space), output)
+    write_output(best_yaml(chosen, settings, space), output)
 
 
 def check_file(
@@ -253,8 +253,8 @@ def _report_table(
 
 
 def _report_page(study_dir: StudyDirectory, material: ReportData, output: Path | None) -> None:
-    from sasrecf_tune.report.page.page import page
+    from sasrecf_tune.report.page.render import render_page
 
     path = study_dir.report if output is None else output.absolute()
-    write_output(page(material), path)
+    write_output(render_page(material), path)
     make_console().print(str(path), highlight=False, markup=False, soft_wrap=True)

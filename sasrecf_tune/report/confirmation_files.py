@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sasrecf_tune.analysis.confirmation import best_run, rank_confirmed
 from sasrecf_tune.analysis.winner import pick_winner
-from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.best_yaml import best_yaml
 from sasrecf_tune.report.formats.confirmation import all_runs, confirmation_csv, confirmation_markdown
 from sasrecf_tune.report.study_files import drop_checkpoints
 from sasrecf_tune.search.callbacks import Callback
@@ -46,7 +46,7 @@ class ConfirmationFiles(Callback):
         whole = self._planned.now()
         chosen = pick_winner(self._trials, whole, self._planned.study.maximize, settings.unit)
         if chosen is not None:
-            atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
+            atomic_write(self._layout.best, best_yaml(chosen, settings, self._plan.space))
         self._drop_checkpoints(
             [] if chosen is None or chosen.confirmation is None else [chosen.record.number]
         )

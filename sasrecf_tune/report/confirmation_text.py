@@ -61,7 +61,7 @@ def heading(confirmation: Confirmation, metric: str) -> str:
     """What was confirmed, and on what."""
     count, seeds = len(confirmation.configurations), confirmation.seeds
     ended = sum(run in confirmation.runs for run in confirmation.wanted)
-    so_far = "" if confirmation.whole else f"; {ended} of {len(confirmation.wanted)} runs so far"
+    so_far = "" if confirmation.complete else f"; {ended} of {len(confirmation.wanted)} runs so far"
     return (
         f"Confirmation of {_count(count, 'configuration')} on {seeds_text(seeds)}, "
         f"by mean {metric} on validation{so_far}"
@@ -146,7 +146,7 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
     places = verdict.places
     if not places:
         return "No run has completed."
-    if len(verdict.seeds) < 2 and not confirmation.whole:
+    if len(verdict.seeds) < 2 and not confirmation.complete:
         return "Nothing can be said yet: all of them must have been trained on two seeds at least."
     if len(places) == 1:
         return "There is nothing to compare it with."

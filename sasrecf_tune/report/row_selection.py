@@ -7,7 +7,7 @@ from typing import Any
 
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.literals import Value, from_string, is_number
-from sasrecf_tune.trials import Row, TrialRecord, cell_text
+from sasrecf_tune.trials import Row, TrialRecord, cell_text, value_order
 
 _FIELDS: dict[str, Callable[[TrialRecord], Any]] = {
     "trial": lambda record: record.number,
@@ -79,9 +79,7 @@ def _same(value: Value, wanted: Value) -> bool:
 
 
 def _place(value: Value) -> tuple[int, float, str]:
-    if is_number(value):
-        return (0, value, "")
-    return (1, 0.0, cell_text(value))
+    return (*value_order(value), "" if is_number(value) else cell_text(value))
 
 
 def _listed(values: Sequence[Value]) -> str:

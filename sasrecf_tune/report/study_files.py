@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.winner import pick_winner
-from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.best_yaml import best_yaml
 from sasrecf_tune.report.formats.trials import (
     hyper_result,
     ranking_csv,
@@ -104,7 +104,7 @@ class ResultFiles(Callback):
         settings = self._plan.settings
         chosen = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
         if chosen is not None:
-            atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
+            atomic_write(self._layout.best, best_yaml(chosen, settings, self._plan.space))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
         drop_checkpoints(self._layout, [record.number for record in self._records], kept)
         self._stale = False

@@ -13,8 +13,8 @@ from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations
 from sasrecf_tune.analysis.report_data import ReportData, Results
 from sasrecf_tune.report.confirmation_text import luck_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
-from sasrecf_tune.report.formats.trials import markdown_line
 from sasrecf_tune.report.terminal.console import print_table
+from sasrecf_tune.report.text import markdown_table
 from sasrecf_tune.storage.directory import StudyDirectory, out_option
 from sasrecf_tune.trials import Row, score_text
 
@@ -26,37 +26,33 @@ SELECTING_ON_TEST = (
 Tests = Mapping[int, Mapping[str, float]]
 
 
-def show_confirmed(
-    material: ReportData, results: Results, study_dir: StudyDirectory, console: Console
-) -> None:
+def show_confirmed(data: ReportData, results: Results, study_dir: StudyDirectory, console: Console) -> None:
     """The last confirmation that was trained to its end, else what there is of one; and what is open."""
-    if material.confirmed_ranking is None:
+    if data.confirmed_ranking is None:
         return
     console.print()
-    shown, verdict = material.confirmed_ranking
-    show_confirmation(shown, verdict, material.metric, console)
-    if luck := luck_text(verdict, results.records, material.metric):
+    shown, verdict = data.confirmed_ranking
+    show_confirmation(shown, verdict, data.metric, console)
+    if luck := luck_text(verdict, results.records, data.metric):
         console.print(Text(luck), soft_wrap=not console.is_terminal)
-    for note in _open(results, shown, material.metric.maximize):
+    for note in _open(results, shown, data.metric.maximize):
         command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
         console.print(Text(f"{note} To go on: {command}"), soft_wrap=not console.is_terminal)
 
 
-def confirmed_markdown(material: ReportData) -> str:
+def confirmed_markdown(data: ReportData) -> str:
     """As `show_confirmed`, in Markdown; "" where there is none."""
-    if material.confirmed_ranking is None:
+    if data.confirmed_ranking is None:
         return ""
-    return "\n" + confirmation_markdown(
-        *material.confirmed_ranking, material.space.names, str(material.metric)
-    )
+    return "\n" + confirmation_markdown(*data.confirmed_ranking, data.space.names, str(data.metric))
 
 
-def confirmed_content(material: ReportData) -> dict[str, Any]:
+def confirmed_content(data: ReportData) -> dict[str, Any]:
     """As `show_confirmed`, for JSON: nothing, or a key `confirmation`."""
     return (
         {}
-        if material.confirmed_ranking is None
-        else {"confirmation": confirmation_content(*material.confirmed_ranking)}
+        if data.confirmed_ranking is None
+        else {"confirmation": confirmation_content(*data.confirmed_ranking)}
     )
 
 
@@ -78,19 +74,18 @@ def test_markdown(rows: Sequence[Row], tests: Tests | None, metric_keys: Sequenc
     """As `show_tests`, in Markdown; "" without any."""
     if not tests:
         return ""
-    lines = [markdown_line(["trial", *(f"test {key}" for key in metric_keys)])]
-    lines.append(markdown_line(["---:"] * (1 + len(metric_keys))))
-    for row in rows:
-        if found := tests.get(row.record.number):
-            cells = [score_text(found.get(key)) for key in metric_keys]
-            lines.append(markdown_line([str(row.record.number), *cells]))
-    return "\n" + "".join(lines)
+    cells = [
+        [str(row.record.number), *(score_text(found.get(key)) for key in metric_keys)]
+        for row in rows
+        if (found := tests.get(row.record.number))
+    ]
+    return "\n" + markdown_table(["trial", *(f"test {key}" for key in metric_keys)], cells)
 
 
 def _open(results: Results, shown: Confirmation, maximize: bool) -> list[str]:
     notes = []
-    asked = results.asked
-    if asked is not None and not asked.whole and asked is not shown:
+    asked = results.latest_confirmation
+    if asked is not None and not asked.complete and asked is not shown:
         ended = sum(run in asked.runs for run in asked.wanted)
         notes.append(
             f"A confirmation of {len(asked.configurations)} on {len(asked.seeds)} seeds is not done: "
@@ -101,6 +96,6 @@ def _open(results: Results, shown: Confirmation, maximize: bool) -> list[str]:
     if new:
         plural = "s" if len(new) > 1 else ""
         notes.append(f"The search has gone on since: trial{plural} {', '.join(new)} would be confirmed now.")
-    elif asked is shown and not shown.whole:
+    elif asked is shown and not shown.complete:
         notes.append("It is not done.")
     return notes

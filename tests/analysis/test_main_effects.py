@@ -114,7 +114,7 @@ def test_scores_that_are_equal_to_the_last_digit_leave_the_error_of_rounding() -
 
 def test_many_numbers_become_ranges_of_as_many_trials() -> None:
     found = binned("learning_rate", trials(80, 0, better_by(0.0)))
-    counts = [list(found.of.values()).count(level) for level in range(len(found.labels))]
+    counts = [list(found.level_of.values()).count(level) for level in range(len(found.labels))]
     assert found.ranges and len(counts) == 4 and min(counts) >= 19
     assert binned("n_layers", trials(80, 0, better_by(0.0))).labels == ("1", "2", "3")
 

@@ -362,9 +362,13 @@ def test_a_confirmation_without_a_seed_for_all_is_no_reason_to_search_on(tmp_pat
     study_dir = plant(tmp_path, 8)
     settings, _ = settings_from(study_dir)
     whole = confirmation([[0.05, None], [None, 0.04]])
-    why = why_unconfirmed(Results([], whole=whole, asked=whole), study_dir, settings)
+    why = why_unconfirmed(
+        Results([], complete_confirmation=whole, latest_confirmation=whole), study_dir, settings
+    )
     assert "no seed on which all completed" in why and why.endswith("--seeds 4")
-    assert "gone on" in why_unconfirmed(Results([], whole=confirmation([[0.05, 0.04]])), study_dir, settings)
+    assert "gone on" in why_unconfirmed(
+        Results([], complete_confirmation=confirmation([[0.05, 0.04]])), study_dir, settings
+    )
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

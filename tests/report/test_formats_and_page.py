@@ -24,7 +24,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.report.formats.latex import latex, ranking_latex
-from sasrecf_tune.report.page.page import lead, page
+from sasrecf_tune.report.page.render import lead, render_page
 from sasrecf_tune.report.row_selection import pick
 from sasrecf_tune.report.terminal.tables import shared_sparklines
 from sasrecf_tune.trials import Row, State, TrialRecord, rank
@@ -135,7 +135,7 @@ def test_a_study_with_hardly_a_trial(tmp_path: Path) -> None:
     text = report(tmp_path).stdout
     assert "what mattered can be told from 10 completed trials on" in text
     none = replace(known_report_data(1), records=[], curves={})
-    assert "No trial has completed yet." in page(none)
+    assert "No trial has completed yet." in render_page(none)
 
 
 # ------------------------------------------------------------------ LaTeX
@@ -206,6 +206,7 @@ class Reader(HTMLParser):
 def read(text: str) -> Reader:
     reader = Reader()
     reader.feed(text)
+    reader.text = " ".join(reader.text.split())
     return reader
 
 
@@ -218,7 +219,7 @@ def test_the_page_is_written_where_the_study_is(out: Path, tmp_path: Path) -> No
 
 
 def test_the_page_says_what_was_searched_and_found(out: Path) -> None:
-    found = read(page(known_report_data(40)))
+    found = read(render_page(known_report_data(40)))
     for said in (
         "943 users",
         "24 completed, 14 were stopped early, 2 failed",
@@ -226,20 +227,20 @@ def test_the_page_says_what_was_searched_and_found(out: Path) -> None:
         "fANOVA, from 24",
     ):
         assert said in found.text
-    headings = re.findall(r"<h2>([^<]*)</h2>", page(known_report_data(40)))
+    headings = re.findall(r"<h2>([^<]*)</h2>", render_page(known_report_data(40)))
     assert len(headings) == len(set(headings)) >= 10
 
 
 def test_no_text_of_a_study_becomes_markup_or_code() -> None:
     plain = known_report_data(40)
-    bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\n\x00"
+    bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\n\x00{{ 1 / 0 }}{% for %}"
     records = [
         replace(r, params=r.params | {"hidden_act": bad}, error=r.error and bad) for r in plain.records
     ]
     records[0] = replace(records[0], params=records[0].params | {"hidden_act": "gelu"})
     manifest = plain.manifest | {"command": [bad], "dataset": bad}
-    before = read(page(plain))
-    after = read(page(replace(plain, name=bad, records=records, manifest=manifest)))
+    before = read(render_page(plain))
+    after = read(render_page(replace(plain, name=bad, records=records, manifest=manifest)))
     assert after.text.count("onerror=alert(1)") > 5
     assert {tag for tag, _ in after.tags} == {tag for tag, _ in before.tags}
     assert not any("onerror" in attributes for _, attributes in after.tags)
@@ -247,7 +248,7 @@ def test_no_text_of_a_study_becomes_markup_or_code() -> None:
 
 
 def test_the_page_asks_for_nothing_and_describes_its_pictures() -> None:
-    found = read(page(known_report_data(40)))
+    found = read(render_page(known_report_data(40)))
     policy = next(a["content"] for t, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy and policy.startswith("default-src 'none'") and "http" not in policy
     assert not any({"src", "href", "action"} & set(attributes) for _, attributes in found.tags)
@@ -266,7 +267,7 @@ def test_test_metrics_are_nowhere(out: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 14])
 def test_a_study_of_any_size_has_a_page(count: int) -> None:
-    read(page(known_report_data(count)))
+    read(render_page(known_report_data(count)))
 
 
 def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
@@ -280,11 +281,12 @@ def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
     level = replace(small, records=[replace(record, score=0.5) for record in records[:3]])
     assert lead(level).endswith("level with trials 1, 2.")
     for one in (small, level):
-        read(page(one))
+        read(render_page(one))
 
 
 @pytest.mark.parametrize(
-    ("form", "without"), [("table", {"plotly"}), ("latex", {"plotly", "sklearn"}), ("html", set())]
+    ("form", "without"),
+    [("table", {"jinja2", "plotly"}), ("latex", {"jinja2", "plotly", "sklearn"}), ("html", set())],
 )
 def test_no_report_loads_torch_or_recbole(out: Path, tmp_path: Path, form: str, without: set[str]) -> None:
     arguments = ["sasrecf-tune", "report", "--out", str(out), "--format", form, "--output", "report"]
@@ -305,7 +307,7 @@ def test_the_page_is_of_what_was_chosen() -> None:
     run = replace(record, number=0, seed=7)
     confirmation = Confirmation({record.number: record.params}, (7,), 1, {(record.number, 7): run})
     chosen = Winner(run, record.number, confirmation)
-    text = read(page(replace(planted_study, confirmation=confirmation, chosen=chosen))).text
+    text = read(render_page(replace(planted_study, confirmation=confirmation, winner=chosen))).text
     assert f"The confirmed best: trial {record.number}" in text
     assert f"Confirmed: trial {record.number} with" in text
     assert "The best so far" not in text

@@ -19,9 +19,9 @@ from sasrecf_tune.report.comparison_text import (
     warnings,
     winner,
 )
-from sasrecf_tune.report.formats.confirmation import estimate_content, markdown_table
+from sasrecf_tune.report.formats.confirmation import estimate_content
 from sasrecf_tune.report.formats.latex import latex, latex_table, marked
-from sasrecf_tune.report.formats.trials import csv_line
+from sasrecf_tune.report.text import csv_line, markdown_table
 from sasrecf_tune.trials import score_text
 
 

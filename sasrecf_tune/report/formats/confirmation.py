@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,8 @@ from sasrecf_tune.analysis.confirmation import (
     without_seed,
 )
 from sasrecf_tune.report.confirmation_text import heading, interval_text, note, p_text, sentences
-from sasrecf_tune.report.formats.trials import csv_line, markdown_line
-from sasrecf_tune.trials import TrialRecord, cell_text, score_text
+from sasrecf_tune.report.text import csv_line, finite, markdown_table, parameter_cells
+from sasrecf_tune.trials import TrialRecord, score_text
 
 
 def confirmation_csv(
@@ -32,7 +31,7 @@ def confirmation_csv(
     header += [f"{part} {key}" for part in ("valid", "test") for key in metric_keys]
     lines = [csv_line([*header, "error"])]
     for trial, record in runs:
-        values = [cell_text(record.params[name]) if name in record.params else "" for name in names]
+        values = parameter_cells(record.params, names)
         measured: list[object] = [record.epochs, record.best_epoch, round(record.seconds, 3)]
         measured += [record.valid.get(key, "") for key in metric_keys]
         measured += [tests.get(record.number, {}).get(key, "") for key in metric_keys]
@@ -56,7 +55,7 @@ def confirmation_markdown(
             score_text(place.score.sd),
             p_text(verdict, place),
             f"{place.seconds:.0f}",
-            *(cell_text(confirmation.configurations[place.trial].get(name, "")) for name in names),
+            *parameter_cells(confirmation.configurations[place.trial], names),
         ]
         for rank, place in enumerate(verdict.places, start=1)
     ]
@@ -82,7 +81,7 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
     return {
         "trials": list(confirmation.configurations),
         "seeds": list(confirmation.seeds),
-        "whole": confirmation.whole,
+        "whole": confirmation.complete,
         "test": "Tukey's HSD, seeds as blocks",
         "alpha": ALPHA,
         "compared_on": list(verdict.seeds),
@@ -110,8 +109,10 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
                 "state": record.state,
                 "epochs": record.epochs,
                 "seconds": record.seconds,
-                "valid": _finite(record.valid),
-                "test": _finite(confirmation.tests.get((trial, seed), {})),
+                "valid": {key: finite(value) for key, value in record.valid.items()},
+                "test": {
+                    key: finite(value) for key, value in confirmation.tests.get((trial, seed), {}).items()
+                },
                 "error": record.error or None,
             }
             for (trial, seed), record in sorted(confirmation.runs.items())
@@ -147,13 +148,3 @@ def estimate_content(estimate: Estimate) -> dict[str, float | None]:
 
 def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
     return {key: estimate_content(value) for key, value in estimates.items()}
-
-
-def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, all columns to the right."""
-    lines = [markdown_line(header), markdown_line(["---:"] * len(header))]
-    return "".join([*lines, *(markdown_line(row) for row in rows)])

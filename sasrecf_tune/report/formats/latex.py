@@ -9,7 +9,8 @@ from typing import Any
 from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, on_test
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.confirmation_text import heading, sentences
-from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
+from sasrecf_tune.report.text import parameter_cells
+from sasrecf_tune.trials import ENDED, Row, score_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -114,7 +115,7 @@ def latex_table(
         r"\midrule",
     ]
     for rank, params, measured in rows:
-        cells = [latex(cell_text(params[name])) if name in params else "" for name in names]
+        cells = map(latex, parameter_cells(params, names))
         lines.append(_line([rank, *cells, *measured]))
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
 

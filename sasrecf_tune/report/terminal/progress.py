@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from rich.text import Text
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
+from sasrecf_tune.report.text import finite
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, cell_text, rank, score_text
 
@@ -344,9 +344,6 @@ class LiveView(_Base):
 
 def emit(event: dict[str, Any]) -> None:
     """Write one JSON line; a number that is not finite becomes null."""
-    clean = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in event.items()
-    }
+    clean = {key: finite(value) if isinstance(value, float) else value for key, value in event.items()}
     sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()

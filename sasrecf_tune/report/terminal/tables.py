@@ -11,7 +11,8 @@ from rich.text import Text
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.trials import Row, State, TrialRecord, cell_text, score_text
+from sasrecf_tune.report.text import epochs_text
+from sasrecf_tune.trials import Row, State, cell_text, score_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
@@ -71,11 +72,6 @@ def ranking_table(
 def varied(space: SearchSpace) -> tuple[str, ...]:
     """Parameters that take more than one value; the others would only fill the table."""
     return tuple(p.name for p in space if p.size != 1) or space.names
-
-
-def epochs_text(record: TrialRecord) -> str:
-    """Epochs trained, and in brackets the best one: "12 (7)"."""
-    return f"{record.epochs} ({record.best_epoch})" if record.best_epoch else str(record.epochs)
 
 
 def print_failures(rows: Sequence[Row], console: Console) -> None:
