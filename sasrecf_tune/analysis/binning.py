@@ -1,4 +1,4 @@
-"""The values of a parameter as a few levels: its values, or ranges where it has many."""
+"""The values of a parameter as a few levels: single values, or ranges if there are many."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from numpy.typing import NDArray
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.trials import TrialRecord, cell_text, value_order
 
-# A numeric parameter with more values than this is cut into ranges that hold as many trials each.
+# A numeric parameter with more values than this is cut into ranges with equally many trials.
 MOST_VALUES = 6
 RANGES = 4
 
 
 @dataclass(frozen=True)
 class Binned:
-    """The level (an index into `labels`) of each trial by its number; numbers stand in ascending order."""
+    """A parameter's levels.
+
+    Args:
+        labels: Text of each level, numbers in ascending order.
+        level_of: Index into `labels` by trial number.
+        ranges: Whether the levels are ranges of values.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -29,7 +35,10 @@ class Binned:
 def binned(
     name: str, records: Sequence[TrialRecord], most: int = MOST_VALUES, ranges: int = RANGES
 ) -> Binned:
-    """Of the records that have the parameter."""
+    """Assign the records that have parameter `name` to levels.
+
+    More than `most` different numbers become `ranges` ranges.
+    """
     having = [record for record in records if name in record.params]
     values = [record.params[name] for record in having]
     if len({cell_text(value) for value in values}) > most and all(map(is_number, values)):

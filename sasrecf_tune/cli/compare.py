@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sasrecf_tune.analysis.comparability import Measured, obstacles
+from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibilities
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
@@ -66,7 +66,7 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None = Non
         raise InputError("one study has nothing to be compared with", where="STUDY", fix="Name two or more.")
     read = [_read(study_dir, name, storage) for study_dir, name in zip(layouts, _names(layouts), strict=True)]
     measured = [how for how, _, _ in read]
-    if lines := obstacles(measured):
+    if lines := incompatibilities(measured):
         raise InputError(
             "\n  ".join(
                 ["these studies cannot be compared, since their numbers are not of one kind:", *lines]
@@ -85,7 +85,7 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None = Non
     )
 
 
-def _fix(measured: Sequence[Measured]) -> str:
+def _fix(measured: Sequence[EvaluationSetup]) -> str:
     if len({how.data.get("items") for how in measured}) > 1:
         return (
             "RecBole ranks all items of the .item file where it reads that, and drops what is not in it. Run "
@@ -124,7 +124,7 @@ def _names(layouts: Sequence[StudyDirectory]) -> list[str]:
     ]
 
 
-def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Measured, Entry, float]:
+def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[EvaluationSetup, Entry, float]:
     """How a study was measured, what it has come to, and what its scores are rounded to."""
     settings, space = settings_from(study_dir)
     manifest = read_manifest(study_dir)
@@ -134,7 +134,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Me
         raise StudyNotFoundError("no trial of this study has completed", where=name)
     config = winner_config(chosen, settings, space)
     ended = [record for record in results.records if record.state in ENDED]
-    how = Measured(name, str(settings.metric), settings.dataset, manifest["data"], config)
+    how = EvaluationSetup(name, str(settings.metric), settings.dataset, manifest["data"], config)
     entry = Entry(
         name=name,
         model=settings.model,

@@ -223,7 +223,7 @@ def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, console
     left = len(now.wanted) - len(now.runs)
     if left:
         say(f"{reason[:1].upper()}{reason[1:]}. {left} run{'s are' if left > 1 else ' is'} left.")
-        say(f"To go on: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
+        say(f"To continue: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
         return
     say(f"All metrics: {relative(study_dir.confirmation_md)}")
     say(f"Best configuration: {relative(study_dir.best)}")

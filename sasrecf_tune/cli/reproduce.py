@@ -15,7 +15,7 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
-from sasrecf_tune.analysis.reproduction import Compared, circumstances, compare
+from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.arguments import recbole_data_path
 from sasrecf_tune.cli.session import checked_base, describe
@@ -86,7 +86,7 @@ def reproduce_study(
     )
     recorded = _recorded(manifest, results.winner, results.origin)
     now = {"device": again.device, "threads": again.threads, "fused": again.fused}
-    others = circumstances(recorded, now | {"sasrecf_tune": __version__, **environment()})
+    others = environment_changes(recorded, now | {"sasrecf_tune": __version__, **environment()})
     same = all(metric.same for metric in metrics)
     if as_json:
         emit({"event": "reproduced", "same": same, "metrics": _listed(metrics), "others": _pairs(others)})
@@ -193,7 +193,7 @@ def _recorded(manifest: Mapping[str, Any], chosen: Winner, origin: Origin) -> di
     return kept | {key: value for key, value in known.items() if value}
 
 
-def _show(metrics: Sequence[Compared], others: Mapping[str, tuple[Any, Any]], console: Console) -> None:
+def _show(metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], console: Console) -> None:
     table = Table(pad_edge=False, box=None)
     table.add_column("metric")
     for header in ("recorded", "now", "difference"):
@@ -218,7 +218,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else repr(value)
 
 
-def _listed(metrics: Sequence[Compared]) -> list[dict[str, Any]]:
+def _listed(metrics: Sequence[MetricPair]) -> list[dict[str, Any]]:
     return [
         {"metric": each.name, "recorded": each.recorded, "now": each.now, "same": each.same}
         for each in metrics

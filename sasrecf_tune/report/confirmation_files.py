@@ -1,4 +1,4 @@
-"""Keeps the files of a confirmation up to date as its runs end."""
+"""The result files of a confirmation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from sasrecf_tune.trials import TrialRecord
 
 
 class ConfirmationFiles(Callback):
-    """An observer that writes confirmation.csv and confirmation.md, and best.yaml when all runs have ended.
+    """Writes confirmation.csv and confirmation.md, and best.yaml when all runs have ended.
 
-    They are short, and written anew each time. `plan` and `trials` are the search's.
+    Args:
+        plan: The plan of the search.
+        trials: Trials of the search.
     """
 
     def __init__(
@@ -41,10 +43,9 @@ class ConfirmationFiles(Callback):
         self._write()
 
     def finish(self) -> None:
-        """All runs have ended: best.yaml is now the confirmed one."""
+        """Write best.yaml after all runs have ended."""
         settings = self._plan.settings
-        whole = self._planned.now()
-        chosen = pick_winner(self._trials, whole, self._planned.study.maximize, settings.unit)
+        chosen = pick_winner(self._trials, self._planned.now(), self._planned.study.maximize, settings.unit)
         if chosen is not None:
             atomic_write(self._layout.best, best_yaml(chosen, settings, self._plan.space))
         self._drop_checkpoints(
@@ -64,7 +65,7 @@ class ConfirmationFiles(Callback):
         atomic_write(
             self._layout.confirmation_md, confirmation_markdown(now, verdict, names, str(settings.metric))
         )
-        # Any of them may come first in the end; the one that did the last time is in best.yaml until then.
+        # Any configuration may win. Until then best.yaml holds the winner of the previous confirmation.
         best = [
             best_run(confirmation, trial, planned.study.maximize)
             for confirmation in (now, planned.before)

@@ -7,7 +7,8 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sasrecf_tune.trials import TrialRecord, cell_text
+from sasrecf_tune.analysis.report_data import ReportData
+from sasrecf_tune.trials import State, TrialRecord, cell_text
 
 
 def count_text(count: int, noun: str) -> str:
@@ -19,6 +20,14 @@ def trials_text(numbers: Sequence[int]) -> str:
     """Such as "trial 3" and "trials 3, 5"; at most ten numbers are listed."""
     more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
     return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}{more}"
+
+
+def states_text(data: ReportData) -> str:
+    """Such as "24 complete, 14 pruned, 1 running or interrupted"; states without a trial are left out."""
+    counts = {State.COMPLETE.value: data.completed}
+    counts |= {state.value: data.count(state) for state in (State.PRUNED, State.FAILED)}
+    counts["running or interrupted"] = data.unfinished
+    return ", ".join(f"{n:,} {state}" for state, n in counts.items() if n or state == State.COMPLETE)
 
 
 def parameter_cells(params: Mapping[str, object], names: Iterable[str]) -> list[str]:

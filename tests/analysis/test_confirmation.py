@@ -96,42 +96,42 @@ def test_what_a_seed_does_to_all_and_the_order_of_seeds_change_nothing(
 
 def test_the_interval_is_students() -> None:
     found = estimate(FIVE[0])
-    assert found.half is not None
+    assert found.half_interval is not None
     low, high = stats.t.interval(0.95, 4, loc=np.mean(FIVE[0]), scale=stats.sem(FIVE[0]))
-    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert (found.mean - found.half_interval, found.mean + found.half_interval) == pytest.approx((low, high))
     assert found.sd == pytest.approx(np.std(FIVE[0], ddof=1))
-    assert estimate([0.5]).half is None
+    assert estimate([0.5]).half_interval is None
 
 
 def test_a_tie_is_said_with_the_cheapest_of_it() -> None:
     assert said(FIVE, seconds=[20, 12, 5]) == [
-        "Places 1 and 2 are a tie; the cheapest is place 2, trial 1: 12s a run, not 20s. "
+        "Ranks 1 and 2 are tied; the cheapest is rank 2, trial 1: 12s per run, not 20s. "
         "The others are worse than the first."
     ]
     assert said([FIVE[0], FIVE[0], FIVE[0]], seconds=[3, 3, 3]) == [
-        "Places 1 to 3 are a tie; the first is about as cheap as any, 3s a run."
+        "Ranks 1 to 3 are tied; the first is about as cheap as any, 3s per run."
     ]
 
 
 def test_one_that_is_better_is_said_to_be() -> None:
     (sentence,) = said([FIVE[2], FIVE[0]])
-    assert sentence.startswith("Trial 1 is better than the other, trial 0, confirmed here (p < 0.001 against")
+    assert sentence == "Trial 1 is better than trial 0 (p < 0.001)."
 
 
 def test_one_seed_says_nothing() -> None:
     subject = confirmation([[0.9], [0.1]])
     verdict = rank_confirmed(subject, maximize=True)
     assert [place.q for place in verdict.places] == [None, None]
-    assert all(place.score.half is None for place in verdict.places)
-    assert sentences(subject, verdict)[0].startswith("One seed says nothing")
+    assert all(place.score.half_interval is None for place in verdict.places)
+    assert sentences(subject, verdict)[0].startswith("The order is not tested: one seed")
     assert "p:" not in note(verdict)
     assert confirmation_content(subject, verdict)["tied"] == []
 
 
 def test_one_configuration_has_an_interval_and_no_rival() -> None:
     verdict = rank_confirmed(confirmation(FIVE[:1]), maximize=True)
-    assert verdict.places[0].score.half is not None
-    assert said(FIVE[:1]) == ["There is nothing to compare it with."]
+    assert verdict.places[0].score.half_interval is not None
+    assert said(FIVE[:1]) == ["There is no other configuration to compare it with."]
 
 
 def test_a_failed_run_leaves_its_seed_out_for_all() -> None:
@@ -145,7 +145,7 @@ def test_a_failed_run_leaves_its_seed_out_for_all() -> None:
     # Test metrics are given on the same seeds.
     assert on_test(subject, verdict, 0)["mrr@10"].mean == pytest.approx(verdict.places[0].score.mean / 10)
     assert sentences(subject, verdict)[1:] == [
-        "Seed 2024 is left out, since trial 1 failed on it.",
+        "Seed 2024 is excluded because trial 1 failed on it.",
         "trial 1 on seed 2024 failed: a reason",
     ]
 
@@ -156,7 +156,7 @@ def test_one_that_fails_on_half_of_its_seeds_does_not_spoil_the_rest() -> None:
     subject = confirmation(scores)
     verdict = rank_confirmed(subject, maximize=True)
     assert [place.trial for place in verdict.places] == [0, 1] and len(verdict.seeds) == 5
-    assert "Not compared, since half of its seeds or more failed: trial 2." in sentences(subject, verdict)
+    assert "Not compared because at least half of their runs failed: trial 2." in sentences(subject, verdict)
 
 
 def test_nothing_has_completed() -> None:
@@ -171,7 +171,7 @@ def test_what_is_under_way_says_nothing_yet() -> None:
     part = replace(subject, runs=begun)
     verdict = rank_confirmed(part, maximize=True)
     assert [place.trial for place in verdict.places] == [0, 1] and not verdict.tested
-    assert sentences(part, verdict)[0].startswith("Nothing can be said yet")
+    assert sentences(part, verdict)[0].startswith("The order is not tested yet")
     # Two whole seeds can be compared, whatever is under way on the third.
     more = {run: record for run, record in subject.runs.items() if run[1] < 2023 or run == (2, 2023)}
     part = replace(subject, runs=more)

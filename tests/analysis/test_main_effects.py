@@ -48,10 +48,10 @@ def test_a_real_difference_is_told_with_its_size() -> None:
     layers = of("n_layers", found)
     assert layers.levels[0].label == "2" and layers.levels[0].behind == 0
     assert all(
-        level.beaten and abs((level.behind or 0) - 0.004) < level.margin for level in layers.levels[1:]
+        level.is_worse and abs((level.behind or 0) - 0.004) < level.margin for level in layers.levels[1:]
     )
     assert layers.sentence.startswith("2 beats ") and "±" in layers.sentence
-    assert set(layers.beside) == {"n_heads", "learning_rate"}
+    assert set(layers.adjusted_for) == {"n_heads", "learning_rate"}
     assert of("n_heads", found).sentence.endswith("are noise)")
 
 
@@ -68,7 +68,7 @@ def test_equal_values_are_told_apart_no_more_often_than_said() -> None:
     wrong = covered = 0
     for seed in range(studies):
         same = of("n_layers", main_effects(trials(36, seed, better_by(0.0)), NAMES, maximize=True))
-        wrong += any(level.beaten for level in same.levels)
+        wrong += any(level.is_worse for level in same.levels)
         other = of("n_layers", main_effects(trials(36, seed, better_by(0.02)), NAMES, maximize=True))
         covered += all(abs((level.behind or 0.0) - 0.02) <= level.margin for level in other.levels[1:])
     # 5% is said. Of 300 studies up to 27 would still be chance at 5%.
@@ -88,8 +88,8 @@ def test_what_was_tried_together_is_allowed_for() -> None:
             TrialRecord(number, State.COMPLETE, {"n_layers": layers, "n_heads": heads}, score=final)
         )
     heads_alone = of("n_heads", main_effects(records, ("n_heads",), maximize=True))
-    assert heads_alone.levels[1].beaten
-    assert not of("n_heads", main_effects(records, ("n_layers", "n_heads"), maximize=True)).levels[1].beaten
+    assert heads_alone.levels[1].is_worse
+    assert not of("n_heads", main_effects(records, ("n_layers", "n_heads"), maximize=True)).levels[1].is_worse
 
 
 def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() -> None:
@@ -109,7 +109,7 @@ def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() 
 def test_scores_that_are_equal_to_the_last_digit_leave_the_error_of_rounding() -> None:
     records = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.05) for i in range(12)]
     (found,) = main_effects(records, ("n_layers",), maximize=True)
-    assert not found.levels[1].beaten and 0 < found.levels[1].margin < 1e-4
+    assert not found.levels[1].is_worse and 0 < found.levels[1].margin < 1e-4
 
 
 def test_many_numbers_become_ranges_of_as_many_trials() -> None:

@@ -95,7 +95,7 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
         assert [job.config["seed"] for job in training.jobs] == [2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]
         assert {job.config["learning_rate"] for job in training.jobs} == {0.1, 0.03, 0.01}
         trials = {record.params["learning_rate"]: record.number for record in run.records()}
-        assert f"Trial {trials[0.01]} is better than the other 2 confirmed here" in out
+        assert f"Trial {trials[0.01]} is better than the other 2 configurations" in out
         # The seed that best.yaml has is the one that was best on validation.
         scores = {seed: lucky({"learning_rate": 0.01, "seed": seed}) for seed in (2, 3, 4, 5)}
         found = best(run.study_dir)
@@ -266,7 +266,7 @@ def test_failed_runs_are_told_and_leave_their_seed_out(tmp_path: Path) -> None:
         trial = next(r.number for r in run.records() if r.params["learning_rate"] == 0.03)
         states = [row["state"] for row in rows(run.study_dir)]
     assert code == 0 and states.count(State.FAILED) == 1
-    assert f"Seed 3 is left out, since trial {trial} failed on it." in out
+    assert f"Seed 3 is excluded because trial {trial} failed on it." in out
     assert f"trial {trial} on seed 3 failed: the training loss became NaN" in out
 
 
@@ -370,7 +370,7 @@ def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
     table = confirmed_latex(confirmation, verdict, names, "MRR@10", "SASRecF", "ml-100k")
     assert section.count("<tr>") == 1 + 3
     for place in verdict.places:
-        assert f"{place.score.mean:.4f} ± {place.score.half:.4f}" in section
+        assert f"{place.score.mean:.4f} ± {place.score.half_interval:.4f}" in section
         assert f"{place.score.mean:.4f}" in table and f"{place.score.sd:.4f}" in table
     assert rf"\textbf{{{verdict.places[0].score.mean:.4f}}}" in table
     for sentence in sentences(confirmation, verdict):

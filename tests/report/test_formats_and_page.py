@@ -96,7 +96,7 @@ def test_trials_without_the_value_stand_last_either_way() -> None:
 
 def test_what_there_is_not_is_an_error_that_says_what_there_is(out: Path) -> None:
     assert "did you mean `n_layers`" in str(refused(out, "--filter", "nlayers=2"))
-    assert "There are: 1, 2, 3." in str(refused(out, "--filter", "n_layers=7"))
+    assert "Its values: 1, 2, 3." in str(refused(out, "--filter", "n_layers=7"))
     assert "40 values" in str(refused(out, "--filter", "learning_rate=1"))
     assert "NAME=VALUE" in str(refused(out, "--filter", "n_layers"))
     assert "did you mean `seconds`" in str(refused(out, "--sort", "second"))
@@ -133,7 +133,7 @@ def test_curves_that_are_compared_have_one_scale() -> None:
 def test_a_study_with_hardly_a_trial(tmp_path: Path) -> None:
     plant(tmp_path, 1)
     text = report(tmp_path).stdout
-    assert "what mattered can be told from 10 completed trials on" in text
+    assert "parameter importance needs at least 10 completed trials" in text
     none = replace(known_report_data(1), records=[], curves={})
     assert "No trial has completed yet." in render_page(none)
 
@@ -222,7 +222,7 @@ def test_the_page_says_what_was_searched_and_found(out: Path) -> None:
     found = read(render_page(known_report_data(40)))
     for said in (
         "943 users",
-        "24 completed, 14 were stopped early, 2 failed",
+        "24 complete, 14 pruned, 2 failed",
         "planted.test",
         "fANOVA, from 24",
     ):

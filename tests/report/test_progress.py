@@ -38,7 +38,7 @@ def test_a_trial_that_could_not_continue_is_told_of_once(
     text = io.StringIO()
     console = Console(file=text, force_terminal=show is live, no_color=True, width=200)
     show([replace(REPORT, anew=REASON), replace(REPORT, epoch=2)], console)
-    assert text.getvalue().count(f"trial 3 could not continue and began anew: {REASON}\n") == 1
+    assert text.getvalue().count(f"trial 3 could not continue and restarted: {REASON}\n") == 1
 
 
 def test_and_programs_are_told(capsys: pytest.CaptureFixture[str]) -> None:

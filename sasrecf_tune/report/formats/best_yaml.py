@@ -49,7 +49,7 @@ def best_yaml(winner: Winner, settings: RunSettings, space: SearchSpace) -> str:
     )
     if settings.engine == "fast":
         header += (
-            "\nThe engine `fast` trained it. RecBole's own trainer drops other elements for the same seed,\n"
-            "so its scores differ from these as those of another seed do; without dropout they are the same."
+            "\nTrained by the engine `fast`. With the same seed RecBole's own trainer draws other dropout\n"
+            "masks, so its scores differ as those of two seeds do; without dropout they are the same."
         )
     return write_config(config, header)

@@ -26,7 +26,7 @@ from sasrecf_tune.trials import score_text
 
 
 def comparison_csv(found: Comparison) -> str:
-    """A row for each study; a metric that it has not is empty."""
+    """Return a row for each study; a metric that it does not have is empty."""
     header = ["rank", "study", "model", "features", "confirmed", "trial", "seeds", "search_score"]
     columns = [(part, key) for part in ("valid", "test") for key in found.keys]
     header += [f"{part} {key}{what}" for part, key in columns for what in ("", " sd", " half_interval")]
@@ -39,7 +39,7 @@ def comparison_csv(found: Comparison) -> str:
         cells += [" ".join(entry.features), entry.confirmed, entry.trial, len(entry.seeds), entry.score]
         for part, key in columns:
             one = entry.on(part, key)
-            cells += [None] * 3 if one is None else [one.mean, one.sd, one.half]
+            cells += [None] * 3 if one is None else [one.mean, one.sd, one.half_interval]
         cells.append(entry.weights or None)
         for effort in (entry.search, entry.confirmation):
             cells += [effort.runs, effort.epochs, round(effort.seconds, 3)]
@@ -48,7 +48,7 @@ def comparison_csv(found: Comparison) -> str:
 
 
 def comparison_json(found: Comparison) -> str:
-    """Everything, each seed's scores too."""
+    """Return everything, including the scores of each seed."""
     content = {
         "data": found.data,
         "metric": str(found.metric),
@@ -62,7 +62,7 @@ def comparison_json(found: Comparison) -> str:
                     "better": one.first.name,
                     "worse": one.second.name,
                     "difference": one.mean,
-                    "half_interval": one.half,
+                    "half_interval": one.half_interval,
                     "p": one.p,
                     "tied": one.tied,
                 }
@@ -77,7 +77,7 @@ def comparison_json(found: Comparison) -> str:
 
 
 def comparison_markdown(found: Comparison) -> str:
-    """Two tables, and what they say."""
+    """Return both tables, the sentences and the warnings."""
     parts = [
         f"{heading(found)}.\n\n",
         markdown_table(*scores(found)),
@@ -92,9 +92,9 @@ def comparison_markdown(found: Comparison) -> str:
 
 
 def comparison_latex(found: Comparison) -> str:
-    """Confirmed studies: mean and standard deviation on validation by the metric, on test by all.
+    """Return the means and standard deviations of confirmed studies: one validation metric, all test metrics.
 
-    The best mean of each is bold, the second underlined. The others are left out; a comment names them.
+    The best mean of each metric is bold, the second underlined. A comment names the studies left out.
     """
     entries = [entry for entry in found.entries if entry.confirmed]
     key = found.metric.key

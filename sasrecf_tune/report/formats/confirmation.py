@@ -25,7 +25,7 @@ def confirmation_csv(
     names: Sequence[str],
     metric_keys: Sequence[str],
 ) -> str:
-    """A row for each run, with the number of the trial whose configuration it has; `tests` are by run."""
+    """Return a row for each (trial, run); `tests` are by the number of the run."""
     names = [name for name in names if name != "seed"]
     header = ["run", "trial", "seed", "state", *names, "trained_epochs", "best_epoch", "seconds"]
     header += [f"{part} {key}" for part in ("valid", "test") for key in metric_keys]
@@ -43,7 +43,7 @@ def confirmation_csv(
 def confirmation_markdown(
     confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str
 ) -> str:
-    """What it says, the places, and all metrics of each."""
+    """Return the result in sentences, the places, and all metrics of each."""
     names = [name for name in names if name != "seed"]
     parts = [f"{heading(confirmation, metric)}.\n\n"]
     parts += ["".join(f"{sentence}\n" for sentence in sentences(confirmation, verdict))]
@@ -53,7 +53,7 @@ def confirmation_markdown(
             str(place.trial),
             interval_text(place.score),
             score_text(place.score.sd),
-            p_text(verdict, place),
+            p_text(verdict.p(place)),
             f"{place.seconds:.0f}",
             *parameter_cells(confirmation.configurations[place.trial], names),
         ]
@@ -61,7 +61,7 @@ def confirmation_markdown(
     ]
     parts += [
         "\n",
-        markdown_table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds a run", *names], rows),
+        markdown_table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds per run", *names], rows),
     ]
     parts.append(f"\n{note(verdict)}\n")
     for title, metrics_of in (("Validation", on_validation), ("Test", on_test)):
@@ -77,7 +77,7 @@ def confirmation_markdown(
 
 
 def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[str, Any]:
-    """For JSON; numbers that are not finite are null."""
+    """Return the confirmation for JSON; numbers that are not finite are null."""
     return {
         "trials": list(confirmation.configurations),
         "seeds": list(confirmation.seeds),
@@ -121,13 +121,19 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
 
 
 def all_runs(
-    runs: Iterable[TrialRecord], asked: Confirmation, trials: Iterable[TrialRecord]
+    runs: Iterable[TrialRecord], latest: Confirmation, trials: Iterable[TrialRecord]
 ) -> list[tuple[int, TrialRecord]]:
-    """Runs, those too that are not `asked` for any more, with the trial they confirm.
+    """Pair each run with the number of the trial whose configuration it has.
 
-    By trial and seed; `trials` are those of the search.
+    Args:
+        runs: Runs of all confirmations, also those that the latest no longer includes.
+        latest: The confirmation that was planned last.
+        trials: Trials of the search.
+
+    Returns:
+        Pairs in the order of trial and seed.
     """
-    known: list[tuple[int, Mapping[str, Any]]] = [*asked.configurations.items()]
+    known: list[tuple[int, Mapping[str, Any]]] = [*latest.configurations.items()]
     known += [(trial.number, without_seed(trial.params)) for trial in trials]
     found = [
         (next(number for number, params in known if params == without_seed(run.params)), run)
@@ -142,8 +148,8 @@ def _with_sd(estimate: Estimate) -> str:
 
 
 def estimate_content(estimate: Estimate) -> dict[str, float | None]:
-    """For JSON."""
-    return {"mean": estimate.mean, "sd": estimate.sd, "half_interval": estimate.half}
+    """Return `estimate` for JSON."""
+    return {"mean": estimate.mean, "sd": estimate.sd, "half_interval": estimate.half_interval}
 
 
 def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:

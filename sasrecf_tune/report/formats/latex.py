@@ -34,7 +34,7 @@ def ranking_latex(
     model: str,
     data: str,
 ) -> str:
-    """Ranked trials of `rows`: parameters, then validation metrics, `metric` first.
+    """Return a table of the ranked trials: parameters, then validation metrics, `metric` first.
 
     The best of each metric is bold, the second underlined. Pruned and failed trials are not comparable and
     left out; a comment counts them.
@@ -68,7 +68,7 @@ def ranking_latex(
 def confirmed_latex(
     confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, model: str, data: str
 ) -> str:
-    """What was trained again on fresh seeds: mean and standard deviation, on validation and on test.
+    """Return a table of the confirmation: mean and standard deviation, on validation and on test.
 
     The best mean of each is bold, the second underlined.
     """
@@ -104,7 +104,13 @@ def latex_table(
     headers: Sequence[str],
     rows: Iterable[tuple[str, Mapping[str, Any], Sequence[str]]],
 ) -> list[str]:
-    """The lines of a table; a row is its rank, the parameters of which it shows `names`, and LaTeX cells."""
+    """Return the lines of a table.
+
+    Args:
+        names: Parameters to show.
+        headers: Of the columns after the parameters.
+        rows: Rank, parameters, and the LaTeX of the columns after them.
+    """
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -121,14 +127,14 @@ def latex_table(
 
 
 def latex(text: str) -> str:
-    """`text` with LaTeX's special characters made ordinary."""
+    """Escape LaTeX's special characters in `text`."""
     return "".join(_SPECIAL.get(character, character) for character in text).replace("\n", " ")
 
 
 def marked(values: Sequence[float | None], maximize: bool) -> list[str]:
-    """Each value as a cell, the best bold and the second best underlined; equal ones alike."""
+    """Return each value as a cell, the best bold and the second best underlined; equal ones alike."""
     texts = [score_text(v) if v is not None and math.isfinite(v) else "--" for v in values]
-    # As they are printed: what looks equal is marked alike.
+    # Compared as printed, so that values that look equal are marked alike.
     order = sorted({float(text) for text in texts if text != "--"}, reverse=maximize)
     styles = {f"{value:.4f}": style for value, style in zip(order, (r"\textbf", r"\underline"), strict=False)}
     return [f"{styles[text]}{{{text}}}" if text in styles else text for text in texts]

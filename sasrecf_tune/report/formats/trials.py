@@ -17,12 +17,12 @@ _AFTER = ("trial_seed", "trained_epochs", "best_epoch", "seconds")
 
 
 def trials_header(names: Sequence[str], metric_keys: Sequence[str]) -> str:
-    """The first line of trials.csv: parameters by name, metrics as `valid mrr@10`."""
+    """Return the first line of trials.csv: parameters by name, metrics as `valid mrr@10`."""
     return csv_line([*_BEFORE, *names, *_AFTER, *(f"valid {key}" for key in metric_keys), "error"])
 
 
 def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[str]) -> str:
-    """One line of trials.csv."""
+    """Return one line of trials.csv."""
     return csv_line(
         [
             record.number,
@@ -39,7 +39,7 @@ def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[
 
 
 def trials_ended(path: Path) -> int | None:
-    """How many trials a trials.csv holds, None where it cannot be read."""
+    """Count the trials in a trials.csv, None if it cannot be read."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return max(0, sum(1 for row in csv.reader(file) if row) - 1)
@@ -53,7 +53,7 @@ def ranking_csv(
     metric_keys: Sequence[str],
     tests: Mapping[int, Mapping[str, float]] | None = None,
 ) -> str:
-    """trials.csv's columns in the order of the ranking, after a column `rank`; `tests`, if any, are last."""
+    """Return a column `rank`, then those of trials.csv, in the order of the ranking; test metrics last."""
     lines = ["rank," + trials_header(names, metric_keys)]
     lines += [f"{row.rank or ''}," + trials_row(row.record, names, metric_keys) for row in rows]
     if tests is None:
@@ -66,7 +66,7 @@ def ranking_csv(
 def ranking_json(
     rows: Sequence[Row], summary: Mapping[str, Any], tests: Mapping[int, Mapping[str, float]] | None = None
 ) -> str:
-    """`summary`'s keys and a list `trials`, with test metrics if given; what is not finite becomes null."""
+    """Return the keys of `summary` and a list `trials`; numbers that are not finite are null."""
     trials = [
         {
             "rank": row.rank,
@@ -88,7 +88,7 @@ def ranking_json(
 
 
 def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
-    """A Markdown table."""
+    """Return the ranking as a Markdown table."""
     header = ["rank", metric, "trial", "state", "trained epochs", "best epoch", "seconds", *names]
     cells = [
         [
@@ -109,7 +109,11 @@ def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> 
 def hyper_result(
     records: Sequence[TrialRecord], tests: Mapping[int, Mapping[str, float]], names: Sequence[str]
 ) -> str:
-    """RecBole's export (recbole/trainer/hyper_tuning.py, export_result), completed trials by number."""
+    """Return the completed trials, by number, in the format of RecBole's hyper.result.
+
+    Source:
+        recbole/trainer/hyper_tuning.py, `HyperTuning.export_result`.
+    """
     return "".join(
         ", ".join(f"{name}:{record.params[name]}" for name in names)
         + f"\nValid result:\n{_result_line(record.valid)}"

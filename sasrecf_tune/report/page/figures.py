@@ -69,7 +69,7 @@ def cost_figures(data: ReportData) -> list[FigureGroup]:
     figures = [_cost(data, "training time", "seconds", lambda record: record.seconds)]
     if len({record.weights for record in data.ranked}) > 1:
         figures.append(_cost(data, "model size", "weights", lambda record: record.weights))
-    return [FigureGroup("What quality costs", figures)]
+    return [FigureGroup("Score against cost", figures)]
 
 
 def optuna_figure(figure: Any, traces: int) -> tuple[list[Json], Json]:
@@ -106,7 +106,7 @@ def _history(data: ReportData) -> Figure:
     line |= {"x": numbers, "name": "best so far", "line": {"color": "--best", "shape": "hv", "width": 2}}
     best = data.ranked[0]
     text = (
-        f"The score of each completed trial, and the best so far: {score_text(best.score)} since trial "
+        f"The score of each completed trial, and the best so far: {score_text(best.score)}, reached by trial "
         f"{best.number} of {len(data.records):,}."
     )
     return Figure("history", "Optimisation history", text, [scores, line], layout)
@@ -141,12 +141,12 @@ def _learning_curves(data: ReportData) -> Figure:
 
 
 def _cost(data: ReportData, title: str, unit: str, cost: Callable[[TrialRecord], float]) -> Figure:
-    """Score against what a trial cost, with the trials that are best for their cost."""
+    """Score against the cost of a trial, with the Pareto front."""
     front = pareto(data.ranked, cost, data.metric.maximize)
     traces = []
     for name, color, records, mode in (
         ("completed", "--complete", data.ranked, "markers"),
-        ("best for its cost", "--best", front, "lines+markers"),
+        ("Pareto front", "--best", front, "lines+markers"),
     ):
         traces.append(
             {
@@ -165,11 +165,11 @@ def _cost(data: ReportData, title: str, unit: str, cost: Callable[[TrialRecord],
     ends = [f"trial {r.number} ({score_text(r.score)}, {cost(r):,.0f} {unit})" for r in (front[0], front[-1])]
     text = f"{data.metric} against the {title} of each completed trial. "
     if len(front) > 1:
-        text += f"{len(front)} are best for their cost, from {ends[0]} to {ends[1]}."
+        text += f"The Pareto front has {len(front)} trials, from {ends[0]} to {ends[1]}."
     else:
-        text += f"The cheapest is the best: {ends[0]}."
+        text += f"The cheapest trial is also the best: {ends[0]}."
     layout = axes(f"{title} ({unit})", str(data.metric))
-    return Figure(f"cost-{unit}", f"Quality against {title}", text, traces, layout)
+    return Figure(f"cost-{unit}", f"Score against {title}", text, traces, layout)
 
 
 def _thinned(curve: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:

@@ -29,13 +29,11 @@ def parameter_figures(data: ReportData, importance: Importance | None) -> list[F
     names = data.varied_among_ranked
     if not names:
         return []
-    text = "A point for each completed trial; the later, the stronger in colour."
+    text = "One point per completed trial; later trials have a stronger colour."
     groups = [FigureGroup("Score by parameter", _slices(data, names), text, "many")]
     if importance is not None and len(names) > 1:
         pairs = _contours(data, list(importance.shares)[:_PAIRED])
-        text = (
-            "The parameters that mattered most, in pairs. Between cells without a trial the picture guesses."
-        )
+        text = "Pairs of the most important parameters. Cells without a trial are interpolated."
         groups.append(FigureGroup("Two parameters together", pairs, text, "many"))
     groups.append(FigureGroup("All parameters together", [_parallel(data, names)], layout="one"))
     return groups
@@ -170,8 +168,8 @@ def _parallel(data: ReportData, names: Sequence[str]) -> Figure:
     }
     which = f"the best {len(ranked):,}" if len(ranked) < len(data.ranked) else f"{len(ranked):,}"
     text = (
-        f"A line for each of {which} completed trials, through its parameters to {metric} on the right; the "
-        f"better, the stronger in colour. The best is trial {ranked[0].number}."
+        f"One line for each of {which} completed trials, through its parameters to {metric} on the right; "
+        f"better trials have a stronger colour. The best is trial {ranked[0].number}."
     )
     return Figure("parallel", "Parallel coordinates", text, traces, layout, 420, 100 * len(shown))
 
@@ -179,7 +177,7 @@ def _parallel(data: ReportData, names: Sequence[str]) -> Figure:
 def _axis(
     name: str, ranked: Sequence[TrialRecord], data: ReportData
 ) -> tuple[list[float], list[tuple[float, str]]]:
-    """Where each trial crosses the axis (0 to 1), and the axis's ticks."""
+    """Return the height (0 to 1) at which each trial crosses the axis, and the ticks (height, label)."""
     values = [record.params[name] for record in ranked]
     if all(map(is_number, values)) and len(set(values)) > _TICKS:
         log = is_logarithmic(name, values, data.space)

@@ -26,7 +26,7 @@ from sasrecf_tune.report.confirmation_text import (
 )
 from sasrecf_tune.report.page.figures import cost_figures, search_figures
 from sasrecf_tune.report.page.parameter_figures import parameter_figures
-from sasrecf_tune.report.text import epochs_text, percent_text, timestamp_text, trials_text
+from sasrecf_tune.report.text import epochs_text, percent_text, states_text, timestamp_text, trials_text
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
@@ -66,7 +66,7 @@ def render_page(data: ReportData) -> str:
             manifest=data.manifest,
             manifest_json=json.dumps(data.manifest, indent=2, ensure_ascii=False, default=str),
             space_name=Path(data.space.source).name,
-            states=_states(data),
+            states=states_text(data),
             lead=lead(data),
             columns=["rank", str(data.metric), "trial", "state", "epochs", "time", *data.varied],
             trial_filters=list(_trial_filters(data)),
@@ -146,13 +146,6 @@ def _script(text: str) -> Markup:
     from markupsafe import Markup
 
     return Markup(text.replace("</script", "<\\/script"))
-
-
-def _states(data: ReportData) -> list[str]:
-    states = [f"{data.completed} completed"]
-    states += [f"{data.count(State.PRUNED)} were stopped early"] if data.count(State.PRUNED) else []
-    states += [f"{data.count(State.FAILED)} failed"] if data.count(State.FAILED) else []
-    return states + ([f"{data.unfinished} not ended"] if data.unfinished else [])
 
 
 def _trial_filters(data: ReportData) -> Iterator[tuple[str, int, list[str]]]:

@@ -16,7 +16,7 @@ from sasrecf_tune.trials import Row, State, cell_text, score_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
-# Columns that a learning curve takes.
+# Characters of a learning curve.
 CURVE_WIDTH = 12
 _FAILURES = 10
 
@@ -28,9 +28,10 @@ def ranking_table(
     width: int,
     curves: Mapping[int, Sequence[tuple[int, float]]] | None = None,
 ) -> Table:
-    """`rows` as they are; parameters share one column where `width` has no room for one each.
+    """Return the table of `rows`.
 
-    Learning curves, where given, have a column if there is room for all.
+    Parameters share one column if `width` (characters) has no room for a column each. Learning curves get a
+    column only if there is room for everything.
     """
     natural = _natural_width(rows, names, metric)
     separate = natural <= width
@@ -70,12 +71,12 @@ def ranking_table(
 
 
 def varied(space: SearchSpace) -> tuple[str, ...]:
-    """Parameters that take more than one value; the others would only fill the table."""
+    """Return the parameters with more than one value, or all if there is none."""
     return tuple(p.name for p in space if p.size != 1) or space.names
 
 
 def print_failures(rows: Sequence[Row], console: Console) -> None:
-    """One line for each of the first failed trials: its number and reason."""
+    """Print the number and the reason of the first failed trials."""
     failed = [row.record for row in rows if row.record.error]
     for record in failed[:_FAILURES]:
         console.print(Text(f"trial {record.number} failed: {record.error}", style="red"))
@@ -84,7 +85,7 @@ def print_failures(rows: Sequence[Row], console: Console) -> None:
 
 
 def sparkline(values: Sequence[float], width: int = 20, span: tuple[float, float] | None = None) -> str:
-    """The last `width` values as bars, scaled between the least and the greatest of them, or over `span`."""
+    """Return the last `width` values as bars, scaled to `span` (their minimum and maximum by default)."""
     shown = list(values)[-width:]
     finite = [value for value in shown if value == value]
     if not finite:
@@ -97,9 +98,9 @@ def sparkline(values: Sequence[float], width: int = 20, span: tuple[float, float
 def shared_sparklines(
     curves: Mapping[int, Sequence[tuple[int, float]]], shown: Sequence[int], width: int = CURVE_WIDTH
 ) -> list[str]:
-    """Whole (epoch, score) curves as bars of one scale, and one number of epochs, so that they compare.
+    """Return the (epoch, score) curves of the trials `shown` as bars on a common scale.
 
-    Scale and epochs are those of all `curves`, so that a trial's bars do not depend on which are `shown`.
+    Scale and epochs are those of all `curves`, so a trial's bars do not depend on which trials are shown.
     """
     finite = [score for curve in curves.values() for _, score in curve if math.isfinite(score)]
     if not finite:
@@ -109,7 +110,7 @@ def shared_sparklines(
     lines = []
     for number in shown:
         curve = curves.get(number, [])
-        # Of the epochs that share a column the last one counts.
+        # The last epoch of a column counts.
         by_column = {(epoch - 1) * columns // last: score for epoch, score in curve}
         scores = [by_column.get(column, math.nan) for column in range(max(by_column, default=-1) + 1)]
         bars = [score if math.isfinite(score) else math.nan for score in scores]
