@@ -130,8 +130,8 @@ def compare(
 ) -> Comparison:
     """Order the studies and test all pairs. `unit` is the last digit of a score."""
     placed = tuple(ordered(entries, metric))
-    found = {part: differences(placed, part, metric, unit) for part in ("valid", "test")}
-    return Comparison(data, metric, tuple(keys), placed, found)
+    by_part = {part: differences(placed, part, metric, unit) for part in ("valid", "test")}
+    return Comparison(data, metric, tuple(keys), placed, by_part)
 
 
 def ordered(entries: Sequence[Entry], metric: Metric) -> list[Entry]:
@@ -139,8 +139,8 @@ def ordered(entries: Sequence[Entry], metric: Metric) -> list[Entry]:
     sign = -1 if metric.maximize else 1
 
     def place(entry: Entry) -> tuple[bool, float]:
-        found = entry.on("valid", metric.key)
-        score = found.mean if found else entry.score
+        valid = entry.on("valid", metric.key)
+        score = valid.mean if valid else entry.score
         return not entry.confirmed, math.inf if score is None else sign * score
 
     return sorted(entries, key=place)
@@ -152,7 +152,7 @@ def differences(entries: Sequence[Entry], part: str, metric: Metric, unit: float
     `unit` is the last digit of a score: the spread is at least that of rounding.
     """
     tested = [entry for entry in entries if len(entry.values(part, metric.key)) > 1]
-    found = []
+    results = []
     for pair in itertools.combinations(tested, 2):
         samples = [entry.values(part, metric.key) for entry in pair]
         means = [statistics.fmean(sample) for sample in samples]
@@ -160,7 +160,7 @@ def differences(entries: Sequence[Entry], part: str, metric: Metric, unit: float
             pair = pair[::-1]
         error, freedom = _welch(samples, unit)
         distance = abs(means[0] - means[1])
-        found.append(
+        results.append(
             Difference(
                 *pair,
                 mean=distance,
@@ -168,18 +168,18 @@ def differences(entries: Sequence[Entry], part: str, metric: Metric, unit: float
                 p=tail(distance / error, len(tested), freedom),
             )
         )
-    return tuple(found)
+    return tuple(results)
 
 
 def unequal_budgets(entries: Sequence[Entry]) -> list[tuple[str, Entry, Entry]]:
     """Return ("trials" or "epochs", study with the least, study with the most) where budgets differ much."""
-    found = []
+    unequal = []
     for what in ("trials", "epochs"):
         amounts = [entry.search.runs if what == "trials" else entry.search.epochs for entry in entries]
         least, most = min(amounts), max(amounts)
         if most > _UNEQUAL * least:
-            found.append((what, entries[amounts.index(least)], entries[amounts.index(most)]))
-    return found
+            unequal.append((what, entries[amounts.index(least)], entries[amounts.index(most)]))
+    return unequal
 
 
 def _welch(samples: Sequence[Sequence[float]], unit: float) -> tuple[float, float]:

@@ -64,21 +64,21 @@ class Confirmation:
         own, seed = without_seed(params), int(params["seed"])
         if seed not in self.seeds:
             return None
-        found = (trial for trial, configuration in self.configurations.items() if configuration == own)
-        return next(((trial, seed) for trial in found), None)
+        trials = (trial for trial, configuration in self.configurations.items() if configuration == own)
+        return next(((trial, seed) for trial in trials), None)
 
     def filled(
         self, records: Iterable[TrialRecord], tests: Mapping[int, Mapping[str, float]] | None = None
     ) -> Confirmation:
         """Return a copy with the ended runs among `records`; `tests` are by record number."""
-        found = {
+        runs = {
             run: record
             for record in records
             if record.state in ENDED and record.params and (run := self.run_of(record.params)) is not None
         }
-        numbers = {run: record.number for run, record in found.items()}
-        known = tests or {}
-        return replace(self, runs=found, tests={run: known[n] for run, n in numbers.items() if known.get(n)})
+        numbers = {run: record.number for run, record in runs.items()}
+        tests = tests or {}
+        return replace(self, runs=runs, tests={run: tests[n] for run, n in numbers.items() if tests.get(n)})
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,12 @@ def best_configurations(
     records: Iterable[TrialRecord], maximize: bool, count: int
 ) -> dict[int, dict[str, Any]]:
     """Return the `count` best different configurations, by the number of the best trial of each."""
-    found: dict[int, dict[str, Any]] = {}
+    configurations: dict[int, dict[str, Any]] = {}
     for row in rank(records, maximize):
         params = without_seed(row.record.params)
-        if row.rank is not None and len(found) < count and params not in found.values():
-            found[row.record.number] = params
-    return found
+        if row.rank is not None and len(configurations) < count and params not in configurations.values():
+            configurations[row.record.number] = params
+    return configurations
 
 
 def fresh_seeds(first: int, count: int) -> tuple[int, ...]:
@@ -311,8 +311,8 @@ def _distances(scores: Sequence[Sequence[float]], unit: float) -> list[float | N
 def _by_metric(results: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     """Return the finite values of each metric."""
     keys = dict.fromkeys(key for result in results for key in result)
-    found = {key: [r[key] for r in results if key in r and math.isfinite(r[key])] for key in keys}
-    return {key: values for key, values in found.items() if values}
+    values_of = {key: [r[key] for r in results if key in r and math.isfinite(r[key])] for key in keys}
+    return {key: values for key, values in values_of.items() if values}
 
 
 def _estimates(scores: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:

@@ -71,7 +71,7 @@ class MainEffect:
 
     @property
     def sentence(self) -> str:
-        """Such as "2 beats 1 by 0.0040 ± 0.0010; not to be told from 3"."""
+        """Such as "2 beats 1 by 0.0040 ± 0.0010; 3 cannot be told from 2"."""
         first, *others = self.levels
         worse = [level for level in others if level.is_worse]
         close = [level.label for level in others if level.behind is not None and not level.is_worse]
@@ -101,14 +101,15 @@ def main_effects(records: Sequence[TrialRecord], names: Sequence[str], maximize:
     ]
     if not scored:
         return []
-    found = [binned(name, ended) for name in names]
-    found = [one for one in found if len(one.labels) > 1]
+    parameters = [binned(name, ended) for name in names]
+    parameters = [parameter for parameter in parameters if len(parameter.labels) > 1]
     scores = np.array([record.score for record in scored], dtype=float)
-    designs = {one.name: _design(one, scored) for one in found}
+    designs = {parameter.name: _design(parameter, scored) for parameter in parameters}
     # The fit adds other parameters in the order of the variance that each explains on its own.
     strength = {name: _explained(design, scores) for name, design in designs.items()}
     order = sorted(designs, key=lambda name: -strength[name])
-    return [_main_effect(one, ended, scored, scores, designs, order, 1 if maximize else -1) for one in found]
+    sign = 1 if maximize else -1
+    return [_main_effect(parameter, ended, scored, scores, designs, order, sign) for parameter in parameters]
 
 
 def _main_effect(

@@ -45,11 +45,11 @@ class ConfirmationFiles(Callback):
     def finish(self) -> None:
         """Write best.yaml after all runs have ended."""
         settings = self._plan.settings
-        chosen = pick_winner(self._trials, self._planned.now(), self._planned.study.maximize, settings.unit)
-        if chosen is not None:
-            atomic_write(self._layout.best, best_yaml(chosen, settings, self._plan.space))
+        winner = pick_winner(self._trials, self._planned.now(), self._planned.study.maximize, settings.unit)
+        if winner is not None:
+            atomic_write(self._layout.best, best_yaml(winner, settings, self._plan.space))
         self._drop_checkpoints(
-            [] if chosen is None or chosen.confirmation is None else [chosen.record.number]
+            [] if winner is None or winner.confirmation is None else [winner.record.number]
         )
 
     def _write(self) -> None:

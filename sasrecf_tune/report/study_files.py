@@ -106,9 +106,9 @@ class ResultFiles(Callback):
             self._layout.hyper_result, hyper_result(by_number, self._study.test_metrics(), self._names)
         )
         settings = self._plan.settings
-        chosen = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
-        if chosen is not None:
-            atomic_write(self._layout.best, best_yaml(chosen, settings, self._plan.space))
+        winner = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
+        if winner is not None:
+            atomic_write(self._layout.best, best_yaml(winner, settings, self._plan.space))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
         drop_checkpoints(self._layout, [record.number for record in self._records], kept)
         self._stale = False

@@ -32,7 +32,7 @@ def live(reports: list[Report], console: Console) -> None:
 
 
 @pytest.mark.parametrize("show", [plain, live])
-def test_a_trial_that_could_not_continue_is_told_of_once(
+def test_restarted_trial_is_reported_once(
     show: Callable[[list[Report], Console], None],
 ) -> None:
     text = io.StringIO()
@@ -41,7 +41,7 @@ def test_a_trial_that_could_not_continue_is_told_of_once(
     assert text.getvalue().count(f"trial 3 could not continue and restarted: {REASON}\n") == 1
 
 
-def test_and_programs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_restarted_trial_is_a_json_event(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView(make_progress([], "MRR@10", True, 9, 5, 1, []))
     view.started(3, {})
     view.reported(replace(REPORT, anew=REASON))

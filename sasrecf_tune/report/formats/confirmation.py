@@ -65,12 +65,12 @@ def confirmation_markdown(
     ]
     parts.append(f"\n{note(verdict)}\n")
     for title, metrics_of in (("Validation", on_validation), ("Test", on_test)):
-        found = {place.trial: metrics_of(confirmation, verdict, place.trial) for place in verdict.places}
-        keys = list(next(iter(found.values()), {}))
+        by_trial = {place.trial: metrics_of(confirmation, verdict, place.trial) for place in verdict.places}
+        keys = list(next(iter(by_trial.values()), {}))
         if keys:
             cells = [
                 [str(trial), *(_with_sd(metrics[key]) if key in metrics else "-" for key in keys)]
-                for trial, metrics in found.items()
+                for trial, metrics in by_trial.items()
             ]
             parts += [f"\n{title}, mean ± 95% interval (sd):\n\n", markdown_table(["trial", *keys], cells)]
     return "".join(parts)
@@ -135,12 +135,12 @@ def all_runs(
     """
     known: list[tuple[int, Mapping[str, Any]]] = [*latest.configurations.items()]
     known += [(trial.number, without_seed(trial.params)) for trial in trials]
-    found = [
+    pairs = [
         (next(number for number, params in known if params == without_seed(run.params)), run)
         for run in runs
         if run.params
     ]
-    return sorted(found, key=lambda pair: (pair[0], pair[1].params["seed"]))
+    return sorted(pairs, key=lambda pair: (pair[0], pair[1].params["seed"]))
 
 
 def _with_sd(estimate: Estimate) -> str:

@@ -79,9 +79,8 @@ def confirmed_latex(
     ]
     columns += [(f"test {metric}", tests)] if any(tests) else []
     maximize = parse_metric(metric).maximize
-    marks = [
-        marked([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
-    ]
+    means = [[None if e is None else e.mean for e in estimates] for _, estimates in columns]
+    marks = [marked(values, maximize) for values in means]
     names = [name for name in names if name != "seed"]
     caption = (
         f"{latex(model)} on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
@@ -91,8 +90,8 @@ def confirmed_latex(
     for index, place in enumerate(verdict.places):
         cells: list[str] = []
         for (_, estimates), mark in zip(columns, marks, strict=True):
-            one = estimates[index]
-            cells += [mark[index], score_text(None if one is None else one.sd)]
+            estimate = estimates[index]
+            cells += [mark[index], score_text(None if estimate is None else estimate.sd)]
         rows.append((str(index + 1), confirmation.configurations[place.trial], cells))
     headers = [header for name, _ in columns for header in (name, "sd")]
     return "\n".join([*latex_table(caption, names, headers, rows), ""])

@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-# A parameter with more values has no list to choose from.
+# A parameter with more values has no drop-down list.
 _MOST_CHOICES = 12
 # The columns of the table of trials that stand before the parameters.
 _FIXED_COLUMNS = 6
 
 
 def write_page(study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace) -> None:
-    """Bring the study's report.html up to date.
+    """Write the study's report.html.
 
     Raises:
-        TuneError: the study cannot be read.
+        TuneError: The study cannot be read.
     """
     data = report_data_of(study_dir, settings, space, read_results(study_dir, settings, space))
     atomic_write(study_dir.report, render_page(data))
@@ -57,7 +57,7 @@ def render_page(data: ReportData) -> str:
     from plotly.offline import get_plotlyjs
 
     completed = data.best is not None
-    found = importance(data) if completed else None
+    shares = importance(data) if completed else None
     text = (
         _environment()
         .get_template("page.html.jinja")
@@ -72,9 +72,9 @@ def render_page(data: ReportData) -> str:
             trial_filters=list(_trial_filters(data)),
             fixed_parameters=_fixed_parameters(data),
             search_figures=search_figures(data) if completed else [],
-            importance=found,
+            importance=shares,
             main_effects=main_effects(data.records, data.varied, data.metric.maximize),
-            parameter_figures=parameter_figures(data, found) if completed else [],
+            parameter_figures=parameter_figures(data, shares) if completed else [],
             cost_figures=cost_figures(data) if completed else [],
             budget=budget(data.records),
             failures=_failures(data),

@@ -114,12 +114,12 @@ def show_end(
     study_dir: StudyDirectory,
     records: list[TrialRecord],
     outcome: Outcome,
-    chosen: Winner | None,
+    winner: Winner | None,
     console: Console,
 ) -> None:
     """Print the ranked table, why the search ended, and what to do next.
 
-    `chosen` is the content of best.yaml.
+    `winner` is the content of best.yaml.
     """
     ended = [record for record in records if record.state in ENDED]
     rows = rank(ended, plan.settings.metric.maximize)
@@ -154,8 +154,8 @@ def show_end(
             soft_wrap=True,
         )
     if any(record.state == State.COMPLETE for record in ended):
-        confirmed = chosen is not None and chosen.confirmation is not None
-        which = f" (trial {chosen.trial}, confirmed)" if chosen is not None and confirmed else ""
+        confirmed = winner is not None and winner.confirmation is not None
+        which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
         console.print(
             f"Best configuration: {relative(study_dir.best)}{which}", highlight=False, soft_wrap=True
         )
