@@ -23,6 +23,7 @@ from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
+from sasrecf_tune.report.text import timestamp_text
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
@@ -216,7 +217,7 @@ def list_studies(out: Path, as_json: bool) -> None:
             table.add_row(row["study"], row["error"])
             continue
         ended = "?" if row["ended"] is None else row["ended"]
-        updated = str(row["updated"]).replace("T", " ").replace("+00:00", " UTC")
+        updated = timestamp_text(row["updated"])
         planned = row["planned_trials"]
         # Where --trials was lowered more have ended than there are to be.
         lowered = isinstance(ended, int) and isinstance(planned, int) and ended > planned

@@ -6,9 +6,12 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.trials import State, TrialRecord, cell_text
+
+if TYPE_CHECKING:
+    from sasrecf_tune.analysis.report_data import ReportData
 
 
 def count_text(count: int, noun: str) -> str:
