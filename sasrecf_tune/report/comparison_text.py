@@ -11,7 +11,8 @@ from sasrecf_tune.analysis.confirmation import ALPHA
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
 from sasrecf_tune.report.terminal.console import print_line, print_table
-from sasrecf_tune.trials import cell_text, score_text
+from sasrecf_tune.report.text import parameters_text
+from sasrecf_tune.trials import score_text
 
 _PARTS = {"valid": "validation", "test": "test"}
 
@@ -126,7 +127,7 @@ def warnings(comparison: Comparison) -> list[str]:
 
 def winner(entry: Entry) -> str:
     """Such as "trial 3, n_layers=2"."""
-    listed = " ".join(f"{name}={cell_text(value)}" for name, value in entry.params.items() if name != "seed")
+    listed = parameters_text(entry.params, (name for name in entry.params if name != "seed"))
     return f"trial {entry.trial}" + (f", {listed}" if listed else "")
 
 

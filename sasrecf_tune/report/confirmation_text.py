@@ -11,8 +11,8 @@ from sasrecf_tune.analysis.confirmation import ALPHA, Confirmation, Estimate, Ve
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.terminal.console import print_line, print_table
-from sasrecf_tune.report.text import count_text, trials_text
-from sasrecf_tune.trials import State, TrialRecord, cell_text, score_text
+from sasrecf_tune.report.text import count_text, parameters_text, trials_text
+from sasrecf_tune.trials import State, TrialRecord, score_text
 
 # A configuration is called cheaper if it takes at most this share of the first's time.
 _CHEAPER = 0.9
@@ -33,8 +33,7 @@ def show_confirmation(
         print_line(console, sentence, "bold")
     for place in verdict.places if names else ():
         params = confirmation.configurations[place.trial]
-        listed = " ".join(f"{name}={cell_text(params[name])}" for name in names if name in params)
-        print_line(console, f"trial {place.trial}: {listed}", "dim")
+        print_line(console, f"trial {place.trial}: {parameters_text(params, names)}", "dim")
     print_line(console, note(verdict), "dim")
 
 

@@ -38,6 +38,11 @@ def parameter_cells(params: Mapping[str, object], names: Iterable[str]) -> list[
     return [cell_text(params[name]) if name in params else "" for name in names]
 
 
+def parameters_text(params: Mapping[str, object], names: Iterable[str]) -> str:
+    """Such as "n_layers=2 n_heads=1"; without those of `names` that `params` does not have."""
+    return " ".join(f"{name}={cell_text(params[name])}" for name in names if name in params)
+
+
 def epochs_text(record: TrialRecord) -> str:
     """Epochs trained, and in brackets the best one: "12 (7)"."""
     return f"{record.epochs} ({record.best_epoch})" if record.best_epoch else str(record.epochs)

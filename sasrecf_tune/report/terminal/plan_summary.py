@@ -13,7 +13,7 @@ from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, varied
-from sasrecf_tune.report.text import count_text
+from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank
@@ -84,7 +84,7 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
     fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
     if fixed:
-        grid.add_row("set", Text(" ".join(f"{key}={cell_text(value)}" for key, value in fixed.items())))
+        grid.add_row("set", Text(parameters_text(fixed, fixed)))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""

@@ -18,9 +18,9 @@ from rich.text import Text
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
-from sasrecf_tune.report.text import finite
+from sasrecf_tune.report.text import finite, parameters_text
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.trials import ENDED, State, TrialRecord, best, cell_text, rank, score_text
+from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank, score_text
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Progress:
 
     def text(self, params: Mapping[str, object]) -> str:
         """A trial's parameters."""
-        return " ".join(f"{name}={cell_text(params[name])}" for name in self.names if name in params)
+        return parameters_text(params, self.names)
 
 
 def make_progress(

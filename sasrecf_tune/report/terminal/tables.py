@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.report.text import epochs_text
+from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text
 from sasrecf_tune.trials import Row, State, cell_text, score_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
@@ -51,12 +51,8 @@ def ranking_table(
         drawn = []
     for place, row in enumerate(rows):
         record = row.record
-        values = {name: cell_text(record.params[name]) for name in names if name in record.params}
-        cells = (
-            [values.get(name, "") for name in names]
-            if separate
-            else [" ".join(f"{name}={value}" for name, value in values.items())]
-        )
+        params = record.params
+        cells = parameter_cells(params, names) if separate else [parameters_text(params, names)]
         table.add_row(
             str(row.rank) if row.rank else "",
             score_text(record.score),
