@@ -45,7 +45,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         TuneError: see `errors`; bad input is found before any training.
     """
     from sasrecf_tune.cli.confirm import confirm_best
-    from sasrecf_tune.report.page.page import write_page
+    from sasrecf_tune.report.page.render import write_page
     from sasrecf_tune.report.study_files import ResultFiles
     from sasrecf_tune.search.confirmation_study import load_confirmations
     from sasrecf_tune.search.coordinator import Coordinator
