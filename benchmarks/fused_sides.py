@@ -9,7 +9,7 @@ import torch
 from processes import Setting
 from sides import EngineSide
 
-from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer
 from sasrecf_tune.engine.rng import TrialRng
 
 
@@ -47,7 +47,9 @@ class TrialsSide(EngineSide):
         made = [self._build(changes | {"learning_rate": 0.001 / (1 + number)}) for number in range(count)]
         size = int(self._config["train_batch_size"])
         ready = [
-            Ready(one.trainer, Next(one.train, size), TrialRng(one.trainer.device), validates=one.valid)
+            EpochRequest(
+                one.trainer, Next(one.train, size), TrialRng(one.trainer.device), validation_samples=one.valid
+            )
             for one in made
         ]
         self._built, self._first = made[0], ready[0]
@@ -72,7 +74,7 @@ class TrialsSide(EngineSide):
     def _losses(self) -> list[float]:
         if self._fused is not None:
             return self._fused.train_epoch()
-        with self._first.streams.mine():
+        with self._first.rng.active():
             return [self._first.trainer._train_epoch(self._first.samples, 0)]
 
     def peak(self) -> float:

@@ -270,7 +270,7 @@ class Coordinator:
                 first = first or error
         return first
 
-    def reported(self, report: Report) -> Decision:
+    def on_report(self, report: Report) -> Decision:
         """See `executors.base.Handler`."""
         running = self._running[report.number]
         if not self._study.owns(running.trial):
@@ -289,7 +289,7 @@ class Coordinator:
             return Decision.STOP
         return Decision.PRUNE if prune else Decision.CONTINUE
 
-    def ended(self, outcome: Result | Failure) -> None:
+    def on_outcome(self, outcome: Result | Failure) -> None:
         """See `executors.base.Handler`."""
         try:
             self._record_outcome(outcome)
@@ -396,7 +396,7 @@ class Coordinator:
                 engine=self._plan.settings.engine,
                 log=self._layout.log(trial.number),
                 checkpoint=self._layout.checkpoint(trial.number),
-                unfinished=self._layout.unfinished(trial.number),
+                resume_file=self._layout.unfinished(trial.number),
                 checkpoint_every=self._plan.settings.search.checkpoint_every,
                 # One that failed may be what failed those it trained with, or the other way round.
                 alone=self._study.failed_attempts(trial) > 0,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
+from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
 from sasrecf_tune.messages import Config, FusionTiming, MeasureFusion
 
@@ -17,16 +17,6 @@ _STEPS = 4
 _UP_TO = "a worker trains up to {} trials of the same shapes as one model"
 
 
-@runtime_checkable
-class Fusing(Protocol):
-    """An executor whose workers take several jobs at a time."""
-
-    slots: int
-
-    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
-        """Time a few steps of several trials."""
-
-
 @dataclass(frozen=True)
 class Fused:
     """`slots` trials a worker, which train `ratio` times as fast as one after the other; in words."""
@@ -36,14 +26,14 @@ class Fused:
     text: str = ""
 
 
-def fuse(settings: RunSettings, config: Config, executor: object, measured: bool = False) -> Fused:
+def fuse(settings: RunSettings, config: Config, executor: Executor, measured: bool = False) -> Fused:
     """Decide, and tell the executor; a number that is given is timed only if it is to be `measured`.
 
     Raises:
         TuneError: as `Executor.describe`.
     """
     given = settings.fuse
-    if given == 1 or not isinstance(executor, Fusing):
+    if given == 1:
         return Fused()
     if given != AUTO_FUSE and not measured:
         return Fused(given, text=_UP_TO.format(given))
@@ -60,15 +50,17 @@ def decide(timing: FusionTiming, given: int) -> Fused:
     ratios = timing.ratios
     if given != AUTO_FUSE:
         ratio = ratios.get(given, 1.0)
-        pace = f"{ratio:.1f} times as fast as in turn" if given in ratios else timing.ended
+        pace = f"{ratio:.1f} times as fast as in turn" if given in ratios else timing.stop_reason
         return Fused(given, ratio, f"{_UP_TO.format(given)}: {pace}")
     best, gain = 1, 1.0
     for count, ratio in sorted(ratios.items()):
         if ratio >= WORTH * gain:
             best, gain = count, ratio
     if best > 1:
-        why = f"{gain:.1f} times as fast as in turn; {timing.ended}"
+        why = f"{gain:.1f} times as fast as in turn; {timing.stop_reason}"
         return Fused(best, gain, f"{_UP_TO.format(best)}: {why}")
     few = min(ratios, default=1)
-    why = f"{few} as one model are {ratios[few]:.1f} times as fast as in turn" if ratios else timing.ended
+    why = (
+        f"{few} as one model are {ratios[few]:.1f} times as fast as in turn" if ratios else timing.stop_reason
+    )
     return Fused(text=f"a worker trains one trial at a time: {why}")

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.engine.fast.build import FAST, uncovered
+from sasrecf_tune.engine.fast.build import FAST, unsupported_reason
 from sasrecf_tune.engine.fast.dataset import START
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
 from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, build, make_config, prepare
@@ -338,17 +338,17 @@ def job(data: Path, tmp_path: Path, **changes: Any) -> Job:
     return Job(0, base(data) | changes, "fast", tmp_path / "log", tmp_path / "checkpoints" / "trial.pth")
 
 
-def send_next_request(_: Report) -> Decision:
+def always_continue(_: Report) -> Decision:
     return Decision.CONTINUE
 
 
 def test_what_is_not_covered_is_trained_by_recbole_and_said(data: Path, tmp_path: Path) -> None:
-    result = Runner("").train(job(data, tmp_path, enable_amp=True), send_next_request)
+    result = Runner("").train(job(data, tmp_path, enable_amp=True), always_continue)
     assert isinstance(result, Result)
     assert result.notes == (
-        "trained by RecBole's own trainer: mixed precision (enable_amp, enable_scaler) is RecBole's",
+        "trained by RecBole's own trainer: mixed precision (enable_amp, enable_scaler) is not supported",
     )
-    result = Runner("").train(job(data, tmp_path), send_next_request)
+    result = Runner("").train(job(data, tmp_path), always_continue)
     assert isinstance(result, Result) and result.notes == ()
     saved = torch.load(tmp_path / "checkpoints" / "trial.pth", weights_only=True)
     assert saved["state_dict"].keys() == built(data, RECBOLE_ENGINE).trainer.model.state_dict().keys()
@@ -356,7 +356,7 @@ def test_what_is_not_covered_is_trained_by_recbole_and_said(data: Path, tmp_path
 
 @pytest.mark.parametrize("changes", [{"transform": "crop_itemseq"}, {"benchmark_filename": ["a", "b", "c"]}])
 def test_uncovered_configurations(data: Path, changes: dict[str, Any]) -> None:
-    assert uncovered(base(data) | {"benchmark_filename": None, "transform": None} | changes)
+    assert unsupported_reason(base(data) | {"benchmark_filename": None, "transform": None} | changes)
 
 
 def test_a_few_steps_can_be_timed_with_dynamic_negatives(data: Path) -> None:
@@ -368,7 +368,7 @@ def test_a_few_steps_can_be_timed_with_dynamic_negatives(data: Path) -> None:
 
 def test_nothing_to_test_on_is_no_failure(data: Path, tmp_path: Path) -> None:
     split = {"split": {"LS": "valid_only"}, "order": "TO", "mode": "full", "group_by": "user"}
-    result = Runner("").train(job(data, tmp_path, eval_args=split), send_next_request)
+    result = Runner("").train(job(data, tmp_path, eval_args=split), always_continue)
     assert isinstance(result, Result) and result.valid and result.test == {}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer
 from sasrecf_tune.engine.recbole import Built, build, make_config, prepare
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
@@ -89,7 +89,7 @@ def test_a_card_is_described_and_measured(data: Path) -> None:
         assert runner.describe(Describe(config, "fast")).device == "a stand-in for a card"
         assert Runner().describe(Describe(config, "fast")).device == "a stand-in for a card"
         assert runner.measure(Measure(config, "fast", 2)).epoch_seconds > 0
-        timing = runner.measure_fusion(MeasureFusion(config, "fast", 2, most=2, worth=0))
+        timing = runner.measure_fusion(MeasureFusion(config, "fast", 2, max_trials=2, min_gain=0))
     assert set(timing.ratios) == {2}
 
 
@@ -98,26 +98,26 @@ class Trials:
 
     def __init__(self, data: Path, changes: dict[str, Any], own: list[dict[str, Any]]) -> None:
         self.built: list[Built] = []
-        self.streams: list[TrialRng] = []
+        self.rng: list[TrialRng] = []
         prepared = None
         for one in own:
             config = make_config(base(data) | changes | one, "0")
             prepared = prepared or prepare(config, FAST)
             self.built.append(build(config, prepared, FAST))
-            self.streams.append(TrialRng(config["device"]))
+            self.rng.append(TrialRng(config["device"]))
 
     def alone(self, epochs: int) -> list[list[float]]:
         """The loss of each epoch of each trial."""
         losses = []
-        for one, streams in zip(self.built, self.streams, strict=True):
-            with streams.mine():
+        for one, rng in zip(self.built, self.rng, strict=True):
+            with rng.active():
                 losses.append([one.trainer._train_epoch(one.train, epoch) for epoch in range(epochs)])
         return losses
 
     def together(self, epochs: int) -> list[list[float]]:
         """As `alone`."""
-        pairs = zip(self.built, self.streams, strict=True)
-        fused = FusedTrainer([Ready(one.trainer, one.train, streams) for one, streams in pairs])
+        pairs = zip(self.built, self.rng, strict=True)
+        fused = FusedTrainer([EpochRequest(one.trainer, one.train, rng) for one, rng in pairs])
         return [list(own) for own in zip(*(fused.train_epoch() for _ in range(epochs)), strict=True)]
 
 

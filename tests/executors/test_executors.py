@@ -256,7 +256,7 @@ def test_a_silent_worker_is_ended_and_replaced(
     for number in (0, 1):
         failure = heard.failure(number)
         assert (failure.kind, failure.epochs) == ("hang", 1)
-        assert failure.reason == "nothing was heard of the worker for 1m 00s"
+        assert failure.reason == "the worker sent nothing for 1m 00s"
     train(executor, heard, job(2))
     assert isinstance(heard.outcomes[2], Result)
 
@@ -287,7 +287,7 @@ def test_waiting_for_the_data_that_another_prepares_is_no_silence(
         executor.submit(job(number, act))
 
     def first_waits() -> bool:
-        return any(worker.waits and 0 in worker.jobs for worker in executor._workers)
+        return any(worker.waiting and 0 in worker.jobs for worker in executor._workers)
 
     def others_have_ended() -> bool:
         nonlocal now

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.pausable import PausableThread, current
+from sasrecf_tune.executors.pausable import PausableThread, current_thread
 from sasrecf_tune.messages import Decision, Describe, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
@@ -167,7 +167,7 @@ def test_lanes_run_one_at_a_time_and_carry_answers_and_errors() -> None:
     said: list[str] = []
 
     def work(name: str) -> str:
-        lane = current()
+        lane = current_thread()
         assert lane is not None
         for number in range(2):
             said.append(f"{name}{number}")
@@ -177,9 +177,9 @@ def test_lanes_run_one_at_a_time_and_carry_answers_and_errors() -> None:
 
     lanes = [PausableThread(lambda: work("a")), PausableThread(lambda: work("b"))]
     assert [lane.advance() for lane in lanes] == ["a", "b"] and said == ["a0", "b0"]
-    assert lanes[0].advance() == "a" and not lanes[0].over
+    assert lanes[0].advance() == "a" and not lanes[0].finished
     with pytest.raises(ValueError, match="b"):
         lanes[1].advance("fail")
     lanes[0].advance()
-    assert lanes[0].over and lanes[0].result == "a" and said == ["a0", "b0", "a1"]
-    assert current() is None
+    assert lanes[0].finished and lanes[0].result == "a" and said == ["a0", "b0", "a1"]
+    assert current_thread() is None

@@ -18,8 +18,10 @@ from sasrecf_tune.messages import (
     Describe,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
     Measure,
+    MeasureFusion,
     Report,
     Result,
     Timing,
@@ -204,7 +206,8 @@ class Silent:
     """An executor whose jobs never say anything; a minute passes with each step."""
 
     def __init__(self, slots: int) -> None:
-        self.free = slots
+        self.free = self.slots = slots
+        self.notify: Callable[[str], None] = lambda _: None
         self.now = 0.0
         self.steps = 0
         self.on_step: Callable[[], None] = lambda: None
@@ -213,6 +216,9 @@ class Silent:
         return summary()
 
     def measure(self, request: Measure) -> Timing:
+        raise NotImplementedError
+
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
         raise NotImplementedError
 
     def submit(self, job: Job) -> None:

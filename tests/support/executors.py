@@ -18,11 +18,11 @@ class Heard:
         self.reports: list[Report] = []
         self.outcomes: dict[int, Result | Failure] = {}
 
-    def reported(self, report: Report) -> Decision:
+    def on_report(self, report: Report) -> Decision:
         self.reports.append(report)
         return self.decide(report)
 
-    def ended(self, outcome: Result | Failure) -> None:
+    def on_outcome(self, outcome: Result | Failure) -> None:
         assert outcome.number not in self.outcomes
         self.outcomes[outcome.number] = outcome
 

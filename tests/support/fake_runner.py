@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sasrecf_tune.executors.pausable import current
+from sasrecf_tune.executors.pausable import current_thread
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -62,7 +62,7 @@ class StandIn:
         curve: list[float] = []
         for epoch in range(1, EPOCHS + 1):
             curve.append(epoch / 10)
-            if (lane := current()) is not None:
+            if (lane := current_thread()) is not None:
                 lane.pause(None)
             # The process that trains is a metric, so that a test knows whom to kill.
             metrics = {"mrr@10": epoch / 10, "process": float(os.getpid())}
@@ -113,15 +113,15 @@ class Keeping(StandIn):
     """Writes what a trial writes: after each epoch what it would go on from, and weights at its end."""
 
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
-        assert job.unfinished is not None
-        if job.unfinished.exists():
-            print(f"goes on from {job.unfinished.read_text()}")
+        assert job.resume_file is not None
+        if job.resume_file.exists():
+            print(f"goes on from {job.resume_file.read_text()}")
         job.checkpoint.parent.mkdir(exist_ok=True)
 
         def write(report: Report) -> Decision:
             decision = on_report(report)
-            assert job.unfinished is not None
-            job.unfinished.write_text(f"epoch {report.epoch}")
+            assert job.resume_file is not None
+            job.resume_file.write_text(f"epoch {report.epoch}")
             return decision
 
         result = super().train(job, write)

@@ -14,24 +14,24 @@ from sasrecf_tune.training.runner import Runner
 Decide = Callable[[Report], Decision]
 
 
-def send_next_request(_: Report) -> Decision:
+def always_continue(_: Report) -> Decision:
     return Decision.CONTINUE
 
 
 def together(
-    runner: Runner, jobs: list[Job], decide: Decide = send_next_request
+    runner: Runner, jobs: list[Job], decide: Decide = always_continue
 ) -> dict[int, Result | Failure]:
     """What a worker does with the jobs, without its pipe."""
     lanes = {job.number: PausableThread(lambda job=job: runner.train(job, decide)) for job in jobs}  # type: ignore[misc]
     paused = {number: lane.advance() for number, lane in lanes.items()}
-    while running := [number for number, lane in lanes.items() if not lane.over]:
+    while running := [number for number, lane in lanes.items() if not lane.finished]:
         answers = runner.train_epochs([paused[number] for number in running])
         for number, answer in zip(running, answers, strict=True):
             paused[number] = lanes[number].advance(answer)
     return {number: lane.result for number, lane in lanes.items()}
 
 
-def alone(jobs: list[Job], decide: Decide = send_next_request) -> dict[int, Result | Failure]:
+def alone(jobs: list[Job], decide: Decide = always_continue) -> dict[int, Result | Failure]:
     return {job.number: Runner("").train(job, decide) for job in jobs}
 
 

@@ -202,14 +202,14 @@ def test_what_cannot_be_continued_starts_anew(
     whole = trial("whole", "fast", 0).whole()
     other = trial("other", "fast", 1)
     other.attempt(stop_after(2))
-    assert other.job.unfinished is not None
-    damage(other.job.unfinished)
+    assert other.job.resume_file is not None
+    damage(other.job.resume_file)
     again = other.whole()
     first, *rest = again.reports
     assert said in first.anew and not any(report.anew for report in rest)
     again.reports[0] = replace(first, anew="")
     again.same_as(whole)
-    assert f"starts anew: {first.anew}" in caplog.text
+    assert f"starts from the beginning: {first.anew}" in caplog.text
     assert not (tmp_path / "touched").exists()
 
 
@@ -236,7 +236,7 @@ def test_other_data_is_not_continued(
     moved = shutil.copytree(data, tmp_path / "moved")
     made.job = replace(made.job, config=made.job.config | {"data_path": str(moved)})
     made.attempt(stop_after(3))
-    assert "anew" not in caplog.text, "where the data lies does not matter"
+    assert "from the beginning" not in caplog.text, "where the data lies does not matter"
     (moved / "every-kind" / "every-kind.inter").open("a").write("u1\ti1\t99\n")
     made.attempt(stop_after(3))
     assert "another configuration, data set" in caplog.text
@@ -244,7 +244,7 @@ def test_other_data_is_not_continued(
 
 def test_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
     made = trial("x", "fast", 3, epochs=8)
-    path = made.job.unfinished
+    path = made.job.resume_file
     assert path is not None
     known: list[int] = []
 
@@ -263,7 +263,7 @@ def test_a_disk_that_refuses_costs_the_trial_nothing(
     whole = trial("whole", "fast", 0).whole()
     (tmp_path / "file").touch()
     other = trial("other", "fast", 1)
-    other.job = replace(other.job, unfinished=tmp_path / "file" / "trial.resume")
+    other.job = replace(other.job, resume_file=tmp_path / "file" / "trial.resume")
     other.whole().same_as(whole)
     assert "its last epochs are lost" in caplog.text
 

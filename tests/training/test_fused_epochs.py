@@ -94,11 +94,11 @@ def test_a_trial_given_back_continues_alone_and_one_begun_alone_together(job: Ca
     def stop(report: Report) -> Decision:
         return Decision.STOP if report.epoch == 2 + report.number else Decision.CONTINUE
 
-    whole = alone([replace(one, unfinished=None, checkpoint_every=0) for one in jobs])
+    whole = alone([replace(one, resume_file=None, checkpoint_every=0) for one in jobs])
     for first, then in ((together, alone), (alone, together)):
         for one in jobs:
-            assert one.unfinished is not None
-            one.unfinished.unlink(missing_ok=True)
+            assert one.resume_file is not None
+            one.resume_file.unlink(missing_ok=True)
         (first(Runner(""), jobs, stop) if first is together else alone(jobs, stop))
         ended = together(Runner(""), jobs) if then is together else alone(jobs)
         for number in range(3):
@@ -152,10 +152,10 @@ def test_what_an_interrupted_trial_keeps_is_its_own_and_how_it_was_trained(job: 
     sizes = []
     for count in (1, 6):
         jobs = [replace(job(number, seed=number), checkpoint_every=1) for number in range(count)]
-        (jobs[0].unfinished or Path()).unlink(missing_ok=True)
+        (jobs[0].resume_file or Path()).unlink(missing_ok=True)
         together(Runner(""), jobs, stop)
-        assert jobs[0].unfinished is not None
-        sizes.append(jobs[0].unfinished.stat().st_size)
+        assert jobs[0].resume_file is not None
+        sizes.append(jobs[0].resume_file.stat().st_size)
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
     (ended,) = alone(jobs[:1]).values()
     assert isinstance(ended, Result) and ended.epochs > 2 and ended.fused == 6
@@ -163,12 +163,12 @@ def test_what_an_interrupted_trial_keeps_is_its_own_and_how_it_was_trained(job: 
 
 def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> None:
     runner, config = Runner(""), job(0).config
-    given = runner.measure_fusion(MeasureFusion(config, "fast", 2, 3, 1.1, given=True))
+    given = runner.measure_fusion(MeasureFusion(config, "fast", 2, 3, 1.1, fixed=True))
     assert given.ratios.keys() == {3} and given.ratios[3] > 0
     found = runner.measure_fusion(MeasureFusion(config, "fast", 2, 4, 1.1))
-    assert found.ratios.keys() <= {2, 4} and 2 in found.ratios and found.ended
+    assert found.ratios.keys() <= {2, 4} and 2 in found.ratios and found.stop_reason
     stock = runner.measure_fusion(MeasureFusion(config | {"enable_amp": True}, "fast", 2, 4, 1.1))
-    assert stock.ratios == {} and stock.ended == "this engine trains one trial at a time"
+    assert stock.ratios == {} and stock.stop_reason == "this engine trains one trial at a time"
 
 
 @pytest.mark.parametrize(
