@@ -115,6 +115,9 @@ class MeasureFusion:
     sharers: int = 1
 
 
+DataRequest = Describe | Measure | MeasureFusion
+
+
 @dataclass(frozen=True)
 class FusionTiming:
     """The speed of training several trials as one model.

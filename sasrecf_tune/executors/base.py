@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sasrecf_tune.messages import (
+    DataRequest,
     DataSummary,
     Decision,
     Describe,
@@ -20,6 +21,35 @@ from sasrecf_tune.messages import (
 )
 
 
+class DataRequestHandler(Protocol):
+    """Answers the coordinator's requests about data and speed. Workers and executors do.
+
+    Raises:
+        InputError: The configuration or the data cannot be used.
+        WorkerError: No worker could be kept alive.
+    """
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Prepare the data and describe it."""
+
+    def measure(self, request: Measure) -> Timing:
+        """Time a few training steps."""
+
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
+        """Time a few steps of several trials as one model."""
+
+
+def answer(service: DataRequestHandler, request: DataRequest) -> DataSummary | Timing | FusionTiming:
+    """Call the method of `service` for the kind of `request`."""
+    match request:
+        case Describe():
+            return service.describe(request)
+        case Measure():
+            return service.measure(request)
+        case MeasureFusion():
+            return service.measure_fusion(request)
+
+
 class Handler(Protocol):
     """Receives what happens to the submitted jobs; the coordinator implements it."""
 
@@ -30,7 +60,7 @@ class Handler(Protocol):
         """Handle the end of a job."""
 
 
-class Executor(Protocol):
+class Executor(DataRequestHandler, Protocol):
     """Trains jobs in one or more workers.
 
     Attributes:
@@ -44,20 +74,6 @@ class Executor(Protocol):
     @property
     def free(self) -> int:
         """The number of jobs that can be submitted now."""
-
-    def describe(self, request: Describe) -> DataSummary:
-        """Prepare the data and describe it.
-
-        Raises:
-            InputError: The configuration or the data cannot be used.
-            WorkerError: No worker could be kept alive.
-        """
-
-    def measure(self, request: Measure) -> Timing:
-        """Time a few training steps. Raises the same errors as `describe`."""
-
-    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
-        """Time a few steps of several trials as one model. Raises the same errors as `describe`."""
 
     def submit(self, job: Job) -> None:
         """Accept a job. Call it only while `free` is positive."""
@@ -76,17 +92,8 @@ class Executor(Protocol):
         """Stop all work immediately. Calling it again has no effect."""
 
 
-class Runner(Protocol):
+class Runner(DataRequestHandler, Protocol):
     """Answers the requests of one worker: `training.runner.Runner`, or a substitute in tests."""
-
-    def describe(self, request: Describe) -> DataSummary:
-        """Prepare the data and describe it."""
-
-    def measure(self, request: Measure) -> Timing:
-        """Time a few training steps."""
-
-    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
-        """Time a few steps of several trials as one model."""
 
     def train(self, job: Job, on_report: Callable[[Report], Decision], /) -> Result | Failure:
         """Train the job; `on_report` decides after each validation whether it continues.

@@ -27,13 +27,7 @@ Train = Callable[[Job, Callable[[Report], Decision]], Result | Failure]
 
 
 class InlineExecutor(Executor):
-    """Runs a whole job inside `step`, whatever its timeout is.
-
-    Args:
-        train: `Runner.train` or a substitute.
-        describe: `Runner.describe` or a substitute.
-        measure: `Runner.measure` or a substitute; None if timings are not available.
-    """
+    """Runs a whole job inside `step`, whatever its timeout is. The arguments are methods of a `Runner`."""
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from sasrecf_tune.executors.placement import pick_busy_worker, taints_worker
 from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import (
+    DataRequest,
     DataSummary,
     Describe,
     Failure,
@@ -66,13 +67,10 @@ class LocalExecutor(Executor):
     ended: lost memory or a broken CUDA context must not fail the next job.
 
     Args:
-        study_dir: The study directory, for the workers' logs.
-        workers: Number of worker processes.
         gpus: GPU indices that the workers use in turn; empty for the first GPU, ("",) for the CPU.
         hang_timeout: Seconds without a message after which a worker is killed; None for no limit.
-        runner: See `WorkerOptions`.
-        clock: The time in seconds.
-        shared: See `WorkerOptions`.
+        runner, shared: See `WorkerOptions`.
+        clock: Returns the time in seconds.
         threads: Threads of each worker; None divides the CPU's cores among the workers.
         slots: Jobs that a worker trains at a time; 0 for one until `slots` is set.
     """
@@ -208,7 +206,7 @@ class LocalExecutor(Executor):
         for job in worker.jobs.values():
             self.submit(job)  # the worker never received it: this is not an attempt of the trial
 
-    def _request(self, request: Describe | Measure | MeasureFusion, kind: type[T]) -> T:
+    def _request(self, request: DataRequest, kind: type[T]) -> T:
         for attempt in range(1, MAX_FAILED_STARTS + 1):
             worker = self._idle_worker()
             try:

@@ -17,19 +17,9 @@ from pathlib import Path
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
-from sasrecf_tune.executors.base import Runner
+from sasrecf_tune.executors.base import Runner, answer
 from sasrecf_tune.executors.worker_slots import WorkerSlots
-from sasrecf_tune.messages import (
-    Decision,
-    Describe,
-    Failure,
-    FailureKind,
-    Job,
-    Measure,
-    MeasureFusion,
-    Report,
-    Result,
-)
+from sasrecf_tune.messages import DataRequest, Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.files import disk_error, make_directory
 
 # Imported late: the module imports torch, which reads environment variables that `main` sets.
@@ -101,8 +91,8 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
 
     def send_report(report: Report) -> Decision:
         pipe.send(report)
-        answer = pipe.recv()
-        return answer if isinstance(answer, Decision) else Decision.STOP
+        decision = pipe.recv()
+        return decision if isinstance(decision, Decision) else Decision.STOP
 
     slots = WorkerSlots(pipe, runner, _redirect_output, options.log) if options.concurrent else None
     while True:
@@ -112,23 +102,13 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
             return
         if isinstance(request, Job):
             pipe.send(_train(runner, request, send_report, options.log))
-        elif isinstance(request, Describe | Measure | MeasureFusion):
+        elif isinstance(request, DataRequest):
             try:
-                pipe.send(_answer(runner, request))
+                pipe.send(answer(runner, request))
             except TuneError as error:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001  # shown to the user
                 pipe.send(WorkerError(f"{type(error).__name__}: {error}", where=str(options.log)))
-
-
-def _answer(runner: Runner, request: Describe | Measure | MeasureFusion) -> object:
-    match request:
-        case Describe():
-            return runner.describe(request)
-        case Measure():
-            return runner.measure(request)
-        case MeasureFusion():
-            return runner.measure_fusion(request)
 
 
 def _train(

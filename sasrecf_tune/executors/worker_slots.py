@@ -25,11 +25,7 @@ class _RunningJob:
 class WorkerSlots:
     """Trains as many jobs as the coordinator sends.
 
-    Args:
-        pipe: The connection to the coordinator.
-        runner: Trains the jobs.
-        redirect: Sends standard output to a file; raises StorageError.
-        worker_log: The file for output between two turns.
+    `redirect` sends standard output to a file; between two turns this is `worker_log`.
     """
 
     def __init__(

@@ -30,9 +30,6 @@ class EpochHook:
     """Makes a trainer pause before each epoch, and train it only if that was not done meanwhile.
 
     Args:
-        trainer: The trainer to change.
-        train: Its training samples.
-        valid: Its validation samples.
         pause: Ends the trial's turn with an `EpochRequest`, and returns an `Answer`.
         alone: Never train it as one model with other trials.
 

@@ -13,12 +13,7 @@ import torch
 def save(path: Path, content: Any, *, durable: bool = True) -> None:
     """Write `content` with torch.save to a temporary file and rename it to `path`.
 
-    Only one process may write a path at a time.
-
-    Args:
-        path: The file; its directory's parent must exist.
-        content: What torch.save accepts.
-        durable: Whether the content must be on disk when this returns.
+    Only one process may write a path at a time. With `durable` the content is on disk when this returns.
 
     Raises:
         OSError: The file cannot be written; an earlier one is unchanged.

@@ -161,7 +161,7 @@ def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
     train(executor, heard, keeping())
     connection.remove_node(added[0])
     assert isinstance(heard.outcomes[0], Result)
-    assert "goes on from epoch 1" in study_dir.log(0).read_text()
+    assert "continues from epoch 1" in study_dir.log(0).read_text()
     assert study_dir.checkpoint(0).read_text() == "weights of 0"
     assert study_dir.unfinished(0).read_text() == f"epoch {EPOCHS}"
 

@@ -36,8 +36,7 @@ def budget_for(device: torch.device, inner: int, heads: int) -> Budget:
     """Return the budget of a model on `device`.
 
     On a CPU a group's activations should fit in the caches of the cores, 4 MiB each. Gradients of groups are
-    summed, which is exact, so only one group's activations are in memory. A GPU is best with few large
-    kernels.
+    summed, which is exact, so only one group's activations are in memory. A GPU needs large kernels.
     """
     if device.type == "cuda":
         return Budget(1 << 28, 20_000, inner, heads)
@@ -98,8 +97,7 @@ def group_bounds(lengths: NDArray[np.int64], budget: Budget) -> list[tuple[int, 
     changes = np.flatnonzero(lengths[1:] != lengths[:-1]) + 1
     bounds = np.concatenate(([0], changes, [len(lengths)]))
     longest = lengths[bounds[:-1]]
-    # best[j]: the least cost of the samples before bounds[j]; taken[j]: the start of the last of their
-    # groups.
+    # best[j]: the least cost of the samples before bounds[j]; taken[j]: the start of their last group.
     best = np.zeros(len(bounds))
     taken = np.zeros(len(bounds), dtype=np.int64)
     for j in range(1, len(bounds)):
@@ -110,9 +108,8 @@ def group_bounds(lengths: NDArray[np.int64], budget: Budget) -> list[tuple[int, 
     j = len(bounds) - 1
     while j > 0:
         i = int(taken[j])
-        groups.extend(
-            _split_evenly(int(bounds[i]), int(bounds[j]), int(longest[i]), budget.samples(int(longest[i])))
-        )
+        width = int(longest[i])
+        groups.extend(_split_evenly(int(bounds[i]), int(bounds[j]), width, budget.samples(width)))
         j = i
     return sorted(groups)
 

@@ -118,11 +118,8 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
 
     def _group_output(self, group: Group, places: Tensor, rows: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
-        rates = (
-            DropoutRates(self.hidden_dropout_prob, self.attn_dropout_prob)
-            if self.training
-            else DropoutRates(0.0, 0.0)
-        )
+        dropped = (self.hidden_dropout_prob, self.attn_dropout_prob) if self.training else (0.0, 0.0)
+        rates = DropoutRates(*dropped)
         x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
         x = dropout(self.LayerNorm(x), rates.hidden)
         *before, last = self.trm_encoder.layer

@@ -44,19 +44,17 @@ def _mask_kinds(layers: int) -> list[_MaskKind]:
 
 @dataclass(frozen=True)
 class DropoutSpec:
-    """What a trial's masks depend on.
-
-    Attributes:
-        rng: Its generators.
-        rates: Dropout probabilities.
-        heads: Number of attention heads.
-        budget: How its batch is split when it trains alone.
-    """
+    """What a trial's masks depend on; `budget` splits its batch when it trains alone."""
 
     rng: TrialRng
     rates: DropoutRates
     heads: int
     budget: Budget
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped."""
+        return self.rates.hidden > 0 or self.rates.attention > 0
 
     def rate(self, kind: _MaskKind) -> float:
         """Return the probability of dropping an element."""
@@ -102,9 +100,7 @@ class StepMasks:
         self._hidden, self._device = hidden, device
         self._kinds = _mask_kinds(layers)
         self._remaining: list[Iterator[tuple[int, int, int]]] = [
-            iter(
-                group_bounds(own, trial.budget) if trial.rates.hidden > 0 or trial.rates.attention > 0 else ()
-            )
+            iter(group_bounds(own, trial.budget) if trial.drops else ())
             for own, trial in zip(lengths, trials, strict=True)
         ]
         self._drawn: list[deque[_DrawnGroup]] = [deque() for _ in trials]

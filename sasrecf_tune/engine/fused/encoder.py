@@ -57,7 +57,8 @@ class Encoder:
 
         `flat`, `start` and `length` are as in `FastModel._windows`.
         """
-        alone = budget_for(self.device, self.first.inner_size, max(group.heads for group in self.head_groups))
+        heads = max(group.heads for group in self.head_groups)
+        alone = budget_for(self.device, self.first.inner_size, heads)
         # A group has its samples once for each trial.
         elements, overhead = alone.elements // self.trials, alone.overhead // self.trials
         groups = make_groups(start, length, Budget(elements, overhead, alone.inner, alone.heads), self.device)

@@ -47,11 +47,8 @@ def evaluate(encoder: Encoder, trainers: Sequence[Any], samples: Any) -> list[di
         for interaction, _, _, targets in samples:
             outputs = encoder.outputs(*first.model._windows(interaction))
             users = max(1, users_per_chunk(encoder.first.n_items, encoder.device) // encoder.trials)
-            chunks = (
-                torch.split(outputs, users, dim=1),
-                torch.split(to_device(targets, encoder.device), users),
-            )
-            for some, target in zip(*chunks, strict=True):
+            target_chunks = torch.split(to_device(targets, encoder.device), users)
+            for some, target in zip(torch.split(outputs, users, dim=1), target_chunks, strict=True):
                 _collect(collector, encoder, some, target)
                 for name in _COLLECTED:
                     if name in collector.data_struct:

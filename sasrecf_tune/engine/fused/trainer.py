@@ -20,12 +20,9 @@ from sasrecf_tune.inputs.hyperparameters import shape
 
 @dataclass(eq=False)
 class EpochRequest:
-    """A trial that is about to train an epoch.
+    """A trial that is about to train an epoch on `samples`.
 
     Attributes:
-        trainer: Its trainer.
-        samples: Its training samples.
-        rng: Its random generators.
         alone: Whether it must not train with other trials.
         validation_samples: What it validates on after this epoch; None for no validation.
     """

@@ -32,6 +32,7 @@ from sasrecf_tune.executors.worker import RUNNER
 from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import (
+    DataRequest,
     DataSummary,
     Describe,
     Failure,
@@ -88,15 +89,11 @@ class RayExecutor(Executor):
     handles the loss of the process that it starts on its node.
 
     Args:
-        study_dir: The study directory.
         workers: The largest number of workers.
         resources: What a worker takes of its node.
-        hang_timeout: See `LocalExecutor`.
-        runner: See `LocalExecutor`.
         data: The data set for the nodes; None if they have it.
         head: Checks the head node; None to skip these checks.
-        slots: Jobs that a worker trains at a time; 0 for one until `slots` is set.
-        clock: The time in seconds.
+        hang_timeout, runner, slots, clock: See `LocalExecutor`.
     """
 
     def __init__(
@@ -204,7 +201,7 @@ class RayExecutor(Executor):
         self._waiting.clear()
         self._pool.end(list(self._pool.workers))
 
-    def _request(self, request: Describe | Measure | MeasureFusion, kind: type[T]) -> T:
+    def _request(self, request: DataRequest, kind: type[T]) -> T:
         called: Worker | None = None
         while True:
             if called is None or called not in self._pool.workers:  # none yet, or it was lost

@@ -15,21 +15,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
+from sasrecf_tune.executors.base import answer
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.ray.file_sync import FileChanges, FileSync
 from sasrecf_tune.executors.ray.run_directory import run_directory
 from sasrecf_tune.executors.ray.shipped_dataset import Fetch, ShippedDataset, unpack_dataset
 from sasrecf_tune.inputs.settings import MOST_FUSED
 from sasrecf_tune.messages import (
+    DataRequest,
     DataSummary,
     Decision,
-    Describe,
     Failure,
     FailureKind,
     FusionTiming,
     Job,
-    Measure,
-    MeasureFusion,
     Report,
     Result,
     Timing,
@@ -141,21 +140,15 @@ class NodeWorker:
         threading.Thread(target=self._train_jobs, daemon=True).start()
         return NodeReply(node=self._node)
 
-    def answer(self, request: Describe | Measure | MeasureFusion) -> NodeReply:
+    def answer(self, request: DataRequest) -> NodeReply:
         """Answer a request; only while there are no jobs."""
-        config = request.config | self._local_config()
-        answer: DataSummary | Timing | FusionTiming | TuneError
+        request = replace(request, config=request.config | self._local_config())
+        reply: DataSummary | Timing | FusionTiming | TuneError
         try:
-            match request:
-                case Describe():
-                    answer = self._executor.describe(replace(request, config=config))
-                case Measure():
-                    answer = self._executor.measure(replace(request, config=config))
-                case MeasureFusion():
-                    answer = self._executor.measure_fusion(replace(request, config=config))
+            reply = answer(self._executor, request)
         except TuneError as error:
-            answer = self._translate(error)
-        return NodeReply(answer, self._collect_changes())
+            reply = self._translate(error)
+        return NodeReply(reply, self._collect_changes())
 
     def train(self, jobs: Sequence[tuple[Job, bytes | None]]) -> NodeReply:
         """Start jobs, each with the content of its resume file, and return without waiting for messages."""

@@ -17,9 +17,7 @@ _IDLE_SECONDS = 60.0
 class WaitingWorkers:
     """Remembers how long workers have waited or been idle, and what the user was told.
 
-    Args:
-        room: Whether the cluster has room for a worker now.
-        clock: The time in seconds.
+    `room` says whether the cluster has room for a worker now.
     """
 
     def __init__(self, room: bool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,12 +27,7 @@ class WaitingWorkers:
         self._idle_since: float | None = None
 
     def next_message(self, waiting: int, message: Callable[[], str]) -> str:
-        """Return `message()` if it is due and new, otherwise "".
-
-        Args:
-            waiting: Number of workers that wait now.
-            message: Makes the message; "" if it cannot be made.
-        """
+        """Return `message()` if it is due and new, otherwise "". `waiting` is the number of workers."""
         now = self._clock()
         if waiting and now - self._last_time < _MESSAGE_SECONDS:
             return ""

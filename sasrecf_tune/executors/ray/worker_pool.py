@@ -45,15 +45,8 @@ class WorkerPool:
     later has other versions, the limit is lowered by one instead of using it, as long as some worker is
     running.
 
-    Args:
-        options: The options of each worker, except for its index.
-        limit: The largest number of workers.
-        resources: What a worker takes of its node.
-        head: Checks the head node; None to skip these checks.
-        clock: The time in seconds.
-        notify: Called with messages for the user.
-
     Attributes:
+        limit: The largest number of workers.
         workers: All requested workers, running or not.
         target: Number of workers needed now: fewer than `limit` after idle ones were released.
     """
