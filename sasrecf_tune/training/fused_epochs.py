@@ -27,7 +27,7 @@ Answer = TrainedEpoch | Exception | None
 
 
 class EpochHook:
-    """Makes a trainer pause before each epoch, and train it only if that was not done meanwhile.
+    """Makes a trainer pause before each epoch, and train it only if the answer does not.
 
     Args:
         pause: Ends the trial's turn with an `EpochRequest`, and returns an `Answer`.

@@ -49,13 +49,13 @@ class _TrialProgress:
     """The reports of a trial so far, and when it started, moved back by the time of earlier attempts.
 
     Attributes:
-        anew: Why it could not continue an earlier attempt.
+        restart_reason: Why it could not continue an earlier attempt.
         fused: The largest number of trials that trained as one model.
     """
 
     started: float = field(default_factory=time.perf_counter)
     reports: list[Report] = field(default_factory=list)
-    anew: str = ""
+    restart_reason: str = ""
     fused: int = 1
 
     @property
@@ -117,7 +117,7 @@ class Runner(DataService):
             )
             reports.append(report)
             progress.fused = max(progress.fused, hook.most_fused if hook else 1)
-            decision = on_report(report if reports[1:] else replace(report, anew=progress.anew))
+            decision = on_report(report if reports[1:] else replace(report, anew=progress.restart_reason))
             every = job.checkpoint_every
             due = decision is Decision.CONTINUE and report.epoch - written >= every
             if every and (due or decision is Decision.STOP):
@@ -172,7 +172,7 @@ class Runner(DataService):
         except UnusableCheckpointError as error:
             cause = f": {error.__cause__}" if error.__cause__ else ""
             _log.warning("The trial starts from the beginning: %s%s", error, cause)
-            progress.anew = str(error)
+            progress.restart_reason = str(error)
             return self._build(config, job.engine)
         progress.started -= checkpoint.seconds
         progress.reports += checkpoint.reports

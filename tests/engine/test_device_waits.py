@@ -117,7 +117,9 @@ def waits(work: Callable[[], object]) -> list[str]:
 
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
 @pytest.mark.parametrize("make", [alone, fused])
-def test_a_step(data: Path, make: Callable[..., Callable[[], object]], loss_type: str) -> None:
+def test_a_training_step_does_not_wait(
+    data: Path, make: Callable[..., Callable[[], object]], loss_type: str
+) -> None:
     changes: dict[str, Any] = {"loss_type": loss_type}
     if loss_type == "BPR":
         changes["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
@@ -140,6 +142,6 @@ def validated_together(data: Path, users: int) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("make", [alone_validated, validated_together])
-def test_a_batch_of_a_validation(data: Path, make: Callable[..., Callable[[], object]]) -> None:
+def test_a_validation_batch_does_not_wait(data: Path, make: Callable[..., Callable[[], object]]) -> None:
     one_batch, six = (waits(make(data, users)) for users in (30, 5))
     assert one_batch == six and six

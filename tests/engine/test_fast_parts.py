@@ -46,7 +46,7 @@ def test_groups_cover_each_sample_once_within_the_budget(
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 30))
-def test_cuts_are_the_cheapest(lengths: list[int], overhead: int) -> None:
+def test_group_bounds_have_the_least_cost(lengths: list[int], overhead: int) -> None:
     ordered = sorted(lengths, reverse=True)
 
     def cost(groups: Sequence[tuple[int, int]]) -> int:
@@ -138,7 +138,7 @@ def test_elements_are_dropped_with_the_exact_probability(p: float) -> None:
     assert abs(dropped - p * count) <= 4 * math.sqrt(count * p * (1 - p))
 
 
-def test_a_nearest_256th_would_be_noticed() -> None:
+def test_the_probability_is_not_rounded_to_1_256th() -> None:
     # What the draw beyond the first byte is for: 51/256 is 0.1992.
     torch.manual_seed(0)
     count, p = 40_000_000, 0.2

@@ -131,7 +131,7 @@ def split_negatives(changes: dict[str, Any]) -> dict[str, Any]:
 
 @PROPERTY
 @given(shape_of_all=SHAPES, own=st.lists(OWN, min_size=1, max_size=5), leave=st.integers(0, 4))
-def test_trials_together_are_trials_alone(
+def test_fused_training_equals_training_alone(
     data: Path, shape_of_all: dict[str, Any], own: list[dict[str, Any]], leave: int
 ) -> None:
     changes = split_negatives(shape_of_all)
@@ -158,7 +158,7 @@ def test_trials_together_are_trials_alone(
     shape_of_all=SHAPES,
     own=st.lists(st.tuples(OWN, DROPOUT, DROPOUT), min_size=2, max_size=4),
 )
-def test_what_is_dropped_is_what_would_be_alone(
+def test_fused_dropout_equals_dropout_alone(
     data: Path, shape_of_all: dict[str, Any], own: list[tuple[dict[str, Any], float, float]]
 ) -> None:
     # With everything dropped, LayerNorm divides rounding errors by eps: a trial may end in NaN, alone too.
@@ -182,7 +182,7 @@ def test_what_is_dropped_is_what_would_be_alone(
             assert torch.equal(ours, torch.rand(4))
 
 
-def test_gradients_are_those_of_each_model_alone(data: Path) -> None:
+def test_fused_gradients_equal_gradients_alone(data: Path) -> None:
     changes: dict[str, Any] = {
         "selected_features": ["colour", "tags", "price"],
         "n_layers": 3,
@@ -203,7 +203,7 @@ def test_gradients_are_those_of_each_model_alone(data: Path) -> None:
                 torch.testing.assert_close(ours[name].grad, parameter.grad, rtol=1e-4, atol=1e-7, msg=name)
 
 
-def test_a_trial_that_diverges_leaves_the_others_alone(data: Path) -> None:
+def test_a_diverging_trial_does_not_affect_others(data: Path) -> None:
     wild: dict[str, Any] = {"learner": "sgd", "learning_rate": 1e38}
     trials = [Trial(data), Trial(data, **wild), Trial(data, seed=1)]
     alone = [Trial(data), Trial(data, seed=1)]
@@ -217,7 +217,7 @@ def test_a_trial_that_diverges_leaves_the_others_alone(data: Path) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_validation_of_some_of_the_trials_is_each_ones_own(
+def test_a_fused_validation_of_some_trials_equals_validation_alone(
     data: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     # Of each kind: from the first items by rank, from which items they are, from all ranks.
@@ -245,7 +245,7 @@ def test_a_validation_of_some_of_the_trials_is_each_ones_own(
     assert len({str(trial.metrics) for trial in trials}) == 4
 
 
-def test_negatives_of_the_models_own_choosing(data: Path) -> None:
+def test_fused_training_with_dynamic_negatives(data: Path) -> None:
     negatives = {"distribution": "popularity", "sample_num": 1, "dynamic": True, "candidate_num": 3}
     changes: dict[str, Any] = {"loss_type": "BPR", "train_neg_sample_args": negatives}
     trials, alone = ([Trial(data, **changes, seed=seed) for seed in (0, 1)] for _ in range(2))
@@ -256,7 +256,7 @@ def test_negatives_of_the_models_own_choosing(data: Path) -> None:
         assert trial.batches == other.batches and trial.epochs == pytest.approx(other.epochs, rel=1e-5)
 
 
-def test_only_trials_of_one_shape_and_data_set_train_together(data: Path) -> None:
+def test_the_fusion_key_depends_on_shapes_and_data_set(data: Path) -> None:
     first = fusion_key(Trial(data).request())
     own: dict[str, Any] = {"learning_rate": 0.5, "hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.1}
     own |= {

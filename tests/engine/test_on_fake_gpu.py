@@ -67,7 +67,7 @@ def once_more(report: Report) -> Decision:
     return Decision.CONTINUE if report.continues_after else Decision.STOP
 
 
-def test_a_trial_that_is_stopped_on_a_gpu_goes_on_as_if_it_were_not(data: Path, tmp_path: Path) -> None:
+def test_a_trial_that_is_stopped_on_a_gpu_has_the_same_results(data: Path, tmp_path: Path) -> None:
     whole, parts = (job(data, tmp_path / name, 1, **DROPOUT) for name in ("whole", "parts"))
     with fake_gpu() as gpu:
         expected = ended(whole, "0")
@@ -129,7 +129,7 @@ OWN: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", [{}, BPR, {"model": "SASRec"}, {"pooling_mode": "max"}], ids=str)
-def test_fused_on_a_gpu_is_what_each_trains_alone(data: Path, changes: dict[str, Any]) -> None:
+def test_fused_training_on_a_gpu_equals_training_alone(data: Path, changes: dict[str, Any]) -> None:
     with fake_gpu() as gpu:
         alone = Trials(data, DROPOUT | changes, OWN).alone(2)
         waited = waits(gpu)
@@ -147,7 +147,7 @@ def waits(gpu: FakeGpu) -> int:
     return number
 
 
-def test_a_validation_waits_for_the_gpu_a_few_times_a_batch(data: Path) -> None:
+def test_a_validation_waits_for_the_gpu_a_few_times_per_batch(data: Path) -> None:
     counts = []
     with fake_gpu() as gpu:
         for users in (30, 1):
@@ -161,7 +161,7 @@ def test_a_validation_waits_for_the_gpu_a_few_times_a_batch(data: Path) -> None:
     assert one == 1 < many and often - once <= 4 * (many - one)  # RecBole's collector, and the lengths
 
 
-def test_the_stand_in_refuses_what_a_gpu_refuses() -> None:
+def test_the_fake_gpu_rejects_what_a_gpu_rejects() -> None:
     before = torch.cuda.is_available
     with fake_gpu() as gpu:
         there = torch.arange(3.0).to("cuda")

@@ -83,7 +83,7 @@ def test_a_failure_is_passed_on_and_the_next_job_is_trained(
     assert isinstance(heard.outcomes[1], Result)
 
 
-def test_free_says_how_many_jobs_it_takes(executor: Executor, job: Callable[..., Job]) -> None:
+def test_free_is_the_number_of_jobs_it_accepts(executor: Executor, job: Callable[..., Job]) -> None:
     heard = Heard()
     assert executor.free == 1
     executor.submit(job(0))
@@ -92,12 +92,12 @@ def test_free_says_how_many_jobs_it_takes(executor: Executor, job: Callable[...,
     assert executor.free == 1
 
 
-def test_questions_are_answered(executor: Executor) -> None:
+def test_data_requests_are_answered(executor: Executor) -> None:
     assert replace(executor.describe(Describe({}, "fast")), place="") == summary(EPOCHS)
     assert executor.measure(Measure({}, "fast", 5)) == Timing(1.0, 0.5, 5, 10)
 
 
-def test_closing_ends_all_work_and_can_be_done_twice(executor: Executor, job: Callable[..., Job]) -> None:
+def test_close_ends_all_work_and_can_be_called_twice(executor: Executor, job: Callable[..., Job]) -> None:
     executor.describe(Describe({}, "fast"))
     executor.submit(job(0, "hang"))
     executor.close()
@@ -105,7 +105,7 @@ def test_closing_ends_all_work_and_can_be_done_twice(executor: Executor, job: Ca
     executor.close()
 
 
-def test_what_no_worker_has_been_sent_can_be_taken_back(
+def test_withdraw_returns_jobs_that_no_worker_has_received(
     executor: Executor, job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     heard = Heard()
@@ -128,7 +128,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize(("how", "said"), DEATHS.items())
-def test_a_worker_that_dies_costs_its_job_and_is_replaced(
+def test_a_dead_worker_fails_its_job_and_is_replaced(
     local: Callable[..., LocalExecutor],
     job: Callable[..., Job],
     study_dir: StudyDirectory,
@@ -146,7 +146,9 @@ def test_a_worker_that_dies_costs_its_job_and_is_replaced(
     assert {"segfault": "Segmentation fault", "raise": "as some libraries do"}.get(how, "") in log
 
 
-def test_the_other_workers_go_on(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
+def test_other_workers_continue_after_a_death(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
     heard = Heard()
     executor = local(workers=3)
     assert executor.free == 3
@@ -156,7 +158,7 @@ def test_the_other_workers_go_on(local: Callable[..., LocalExecutor], job: Calla
     assert executor.free == 3
 
 
-def test_killed_from_outside_in_the_middle_of_a_job(
+def test_a_worker_killed_during_a_job_fails_it(
     processes: Callable[..., Executor], study_dir: StudyDirectory, job: Callable[..., Job]
 ) -> None:
     def kill(report: Report) -> Decision:
@@ -174,7 +176,9 @@ def test_killed_from_outside_in_the_middle_of_a_job(
     assert isinstance(heard.outcomes[1], Result)
 
 
-def test_killed_between_jobs_costs_none(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
+def test_a_worker_killed_between_jobs_fails_none(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
     heard = Heard()
     executor = local()
     train(executor, heard, job(0))
@@ -185,7 +189,7 @@ def test_killed_between_jobs_costs_none(local: Callable[..., LocalExecutor], job
     assert isinstance(heard.outcomes[1], Result)
 
 
-def test_ctrl_c_and_sigterm_are_the_coordinators(
+def test_workers_ignore_ctrl_c_and_sigterm(
     processes: Callable[..., Executor], job: Callable[..., Job]
 ) -> None:
     def signalled(report: Report) -> Decision:
@@ -198,7 +202,7 @@ def test_ctrl_c_and_sigterm_are_the_coordinators(
     assert isinstance(heard.outcomes[0], Result)
 
 
-def test_a_worker_that_dies_before_it_is_ready_costs_no_job(
+def test_a_worker_that_dies_before_it_is_ready_fails_no_job(
     local: Callable[..., LocalExecutor],
     job: Callable[..., Job],
     tmp_path: Path,
@@ -223,14 +227,14 @@ def test_a_worker_that_dies_before_the_data_is_prepared_is_replaced(
     ("runner", "said"),
     [("always_dies", "SIGKILL.* before it was ready"), ("cannot_be_made", "no such library")],
 )
-def test_where_no_worker_comes_up_it_says_so(
+def test_an_error_if_no_worker_starts(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], runner: str, said: str
 ) -> None:
     with pytest.raises(WorkerError, match=said):
         train(local(runner), Heard(), job(0))
 
 
-def test_a_failure_that_may_leave_traces_ends_the_worker(
+def test_a_failure_that_taints_its_worker_ends_it(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     heard = Heard()
@@ -239,7 +243,7 @@ def test_a_failure_that_may_leave_traces_ends_the_worker(
     assert processes[0] == processes[1] and len(set(processes)) == 3
 
 
-def test_a_silent_worker_is_ended_and_replaced(
+def test_a_hung_worker_is_killed_and_replaced(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     now = 0.0
@@ -261,7 +265,7 @@ def test_a_silent_worker_is_ended_and_replaced(
     assert isinstance(heard.outcomes[2], Result)
 
 
-def test_the_time_between_messages_counts_and_not_that_of_the_job(
+def test_the_hang_timeout_applies_between_messages(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     now = 0.0
@@ -277,7 +281,7 @@ def test_the_time_between_messages_counts_and_not_that_of_the_job(
     assert now == 100 * EPOCHS and all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
 
 
-def test_waiting_for_the_data_that_another_prepares_is_no_silence(
+def test_waiting_for_prepared_data_is_no_hang(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], tmp_path: Path
 ) -> None:
     now = 0.0
@@ -299,7 +303,7 @@ def test_waiting_for_the_data_that_another_prepares_is_no_silence(
     assert {number: heard.failure(number).kind for number in heard.outcomes} == {1: "hang", 2: "hang"}
 
 
-def test_workers_take_the_cards_in_turn(
+def test_workers_use_the_gpus_in_turn(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     heard = Heard()

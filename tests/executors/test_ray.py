@@ -80,7 +80,7 @@ def gone(*processes: int) -> bool:
     return not psutil.wait_procs(running, timeout=30)[1]
 
 
-def test_a_worker_that_ray_loses_costs_its_job_and_is_replaced(
+def test_a_worker_lost_by_ray_fails_its_job_and_is_replaced(
     on_ray: Make, job: Jobs, study_dir: StudyDirectory
 ) -> None:
     lost: list[int] = []
@@ -103,7 +103,7 @@ def test_a_worker_that_ray_loses_costs_its_job_and_is_replaced(
     assert gone(*lost)
 
 
-def test_killed_between_jobs_costs_none(on_ray: Make, job: Jobs) -> None:
+def test_a_worker_killed_between_jobs_fails_none(on_ray: Make, job: Jobs) -> None:
     heard = Heard()
     executor = on_ray()
     train(executor, heard, job(0))
@@ -114,7 +114,7 @@ def test_killed_between_jobs_costs_none(on_ray: Make, job: Jobs) -> None:
     assert isinstance(heard.outcomes[1], Result)
 
 
-def test_idle_workers_are_let_go_of_and_come_back(on_ray: Make, job: Jobs) -> None:
+def test_idle_workers_are_released_and_requested_again(on_ray: Make, job: Jobs) -> None:
     now = 0.0
     executor, heard, said = on_ray(workers=2, slots=0, clock=lambda: now), Heard(), list[str]()
     executor.notify = said.append
@@ -131,7 +131,7 @@ def test_idle_workers_are_let_go_of_and_come_back(on_ray: Make, job: Jobs) -> No
     assert isinstance(heard.outcomes[1], Result) and len(executor._pool.workers) == 2 and not said
 
 
-def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
+def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
     on_ray: Make, study_dir: StudyDirectory, connection: Any
 ) -> None:
     """The one node that is large enough is removed when two epochs are over, and another takes its place."""
@@ -166,7 +166,7 @@ def test_on_a_lost_node_goes_on_elsewhere_from_what_came_home(
     assert study_dir.unfinished(0).read_text() == f"epoch {EPOCHS}"
 
 
-def test_a_failure_in_a_group_on_a_node_is_one_jobs_own(on_ray: Make, job: Jobs) -> None:
+def test_a_failure_in_a_fused_group_affects_one_job(on_ray: Make, job: Jobs) -> None:
     executor, heard = on_ray(slots=3), Heard()
     executor.describe(Describe({}, "fast"))
     assert executor.free == 3
@@ -183,7 +183,7 @@ def test_a_failure_in_a_group_on_a_node_is_one_jobs_own(on_ray: Make, job: Jobs)
     assert len(set(processes[:3])) == 1 and processes[3] != processes[0]
 
 
-def test_a_group_on_a_lost_node_is_trained_elsewhere_with_the_same_results(
+def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
     connection: Any, study_dir: StudyDirectory, space: Path
 ) -> None:
     """The one node that is large enough is removed when each has trained twice; another takes its place."""
@@ -221,7 +221,7 @@ def test_a_group_on_a_lost_node_is_trained_elsewhere_with_the_same_results(
         assert isinstance(ended, Result) and ended.fused == 3
 
 
-def test_workers_that_wait_for_a_node_hold_up_nobody(on_ray: Make, job: Jobs) -> None:
+def test_workers_without_a_node_do_not_delay_others(on_ray: Make, job: Jobs) -> None:
     heard = Heard()
     executor = on_ray(workers=50)
     (note,) = executor.describe(Describe({}, "fast")).notes
@@ -232,7 +232,7 @@ def test_workers_that_wait_for_a_node_hold_up_nobody(on_ray: Make, job: Jobs) ->
 
 
 @pytest.mark.parametrize("timeout", [None, 60.0])
-def test_a_search_that_is_stopped_does_not_wait_for_a_node(
+def test_a_stopped_search_does_not_wait_for_a_node(
     on_ray: Make, tmp_path: Path, timeout: float | None
 ) -> None:
     now = itertools.count()
@@ -264,7 +264,7 @@ def test_a_search_that_is_stopped_does_not_wait_for_a_node(
     assert states == ["waiting"] and not executor._waiting
 
 
-def test_jobs_that_were_placed_and_not_sent_are_taken_back_and_others_go_on(on_ray: Make, job: Jobs) -> None:
+def test_withdraw_returns_jobs_that_were_assigned_but_not_sent(on_ray: Make, job: Jobs) -> None:
     executor, heard = on_ray(slots=2), Heard()
     executor.describe(Describe({}, "fast"))
     executor.submit(job(0))
@@ -278,7 +278,7 @@ def test_jobs_that_were_placed_and_not_sent_are_taken_back_and_others_go_on(on_r
     assert set(heard.outcomes) == {0} and executor.free == 2
 
 
-def test_people_are_told_of_workers_that_wait() -> None:
+def test_messages_about_waiting_workers() -> None:
     now, some, told = 0.0, [Node("a", "10.0.0.1", 3, 0), Node("b", "10.0.0.2", 2, 0)], list[object]()
     waits = WaitingWorkers(room=True, clock=lambda: now)
     assert WaitingWorkers(room=False).next_message(3, lambda: "told") == "told"
@@ -301,7 +301,7 @@ def test_people_are_told_of_workers_that_wait() -> None:
     ]
 
 
-def test_what_is_said_of_room_counts_what_is_in_use(on_ray: Make, job: Jobs) -> None:
+def test_the_waiting_message_counts_resources_in_use(on_ray: Make, job: Jobs) -> None:
     now, said = 0.0, list[str]()
     executor, heard = on_ray(workers=4, clock=lambda: now), Heard()
     executor.notify = said.append
@@ -315,7 +315,7 @@ def test_what_is_said_of_room_counts_what_is_in_use(on_ray: Make, job: Jobs) -> 
     assert text.endswith(", of which none is free")
 
 
-def test_a_late_node_with_other_versions_costs_a_worker_and_not_the_search(
+def test_a_late_node_with_other_versions_is_not_used(
     on_ray: Make, job: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor, heard, said = on_ray(workers=3), Heard(), list[str]()
@@ -335,7 +335,7 @@ def test_a_late_node_with_other_versions_costs_a_worker_and_not_the_search(
         train(executor, heard, job(1))
 
 
-def test_nodes_are_asked_again_only_where_a_worker_could_not_begin(
+def test_versions_are_checked_again_only_after_a_failed_start(
     on_ray: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray.exceptions import RayActorError, RayError
@@ -379,14 +379,14 @@ with cluster.connected(sys.argv[1]):
 """
 
 
-def test_sigterm_stays_ours_where_ray_is_imported(cluster: Any) -> None:
+def test_the_sigterm_handler_survives_importing_ray(cluster: Any) -> None:
     """In a process of its own: here Ray has been imported."""
     command = [sys.executable, "-c", SIGNALLED, cluster.address]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "ours\n")
 
 
-def test_workers_share_a_card(
+def test_workers_share_a_gpu(
     on_ray: Make, job: Jobs, study_dir: StudyDirectory, connection: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # RecBole leaves it behind in a process that has trained on the CPU: no node would have the card.
@@ -401,7 +401,7 @@ def test_workers_share_a_card(
     assert study_dir.log(1).read_text() == "trial 1 on card 0\n"
 
 
-def test_what_no_node_has_is_not_waited_for(connection: Any) -> None:
+def test_resources_that_no_node_has_are_an_error(connection: Any) -> None:
     plain, cards = Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 4, 2)
     assert choose_resources((), 1, None, [plain]) == WorkerResources(1)
     assert choose_resources((), 1, 2, [plain, cards]) == WorkerResources(2, per_gpu=1)
@@ -413,7 +413,7 @@ def test_what_no_node_has_is_not_waited_for(connection: Any) -> None:
         choose_resources((), 1, 5, [plain, cards])
 
 
-def test_where_no_worker_comes_up_it_says_so(on_ray: Make, job: Jobs, study_dir: StudyDirectory) -> None:
+def test_an_error_if_no_worker_starts(on_ray: Make, job: Jobs, study_dir: StudyDirectory) -> None:
     with pytest.raises(WorkerError, match=r"no such library \(on node") as caught:
         on_ray("cannot_be_made").describe(Describe({}, "fast"))
     with pytest.raises(WorkerError, match=r"SIGKILL.* before it was ready \(on node") as caught:
@@ -463,7 +463,7 @@ def test_workers_end_with_a_coordinator_that_is_killed(cluster: Any, tmp_path: P
     assert gone(process, actor)
 
 
-def test_what_is_no_cluster_is_an_error_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_if_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     def said(address: str) -> None:
         with connected(address):
             raise AssertionError("there is no such cluster")
@@ -481,7 +481,7 @@ def test_what_is_no_cluster_is_an_error_for_people(monkeypatch: pytest.MonkeyPat
         said("auto")
 
 
-def test_a_head_that_does_not_answer_is_waited_for_a_while() -> None:
+def test_an_unreachable_head_is_an_error_after_a_while() -> None:
     now = 0.0
     head = Head("127.0.0.1:1", lambda: now)
     for now in (1.0, 6.0, 12.0, 20.0):
@@ -492,7 +492,7 @@ def test_a_head_that_does_not_answer_is_waited_for_a_while() -> None:
         head.check()
 
 
-def test_a_head_that_goes_while_the_data_is_prepared_is_no_end_in_rays_words(on_ray: Make) -> None:
+def test_an_unreachable_head_while_data_is_prepared_is_an_error_of_our_own(on_ray: Make) -> None:
     now = itertools.count(step=10.0)
     executor = on_ray(head=Head("127.0.0.1:1", now.__next__))
     with pytest.raises(WorkerError, match="the cluster is gone"):
@@ -500,7 +500,7 @@ def test_a_head_that_goes_while_the_data_is_prepared_is_no_end_in_rays_words(on_
     assert not executor._pool.workers
 
 
-def test_room() -> None:
+def test_capacity() -> None:
     some = [Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 5, 2)]
     assert [WorkerResources(cpus).capacity(some) for cpus in (1, 2, 5, 6)] == [9, 4, 1, 0]
     assert [WorkerResources(1, of_gpu).capacity(some) for of_gpu in (1, 2, 3)] == [2, 4, 5]
@@ -568,13 +568,15 @@ def here(study: Path, space: Path) -> list[dict[str, str]]:
     return ranked(space / "local" / study.name)
 
 
-def test_three_nodes_and_one_worker_here_give_the_same_table(study: Path, here: list[dict[str, str]]) -> None:
+def test_three_nodes_and_one_local_worker_give_the_same_ranking(
+    study: Path, here: list[dict[str, str]]
+) -> None:
     ours = ranked(study)
     assert len(ours) == 6 and all(row["state"] == "complete" for row in ours)
     assert ours == here
 
 
-def test_a_cluster_grows_for_a_search_and_shrinks_after_it(
+def test_the_autoscaler_starts_and_ends_nodes_for_a_search(
     space: Path, here: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray's autoscaler starts up to two nodes; the head has no CPU for workers."""
@@ -602,7 +604,7 @@ def test_a_cluster_grows_for_a_search_and_shrinks_after_it(
     assert ranked(space / "tuning" / "grown") == here
 
 
-def test_logs_and_checkpoints_have_come_home(study: Path) -> None:
+def test_logs_and_checkpoints_are_copied_from_the_nodes(study: Path) -> None:
     logs = sorted(path.name for path in (study / "logs").glob("trial-*"))
     assert logs == [f"trial-{number:04d}.log" for number in range(6)]
     assert all("epoch 19 training" in (study / "logs" / name).read_text() for name in logs)
@@ -630,7 +632,7 @@ def test_the_study_is_confirmed_and_reproduced(
     assert "The same to the last digit." in said.getvalue()
 
 
-def test_a_cluster_that_has_gone_is_no_traceback(
+def test_a_missing_cluster_is_an_error_without_traceback(
     study: Path, space: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(space)

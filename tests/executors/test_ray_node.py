@@ -27,7 +27,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_files_come_home_as_they_grow(tmp_path: Path) -> None:
+def test_changes_of_files_are_copied(tmp_path: Path) -> None:
     there, home = StudyDirectory(tmp_path / "there"), StudyDirectory(tmp_path / "home")
     home.directory.mkdir()
     for directory in (there.logs, there.checkpoints):
@@ -53,12 +53,12 @@ def test_files_come_home_as_they_grow(tmp_path: Path) -> None:
     assert home.log(1).read_text() == "one\ntwo\nagain\n"
 
 
-def test_a_study_directory_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
+def test_a_removed_study_directory_is_not_created_again(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"logs.*: cannot write"):
         apply_changes(StudyDirectory(tmp_path / "gone"), FileChanges({"trial-0001.log": b"text"}))
 
 
-def test_data_is_unpacked_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_unpacked_once_and_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shipped_dataset, "_PIECE_BYTES", 100)
     home = DatasetFiles(synthetic_data.NAME, synthetic_data.write_data_set(tmp_path) / synthetic_data.NAME)
     pieces: list[bytes] = []
@@ -82,7 +82,7 @@ def test_data_is_unpacked_once_and_is_the_same(tmp_path: Path, monkeypatch: pyte
     assert fingerprint(there) == fingerprint(home)
 
 
-def test_a_run_leaves_nothing_and_removes_what_a_killed_one_left(temporary: Path) -> None:
+def test_run_directories_are_deleted_also_those_of_killed_runs(temporary: Path) -> None:
     with run_directory("one") as first, run_directory("one") as same:
         assert first == same
         (first / "file").touch()
@@ -98,7 +98,7 @@ def test_a_run_leaves_nothing_and_removes_what_a_killed_one_left(temporary: Path
         pass
 
 
-def test_errors_name_the_places_at_home(tmp_path: Path) -> None:
+def test_errors_name_paths_of_the_coordinator(tmp_path: Path) -> None:
     home, data = StudyDirectory(tmp_path / "study"), ShippedDataset("mine", Path("/home/me/mine"), {})
     options = NodeOptions("run", 3, home, 1, None, "nowhere:nothing", share=False, data=data)
     worker = NodeWorker(options, "10.0.0.3-abc", (), lambda _: b"")

@@ -60,7 +60,7 @@ def process_of(heard: Heard, number: int) -> float:
     return process
 
 
-def test_jobs_of_a_worker_take_turns_and_their_logs_are_apart(
+def test_jobs_of_a_worker_take_turns_and_have_separate_logs(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     executor, heard = local(), Heard()
@@ -77,9 +77,7 @@ def test_jobs_of_a_worker_take_turns_and_their_logs_are_apart(
     assert heard.reports.index(first_of(heard, 2)) < heard.reports.index(last_of(heard, 0))
 
 
-def test_a_pruned_job_makes_room_for_another_while_the_rest_go_on(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job]
-) -> None:
+def test_a_pruned_job_frees_its_slot(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
     def decide(report: Report) -> Decision:
         return Decision.PRUNE if report.number == 1 else Decision.CONTINUE
 
@@ -93,7 +91,7 @@ def test_a_pruned_job_makes_room_for_another_while_the_rest_go_on(
 
 
 @pytest.mark.parametrize("kind", ["nan", "memory", "error"])
-def test_a_failure_is_one_jobs_own(
+def test_a_failure_affects_one_job(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], kind: str
 ) -> None:
     executor, heard = local(), Heard()
@@ -109,7 +107,7 @@ def test_a_failure_is_one_jobs_own(
     assert (process_of(heard, 3) != process_of(heard, 0)) is retiring
 
 
-def test_a_death_is_the_failure_of_each_job_of_the_worker(
+def test_a_dead_worker_fails_all_its_jobs(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     executor = local(workers=2)
@@ -133,7 +131,7 @@ def test_a_death_is_the_failure_of_each_job_of_the_worker(
     assert isinstance(heard.outcomes[6], Result)
 
 
-def test_silence_is_the_failure_of_each_job_of_the_worker(
+def test_a_hung_worker_fails_all_its_jobs(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     now = 0.0
@@ -153,7 +151,7 @@ def test_silence_is_the_failure_of_each_job_of_the_worker(
     assert {heard.failure(number).kind for number in (0, 1)} == {"hang"}
 
 
-def test_jobs_of_one_shape_go_to_one_worker(
+def test_jobs_of_one_shape_share_a_worker(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     executor, heard = local(workers=2, slots=2), Heard()
@@ -163,7 +161,7 @@ def test_jobs_of_one_shape_go_to_one_worker(
     assert process_of(heard, 0) == process_of(heard, 3) != process_of(heard, 1) == process_of(heard, 2)
 
 
-def test_lanes_run_one_at_a_time_and_carry_answers_and_errors() -> None:
+def test_pausable_threads_take_turns_and_pass_answers_and_errors() -> None:
     said: list[str] = []
 
     def work(name: str) -> str:

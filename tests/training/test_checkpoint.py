@@ -133,7 +133,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("engine", "changes"), CASES)
-def test_an_interrupted_trial_ends_as_if_nothing_had_happened(
+def test_an_interrupted_trial_has_the_same_results(
     trial: Callable[..., Trial], engine: str, changes: dict[str, Any]
 ) -> None:
     whole = trial("whole", engine, 0, **changes).whole()
@@ -192,7 +192,7 @@ def one_bit_flipped(path: Path) -> None:
         (without_a_loader, "does not fit"),
     ],
 )
-def test_what_cannot_be_continued_starts_anew(
+def test_an_unusable_resume_file_is_ignored(
     trial: Callable[..., Trial],
     damage: Callable[[Path], object],
     said: str,
@@ -217,7 +217,7 @@ def test_what_cannot_be_continued_starts_anew(
     "changes",
     [{"config": {"learning_rate": 0.5}}, {"config": {"seed": 1}}, {"engine": "recbole"}],
 )
-def test_a_file_of_other_settings_is_not_continued(
+def test_a_resume_file_of_other_settings_is_not_used(
     trial: Callable[..., Trial], changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = trial("x", "fast", 1)
@@ -228,7 +228,7 @@ def test_a_file_of_other_settings_is_not_continued(
     assert "another configuration" in caplog.text
 
 
-def test_other_data_is_not_continued(
+def test_a_resume_file_of_other_data_is_not_used(
     trial: Callable[..., Trial], data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = trial("x", "fast", 1)
@@ -242,7 +242,7 @@ def test_other_data_is_not_continued(
     assert "another configuration, data set" in caplog.text
 
 
-def test_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
+def test_the_resume_file_is_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
     made = trial("x", "fast", 3, epochs=8)
     path = made.job.resume_file
     assert path is not None
@@ -257,7 +257,7 @@ def test_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
     assert known == [0, 0, 0, 3, 3, 3, 6, 6]
 
 
-def test_a_disk_that_refuses_costs_the_trial_nothing(
+def test_a_resume_file_that_cannot_be_written_does_not_affect_the_trial(
     trial: Callable[..., Trial], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = trial("whole", "fast", 0).whole()
@@ -268,7 +268,7 @@ def test_a_disk_that_refuses_costs_the_trial_nothing(
     assert "its last epochs are lost" in caplog.text
 
 
-def test_the_coordinator_may_prune_on_what_it_had_not_yet_heard(trial: Callable[..., Trial]) -> None:
+def test_the_coordinator_may_prune_on_a_report_that_is_sent_again(trial: Callable[..., Trial]) -> None:
     made = trial("x", "fast", 1)
     made.attempt(stop_after(3))
     again: list[int] = []
