@@ -55,7 +55,7 @@ from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from tests.support import synthetic_data
 from tests.support.bench import GRID, bench, quality
-from tests.support.executors import Heard, drive, train
+from tests.support.executors import RecordingHandler, drive, train
 from tests.support.fake_runner import EPOCHS
 from tests.support.fake_training import FakeTraining
 from tests.support.fused_trials import alone, check_same
@@ -92,43 +92,43 @@ def test_a_worker_lost_by_ray_fails_its_job_and_is_replaced(
             os.kill(parent(process), signal.SIGKILL)
         return Decision.CONTINUE
 
-    heard = Heard(kill)
-    train(on_ray(), heard, job(0), job(1))
-    failure = heard.failure(0)
+    handler = RecordingHandler(kill)
+    train(on_ray(), handler, job(0), job(1))
+    failure = handler.failure(0)
     assert (failure.kind, failure.epochs, failure.seconds) == ("died", 2, 2.0)
     assert "was lost: its process was ended" in failure.reason
     log = study_dir.log(0).read_text()
     assert log.startswith("trial 0 on card") and log.endswith(f"\n{failure.reason}\n")
-    assert isinstance(heard.outcomes[1], Result)
+    assert isinstance(handler.outcomes[1], Result)
     assert gone(*lost)
 
 
 def test_a_worker_killed_between_jobs_fails_none(on_ray: Make, job: Jobs) -> None:
-    heard = Heard()
+    handler = RecordingHandler()
     executor = on_ray()
-    train(executor, heard, job(0))
-    process = parent(int(heard.reports[0].metrics["process"]))
+    train(executor, handler, job(0))
+    process = parent(int(handler.reports[0].metrics["process"]))
     os.kill(process, signal.SIGKILL)
     assert gone(process)
-    train(executor, heard, job(1))
-    assert isinstance(heard.outcomes[1], Result)
+    train(executor, handler, job(1))
+    assert isinstance(handler.outcomes[1], Result)
 
 
 def test_idle_workers_are_released_and_requested_again(on_ray: Make, job: Jobs) -> None:
     now = 0.0
-    executor, heard, said = on_ray(workers=2, slots=0, clock=lambda: now), Heard(), list[str]()
+    executor, handler, said = on_ray(workers=2, slots=0, clock=lambda: now), RecordingHandler(), list[str]()
     executor.notify = said.append
     asked = MeasureFusion({}, "fast", 2, 4, 1.1, sharers=50)
     assert executor.measure_fusion(asked) == FusionTiming({2: 1.5}, "1 share")  # a node has one CPU
     executor.submit(job(0, "hang"))
-    drive(executor, heard, lambda: heard.epochs(0) and executor.free)
-    executor.step(heard, 0)
+    drive(executor, handler, lambda: handler.epochs(0) and executor.free)
+    executor.step(handler, 0)
     for now in (59.0, 61.0):
-        executor.step(heard, 0)
+        executor.step(handler, 0)
         assert len(executor._pool.workers) == (2 if now == 59.0 else 1)
     assert executor.free == 1
-    train(executor, heard, job(1))
-    assert isinstance(heard.outcomes[1], Result) and len(executor._pool.workers) == 2 and not said
+    train(executor, handler, job(1))
+    assert isinstance(handler.outcomes[1], Result) and len(executor._pool.workers) == 2 and not said
 
 
 def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
@@ -148,38 +148,38 @@ def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
         unfinished = study_dir.unfinished(0)
         return Job(0, {}, "fast", study_dir.log(0), study_dir.checkpoint(0), unfinished, checkpoint_every=1)
 
-    heard = Heard(lose)
+    handler = RecordingHandler(lose)
     executor = on_ray("Keeping", resources=WorkerResources(8))
-    train(executor, heard, keeping())
+    train(executor, handler, keeping())
     assert (
-        heard.failure(0).kind == FailureKind.WORKER_DIED
-        and "was lost, perhaps with the node" in heard.failure(0).reason
+        handler.failure(0).kind == FailureKind.WORKER_DIED
+        and "was lost, perhaps with the node" in handler.failure(0).reason
     )
     assert study_dir.unfinished(0).read_text() == "epoch 1"
     assert not study_dir.checkpoint(0).exists()
-    del heard.outcomes[0]
-    train(executor, heard, keeping())
+    del handler.outcomes[0]
+    train(executor, handler, keeping())
     connection.remove_node(added[0])
-    assert isinstance(heard.outcomes[0], Result)
+    assert isinstance(handler.outcomes[0], Result)
     assert "continues from epoch 1" in study_dir.log(0).read_text()
     assert study_dir.checkpoint(0).read_text() == "weights of 0"
     assert study_dir.unfinished(0).read_text() == f"epoch {EPOCHS}"
 
 
 def test_a_failure_in_a_fused_group_affects_one_job(on_ray: Make, job: Jobs) -> None:
-    executor, heard = on_ray(slots=3), Heard()
+    executor, handler = on_ray(slots=3), RecordingHandler()
     executor.describe(Describe({}, "fast"))
     assert executor.free == 3
     for one in (job(0), job(1, "error"), job(2)):
         executor.submit(one)
     assert executor.free == 0
-    drive(executor, heard, lambda: 1 in heard.outcomes)
-    assert heard.failure(1).kind == FailureKind.ERROR
+    drive(executor, handler, lambda: 1 in handler.outcomes)
+    assert handler.failure(1).kind == FailureKind.ERROR
     assert executor.free == 0  # what it left behind must not meet a job that begins now
-    drive(executor, heard, lambda: len(heard.outcomes) == 3)
+    drive(executor, handler, lambda: len(handler.outcomes) == 3)
     assert executor.free == 3
-    train(executor, heard, job(3))
-    processes = [report.metrics["process"] for report in heard.reports if report.epoch == 1]
+    train(executor, handler, job(3))
+    processes = [report.metrics["process"] for report in handler.reports if report.epoch == 1]
     assert len(set(processes[:3])) == 1 and processes[3] != processes[0]
 
 
@@ -191,7 +191,7 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
     added: list[Any] = []
 
     def lose(report: Report) -> Decision:
-        if not added and {number for number in range(3) if len(heard.epochs(number)) == 2} == {0, 1, 2}:
+        if not added and {number for number in range(3) if len(handler.epochs(number)) == 2} == {0, 1, 2}:
             added.append(add_node(connection, num_cpus=8))
             connection.remove_node(first, allow_graceful=False)
         return Decision.CONTINUE
@@ -200,15 +200,15 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
         config = synthetic_data.base(space) | {"epochs": 5, "hidden_dropout_prob": 0.2}
         return [Job(n, config | {"seed": n}, "fast", where.log(n), where.checkpoint(n)) for n in (0, 1, 2)]
 
-    heard = Heard(lose)
+    handler = RecordingHandler(lose)
     study_dir.directory.mkdir()
     executor = RayExecutor(study_dir, 1, WorkerResources(8), slots=3)
     try:
         executor.describe(Describe(synthetic_data.base(space), "fast"))
-        train(executor, heard, *group(study_dir))
-        assert {heard.failure(number).kind for number in range(3)} == {"died"}
+        train(executor, handler, *group(study_dir))
+        assert {handler.failure(number).kind for number in range(3)} == {"died"}
         assert all("perhaps with the node" in study_dir.log(number).read_text() for number in range(3))
-        again = Heard()
+        again = RecordingHandler()
         train(executor, again, *group(study_dir))
     finally:
         executor.close()
@@ -222,13 +222,13 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
 
 
 def test_workers_without_a_node_do_not_delay_others(on_ray: Make, job: Jobs) -> None:
-    heard = Heard()
+    handler = RecordingHandler()
     executor = on_ray(workers=50)
     (note,) = executor.describe(Describe({}, "fast")).notes
     assert re.fullmatch(r"there is room for \d+ of 50 workers \(1 CPU each\); the others wait", note)
     assert 1 <= executor.free < 50
-    train(executor, heard, *map(job, range(4)))
-    assert all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
+    train(executor, handler, *map(job, range(4)))
+    assert all(isinstance(outcome, Result) for outcome in handler.outcomes.values())
 
 
 @pytest.mark.parametrize("timeout", [None, 60.0])
@@ -265,17 +265,17 @@ def test_a_stopped_search_does_not_wait_for_a_node(
 
 
 def test_withdraw_returns_jobs_that_were_assigned_but_not_sent(on_ray: Make, job: Jobs) -> None:
-    executor, heard = on_ray(slots=2), Heard()
+    executor, handler = on_ray(slots=2), RecordingHandler()
     executor.describe(Describe({}, "fast"))
     executor.submit(job(0))
-    drive(executor, heard, lambda: heard.reports)
+    drive(executor, handler, lambda: handler.reports)
     for number in (1, 2):
         executor.submit(job(number))
     executor._assign_jobs()
     assert [len(worker.assigned) for worker in executor._pool.workers] == [1]
     assert sorted(executor.withdraw()) == [1, 2]
-    drive(executor, heard, lambda: heard.outcomes)
-    assert set(heard.outcomes) == {0} and executor.free == 2
+    drive(executor, handler, lambda: handler.outcomes)
+    assert set(handler.outcomes) == {0} and executor.free == 2
 
 
 def test_messages_about_waiting_workers() -> None:
@@ -303,13 +303,13 @@ def test_messages_about_waiting_workers() -> None:
 
 def test_the_waiting_message_counts_resources_in_use(on_ray: Make, job: Jobs) -> None:
     now, said = 0.0, list[str]()
-    executor, heard = on_ray(workers=4, clock=lambda: now), Heard()
+    executor, handler = on_ray(workers=4, clock=lambda: now), RecordingHandler()
     executor.notify = said.append
     executor.describe(Describe({}, "fast"))
-    drive(executor, heard, lambda: executor.free == 3 and free_capacity(WorkerResources(1)) == 0)
+    drive(executor, handler, lambda: executor.free == 3 and free_capacity(WorkerResources(1)) == 0)
     for _ in range(2):
         now += 10
-        executor.step(heard, 0)
+        executor.step(handler, 0)
     (text,) = said
     assert text.startswith("waiting for 1 of 4 workers (1 CPU each): ")
     assert text.endswith(", of which none is free")
@@ -318,21 +318,21 @@ def test_the_waiting_message_counts_resources_in_use(on_ray: Make, job: Jobs) ->
 def test_a_late_node_with_other_versions_is_not_used(
     on_ray: Make, job: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor, heard, said = on_ray(workers=3), Heard(), list[str]()
+    executor, handler, said = on_ray(workers=3), RecordingHandler(), list[str]()
     executor.notify = said.append
     executor.submit(job(0, "hang"))
-    drive(executor, heard, lambda: heard.reports and executor.free == 2)
+    drive(executor, handler, lambda: handler.reports and executor.free == 2)
     ours = versions.installed_versions() | {"torch": "1.0"}
     monkeypatch.setattr(worker_pool, "installed_versions", lambda: ours)
     executor._pool.end([worker for worker in executor._pool.workers if not worker.jobs][:1])
-    drive(executor, heard, lambda: said)
+    drive(executor, handler, lambda: said)
     assert re.match(r"nodes with other versions are not used: node \S+ has torch \S+, not 1\.0; pip", said[0])
     assert len(executor._pool.workers) == 2 and executor.free == 1
-    executor.step(heard, 0)
-    assert len(executor._pool.workers) == 2 and not heard.outcomes
+    executor.step(handler, 0)
+    assert len(executor._pool.workers) == 2 and not handler.outcomes
     executor._pool.end(executor._pool.workers)
     with pytest.raises(WorkerError, match=r"node \S+ has torch \S+, not 1\.0"):
-        train(executor, heard, job(1))
+        train(executor, handler, job(1))
 
 
 def test_versions_are_checked_again_only_after_a_failed_start(
@@ -393,10 +393,10 @@ def test_workers_share_a_gpu(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     node = add_node(connection, num_cpus=2, num_gpus=1)
     executor = on_ray(workers=2, resources=WorkerResources(1, per_gpu=2))
-    heard = Heard()
+    handler = RecordingHandler()
     executor.submit(job(0, "hang"))
-    drive(executor, heard, lambda: heard.epochs(0) and executor.free)
-    train(executor, heard, job(1))  # while the first has not ended
+    drive(executor, handler, lambda: handler.epochs(0) and executor.free)
+    train(executor, handler, job(1))  # while the first has not ended
     connection.remove_node(node)
     assert study_dir.log(1).read_text() == "trial 1 on card 0\n"
 
@@ -417,7 +417,7 @@ def test_an_error_if_no_worker_starts(on_ray: Make, job: Jobs, study_dir: StudyD
     with pytest.raises(WorkerError, match=r"no such library \(on node") as caught:
         on_ray("cannot_be_made").describe(Describe({}, "fast"))
     with pytest.raises(WorkerError, match=r"SIGKILL.* before it was ready \(on node") as caught:
-        train(on_ray("always_dies"), Heard(), job(0))
+        train(on_ray("always_dies"), RecordingHandler(), job(0))
     assert caught.value.fix == f"Its log: {study_dir.worker_log(0)}"
 
 

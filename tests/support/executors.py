@@ -10,7 +10,7 @@ from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 STEPS = 600  # of 0.1 seconds: a broken executor fails a test instead of blocking it
 
 
-class Heard:
+class RecordingHandler:
     """A handler that records reports and outcomes, and answers with `decide`."""
 
     def __init__(self, decide: Callable[[Report], Decision] = lambda _: Decision.CONTINUE) -> None:
@@ -35,7 +35,7 @@ class Heard:
         return [report.epoch for report in self.reports if report.number == number]
 
 
-def drive(executor: Executor, handler: Heard, done: Callable[[], object]) -> None:
+def drive(executor: Executor, handler: RecordingHandler, done: Callable[[], object]) -> None:
     for _ in range(STEPS):
         if done():
             return
@@ -43,7 +43,7 @@ def drive(executor: Executor, handler: Heard, done: Callable[[], object]) -> Non
     raise AssertionError("the jobs sent no further message")
 
 
-def train(executor: Executor, handler: Heard, *jobs: Job) -> None:
+def train(executor: Executor, handler: RecordingHandler, *jobs: Job) -> None:
     """Train all jobs, as many at a time as the executor accepts."""
     waiting = list(jobs)
     wanted = {job.number for job in jobs}
