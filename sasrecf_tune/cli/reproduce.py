@@ -112,13 +112,13 @@ class _Watch:
     show: Callable[[Report], None]
     outcome: Result | Failure | None = None
 
-    def reported(self, report: Report) -> Decision:
-        """See `executors.base.Handler`."""
+    def on_report(self, report: Report) -> Decision:
+        """Show the report."""
         self.show(report)
         return Decision.CONTINUE
 
-    def ended(self, outcome: Result | Failure) -> None:
-        """See `executors.base.Handler`."""
+    def on_outcome(self, outcome: Result | Failure) -> None:
+        """Keep the outcome."""
         self.outcome = outcome
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
-from sasrecf_tune.executors.base import Executor, Telling
+from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
@@ -102,8 +102,7 @@ def describe(
     Raises:
         InputError: configuration or data cannot be used.
     """
-    if isinstance(executor, Telling):
-        executor.say = saying(console, quiet)
+    executor.notify = saying(console, quiet)
     config = first_configuration(space, base) | {"seed": settings.seed}
     with status(console, quiet, f"preparing {settings.dataset}"):
         return executor.describe(Describe(config, settings.engine, searched_features(space)))

@@ -50,13 +50,13 @@ class DrainHandler:
         self._layout = study_dir
         self._owner = owner
 
-    def reported(self, report: Report) -> Decision:
-        """See `executors.base.Handler`."""
+    def on_report(self, report: Report) -> Decision:
+        """See `Handler`."""
         self.heard += 1
         return Decision.STOP
 
-    def ended(self, outcome: Result | Failure) -> None:
-        """See `executors.base.Handler`."""
+    def on_outcome(self, outcome: Result | Failure) -> None:
+        """See `Handler`."""
         self.heard += 1
         if isinstance(outcome, Result) and outcome.decision is not Decision.STOP:
             PendingResult(self._layout, outcome, self._owner).keep()

@@ -312,8 +312,8 @@ def test_weights_of_the_chosen_run_are_kept(tmp_path: Path) -> None:
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
             job.checkpoint.write_bytes(b"weights")
-            assert job.unfinished is not None
-            job.unfinished.write_bytes(b"to continue from")
+            assert job.resume_file is not None
+            job.resume_file.write_bytes(b"to continue from")
             return super().train(job, on_report)
 
     with bench(tmp_path, RATES, Saving(lucky), sampler="grid") as run:

@@ -226,8 +226,8 @@ def test_only_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
             job.checkpoint.write_bytes(b"weights")
-            assert job.unfinished is not None
-            job.unfinished.write_bytes(b"to continue from")
+            assert job.resume_file is not None
+            job.resume_file.write_bytes(b"to continue from")
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Saving(quality)) as run:

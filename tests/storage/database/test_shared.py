@@ -486,7 +486,7 @@ def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) ->
 
     one.shared._outages._pause = killed
     with refusing(one), pytest.raises(KeyboardInterrupt):
-        search.ended(result(trial.number, 0.7))
+        search.on_outcome(result(trial.number, 0.7))
     assert [path.name for path in one.study_dir.pending_results()] == [
         one.study_dir.pending_result(trial.number).name
     ]
@@ -514,7 +514,7 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
             away.close()
 
         one.shared._outages._pause = back
-        search.ended(result(trial.number))
+        search.on_outcome(result(trial.number))
     assert kept and search.done == 1 and not one.study_dir.pending_results()
 
 
@@ -547,7 +547,7 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Peer]
                     away.enter_context(refusing(one))
                 if self._waiting:
                     number = self._waiting.popleft().number
-                    handler.ended(result(number, number / 10))
+                    handler.on_outcome(result(number, number / 10))
 
         training = FakeTraining(lambda _: 0.5)
         search = searching(one, Workers(training.train, training.describe))
@@ -573,7 +573,7 @@ def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
 
         def step(self, handler: Handler, timeout: float) -> None:
             if ended:
-                handler.ended(ended.pop())
+                handler.on_outcome(ended.pop())
 
     ended = [result(trials[0].number, 0.7)]
     training = FakeTraining(lambda _: 0.5)
@@ -606,7 +606,7 @@ def test_a_database_that_says_nothing_keeps_nobody_from_ending(
     with other.shared.together(), stopping_on_signals(search, 0.0, console, quiet=True):
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(SQLAlchemyError, match="says nothing"):
-            search.ended(result(trial.number, 0.7))
+            search.on_outcome(result(trial.number, 0.7))
         with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"):
             search.run()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
