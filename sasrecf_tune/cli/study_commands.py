@@ -124,27 +124,18 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     write_output(chosen_yaml(chosen, settings, space), output)
 
 
-def check_file(
-    file: Path,
-    dataset: str,
-    data_path: Path | None,
-    config_files: str,
-    overrides: Sequence[str],
-    model: str | None,
-    syntax_only: bool,
-    as_json: bool,
-) -> None:
-    """Say what a params file holds.
+def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json: bool) -> None:
+    """Check a params file and print what it contains.
 
     Raises:
-        InputError: what is wrong with it.
+        InputError: The file, or an option in `given`, is invalid.
     """
     from sasrecf_tune.search.plan import searched_features
 
     space = read(file)
-    chosen, base = check_model(model or SASRECF), dict[str, Any]()
+    chosen, base = check_model(given["model"] or SASRECF), dict[str, Any]()
     if not syntax_only:
-        chosen, base = base_settings(space, data_path, dataset, config_files, overrides, model)
+        chosen, base = base_settings(space, **given)
     check_space(space, chosen)
     counted = feasibility(space, base)
     notes = [*space.notes, *without_effect(base)]
@@ -159,6 +150,7 @@ def check_file(
         "notes": notes,
     }
     if not syntax_only:
+        dataset = given["dataset"]
         data = locate(dataset, base.get("data_path"))
         # What RecBole takes where nothing is said; load_col of a data set it knows is in its own files.
         config = {name: known.default for name, known in TABLE.items()} | {"load_col": None} | base

@@ -7,14 +7,16 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+import msgspec
 
 from sasrecf_tune import __version__
-from sasrecf_tune.errors import StorageError
+from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -94,62 +96,61 @@ def read_manifest(study_dir: StudyDirectory) -> dict[str, Any]:
     return content
 
 
+class _Required(TypedDict):
+    """The keys of every manifest whose absence no default may fill."""
+
+    params_file: str
+    dataset: str
+    model: str
+    metric: str
+    seed: int
+    engine: str
+    space: str
+    config: dict[str, Any]
+    search: dict[str, Any]
+
+
 def settings_content(settings: RunSettings, space: SearchSpace, storage: str | None) -> dict[str, Any]:
-    """The part of the manifest that `settings_from` reads back."""
+    """Return the part of the manifest that `settings_from` reads."""
+    content = asdict(settings)
+    del content["out"]  # the directory may be moved
     return {
-        "study": settings.name,
-        "model": settings.model,
-        "dataset": settings.dataset,
+        "study": content.pop("name"),
+        **content,
         "metric": str(settings.metric),
         "maximize": settings.metric.maximize,
-        "seed": settings.seed,
-        "engine": settings.engine,
         "params_file": str(settings.params_file.absolute()),
         "space": space.write(),
-        "config": settings.base,
-        "search": asdict(settings.search),
-        "workers": settings.workers,
-        "gpus": list(settings.gpus),
-        "executor": settings.executor,
-        "address": settings.address,
-        "threads": settings.threads,
-        "trials_per_gpu": settings.trials_per_gpu,
-        "fuse": settings.fuse,
+        "config": content.pop("base"),
         "storage": storage,
     }
 
 
 def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
-    """The settings and the space that a study was last run with.
+    """Read the settings and the space that a study was last run with.
 
     Raises:
-        StorageError: the manifest cannot be read.
+        StorageError: The manifest cannot be read, or a value in it is invalid.
     """
     content = read_manifest(study_dir)
     try:
-        settings = RunSettings(
-            params_file=Path(content["params_file"]),
-            name=study_dir.name,
-            out=study_dir.directory.parent,
-            dataset=content["dataset"],
-            base=content["config"],
-            metric=parse_metric(content["metric"]),
-            seed=content["seed"],
-            engine=content["engine"],
-            model=content["model"],
-            storage=content["storage"],
-            search=SearchSettings(**content["search"]),
-            workers=content["workers"],
-            gpus=tuple(content["gpus"]),
-            executor=content.get("executor", "local"),
-            address=content.get("address", "auto"),
-            threads=content.get("threads"),
-            trials_per_gpu=content.get("trials_per_gpu", 1),
-            fuse=content.get("fuse", 1),
-        )
-        return settings, parse(content["space"], Path(content["params_file"]).name)
-    except (KeyError, TypeError) as error:
-        raise StorageError(f"the manifest lacks {error}", where=str(study_dir.manifest)) from error
+        required = msgspec.convert(content, _Required)
+        if unknown := required["search"].keys() - {field.name for field in fields(SearchSettings)}:
+            raise StorageError(f"unknown key `search.{min(unknown)}`")
+        stored = content | {
+            "name": study_dir.name,
+            "out": str(study_dir.directory.parent),
+            "base": required["config"],
+            "metric": vars(parse_metric(required["metric"])),
+        }
+        settings = msgspec.convert(stored, RunSettings, dec_hook=lambda kind, value: kind(value))
+    except (msgspec.ValidationError, TuneError) as error:
+        raise StorageError(
+            f"invalid settings in the manifest: {error}",
+            where=str(study_dir.manifest),
+            fix="Restore it from a copy.",
+        ) from error
+    return settings, parse(required["space"], settings.params_file.name)
 
 
 def _circumstances() -> dict[str, Any]:

@@ -95,7 +95,9 @@ def test_how_many_trials_a_search_has(
 ) -> None:
     settings = SearchSettings(sampler, "none", wanted)
     space = parse(text)
-    full = RunSettings(Path("h"), "s", tmp_path, "ml-100k", {}, parse_metric("MRR@10"), search=settings)
+    full = RunSettings(
+        params_file=Path("h"), name="s", base={}, metric=parse_metric("MRR@10"), search=settings
+    )
     plan = make_plan(full, space, base_config(full, space), summary())
     assert plan.sampler == ("best-first" if sampler == "auto" else sampler)
     assert plan.trials == trials
@@ -377,7 +379,7 @@ from sasrecf_tune.storage.database.open import open_storage
 from tests.support.fake_training import summary
 
 space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n")
-settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),
+settings = RunSettings(params_file=Path("hyper.test"), name="study", base={}, metric=parse_metric("MRR@10"),
                        storage="postgresql://host/db", search=SearchSettings(sys.argv[1], "none"))
 plan = make_plan(settings, space, base_config(settings, space), summary())
 layout = StudyDirectory(Path("study").absolute())

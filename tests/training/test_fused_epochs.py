@@ -191,9 +191,9 @@ def test_what_is_chosen(ratios: dict[int, float], given: int, slots: int, said: 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (["--fuse", "0"], "'0' is no number of trials"),
-        (["--fuse", "many"], "Write auto, or a number from 1 to 64"),
-        (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains each trial by itself"),
+        (["--fuse", "0"], "invalid `--fuse` value '0'"),
+        (["--fuse", "many"], "Use auto, or a number from 1 to 64"),
+        (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains one trial at a time"),
     ],
 )
 def test_bad_numbers_are_refused(
