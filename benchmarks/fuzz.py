@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from sasrecf_tune.cli.app import app as command_line
 from sasrecf_tune.cli.arguments import run_settings
-from sasrecf_tune.cli.session import checked_base
+from sasrecf_tune.cli.session import check_settings
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.constraints import violations
 from sasrecf_tune.inputs.params_file import read
@@ -163,7 +163,7 @@ class Fuzzer:
         given = context.params
         del given["dry_run"], given["as_json"]
         settings = run_settings(space, given)
-        base = checked_base(settings, space)
+        base = check_settings(settings, space)
         first = first_configuration(space, base) | {"seed": settings.seed}
         if too_large(first):
             self.report.too_large += 1

@@ -65,7 +65,7 @@ def main() -> None:
             finally:
                 made.close()
 
-        session.executor_for = replaced
+        session.open_executor = replaced
     if int(point):
         _die_at(int(point), float(delay))
     cli.main()

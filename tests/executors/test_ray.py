@@ -646,7 +646,7 @@ def test_the_study_is_confirmed_and_reproduced(
     monkeypatch.chdir(space)
     said = io.StringIO()
     assert reproduce_study(StudyDirectory(study), Console(file=said)) == 0, said.getvalue()
-    assert "The same to the last digit." in said.getvalue()
+    assert "All metrics are identical." in said.getvalue()
 
 
 def test_a_cluster_that_has_gone_is_no_traceback(

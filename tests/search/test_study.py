@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 
 from sasrecf_tune import environment as machine
 from sasrecf_tune.analysis.reproduction import diff_text
-from sasrecf_tune.cli.session import at_work
+from sasrecf_tune.cli.session import open_session
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import (
     InputError,
@@ -431,7 +431,7 @@ def test_a_server_that_cannot_be_reached_is_found_before_data_is_prepared(tmp_pa
     )
     with (
         pytest.raises(StorageError, match=r"onnection refused(.|\n)*whether the server runs") as caught,
-        at_work(settings, StudyDirectory(tmp_path / name)),
+        open_session(settings, StudyDirectory(tmp_path / name)),
     ):
         pytest.fail("has begun")
     assert "s3cret" not in str(caught.value)
