@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -79,12 +78,9 @@ def resume(
 ) -> None:
     """Continue a study with its last settings. Options given here replace them."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import override_settings
-    from sasrecf_tune.storage.directory import find_study
-    from sasrecf_tune.storage.manifest import settings_from
+    from sasrecf_tune.cli.arguments import study_settings
 
-    settings, space = settings_from(find_study(out, study))
-    settings = override_settings(replace(settings, storage=settings.database(storage)), given)
+    _, settings, space = study_settings(out, study, storage, given)
     _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
 
 
@@ -118,14 +114,10 @@ def confirm(
 
     The same command again continues; more seeds or configurations are added to the existing runs.
     """
-    from sasrecf_tune.cli.arguments import override_settings
+    from sasrecf_tune.cli.arguments import study_settings
     from sasrecf_tune.cli.confirm import confirm_study
-    from sasrecf_tune.storage.directory import find_study
-    from sasrecf_tune.storage.manifest import settings_from
 
-    study_dir = find_study(out, study)
-    settings, space = settings_from(study_dir)
-    settings = override_settings(replace(settings, storage=settings.database(storage)), given)
+    study_dir, settings, space = study_settings(out, study, storage, given)
     _exit_with(
         lambda: confirm_study(
             study_dir, settings, space, make_console(), top=top, seeds=seeds, as_json=as_json

@@ -14,7 +14,8 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import ConfigOptions, Engine, RunSettings, SearchSettings, Where
 from sasrecf_tune.inputs.validation import check_keys, check_model
-from sasrecf_tune.storage.directory import default_name, study_directory
+from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
+from sasrecf_tune.storage.manifest import settings_from
 
 
 def run_settings(space: SearchSpace, given: Mapping[str, Any]) -> RunSettings:
@@ -44,6 +45,19 @@ def run_settings(space: SearchSpace, given: Mapping[str, Any]) -> RunSettings:
         "address": cluster_address(options["address"], executor),
     }
     return RunSettings(**options | computed)
+
+
+def study_settings(
+    out: Path, study: str | None, storage: str | None, given: Mapping[str, Any]
+) -> tuple[StudyDirectory, RunSettings, SearchSpace]:
+    """Find a study and read its settings and space; the options that are not None replace settings.
+
+    Raises:
+        TuneError: The study does not exist, or an option is invalid.
+    """
+    study_dir = find_study(out, study)
+    settings, space = settings_from(study_dir)
+    return study_dir, override_settings(replace(settings, storage=settings.database(storage)), given), space
 
 
 def override_settings(settings: RunSettings, given: Mapping[str, Any]) -> RunSettings:

@@ -1,4 +1,4 @@
-"""manifest.json: what a study was made from and with, enough to continue and to reproduce it."""
+"""manifest.json: the inputs, settings and versions of a study, from which it is continued and reproduced."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer",
 
 
 def write_manifest(study_dir: StudyDirectory, content: dict[str, Any], trains: bool = True) -> None:
-    """Write `content`, with what this machine and these versions are, keeping when the study was created.
+    """Write `content`, with the times, the command, the machine and the versions.
 
-    Where nothing is left that it `trains`, machine and versions stay those that the trials were trained with.
+    Args:
+        trains: Whether the run trains anything. If not, machine and versions remain those of the trials.
     """
     before = read_manifest(study_dir) if study_dir.manifest.is_file() else {}
     keep = ("confirmation",) if trains else ("confirmation", "machine", "versions")
@@ -42,27 +43,24 @@ def write_manifest(study_dir: StudyDirectory, content: dict[str, Any], trains: b
         "created": before.get("created", _now()),
         "updated": _now(),
         **content,
-        **_circumstances(),
+        **_provenance(),
         **{key: before[key] for key in keep if key in before},
     }
     _write(study_dir, full)
 
 
 def record_confirmation(study_dir: StudyDirectory, content: dict[str, Any], trains: bool) -> None:
-    """Add `content` to the manifest of an existing study, with what this machine and these versions are.
-
-    Where nothing is left that it `trains`, these stay what they were.
-    """
+    """Add the settings of a confirmation to the manifest; `trains` as in `write_manifest`."""
     manifest = read_manifest(study_dir)
     before = manifest.get("confirmation")
-    here = {"sasrecf_tune": __version__, "updated": _now(), **_circumstances()}
+    here = {"sasrecf_tune": __version__, "updated": _now(), **_provenance()}
     if before is not None and not trains:
         here = {key: before.get(key) for key in here}
     _write(study_dir, manifest | {"confirmation": {**content, **here}})
 
 
 def environment() -> dict[str, dict[str, Any]]:
-    """What this machine and these versions are, as far as they can change results."""
+    """Return what can change results: facts on this machine, and versions of libraries."""
     machine = {
         "system": platform.platform(),
         "processor": platform.machine(),
@@ -74,10 +72,10 @@ def environment() -> dict[str, dict[str, Any]]:
 
 
 def read_manifest(study_dir: StudyDirectory) -> dict[str, Any]:
-    """The manifest of an existing study.
+    """Read the manifest of a study.
 
     Raises:
-        StorageError: it cannot be read, or is not one of ours.
+        StorageError: It cannot be read, or has another format.
     """
     try:
         content = json.loads(study_dir.manifest.read_text(encoding="utf-8"))
@@ -85,13 +83,13 @@ def read_manifest(study_dir: StudyDirectory) -> dict[str, Any]:
         raise StorageError(
             f"cannot read the manifest: {error}",
             where=str(study_dir.manifest),
-            fix="Restore it from a copy, or move it away: the `run` command writes it anew.",
+            fix="Restore it from a copy, or move it away: `run` writes a new one.",
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise StorageError(
-            "made by another version of sasrecf-tune, or not a manifest",
+            "not a manifest, or of another version of sasrecf-tune",
             where=str(study_dir.manifest),
-            fix=f"Use the version that made it, or {ANOTHER_STUDY}",
+            fix=f"Use the version that wrote it, or {ANOTHER_STUDY}",
         )
     return content
 
@@ -153,7 +151,7 @@ def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
     return settings, parse(required["space"], settings.params_file.name)
 
 
-def _circumstances() -> dict[str, Any]:
+def _provenance() -> dict[str, Any]:
     return {"command": [mask_passwords(word) for word in sys.argv], **environment()}
 
 
