@@ -21,7 +21,7 @@ Format = Literal[TextFormat, "html"]
 
 StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="Study.  [default: the latest]")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write to this file, instead of the screen.")
+    Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, for programs.")]
 # The values of a command's settings options, by field.
@@ -37,7 +37,8 @@ def settings_options(
         names: The fields whose options the command has, default all.
         override: Whether the options change settings of an existing study. Their default is then None.
     """
-    options = [each for each in parameters(RunSettings, override) if not names or each.name in names]
+    known = {each.name: each for each in parameters(RunSettings, override)}
+    options = [known[name] for name in names or known]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -46,7 +47,7 @@ def settings_options(
             command(given=given, **values)
 
         own = inspect.signature(command, eval_str=True).parameters.values()
-        flat = [each for own_one in own for each in (options if own_one.name == "given" else [own_one])]
+        flat = [each for one in own for each in (options if one.name == "given" else [one])]
         signature = inspect.Signature([each.replace(kind=Parameter.KEYWORD_ONLY) for each in flat])
         call.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads it
         return call

@@ -110,7 +110,7 @@ class SearchSettings:
             "--trials",
             "--max_evals",
             min=1,
-            help="Total number of trials, earlier runs included.  [default: a grid up to 1,000, or 100]",
+            help="Total trials, earlier runs included.  [default: all of a grid up to 1,000, else 100]",
         ),
     ] = None
     timeout: Annotated[
