@@ -1,20 +1,20 @@
-"""The errors that a user can meet.
+"""The errors that are shown to users.
 
-    TuneError                 exit code 1  failed at run time
-    ├── InputError            exit code 2  bad input, found before any work
+    TuneError                 exit code 1  a failure at run time
+    ├── InputError            exit code 2  invalid input, found before any training
     │   ├── ParamsFileError                a hyper.test file: file, line, column, caret
-    │   ├── ParameterError                 a value or a combination that no model can have
-    │   ├── ConfigFileError                a YAML file or a --set option
+    │   ├── ParameterError                 a value or a combination that is invalid for every model
+    │   ├── ConfigFileError                a YAML file or a `--set` option
     │   ├── DataError                      the data set: missing file, column, empty split
-    │   ├── StudyMismatchError             the study on disk was made from something else
+    │   ├── StudyMismatchError             the study exists with other settings
     │   ├── InputErrors                    several of the above, found at once
     │   └── StudyNotFoundError
-    ├── StorageError                       the disk or the database
-    ├── WorkerError                        a worker process could not be kept alive
+    ├── StorageError                       the disk or the database fails
+    ├── WorkerError                        a worker process does not start or crashes repeatedly
     └── Interrupted           exit code 130
 
-An error says what is wrong, where, and what to do. `cli.app.main` prints it and exits with its code;
-a traceback on user error is a bug.
+An error says what is wrong, where, and what to do. `cli.app.main` prints it and exits with its code.
+A traceback for a user error is a bug.
 """
 
 from __future__ import annotations
@@ -32,10 +32,7 @@ _MOST_SHOWN = 50
 
 
 class TuneError(Exception):
-    """Base of all errors here: `what` is wrong, `where`, and the `fix`.
-
-    `str()` of it is the message for people, one to a few lines.
-    """
+    """The base of all errors: `what` is wrong, `where`, and the `fix`. `str()` is the message for users."""
 
     exit_code = 1
 
@@ -47,7 +44,7 @@ class TuneError(Exception):
 
     @property
     def message(self) -> str:
-        """What is wrong and where, without the fix."""
+        """The message without the fix."""
         return f"{self.where}: {self.what}" if self.where else self.what
 
     @property
@@ -64,7 +61,7 @@ class TuneError(Exception):
         return f"{self.message}\n{self.fix}" if self.fix else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross from workers to the coordinator; keyword arguments do not survive the default way.
+        # Workers send errors to the coordinator; default pickling loses keyword arguments.
         return _rebuild, (type(self), dict(self.__dict__))
 
 
@@ -76,7 +73,7 @@ def _rebuild(kind: type[TuneError], state: dict[str, object]) -> TuneError:
 
 
 class InputError(TuneError):
-    """Bad input, found before any work was done."""
+    """Invalid input, found before any training."""
 
     exit_code = 2
 
@@ -151,7 +148,7 @@ class MistakeCollector:
 
 @dataclass(frozen=True)
 class Location:
-    """A place in a text file: `line` and `column` count from 1, `text` is the whole line."""
+    """A position in a text file. `line` and `column` count from 1; `text` is the whole line."""
 
     file: str
     line: int
@@ -162,17 +159,17 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
     def caret(self, width: int = 100) -> str:
-        """The line with a caret below the column; long lines are cut to `width` around it."""
+        """Return the line with a caret below the column; a long line is cut to `width` around it."""
         start = max(0, self.column - 1 - width // 2) if len(self.text) > width else 0
         shown = self.text[start : start + width]
         visible = "".join(c if c.isprintable() or c == "\t" else "?" for c in shown)
-        # Tabs stay tabs in the padding, so the caret lands under its column in any terminal.
+        # Tabs remain in the padding, so that the caret is below its column in any terminal.
         padding = "".join("\t" if c == "\t" else " " for c in visible[: self.column - 1 - start])
         return f"    {visible}\n    {padding}^"
 
 
 class ParamsFileError(InputError):
-    """A mistake in a hyper.test file, shown with its line and a caret."""
+    """An error in a hyper.test file, shown with its line and a caret."""
 
     def __init__(self, what: str, *, at: Location | None = None, where: str = "", fix: str = "") -> None:
         super().__init__(what, where=str(at) if at else where, fix=fix)
@@ -185,11 +182,11 @@ class ParamsFileError(InputError):
 
 
 class ParameterError(InputError):
-    """A value, or a combination of values, that no model can have."""
+    """A value, or a combination of values, that is invalid for every model."""
 
 
 class ConfigFileError(InputError):
-    """A mistake in a YAML config file or in a --set option."""
+    """An error in a YAML config file or a `--set` option."""
 
 
 class DataError(InputError):
@@ -197,29 +194,29 @@ class DataError(InputError):
 
 
 class StudyMismatchError(InputError):
-    """The study on disk was made from another space, data set, metric or seed."""
+    """The study exists with another space, data set, metric or seed."""
 
 
 class StudyNotFoundError(InputError):
-    """There is no such study."""
+    """The study does not exist."""
 
 
 class StorageError(TuneError):
-    """The disk or the database refused."""
+    """The disk or the database failed."""
 
 
 class WorkerError(TuneError):
-    """A worker process could not be started or kept alive."""
+    """A worker process did not start or crashed repeatedly."""
 
 
-class Interrupted(TuneError):  # noqa: N818  # named as Ctrl-C is
-    """The user or the system asked to stop."""
+class Interrupted(TuneError):  # noqa: N818  # like KeyboardInterrupt
+    """The user or the system stopped the run."""
 
     exit_code = 130
 
 
 def suggest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """': did you mean `x`?' for the nearest of `known`, '' when none is at least `cutoff` (0 to 1) alike."""
+    """Return ": did you mean `x`?" for the most similar of `known`, "" if none reaches `cutoff`."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word[:100].lower(), by_lower, n=1, cutoff=cutoff)
     return f": did you mean `{by_lower[near[0]]}`?" if near else ""

@@ -43,8 +43,8 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (GOOD, "--config-files nope.yaml", "nope.yaml: cannot read"),
         (GOOD, "--metric NDGC@10", "unknown metric `NDGC`: did you mean `NDCG`?"),
         (GOOD, "--metric MRR", "needs a cut-off"),
-        (GOOD, "--timeout soon", "'soon' is no duration"),
-        (GOOD, "--gpus first", "'first' names no cards"),
+        (GOOD, "--timeout soon", "invalid duration 'soon'"),
+        (GOOD, "--gpus first", "invalid `--gpus` value 'first'"),
         (GOOD, "--gpus 97", "torch cannot use GPU 97"),
         (GOOD, "--study ../x", "cannot be a study's name"),
         (GOOD, "--model sasrecf", "cannot be tuned: did you mean `SASRecF`?"),
@@ -191,7 +191,7 @@ def test_check(cli: Cli, tmp_path: Path) -> None:
     done = cli("check", "hyper.test")
     assert done.returncode == 0, done.stderr
     assert "hyper.test: 12 configurations of 3 parameters" in done.stdout
-    assert "3 of them cannot exist and are never run: hidden_size is not divisible by n_heads" in done.stdout
+    assert "3 of them are impossible and not run: hidden_size is not divisible by n_heads" in done.stdout
     done = cli("check", "hyper.test", "--set", "load_col={inter:[user_id,item_id]}")
     assert done.returncode == 2 and "RecBole is not told to load: timestamp" in done.stderr
     (tmp_path / "hyper.test").write_text("selected_features choice [[genre]]\n")

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from sasrecf_tune.analysis.confirmation import Confirmation, on_validation, rank_confirmed
 from sasrecf_tune.cli.confirm import confirm_best
+from sasrecf_tune.cli.session import Display
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.confirmation_text import luck_text, sentences
@@ -57,15 +58,8 @@ def confirm(run: Bench, top: int, seeds: int) -> tuple[int, str]:
     search = replace(run.plan.settings.search, confirm=top, confirm_seeds=seeds)
     plan = replace(run.plan, settings=replace(run.plan.settings, search=search))
     out = io.StringIO()
-    code = confirm_best(
-        plan,
-        run.study_dir,
-        run.storage,
-        run.records(),
-        run.executor,
-        Console(file=out, width=200),
-        as_json=False,
-    )
+    display = Display(Console(file=out, width=200), as_json=False)
+    code = confirm_best(plan, run.study_dir, run.storage, run.records(), run.executor, display)
     return code, out.getvalue()
 
 
@@ -348,8 +342,8 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_manifest(run.study_dir, {})
         search = replace(run.plan.settings.search, confirm=2, confirm_seeds=2)
         plan = replace(run.plan, settings=replace(run.plan.settings, search=search))
-        console = Console(file=io.StringIO())
-        confirm_best(plan, run.study_dir, run.storage, run.records(), run.executor, console, as_json=True)
+        display = Display(Console(file=io.StringIO()), as_json=True)
+        confirm_best(plan, run.study_dir, run.storage, run.records(), run.executor, display)
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[0]["event"] == "confirmation" and events[0]["runs"] == 4
     started = [event for event in events if event["event"] == "started"]

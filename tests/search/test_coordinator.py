@@ -56,7 +56,9 @@ def test_the_number_of_trials_of_a_plan(
 ) -> None:
     settings = SearchSettings(sampler, "none", wanted)
     space = parse(text)
-    full = RunSettings(Path("h"), "s", tmp_path, "ml-100k", {}, parse_metric("MRR@10"), search=settings)
+    full = RunSettings(
+        params_file=Path("h"), name="s", base={}, metric=parse_metric("MRR@10"), search=settings
+    )
     plan = make_plan(full, space, base_config(full, space), summary())
     assert plan.sampler == ("best-first" if sampler == "auto" else sampler)
     assert plan.trials == trials

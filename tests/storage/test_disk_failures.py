@@ -312,9 +312,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_manifest_that_is_none(study_dir: StudyDirectory) -> None:
     study_dir.manifest.write_text("{")
     result = CliRunner().invoke(app, ["report", "study", "--out", str(study_dir.directory.parent)])
-    assert isinstance(result.exception, TuneError) and "the `run` command writes it anew" in str(
-        result.exception
-    )
+    assert isinstance(result.exception, TuneError) and "`run` writes a new one" in str(result.exception)
 
 
 def test_errors_of_ours_stay_what_they_are(study_dir: StudyDirectory) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
     def inline(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
         yield InlineExecutor(training.train, training.describe)
 
-    session.executor_for = inline
+    session.open_executor = inline
     render.write_page = lambda *_: None  # which takes longer than all the rest
     heartbeats.BEAT_SECONDS, heartbeats.SILENT_SECONDS = 0.2, 2.0
     heartbeats._place = lambda: ""

@@ -193,9 +193,9 @@ def test_the_number_of_fused_trials_that_is_chosen(
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (["--fuse", "0"], "'0' is no number of trials"),
-        (["--fuse", "many"], "Write auto, or a number from 1 to 64"),
-        (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains each trial by itself"),
+        (["--fuse", "0"], "invalid `--fuse` value '0'"),
+        (["--fuse", "many"], "Use auto, or a number from 1 to 64"),
+        (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains one trial at a time"),
     ],
 )
 def test_invalid_values_of_fuse_are_rejected(

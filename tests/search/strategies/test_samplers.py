@@ -69,7 +69,7 @@ from sasrecf_tune.storage.database.open import open_storage
 from tests.support.fake_training import summary
 
 space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n")
-settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),
+settings = RunSettings(params_file=Path("hyper.test"), name="study", base={}, metric=parse_metric("MRR@10"),
                        storage="postgresql://host/db", search=SearchSettings(sys.argv[1], "none"))
 plan = make_plan(settings, space, base_config(settings, space), summary())
 layout = StudyDirectory(Path("study").absolute())
