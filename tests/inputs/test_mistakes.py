@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune.errors import ConfigFileError, InputError, InputErrors, MistakeCollector, ParamsFileError
@@ -61,6 +61,7 @@ def test_the_mistakes_of_one_line(line: str) -> None:
     assert places(f"pooling_mode choice [sum]\n{line}\n") == [(2, column) for column in LINES[line]]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(sorted(LINES)), unique=True, max_size=12), st.sampled_from(["\n", "\r\n", "\r"])
 )
