@@ -1,4 +1,4 @@
-"""Every error a user can meet, and nothing else.
+"""The errors that a user can meet.
 
     TuneError                 exit code 1  failed at run time
     ├── InputError            exit code 2  bad input, found before any work
@@ -7,20 +7,28 @@
     │   ├── ConfigFileError                a YAML file or a --set option
     │   ├── DataError                      the data set: missing file, column, empty split
     │   ├── StudyMismatchError             the study on disk was made from something else
+    │   ├── InputErrors                    several of the above, found at once
     │   └── StudyNotFoundError
     ├── StorageError                       the disk or the database
     ├── WorkerError                        a worker process could not be kept alive
     └── Interrupted           exit code 130
 
-An error says what is wrong, where, and what to do. `cli.py` prints it and exits with its code;
+An error says what is wrong, where, and what to do. `cli.app.main` prints it and exits with its code;
 a traceback on user error is a bug.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
+
+from typing_extensions import override
+
+# Further mistakes are counted.
+_MOST_SHOWN = 50
 
 
 class TuneError(Exception):
@@ -42,6 +50,16 @@ class TuneError(Exception):
         """What is wrong and where, without the fix."""
         return f"{self.where}: {self.what}" if self.where else self.what
 
+    @property
+    def mistakes(self) -> Sequence[TuneError]:
+        """This error, or the errors that it consists of."""
+        return (self,)
+
+    @property
+    def texts(self) -> list[str]:
+        """What to print: a text for each of `mistakes`."""
+        return [str(self)]
+
     def __str__(self) -> str:
         return f"{self.message}\n{self.fix}" if self.fix else self.message
 
@@ -61,6 +79,74 @@ class InputError(TuneError):
     """Bad input, found before any work was done."""
 
     exit_code = 2
+
+
+class InputErrors(InputError):  # noqa: N818  # plural: it has several
+    """Several mistakes in the input, found at once."""
+
+    def __init__(self, mistakes: Sequence[TuneError]) -> None:
+        super().__init__(f"{len(mistakes)} mistakes")
+        self._mistakes = tuple(mistakes)
+
+    @property
+    @override
+    def mistakes(self) -> Sequence[TuneError]:
+        return self._mistakes
+
+    @property
+    @override
+    def texts(self) -> list[str]:
+        more = len(self.mistakes) - _MOST_SHOWN
+        rest = [f"{more:,} more mistakes that are not shown"] if more > 0 else []
+        return [*map(str, self.mistakes[:_MOST_SHOWN]), *rest]
+
+    def __str__(self) -> str:
+        return "\n\n".join(self.texts)
+
+
+class MistakeCollector:
+    """Collects mistakes in a `with` block, so that the user sees all at once; its end raises them.
+
+    Example:
+        >>> with MistakeCollector() as mistakes:
+        ...     for text in ("1", "x", "y"):
+        ...         if not text.isdigit():
+        ...             mistakes.add(InputError(f"{text} is not a number"))
+        Traceback (most recent call last):
+        sasrecf_tune.errors.InputErrors: x is not a number
+        <BLANKLINE>
+        y is not a number
+    """
+
+    def __init__(self) -> None:
+        self._found: list[TuneError] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, *mistakes: InputError) -> None:
+        """Keep these for the end of the block."""
+        for mistake in mistakes:
+            self._found += mistake.mistakes
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep the mistakes that this inner block raises, and go on after it."""
+        try:
+            yield
+        except InputError as error:
+            self.add(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if isinstance(error, InputError):
+            self.add(error)
+        elif error is not None:
+            return
+        if self._found:
+            raise self._found[0] if len(self._found) == 1 else InputErrors(self._found)
 
 
 @dataclass(frozen=True)

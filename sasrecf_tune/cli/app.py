@@ -144,10 +144,9 @@ def run(
 ) -> None:
     """Search, and end with the ranked table. The same command again continues the study."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import run_settings
-    from sasrecf_tune.inputs.params_file import read
+    from sasrecf_tune.cli.arguments import read_space, run_settings
 
-    space = read(params_file)
+    space = read_space(params_file, config_files, set_, model)
     settings = run_settings(
         params_file=params_file,
         space=space,
@@ -460,7 +459,9 @@ def main() -> None:
     except TuneError as error:
         sys.stdout.flush()
         Console(stderr=True).print(
-            Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True, highlight=False
+            Text("\n\n").join(Text.assemble(("error: ", "bold red"), text) for text in error.texts),
+            soft_wrap=True,
+            highlight=False,
         )
         sys.exit(error.exit_code)
     except BrokenPipeError:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.errors import ConfigFileError, DataError, InputError
+from sasrecf_tune.errors import ConfigFileError, DataError, InputError, MistakeCollector
 from sasrecf_tune.inputs.config_files import read_base
-from sasrecf_tune.inputs.hyperparameters import SASRECF
+from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF
 from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import (
     AUTO_FUSE,
@@ -23,7 +25,7 @@ from sasrecf_tune.inputs.settings import (
     Where,
     parse_duration,
 )
-from sasrecf_tune.inputs.validation import check_keys, check_model
+from sasrecf_tune.inputs.validation import check_keys, check_model, parameter_mistakes
 from sasrecf_tune.storage.directory import default_name, study_directory
 
 
@@ -110,6 +112,24 @@ def run_settings(
     )
 
 
+def read_space(
+    params_file: Path, config_files: str, overrides: Sequence[str], model: str | None
+) -> SearchSpace:
+    """The search space in a params file, for the model that --model or a config file names.
+
+    Raises:
+        InputErrors: all mistakes of the params file, the config files and the --set options.
+        InputError: the only one.
+    """
+    base: dict[str, Any] = {}
+    with MistakeCollector() as mistakes:
+        with mistakes.collect():
+            base = read_base([Path(name) for name in config_files.split()], overrides)
+        named = model or base.get("model")
+        check = partial(parameter_mistakes, model=named if named in MODELS else SASRECF)
+        return read(params_file, check)
+
+
 def base_settings(
     space: SearchSpace,
     data_path: Path | None,
@@ -123,31 +143,29 @@ def base_settings(
     The model is that of --model, else the config files', else SASRecF.
 
     Raises:
-        InputError: unreadable, not allowed, or at odds with the search space or the options.
+        InputError: unreadable, not allowed, or in conflict with the search space or the options.
+        InputErrors: several of these.
     """
     base = read_base([Path(name) for name in config_files.split()], overrides)
-    given = [text.partition("=")[0].strip() for text in overrides]
-    for key in given:
-        if key in space.names:
-            raise ConfigFileError(
-                f"`{key}` is searched in {space.source} and also set",
-                where="--set",
-                fix="Keep one of the two.",
-            )
+    given = dict.fromkeys(text.partition("=")[0].strip() for text in overrides)
     named = base.pop("model", None)
-    if model is not None and named not in (None, model):
-        raise ConfigFileError(
-            f"a config file names another model, {named!r}",
-            where=f"--model {model}",
-            fix="Keep one of the two.",
-        )
-    chosen = check_model(str(model or named or SASRECF))
-    for where, keys in (("--set", set(given)), ("--config-files", set(base) - set(given))):
-        check_keys([key for key in base if key in keys], chosen, where)
-    if base.pop("dataset", dataset) != dataset:
-        raise ConfigFileError(
-            "a config file names another data set than --dataset", fix=f"The run would take {dataset!r}."
-        )
+    chosen = str(model or named or SASRECF)
+    with MistakeCollector() as mistakes:
+        for key in given:
+            if key in space.names:
+                what = f"`{key}` is searched in {space.source} and also set"
+                mistakes.add(ConfigFileError(what, where="--set", fix="Keep one of the two."))
+        if model is not None and named not in (None, model):
+            what = f"a config file names another model, {named!r}"
+            mistakes.add(ConfigFileError(what, where=f"--model {model}", fix="Keep one of the two."))
+        with mistakes.collect():
+            check_model(chosen)
+            for where, keys in (("--set", set(given)), ("--config-files", set(base) - set(given))):
+                with mistakes.collect():
+                    check_keys([key for key in base if key in keys], chosen, where)
+        if base.pop("dataset", dataset) != dataset:
+            what = "a config file names another data set than --dataset"
+            mistakes.add(ConfigFileError(what, fix=f"The run would take {dataset!r}."))
     if data_path is not None:
         base["data_path"] = recbole_data_path(data_path, dataset)
     return chosen, base

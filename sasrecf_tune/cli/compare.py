@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sasrecf_tune.analysis.comparability import Measured, obstacles
+from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibilities
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
@@ -19,7 +19,7 @@ from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.comparison_text import show_comparison, warnings
-from sasrecf_tune.report.formats.best_yaml import chosen_config
+from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.formats.comparison import FORMATS
 from sasrecf_tune.report.terminal.console import make_console, write_output
 from sasrecf_tune.report.terminal.tables import varied
@@ -66,7 +66,7 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None = Non
         raise InputError("one study has nothing to be compared with", where="STUDY", fix="Name two or more.")
     read = [_read(study_dir, name, storage) for study_dir, name in zip(layouts, _names(layouts), strict=True)]
     measured = [how for how, _, _ in read]
-    if lines := obstacles(measured):
+    if lines := incompatibilities(measured):
         raise InputError(
             "\n  ".join(
                 ["these studies cannot be compared, since their numbers are not of one kind:", *lines]
@@ -85,7 +85,7 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None = Non
     )
 
 
-def _fix(measured: Sequence[Measured]) -> str:
+def _fix(measured: Sequence[EvaluationSetup]) -> str:
     if len({how.data.get("items") for how in measured}) > 1:
         return (
             "RecBole ranks all items of the .item file where it reads that, and drops what is not in it. Run "
@@ -124,17 +124,17 @@ def _names(layouts: Sequence[StudyDirectory]) -> list[str]:
     ]
 
 
-def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Measured, Entry, float]:
+def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[EvaluationSetup, Entry, float]:
     """How a study was measured, what it has come to, and what its scores are rounded to."""
     settings, space = settings_from(study_dir)
     manifest = read_manifest(study_dir)
     results = read_results(study_dir, settings, space, storage)
-    chosen = results.chosen
+    chosen = results.winner
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=name)
-    config = chosen_config(chosen, settings, space)
+    config = winner_config(chosen, settings, space)
     ended = [record for record in results.records if record.state in ENDED]
-    how = Measured(name, str(settings.metric), settings.dataset, manifest["data"], config)
+    how = EvaluationSetup(name, str(settings.metric), settings.dataset, manifest["data"], config)
     entry = Entry(
         name=name,
         model=settings.model,
@@ -175,13 +175,13 @@ def _effort(records: Sequence[TrialRecord]) -> Effort:
 def why_unconfirmed(results: Results, study_dir: StudyDirectory, settings: RunSettings) -> str:
     """Why the best of a study is not confirmed, and what to do."""
     command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
-    whole = results.whole
+    whole = results.complete_confirmation
     if whole is not None and not rank_confirmed(whole, settings.metric.maximize, settings.unit).seeds:
         more = 2 * len(whole.seeds)
         return f"its confirmation has no seed on which all completed: {command} --seeds {more}"
-    if results.asked is not None and not results.asked.whole:
+    if results.latest_confirmation is not None and not results.latest_confirmation.complete:
         why = "its confirmation is not done"
-    elif results.whole is not None:
+    elif results.complete_confirmation is not None:
         why = "its search has gone on since its confirmation and found a better one"
     else:
         why = "it is not confirmed"

@@ -48,8 +48,8 @@ def confirm_study(
     Raises:
         TuneError: see `errors`.
     """
-    from sasrecf_tune.report.page.page import write_page
-    from sasrecf_tune.search.study import load_study, open_study
+    from sasrecf_tune.report.page.render import write_page
+    from sasrecf_tune.search.open_study import load_study, open_study
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
@@ -111,7 +111,7 @@ def confirm_best(
         study_dir,
         {"top": settings.search.confirm, "trials": list(begun.configurations), "seeds": list(begun.seeds)}
         | {"device": plan.data.device, "threads": plan.data.threads},
-        trains=not begun.whole,
+        trains=not begun.complete,
     )
     files = ConfirmationFiles(study_dir, plan, planned, records)
     if as_json:
@@ -139,13 +139,13 @@ def confirm_best(
         with stopping_on_signals(search, settings.search.grace, console, as_json):
             outcome = search.run()
     now = planned.now()
-    if now.whole:
+    if now.complete:
         planned.finish()
         files.finish()
-    planned.study.company.leave()
+    planned.study.peers.leave()
     verdict = rank_confirmed(now, settings.metric.maximize, settings.unit)
     if as_json:
-        reason = "all runs have ended" if now.whole else outcome.reason
+        reason = "all runs have ended" if now.complete else outcome.reason
         progress.emit({"event": "confirmed", "reason": reason, **confirmation_content(now, verdict)})
     else:
         show_confirmation(now, verdict, settings.metric, console, varied(plan.space))
@@ -223,7 +223,7 @@ def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, console
     left = len(now.wanted) - len(now.runs)
     if left:
         say(f"{reason[:1].upper()}{reason[1:]}. {left} run{'s are' if left > 1 else ' is'} left.")
-        say(f"To go on: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
+        say(f"To continue: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
         return
     say(f"All metrics: {relative(study_dir.confirmation_md)}")
     say(f"Best configuration: {relative(study_dir.best)}")

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
-from sasrecf_tune.analysis.reproduction import Compared, circumstances, compare
+from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.arguments import recbole_data_path
 from sasrecf_tune.cli.session import checked_base, describe
@@ -25,7 +25,7 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
-from sasrecf_tune.report.formats.best_yaml import chosen_config
+from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.progress import emit
 from sasrecf_tune.search.read_results import read_results
@@ -54,7 +54,7 @@ def reproduce_study(
     """
     settings, space = settings_from(study_dir)
     results = read_results(study_dir, settings, space, storage)
-    if results.chosen is None or results.origin is None:
+    if results.winner is None or results.origin is None:
         raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
     if data_path is not None:
         base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
@@ -73,20 +73,20 @@ def reproduce_study(
             base = checked_base(settings, space)
             data = describe(settings, space, base, executor, console, as_json)
             _check_data(data, manifest)
-            again = _train(results.chosen, settings, space, work, executor, console, as_json)
+            again = _train(results.winner, settings, space, work, executor, console, as_json)
         finally:
             executor.close()
     metrics = compare("valid ", results.origin.valid, again.valid)
     metrics += compare("test ", results.origin.test, again.test)
-    record = results.chosen.record
+    record = results.winner.record
     metrics += compare(
         "",
         {"best epoch": record.best_epoch, "epochs": record.epochs},
         {"best epoch": again.best_epoch, "epochs": again.epochs},
     )
-    recorded = _recorded(manifest, results.chosen, results.origin)
+    recorded = _recorded(manifest, results.winner, results.origin)
     now = {"device": again.device, "threads": again.threads, "fused": again.fused}
-    others = circumstances(recorded, now | {"sasrecf_tune": __version__, **environment()})
+    others = environment_changes(recorded, now | {"sasrecf_tune": __version__, **environment()})
     same = all(metric.same for metric in metrics)
     if as_json:
         emit({"event": "reproduced", "same": same, "metrics": _listed(metrics), "others": _pairs(others)})
@@ -131,7 +131,7 @@ def _train(
     console: Console,
     quiet: bool,
 ) -> Result:
-    config = chosen_config(chosen, settings, space)
+    config = winner_config(chosen, settings, space)
     if not quiet:
         console.print(f"training once more: {_named(chosen)}, seed {config['seed']}", highlight=False)
     with _shown(chosen, console, quiet) as show:
@@ -193,7 +193,7 @@ def _recorded(manifest: Mapping[str, Any], chosen: Winner, origin: Origin) -> di
     return kept | {key: value for key, value in known.items() if value}
 
 
-def _show(metrics: Sequence[Compared], others: Mapping[str, tuple[Any, Any]], console: Console) -> None:
+def _show(metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], console: Console) -> None:
     table = Table(pad_edge=False, box=None)
     table.add_column("metric")
     for header in ("recorded", "now", "difference"):
@@ -218,7 +218,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else repr(value)
 
 
-def _listed(metrics: Sequence[Compared]) -> list[dict[str, Any]]:
+def _listed(metrics: Sequence[MetricPair]) -> list[dict[str, Any]]:
     return [
         {"metric": each.name, "recorded": each.recorded, "now": each.now, "same": each.same}
         for each in metrics

@@ -45,11 +45,12 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         TuneError: see `errors`; bad input is found before any training.
     """
     from sasrecf_tune.cli.confirm import confirm_best
-    from sasrecf_tune.report.page.page import write_page
+    from sasrecf_tune.report.page.render import write_page
     from sasrecf_tune.report.study_files import ResultFiles
     from sasrecf_tune.search.confirmation_study import load_confirmations
-    from sasrecf_tune.search.coordinator import Coordinator, planned_study
+    from sasrecf_tune.search.coordinator import Coordinator
     from sasrecf_tune.search.peers import with_peer_notes
+    from sasrecf_tune.search.study_setup import planned_study
     from sasrecf_tune.storage.database.errors import check_begun, display_url, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
@@ -66,7 +67,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
         again = sum(record.state == State.WAITING for record in records)
         plan, earlier = _with_history(plan, study_dir, any(record.state in ENDED for record in records))
-        plan = with_peer_notes(plan, study.company.others())
+        plan = with_peer_notes(plan, study.peers.others())
         write_manifest(
             study_dir,
             settings_content(settings, space, settings.storage and display_url(study_dir, settings.storage))
@@ -110,8 +111,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         if any(record.state in ENDED for record in records):
             # After the table, which must not wait for pictures.
             write_page(study_dir, settings, space)
-        last = study.company.leave(patient=bool(settings.search.confirm) and not outcome.interrupted)
-        if last and study.company.met_peers:
+        last = study.peers.leave(patient=bool(settings.search.confirm) and not outcome.interrupted)
+        if last and study.peers.met_peers:
             # They may have written to the same directory meanwhile, and have left by now.
             files.again(study.records())
             write_page(study_dir, settings, space)

@@ -13,16 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.cli.arguments import base_settings
+from sasrecf_tune.cli.arguments import base_settings, read_space
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate
 from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
-from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.recbole_keys import without_effect
-from sasrecf_tune.inputs.validation import check_model, check_space
+from sasrecf_tune.inputs.validation import check_model
 from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
+from sasrecf_tune.report.text import timestamp_text
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
@@ -114,14 +114,14 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     Raises:
         StudyNotFoundError: no trial has completed, or there is no such study.
     """
-    from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+    from sasrecf_tune.report.formats.best_yaml import best_yaml
 
     study_dir = find_study(out, name)
     settings, space = settings_from(study_dir)
-    chosen = read_results(study_dir, settings, space, storage).chosen
+    chosen = read_results(study_dir, settings, space, storage).winner
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
-    write_output(chosen_yaml(chosen, settings, space), output)
+    write_output(best_yaml(chosen, settings, space), output)
 
 
 def check_file(
@@ -138,14 +138,16 @@ def check_file(
 
     Raises:
         InputError: what is wrong with it.
+        InputErrors: several mistakes.
     """
     from sasrecf_tune.search.plan import searched_features
 
-    space = read(file)
     chosen, base = check_model(model or SASRECF), dict[str, Any]()
-    if not syntax_only:
+    if syntax_only:
+        space = read_space(file, "", (), model)
+    else:
+        space = read_space(file, config_files, overrides, model)
         chosen, base = base_settings(space, data_path, dataset, config_files, overrides, model)
-    check_space(space, chosen)
     counted = feasibility(space, base)
     notes = [*space.notes, *without_effect(base)]
     facts: dict[str, Any] = {
@@ -216,7 +218,7 @@ def list_studies(out: Path, as_json: bool) -> None:
             table.add_row(row["study"], row["error"])
             continue
         ended = "?" if row["ended"] is None else row["ended"]
-        updated = str(row["updated"]).replace("T", " ").replace("+00:00", " UTC")
+        updated = timestamp_text(row["updated"])
         planned = row["planned_trials"]
         # Where --trials was lowered more have ended than there are to be.
         lowered = isinstance(ended, int) and isinstance(planned, int) and ended > planned
@@ -253,8 +255,8 @@ def _report_table(
 
 
 def _report_page(study_dir: StudyDirectory, material: ReportData, output: Path | None) -> None:
-    from sasrecf_tune.report.page.page import page
+    from sasrecf_tune.report.page.render import render_page
 
     path = study_dir.report if output is None else output.absolute()
-    write_output(page(material), path)
+    write_output(render_page(material), path)
     make_console().print(str(path), highlight=False, markup=False, soft_wrap=True)

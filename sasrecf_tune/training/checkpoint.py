@@ -20,11 +20,9 @@ import torch
 from sasrecf_tune import __version__
 from sasrecf_tune.engine import rng
 from sasrecf_tune.engine.recbole import Built
+from sasrecf_tune.inputs.hyperparameters import PATH_KEYS
 from sasrecf_tune.messages import Config, Report
 from sasrecf_tune.training import torch_files
-
-# Paths in RecBole's configuration, which do not affect a trial.
-_PATH_KEYS = ("checkpoint_dir", "data_path")
 
 
 class UnusableCheckpointError(Exception):
@@ -61,7 +59,7 @@ class TrialCheckpoint:
 def identity(config: Config, engine: str, device: torch.device, data: str) -> str:
     """Return a hash of what a trial's result depends on; `data` is the data set's fingerprint."""
     facts = {
-        "config": {key: value for key, value in config.items() if key not in _PATH_KEYS},
+        "config": {key: value for key, value in config.items() if key not in PATH_KEYS},
         "engine": engine,
         "device": device.type,
         "data": data,

@@ -19,33 +19,33 @@ REASON = "trial-0003.resume is damaged (checksum of [data]/0)"
 
 def plain(reports: list[Report], console: Console) -> None:
     view = PlainView(make_progress([], "MRR@10", True, 9, 5, 1, []), console)
-    view.started(3, {})
+    view.on_trial_start(3, {})
     for report in reports:
-        view.reported(report)
+        view.on_report(report)
 
 
 def live(reports: list[Report], console: Console) -> None:
     with LiveView(make_progress([], "MRR@10", True, 9, 5, 1, []), console) as view:
-        view.started(3, {})
+        view.on_trial_start(3, {})
         for report in reports:
-            view.reported(report)
+            view.on_report(report)
 
 
 @pytest.mark.parametrize("show", [plain, live])
-def test_a_trial_that_could_not_continue_is_told_of_once(
+def test_restarted_trial_is_reported_once(
     show: Callable[[list[Report], Console], None],
 ) -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=show is live, no_color=True, width=200)
     show([replace(REPORT, anew=REASON), replace(REPORT, epoch=2)], console)
-    assert text.getvalue().count(f"trial 3 could not continue and began anew: {REASON}\n") == 1
+    assert text.getvalue().count(f"trial 3 could not continue and restarted: {REASON}\n") == 1
 
 
-def test_and_programs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_restarted_trial_is_a_json_event(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView(make_progress([], "MRR@10", True, 9, 5, 1, []))
-    view.started(3, {})
-    view.reported(replace(REPORT, anew=REASON))
-    view.reported(replace(REPORT, epoch=2))
+    view.on_trial_start(3, {})
+    view.on_report(replace(REPORT, anew=REASON))
+    view.on_report(replace(REPORT, epoch=2))
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["started", "anew", "reported", "reported"]
     assert events[1] == {"event": "anew", "trial": 3, "reason": REASON}

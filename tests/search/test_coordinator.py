@@ -1,14 +1,9 @@
-"""The coordinator on a real Optuna study in SQLite, with a function in place of training."""
+"""The coordinator with a real Optuna study in SQLite and fake training."""
 
 from __future__ import annotations
 
-import ast
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import optuna
 import pytest
@@ -18,25 +13,24 @@ from sqlalchemy import event
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.inputs.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
-from sasrecf_tune.search.coordinator import Outcome
+from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
 from sasrecf_tune.storage.files import remove
-from sasrecf_tune.trials import State, rank
+from sasrecf_tune.trials import State, TrialRecord, rank
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
 from tests.support.fake_training import FakeTraining, Interrupting, summary
-from tests.support.paths import ROOT
 
 
-def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None:
+def test_a_grid_search_runs_every_feasible_cell_once(tmp_path: Path) -> None:
     training = FakeTraining(quality)
     with bench(tmp_path, GRID, training) as run:
         outcome = run.search.run()
         records = run.records()
-    # 64 is not divisible by 3 heads: 12 of the 18 cells can exist.
+    # 64 is not divisible by 3 heads: 12 of the 18 cells are feasible.
     assert outcome == Outcome("all 12 trials have ended", 12)
     assert len(set(cells(records))) == len(records) == len(training.jobs) == 12
     assert {record.params["n_heads"] for record in records} == {1, 2}
@@ -44,39 +38,6 @@ def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None
     assert rank(records, True)[0].record.params == {"learning_rate": 0.1, "n_layers": 2} | {
         "n_heads": rank(records, True)[0].record.params["n_heads"]
     }
-
-
-@pytest.mark.parametrize(
-    ("sampler", "text", "trials"),
-    [
-        *(("tpe", GRID, 12), ("random", GRID, 12), ("qmc", GRID, 12), ("gp", GRID, 12)),
-        *(("best-first", GRID, 12), ("best-first", ENDLESS, 13)),
-        *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
-    ],
-)
-def test_samplers_never_repeat_a_cell_nor_propose_an_impossible_one(
-    tmp_path: Path, sampler: Sampler, text: str, trials: int
-) -> None:
-    with bench(tmp_path, text, FakeTraining(quality), sampler, trials=trials) as run:
-        run.search.run()
-        records = run.records()
-    assert len(set(cells(records))) == len(records) == trials
-    assert all(record.params["n_heads"] != 3 for record in records)
-
-
-@pytest.mark.parametrize("sampler", ["auto", "best-first", "tpe", "random", "qmc"])
-@pytest.mark.parametrize("text", [GRID, ENDLESS])
-def test_a_search_in_pieces_is_the_search_in_one(tmp_path: Path, sampler: Sampler, text: str) -> None:
-    with bench(tmp_path / "one", text, FakeTraining(quality), sampler, trials=10) as run:
-        run.search.run()
-        whole = run.records()
-    for total in (1, 4, 5, 10):
-        with bench(tmp_path / "pieces", text, FakeTraining(quality), sampler, trials=total) as run:
-            run.search.run()
-            pieces = run.records()
-        assert len(pieces) == total
-    assert [r.params for r in pieces] == [r.params for r in whole]
-    assert [r.score for r in pieces] == [r.score for r in whole]
 
 
 LARGE = "learning_rate choice [0.1, 0.01, 0.001]\nhidden_dropout_prob quniform 0.001,0.5,0.001\n"
@@ -90,7 +51,7 @@ LARGE = "learning_rate choice [0.1, 0.01, 0.001]\nhidden_dropout_prob quniform 0
         *((GRID, "tpe", None, 12), (ENDLESS, "tpe", 7, 7)),
     ],
 )
-def test_how_many_trials_a_search_has(
+def test_the_number_of_trials_of_a_plan(
     tmp_path: Path, text: str, sampler: Sampler, wanted: int | None, trials: int
 ) -> None:
     settings = SearchSettings(sampler, "none", wanted)
@@ -102,7 +63,7 @@ def test_how_many_trials_a_search_has(
 
 
 @pytest.mark.parametrize("after", [1, 10, 23])
-def test_an_interrupted_trial_is_run_again_under_its_own_number(tmp_path: Path, after: int) -> None:
+def test_an_interrupted_trial_runs_again_under_its_number(tmp_path: Path, after: int) -> None:
     with bench(tmp_path / "whole", GRID, FakeTraining(quality)) as run:
         run.search.run()
         whole = run.records()
@@ -115,10 +76,10 @@ def test_an_interrupted_trial_is_run_again_under_its_own_number(tmp_path: Path, 
     assert [job.number for job in again.jobs] == list(range((after - 1) // 5, 12))
 
 
-def test_trials_of_a_run_that_died_are_found_and_run_again(tmp_path: Path) -> None:
+def test_running_trials_of_a_dead_run_run_again(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, FakeTraining(quality), trials=3) as run:
         run.search.run()
-        # As if the process had been killed: asked for, never told.
+        # As if the process had been killed after asking for a trial.
         left = run.study.optuna.ask()
         assert left.number == 3
     with bench(tmp_path, GRID, FakeTraining(quality)) as run:
@@ -127,7 +88,7 @@ def test_trials_of_a_run_that_died_are_found_and_run_again(tmp_path: Path) -> No
     assert len(records) == len(set(cells(records))) == 12
 
 
-def test_stop_gives_the_running_trial_back(tmp_path: Path) -> None:
+def test_stop_requeues_the_running_trial(tmp_path: Path) -> None:
     training = FakeTraining(quality)
     with bench(tmp_path, GRID, training) as run:
         original = training.train
@@ -145,7 +106,7 @@ def test_stop_gives_the_running_trial_back(tmp_path: Path) -> None:
     assert states == [State.COMPLETE, State.COMPLETE, "waiting"]
 
 
-def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
+def test_the_timeout_covers_all_runs_of_a_study(tmp_path: Path) -> None:
     class Clock:
         now = 0.0
 
@@ -165,12 +126,18 @@ def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
             outcome = run.search.run()
             return outcome, sum(record.state == State.COMPLETE for record in run.records())
 
-    assert run_until(25) == (Outcome("the time is up", 2, more=" --timeout 50s"), 2)
-    # 30 seconds are spent (the third trial was given back), so 45 leave room for one more trial.
-    assert run_until(45) == (Outcome("the time is up", 3, more=" --timeout 1m30s"), 3)
+    assert run_until(25) == (
+        Outcome("the time limit (--timeout) is reached", 2, resume_options=" --timeout 50s"),
+        2,
+    )
+    # 30 seconds are spent (the third trial was requeued), so 45 leave room for one more trial.
+    assert run_until(45) == (
+        Outcome("the time limit (--timeout) is reached", 3, resume_options=" --timeout 1m30s"),
+        3,
+    )
 
 
-def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
+def test_failed_trials_count_and_record_their_reason(tmp_path: Path) -> None:
     class Failing(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["learning_rate"] == 0.1:
@@ -187,34 +154,6 @@ def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
     assert [row.rank for row in rank(records, True)][-4:] == [None] * 4
 
 
-@pytest.mark.parametrize(
-    ("pruner", "warm"), [("forecast", 2), ("median", 4), ("percentile", 4), ("halving", 4), ("hyperband", 4)]
-)
-def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Pruner, warm: int) -> None:
-    epochs = 20
-    with bench(tmp_path, GRID, FakeTraining(quality, epochs), pruner=pruner) as run:
-        run.search.run()
-        records = run.records()
-    pruned = [record for record in records if record.state == State.PRUNED]
-    assert all(record.epochs >= warm for record in records)
-    assert pruned and all(record.epochs < epochs for record in pruned)
-    best = rank(records, True)[0].record
-    assert best.params["learning_rate"] == 0.1
-
-
-def test_pruning_is_on_by_default() -> None:
-    assert plan_pruner("auto", 300).name == "forecast"
-    assert plan_pruner("auto", 300).arguments["n_warmup_steps"] == 10
-
-
-@pytest.mark.parametrize("name", ["auto", "median", "percentile", "halving", "hyperband"])
-def test_a_pruner_is_promised_only_where_it_can_stop_a_trial(name: Pruner) -> None:
-    for epochs in (1, 2, 3, 4, 12):
-        plan = plan_pruner(name, epochs)
-        assert (plan.name == "none") == (epochs <= (3 if name == "auto" else 2))
-        assert (f"trials of {epochs} epoch" in str(plan)) == (plan.name == "none")
-
-
 def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
     # FakeTraining's test score is the negative of its validation score: a leak would invert the ranking.
     with bench(tmp_path, GRID, FakeTraining(quality)) as run:
@@ -228,7 +167,7 @@ def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
             assert "test" not in (run.study_dir.directory / name).read_text()
 
 
-def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
+def test_a_metric_to_minimize(tmp_path: Path) -> None:
     class Popularity(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             result = super().train(job, on_report)
@@ -244,7 +183,7 @@ def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
     assert best.params["learning_rate"] == 0.001 and best.params["n_layers"] == 1
 
 
-def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
+def test_result_files_show_what_the_study_holds(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, FakeTraining(quality), trials=5) as run:
         run.search.run()
         study_dir = run.study_dir
@@ -260,7 +199,7 @@ def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
     assert study_dir.hyper_result.read_text().count("Valid result:") == 6
 
 
-def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) -> None:
+def test_trials_csv_is_written_at_once_and_other_files_within_seconds(tmp_path: Path) -> None:
     now = 0.0
 
     class Watching(FakeTraining):
@@ -282,7 +221,7 @@ def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) 
         assert lines(run.study_dir.ranking_csv) == 5
 
 
-def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
+def test_only_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
     class Saving(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
@@ -292,7 +231,7 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Saving(quality)) as run:
-        # As if a worker had saved what it has not told of yet.
+        # As if a worker had saved a trial whose end it has not sent yet.
         unheard_of = {run.study_dir.checkpoint(99), run.study_dir.unfinished(99)}
         run.study_dir.checkpoints.mkdir()
         for path in unheard_of:
@@ -301,7 +240,7 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
         best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
         expected = {run.study_dir.checkpoint(number) for number in best} | unheard_of
         assert set(run.study_dir.checkpoints.iterdir()) == expected
-        # As if the coordinator had been killed before it could tidy up, and a worker while it wrote.
+        # As if the coordinator had been killed before it removed files, and a worker while it wrote one.
         run.study_dir.unfinished(best[0]).touch()
         half_written = run.study_dir.checkpoints / ".trial-0001.resume.part"
         half_written.touch()
@@ -311,15 +250,15 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
         assert set(run.study_dir.checkpoints.iterdir()) == expected
 
 
-def test_patience_ends_a_search_that_gets_no_better(tmp_path: Path) -> None:
-    # The first trial is the best there is: the others bring nothing.
+def test_patience_ends_a_search_without_a_better_result(tmp_path: Path) -> None:
+    # The first trial has the best score, which no other exceeds.
     training = FakeTraining(lambda config: 0.5, epochs=4)
     with bench(tmp_path, GRID, training, patience=2) as run:
         outcome = run.search.run()
     assert outcome.reason == "no better result in 8 epochs of training (--patience 2)"
     assert not outcome.interrupted and not outcome.failed
     assert len(training.jobs) == 3
-    # It goes by what the study holds: more patience, more trials, and the same patience ends it at once.
+    # The trials of earlier runs count: the same patience ends the search at once, a larger one later.
     again = FakeTraining(lambda config: 0.5, epochs=4)
     with bench(tmp_path, GRID, again, patience=2) as run:
         assert run.search.run().reason == "no better result in 8 epochs of training (--patience 2)"
@@ -328,15 +267,15 @@ def test_patience_ends_a_search_that_gets_no_better(tmp_path: Path) -> None:
     assert len(again.jobs) == 1
 
 
-def test_patience_begins_anew_with_a_better_result(tmp_path: Path) -> None:
-    scores = iter([0.1, 0.1, 0.2, 0.2, 0.2, 0.9])  # the last is not reached
+def test_a_better_result_resets_patience(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.1, 0.2, 0.2, 0.2, 0.9])  # the last is never trained
     training = FakeTraining(lambda config: next(scores), epochs=4)
     with bench(tmp_path, GRID, training, patience=2) as run:
         run.search.run()
         assert [record.score for record in run.records()] == [0.1, 0.1, 0.2, 0.2, 0.2]
 
 
-def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path) -> None:
+def test_result_files_are_written_when_the_database_fails(tmp_path: Path) -> None:
     training = FakeTraining(quality)
     with bench(tmp_path, GRID, training) as run:
 
@@ -352,47 +291,22 @@ def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path
     assert len(ranked) == 1 + 3
 
 
-@pytest.mark.parametrize("name", get_args(Pruner))
-def test_every_pruner_says_what_it_does(name: str) -> None:
-    plan = plan_pruner(name, 10)
-    assert str(plan).startswith(f"{plan.name}: ")
-    make_pruner(plan, parse("learning_rate choice [0.1]"))
+def test_a_callback_needs_only_the_methods_that_it_uses(tmp_path: Path) -> None:
+    class Scores:
+        def __init__(self) -> None:
+            self.reports: list[float] = []
+            self.ends: list[float | None] = []
 
+        def on_report(self, report: Report) -> None:
+            self.reports.append(report.score)
 
-@pytest.mark.parametrize("sampler", ["best-first", "gp"])
-def test_nobody_waits_for_a_samplers_imports(tmp_path: Path, sampler: str) -> None:
-    """With a server's database, where others wait for each proposal."""
-    script = """
-import sys
-from pathlib import Path
-from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.messages import Decision, Report, Result
-from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.coordinator import planned_study
-from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
-from sasrecf_tune.storage.database.open import open_storage
-from tests.support.fake_training import summary
+    class Ends(Scores):
+        def on_trial_end(self, record: TrialRecord) -> None:
+            self.ends.append(record.score)
 
-space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n")
-settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),
-                       storage="postgresql://host/db", search=SearchSettings(sys.argv[1], "none"))
-plan = make_plan(settings, space, base_config(settings, space), summary())
-layout = StudyDirectory(Path("study").absolute())
-layout.directory.mkdir()
-study = planned_study(plan, layout, open_storage(layout, None))
-before = set(sys.modules)
-for number in range(12):
-    trial = study.ask(distributions(space), lambda _: {"seed": 1})
-    valid = {"mrr@10": number / 20}
-    study.report(trial, Report(number, 4, number / 20, valid, 1.0, 0.1))
-    study.tell(trial, Result(number, Decision.CONTINUE, 4, 4, valid, {}, {"mrr@10": [0.1]}, 0.1, "cpu", 1))
-print(sorted(name for name in set(sys.modules) - before if name.count(".") <= 1))
-"""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", script, sampler]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert not {"torch", "scipy", "sklearn"} & {name.split(".")[0] for name in ast.literal_eval(done.stdout)}
+    reports, both = Scores(), Ends()
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=2) as run:
+        Coordinator(run.plan, run.study, run.study_dir, run.executor, [reports, both]).run()
+        scores = [record.score for record in run.records()]
+    assert reports.reports == both.reports and len(both.reports) == 10
+    assert not reports.ends and both.ends == scores

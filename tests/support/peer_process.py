@@ -18,7 +18,7 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
-from sasrecf_tune.report.page import page
+from sasrecf_tune.report.page import render
 from sasrecf_tune.storage.database import heartbeats, reconnect, server
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.fake_training import FakeTraining
@@ -55,7 +55,7 @@ def main() -> None:
         yield InlineExecutor(training.train, training.describe)
 
     session.executor_for = inline
-    page.write_page = lambda *_: None  # which takes longer than all the rest
+    render.write_page = lambda *_: None  # which takes longer than all the rest
     heartbeats.BEAT_SECONDS, heartbeats.SILENT_SECONDS = 0.2, 2.0
     heartbeats._place = lambda: ""
     reconnect.AWAY_SECONDS = 8.0

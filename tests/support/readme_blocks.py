@@ -16,11 +16,11 @@ from typing import Any
 from typer.main import get_command
 
 from sasrecf_tune.cli.app import app
-from sasrecf_tune.errors import TuneError
+from sasrecf_tune.errors import InputErrors
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, Hyperparameter
 from sasrecf_tune.inputs.params_file import parse, read
-from sasrecf_tune.inputs.validation import check_space
+from sasrecf_tune.inputs.validation import parameter_mistakes
 from sasrecf_tune.trials import cell_text
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +34,13 @@ PAGES = [
 SPACES = sorted((ROOT / "search_spaces").glob("*.test"))
 
 _SECTION = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
-_MISTAKES = (
-    "lerning_rate choice [0.01, 0.001]",
-    "learning_rate choice [0.01, 0.001",
-    "n_layers uniform 1,3",
-    "hidden_act choice [gelu, swiss]",
-    "topk choice [[10], [20]]",
-)
+_MISTAKES = """\
+lerning_rate choice [0.01, 0.001]
+learning_rate choice [0.01, 0.001
+n_layers uniform 1,3
+hidden_act choice [gelu, swiss]
+topk choice [[10], [20]]
+"""
 
 
 def commands() -> dict[str, Any]:
@@ -93,16 +93,14 @@ def parameters() -> str:
 
 
 def errors() -> str:
-    """What some mistakes in a params file look like."""
-    shown = []
-    for line in _MISTAKES:
-        try:
-            check_space(parse(line, "hyper.test"))
-        except TuneError as error:
-            shown.append(f"error: {error}\n")
-        else:
-            raise AssertionError(f"no mistake: {line}")
-    return "```text\n" + "\n".join(shown) + "```\n"
+    """What `check` prints for a params file with some mistakes."""
+    try:
+        parse(_MISTAKES, "hyper.test", parameter_mistakes)
+    except InputErrors as error:
+        assert len(error.mistakes) == len(_MISTAKES.splitlines())
+        shown = "\n".join(f"error: {mistake}\n" for mistake in error.mistakes)
+        return f"```text\n{shown}```\n"
+    raise AssertionError("no mistakes")
 
 
 SECTIONS = {"spaces": spaces, "options": options, "parameters": parameters, "errors": errors}

@@ -30,9 +30,12 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.report.terminal.plan_summary import show_end
-from sasrecf_tune.search.coordinator import Coordinator, Outcome, _Running
+from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.limits import Outcome
+from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.search.peers import with_peer_notes
-from sasrecf_tune.search.study import TrialLost, load_study
+from sasrecf_tune.search.running_trials import RunningTrial
+from sasrecf_tune.search.study import TrialLost
 from sasrecf_tune.storage.database import heartbeats, reconnect, shared
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.shared import SharedStorage
@@ -182,7 +185,7 @@ def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
     before = records(url, other.directory)
     sleeper.send(signal.SIGCONT)
     assert sleeper.end() == 0, sleeper.errors()
-    assert f"trial {taken} is another run's by now" in sleeper.said("note")[-1]["text"]
+    assert f"trial {taken} was reassigned to another run" in sleeper.said("note")[-1]["text"]
     assert [event["trial"] for event in sleeper.said("lost")] == [taken] and not sleeper.said("returned")
     assert whole(before) and records(url, other.directory) == before
     assert sleeper.table() == other.table()
@@ -294,7 +297,7 @@ def test_totals_count_everybody(join: Callable[..., Peer]) -> None:
     assert first.ask(limit=2) is None and second.ask(limit=2) is None
     first.tell(trials[0])
     assert second.ask(limit=2) is None
-    second.study.give_back(trials[1].number)
+    second.study.requeue(trials[1].number)
     again = first.ask(limit=2)
     assert again is not None and again.number == trials[1].number
     # Two that work at the same time for so long have worked for so long.
@@ -319,26 +322,26 @@ def test_a_silent_one_loses_its_trials_and_its_results(
     assert silent.study.owns(kept) and not silent.study.owns(lost)
     with pytest.raises(TrialLost):
         silent.tell(lost, 0.9)
-    silent.study.give_back(lost.number)
+    silent.study.requeue(lost.number)
     assert other.study.owns(taken)
     assert other.tell(taken, 0.1).score == 0.1
     assert silent.tell(kept, 0.3).score == 0.3
     silent.look()
     assert [record.score for record in silent.study.records()] == [0.1, 0.3]
     with pytest.raises(TrialLost):
-        silent.study.try_again(lost, "its worker died")
+        silent.study.retry(lost, "its worker died")
 
 
 def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[..., Peer]) -> None:
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
-    assert alive.study.company.elsewhere == 1
+    assert alive.study.peers.elsewhere == 1
     assert isinstance(dead.shared, SharedStorage) and dead.shared._attendance.me is not None
     dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
     dead.look()
     alive.look()
-    assert alive.study.company.elsewhere == 0 and alive.begin().number == trial.number
+    assert alive.study.peers.elsewhere == 0 and alive.begin().number == trial.number
 
 
 def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Peer]) -> None:
@@ -350,9 +353,9 @@ def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[...
     dead.look()
     # Long before its next sign of life is due, one that has nothing to do looks at the others.
     assert heartbeats.BEAT_SECONDS > shared._LOOK_SECONDS
-    assert alive.study.company.elsewhere == 1 and alive.study.company.has_silent_peers()
+    assert alive.study.peers.elsewhere == 1 and alive.study.peers.has_silent_peers()
     assert alive.begin().number == trial.number
-    assert not alive.study.company.has_silent_peers()
+    assert not alive.study.peers.has_silent_peers()
 
 
 def test_what_ends_while_one_joins_counts_once(
@@ -370,11 +373,11 @@ def test_what_ends_while_one_joins_counts_once(
     second = join()
     training = FakeTraining(lambda _: 0.5)
     search = searching(second, InlineExecutor(training.train, training.describe))
-    search._hear()
+    search._take_finished_by_peers()
     assert search.done == 1
     first.tell(later)
     second.look()
-    search._hear()
+    search._take_finished_by_peers()
     assert search.done == 2
 
 
@@ -389,19 +392,19 @@ def test_who_was_cut_off_does_not_take_the_rest_for_dead(
         later = 1000 + heard * heartbeats.SILENT_SECONDS
         monkeypatch.setattr(heartbeats, "now", lambda session, later=later: clock(session) + later)
         second.look()
-        assert second.study.company.elsewhere == len(second.study.company.others()) == left
+        assert second.study.peers.elsewhere == len(second.study.peers.others()) == left
 
 
 def test_the_last_one_to_leave_is_told_so(join: Callable[..., Peer]) -> None:
     first, second = join(), join("random")
     second.look()
-    plan = with_peer_notes(second.plan, second.study.company.others())
+    plan = with_peer_notes(second.plan, second.study.peers.others())
     assert (
         "searched otherwise by" in plan.notes[-1]
         and "(grid, pruner none); here it is random" in plan.notes[-1]
     )
-    assert not first.study.company.leave()
-    assert second.study.company.leave()
+    assert not first.study.peers.leave()
+    assert second.study.peers.leave()
 
 
 @on_both
@@ -476,7 +479,7 @@ def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) ->
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running[trial.number] = _Running(trial, 4)
+    search._running.trials[trial.number] = RunningTrial(trial, 4)
 
     def killed(_: float) -> None:
         raise KeyboardInterrupt
@@ -501,7 +504,7 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running[trial.number] = _Running(trial, 4)
+    search._running.trials[trial.number] = RunningTrial(trial, 4)
     kept: list[Path] = []
     with contextlib.ExitStack() as away:
         away.enter_context(refusing(one))
@@ -575,9 +578,13 @@ def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
     ended = [result(trials[0].number, 0.7)]
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, Workers(training.train, training.describe))
-    search._running = {trial.number: _Running(trial, 4) for trial in trials}
+    for trial in trials:
+        search._running.trials[trial.number] = RunningTrial(trial, 4)
     search.stop("stopped by SIGTERM", 0.0)
-    with refusing(one), pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+    with (
+        refusing(one),
+        pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"),
+    ):
         search.run()
     assert [path.name for path in one.study_dir.pending_results()] == [
         one.study_dir.pending_result(trials[0].number).name
@@ -593,14 +600,14 @@ def test_a_database_that_says_nothing_keeps_nobody_from_ending(
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running[trial.number] = _Running(trial, 4)
+    search._running.trials[trial.number] = RunningTrial(trial, 4)
     console = Console(file=io.StringIO())
     # The other holds the study, and does nothing: nothing is answered, and nothing fails.
     with other.shared.together(), stopping_on_signals(search, 0.0, console, quiet=True):
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(SQLAlchemyError, match="says nothing"):
             search.on_outcome(result(trial.number, 0.7))
-        with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+        with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"):
             search.run()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert [path.name for path in one.study_dir.pending_results()] == [
@@ -629,10 +636,10 @@ def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[...
     one, other = join(), join()
     trial = other.begin()
     PendingResult(one.study_dir, result(trial.number), "of an earlier run").keep()
-    replay_pending(one.study_dir, one.study.kept, one.said.append)
+    replay_pending(one.study_dir, one.study.record_pending, one.said.append)
     assert len(one.study_dir.pending_results()) == 1
     other.tell(trial, 0.9)
-    replay_pending(one.study_dir, one.study.kept, one.said.append)
+    replay_pending(one.study_dir, one.study.record_pending, one.said.append)
     assert not one.study_dir.pending_results() and not one.said
     assert [record.score for record in other.study.records()] == [0.9]
 
@@ -646,9 +653,9 @@ def test_who_comes_when_all_is_begun_has_not_failed(
     while other.runs():
         one.look()
     assert other.end() == 0, other.errors()
-    assert other.said("end")[0]["reason"].startswith("nothing is left to begin; others still train")
+    assert other.said("end")[0]["reason"].startswith("no trial is left to start; other runs still train")
     said = io.StringIO()
-    outcome = Outcome("nothing is left to begin", 0)
+    outcome = Outcome("no trial is left to start", 0)
     show_end(one.plan, one.study_dir, one.study.records(), outcome, None, Console(file=said))
     assert "No trial has completed yet; 1 trial is being trained elsewhere." in said.getvalue()
     assert one.study.owns(trial)
