@@ -38,7 +38,7 @@ def plan_fusion(settings: RunSettings, config: Config, executor: Executor, measu
     Args:
         settings: With `fuse`, the number from --fuse or AUTO_FUSE.
         config: A feasible RecBole configuration, for the measurement.
-        executor: Measures, and gets the number of trials a worker as its `slots`.
+        executor: Measures, and gets the number as its `slots`.
         measured: Whether to measure even if the number is given.
 
     Raises:
