@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,17 @@ from sasrecf_tune.trials import ENDED, State
 _MEASURED_STEPS = 3
 
 
-def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json: bool = False) -> int:
+def run(
+    settings: RunSettings,
+    space: SearchSpace,
+    console: Console,
+    *,
+    as_json: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> int:
     """Search, show progress, and end with the ranked table; returns the exit code.
+
+    `callbacks` are told what happens after the result files are up to date.
 
     Raises:
         TuneError: see `errors`; bad input is found before any training.
@@ -90,8 +100,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         else:
             show_plan(plan, study_dir, console, done=len(state.records), again=again)
         with view(state, console, as_json) as display:
-            callbacks: list[Callback] = [files, display]
-            search = Coordinator(plan, study, study_dir, executor, callbacks)
+            search = Coordinator(plan, study, study_dir, executor, [files, display, *callbacks])
             with stopping_on_signals(search, settings.search.grace, console, as_json):
                 outcome = search.run()
         records = study.records()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FrameType
@@ -18,6 +19,7 @@ from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
+from sasrecf_tune.report.terminal.notebook import NotebookView
 from sasrecf_tune.search.fusion import fuse
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -134,6 +136,9 @@ def view(
     """What shows `state` on the console, or as JSON lines."""
     if as_json:
         yield progress.JsonView(state)
+    elif console.is_jupyter:
+        with NotebookView(state, console) as notebook:
+            yield notebook
     elif console.is_terminal:
         with progress.LiveView(state, console) as live:
             yield live
@@ -158,10 +163,13 @@ def stopping_on_signals(search: object, grace: float, console: Console, quiet: b
     """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once.
 
     After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most. Nor is a database
-    that hangs waited for.
+    that hangs waited for. In a thread other than the main one signals stay as they are.
     """
     from sasrecf_tune.search.coordinator import Coordinator
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     assert isinstance(search, Coordinator)
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -188,7 +196,8 @@ def stopping_on_signals(search: object, grace: float, console: Console, quiet: b
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: a handler that was not installed from Python, which cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,131 @@
+"""Starts searches and confirmations through the command line's code; nothing else in `api` imports `cli`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from rich.console import Console
+
+from sasrecf_tune.errors import InputError, suggest
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.search.callbacks import Callback
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.manifest import settings_from
+
+Options = Mapping[str, Any]
+
+# Options that the command line takes as text, and Python code as numbers too.
+_TEXTS = ("timeout", "hang_timeout", "grace", "fuse")
+_PATHS = ("data_path", "out")
+
+
+def run_settings(space: SearchSpace, config: Options, options: Options) -> RunSettings:
+    """The settings of `sasrecf-tune run` with `config` as --set and `options` as its other options.
+
+    Raises:
+        InputError: Something given cannot be used.
+    """
+    from sasrecf_tune.cli import arguments
+
+    given = {name: _as_on_command_line(name, value) for name, value in options.items()}
+    given["storage"] = database_address(given["storage"])
+    _check_options("run", given)
+    overrides = [f"{key}={_as_yaml(key, value)}" for key, value in config.items()]
+    return arguments.run_settings(params_file=Path(space.source), space=space, overrides=overrides, **given)
+
+
+def run_search(
+    settings: RunSettings, space: SearchSpace, callbacks: Sequence[Callback], progress: bool
+) -> int:
+    """Search; returns the exit code of `sasrecf-tune run`."""
+    from sasrecf_tune.cli.run import run
+
+    return run(settings, space, _console(progress), callbacks=callbacks)
+
+
+def run_confirmation(study_dir: StudyDirectory, options: Options, progress: bool) -> int:
+    """Confirm a study with `options` of `sasrecf-tune confirm`; returns its exit code.
+
+    Raises:
+        InputError: An option cannot be used.
+    """
+    from sasrecf_tune.cli.arguments import with_executor
+    from sasrecf_tune.cli.confirm import confirm_study
+
+    _check_options("confirm", options)
+    settings, space = settings_from(study_dir)
+    workers = options["workers"] or settings.workers
+    settings = replace(settings, storage=settings.database(options["storage"]), workers=workers)
+    settings = with_executor(settings, options["executor"], options["address"])
+    return confirm_study(
+        study_dir, settings, space, _console(progress), top=options["top"], seeds=options["seeds"]
+    )
+
+
+def database_address(storage: str | None) -> str | None:
+    """The database's address, from the environment where it is not given."""
+    return storage or os.environ.get("SASRECF_TUNE_STORAGE") or None
+
+
+def _as_on_command_line(name: str, value: Any) -> Any:
+    if name in _PATHS and isinstance(value, str):
+        return Path(value)
+    if name in _TEXTS and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value) if isinstance(value, int) else f"{value:f}"
+    if name == "gpus" and not isinstance(value, str):
+        return ",".join(map(str, [value] if isinstance(value, int) else value))
+    if name == "config_files":
+        files = [str(file) for file in ([value] if isinstance(value, str | Path) else value)]
+        if spaced := next((file for file in files if len(file.split()) != 1), None):
+            raise InputError(f"{spaced!r}: a path with spaces cannot be used", where=name)
+        return " ".join(files)
+    return value
+
+
+def _check_options(command: str, options: Options) -> None:
+    """Check `options` against the types, choices and limits that the command line has for them."""
+    from sasrecf_tune.cli import app
+
+    hints = get_type_hints(getattr(app, command), include_extras=True)
+    for name, value in options.items():
+        hint = hints.get(name, Any)
+        kind, option = get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, None)
+        kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
+        if value is None and NoneType in kinds:
+            continue
+        for choices in (get_args(one) for one in kinds if get_origin(one) is Literal):
+            if value not in choices:
+                near = suggest(str(value), choices)
+                raise InputError(f"{value!r} is none of {', '.join(choices)}{near}", where=name)
+        types = tuple(one for one in kinds if isinstance(one, type))
+        if types and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            expected = " or ".join(one.__name__ for one in types if one is not NoneType)
+            raise InputError(f"{value!r} is a {type(value).__name__}, not {expected}", where=name)
+        low, high = getattr(option, "min", None), getattr(option, "max", None)
+        if (low is not None and value < low) or (high is not None and value > high):
+            limits = f"at least {low}" if high is None else f"{low} to {high}"
+            raise InputError(f"{value!r} is out of range", where=name, fix=f"Give {limits}.")
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    try:
+        return json.dumps(value, default=lambda other: other.tolist())  # NumPy's numbers and arrays
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{value!r} cannot be a RecBole setting", where=f"config: {key}") from error
+
+
+def _console(progress: bool) -> Console:
+    from sasrecf_tune.report.terminal.console import make_console
+
+    if not progress:
+        return Console(file=io.StringIO(), quiet=True, force_jupyter=False)
+    notebook = Console()
+    return notebook if notebook.is_jupyter else make_console()
