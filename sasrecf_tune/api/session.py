@@ -124,8 +124,8 @@ def _as_yaml(key: str, value: Any) -> str:
 
 def _console(progress: bool) -> Console:
     from sasrecf_tune.report.terminal.console import make_console
+    from sasrecf_tune.report.terminal.notebook import NotebookConsole, in_notebook
 
     if not progress:
         return Console(file=io.StringIO(), quiet=True, force_jupyter=False)
-    notebook = Console()
-    return notebook if notebook.is_jupyter else make_console()
+    return NotebookConsole() if in_notebook() else make_console()

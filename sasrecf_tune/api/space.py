@@ -100,15 +100,17 @@ def integer(low: int, high: int, step: int = 1) -> Int:
 
 
 def _parameter(name: str, values: Any) -> Parameter:
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise InputError(f"{name!r} is no parameter's name", where=_SOURCE)
     values = _without_numpy(values)
     if isinstance(values, Parameter):
         numbers = {key: _without_numpy(vars(values)[key]) for key in _NUMBERS if key in vars(values)}
         for key, number in numbers.items():
             if not isinstance(number, int | float):
                 raise InputError(f"{key} is {number!r}, not a number", where=f"{_SOURCE}: {name}")
-        return replace(values, name=str(name), **numbers)
+        return replace(values, name=name, **numbers)
     choices = list(values) if isinstance(values, list | tuple | range) else [values]
-    return Choice(str(name), tuple(_value(name, choice) for choice in choices))
+    return Choice(name, tuple(_value(name, choice) for choice in choices))
 
 
 def _value(name: str, value: Any) -> Any:

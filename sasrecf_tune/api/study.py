@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,9 @@ from sasrecf_tune.trials import State, TrialRecord, score_text
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+
+# tqdm, which Optuna imports, asks for ipywidgets in a notebook; nothing here uses it.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
-from sasrecf_tune.report.terminal.notebook import NotebookView
+from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import fuse
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -136,7 +136,7 @@ def view(
     """What shows `state` on the console, or as JSON lines."""
     if as_json:
         yield progress.JsonView(state)
-    elif console.is_jupyter:
+    elif isinstance(console, NotebookConsole):
         with NotebookView(state, console) as notebook:
             yield notebook
     elif console.is_terminal:

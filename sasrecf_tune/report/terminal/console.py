@@ -39,7 +39,7 @@ def write_output(text: str, output: Path | None) -> None:
 
 def print_table(console: Console, table: RenderableType) -> None:
     """Print `table`; in a file or a pipe without the spaces that would fill its last column."""
-    if console.is_terminal or console.is_jupyter:
+    if console.is_terminal:
         console.print(table, highlight=False)
         return
     with console.capture() as captured:

@@ -1,8 +1,9 @@
-"""The live view of a search in a Jupyter notebook."""
+"""What a search shows in a Jupyter notebook."""
 
 from __future__ import annotations
 
 import io
+import sys
 import time
 from importlib import import_module
 from typing import Any
@@ -15,13 +16,20 @@ from sasrecf_tune.report.terminal.progress import LiveView, Progress
 _SECONDS = 1.0
 
 
+class NotebookConsole(Console):
+    """A console whose text is plain text below the cell; rich would make an output of each line."""
+
+    def __init__(self) -> None:
+        super().__init__(width=115, height=30, force_jupyter=False, force_terminal=False)
+
+
 class NotebookView(LiveView):
     """The live view as HTML below the cell, drawn again every second.
 
     rich draws live views through ipywidgets, which not every notebook has.
     """
 
-    def __init__(self, progress: Progress, console: Console) -> None:
+    def __init__(self, progress: Progress, console: NotebookConsole) -> None:
         super().__init__(progress, console)
         self._display: Any = import_module("IPython.display")
         self._next = 0.0
@@ -43,3 +51,10 @@ class NotebookView(LiveView):
         canvas = Console(file=io.StringIO(), record=True, width=self._console.width, force_jupyter=False)
         canvas.print(self._render())
         return self._display.HTML(canvas.export_html(inline_styles=True, code_format=JUPYTER_HTML_FORMAT))
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows HTML."""
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
