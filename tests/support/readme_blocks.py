@@ -6,6 +6,7 @@ Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import inspect
 import re
@@ -22,6 +23,7 @@ from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, Hyperparameter
 from sasrecf_tune.inputs.params_file import parse, read
+from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.trials import cell_text
 
@@ -116,6 +118,9 @@ def python() -> str:
         if not inspect.isclass(known) or issubclass(known, Exception):
             continue
         text = f"## `{name}`\n\n```text\n{inspect.getdoc(known)}\n```\n"
+        if dataclasses.is_dataclass(known) and not issubclass(known, SearchSpace):
+            fields = [[f"`{one.name}`", str(one.type)] for one in dataclasses.fields(known)]
+            text += "\n" + _table(["field", "type"], fields)
         members = {key: value for key, value in vars(known).items() if not key.startswith("_")}
         found = [(key, value.fget) for key, value in members.items() if isinstance(value, property)]
         if found and all(inspect.getdoc(value) for _, value in found):
@@ -152,12 +157,6 @@ def _first_line(function: Any) -> str:
 
 
 SECTIONS = {
-    "spaces": spaces,
-    "options": options,
-    "parameters": parameters,
-    "errors": errors,
-    "python": python,
-}
     "spaces": spaces,
     "options": options,
     "parameters": parameters,
