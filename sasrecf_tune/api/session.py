@@ -127,5 +127,6 @@ def _console(progress: bool) -> Console:
     from sasrecf_tune.report.terminal.notebook import NotebookConsole, in_notebook
 
     if not progress:
-        return Console(file=io.StringIO(), quiet=True, force_jupyter=False)
+        # Not a terminal, even where FORCE_COLOR is set, as Jupyter does: a live view would take the output.
+        return Console(file=io.StringIO(), quiet=True, force_jupyter=False, force_terminal=False)
     return NotebookConsole() if in_notebook() else make_console()

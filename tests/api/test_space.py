@@ -19,7 +19,8 @@ from sasrecf_tune.inputs.params_file import parse
     [
         ({"learning_rate": [0.01, 0.001]}, "learning_rate choice [0.01, 0.001]"),
         ({"learning_rate": np.array([0.01, 0.001])}, "learning_rate choice [0.01, 0.001]"),
-        ({"learning_rate": st.log(np.float64(1e-4), 1e-2)}, "learning_rate log 0.0001,0.01"),
+        ({"learning_rate": st.log(1e-4, 1e-2)}, "learning_rate log 0.0001,0.01"),
+        ({"learning_rate": st.log(*np.array([1e-4, 1e-2]))}, "learning_rate log 0.0001,0.01"),
         ({"learning_rate": st.loguniform(-8, -4)}, "learning_rate loguniform -8,-4"),
         ({"hidden_dropout_prob": st.uniform(0.1, 0.6)}, "hidden_dropout_prob uniform 0.1,0.6"),
         ({"hidden_dropout_prob": 0.5}, "hidden_dropout_prob choice [0.5]"),

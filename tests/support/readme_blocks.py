@@ -122,7 +122,9 @@ def python() -> str:
             fields = [[f"`{one.name}`", str(one.type)] for one in dataclasses.fields(known)]
             text += "\n" + _table(["field", "type"], fields)
         members = {key: value for key, value in vars(known).items() if not key.startswith("_")}
-        found = [(key, value.fget) for key, value in members.items() if isinstance(value, property)]
+        found = [
+            (key, value.fget) for key, value in members.items() if isinstance(value, property) and value.fget
+        ]
         if found and all(inspect.getdoc(value) for _, value in found):
             rows = [
                 [f"`{key}`", str(inspect.signature(value).return_annotation), _first_line(value)]
