@@ -9,6 +9,7 @@ Example:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sasrecf_tune.api.comparison import StudyComparison, compare
     from sasrecf_tune.api.confirmation import ConfirmationResult
     from sasrecf_tune.api.space import (
         SearchSpace,
@@ -34,9 +35,11 @@ __all__ = [
     "Report",
     "SearchSpace",
     "Study",
+    "StudyComparison",
     "TrialRecord",
     "TuneError",
     "__version__",
+    "compare",
     "integer",
     "load_study",
     "log",
@@ -49,6 +52,7 @@ __all__ = [
 
 # Imported when first used: the command line and `import sasrecf_tune` load no numpy, optuna or torch.
 _MODULES = {
+    "api.comparison": ("StudyComparison", "compare"),
     "api.confirmation": ("ConfirmationResult",),
     "api.space": ("SearchSpace", "integer", "log", "loguniform", "quniform", "read_params_file", "uniform"),
     "api.study": ("BestTrial", "Study", "load_study"),

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from rich.console import Console
 
+from sasrecf_tune.analysis.comparison import Comparison
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
@@ -68,6 +69,13 @@ def run_confirmation(study_dir: StudyDirectory, options: Options, progress: bool
     return confirm_study(
         study_dir, settings, space, _console(progress), top=options["top"], seeds=options["seeds"]
     )
+
+
+def read_comparison(studies: Sequence[str], out: Path, storage: str | None) -> Comparison:
+    """What `sasrecf-tune compare` shows."""
+    from sasrecf_tune.cli import compare
+
+    return compare.read_comparison(studies, out, database_address(storage))
 
 
 def database_address(storage: str | None) -> str | None:

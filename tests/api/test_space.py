@@ -82,6 +82,6 @@ def test_a_notebook_shows_a_table_with_its_text_escaped() -> None:
     assert "<b>" not in shown and "&lt;b&gt;" in shown and "2 configurations" in shown
 
 
-@pytest.mark.parametrize("module", ["", ".api.space", ".api.tune", ".api.study"])
+@pytest.mark.parametrize("module", ["", ".api.comparison", ".api.space", ".api.tune", ".api.study"])
 def test_the_examples_in_docstrings_run(module: str) -> None:
     assert doctest.testmod(import_module(f"sasrecf_tune{module}")).failed == 0
