@@ -36,6 +36,12 @@ class SearchSpace(search_space.SearchSpace):
     """
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
+        if not isinstance(parameters, Mapping):
+            raise InputError(
+                f"a {type(parameters).__name__} is not a mapping of RecBole keys to values",
+                where=_SOURCE,
+                fix="Read a params file with read_params_file(path).",
+            )
         lines = [_parameter(name, values).write() for name, values in parameters.items()]
         self._take(params_file.parse("\n".join(lines), _SOURCE))
 

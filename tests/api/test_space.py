@@ -55,6 +55,7 @@ def test_a_mapping_is_the_params_file_of_the_same_lines(values: dict[str, Any], 
         ({"hidden_act": [object]}, "a type, which no parameter takes"),
         ({"topk": [[10], [20]]}, "`topk` cannot be searched"),
         ({}, "no parameters in it"),
+        ("hyper.test", "Read a params file with read_params_file(path)."),
         ({"a\nb": [1]}, "'a\\nb' is no parameter's name"),
     ],
 )
