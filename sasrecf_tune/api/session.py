@@ -16,7 +16,7 @@ from rich.console import Console
 from sasrecf_tune.analysis.comparison import Comparison
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.inputs.settings import RunSettings, parse_duration
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import settings_from
@@ -41,6 +41,29 @@ def run_settings(space: SearchSpace, config: Options, options: Options) -> RunSe
     _check_options("run", given)
     overrides = [f"{key}={_as_yaml(key, value)}" for key, value in config.items()]
     return arguments.run_settings(params_file=Path(space.source), space=space, overrides=overrides, **given)
+
+
+def resumed_settings(study_dir: StudyDirectory, options: Options) -> tuple[RunSettings, SearchSpace]:
+    """The settings of the last run of a study, changed by `options` of `sasrecf-tune resume`; and its space.
+
+    Raises:
+        InputError: An option cannot be used.
+    """
+    from sasrecf_tune.cli.arguments import with_executor
+
+    given = {name: _as_on_command_line(name, value) for name, value in options.items()}
+    _check_options("resume", given)
+    settings, space = settings_from(study_dir)
+    totals = {name: given[name] for name in ("trials", "patience", "checkpoint_every")}
+    totals["timeout"] = parse_duration(given["timeout"]) if given["timeout"] else None
+    kept = {name: value for name, value in totals.items() if value is not None}
+    settings = replace(
+        settings,
+        search=replace(settings.search, **kept),
+        storage=settings.database(given["storage"]),
+        workers=given["workers"] or settings.workers,
+    )
+    return with_executor(settings, given["executor"], given["address"]), space
 
 
 def run_search(

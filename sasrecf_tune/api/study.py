@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +13,17 @@ from sasrecf_tune.analysis.confirmation import rank_confirmed
 from sasrecf_tune.analysis.report_data import ReportData, Results, report_data_of
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.api import session
+from sasrecf_tune.api.callbacks import CallbackError, UserCallbacks
 from sasrecf_tune.api.confirmation import ConfirmationResult
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.html import study_html
-from sasrecf_tune.errors import StudyNotFoundError
-from sasrecf_tune.inputs.settings import Where
+from sasrecf_tune.errors import StudyNotFoundError, TuneError
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings, Where
 from sasrecf_tune.report.formats.best_yaml import chosen_config, chosen_yaml
 from sasrecf_tune.report.terminal.console import write_output
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative
+from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative, study_directory
 from sasrecf_tune.storage.manifest import settings_from
 from sasrecf_tune.trials import State, TrialRecord, score_text
 
@@ -185,6 +188,39 @@ class Study:
         assert confirmation is not None
         return confirmation
 
+    def resume(
+        self,
+        *,
+        trials: int | None = None,
+        timeout: float | str | None = None,
+        patience: int | None = None,
+        checkpoint_every: int | None = None,
+        workers: int | None = None,
+        executor: Where | None = None,
+        address: str | None = None,
+        callbacks: Sequence[object] = (),
+        progress: bool = True,
+    ) -> Study:
+        """Continue the search as it was last run, and return the study.
+
+        Arguments are the options of `sasrecf-tune resume`, and `callbacks` and `progress` as in `tune`; what
+        is None stays as before. `trials` and `timeout` are totals of the study.
+
+        Raises:
+            TuneError: As `tune`.
+            KeyboardInterrupt: The search was interrupted; what has ended is kept.
+        """
+        options = {
+            name: value for name, value in locals().items() if name not in ("self", "callbacks", "progress")
+        }
+        options["storage"] = self._storage or session.database_address(None)
+        try:
+            with keyword_names():
+                settings, space = session.resumed_settings(self._directory, options)
+            return search(settings, space, callbacks, progress)
+        finally:
+            self.reload()
+
     def report_html(self, path: str | Path | None = None) -> Path:
         """Write the report, one HTML file, and return its path. Default: report.html of the study."""
         from sasrecf_tune.report.page.page import page
@@ -249,6 +285,34 @@ class Study:
     def _repr_html_(self) -> str:
         confirmation = self.confirmation
         return study_html(self._summary(), self._data, confirmation.text if confirmation else "")
+
+
+def search(settings: RunSettings, space: SearchSpace, callbacks: Sequence[object], progress: bool) -> Study:
+    """Run a search, and return its study; raises as `tune`."""
+    directory = study_directory(settings.out, settings.name)
+    with keyword_names():
+        try:
+            code = session.run_search(settings, space, [UserCallbacks(callbacks)], progress)
+        except CallbackError as failure:
+            assert failure.__cause__ is not None
+            raise failure.__cause__ from None
+        except KeyboardInterrupt:
+            code = 130
+    if code == 130:
+        if progress:
+            name = relative(directory.directory)
+            print(f"Stopped. What has ended is kept in {name}. The same call continues the search.")
+        raise KeyboardInterrupt
+    found = Study(directory, settings.storage)
+    failed = [record for record in found.trials if record.state == State.FAILED]
+    if code and failed:
+        last = failed[-1]
+        raise TuneError(
+            f"trial {last.number} failed: {last.error}",
+            where=found.name,
+            fix=f'The trials that have ended are kept: sasrecf_tune.load_study("{relative(found.path)}")',
+        )
+    return found
 
 
 def load_study(study: str | Path, *, out: str | Path = "tuning", storage: str | None = None) -> Study:

@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.api import session
-from sasrecf_tune.api.callbacks import CallbackError, UserCallbacks
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.space import SearchSpace
-from sasrecf_tune.api.study import Study
-from sasrecf_tune.errors import TuneError
+from sasrecf_tune.api.study import Study, search
 from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler, Where
-from sasrecf_tune.storage.directory import relative, study_directory
-from sasrecf_tune.trials import State
 
 
 def tune(
@@ -91,26 +87,4 @@ def tune(
     plain = (space if isinstance(space, SearchSpace) else SearchSpace(space)).plain()
     with keyword_names():
         settings = session.run_settings(plain, config or {}, options)
-        directory = study_directory(settings.out, settings.name)
-        try:
-            code = session.run_search(settings, plain, [UserCallbacks(callbacks)], progress)
-        except CallbackError as failure:
-            assert failure.__cause__ is not None
-            raise failure.__cause__ from None
-        except KeyboardInterrupt:
-            code = 130
-    if code == 130:
-        if progress:
-            name = relative(directory.directory)
-            print(f"Stopped. What has ended is kept in {name}. The same call continues the search.")
-        raise KeyboardInterrupt
-    found = Study(directory, settings.storage)
-    failed = [record for record in found.trials if record.state == State.FAILED]
-    if code and failed:
-        last = failed[-1]
-        raise TuneError(
-            f"trial {last.number} failed: {last.error}",
-            where=found.name,
-            fix=f'The trials that have ended are kept: sasrecf_tune.load_study("{relative(found.path)}")',
-        )
-    return found
+    return search(settings, plain, callbacks, progress)

@@ -14,6 +14,7 @@ import sasrecf_tune as st
 from sasrecf_tune.cli import app
 from sasrecf_tune.cli import run as runs
 from sasrecf_tune.inputs.settings import RunSettings
+from tests.support.known_studies import NAME, plant
 
 SPACE = st.SearchSpace({"learning_rate": [0.01, 0.001]})
 ONLY_HERE = {"space", "config", "callbacks", "progress"}
@@ -45,6 +46,8 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
     for name in ours.keys() - ONLY_HERE - {"out", "config_files"}:
         assert ours[name].default == theirs[name].default, name
     assert Path(ours["out"].default) == theirs["out"].default
+    resume = inspect.signature(st.Study.resume).parameters.keys() - {"self", "callbacks", "progress"}
+    assert resume == inspect.signature(app.resume).parameters.keys() - {"study", "out", "storage", "as_json"}
     confirm = inspect.signature(st.Study.confirm).parameters
     options = inspect.signature(app.confirm).parameters.keys() - {"study", "out", "storage", "as_json"}
     assert confirm.keys() - {"self", "progress"} == options
@@ -137,3 +140,19 @@ def test_the_database_of_the_environment_is_used(
     with pytest.raises(Stop):
         st.tune(SPACE)
     assert asked_for[0].storage == "postgresql://me@host/db"
+
+
+def test_a_study_resumes_as_the_command_does(
+    asked_for: list[RunSettings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plant(tmp_path / "tuning", 8)
+    study = st.load_study(NAME)
+    with pytest.raises(Stop):
+        study.resume(trials=20, timeout=90, workers=2)
+    options = ["--trials", "20", "--timeout", "90s", "--workers", "2"]
+    monkeypatch.setattr(sys, "argv", ["sasrecf-tune", "resume", NAME, *options])
+    with pytest.raises(Stop):
+        app.main()
+    assert asked_for[0] == asked_for[1]
+    with pytest.raises(st.InputError, match="trials: 0 is out of range"):
+        study.resume(trials=0)

@@ -158,7 +158,7 @@ def test_the_same_call_continues_and_an_exception_of_a_callback_ends_it(study: s
     recorder, again = Recorder(), []
 
     def search() -> None:
-        again.append(st.tune(SPACE, trials=5, callbacks=[recorder], **OPTIONS))
+        again.append(found.resume(trials=5, callbacks=[recorder], progress=False))
 
     thread = threading.Thread(target=search)
     thread.start()
