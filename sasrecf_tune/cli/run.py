@@ -35,15 +35,24 @@ from sasrecf_tune.storage.manifest import read_manifest, settings_content, write
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 if TYPE_CHECKING:
-    from sasrecf_tune.report.study_files import ResultFiles
     from sasrecf_tune.search.limits import Outcome
     from sasrecf_tune.search.study import TuneStudy
 
 _MEASURED_STEPS = 3
 
 
-def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json: bool = False) -> int:
+def run(
+    settings: RunSettings,
+    space: SearchSpace,
+    console: Console,
+    *,
+    as_json: bool = False,
+    callbacks: Sequence[object] = (),
+) -> int:
     """Search, show progress, and print the ranked table.
+
+    Args:
+        callbacks: Called after the result files are up to date; they define any methods of `Callback`.
 
     Returns:
         The exit code.
@@ -74,7 +83,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
         plan = with_peer_notes(_record_plan(plan, study_dir, records), study.peers.others())
         files = ResultFiles(study_dir, plan, study, confirmed=confirmed)
-        outcome = _search(plan, study, study_dir, executor, files, records, display)
+        outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)
         records = study.records()
         display.emit("end", reason=outcome.reason, ended=outcome.done, directory=str(study_dir.directory))
         if not as_json:
@@ -163,7 +172,7 @@ def _search(
     study: TuneStudy,
     study_dir: StudyDirectory,
     executor: Executor,
-    files: ResultFiles,
+    callbacks: Sequence[object],
     records: Sequence[TrialRecord],
     display: Display,
 ) -> Outcome:
@@ -179,7 +188,7 @@ def _search(
         again = sum(record.state == State.WAITING for record in records)
         show_plan(plan, study_dir, display.console, done=done, again=again)
     with display.show_progress(state) as view:
-        search = Coordinator(plan, study, study_dir, executor, [files, view])
+        search = Coordinator(plan, study, study_dir, executor, [*callbacks, view])
         with stopping_on_signals(search, settings.search.grace, display.console, quiet=display.as_json):
             return search.run()
 

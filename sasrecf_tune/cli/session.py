@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -19,6 +20,7 @@ from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
+from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -70,6 +72,9 @@ class Display:
         """Yield the callback that shows `state` while the block runs."""
         if self.as_json:
             yield progress.JsonView(state)
+        elif isinstance(self.console, NotebookConsole):
+            with NotebookView(state, self.console) as notebook:
+                yield notebook
         elif self.console.is_terminal:
             with progress.LiveView(state, self.console) as live:
                 yield live
@@ -183,10 +188,15 @@ def choose_fusion(
 def stopping_on_signals(search: Coordinator, grace: float, console: Console, quiet: bool) -> Iterator[None]:
     """Stop the search after the running epochs at the first Ctrl-C or SIGTERM, at once at the second.
 
+    In a thread other than the main one, signals stay as they are.
+
     Args:
         grace: Seconds that the epochs have after SIGTERM, since a scheduler sends SIGKILL soon after it. A
             database that hangs is not waited for either.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
@@ -214,4 +224,5 @@ def stopping_on_signals(search: Coordinator, grace: float, console: Console, qui
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: a handler that was not installed from Python, which cannot be restored.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

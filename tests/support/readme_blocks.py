@@ -6,7 +6,9 @@ Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -15,11 +17,13 @@ from typing import Any
 
 from typer.main import get_command
 
+import sasrecf_tune
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputErrors
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, Hyperparameter
 from sasrecf_tune.inputs.params_file import parse, read
+from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.validation import parameter_mistakes
 from sasrecf_tune.trials import cell_text
 
@@ -103,7 +107,62 @@ def errors() -> str:
     raise AssertionError("no mistakes")
 
 
-SECTIONS = {"spaces": spaces, "options": options, "parameters": parameters, "errors": errors}
+def python() -> str:
+    """The public names of the package with their signatures and docstrings."""
+    functions = [name for name in sasrecf_tune.__all__ if inspect.isfunction(getattr(sasrecf_tune, name))]
+    parts = [f"## `{name}`\n\n{_described(name, getattr(sasrecf_tune, name))}" for name in functions]
+    for name in sasrecf_tune.__all__:
+        known = getattr(sasrecf_tune, name)
+        if not inspect.isclass(known) or issubclass(known, Exception):
+            continue
+        text = f"## `{name}`\n\n```text\n{inspect.getdoc(known)}\n```\n"
+        if dataclasses.is_dataclass(known) and not issubclass(known, SearchSpace):
+            fields = [[f"`{one.name}`", str(one.type)] for one in dataclasses.fields(known)]
+            text += "\n" + _table(["field", "type"], fields)
+        members = {key: value for key, value in vars(known).items() if not key.startswith("_")}
+        found = [
+            (key, value.fget) for key, value in members.items() if isinstance(value, property) and value.fget
+        ]
+        if found and all(inspect.getdoc(value) for _, value in found):
+            rows = [
+                [f"`{key}`", str(inspect.signature(value).return_annotation), _first_line(value)]
+                for key, value in found
+            ]
+            text += "\n" + _table(["property", "type", "meaning"], rows)
+        for key, value in members.items():
+            if inspect.isfunction(value) and key != "plain":
+                text += f"\n### `{name}.{key}`\n\n{_described(key, value)}"
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def _described(name: str, function: Any) -> str:
+    signature = inspect.signature(function)
+    given = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    parameters = [
+        f"{one.name}: {one.annotation}" + ("" if one.default is one.empty else f" = {one.default!r}")
+        for one in given
+    ]
+    if keywords := [index for index, one in enumerate(given) if one.kind is one.KEYWORD_ONLY]:
+        parameters.insert(keywords[0], "*")
+    line = f"{name}({', '.join(parameters)}) -> {signature.return_annotation}"
+    if len(line) > 100:
+        lines = "".join(f"    {parameter},\n" for parameter in parameters)
+        line = f"{name}(\n{lines}) -> {signature.return_annotation}"
+    return f"```text\n{line}\n```\n\n```text\n{inspect.getdoc(function)}\n```\n"
+
+
+def _first_line(function: Any) -> str:
+    return str(inspect.getdoc(function)).splitlines()[0]
+
+
+SECTIONS = {
+    "spaces": spaces,
+    "options": options,
+    "parameters": parameters,
+    "errors": errors,
+    "python": python,
+}
 
 
 def current(text: str) -> str:
