@@ -18,7 +18,7 @@ from tests.support.known_studies import NAME, plant
 
 SPACE = st.SearchSpace({"learning_rate": [0.01, 0.001]})
 ONLY_HERE = {"space", "config", "callbacks", "progress"}
-ONLY_THERE = {"params_file", "set_", "dry_run", "as_json"}
+ONLY_THERE = {"params_file", "overrides", "dry_run", "as_json"}
 
 
 class Stop(Exception):  # noqa: N818
@@ -42,6 +42,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[RunSettin
 def test_names_and_defaults_are_those_of_the_command() -> None:
     ours = dict(inspect.signature(st.tune).parameters)
     theirs = dict(inspect.signature(app.run).parameters)
+    theirs["study"] = theirs.pop("name")
     assert ours.keys() - ONLY_HERE == theirs.keys() - ONLY_THERE
     for name in ours.keys() - ONLY_HERE - {"out", "config_files"}:
         assert ours[name].default == theirs[name].default, name
