@@ -142,7 +142,7 @@ def confirm_best(
     if now.whole:
         planned.finish()
         files.finish()
-    planned.study.company.leave()
+    planned.study.peers.leave()
     verdict = rank_confirmed(now, settings.metric.maximize, settings.unit)
     if as_json:
         reason = "all runs have ended" if now.whole else outcome.reason

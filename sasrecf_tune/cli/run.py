@@ -66,7 +66,7 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
             _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
         again = sum(record.state == State.WAITING for record in records)
         plan, earlier = _with_history(plan, study_dir, any(record.state in ENDED for record in records))
-        plan = with_peer_notes(plan, study.company.others())
+        plan = with_peer_notes(plan, study.peers.list_peers())
         write_manifest(
             study_dir,
             settings_content(settings, space, settings.storage and display_url(study_dir, settings.storage))
@@ -110,8 +110,8 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
         if any(record.state in ENDED for record in records):
             # After the table, which must not wait for pictures.
             write_page(study_dir, settings, space)
-        last = study.company.leave(patient=bool(settings.search.confirm) and not outcome.interrupted)
-        if last and study.company.met_peers:
+        last = study.peers.leave(wait_for_silent=bool(settings.search.confirm) and not outcome.interrupted)
+        if last and study.peers.met_peers:
             # They may have written to the same directory meanwhile, and have left by now.
             files.again(study.records())
             write_page(study_dir, settings, space)

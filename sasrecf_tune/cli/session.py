@@ -21,7 +21,7 @@ from sasrecf_tune.report.terminal import progress
 from sasrecf_tune.search.fusion import fuse
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import private_directory, remove, unfinished
+from sasrecf_tune.storage.files import private_directory, remove, temporary_files
 
 
 def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
@@ -44,22 +44,22 @@ def at_work(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Execut
         StorageError: another run is at work on it, or its database cannot be used.
     """
     from sasrecf_tune.storage.database.errors import check_database, reading_errors
-    from sasrecf_tune.storage.database.open import reach_storage
-    from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
+    from sasrecf_tune.storage.database.open import check_storage
+    from sasrecf_tune.storage.lock import abandoned, exclusive, shared
 
     def tidy() -> None:
-        left = [*unfinished(study_dir.directory), *study_dir.leftovers()]
+        left = [*temporary_files(study_dir.directory), *study_dir.leftovers()]
         remove(abandoned(study_dir, left) if settings.storage else left)
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
-    with among_others(study_dir, tidy) if settings.storage else exclusive(study_dir):
+    with shared(study_dir, tidy) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             tidy()  # before this run has made anything of its own
         with executor_for(settings, own) as executor, reading_errors(study_dir, settings.storage):
             if settings.storage is None:
                 check_database(study_dir, None)
             else:
-                reach_storage(study_dir, settings.storage)
+                check_storage(study_dir, settings.storage)
             yield executor
 
 

@@ -120,7 +120,7 @@ def plan_confirmation(
     for record in study.records():
         if record.state == State.WAITING and record.params and best.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
-    study.company.follow(
+    study.peers.watch_trials(
         lambda trials: history.fill([one for one in trials if one.user_attrs.get("error") != _DROPPED])
     )
     kept = _kept(study.records())

@@ -37,7 +37,7 @@ from sasrecf_tune.search.strategies.samplers import (
 )
 from sasrecf_tune.search.study import TrialLost, TuneStudy, open_study
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import MEND
+from sasrecf_tune.storage.files import DISK_FIX
 from sasrecf_tune.storage.pending_results import DrainHandler, PendingResult, replay_pending
 from sasrecf_tune.trials import ENDED, State
 
@@ -115,7 +115,7 @@ def planned_study(
         make_sampler(plan, history),
         make_pruner(plan.pruner, plan.space),
     )
-    study.company.follow(history.fill)
+    study.peers.watch_trials(history.fill)
     study.join(search_description(plan), say)
     replay_pending(study_dir, study.kept, say)
     return study
@@ -175,11 +175,11 @@ class Coordinator:
         self._interrupted = self._interrupted or not self._stopping
         self._stopping = self._stopping or reason
         self._give_up_at = self._clock() + grace
-        self._study.company.stop_retrying()
+        self._study.peers.reconnect.stop_retrying()
 
     def hangs(self) -> bool:
-        """Whether, after `stop`, the database keeps it waiting; see `WriteThroughStorage.hangs`."""
-        return self._study.company.hangs()
+        """Whether, after `stop`, the database keeps it waiting; see `ReconnectPolicy.give_up_if_hanging`."""
+        return self._study.peers.reconnect.give_up_if_hanging()
 
     def run(self) -> Outcome:
         """Search until the plan's trials have ended, time is up, failures end it, or `stop` was called.
@@ -215,7 +215,7 @@ class Coordinator:
         if self._exhausted and self._done < self._plan.trials:
             return Outcome("no further configuration is possible and new", self._done)
         if self._done < self._plan.trials:
-            names = ", ".join(name for name, _ in self._study.company.others())
+            names = ", ".join(name for name, _ in self._study.peers.list_peers())
             return Outcome(f"nothing is left to begin; others still train ({names})", self._done)
         return Outcome(f"all {self._done} trials have ended", self._done)
 
@@ -230,7 +230,7 @@ class Coordinator:
             if self._clock() >= self._give_up_at or not (self._running or self._waits()):
                 break
             self._executor.step(self, _TICK_SECONDS)
-            self._study.write_late()
+            self._study.flush_if_due()
             if self._clock() - self._counted_until >= _COUNT_SECONDS:
                 self._count_time()
             for callback in self._observers:
@@ -238,7 +238,7 @@ class Coordinator:
 
     def _say_interrupted(self, error: BaseException) -> None:
         """Raise Interrupted where `error` is that `stop` was called while the database was away."""
-        if self._interrupted and self._study.company.away and isinstance(error, Exception):
+        if self._interrupted and self._study.peers.reconnect.is_disconnected and isinstance(error, Exception):
             raise Interrupted(
                 f"{self._stopping}; the study's database was away",
                 fix="What had ended is kept in the study directory. The same command goes on.",
@@ -246,7 +246,7 @@ class Coordinator:
 
     def _keep_ended(self) -> None:
         """Keep what workers have finished meanwhile, which the database could not be told of either."""
-        token = self._study.company.token
+        token = self._study.peers.token
         if not token:
             return
         keeper, heard = DrainHandler(self._layout, token), -1
@@ -303,7 +303,7 @@ class Coordinator:
         if isinstance(outcome, Failure) and outcome.kind == FailureKind.DISK:
             # Nor would the next trial be written: this one is as good as new when the disk is.
             self._return(outcome.number)
-            raise StorageError(outcome.reason, fix=MEND)
+            raise StorageError(outcome.reason, fix=DISK_FIX)
         trial = self._running[outcome.number].trial
         if isinstance(outcome, Failure) and worth_another_attempt(
             outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries
@@ -311,7 +311,7 @@ class Coordinator:
             self._try_again(trial, outcome)
             return
         del self._running[outcome.number]
-        pending_result = PendingResult(self._layout, outcome, self._study.company.token)
+        pending_result = PendingResult(self._layout, outcome, self._study.peers.token)
         try:
             record = self._study.tell(trial, outcome, self._layout.log(outcome.number), pending_result.keep)
         except TrialLost:
@@ -349,7 +349,7 @@ class Coordinator:
             and not self._exhausted
             and not self._patience.over
             and self._executor.free > 0
-            and self._done + len(self._running) + self._study.company.elsewhere < self._plan.trials
+            and self._done + len(self._running) + self._study.peers.count_elsewhere() < self._plan.trials
         ):
             if not self._start():
                 break
@@ -358,7 +358,7 @@ class Coordinator:
         """Whether there may be something to do yet, though nothing is left to begin."""
         if self._stopping or self._exhausted or self._patience.over or self._done >= self._plan.trials:
             return False
-        return self._study.company.has_silent_peers()
+        return self._study.peers.has_silent_peers()
 
     def _hear(self) -> None:
         """Take in what other coordinators have done."""

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,9 +23,9 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.search.strategies.samplers import SpaceExhausted
 from sasrecf_tune.storage.database.cached import WriteThroughStorage
+from sasrecf_tune.storage.database.coordination import Coordination, SingleCoordinator, open_coordinated
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import CorruptStudyError
-from sasrecf_tune.storage.database.shared import SharedStorage
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.trials import State, TrialRecord
 
@@ -69,9 +69,11 @@ class TuneStudy:
         CorruptStudyError: it holds what was never written here.
     """
 
-    def __init__(self, study: optuna.Study, storage: WriteThroughStorage, space: SearchSpace) -> None:
+    def __init__(
+        self, study: optuna.Study, storage: WriteThroughStorage, peers: Coordination, space: SearchSpace
+    ) -> None:
         self.optuna = study
-        self.company = storage  # who else works on it
+        self.peers = peers
         self.say: Callable[[str], None] = lambda _: None
         self._storage = storage
         self._space = space
@@ -114,33 +116,30 @@ class TuneStudy:
         should know.
         """
         self.say = say
-        self._storage.join(about, say)
+        self.peers.join(about, say)
 
     def give_back(self, number: int) -> bool:
         """Put the running trial `number` back in the queue; it will start anew.
 
         Returns whether it was this coordinator's to give.
         """
-        trial_id = self._trials()[number]._trial_id
 
         def change() -> bool:
-            mine = self._storage.owns(trial_id)
+            mine = self.peers.owns(number)
             if mine:
-                self._requeue(trial_id)
+                self._requeue(number)
             return mine
 
         mine = self._storage.transact(change)
-        self._storage.release(trial_id)
+        self.peers.release(number)
         return mine
 
     def drop(self, number: int, reason: str) -> None:
         """End a trial that waits: nobody needs its result any more."""
-        trial_id = self._trials()[number]._trial_id
 
         def change() -> None:
-            if self._storage.get_trial(trial_id).state == TrialState.WAITING:
-                self._storage.set_trial_user_attr(trial_id, "error", reason)
-                self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            if self._storage.get_trial(number).state == TrialState.WAITING:
+                self._fail(number, reason)
 
         self._storage.transact(change)
 
@@ -166,9 +165,10 @@ class TuneStudy:
             try:
                 trial = self.optuna.ask(dict(distributions))
             except SpaceExhausted as exhausted:
-                if self._storage.shared:
+                if self.peers.shared:
                     raise  # which takes that trial back: one for each coordinator would be too many
-                self._fail_unfilled(str(exhausted))
+                # Optuna has made a trial before its sampler finds that there is nothing to fill it with.
+                self._fail(self._trials()[-1].number, str(exhausted))
                 return exhausted
             for key, attribute in attributes(self._space.decode(trial.params)).items():
                 trial.set_user_attr(key, attribute)
@@ -188,13 +188,13 @@ class TuneStudy:
         failed = [*trial.user_attrs.get(_FAILED_ATTEMPTS, []), reason]
 
         def change() -> bool:
-            if not self._storage.owns(trial._trial_id):
+            if not self.peers.owns(trial.number):
                 return False
             trial.set_user_attr(_FAILED_ATTEMPTS, failed)
-            self._requeue(trial._trial_id)
+            self._requeue(trial.number)
             return True
 
-        self._or_lost(self._storage.transact(change), trial._trial_id)
+        self._or_lost(self._storage.transact(change), trial.number)
         return len(failed)
 
     def failed_attempts(self, trial: optuna.Trial) -> int:
@@ -203,11 +203,11 @@ class TuneStudy:
 
     def owns(self, trial: optuna.Trial) -> bool:
         """Whether the running trial is still this coordinator's, as far as it knows."""
-        return self._storage.owns(trial._trial_id)
+        return self.peers.owns(trial.number)
 
     def report(self, trial: optuna.Trial, report: Report) -> bool:
         """Record one validation of an own trial; returns whether the pruner would stop it."""
-        if report.epoch in trial._cached_frozen_trial.intermediate_values:
+        if report.epoch in self._storage.get_trial(trial.number).intermediate_values:
             # A trial that starts anew reports what it has reported before. It went on then, and does now:
             # the pruner would judge it as if it stood at the last epoch it has ever reached.
             return False
@@ -228,9 +228,8 @@ class TuneStudy:
         Raises:
             TrialLost: it is not this coordinator's any more.
         """
-        trial_id, number = trial._trial_id, trial.number
-        self._or_lost(self._storage.transact(self._end(trial, outcome, log), refused), trial_id)
-        return self._record(self._storage.get_trial(trial_id), number)
+        self._or_lost(self._storage.transact(self._end(trial, outcome, log), refused), trial.number)
+        return self._record(self._storage.get_trial(trial.number))
 
     def _end(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None) -> Callable[[], bool]:
         """The change that ends a trial; it returns whether this coordinator has ended it."""
@@ -239,17 +238,17 @@ class TuneStudy:
         value = self._score(attributes["valid"]) if state == TrialState.COMPLETE else None
         if log:
             attributes["log"] = f"{log.parent.name}/{log.name}"
-        trial_id = trial._trial_id
+        number = trial.number
 
         def change() -> bool:
-            if not self._storage.owns(trial_id):
-                return self._storage.ended_here(trial_id)
+            if not self.peers.owns(number):
+                return self.peers.ended_here(number)
             for key, attribute in attributes.items():
                 trial.set_user_attr(key, attribute)
             if isinstance(outcome, Result):
-                self._storage.set_trial_system_attr(trial_id, CURVE, outcome.curve)
+                self._storage.set_trial_system_attr(number, CURVE, outcome.curve)
             if note:
-                self._storage.leave_note(trial_id, note)
+                self._storage.add_note(number, note)
             self.optuna.tell(trial, value, state=state)
             return True
 
@@ -264,7 +263,7 @@ class TuneStudy:
         def change() -> bool | None:
             if number >= len(self._trials()):
                 return False
-            if self._storage.reclaim(number, owner):
+            if self.peers.reclaim(number, owner):
                 # Its validations may be lost, and models learn from the best.
                 self._storage.set_trial_intermediate_value(
                     number, outcome.best_epoch, self._score(outcome.valid)
@@ -274,12 +273,12 @@ class TuneStudy:
 
         told = self._storage.transact(change)
         if told:
-            self._storage.release(number)
+            self.peers.release(number)
         return told
 
     def take_finished_by_peers(self) -> list[TrialRecord]:
         """The trials that other coordinators have ended since this was last asked."""
-        return [self._record(self._trials()[number]) for number in self._storage.news()]
+        return [self._record(self._trials()[number]) for number in self.peers.take_finished_by_peers()]
 
     def seconds_spent(self) -> float:
         """What all runs of this study have taken so far, for a timeout that is a total."""
@@ -287,11 +286,12 @@ class TuneStudy:
 
     def add_seconds(self, seconds: float) -> None:
         """Add to `seconds_spent`."""
-        self._seconds = self._storage.add_seconds(_SPENT, seconds)
+        self._seconds = self.peers.add_seconds(_SPENT, seconds)
 
-    def write_late(self) -> None:
-        """Bring validations to the database that have waited for a while; to be called often."""
-        self._storage.write_late()
+    def flush_if_due(self) -> None:
+        """Write scores and a sign of life to the database, if it is time; to be called often."""
+        self._storage.flush_if_due()
+        self.peers.beat_if_due()
 
     def _check(self, trial: FrozenTrial) -> None:
         attributes = trial.user_attrs
@@ -305,36 +305,34 @@ class TuneStudy:
         except KeyError as error:  # of a choice; Optuna gives numbers for the rest
             raise CorruptStudyError(f"trial {trial.number}: no value of the space: {error}") from error
 
-    def _fail_unfilled(self, reason: str) -> None:
-        # Optuna has made a trial before its sampler finds that there is nothing to fill it with.
-        trial = self._trials()[-1]
-        self._storage.set_trial_user_attr(trial._trial_id, "error", reason)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    def _fail(self, number: int, reason: str) -> None:
+        self._storage.set_trial_user_attr(number, "error", reason)
+        self._storage.set_trial_state_values(number, TrialState.FAIL)
 
-    def _or_lost(self, done: bool, trial_id: int) -> None:
-        self._storage.release(trial_id)
+    def _or_lost(self, done: bool, number: int) -> None:
+        self.peers.release(number)
         if not done:
             raise TrialLost
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
 
-    def _requeue(self, trial_id: int) -> None:
+    def _requeue(self, number: int) -> None:
         # A running trial may go back to waiting (BaseStorage.set_trial_state_values); asking for the
         # next trial then takes it up again with its number and parameters.
-        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+        self._storage.set_trial_state_values(number, TrialState.WAITING)
 
     def _score(self, valid: Mapping[str, float]) -> float:
         return float(valid[self._metric])
 
-    def _record(self, trial: FrozenTrial, number: int | None = None) -> TrialRecord:
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
         attributes = trial.user_attrs
         valid = attributes.get("valid", {})
         score = trial.value if trial.state == TrialState.COMPLETE else None
         if trial.state == TrialState.PRUNED and valid:
             score = self._score(valid)
         return TrialRecord(
-            number=trial.number if number is None else number,
+            number=trial.number,
             state=_STATES[trial.state],
             params=self._space.decode(trial.params) if trial.params else {},
             score=score,
@@ -366,11 +364,14 @@ def open_study(
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
     with contextlib.suppress(DuplicatedStudyError):
         storage.create_new_study([direction], study_dir.optuna_name)
-    memory, study = _in_memory(study_dir, _writer(storage, study_dir.optuna_name), sampler, pruner)
+    memory, peers = open_coordinated(storage, study_dir.optuna_name)
+    study = optuna.load_study(
+        study_name=study_dir.optuna_name, storage=memory, sampler=sampler, pruner=pruner
+    )
     plain = json.loads(json.dumps(dict(identity)))
 
     def identify() -> None:
-        known = memory.study_attributes().get(_IDENTITY)
+        known = memory.read_study_attributes().get(_IDENTITY)
         if known is None:
             if study.get_trials(deepcopy=False):
                 raise StudyMismatchError(
@@ -391,7 +392,7 @@ def open_study(
             )
 
     memory.transact(identify)
-    return TuneStudy(study, memory, space)
+    return TuneStudy(study, memory, peers, space)
 
 
 def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpace) -> TuneStudy:
@@ -402,28 +403,13 @@ def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpa
         CorruptStudyError: the study is damaged.
     """
     try:
-        memory, study = _in_memory(study_dir, WriteThroughStorage(storage, study_dir.optuna_name))
+        memory = WriteThroughStorage(storage, study_dir.optuna_name)
     except KeyError as error:
         raise StudyNotFoundError(
             f"the database holds no study {study_dir.optuna_name!r}", where=str(study_dir.directory)
         ) from error
-    return TuneStudy(study, memory, space)
-
-
-def _writer(storage: BaseStorage, name: str) -> WriteThroughStorage:
-    if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
-        return SharedStorage(storage, name)
-    return WriteThroughStorage(storage, name)
-
-
-def _in_memory(
-    study_dir: StudyDirectory,
-    memory: WriteThroughStorage,
-    sampler: optuna.samplers.BaseSampler | None = None,
-    pruner: optuna.pruners.BasePruner | None = None,
-) -> tuple[WriteThroughStorage, optuna.Study]:
-    name = study_dir.optuna_name
-    return memory, optuna.load_study(study_name=name, storage=memory, sampler=sampler, pruner=pruner)
+    study = optuna.load_study(study_name=study_dir.optuna_name, storage=memory)
+    return TuneStudy(study, memory, SingleCoordinator(memory), space)
 
 
 def ending(outcome: Result | Failure) -> tuple[TrialState, dict[str, Any]]:

@@ -86,7 +86,7 @@ def test_the_disk_is_full_in_the_middle_of_a_search(tmp_path: Path) -> None:
             limits.enter_context(largest_file(1024))
 
         with (
-            pytest.raises(StorageError, match=r"study\.db: .*refuses.*\nFree space") as caught,
+            pytest.raises(StorageError, match=r"study\.db: database error: .*\nFree space") as caught,
             storage_errors(study_dir, None),
             bench(tmp_path, GRID, Mishap(3, fill)) as run,
         ):
@@ -120,7 +120,7 @@ def test_something_stands_where_a_file_should(tmp_path: Path) -> None:
         study_dir.trials.mkdir()
 
     with (
-        pytest.raises(StorageError, match=r"trials\.csv: cannot write: Is a directory\nSomething else"),
+        pytest.raises(StorageError, match=r"trials\.csv: cannot write: Is a directory\nAnother file"),
         storage_errors(study_dir, None),
         bench(tmp_path, GRID, Mishap(2, put_in_the_way)) as run,
     ):
@@ -132,7 +132,7 @@ def test_something_stands_where_a_file_should(tmp_path: Path) -> None:
 def test_the_study_is_removed_during_a_search(tmp_path: Path) -> None:
     study_dir = StudyDirectory(tmp_path / "study")
     with (
-        pytest.raises(StorageError, match=r"study\.db: the study's database is gone"),
+        pytest.raises(StorageError, match=r"study\.db: the study's database was removed"),
         storage_errors(study_dir, None),
         bench(tmp_path, GRID, Mishap(2, lambda: shutil.rmtree(study_dir.directory))) as run,
     ):
@@ -198,15 +198,15 @@ def instead(path: Path, make: Callable[[Path], object]) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (lambda path: cut(path, 0), "the study has begun, but its database is empty"),
-    "a header": (lambda path: cut(path, 100), "a damaged database"),
-    "half": (lambda path: cut(path, path.stat().st_size // 2), "a damaged database"),
-    "the last page short": (lambda path: cut(path, -1000), "a damaged database"),
-    "the last page missing": (lambda path: cut(path, -4096), "a damaged database"),
-    "scribbled over": (scribble, "a damaged database"),
-    "text": (lambda path: path.write_text("my notes\n"), "a damaged database, or none"),
-    "foreign": (foreign, "a database, but not of an Optuna study"),
-    "missing": (Path.unlink, "the study has begun, but its database is not there"),
+    "empty": (lambda path: cut(path, 0), "the study was started, but its database is empty"),
+    "a header": (lambda path: cut(path, 100), "the database is corrupt"),
+    "half": (lambda path: cut(path, path.stat().st_size // 2), "the database is corrupt"),
+    "the last page short": (lambda path: cut(path, -1000), "the database is corrupt"),
+    "the last page missing": (lambda path: cut(path, -4096), "the database is corrupt"),
+    "scribbled over": (scribble, "the database is corrupt"),
+    "text": (lambda path: path.write_text("my notes\n"), "the database is corrupt or not SQLite"),
+    "foreign": (foreign, "the database is not one of Optuna"),
+    "missing": (Path.unlink, "the study was started, but its database is missing"),
     "a directory": (lambda path: instead(path, Path.mkdir), "not a file"),
     "a pipe": (lambda path: instead(path, os.mkfifo), "not a file"),
 }
@@ -263,7 +263,7 @@ def test_a_study_that_holds_something_else(study_dir: StudyDirectory, change: st
     for command in ("report", "best"):
         result = CliRunner().invoke(app, [command, "--out", str(study_dir.directory.parent)])
         assert isinstance(result.exception, StorageError), result.exception
-        assert "what sasrecf-tune did not write" in str(result.exception)
+        assert "unexpected content in the study database" in str(result.exception)
 
 
 def test_a_bug_of_ours_is_not_told_as_damage(study_dir: StudyDirectory) -> None:
@@ -367,7 +367,7 @@ def test_a_directory_that_may_not_be_written(study_dir: StudyDirectory, obedient
         study_dir.directory.chmod(0o755)
     for done in refused:
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "cannot write: Permission denied\nCheck that the directory is there" in done.stderr
+        assert "cannot write: Permission denied\nCheck that the directory exists" in done.stderr
         assert "Traceback" not in done.stderr
 
 

@@ -57,8 +57,8 @@ def main() -> None:
     session.executor_for = inline
     page.write_page = lambda *_: None  # which takes longer than all the rest
     heartbeats.BEAT_SECONDS, heartbeats.SILENT_SECONDS = 0.2, 2.0
-    heartbeats._place = lambda: ""
-    reconnect.AWAY_SECONDS = 8.0
+    heartbeats._machine_id = lambda: ""
+    reconnect.RETRY_SECONDS = 8.0
     server.IDLE_SECONDS = 1
     cli.main()
 

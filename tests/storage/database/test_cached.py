@@ -83,7 +83,7 @@ def test_the_database_holds_what_memory_holds(subject: Subject) -> None:
     subject.study.tell(first, 0.5)
     subject.study.tell(third, state=TrialState.FAIL)
     subject.clock.now = 1.0
-    subject.memory.write_late()
+    subject.memory.flush_if_due()
     assert subject.agrees()
     again = WriteThroughStorage(subject.backend, "study")
     assert again.get_study_user_attrs(0) == {"about": {"metric": "MRR@10"}}
@@ -109,10 +109,10 @@ def test_validations_come_late_but_before_the_end(subject: Subject) -> None:
     before = subject.commits
     for epoch in range(1, 11):
         trial.report(epoch / 10, epoch)
-    subject.memory.write_late()
+    subject.memory.flush_if_due()
     assert subject.commits == before
     subject.clock.now = 1.0
-    subject.memory.write_late()
+    subject.memory.flush_if_due()
     assert subject.commits == before + 1
     assert subject.seen()[0].intermediate_values == {epoch: epoch / 10 for epoch in range(1, 11)}
     trial.report(1.1, 11)
@@ -120,9 +120,9 @@ def test_validations_come_late_but_before_the_end(subject: Subject) -> None:
     assert subject.seen()[0].last_step == 11
 
 
-def test_together_is_one_transaction(subject: Subject) -> None:
+def test_a_transaction_block_is_one_transaction(subject: Subject) -> None:
     before = subject.commits
-    with subject.memory.together():
+    with subject.memory.transaction():
         trial = subject.study.ask(DISTRIBUTIONS)
         trial.set_user_attr("seed", 2020)
         assert subject.seen() == []
@@ -150,7 +150,7 @@ def test_a_trial_ends_in_the_database_as_a_whole_or_not_at_all(
     event.listen(subject.backend.engine, "before_cursor_execute", refuse)
     failed = False
     try:
-        with subject.memory.together():
+        with subject.memory.transaction():
             trial.set_user_attr("valid", {"mrr@10": 0.5})
             trial.set_user_attr("epochs", 1)
             subject.study.tell(trial, 0.5)
@@ -171,7 +171,7 @@ def test_there_must_be_such_a_study(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_transaction_leaves_nothing(subject: Subject) -> None:
-    with pytest.raises(KeyboardInterrupt), subject.memory.together():
+    with pytest.raises(KeyboardInterrupt), subject.memory.transaction():
         subject.study.ask().suggest_int("n_layers", 1, 3)
         raise KeyboardInterrupt
     assert subject.seen() == []

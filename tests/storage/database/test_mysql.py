@@ -26,7 +26,6 @@ from sasrecf_tune.storage.database import server as servers_of_ours
 from sasrecf_tune.storage.database.errors import driver_message
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.server import with_driver
-from sasrecf_tune.storage.database.shared import SharedStorage
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.database_servers import MariaDB, Server, _free_port
 from tests.support.peer import Peer, result
@@ -95,18 +94,18 @@ def test_a_servers_port_is_not_what_a_seed_makes_it() -> None:
 def test_tables_are_not_made_while_another_makes_them(
     url: str, study_dir: StudyDirectory, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mysql, "_TURNS", 2)
-    monkeypatch.setattr(mysql, "_TURN_SECONDS", 0)
+    monkeypatch.setattr(mysql, "_LOCK_ATTEMPTS", 2)
+    monkeypatch.setattr(mysql, "_LOCK_SECONDS", 0)
     long = server.create("a_name_as_long_as_can_be_" + uuid.uuid4().hex)
     with connected(url) as other, connected(long) as another:
-        mysql.wait_for_turn(other, str(make_url(url).database))
-        with pytest.raises(StorageError, match="another run is making the tables"):
+        mysql.wait_for_lock(other, str(make_url(url).database))
+        with pytest.raises(StorageError, match="another run has been creating the tables"):
             open_storage(study_dir, url)
         assert not sqlalchemy.inspect(other).get_table_names()
         # Another database of the same server has its own turn, whatever its name.
         open_storage(study_dir, long).engine.dispose()
-        mysql.wait_for_turn(another, str(make_url(long).database))
-        with pytest.raises(StorageError, match="another run is making the tables"):
+        mysql.wait_for_lock(another, str(make_url(long).database))
+        with pytest.raises(StorageError, match="another run has been creating the tables"):
             open_storage(study_dir, long)
     open_storage(study_dir, url).engine.dispose()
 
@@ -171,8 +170,7 @@ def test_who_holds_the_study_and_idles_is_thrown_out(
     other = join()
     monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)  # for connections from here on
     idle = join()
-    assert isinstance(idle.shared, SharedStorage)
-    with pytest.raises(StorageInternalError), idle.shared.together():
+    with pytest.raises(StorageInternalError), idle.shared.transaction():
         assert idle.begin().number == 0
         trial = other.begin()  # as soon as it may
         idle.shared.set_study_user_attr(0, "too", "late")
@@ -223,12 +221,11 @@ def test_a_lock_that_is_not_let_go_of_is_waited_for_and_said(
     monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)
     one = join()
     trial = one.begin()
-    assert isinstance(one.shared, SharedStorage)
     with connected(url) as other:
         other.execute(text("SELECT study_id FROM studies FOR UPDATE"))
-        one.shared._outages._pause = lambda _: other.rollback()
+        one.peers.reconnect._pause = lambda _: other.rollback()
         one.study.tell(trial, result(trial.number))
-    assert "(Lock wait timeout exceeded; try restarting transaction); trying again" in one.said[0]
+    assert "(Lock wait timeout exceeded; try restarting transaction); retrying" in one.said[0]
     assert "answers again" in one.said[1]
     assert one.storage.get_all_trials(1)[0].state == TrialState.COMPLETE
 
@@ -236,13 +233,16 @@ def test_a_lock_that_is_not_let_go_of_is_waited_for_and_said(
 @on_mariadb
 def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
     with one.storage.engine.begin() as connection:
         connection.execute(text("ALTER TABLE trials DROP COLUMN datetime_complete"))
     with pytest.raises(StorageInternalError) as refused:
         one.tell(trial)
-    assert "Unknown column" in driver_message(refused.value) and not one.said and not one.shared.away
+    assert (
+        "Unknown column" in driver_message(refused.value)
+        and not one.said
+        and not one.peers.reconnect.is_disconnected
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,12 +265,12 @@ def test_what_is_wrong_with_an_address_is_said(
     with pytest.raises(StorageError) as first:
         open_storage(study_dir, address)
     assert said in str(first.value) and remedy in first.value.fix
-    assert "where the study was" not in first.value.fix
+    assert "continues the study" not in first.value.fix
     assert "(1" not in str(first.value) and "(2" not in str(first.value)
     assert MariaDB.password not in str(first.value) and "n0t" not in str(first.value)
     study_dir.directory.mkdir()
     study_dir.manifest.touch()
-    with pytest.raises(StorageError, match="it goes on where the study was"):
+    with pytest.raises(StorageError, match="it continues the study"):
         open_storage(study_dir, address)
 
 

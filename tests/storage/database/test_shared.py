@@ -33,9 +33,9 @@ from sasrecf_tune.report.terminal.plan_summary import show_end
 from sasrecf_tune.search.coordinator import Coordinator, Outcome, _Running
 from sasrecf_tune.search.peers import with_peer_notes
 from sasrecf_tune.search.study import TrialLost, load_study
-from sasrecf_tune.storage.database import heartbeats, reconnect, shared
+from sasrecf_tune.storage.database import coordination, heartbeats, reconnect
+from sasrecf_tune.storage.database.coordination import DatabaseCoordination
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.database.shared import SharedStorage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.pending_results import PendingResult, replay_pending
 from sasrecf_tune.trials import State, TrialRecord
@@ -219,11 +219,11 @@ def test_a_result_is_kept_until_the_database_is_back(
     finally:
         server.start()
     assert "Traceback" not in first.errors()
-    assert "the study's database refuses: " in first.errors()
+    assert "database error: " in first.errors()
     (kept,) = StudyDirectory(first.directory).pending_results()
     again = start("one", url)
     assert again.end() == 0, again.errors()
-    assert "which an earlier run had to keep" in again.said("note")[0]["text"]
+    assert "pending from an earlier run" in again.said("note")[0]["text"]
     assert not kept.exists() and whole(records(url, first.directory))
     assert kept.name not in [
         StudyDirectory(first.directory).pending_result(event["trial"]).name for event in again.said("started")
@@ -333,26 +333,26 @@ def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[...,
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
-    assert alive.study.company.elsewhere == 1
-    assert isinstance(dead.shared, SharedStorage) and dead.shared._attendance.me is not None
-    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    assert alive.peers.count_elsewhere() == 1
+    assert dead.peers._heartbeat.me is not None
+    dead.peers._heartbeat.me = replace(dead.peers._heartbeat.me, begun="another time")
     dead.look()
     alive.look()
-    assert alive.study.company.elsewhere == 0 and alive.begin().number == trial.number
+    assert alive.peers.count_elsewhere() == 0 and alive.begin().number == trial.number
 
 
 def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Peer]) -> None:
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
-    assert isinstance(dead.shared, SharedStorage) and dead.shared._attendance.me is not None
-    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    assert dead.peers._heartbeat.me is not None
+    dead.peers._heartbeat.me = replace(dead.peers._heartbeat.me, begun="another time")
     dead.look()
     # Long before its next sign of life is due, one that has nothing to do looks at the others.
-    assert heartbeats.BEAT_SECONDS > shared._LOOK_SECONDS
-    assert alive.study.company.elsewhere == 1 and alive.study.company.has_silent_peers()
+    assert heartbeats.BEAT_SECONDS > coordination._LOOK_SECONDS
+    assert alive.peers.count_elsewhere() == 1 and alive.peers.has_silent_peers()
     assert alive.begin().number == trial.number
-    assert not alive.study.company.has_silent_peers()
+    assert not alive.peers.has_silent_peers()
 
 
 def test_what_ends_while_one_joins_counts_once(
@@ -360,13 +360,13 @@ def test_what_ends_while_one_joins_counts_once(
 ) -> None:
     first = join()
     trial, later = first.begin(), first.begin()
-    joins = SharedStorage.join
+    joins = DatabaseCoordination.join
 
-    def late(self: SharedStorage, about: str, say: Callable[[str], None]) -> None:
+    def late(self: DatabaseCoordination, about: str, say: Callable[[str], None]) -> None:
         first.tell(trial)
         joins(self, about, say)
 
-    monkeypatch.setattr(SharedStorage, "join", late)
+    monkeypatch.setattr(DatabaseCoordination, "join", late)
     second = join()
     training = FakeTraining(lambda _: 0.5)
     search = searching(second, InlineExecutor(training.train, training.describe))
@@ -384,31 +384,30 @@ def test_who_was_cut_off_does_not_take_the_rest_for_dead(
 ) -> None:
     first, second = join(), join()
     first.begin()
-    clock = heartbeats.now
+    clock = heartbeats.database_time
     for heard, left in ((0.0, 1), (0.4, 1), (0.8, 1), (1.2, 0)):
         later = 1000 + heard * heartbeats.SILENT_SECONDS
-        monkeypatch.setattr(heartbeats, "now", lambda session, later=later: clock(session) + later)
+        monkeypatch.setattr(heartbeats, "database_time", lambda session, later=later: clock(session) + later)
         second.look()
-        assert second.study.company.elsewhere == len(second.study.company.others()) == left
+        assert second.peers.count_elsewhere() == len(second.peers.list_peers()) == left
 
 
 def test_the_last_one_to_leave_is_told_so(join: Callable[..., Peer]) -> None:
     first, second = join(), join("random")
     second.look()
-    plan = with_peer_notes(second.plan, second.study.company.others())
+    plan = with_peer_notes(second.plan, second.peers.list_peers())
     assert (
-        "searched otherwise by" in plan.notes[-1]
-        and "(grid, pruner none); here it is random" in plan.notes[-1]
+        "another search by" in plan.notes[-1]
+        and "(grid, pruner none); this run uses random" in plan.notes[-1]
     )
-    assert not first.study.company.leave()
-    assert second.study.company.leave()
+    assert not first.peers.leave()
+    assert second.peers.leave()
 
 
 @on_both
 def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Peer]) -> None:
     first, second = join(), join()
-    assert isinstance(first.shared, SharedStorage)
-    first.shared._outages._pause = lambda _: None
+    first.peers.reconnect._pause = lambda _: None
     statements = cut_at = 0
 
     def cut(connection: Any, *_: object) -> None:
@@ -447,7 +446,7 @@ def test_what_a_report_costs(join: Callable[..., Peer]) -> None:
         one.report(trial, 0.1, 0.2, 0.3)
     assert statements == []
     one.now += 1
-    one.study.write_late()
+    one.study.flush_if_due()
     # The lock, what others have changed, what is there already, and all validations in one statement.
     assert len(statements) == 4
 
@@ -472,7 +471,6 @@ def refusing(one: Peer) -> Iterator[None]:
 
 def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
@@ -481,7 +479,7 @@ def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) ->
     def killed(_: float) -> None:
         raise KeyboardInterrupt
 
-    one.shared._outages._pause = killed
+    one.peers.reconnect._pause = killed
     with refusing(one), pytest.raises(KeyboardInterrupt):
         search.ended(result(trial.number, 0.7))
     assert [path.name for path in one.study_dir.pending_results()] == [
@@ -497,7 +495,6 @@ def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) ->
 
 def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
     training = FakeTraining(lambda _: 0.5)
     search = searching(one, InlineExecutor(training.train, training.describe))
@@ -510,7 +507,7 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
             kept.extend(one.study_dir.pending_results())
             away.close()
 
-        one.shared._outages._pause = back
+        one.peers.reconnect._pause = back
         search.ended(result(trial.number))
     assert kept and search.done == 1 and not one.study_dir.pending_results()
 
@@ -519,8 +516,7 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
 def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Peer], asked: bool) -> None:
     """When a run has waited for long enough, and as soon as it is asked to end."""
     one = join()
-    assert isinstance(one.shared, SharedStorage)
-    reconnect = one.shared._outages
+    reconnect = one.peers.reconnect
     waits = 0
     with contextlib.ExitStack() as away:
 
@@ -561,8 +557,7 @@ def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
     join: Callable[..., Peer],
 ) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
-    one.shared._outages._pause = lambda _: None
+    one.peers.reconnect._pause = lambda _: None
     trials = [one.begin(), one.begin()]
 
     class Workers(InlineExecutor):
@@ -596,9 +591,9 @@ def test_a_database_that_says_nothing_keeps_nobody_from_ending(
     search._running[trial.number] = _Running(trial, 4)
     console = Console(file=io.StringIO())
     # The other holds the study, and does nothing: nothing is answered, and nothing fails.
-    with other.shared.together(), stopping_on_signals(search, 0.0, console, quiet=True):
+    with other.shared.transaction(), stopping_on_signals(search, 0.0, console, quiet=True):
         signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(SQLAlchemyError, match="says nothing"):
+        with pytest.raises(SQLAlchemyError, match="does not answer"):
             search.ended(result(trial.number, 0.7))
         with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
             search.run()
@@ -614,7 +609,7 @@ def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[
     one = join()
     trials = [one.begin() for _ in range(2)]
     for trial in trials:
-        PendingResult(one.study_dir, result(trial.number), one.shared.token).keep()
+        PendingResult(one.study_dir, result(trial.number), one.peers.token).keep()
 
     def told(number: int, *_: object) -> bool:
         for path in one.study_dir.pending_results():
