@@ -46,7 +46,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (GOOD, "--timeout soon", "'soon' is no duration"),
         (GOOD, "--gpus first", "'first' names no cards"),
         (GOOD, "--gpus 97", "there is no card 97 that torch can use"),
-        (GOOD, "--study ../x", "cannot be a study's name"),
+        (GOOD, "--study ../x", "invalid study name"),
         (GOOD, "--model sasrecf", "cannot be tuned: did you mean `SASRecF`?"),
         (GOOD, "--model SASRec --set pooling_mode=max", "--set: `pooling_mode` is no parameter of SASRec"),
         (GOOD, "--sampler best", "'best' is not one of"),
