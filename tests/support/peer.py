@@ -1,4 +1,4 @@
-"""One of several coordinators on a study in a server's database, in this process."""
+"""A coordinator in this process, one of several on a study in a server's database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CELLS = 24
 
 
 class Peer:
-    """One of several on the study at `url`, with a directory of its own."""
+    """A coordinator of the study at `url`, with a directory of its own."""
 
     def __init__(self, directory: Path, url: str, sampler: Sampler = "grid", seed: int = 1) -> None:
         self.now = 0.0
@@ -69,7 +69,7 @@ class Peer:
         return self.study.tell(trial, result(trial.number, score))
 
     def look(self) -> None:
-        """Look at what the others have done, as after some seconds."""
+        """Read what the others have done, as after some seconds."""
         self.now += 10
         self.study.flush_if_due()
 

@@ -29,30 +29,25 @@ _REMEDIES = (
     ("not a database", _RESTORE),
     ("locked", f"Close other programs that have it open, such as a database browser. {RUN_AGAIN}"),
 )
-_REACH_FIX = (
-    "Check the host and the port, and whether the server runs and accepts connections from this machine."
-)
-_LOGIN_FIX = (
+_HOST = "Check the host and port, and whether the server runs and accepts connections from this machine."
+_LOGIN = (
     "Check the user and the password: in the address, or in ~/.pgpass (PostgreSQL), or in the file that "
     "?read_default_file=... in the address names (MySQL, MariaDB)."
 )
-_RIGHTS_FIX = (
+_RIGHTS = (
     "The user must be allowed to create and alter tables and indexes in this database, "
     "to read and to write them."
 )
 # Messages of PostgreSQL, MySQL and their drivers, in lower case.
 _SERVER_REMEDIES = (
-    ("unknown database", "Create the database first (CREATE DATABASE), or correct its name in the address."),
-    (
-        "database .* does not exist",
-        "Create the database first (createdb), or correct its name in the address.",
-    ),
-    ("access denied for user .* to database", _RIGHTS_FIX),
-    ("permission denied|command denied|must be owner", _RIGHTS_FIX),
-    ("authentication failed|access denied|no password|role .* does not exist|no pg_hba.conf", _LOGIN_FIX),
+    ("unknown database", "Create the database (CREATE DATABASE), or correct its name in the address."),
+    ("database .* does not exist", "Create the database (createdb), or correct its name in the address."),
+    ("access denied for user .* to database", _RIGHTS),
+    ("permission denied|command denied|must be owner", _RIGHTS),
+    ("authentication failed|access denied|no password|role .* does not exist|no pg_hba.conf", _LOGIN),
     (
         "can't connect|connection refused|timeout expired|timed out|resolve host|unreachable|no route",
-        _REACH_FIX,
+        _HOST,
     ),
 )
 _EXAMPLES = "Write an address such as postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE."
