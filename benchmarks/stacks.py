@@ -1,6 +1,6 @@
-"""What a stack of libraries computes, as lines to compare with those of another stack.
+"""Print what a stack of libraries computes, to compare it with another stack.
 
-    python benchmarks/stacks.py > here.jsonl    # then on the other, and: diff here.jsonl there.jsonl
+    python -m benchmarks.stacks > here.jsonl    # on both stacks, then: diff here.jsonl there.jsonl
 
 One line for each engine and configuration, on ml-100k's users with the fewest interactions: digests of the
 initial weights and of the batches of an epoch, losses and metrics with all their digits, and a digest of the
@@ -58,7 +58,7 @@ _CASES: list[dict[str, Any]] = [
 
 
 def digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Of names, shapes and every bit of the values."""
+    """Hash names, shapes and every bit of the values."""
     found = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         found.update(f"{name} {tuple(value.shape)} {value.dtype} ".encode())
@@ -67,7 +67,7 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def computed(engine: Engine, changes: dict[str, Any], directory: str) -> dict[str, Any]:
-    """Weights before training, batches, and what training gives."""
+    """Return digests of the initial weights, the batches and the trained weights, and all scores."""
     config = make_config(_CONFIG | changes | {"checkpoint_dir": directory}, gpu="")
     prepared = prepare(config, engine)
     batches = hashlib.sha256()
@@ -94,7 +94,7 @@ def computed(engine: Engine, changes: dict[str, Any], directory: str) -> dict[st
 
 
 def main() -> None:
-    """Print the lines."""
+    """Print one line for each engine and configuration."""
     libraries = ("torch", "recbole", "numpy", "pandas", "scipy", "setuptools")
     found = ", ".join(f"{name} {metadata.version(name)}" for name in libraries)
     print(f"Python {platform.python_version()}, {found}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Trials to ordered rows; pure functions. Nothing here ever sees a test metric."""
+"""Records of trials and their ranking. A record has no test metric, so that nothing is selected on one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class State(StrEnum):
-    """The state of a trial, as tables and files show it."""
+    """The state of a trial; tables and files show its value."""
 
     COMPLETE = "complete"
     PRUNED = "pruned"
@@ -24,11 +24,18 @@ ENDED = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the study holds it. `score` is the best validation value of the study's metric."""
+    """A trial of a study.
+
+    Args:
+        params: Its parameters as RecBole reads them.
+        score: The best validation value of the study's metric.
+        valid: All validation metrics of the best epoch.
+        weights: Trainable parameters of the model; 0 if not recorded.
+    """
 
     number: int
     state: State
-    params: dict[str, Any]  # RecBole values
+    params: dict[str, Any]
     score: float | None = None
     seed: int | None = None
     epochs: int = 0
@@ -36,25 +43,25 @@ class TrialRecord:
     seconds: float = 0.0
     valid: dict[str, float] = field(default_factory=dict)
     error: str = ""
-    weights: int = 0  # trainable numbers of the model; 0 where not recorded
+    weights: int = 0
 
 
 @dataclass(frozen=True)
 class Row:
-    """A record and its place; only completed trials with a finite score have a `rank` (from 1)."""
+    """A record and its rank, from 1; only completed trials with a finite score have one."""
 
     rank: int | None
     record: TrialRecord
 
 
 def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
-    """Completed trials best first, below them pruned ones, then those with NaN and failed ones.
+    """Rank completed trials, best first; pruned ones follow, then failed ones and those with a NaN score.
 
-    Equal scores share a rank and stand in the order of their numbers: RecBole rounds scores to four
-    decimals, so ties are common and the order among them means nothing.
+    Trials with equal scores share a rank, in the order of their numbers. Ties are common, since RecBole
+    rounds scores to four decimals.
     """
     ended = [record for record in records if record.state in ENDED]
-    ordered = sorted(ended, key=lambda record: _place(record, maximize))
+    ordered = sorted(ended, key=lambda record: _sort_key(record, maximize))
     rows: list[Row] = []
     for place, record in enumerate(ordered, start=1):
         if _group(record) != 0:
@@ -67,9 +74,9 @@ def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
 
 
 def best(records: Iterable[TrialRecord], maximize: bool) -> TrialRecord | None:
-    """The first completed trial of the ranking, None when there is none."""
+    """The first completed trial of the ranking, if any."""
     rankable = (record for record in records if _group(record) == 0)
-    return min(rankable, key=lambda record: _place(record, maximize), default=None)
+    return min(rankable, key=lambda record: _sort_key(record, maximize), default=None)
 
 
 def _group(record: TrialRecord) -> int:
@@ -78,20 +85,20 @@ def _group(record: TrialRecord) -> int:
     return 1 if record.state == State.PRUNED else 2
 
 
-def _place(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:
-    badness = math.inf
+def _sort_key(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:
+    cost = math.inf
     if record.score is not None and math.isfinite(record.score):
-        badness = -record.score if maximize else record.score
-    return _group(record), badness, record.number
+        cost = -record.score if maximize else record.score
+    return _group(record), cost, record.number
 
 
 def cell_text(value: object) -> str:
-    """A parameter's value in a table: lists without quotes, numbers as short as they are exact."""
+    """A parameter's value in a table: lists without quotes, floats with up to six digits."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(cell_text(inner) for inner in value) + "]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def score_text(score: float | None) -> str:
-    """Four decimals, as RecBole rounds; a dash for none."""
+    """A score with four decimals, as RecBole rounds; "-" for None."""
     return "-" if score is None else f"{score:.4f}"

@@ -20,6 +20,10 @@ from tests.support import readme_blocks
 
 TEXTS = {str(page.relative_to(readme_blocks.ROOT)): page.read_text() for page in readme_blocks.PAGES}
 TEXT = "\n".join(TEXTS.values())
+BENCHMARKS = [
+    str(page.relative_to(readme_blocks.ROOT))
+    for page in sorted((readme_blocks.ROOT / "benchmarks").rglob("README.md"))
+]
 LINES = sorted({line for text in TEXTS.values() for line in readme_blocks.command_lines(text)})
 OTHER_PROGRAMS = ("ray ", "python ", "pip ", "ssh ", "scancel ", "zensical ", "hopwise ", "ruff ")
 
@@ -77,7 +81,7 @@ def test_options_in_prose_exist(page: str) -> None:
     assert set(re.findall(r"(?<!\S)--[a-z][a-z_-]*", code)) <= known | {"--help", "--version"}
 
 
-@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md", "benchmarks/README.md"])
+@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md", *BENCHMARKS])
 def test_links_lead_somewhere(page: str) -> None:
     path = readme_blocks.ROOT / page
     for target in re.findall(r"\]\(([^)\s]+)\)", readme_blocks.prose(path.read_text())):
@@ -104,10 +108,21 @@ def test_named_classes_and_functions_exist(page: str) -> None:
     assert not sorted(named - set(re.findall(r"\w+", source)))
 
 
-@pytest.mark.parametrize("page", [*TEXTS, "benchmarks/README.md"])
+@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md", *BENCHMARKS])
 def test_named_benchmarks_exist(page: str) -> None:
-    for name in re.findall(r"\bbenchmarks/[\w/]+\.py\b", (readme_blocks.ROOT / page).read_text()):
+    text = (readme_blocks.ROOT / page).read_text()
+    names = re.findall(r"\bbenchmarks/[\w/]+\.\w+\b", text)
+    names += [f"{name.replace('.', '/')}.py" for name in re.findall(r"-m\s+(benchmarks[.\w]+)", text)]
+    for name in names:
         assert (readme_blocks.ROOT / name).exists(), name
+
+
+def test_every_benchmark_is_in_the_index() -> None:
+    directory = readme_blocks.ROOT / "benchmarks"
+    programs = [path for path in directory.rglob("*.py") if "__main__" in path.read_text()]
+    names = {".".join(path.relative_to(directory).with_suffix("").parts) for path in programs}
+    listed = set(re.findall(r"^\| \[`([\w.]+)`\]", (directory / "README.md").read_text(), re.MULTILINE))
+    assert listed == names - {"robustness.killed_program"}
 
 
 def test_every_page_is_in_the_navigation() -> None:

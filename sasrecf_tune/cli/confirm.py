@@ -49,7 +49,7 @@ def confirm_study(
         TuneError: see `errors`.
     """
     from sasrecf_tune.report.page.page import write_page
-    from sasrecf_tune.search.study import load_study, open_study
+    from sasrecf_tune.search.open_study import load_study, open_study
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 

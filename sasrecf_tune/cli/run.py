@@ -48,8 +48,9 @@ def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json:
     from sasrecf_tune.report.page.page import write_page
     from sasrecf_tune.report.study_files import ResultFiles
     from sasrecf_tune.search.confirmation_study import load_confirmations
-    from sasrecf_tune.search.coordinator import Coordinator, planned_study
+    from sasrecf_tune.search.coordinator import Coordinator
     from sasrecf_tune.search.peers import with_peer_notes
+    from sasrecf_tune.search.study_setup import planned_study
     from sasrecf_tune.storage.database.errors import check_begun, display_url, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 

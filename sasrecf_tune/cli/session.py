@@ -18,7 +18,7 @@ from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
-from sasrecf_tune.search.fusion import fuse
+from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import private_directory, remove, temporary_files
@@ -123,8 +123,8 @@ def fused(
     config = first_configuration(plan.space, plan.base) | {"seed": settings.seed}
     timed = measured or settings.fuse == AUTO_FUSE
     with status(console, quiet or not timed, "timing trials that train as one model"):
-        found = fuse(settings, config, executor, measured)
-    return replace(plan, notes=(*plan.notes, found.text)), found.ratio
+        fusion = plan_fusion(settings, config, executor, measured)
+    return replace(plan, notes=(*plan.notes, fusion.text)), fusion.speedup
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ class ConfirmationFiles(Callback):
         self._trials = trials
         self._write()
 
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """See `Callback`."""
         self._write()
 

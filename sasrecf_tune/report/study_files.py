@@ -60,23 +60,23 @@ class ResultFiles(Callback):
         self._write_trials()
         self._write_ranking()
 
-    def tick(self) -> None:
+    def on_tick(self) -> None:
         """Bring the files up to date, unless that was done just now."""
         if self._stale and self._clock() >= self._next_write:
             self._write_ranking()
 
-    def over(self) -> None:
+    def on_search_end(self) -> None:
         """Bring the files up to date."""
         if self._stale:
             self._write_ranking()
 
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """Add the trial to trials.csv at once, to the others when it is time."""
         self._records.append(record)
         if not self._among_others:
             append_line(self._layout.trials, trials_row(record, self._names, self._metrics))
         self._stale = True
-        self.tick()
+        self.on_tick()
 
     def again(self, records: Iterable[TrialRecord]) -> None:
         """Write all files anew from `records`."""

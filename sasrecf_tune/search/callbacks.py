@@ -1,4 +1,4 @@
-"""Who wants to know what happens in a search."""
+"""Callbacks of a search: objects whose methods are called as its trials start, report and end."""
 
 from __future__ import annotations
 
@@ -9,28 +9,39 @@ from sasrecf_tune.trials import TrialRecord
 
 
 class Callback:
-    """Told what happens, in order; shows it or writes it down. What is not overridden passes by."""
+    """Base class of callbacks: no method does anything, so that a subclass defines only those it needs."""
 
-    def started(self, number: int, params: Mapping[str, object]) -> None:
-        """A trial begins."""
+    def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
+        """A trial starts, with `params` as RecBole reads them."""
 
-    def reported(self, report: Report) -> None:
-        """A trial has been validated."""
+    def on_report(self, report: Report) -> None:
+        """A trial was validated."""
 
-    def ended(self, record: TrialRecord) -> None:
-        """A trial is over and on disk."""
+    def on_trial_end(self, record: TrialRecord) -> None:
+        """A trial completed, was pruned or failed, and the database holds its outcome."""
 
-    def returned(self, number: int) -> None:
-        """A trial was given back unfinished; a later run trains it again, or continues it."""
+    def on_trial_requeued(self, number: int) -> None:
+        """A trial was put back in the queue unfinished; the next run of the study continues it."""
 
-    def lost(self, number: int) -> None:
-        """A trial was given to another run; what became of it here is dropped."""
+    def on_trial_lost(self, number: int) -> None:
+        """A trial was reassigned to another run; its result in this run is discarded."""
 
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
-        """An attempt of a trial failed because of `reason`; attempt `attempt` (from 2) will follow."""
+    def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
+        """A trial failed because of `reason` and is tried again, as attempt number `attempt` (from 2)."""
 
-    def tick(self) -> None:
-        """Called a few times a second."""
+    def on_tick(self) -> None:
+        """Called a few times a second while the search runs."""
 
-    def over(self) -> None:
-        """The search has ended, in whatever way."""
+    def on_search_end(self) -> None:
+        """The search ended, in whatever way."""
+
+
+def as_callback(definition: object) -> Callback:
+    """Make a callback from an object that defines any of the methods of `Callback`."""
+    if isinstance(definition, Callback):
+        return definition
+    callback = Callback()
+    for name in vars(Callback):
+        if name.startswith("on_") and hasattr(definition, name):
+            setattr(callback, name, getattr(definition, name))
+    return callback

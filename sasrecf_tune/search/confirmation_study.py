@@ -1,7 +1,7 @@
-"""The Optuna study of a confirmation: the best configurations times fresh seeds, beside the search's study.
+"""The study of a confirmation: the best configurations of a search, each on several fresh seeds.
 
-It stands in the same database, under a name of its own. Which configurations and seeds it is about can
-change, when the search goes on or more is asked for; runs that are not asked for any more stay in it.
+It is an Optuna study of its own in the database of the search. Its configurations and seeds may change when
+the search goes on or the user asks for more; runs that are not asked for any more stay in it.
 """
 
 from __future__ import annotations
@@ -17,29 +17,28 @@ from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.search_space import Choice, Int, SearchSpace
+from sasrecf_tune.search.open_study import load_study, open_study
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.strategies.grid import GridSampler
+from sasrecf_tune.search.strategies.history import History
 from sasrecf_tune.search.strategies.pruners import plan_pruner
-from sasrecf_tune.search.strategies.samplers import GridSampler, History
-from sasrecf_tune.search.study import TuneStudy, load_study, open_study
+from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.pending_results import replay_pending
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
-# Of the study: what was asked for last, and what has last been trained to its end.
+# User attributes of the study: the last confirmation asked for, and the last one that was completed.
 _ASKED = "sasrecf_tune:asked"
-_WHOLE = "sasrecf_tune:confirmed"
-# Why a run has failed that was interrupted and is not asked for any more; it may be asked for again.
+_COMPLETED = "sasrecf_tune:confirmed"
+# The error of an interrupted run that is not asked for any more; it may be asked for again.
 _DROPPED = "not trained to its end: its configuration is no longer among the best"
 
 
 @dataclass(frozen=True)
 class PlannedConfirmation:
-    """What to train, as a plan of the coordinator's, and the study it goes to.
-
-    `before` is the last confirmation that was trained to its end, None where there is none.
-    """
+    """A confirmation that can be run; `before` is the last one that was completed, if any."""
 
     plan: Plan
     study: TuneStudy
@@ -47,26 +46,26 @@ class PlannedConfirmation:
     before: Confirmation | None
 
     def now(self) -> Confirmation:
-        """What has ended by now."""
+        """The confirmation with the runs that have ended by now."""
         return self.asked.filled(self.runs(), self.study.test_metrics())
 
     def runs(self) -> list[TrialRecord]:
-        """All that have ended, those too that are not asked for any more."""
+        """All runs that have ended, those included that are not asked for any more."""
         return [record for record in _kept(self.study.records()) if record.state in ENDED]
 
     def finish(self) -> None:
-        """Write down that this confirmation has been trained to its end."""
-        self.study.optuna.set_user_attr(_WHOLE, _written(self.asked))
+        """Record that this confirmation is completed."""
+        self.study.optuna.set_user_attr(_COMPLETED, _written(self.asked))
 
 
 def confirmation_space(space: SearchSpace) -> SearchSpace:
-    """`space` with any seed."""
+    """The space with every seed."""
     seed = Int("seed", low=0, high=2**32 - 1)
     return replace(space, parameters=(*(p for p in space if p.name != "seed"), seed))
 
 
 def greatest_seed(space: SearchSpace, first: int) -> int:
-    """The greatest seed that a search may train with."""
+    """The largest seed that the trials of a search may have; `first` is the seed of the search."""
     if "seed" not in space.names:
         return first
     parameter = space["seed"]
@@ -83,12 +82,16 @@ def plan_confirmation(
     seeds: int,
     say: Callable[[str], None] = lambda _: None,
 ) -> PlannedConfirmation:
-    """The `top` best configurations of `records`, the trials of the search, on `seeds` fresh seeds.
+    """Plan to train the best configurations of a search on fresh seeds.
 
-    `say` tells people of trouble. On as many at least as the last confirmation that was trained to its end.
+    Configurations that already have a run on each of these seeds stay in the comparison, since leaving them
+    out would favor the others. Interrupted runs are queued again if they are asked for, and fail otherwise.
 
-    Those that have all of these runs from before stay in the comparison: to leave out what was seen to be
-    good would flatter the rest. Interrupted runs that are asked for are in the queue; the others have failed.
+    Args:
+        plan: Of the search, as `study_dir`, `storage` and `records`.
+        top: How many of the best configurations.
+        seeds: How many seeds; never fewer than the last completed confirmation had.
+        say: Shows a message to the user.
 
     Raises:
         StudyNotFoundError: no trial has completed.
@@ -100,7 +103,6 @@ def plan_confirmation(
         raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
     first = greatest_seed(plan.space, plan.settings.seed)
     _, before, _ = load_confirmations(study_dir, storage, plan.space, records)
-    # Fewer than there were would only say less.
     seeds = max(seeds, len(before.seeds) if before else 0)
     best = Confirmation(dict(list(ranked.items())[:top]), fresh_seeds(first, seeds), top)
     space = confirmation_space(plan.space)
@@ -116,12 +118,12 @@ def plan_confirmation(
         NopPruner(),
     )
     study.join("confirmation", say)
-    replay_pending(study_dir.confirmation, study.kept, say)
+    replay_pending(study_dir.confirmation, study.record_pending, say)
     for record in study.records():
         if record.state == State.WAITING and record.params and best.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
     study.peers.watch_trials(
-        lambda trials: history.fill([one for one in trials if one.user_attrs.get("error") != _DROPPED])
+        lambda trials: history.add_trials([t for t in trials if t.user_attrs.get("error") != _DROPPED])
     )
     kept = _kept(study.records())
     every = replace(best, configurations=ranked).filled(kept)
@@ -137,7 +139,7 @@ def plan_confirmation(
     ended = sum(record.state in ENDED for record in study.records())
     here = len(asked.filled(kept).runs)
     settings = plan.settings
-    # A limit of the search's is none of the confirmation's: half of it says nothing.
+    # The limits of the search do not apply: a confirmation that is cut off says nothing.
     search = replace(settings.search, trials=None, timeout=None, patience=None)
     return PlannedConfirmation(
         replace(
@@ -157,9 +159,9 @@ def plan_confirmation(
 def load_confirmations(
     study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpace, records: Sequence[TrialRecord]
 ) -> tuple[TuneStudy | None, Confirmation | None, Confirmation | None]:
-    """The confirmation's study, the last that was trained to its end, and the last that was asked for.
+    """Load the study of the confirmations, the last completed one, and the last one that was asked for.
 
-    None where there is none. `records` are the trials of the search, whose space is `space`.
+    Each is None if it does not exist. `space` and `records` are those of the search.
     """
     try:
         study = load_study(study_dir.confirmation, storage, confirmation_space(space))
@@ -167,11 +169,11 @@ def load_confirmations(
         return None, None, None
     runs, tests = _kept(study.records()), study.test_metrics()
 
-    def found(attribute: str) -> Confirmation | None:
+    def load(attribute: str) -> Confirmation | None:
         written = study.optuna.user_attrs.get(attribute)
         return _read(written, records).filled(runs, tests) if written else None
 
-    return study, found(_WHOLE), found(_ASKED)
+    return study, load(_COMPLETED), load(_ASKED)
 
 
 def _kept(records: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -190,4 +192,4 @@ def _read(written: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirm
         seeds = tuple(int(seed) for seed in written["seeds"])
         return Confirmation(configurations, seeds, int(written["top"]))
     except (LookupError, TypeError, ValueError) as error:
-        raise CorruptStudyError(f"a confirmation of trials that are not there: {written}") from error
+        raise CorruptStudyError(f"a confirmation refers to trials that do not exist: {written}") from error

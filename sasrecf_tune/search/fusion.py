@@ -1,4 +1,4 @@
-"""How many trials a worker trains as one model: what --fuse says, or what a measurement does."""
+"""How many trials a worker trains as one model: a number from --fuse, or the one that a measurement finds."""
 
 from __future__ import annotations
 
@@ -8,67 +8,81 @@ from typing import Protocol, runtime_checkable
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
 from sasrecf_tune.messages import Config, FusionTiming, MeasureFusion
 
-# More than this is not tried.
-MOST = 32
-# So many times as fast as fewer must more trials train together: a search that has more under way knows less
-# when it chooses the next.
-WORTH = 1.1
+# Larger numbers of trials are not tried.
+MAX_FUSED = 32
+# More trials must train at least so many times as fast as fewer: with more trials in training, the sampler
+# knows fewer scores when it proposes the next.
+MIN_GAIN = 1.1
 _STEPS = 4
 _UP_TO = "a worker trains up to {} trials of the same shapes as one model"
 
 
 @runtime_checkable
-class Fusing(Protocol):
-    """An executor whose workers take several jobs at a time."""
+class FusingExecutor(Protocol):
+    """An executor whose workers take `slots` jobs at a time and train them as one model."""
 
     slots: int
 
     def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
-        """Time a few steps of several trials."""
+        """Time a few training steps of several trials as one model."""
 
 
 @dataclass(frozen=True)
-class Fused:
-    """`slots` trials a worker, which train `ratio` times as fast as one after the other; in words."""
+class Fusion:
+    """How trials are fused.
+
+    Args:
+        slots: Trials that a worker trains as one model, at most.
+        speedup: How many times as fast they train as one after the other; 1 if not measured.
+        text: What the plan says of it.
+    """
 
     slots: int = 1
-    ratio: float = 1.0
+    speedup: float = 1.0
     text: str = ""
 
 
-def fuse(settings: RunSettings, config: Config, executor: object, measured: bool = False) -> Fused:
-    """Decide, and tell the executor; a number that is given is timed only if it is to be `measured`.
+def plan_fusion(settings: RunSettings, config: Config, executor: object, measured: bool = False) -> Fusion:
+    """Decide how trials are fused, and set the slots of the executor.
+
+    Args:
+        settings: With `fuse`, the number from --fuse or AUTO_FUSE.
+        config: A feasible RecBole configuration, for the measurement.
+        executor: Only a `FusingExecutor` can fuse trials.
+        measured: Whether to measure even if the number is given.
 
     Raises:
         TuneError: as `Executor.describe`.
     """
     given = settings.fuse
-    if given == 1 or not isinstance(executor, Fusing):
-        return Fused()
+    if given == 1 or not isinstance(executor, FusingExecutor):
+        return Fusion()
     if given != AUTO_FUSE and not measured:
-        return Fused(given, text=_UP_TO.format(given))
+        return Fusion(given, text=_UP_TO.format(given))
     sharers = max(1, settings.workers // max(1, len(settings.gpus)))
-    most = MOST if given == AUTO_FUSE else given
-    request = MeasureFusion(config, settings.engine, _STEPS, most, WORTH, given != AUTO_FUSE, sharers)
-    found = decide(executor.measure_fusion(request), given)
-    executor.slots = found.slots
-    return found
+    most = MAX_FUSED if given == AUTO_FUSE else given
+    request = MeasureFusion(config, settings.engine, _STEPS, most, MIN_GAIN, given != AUTO_FUSE, sharers)
+    fusion = choose_fusion(executor.measure_fusion(request), given)
+    executor.slots = fusion.slots
+    return fusion
 
 
-def decide(timing: FusionTiming, given: int) -> Fused:
-    """What the measurement says: the most trials that were worth it, or those that are `given`."""
-    ratios = timing.ratios
+def choose_fusion(timing: FusionTiming, given: int) -> Fusion:
+    """The given number of trials, or for AUTO_FUSE the largest that was measured to be fast enough."""
+    speedups = timing.ratios
     if given != AUTO_FUSE:
-        ratio = ratios.get(given, 1.0)
-        pace = f"{ratio:.1f} times as fast as in turn" if given in ratios else timing.ended
-        return Fused(given, ratio, f"{_UP_TO.format(given)}: {pace}")
-    best, gain = 1, 1.0
-    for count, ratio in sorted(ratios.items()):
-        if ratio >= WORTH * gain:
-            best, gain = count, ratio
+        speedup = speedups.get(given, 1.0)
+        result = f"{speedup:.1f} times as fast as in turn" if given in speedups else timing.ended
+        return Fusion(given, speedup, f"{_UP_TO.format(given)}: {result}")
+    best, best_speedup = 1, 1.0
+    for count, speedup in sorted(speedups.items()):
+        if speedup >= MIN_GAIN * best_speedup:
+            best, best_speedup = count, speedup
     if best > 1:
-        why = f"{gain:.1f} times as fast as in turn; {timing.ended}"
-        return Fused(best, gain, f"{_UP_TO.format(best)}: {why}")
-    few = min(ratios, default=1)
-    why = f"{few} as one model are {ratios[few]:.1f} times as fast as in turn" if ratios else timing.ended
-    return Fused(text=f"a worker trains one trial at a time: {why}")
+        result = f"{best_speedup:.1f} times as fast as in turn; {timing.ended}"
+        return Fusion(best, best_speedup, f"{_UP_TO.format(best)}: {result}")
+    fewest = min(speedups, default=1)
+    result = timing.ended
+    if speedups:
+        result = f"{fewest} as one model are {speedups[fewest]:.1f} times as fast as in turn"
+    return Fusion(text=f"a worker trains one trial at a time: {result}")

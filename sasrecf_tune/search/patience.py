@@ -1,4 +1,4 @@
-"""When a search has gone on long enough without a better result."""
+"""Ends a search that has not improved for long (--patience)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from sasrecf_tune.trials import State, TrialRecord
 
 
 class Patience:
-    """Counts the epochs trained since the best result; `over` after `trials` times `epochs` of them.
+    """Counts the epochs of training since the best result.
 
-    Epochs, not trials: pruned trials cost little and say little. Trials that run when it is over go on, and
-    may change that. With `trials` None it is never over.
+    It counts epochs instead of trials, since a pruned trial costs little and tells little.
+
+    Args:
+        trials: How many full-length trials without a better result exhaust it; None for any number.
+        epochs: Epochs of a full-length trial.
+        maximize: Whether a larger score is better.
     """
 
     def __init__(self, trials: int | None, epochs: int, maximize: bool) -> None:
@@ -17,26 +21,26 @@ class Patience:
         self._epochs = epochs
         self._sign = 1 if maximize else -1
         self._best: float | None = None
-        self._barren = 0
+        self._epochs_since_best = 0
 
     @property
-    def over(self) -> bool:
-        """Whether it is time to end."""
+    def exhausted(self) -> bool:
+        """Whether no further trial should start; the result of a running trial may still change it."""
         if self._trials is None or self._best is None:
             return False
-        return self._barren >= self._trials * self._epochs
+        return self._epochs_since_best >= self._trials * self._epochs
 
     def __str__(self) -> str:
-        return f"no better result in {self._barren} epochs of training (--patience {self._trials})"
+        return f"no better result in {self._epochs_since_best} epochs of training (--patience {self._trials})"
 
-    def trained(self, epochs: int) -> None:
-        """So many epochs more have been trained."""
-        self._barren += epochs
+    def add_epochs(self, epochs: int) -> None:
+        """Count epochs that were trained."""
+        self._epochs_since_best += epochs
 
-    def ended(self, record: TrialRecord) -> None:
-        """A trial has ended."""
+    def add_result(self, record: TrialRecord) -> None:
+        """Begin to count anew if the trial is the best so far."""
         if record.state != State.COMPLETE or record.score is None:
             return
         score = self._sign * record.score
         if self._best is None or score > self._best:
-            self._best, self._barren = score, 0
+            self._best, self._epochs_since_best = score, 0

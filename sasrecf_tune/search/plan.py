@@ -1,4 +1,4 @@
-"""What a run is going to do, decided and shown before it does anything."""
+"""The plan of a run: what it will do, decided and shown before anything is trained."""
 
 from __future__ import annotations
 
@@ -16,16 +16,24 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.search.strategies.pruners import PrunerPlan, plan_pruner
 
-# Without --trials a space up to this size is run whole, a larger or an infinite one gets DEFAULT_TRIALS.
+# Without --trials, `best-first` runs all cells of a space up to this size; other searches get DEFAULT_TRIALS.
 WHOLE_GRID = 1000
 DEFAULT_TRIALS = 100
-# A finite space up to this size is held in memory as a list of its cells.
+# The cells of a finite space up to this size are listed in memory.
 LISTED_CELLS = 200_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked run: its space, configuration, sampler, pruner and number of trials (a total)."""
+    """A run whose settings are valid.
+
+    Args:
+        base: The RecBole configuration that all trials share.
+        sampler: As of --sampler, but not "auto".
+        trials: Of the study, in all runs together.
+        notes: What the user should know, one text each.
+        cells: Lists all feasible cells; None if there are more than LISTED_CELLS.
+    """
 
     settings: RunSettings
     space: SearchSpace
@@ -40,7 +48,7 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """The most epochs a trial can have."""
+        """The largest number of epochs that a trial can have."""
         return max_epochs(self.space, self.data.epochs)
 
     def config(self, params: dict[str, Any], seed: int | None = None) -> Config:
@@ -48,15 +56,15 @@ class Plan:
         return trial_config(self.base, params, self.settings.seed if seed is None else seed)
 
     def start(self) -> dict[str, Any]:
-        """RecBole's default of each parameter, or the value of the space that is nearest to it."""
+        """RecBole's default of each parameter, or the nearest value of the space."""
         return {parameter.name: _nearest(parameter) for parameter in self.space}
 
     def feasible(self, labels: dict[str, Scalar]) -> bool:
-        """Whether the parameters can exist together."""
+        """Whether a cell satisfies all constraints."""
         return not violations(resolve(self.base | self.space.decode(labels)))
 
     def identity(self) -> dict[str, Any]:
-        """What makes trials comparable: a study with another identity is another study."""
+        """What makes trials comparable: all trials of a study have one identity."""
         return {
             "model": self.settings.model,
             "dataset": self.settings.dataset,
@@ -65,18 +73,13 @@ class Plan:
             "seed": self.settings.seed,
             "engine": self.settings.engine,
             "space": {parameter.name: parameter.write() for parameter in self.space},
-            # Where the data lies does not matter: its fingerprint is above.
+            # The path of the data does not matter, since its fingerprint is above.
             "config": {key: value for key, value in self.settings.base.items() if key != "data_path"},
         }
 
 
 def base_config(settings: RunSettings, space: SearchSpace) -> Config:
-    """RecBole configuration of every trial before its parameters: model, data, metric, seed.
-
-    Raises:
-        InputError: a key is both fixed with --set and searched is settled by the caller; here, the
-            metric cannot be computed from the configuration.
-    """
+    """The RecBole configuration that all trials share: model, data, metrics and fixed keys."""
     metric = settings.metric
     base: Config = {"model": settings.model, "dataset": settings.dataset}
     base |= {key: value for key, value in settings.base.items() if key not in space.names}
@@ -94,12 +97,12 @@ def base_config(settings: RunSettings, space: SearchSpace) -> Config:
 
 
 def trial_config(base: Config, params: dict[str, Any], seed: int) -> Config:
-    """The complete configuration of a trial; a searched seed wins over `seed`."""
+    """The complete configuration of a trial; a searched seed replaces `seed`."""
     return resolve(base | {"seed": seed} | params)
 
 
 def max_epochs(space: SearchSpace, default: int) -> int:
-    """The most epochs any trial can have."""
+    """The largest number of epochs of the space, `default` if they are not searched."""
     if "epochs" not in space.names:
         return default
     parameter = space["epochs"]
@@ -108,10 +111,10 @@ def max_epochs(space: SearchSpace, default: int) -> int:
 
 
 def first_configuration(space: SearchSpace, base: Config) -> Config:
-    """Some configuration that can exist, to prepare the data with.
+    """A feasible configuration, to prepare the data with.
 
     Raises:
-        ParameterError: no combination in the space can exist.
+        ParameterError: the space has no feasible configuration.
     """
     finite = {p.name: p.values[0] if p.size is not None else p.bounds[0] for p in space}
     if not violations(resolve(base | finite)):
@@ -120,7 +123,7 @@ def first_configuration(space: SearchSpace, base: Config) -> Config:
         for cell in feasible_cells(space, base):
             return resolve(base | cell)
         reasons = "; ".join(reason for reason, _ in feasibility(space, base).reasons)
-        raise ParameterError(f"no combination in {space.source} can exist: {reasons}", where=space.source)
+        raise ParameterError(f"no configuration in {space.source} is feasible: {reasons}", where=space.source)
     return resolve(base | finite)
 
 
@@ -128,7 +131,7 @@ def _nearest(parameter: Parameter) -> Any:
     default: Any = TABLE[parameter.name].default if parameter.name in TABLE else None
     if isinstance(parameter, Choice):
         if default in parameter.choices:
-            # As it is written there: 0 and 0.0 are equal, but one of them is no choice.
+            # The choice itself: 0 and 0.0 are equal, but only one of them may be a choice.
             return parameter.choices[parameter.choices.index(default)]
         numbers = [value for value in parameter.choices if isinstance(value, int | float)]
         if not is_number(default) or not numbers:
@@ -138,7 +141,7 @@ def _nearest(parameter: Parameter) -> Any:
     if not is_number(default):
         return low
     if isinstance(parameter, Int | QUniform):
-        # Not looked for: there may be billions of values.
+        # Calculated instead of searched for, since there may be billions of values.
         values = parameter.values
         step = values[1] - low if parameter.size > 1 else 1
         return values[min(max(round((default - low) / step), 0), parameter.size - 1)]
@@ -146,7 +149,7 @@ def _nearest(parameter: Parameter) -> Any:
 
 
 def searched_features(space: SearchSpace) -> tuple[str, ...]:
-    """All item columns that some trial may select."""
+    """All item columns that a trial may select."""
     if "selected_features" not in space.names:
         return ()
     lists = space["selected_features"].values
@@ -157,12 +160,12 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
     """Decide sampler, pruner and number of trials.
 
     Raises:
-        InputError: nothing can be searched, or the sampler cannot search this space.
+        InputError: the space has no feasible configuration, or the sampler cannot search it.
     """
     counted = feasibility(space, base)
     if counted.feasible == 0:
         raise ParameterError(
-            f"no configuration can exist: {'; '.join(reason for reason, _ in counted.reasons)}",
+            f"no configuration is feasible: {'; '.join(reason for reason, _ in counted.reasons)}",
             where=space.source,
         )
     wanted = settings.search.trials
@@ -170,9 +173,9 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
     finite = counted.feasible
     notes = [*space.notes, *data.notes, *without_effect(settings.base)]
     if sampler == "grid" and finite is None:
-        endless = ", ".join(p.name for p in space if p.size is None)
+        infinite = ", ".join(p.name for p in space if p.size is None)
         raise InputError(
-            f"the space is infinite ({endless}), so no grid can cover it",
+            f"a grid needs a finite space, but the space is infinite ({infinite})",
             where="--sampler grid",
             fix="Give these parameters `choice` or `quniform` values, or use --sampler auto.",
         )
@@ -187,7 +190,7 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
     if finite is not None and trials > finite:
         if wanted is not None:
             notes.append(
-                f"--trials {wanted} is more than the space holds; each of its {finite} cells is tried once"
+                f"--trials {wanted} is more than the {finite} cells of the space; each is tried once"
             )
         trials = finite
     cells = None
@@ -198,13 +201,13 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
 
 
 class _Cells:
-    """All feasible cells as labels, listed when first asked for."""
+    """Lists all feasible cells, as Optuna stores them; cached."""
 
     def __init__(self, space: SearchSpace, base: Config) -> None:
         self._space, self._base = space, base
-        self._listed: list[dict[str, Scalar]] | None = None
+        self._cells: list[dict[str, Scalar]] | None = None
 
     def __call__(self) -> list[dict[str, Scalar]]:
-        if self._listed is None:
-            self._listed = [self._space.encode(cell) for cell in feasible_cells(self._space, self._base)]
-        return self._listed
+        if self._cells is None:
+            self._cells = [self._space.encode(cell) for cell in feasible_cells(self._space, self._base)]
+        return self._cells

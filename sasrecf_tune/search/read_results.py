@@ -1,4 +1,4 @@
-"""What a study's database holds, read by commands that train nothing."""
+"""Reads the results of a study, for commands that train nothing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sasrecf_tune.storage.directory import StudyDirectory
 def read_results(
     study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace, storage: str | None = None
 ) -> Results:
-    """Read the study, from `storage` where it is given.
+    """Read a study's trials, confirmations and winner, from `storage` instead of its own database if given.
 
     Raises:
         TuneError: the database cannot be read, or holds no such study.
     """
     from sasrecf_tune.search.confirmation_study import load_confirmations
-    from sasrecf_tune.search.study import load_study
+    from sasrecf_tune.search.open_study import load_study
     from sasrecf_tune.storage.database.errors import check_database, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
@@ -28,16 +28,16 @@ def read_results(
         backend = open_storage(study_dir, url)
         study = load_study(study_dir, backend, space)
         records = study.records()
-        runs, whole, asked = load_confirmations(study_dir, backend, space, records)
-        chosen = pick_winner(records, whole, settings.metric.maximize, settings.unit)
-        source = runs if chosen and chosen.confirmation else study
-        origin = Origin(**source.origin(chosen.record.number)) if chosen and source else None
+        runs, completed, asked = load_confirmations(study_dir, backend, space, records)
+        winner = pick_winner(records, completed, settings.metric.maximize, settings.unit)
+        source = runs if winner and winner.confirmation else study
+        origin = Origin(**source.origin(winner.record.number)) if winner and source else None
         return Results(
             records,
             study.test_metrics(),
-            whole,
+            completed,
             asked,
-            chosen,
+            winner,
             origin,
             study.curves(),
             study.seconds_spent(),

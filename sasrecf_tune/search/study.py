@@ -1,72 +1,47 @@
-"""The Optuna study: open or create, continue, record. What writes it says who else may."""
+"""A study in Optuna's database: asks for trials, and records how they report and end."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.analysis.reproduction import diff_text
-from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.messages import Decision, Failure, Report, Result
-from sasrecf_tune.search.strategies.samplers import SpaceExhausted
+from sasrecf_tune.messages import Failure, Report, Result
+from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
+from sasrecf_tune.search.trial_attributes import CURVE, FAILED_ATTEMPTS, TrialReader, outcome_attributes
 from sasrecf_tune.storage.database.cached import WriteThroughStorage
-from sasrecf_tune.storage.database.coordination import Coordination, SingleCoordinator, open_coordinated
+from sasrecf_tune.storage.database.coordination import Coordination
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import CorruptStudyError
-from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.trials import State, TrialRecord
+from sasrecf_tune.trials import TrialRecord
 
-_IDENTITY = "sasrecf_tune:identity"
-_SPENT = "sasrecf_tune:seconds"
-# Of a trial, among the system's: every metric after every validation. It may be thousands of numbers, which
-# optuna-dashboard would show in one line among the attributes for people.
-CURVE = "sasrecf_tune:valid_curve"
-# Of a trial: the reasons why earlier attempts failed.
-_FAILED_ATTEMPTS = "failed_attempts"
-# Of a trial: what kind of value each attribute is that is read again.
-_KINDS: Mapping[str, type | UnionType] = {
-    "seed": int,
-    "epochs": int,
-    "best_epoch": int,
-    "seconds": int | float,
-    "valid": dict,
-    "test": dict,
-    "error": str,
-    _FAILED_ATTEMPTS: list,
-}
-_STATES = {
-    TrialState.COMPLETE: State.COMPLETE,
-    TrialState.PRUNED: State.PRUNED,
-    TrialState.FAIL: State.FAILED,
-    TrialState.RUNNING: State.RUNNING,
-    TrialState.WAITING: State.WAITING,
-}
+# User attributes of the study: what it was made from, and the seconds that all its runs have taken.
+IDENTITY = "sasrecf_tune:identity"
+_SECONDS = "sasrecf_tune:seconds"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-class TrialLost(Exception):  # noqa: N818  # nothing is wrong
-    """Another coordinator has been given the trial meanwhile: what became of it here is dropped."""
+class TrialLost(Exception):  # noqa: N818  # not an error
+    """The trial was reassigned to another run, which took this one for dead."""
 
 
 class TuneStudy:
-    """One Optuna study and the space it searches.
+    """An Optuna study of a search space, in which this run is one of possibly several.
+
+    Attributes:
+        optuna: The study as any Optuna tool sees it.
+        peers: The other runs that work on it.
+        say: Shows a message to the user.
 
     Raises:
-        CorruptStudyError: it holds what was never written here.
+        CorruptStudyError: it has attributes or trials that sasrecf-tune cannot have written.
     """
 
     def __init__(
@@ -78,64 +53,60 @@ class TuneStudy:
         self._storage = storage
         self._space = space
         attributes = study.user_attrs
-        known, spent = attributes.get(_IDENTITY, {}), attributes.get(_SPENT, 0.0)
+        known, spent = attributes.get(IDENTITY, {}), attributes.get(_SECONDS, 0.0)
         if not isinstance(known, dict) or not isinstance(spent, int | float):
-            raise CorruptStudyError(f"{_IDENTITY} is {known!r}, {_SPENT} is {spent!r}")
-        self._metric = str(known.get("metric")).lower()
+            raise CorruptStudyError(f"{IDENTITY} is {known!r}, {_SECONDS} is {spent!r}")
+        self._reader = TrialReader(space, str(known.get("metric")).lower())
         self._seconds = float(spent)
         for trial in self._trials():
-            self._check(trial)
+            self._reader.check(trial)
 
     @property
     def maximize(self) -> bool:
-        """Whether more of the study's metric is better."""
+        """Whether a larger value of the study's metric is better."""
         return self.optuna.direction == StudyDirection.MAXIMIZE
 
     def records(self) -> list[TrialRecord]:
-        """All trials, by number."""
-        return [self._record(trial) for trial in self._trials()]
+        """All trials, in the order of their numbers."""
+        return [self._reader.record(trial) for trial in self._trials()]
 
     def test_metrics(self) -> dict[int, dict[str, float]]:
-        """Test results by trial number, kept apart so that nothing can select on them by mistake."""
+        """Test metrics by trial number; apart from records, so that nothing selects on them by mistake."""
         return {t.number: t.user_attrs["test"] for t in self._trials() if t.user_attrs.get("test")}
 
     def origin(self, number: int) -> dict[str, Any]:
-        """A trial's validation and test metrics, and what it was trained with."""
-        found = self._trials()[number].user_attrs
+        """A trial's validation and test metrics, its device, threads, and number of fused trials."""
+        attributes = self._trials()[number].user_attrs
         defaults = {"valid": {}, "test": {}, "device": "", "threads": 0, "fused": 1}
-        return {key: found.get(key, default) for key, default in defaults.items()}
+        return {key: attributes.get(key, default) for key, default in defaults.items()}
 
     def curves(self) -> dict[int, list[tuple[int, float]]]:
         """(epoch, score) pairs by trial number."""
         return {t.number: sorted(t.intermediate_values.items()) for t in self._trials()}
 
     def join(self, about: str = "", say: Callable[[str], None] = lambda _: None) -> None:
-        """Begin to ask for trials; those that a dead run left running go back to the queue first.
+        """Join the study; trials that a dead run left running go back to the queue.
 
-        `about` says to others at work on the study how this coordinator searches; `say` passes on what people
-        should know.
+        `about` tells the other runs how this one searches; `say` shows a message to the user.
         """
         self.say = say
         self.peers.join(about, say)
 
-    def give_back(self, number: int) -> bool:
-        """Put the running trial `number` back in the queue; it will start anew.
-
-        Returns whether it was this coordinator's to give.
-        """
+    def requeue(self, number: int) -> bool:
+        """Put a running trial back in the queue; returns whether it belonged to this run."""
 
         def change() -> bool:
-            mine = self.peers.owns(number)
-            if mine:
+            owned = self.peers.owns(number)
+            if owned:
                 self._requeue(number)
-            return mine
+            return owned
 
-        mine = self._storage.transact(change)
+        owned = self._storage.transact(change)
         self.peers.release(number)
-        return mine
+        return owned
 
     def drop(self, number: int, reason: str) -> None:
-        """End a trial that waits: nobody needs its result any more."""
+        """End a trial of the queue as failed, since its result is not needed any more."""
 
         def change() -> None:
             if self._storage.get_trial(number).state == TrialState.WAITING:
@@ -149,13 +120,18 @@ class TuneStudy:
         attributes: Callable[[dict[str, Any]], Mapping[str, Any]],
         limit: int | None = None,
     ) -> optuna.Trial | None:
-        """The next trial: one from the queue, or a new one that the sampler fills.
+        """Take the next trial: one from the queue, or a new one with parameters from the sampler.
 
-        `attributes` gives the user attributes to record, from the trial's RecBole parameters. None where
-        `limit` trials have ended or are being trained, elsewhere too.
+        Args:
+            distributions: The space, as Optuna's distributions.
+            attributes: User attributes to record, from the trial's parameters as RecBole reads them.
+            limit: How many trials may have ended or be in training, those of other runs included.
+
+        Returns:
+            The trial, None where the limit is reached.
 
         Raises:
-            SpaceExhausted: the sampler has nothing left; the trial that Optuna had made for it has failed.
+            SpaceExhausted: the sampler has no configuration left.
         """
 
         def change() -> optuna.Trial | SpaceExhausted | None:
@@ -166,8 +142,8 @@ class TuneStudy:
                 trial = self.optuna.ask(dict(distributions))
             except SpaceExhausted as exhausted:
                 if self.peers.shared:
-                    raise  # which takes that trial back: one for each coordinator would be too many
-                # Optuna has made a trial before its sampler finds that there is nothing to fill it with.
+                    raise  # which rolls back the trial: else each run would leave a failed one
+                # Optuna creates a trial before the sampler finds that it has no configuration for it.
                 self._fail(self._trials()[-1].number, str(exhausted))
                 return exhausted
             for key, attribute in attributes(self._space.decode(trial.params)).items():
@@ -179,37 +155,37 @@ class TuneStudy:
             raise found
         return found
 
-    def try_again(self, trial: optuna.Trial, reason: str) -> int:
+    def retry(self, trial: optuna.Trial, reason: str) -> int:
         """Put a trial that failed back in the queue; returns how many attempts of it have failed.
 
         Raises:
-            TrialLost: it is not this coordinator's any more.
+            TrialLost: it was reassigned to another run.
         """
-        failed = [*trial.user_attrs.get(_FAILED_ATTEMPTS, []), reason]
+        failed = [*trial.user_attrs.get(FAILED_ATTEMPTS, []), reason]
 
         def change() -> bool:
             if not self.peers.owns(trial.number):
                 return False
-            trial.set_user_attr(_FAILED_ATTEMPTS, failed)
+            trial.set_user_attr(FAILED_ATTEMPTS, failed)
             self._requeue(trial.number)
             return True
 
-        self._or_lost(self._storage.transact(change), trial.number)
+        self._release(self._storage.transact(change), trial.number)
         return len(failed)
 
     def failed_attempts(self, trial: optuna.Trial) -> int:
-        """How many attempts of the trial have failed, in earlier runs too."""
-        return len(trial.user_attrs.get(_FAILED_ATTEMPTS, []))
+        """How many attempts of the trial have failed, those of earlier runs included."""
+        return len(trial.user_attrs.get(FAILED_ATTEMPTS, []))
 
     def owns(self, trial: optuna.Trial) -> bool:
-        """Whether the running trial is still this coordinator's, as far as it knows."""
+        """Whether the trial runs and belongs to this run, by what is known of the database."""
         return self.peers.owns(trial.number)
 
     def report(self, trial: optuna.Trial, report: Report) -> bool:
-        """Record one validation of an own trial; returns whether the pruner would stop it."""
+        """Record a validation of a trial of this run; returns whether the pruner would stop the trial."""
         if report.epoch in self._storage.get_trial(trial.number).intermediate_values:
-            # A trial that starts anew reports what it has reported before. It went on then, and does now:
-            # the pruner would judge it as if it stood at the last epoch it has ever reached.
+            # A trial that was started again repeats reports of its first attempt. It was not pruned then, and
+            # the pruner would judge it by the last epoch of that attempt.
             return False
         trial.report(report.score, step=report.epoch)
         return trial.should_prune()
@@ -221,21 +197,25 @@ class TuneStudy:
         log: Path | None = None,
         refused: Callable[[], None] = lambda: None,
     ) -> TrialRecord:
-        """Record the end of a trial; on disk when this returns. `log` is what was said during it.
+        """Record the outcome of a trial; it is on disk when this returns.
 
-        `refused` is called whenever the database refuses it, even if it does not in the end.
+        Args:
+            trial: A trial of this run.
+            outcome: Its outcome.
+            log: The log of its training.
+            refused: Called each time the database cannot store the outcome, before it is tried again.
 
         Raises:
-            TrialLost: it is not this coordinator's any more.
+            TrialLost: it was reassigned to another run.
         """
-        self._or_lost(self._storage.transact(self._end(trial, outcome, log), refused), trial.number)
-        return self._record(self._storage.get_trial(trial.number))
+        self._release(self._storage.transact(self._end(trial, outcome, log), refused), trial.number)
+        return self._reader.record(self._storage.get_trial(trial.number))
 
     def _end(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None) -> Callable[[], bool]:
-        """The change that ends a trial; it returns whether this coordinator has ended it."""
+        """A change for `transact` that ends the trial; it returns whether this run has ended it."""
         note = failure_note(outcome.reason, log) if log and isinstance(outcome, Failure) else ""
-        state, attributes = ending(outcome)
-        value = self._score(attributes["valid"]) if state == TrialState.COMPLETE else None
+        state, attributes = outcome_attributes(outcome)
+        value = self._reader.score(attributes["valid"]) if state == TrialState.COMPLETE else None
         if log:
             attributes["log"] = f"{log.parent.name}/{log.name}"
         number = trial.number
@@ -254,186 +234,58 @@ class TuneStudy:
 
         return change
 
-    def kept(self, number: int, outcome: Result, owner: str) -> bool | None:
-        """Record what an earlier run, `owner`, could not; returns whether it was still wanted.
+    def record_pending(self, number: int, outcome: Result, owner: str) -> bool | None:
+        """Record a result that an earlier run, whose token was `owner`, could not.
 
-        None while another trains the trial.
+        Returns:
+            Whether the study needed it; None while another run trains the trial.
         """
 
         def change() -> bool | None:
             if number >= len(self._trials()):
                 return False
             if self.peers.reclaim(number, owner):
-                # Its validations may be lost, and models learn from the best.
+                # Its validations may be lost, and samplers learn from the best one.
                 self._storage.set_trial_intermediate_value(
-                    number, outcome.best_epoch, self._score(outcome.valid)
+                    number, outcome.best_epoch, self._reader.score(outcome.valid)
                 )
                 return self._end(optuna.Trial(self.optuna, number), outcome, None)()
             return False if self._storage.get_trial(number).state.is_finished() else None
 
-        told = self._storage.transact(change)
-        if told:
+        recorded = self._storage.transact(change)
+        if recorded:
             self.peers.release(number)
-        return told
+        return recorded
 
     def take_finished_by_peers(self) -> list[TrialRecord]:
-        """The trials that other coordinators have ended since this was last asked."""
-        return [self._record(self._trials()[number]) for number in self.peers.take_finished_by_peers()]
+        """The trials that other runs have ended since the last call."""
+        return [self._reader.record(self._trials()[number]) for number in self.peers.take_finished_by_peers()]
 
     def seconds_spent(self) -> float:
-        """What all runs of this study have taken so far, for a timeout that is a total."""
+        """The seconds that all runs of this study have taken so far."""
         return self._seconds
 
     def add_seconds(self, seconds: float) -> None:
         """Add to `seconds_spent`."""
-        self._seconds = self.peers.add_seconds(_SPENT, seconds)
+        self._seconds = self.peers.add_seconds(_SECONDS, seconds)
 
     def flush_if_due(self) -> None:
         """Write scores and a sign of life to the database, if it is time; to be called often."""
         self._storage.flush_if_due()
         self.peers.beat_if_due()
 
-    def _check(self, trial: FrozenTrial) -> None:
-        attributes = trial.user_attrs
-        for key, kind in _KINDS.items():
-            if key in attributes and not isinstance(attributes[key], kind):
-                raise CorruptStudyError(f"trial {trial.number}: {key} is {attributes[key]!r}")
-        if attributes.get("valid") and self._metric not in attributes["valid"]:
-            raise CorruptStudyError(f"trial {trial.number}: valid lacks {self._metric}")
-        try:
-            self._space.decode(trial.params)
-        except KeyError as error:  # of a choice; Optuna gives numbers for the rest
-            raise CorruptStudyError(f"trial {trial.number}: no value of the space: {error}") from error
-
     def _fail(self, number: int, reason: str) -> None:
         self._storage.set_trial_user_attr(number, "error", reason)
         self._storage.set_trial_state_values(number, TrialState.FAIL)
 
-    def _or_lost(self, done: bool, number: int) -> None:
+    def _release(self, owned: bool, number: int) -> None:
         self.peers.release(number)
-        if not done:
+        if not owned:
             raise TrialLost
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
 
     def _requeue(self, number: int) -> None:
-        # A running trial may go back to waiting (BaseStorage.set_trial_state_values); asking for the
-        # next trial then takes it up again with its number and parameters.
+        # The next trial that Optuna is asked for is then this one, with its number and parameters.
         self._storage.set_trial_state_values(number, TrialState.WAITING)
-
-    def _score(self, valid: Mapping[str, float]) -> float:
-        return float(valid[self._metric])
-
-    def _record(self, trial: FrozenTrial) -> TrialRecord:
-        attributes = trial.user_attrs
-        valid = attributes.get("valid", {})
-        score = trial.value if trial.state == TrialState.COMPLETE else None
-        if trial.state == TrialState.PRUNED and valid:
-            score = self._score(valid)
-        return TrialRecord(
-            number=trial.number,
-            state=_STATES[trial.state],
-            params=self._space.decode(trial.params) if trial.params else {},
-            score=score,
-            seed=attributes.get("seed"),
-            epochs=attributes.get("epochs", 0),
-            best_epoch=attributes.get("best_epoch", 0),
-            seconds=attributes.get("seconds", 0.0),
-            valid=valid,
-            error=attributes.get("error", ""),
-            weights=attributes.get("parameters", 0),
-        )
-
-
-def open_study(
-    study_dir: StudyDirectory,
-    storage: BaseStorage,
-    space: SearchSpace,
-    identity: Mapping[str, Any],
-    maximize: bool,
-    sampler: optuna.samplers.BaseSampler | None = None,
-    pruner: optuna.pruners.BasePruner | None = None,
-) -> TuneStudy:
-    """Create the study, or continue it when it was made from the same `identity`.
-
-    Raises:
-        StudyMismatchError: the study was made from something else; the message shows the difference.
-        CorruptStudyError: the study is damaged.
-    """
-    direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
-    with contextlib.suppress(DuplicatedStudyError):
-        storage.create_new_study([direction], study_dir.optuna_name)
-    memory, peers = open_coordinated(storage, study_dir.optuna_name)
-    study = optuna.load_study(
-        study_name=study_dir.optuna_name, storage=memory, sampler=sampler, pruner=pruner
-    )
-    plain = json.loads(json.dumps(dict(identity)))
-
-    def identify() -> None:
-        known = memory.read_study_attributes().get(_IDENTITY)
-        if known is None:
-            if study.get_trials(deepcopy=False):
-                raise StudyMismatchError(
-                    f"the study {study_dir.name!r} was made by another program",
-                    where=str(study_dir.directory),
-                    fix=f"Move it away, or {ANOTHER_STUDY}",
-                )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                study.set_metric_names([str(identity["metric"])])
-            # Last: a study that has it is whole, and one that was not made to the end is made again.
-            study.set_user_attr(_IDENTITY, plain)
-        elif known != plain:
-            raise StudyMismatchError(
-                f"the study {study_dir.name!r} was made from something else:\n{diff_text(known, plain)}",
-                where=str(study_dir.directory),
-                fix=f"Restore what was changed, or {ANOTHER_STUDY}",
-            )
-
-    memory.transact(identify)
-    return TuneStudy(study, memory, peers, space)
-
-
-def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpace) -> TuneStudy:
-    """Open an existing study for reading.
-
-    Raises:
-        StudyNotFoundError: the database has no such study.
-        CorruptStudyError: the study is damaged.
-    """
-    try:
-        memory = WriteThroughStorage(storage, study_dir.optuna_name)
-    except KeyError as error:
-        raise StudyNotFoundError(
-            f"the database holds no study {study_dir.optuna_name!r}", where=str(study_dir.directory)
-        ) from error
-    study = optuna.load_study(study_name=study_dir.optuna_name, storage=memory)
-    return TuneStudy(study, memory, SingleCoordinator(memory), space)
-
-
-def ending(outcome: Result | Failure) -> tuple[TrialState, dict[str, Any]]:
-    """The state that the trial ends in, and its attributes."""
-    attributes: dict[str, Any]
-    if isinstance(outcome, Failure):
-        return TrialState.FAIL, {
-            "error": outcome.reason,
-            "error_kind": outcome.kind,
-            "epochs": outcome.epochs,
-            "seconds": round(outcome.seconds, 3),
-        }
-    attributes = {
-        "epochs": outcome.epochs,
-        "best_epoch": outcome.best_epoch,
-        "seconds": round(outcome.seconds, 3),
-        "valid": outcome.valid,
-        "device": outcome.device,
-        "threads": outcome.threads,
-        "fused": outcome.fused,
-        "parameters": outcome.parameters,
-    }
-    if outcome.notes:
-        attributes["notes"] = list(outcome.notes)
-    if outcome.decision is Decision.PRUNE:
-        return TrialState.PRUNED, attributes
-    return TrialState.COMPLETE, attributes | {"test": outcome.test}

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +26,6 @@ from sasrecf_tune.report.confirmation_text import heading, note, sentences
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
 from sasrecf_tune.trials import State, TrialRecord
 from tests.support.confirmations import confirmation
-from tests.support.paths import BENCHMARKS
 
 FIVE = [
     [0.0531, 0.0542, 0.0528, 0.0551, 0.0537],
@@ -230,16 +226,3 @@ def test_it_can_be_read_by_programs_and_people() -> None:
     text = confirmation_markdown(subject, verdict, ("n_layers",), str(parse_metric("mrr@10")))
     assert "| 1 | 0 | 0.0538 ± 0.0011 | 0.0009 | - | 1 | 1 |" in text
     assert "Tukey's HSD" in text and "assumes" in text
-
-
-def test_the_rates_are_as_stated(tmp_path: Path) -> None:
-    script = BENCHMARKS / "confirmation.py"
-    options = ["--studies", "300", "--configurations", "3", "--seeds", "5", "--ahead", "4"]
-    done = subprocess.run(
-        [sys.executable, str(script), *options], cwd=tmp_path, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["rates"]
-    # 300 draws at 5%: more than 9% is a chance of less than one in a thousand; the draws are always the same.
-    assert 0.01 < row["equal"]["any_called_worse"] < 0.09
-    assert row["better"][0]["called_best"] > 0.95

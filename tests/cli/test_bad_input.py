@@ -33,7 +33,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (
             "n_heads choice [3]\nhidden_size choice [64]",
             "",
-            "can exist: hidden_size is not divisible by n_heads",
+            "is feasible: hidden_size is not divisible by n_heads",
         ),
         (GOOD, "--set learning_rate=0.1", "`learning_rate` is searched in hyper.test and also set"),
         (GOOD, "--set hidden_size=abc", "--set hidden_size: `hidden_size` is a whole number"),

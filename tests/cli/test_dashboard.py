@@ -49,7 +49,7 @@ class Failing(FakeTraining):
 
 
 def with_manifest(run: Bench) -> None:
-    plan = run.search._plan
+    plan = run.plan
     write_manifest(run.study_dir, settings_content(plan.settings, plan.space, None))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sasrecf_tune.search.study import CURVE
+from sasrecf_tune.search.trial_attributes import CURVE
 from tests.support.command_line import Cli, Running, assert_gone
 from tests.support.recbole_alone import recbole_itself
 
@@ -291,7 +291,10 @@ def test_a_search_in_which_nothing_can_be_trained_gives_up(tmp_path: Path, cli: 
     run = ("run", "--params-file", "hyper.test", *options)
     done = cli(*run)
     assert done.returncode == 1
-    assert "Gave up: no trial succeeded, and the last 5 failed alike: the training loss" in done.stdout
+    assert (
+        "Gave up: no trial succeeded, and the last 5 failed for the same reason: the training loss"
+        in done.stdout
+    )
     assert "2 trials are left" in done.stdout
     done = cli(*run, "--fail-fast")
     assert done.returncode == 1

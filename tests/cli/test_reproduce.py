@@ -19,7 +19,7 @@ from sasrecf_tune.analysis.reproduction import Compared, circumstances
 from sasrecf_tune.cli.reproduce import reproduce_study
 from sasrecf_tune.cli.study_commands import best_config, report_study
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.search.study import CURVE
+from sasrecf_tune.search.trial_attributes import CURVE
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation, write_manifest
 from tests.support import synthetic_data

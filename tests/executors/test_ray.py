@@ -274,7 +274,7 @@ def test_a_search_that_is_stopped_does_not_wait_for_a_node(
         one.search._executor = executor
         outcome = one.search.run()
         states = [record.state for record in one.records()]
-    assert outcome.reason == ("the time is up" if timeout else "stopped by Ctrl-C")
+    assert outcome.reason == ("the time limit (--timeout) is reached" if timeout else "stopped by Ctrl-C")
     assert outcome.interrupted == (timeout is None) and outcome.done == 0
     assert len(said) == 1 and said[0].startswith("waiting for 2 of 2 workers (64 CPUs each): ")
     assert states == ["waiting"] and not executor._waiting

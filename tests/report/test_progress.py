@@ -19,16 +19,16 @@ REASON = "trial-0003.resume is damaged (checksum of [data]/0)"
 
 def plain(reports: list[Report], console: Console) -> None:
     view = PlainView(make_progress([], "MRR@10", True, 9, 5, 1, []), console)
-    view.started(3, {})
+    view.on_trial_start(3, {})
     for report in reports:
-        view.reported(report)
+        view.on_report(report)
 
 
 def live(reports: list[Report], console: Console) -> None:
     with LiveView(make_progress([], "MRR@10", True, 9, 5, 1, []), console) as view:
-        view.started(3, {})
+        view.on_trial_start(3, {})
         for report in reports:
-            view.reported(report)
+            view.on_report(report)
 
 
 @pytest.mark.parametrize("show", [plain, live])
@@ -43,9 +43,9 @@ def test_a_trial_that_could_not_continue_is_told_of_once(
 
 def test_and_programs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView(make_progress([], "MRR@10", True, 9, 5, 1, []))
-    view.started(3, {})
-    view.reported(replace(REPORT, anew=REASON))
-    view.reported(replace(REPORT, epoch=2))
+    view.on_trial_start(3, {})
+    view.on_report(replace(REPORT, anew=REASON))
+    view.on_report(replace(REPORT, epoch=2))
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["started", "anew", "reported", "reported"]
     assert events[1] == {"event": "anew", "trial": 3, "reason": REASON}

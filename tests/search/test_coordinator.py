@@ -1,4 +1,4 @@
-"""The coordinator on a real Optuna study in SQLite, with a function in place of training."""
+"""The coordinator with a real Optuna study in SQLite and fake training."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
-from sasrecf_tune.search.coordinator import Outcome
+from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
 from sasrecf_tune.storage.files import remove
-from sasrecf_tune.trials import State, rank
+from sasrecf_tune.trials import State, TrialRecord, rank
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
 from tests.support.fake_training import FakeTraining, Interrupting, summary
 from tests.support.paths import ROOT
 
 
-def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None:
+def test_a_grid_search_runs_every_feasible_cell_once(tmp_path: Path) -> None:
     training = FakeTraining(quality)
     with bench(tmp_path, GRID, training) as run:
         outcome = run.search.run()
         records = run.records()
-    # 64 is not divisible by 3 heads: 12 of the 18 cells can exist.
+    # 64 is not divisible by 3 heads: 12 of the 18 cells are feasible.
     assert outcome == Outcome("all 12 trials have ended", 12)
     assert len(set(cells(records))) == len(records) == len(training.jobs) == 12
     assert {record.params["n_heads"] for record in records} == {1, 2}
@@ -54,7 +55,7 @@ def test_a_grid_is_run_whole_and_each_possible_cell_once(tmp_path: Path) -> None
         *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
     ],
 )
-def test_samplers_never_repeat_a_cell_nor_propose_an_impossible_one(
+def test_samplers_propose_feasible_cells_and_none_twice(
     tmp_path: Path, sampler: Sampler, text: str, trials: int
 ) -> None:
     with bench(tmp_path, text, FakeTraining(quality), sampler, trials=trials) as run:
@@ -66,7 +67,9 @@ def test_samplers_never_repeat_a_cell_nor_propose_an_impossible_one(
 
 @pytest.mark.parametrize("sampler", ["auto", "best-first", "tpe", "random", "qmc"])
 @pytest.mark.parametrize("text", [GRID, ENDLESS])
-def test_a_search_in_pieces_is_the_search_in_one(tmp_path: Path, sampler: Sampler, text: str) -> None:
+def test_a_resumed_search_has_the_trials_of_an_uninterrupted_one(
+    tmp_path: Path, sampler: Sampler, text: str
+) -> None:
     with bench(tmp_path / "one", text, FakeTraining(quality), sampler, trials=10) as run:
         run.search.run()
         whole = run.records()
@@ -90,7 +93,7 @@ LARGE = "learning_rate choice [0.1, 0.01, 0.001]\nhidden_dropout_prob quniform 0
         *((GRID, "tpe", None, 12), (ENDLESS, "tpe", 7, 7)),
     ],
 )
-def test_how_many_trials_a_search_has(
+def test_the_number_of_trials_of_a_plan(
     tmp_path: Path, text: str, sampler: Sampler, wanted: int | None, trials: int
 ) -> None:
     settings = SearchSettings(sampler, "none", wanted)
@@ -102,7 +105,7 @@ def test_how_many_trials_a_search_has(
 
 
 @pytest.mark.parametrize("after", [1, 10, 23])
-def test_an_interrupted_trial_is_run_again_under_its_own_number(tmp_path: Path, after: int) -> None:
+def test_an_interrupted_trial_runs_again_under_its_number(tmp_path: Path, after: int) -> None:
     with bench(tmp_path / "whole", GRID, FakeTraining(quality)) as run:
         run.search.run()
         whole = run.records()
@@ -115,10 +118,10 @@ def test_an_interrupted_trial_is_run_again_under_its_own_number(tmp_path: Path, 
     assert [job.number for job in again.jobs] == list(range((after - 1) // 5, 12))
 
 
-def test_trials_of_a_run_that_died_are_found_and_run_again(tmp_path: Path) -> None:
+def test_running_trials_of_a_dead_run_run_again(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, FakeTraining(quality), trials=3) as run:
         run.search.run()
-        # As if the process had been killed: asked for, never told.
+        # As if the process had been killed after asking for a trial.
         left = run.study.optuna.ask()
         assert left.number == 3
     with bench(tmp_path, GRID, FakeTraining(quality)) as run:
@@ -127,7 +130,7 @@ def test_trials_of_a_run_that_died_are_found_and_run_again(tmp_path: Path) -> No
     assert len(records) == len(set(cells(records))) == 12
 
 
-def test_stop_gives_the_running_trial_back(tmp_path: Path) -> None:
+def test_stop_requeues_the_running_trial(tmp_path: Path) -> None:
     training = FakeTraining(quality)
     with bench(tmp_path, GRID, training) as run:
         original = training.train
@@ -145,7 +148,7 @@ def test_stop_gives_the_running_trial_back(tmp_path: Path) -> None:
     assert states == [State.COMPLETE, State.COMPLETE, "waiting"]
 
 
-def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
+def test_the_timeout_covers_all_runs_of_a_study(tmp_path: Path) -> None:
     class Clock:
         now = 0.0
 
@@ -165,12 +168,18 @@ def test_timeout_is_a_total_over_runs(tmp_path: Path) -> None:
             outcome = run.search.run()
             return outcome, sum(record.state == State.COMPLETE for record in run.records())
 
-    assert run_until(25) == (Outcome("the time is up", 2, more=" --timeout 50s"), 2)
-    # 30 seconds are spent (the third trial was given back), so 45 leave room for one more trial.
-    assert run_until(45) == (Outcome("the time is up", 3, more=" --timeout 1m30s"), 3)
+    assert run_until(25) == (
+        Outcome("the time limit (--timeout) is reached", 2, resume_options=" --timeout 50s"),
+        2,
+    )
+    # 30 seconds are spent (the third trial was requeued), so 45 leave room for one more trial.
+    assert run_until(45) == (
+        Outcome("the time limit (--timeout) is reached", 3, resume_options=" --timeout 1m30s"),
+        3,
+    )
 
 
-def test_failed_trials_count_and_carry_their_reason(tmp_path: Path) -> None:
+def test_failed_trials_count_and_record_their_reason(tmp_path: Path) -> None:
     class Failing(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["learning_rate"] == 0.1:
@@ -208,7 +217,7 @@ def test_pruning_is_on_by_default() -> None:
 
 
 @pytest.mark.parametrize("name", ["auto", "median", "percentile", "halving", "hyperband"])
-def test_a_pruner_is_promised_only_where_it_can_stop_a_trial(name: Pruner) -> None:
+def test_the_plan_has_no_pruner_if_trials_are_too_short_for_it(name: Pruner) -> None:
     for epochs in (1, 2, 3, 4, 12):
         plan = plan_pruner(name, epochs)
         assert (plan.name == "none") == (epochs <= (3 if name == "auto" else 2))
@@ -228,7 +237,7 @@ def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
             assert "test" not in (run.study_dir.directory / name).read_text()
 
 
-def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
+def test_a_metric_to_minimize(tmp_path: Path) -> None:
     class Popularity(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             result = super().train(job, on_report)
@@ -244,7 +253,7 @@ def test_a_metric_that_should_be_small(tmp_path: Path) -> None:
     assert best.params["learning_rate"] == 0.001 and best.params["n_layers"] == 1
 
 
-def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
+def test_result_files_show_what_the_study_holds(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, FakeTraining(quality), trials=5) as run:
         run.search.run()
         study_dir = run.study_dir
@@ -260,7 +269,7 @@ def test_the_files_tell_what_the_study_holds(tmp_path: Path) -> None:
     assert study_dir.hyper_result.read_text().count("Valid result:") == 6
 
 
-def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) -> None:
+def test_trials_csv_is_written_at_once_and_other_files_within_seconds(tmp_path: Path) -> None:
     now = 0.0
 
     class Watching(FakeTraining):
@@ -282,7 +291,7 @@ def test_the_files_follow_within_seconds_and_trials_csv_at_once(tmp_path: Path) 
         assert lines(run.study_dir.ranking_csv) == 5
 
 
-def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
+def test_only_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
     class Saving(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
@@ -292,7 +301,7 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Saving(quality)) as run:
-        # As if a worker had saved what it has not told of yet.
+        # As if a worker had saved a trial whose end it has not sent yet.
         unheard_of = {run.study_dir.checkpoint(99), run.study_dir.unfinished(99)}
         run.study_dir.checkpoints.mkdir()
         for path in unheard_of:
@@ -301,7 +310,7 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
         best = [row.record.number for row in rank(run.records(), True)][:KEPT_CHECKPOINTS]
         expected = {run.study_dir.checkpoint(number) for number in best} | unheard_of
         assert set(run.study_dir.checkpoints.iterdir()) == expected
-        # As if the coordinator had been killed before it could tidy up, and a worker while it wrote.
+        # As if the coordinator had been killed before it removed files, and a worker while it wrote one.
         run.study_dir.unfinished(best[0]).touch()
         half_written = run.study_dir.checkpoints / ".trial-0001.resume.part"
         half_written.touch()
@@ -311,15 +320,15 @@ def test_only_the_best_checkpoints_stay(tmp_path: Path) -> None:
         assert set(run.study_dir.checkpoints.iterdir()) == expected
 
 
-def test_patience_ends_a_search_that_gets_no_better(tmp_path: Path) -> None:
-    # The first trial is the best there is: the others bring nothing.
+def test_patience_ends_a_search_without_a_better_result(tmp_path: Path) -> None:
+    # The first trial has the best score, which no other exceeds.
     training = FakeTraining(lambda config: 0.5, epochs=4)
     with bench(tmp_path, GRID, training, patience=2) as run:
         outcome = run.search.run()
     assert outcome.reason == "no better result in 8 epochs of training (--patience 2)"
     assert not outcome.interrupted and not outcome.failed
     assert len(training.jobs) == 3
-    # It goes by what the study holds: more patience, more trials, and the same patience ends it at once.
+    # The trials of earlier runs count: the same patience ends the search at once, a larger one later.
     again = FakeTraining(lambda config: 0.5, epochs=4)
     with bench(tmp_path, GRID, again, patience=2) as run:
         assert run.search.run().reason == "no better result in 8 epochs of training (--patience 2)"
@@ -328,15 +337,15 @@ def test_patience_ends_a_search_that_gets_no_better(tmp_path: Path) -> None:
     assert len(again.jobs) == 1
 
 
-def test_patience_begins_anew_with_a_better_result(tmp_path: Path) -> None:
-    scores = iter([0.1, 0.1, 0.2, 0.2, 0.2, 0.9])  # the last is not reached
+def test_a_better_result_resets_patience(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.1, 0.2, 0.2, 0.2, 0.9])  # the last is never trained
     training = FakeTraining(lambda config: next(scores), epochs=4)
     with bench(tmp_path, GRID, training, patience=2) as run:
         run.search.run()
         assert [record.score for record in run.records()] == [0.1, 0.1, 0.2, 0.2, 0.2]
 
 
-def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path) -> None:
+def test_result_files_are_written_when_the_database_fails(tmp_path: Path) -> None:
     training = FakeTraining(quality)
     with bench(tmp_path, GRID, training) as run:
 
@@ -352,16 +361,37 @@ def test_the_files_are_brought_up_to_date_when_the_database_fails(tmp_path: Path
     assert len(ranked) == 1 + 3
 
 
+def test_a_callback_needs_only_the_methods_that_it_uses(tmp_path: Path) -> None:
+    class Scores:
+        def __init__(self) -> None:
+            self.reports: list[float] = []
+            self.ends: list[float | None] = []
+
+        def on_report(self, report: Report) -> None:
+            self.reports.append(report.score)
+
+    class Ends(Scores):
+        def on_trial_end(self, record: TrialRecord) -> None:
+            self.ends.append(record.score)
+
+    reports, both = Scores(), Ends()
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=2) as run:
+        Coordinator(run.plan, run.study, run.study_dir, run.executor, [reports, both]).run()
+        scores = [record.score for record in run.records()]
+    assert reports.reports == both.reports and len(both.reports) == 10
+    assert not reports.ends and both.ends == scores
+
+
 @pytest.mark.parametrize("name", get_args(Pruner))
-def test_every_pruner_says_what_it_does(name: str) -> None:
+def test_every_pruner_describes_itself(name: str) -> None:
     plan = plan_pruner(name, 10)
     assert str(plan).startswith(f"{plan.name}: ")
     make_pruner(plan, parse("learning_rate choice [0.1]"))
 
 
 @pytest.mark.parametrize("sampler", ["best-first", "gp"])
-def test_nobody_waits_for_a_samplers_imports(tmp_path: Path, sampler: str) -> None:
-    """With a server's database, where others wait for each proposal."""
+def test_a_proposal_imports_nothing_heavy(tmp_path: Path, sampler: str) -> None:
+    """With a database on a server, other runs wait for each proposal."""
     script = """
 import sys
 from pathlib import Path
@@ -371,7 +401,7 @@ from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.coordinator import planned_study
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.storage.database.open import open_storage
 from tests.support.fake_training import summary

@@ -1,4 +1,4 @@
-"""The default pruner, on planted learning curves in real Optuna studies."""
+"""The default pruner on made-up learning curves in real Optuna studies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sasrecf_tune.search.strategies.embedding import Embedding
 from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
 
 SPACE = parse("learning_rate choice [0.01, 0.005, 0.0005, 0.0001]\nn_layers choice [1, 2, 3]\n")
-# Fast ones are done by the third epoch, slow ones have most of their way before them.
+# Fast trials have nearly their final score at the third epoch, slow ones gain most of it later.
 FAST = [0.030, 0.034, 0.035, 0.035, 0.036]
 SLOW = [0.005, 0.010, 0.015, 0.030, 0.041]
 
@@ -50,7 +50,7 @@ def pruned(
     warmup: int = 2,
     epochs: Sequence[int] | None = None,
 ) -> bool:
-    """Whether a trial of three layers that has these scores is pruned now."""
+    """Whether a trial of three layers with these scores is pruned."""
     trial = create_trial(
         state=TrialState.RUNNING,
         params=SPACE.encode({"learning_rate": learning_rate, "n_layers": 3}),
@@ -64,7 +64,7 @@ def pruned(
 FOUR = ((0.01, 1, FAST), (0.01, 2, FAST), (0.0001, 1, SLOW), (0.0001, 2, SLOW))
 
 
-def test_a_slow_starter_that_will_be_the_best_goes_on_where_the_median_pruner_ends_it() -> None:
+def test_a_slow_starter_goes_on_that_the_median_pruner_stops() -> None:
     made = study(*FOUR)
     scores = [score + 0.001 for score in SLOW[:3]]
     assert not pruned(made, 0.0001, scores)
@@ -75,17 +75,17 @@ def test_a_slow_starter_that_will_be_the_best_goes_on_where_the_median_pruner_en
     assert trial.should_prune()
 
 
-def test_the_same_scores_are_hopeless_where_like_trials_gain_no_more() -> None:
+def test_a_trial_is_pruned_if_similar_trials_gained_no_more() -> None:
     assert pruned(study(*FOUR), 0.01, [score + 0.001 for score in SLOW[:3]])
 
 
-def test_lower_may_be_better() -> None:
+def test_a_metric_to_minimize() -> None:
     made = study(*FOUR, direction="minimize")
     assert not pruned(made, 0.0001, [-score - 0.001 for score in SLOW[:3]])
     assert pruned(made, 0.01, [-score - 0.001 for score in SLOW[:3]])
 
 
-def test_like_trials_that_differ_much_make_it_unsure() -> None:
+def test_a_trial_goes_on_if_similar_trials_differ_much() -> None:
     gains = [[0.01, 0.01, 0.01, 0.01, 0.01], [0.01, 0.01, 0.01, 0.01, 0.04]]
     made = study(*((0.01, layers, gains[layers % 2]) for layers in (1, 2, 3)), (0.005, 1, gains[0]))
     assert not pruned(made, 0.01, [0.01, 0.01, 0.01])
@@ -93,11 +93,13 @@ def test_like_trials_that_differ_much_make_it_unsure() -> None:
 
 
 @pytest.mark.parametrize(("startup", "warmup"), [(5, 2), (4, 3)])
-def test_none_is_pruned_in_the_warm_up_or_before_enough_are_complete(startup: int, warmup: int) -> None:
+def test_no_trial_is_pruned_in_the_warm_up_or_before_the_startup_trials_complete(
+    startup: int, warmup: int
+) -> None:
     assert not pruned(study(*FOUR), 0.01, [0.0, 0.0, 0.0], startup, warmup)
 
 
-def test_nothing_is_said_of_epochs_that_no_complete_trial_has_seen() -> None:
+def test_no_trial_is_pruned_at_an_epoch_that_no_completed_trial_reported() -> None:
     made = optuna.create_study(direction="maximize")
     for _ in range(4):
         made.add_trial(
@@ -112,10 +114,10 @@ def test_nothing_is_said_of_epochs_that_no_complete_trial_has_seen() -> None:
     assert pruned(made, 0.01, [0.0], epochs=[5])
 
 
-def test_what_is_known_of_completed_trials_does_not_depend_on_when_it_was_learnt() -> None:
+def test_forecasts_do_not_depend_on_the_order_in_which_trials_completed() -> None:
     curves = [*FOUR, (0.005, 3, [*FAST, 0.05]), (0.0005, 3, SLOW[:3])]
     complete = study(*curves).get_trials()
-    # As they come in: out of order, one longer than all before, one shorter.
+    # Out of order, one curve longer than all before, one shorter.
     grown = CurveForecaster(Embedding(SPACE))
     for numbers in ([1, 3], [1, 2, 3], [1, 2, 3, 4], [0, 1, 2, 3, 4, 5]):
         some = [complete[number] for number in numbers]
@@ -125,12 +127,12 @@ def test_what_is_known_of_completed_trials_does_not_depend_on_when_it_was_learnt
         assert (found.best, found.deviation) == (fresh.best, fresh.deviation)
 
 
-def test_of_very_many_pruned_trials_the_best_are_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_best_of_many_pruned_trials_are_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = study(*FOUR, *((0.01, 3, [score]) for score in (0.01, 0.03, 0.02))).get_trials()
     for trial in trials[4:]:
         trial.state, trial.values = TrialState.PRUNED, None
     everything = CurveForecaster(Embedding(SPACE)).scores(trials, 1)
-    monkeypatch.setattr(curve_forecast, "_FORECAST", 2)
+    monkeypatch.setattr(curve_forecast, "_MAX_FORECASTS", 2)
     found, scores = CurveForecaster(Embedding(SPACE)).scores(trials, 1)
     assert [one.number for one in found] == [0, 1, 2, 3, 5, 6]
     assert list(scores) == [

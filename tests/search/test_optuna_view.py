@@ -12,7 +12,7 @@ from tests.support.fake_training import FakeTraining
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_optuna_alone_shows_curves_pruning_and_importances(tmp_path: Path) -> None:
+def test_optuna_itself_shows_curves_pruning_and_importances(tmp_path: Path) -> None:
     text = "learning_rate choice [0.1, 0.03, 0.01, 0.003]\nn_layers choice [1, 2, 3]\nepochs choice [5]\n"
     training = FakeTraining(lambda config: float(str(config["learning_rate"])))
     with bench(tmp_path, text, training, pruner="median") as run:

@@ -1,4 +1,4 @@
-"""What a search makes of trials that fail, on a real study in SQLite."""
+"""Failed trials in a search with a real study in SQLite."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sasrecf_tune.messages import (
     Result,
     Timing,
 )
-from sasrecf_tune.search.coordinator import Outcome
-from sasrecf_tune.search.retry_policy import MOST_ALIKE
+from sasrecf_tune.search.limits import Outcome
+from sasrecf_tune.search.retry_policy import MAX_REPEATED_FAILURES
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.trials import State
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
@@ -33,7 +33,7 @@ from tests.support.fake_training import FakeTraining, summary
 
 
 class Failing(FakeTraining):
-    """Fails in what order and how `plans` says, by the trial's number: a kind an attempt, then well."""
+    """Fails as `plans` says: by the number of the trial, the kind of failure of each of its attempts."""
 
     def __init__(self, plans: dict[int, Sequence[str]], epochs: int = 5) -> None:
         super().__init__(quality, epochs)
@@ -56,14 +56,14 @@ class Failing(FakeTraining):
 
 
 @pytest.mark.parametrize("kind", ["died", "hang"])
-def test_a_trial_that_lost_its_worker_is_tried_again_as_it_was(tmp_path: Path, kind: str) -> None:
+def test_a_trial_whose_worker_died_is_retried_with_its_configuration(tmp_path: Path, kind: str) -> None:
     training = Failing({3: [kind]})
     with bench(tmp_path, GRID, training, "tpe", trials=12) as run:
         run.search.run()
         records = run.records()
         attributes = run.study.optuna.trials[3].user_attrs
     first, second = training.attempts(3)
-    # But not in the company in which that happened.
+    # But not fused with other trials.
     assert replace(first, alone=True) == second
     assert len(records) == len(set(cells(records))) == 12
     assert all(record.state == State.COMPLETE for record in records)
@@ -71,7 +71,7 @@ def test_a_trial_that_lost_its_worker_is_tried_again_as_it_was(tmp_path: Path, k
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_it_is_tried_no_more_often_than_asked_for(tmp_path: Path, retries: int) -> None:
+def test_retries_limits_the_attempts_of_a_trial(tmp_path: Path, retries: int) -> None:
     training = Failing({1: ["died"] * 10})
     with bench(tmp_path, GRID, training, retries=retries) as run:
         outcome = run.search.run()
@@ -82,7 +82,7 @@ def test_it_is_tried_no_more_often_than_asked_for(tmp_path: Path, retries: int) 
 
 
 @pytest.mark.parametrize("kind", ["nan", "memory", "error"])
-def test_what_a_trial_raises_itself_is_not_tried_again(tmp_path: Path, kind: str) -> None:
+def test_errors_of_the_trial_itself_are_not_retried(tmp_path: Path, kind: str) -> None:
     training = Failing({1: [kind]})
     with bench(tmp_path, GRID, training, retries=5) as run:
         run.search.run()
@@ -106,7 +106,7 @@ def test_failed_attempts_are_counted_over_runs(tmp_path: Path) -> None:
     assert records[2].error == "made to fail: hang"
 
 
-def test_an_attempt_is_not_pruned_for_what_an_earlier_one_reached(tmp_path: Path) -> None:
+def test_a_retry_is_not_pruned_by_the_epochs_of_an_earlier_attempt(tmp_path: Path) -> None:
     space = distributions(parse(GRID))
 
     def report(epoch: int) -> bool:
@@ -115,7 +115,7 @@ def test_an_attempt_is_not_pruned_for_what_an_earlier_one_reached(tmp_path: Path
     with bench(tmp_path, GRID, FakeTraining(quality, epochs=20), pruner="median") as run:
         trial = run.study.optuna.ask(space)
         assert not any(report(epoch) for epoch in range(1, 11))
-        run.study.try_again(trial, "made to fail")
+        run.study.retry(trial, "made to fail")
         better = {"learning_rate": 0.1, "n_layers": 2, "n_heads": 1}
         for _ in range(5):
             values = dict.fromkeys(range(1, 21), 1.0)
@@ -131,7 +131,7 @@ def test_an_attempt_is_not_pruned_for_what_an_earlier_one_reached(tmp_path: Path
 
 @pytest.mark.parametrize("sampler", ["auto", "tpe", "random"])
 @pytest.mark.parametrize("text", [GRID, ENDLESS])
-def test_what_does_not_fit_in_memory_is_never_proposed_again(
+def test_a_cell_that_ran_out_of_memory_is_not_proposed_again(
     tmp_path: Path, sampler: Sampler, text: str
 ) -> None:
     class TooLarge(Failing):
@@ -154,7 +154,7 @@ def test_what_does_not_fit_in_memory_is_never_proposed_again(
     assert failed and all(record.error.startswith("out of memory") for record in failed)
 
 
-def test_fail_fast_ends_with_the_first_failure(tmp_path: Path) -> None:
+def test_fail_fast_ends_the_search_with_the_first_failure(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, Failing({2: ["nan"]}), fail_fast=True) as run:
         outcome = run.search.run()
     assert outcome == Outcome(
@@ -162,7 +162,7 @@ def test_fail_fast_ends_with_the_first_failure(tmp_path: Path) -> None:
     )
 
 
-def test_fail_fast_lets_a_retry_pass(tmp_path: Path) -> None:
+def test_fail_fast_ignores_failures_that_are_retried(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, Failing({2: ["died"]}), fail_fast=True) as run:
         assert not run.search.run().failed
 
@@ -171,28 +171,29 @@ def numbered(kind: str) -> dict[int, Sequence[str]]:
     return {number: [kind] for number in range(12)}
 
 
-def test_the_search_ends_when_all_fail_alike(tmp_path: Path) -> None:
+def test_the_search_ends_if_all_trials_fail_for_one_reason(tmp_path: Path) -> None:
     class Varying(Failing):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             failure = super().train(job, on_report)
             assert isinstance(failure, Failure)
             return replace(failure, reason=f"tried to allocate {job.number}.25 GiB")
 
-    for total in (MOST_ALIKE, 2 * MOST_ALIKE):  # the same command again means to try on
+    for total in (MAX_REPEATED_FAILURES, 2 * MAX_REPEATED_FAILURES):  # the second run tries again
         with bench(tmp_path, GRID, Varying(numbered("memory"))) as run:
             outcome = run.search.run()
         assert (outcome.done, outcome.failed) == (total, True)
-        assert f"the last {MOST_ALIKE} failed alike: tried to allocate {total - 1}.25 GiB" in outcome.reason
+        reason = f"failed for the same reason: tried to allocate {total - 1}.25 GiB"
+        assert f"the last {MAX_REPEATED_FAILURES} {reason}" in outcome.reason
 
 
-def test_failures_of_several_kinds_are_no_reason_to_end(tmp_path: Path) -> None:
-    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, MOST_ALIKE - 1)}
+def test_failures_of_several_kinds_do_not_end_the_search(tmp_path: Path) -> None:
+    plans = numbered("nan") | {number: ["memory"] for number in range(0, 12, MAX_REPEATED_FAILURES - 1)}
     with bench(tmp_path, GRID, Failing(plans)) as run:
         outcome = run.search.run()
     assert outcome == Outcome("all 12 trials have ended", 12)
 
 
-def test_nor_are_failures_after_a_success(tmp_path: Path) -> None:
+def test_failures_after_a_success_do_not_end_the_search(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, Failing({}), trials=1) as run:
         run.search.run()
     with bench(tmp_path, GRID, Failing(numbered("nan"))) as run:
@@ -201,7 +202,7 @@ def test_nor_are_failures_after_a_success(tmp_path: Path) -> None:
 
 
 class Silent:
-    """An executor whose jobs never say anything; a minute passes with each step."""
+    """An executor whose jobs never report; each step takes a minute."""
 
     def __init__(self, slots: int) -> None:
         self.free = slots
@@ -230,7 +231,7 @@ class Silent:
         pass
 
 
-def test_after_sigterm_trials_are_given_back_when_their_epochs_take_too_long(tmp_path: Path) -> None:
+def test_sigterm_requeues_trials_whose_epoch_outlasts_the_grace_period(tmp_path: Path) -> None:
     silent = Silent(2)
 
     def stop() -> None:
@@ -248,7 +249,7 @@ def test_after_sigterm_trials_are_given_back_when_their_epochs_take_too_long(tmp
     assert states == ["waiting", "waiting"]
 
 
-def test_ctrl_c_waits_for_the_epoch_however_long_it_takes(tmp_path: Path) -> None:
+def test_ctrl_c_waits_for_the_epoch_without_a_limit(tmp_path: Path) -> None:
     silent = Silent(1)
 
     def stop() -> None:

@@ -36,7 +36,7 @@ from sasrecf_tune.errors import (
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.search.study import load_study, open_study
+from sasrecf_tune.search.open_study import load_study, open_study
 from sasrecf_tune.storage import lock
 from sasrecf_tune.storage.database import errors as damage
 from sasrecf_tune.storage.database.errors import check_database
@@ -109,7 +109,7 @@ def test_a_database_that_was_not_made_to_the_end_is_completed(study_dir: StudyDi
     assert all(made == schemas[-1] for made in schemas)
 
 
-def test_a_study_that_was_not_made_to_the_end_is_made_again(study_dir: StudyDirectory) -> None:
+def test_a_study_whose_creation_was_interrupted_is_created_again(study_dir: StudyDirectory) -> None:
     open_storage(study_dir, None).engine.dispose()
     empty = study_dir.database.read_bytes()
     writes = killed_at = 0
@@ -142,12 +142,12 @@ def test_difference_names_every_key() -> None:
     ]
 
 
-def test_a_study_of_another_program_is_left_alone(study_dir: StudyDirectory) -> None:
+def test_a_study_of_another_program_is_refused(study_dir: StudyDirectory) -> None:
     storage = open_storage(study_dir, None)
     optuna.create_study(storage=storage, study_name="study", direction="maximize").add_trial(
         optuna.trial.create_trial(value=1.0)
     )
-    with pytest.raises(StudyMismatchError, match="made by another program"):
+    with pytest.raises(StudyMismatchError, match="created by another program"):
         open_study(study_dir, storage, SPACE, IDENTITY, True)
 
 

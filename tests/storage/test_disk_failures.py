@@ -59,7 +59,7 @@ class Mishap(FakeTraining):
 
 
 def manifest_of(run: Bench) -> None:
-    plan = run.search._plan
+    plan = run.plan
     content = settings_content(plan.settings, plan.space, None)
     planned = {"planned_trials": plan.trials}
     write_manifest(run.study_dir, content | planned | {"data": {"metric_keys": ["mrr@10"]}})

@@ -16,9 +16,10 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.report.study_files import ResultFiles
-from sasrecf_tune.search.coordinator import Coordinator, planned_study
+from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.study import TuneStudy
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord

@@ -18,8 +18,8 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
+from sasrecf_tune.search.open_study import open_study
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.search.study import open_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import settings_content, write_manifest

@@ -10,9 +10,9 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Report, Result
-from sasrecf_tune.search.coordinator import planned_study
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.storage.database.coordination import DatabaseCoordination
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.shared import SharedStorage

@@ -25,8 +25,8 @@ from sasrecf_tune.messages import (
     Report,
     Result,
 )
-from sasrecf_tune.search.fusion import decide
-from sasrecf_tune.search.retry_policy import worth_another_attempt
+from sasrecf_tune.search.fusion import choose_fusion
+from sasrecf_tune.search.retry_policy import should_retry
 from sasrecf_tune.training.runner import Runner
 from tests.support.fused_trials import alone, check_same, together
 from tests.support.synthetic_data import base, data, quiet
@@ -130,7 +130,7 @@ def test_what_does_not_fit_in_memory_together_is_trained_again_alone(
         failure = outcomes[number]
         assert isinstance(failure, Failure) and failure.kind == FailureKind.FUSED
         assert "out of memory in 2 trials that were trained together" in failure.reason
-        assert worth_another_attempt(failure, 0, retries=0)
+        assert should_retry(failure, 0, retries=0)
     assert isinstance(outcomes[2], Result)
     again = together(Runner(""), [replace(one, alone=True) for one in jobs[:2]])
     assert all(isinstance(outcome, Result) and outcome.fused == 1 for outcome in again.values())
@@ -183,9 +183,9 @@ def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> N
     ],
 )
 def test_what_is_chosen(ratios: dict[int, float], given: int, slots: int, said: str) -> None:
-    fused = decide(FusionTiming(ratios, "why"), given)
-    assert fused.slots == slots and said in fused.text
-    assert fused.ratio == ratios.get(slots, 1.0)
+    fusion = choose_fusion(FusionTiming(ratios, "why"), given)
+    assert fusion.slots == slots and said in fusion.text
+    assert fusion.speedup == ratios.get(slots, 1.0)
 
 
 @pytest.mark.parametrize(

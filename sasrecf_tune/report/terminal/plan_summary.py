@@ -18,7 +18,7 @@ from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank
 
 if TYPE_CHECKING:
-    from sasrecf_tune.search.coordinator import Outcome
+    from sasrecf_tune.search.limits import Outcome
 
 _SHOWN_ROWS = 15
 
@@ -147,7 +147,7 @@ def show_end(
         console.print(
             f"{left} trial{'s are' if left > 1 else ' is'} left"
             f"{f', {waiting} of them interrupted' if waiting else ''}. "
-            f"To go on: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.more}",
+            f"To go on: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}",
             highlight=False,
             soft_wrap=True,
         )

@@ -104,11 +104,11 @@ class _Base(Callback):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
-    def started(self, number: int, params: Mapping[str, object]) -> None:
+    def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
         """See `Callback`."""
         self.progress.running[number] = _Running(params, time.monotonic())
 
-    def reported(self, report: Report) -> None:
+    def on_report(self, report: Report) -> None:
         """See `Callback`."""
         running = self.progress.running[report.number]
         running.scores.append(report.score)
@@ -129,20 +129,20 @@ class _Base(Callback):
     def _begun_anew(self, report: Report) -> None:
         """A trial began anew, since what it was to continue from could not be used."""
 
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """See `Callback`."""
         self.progress.running.pop(record.number, None)
         self.progress.records.append(record)
 
-    def returned(self, number: int) -> None:
+    def on_trial_requeued(self, number: int) -> None:
         """See `Callback`."""
         self.progress.running.pop(number, None)
 
-    def lost(self, number: int) -> None:
+    def on_trial_lost(self, number: int) -> None:
         """See `Callback`."""
         self.progress.running.pop(number, None)
 
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
+    def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
         """See `Callback`."""
         self.progress.running.pop(number, None)
 
@@ -163,9 +163,9 @@ class PlainView(_Base):
         super().__init__(progress)
         self._console = console
 
-    def started(self, number: int, params: Mapping[str, object]) -> None:
+    def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
         """See `Callback`."""
-        super().started(number, params)
+        super().on_trial_start(number, params)
         self._line(f"{self.progress.word} {number} started: {self.progress.text(params)}")
 
     def _continued(self, report: Report) -> None:
@@ -182,9 +182,9 @@ class PlainView(_Base):
             f"{format_duration(report.seconds)} since its start"
         )
 
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """See `Callback`."""
-        super().ended(record)
+        super().on_trial_end(record)
         progress = self.progress
         detail = (
             record.error or f"best {progress.metric} {score_text(record.score)} at epoch {record.best_epoch}"
@@ -197,16 +197,16 @@ class PlainView(_Base):
             f"({len(progress.records)}/{progress.trials} ended{leader}{remaining})"
         )
 
-    def returned(self, number: int) -> None:
+    def on_trial_requeued(self, number: int) -> None:
         """See `Callback`."""
-        super().returned(number)
+        super().on_trial_requeued(number)
         self._line(
             f"{self.progress.word} {number} interrupted: it is taken up again when the study continues"
         )
 
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
+    def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
         """See `Callback`."""
-        super().retrying(number, attempt, reason)
+        super().on_trial_retry(number, attempt, reason)
         self._line(self._retrying_text(number, attempt, reason))
 
     def _line(self, text: str) -> None:
@@ -216,9 +216,9 @@ class PlainView(_Base):
 class JsonView(_Base):
     """One JSON object a line on standard output."""
 
-    def started(self, number: int, params: Mapping[str, object]) -> None:
+    def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
         """See `Callback`."""
-        super().started(number, params)
+        super().on_trial_start(number, params)
         emit(
             {"event": "started", self.progress.word: number, **self.progress.named(params), "params": params}
         )
@@ -242,9 +242,9 @@ class JsonView(_Base):
             }
         )
 
-    def ended(self, record: TrialRecord) -> None:
+    def on_trial_end(self, record: TrialRecord) -> None:
         """See `Callback`."""
-        super().ended(record)
+        super().on_trial_end(record)
         emit(
             {
                 "event": "ended",
@@ -257,19 +257,19 @@ class JsonView(_Base):
             }
         )
 
-    def returned(self, number: int) -> None:
+    def on_trial_requeued(self, number: int) -> None:
         """See `Callback`."""
-        super().returned(number)
+        super().on_trial_requeued(number)
         emit({"event": "returned", self.progress.word: number})
 
-    def lost(self, number: int) -> None:
+    def on_trial_lost(self, number: int) -> None:
         """See `Callback`."""
-        super().lost(number)
+        super().on_trial_lost(number)
         emit({"event": "lost", self.progress.word: number})
 
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
+    def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
         """See `Callback`."""
-        super().retrying(number, attempt, reason)
+        super().on_trial_retry(number, attempt, reason)
         emit({"event": "retrying", self.progress.word: number, "attempt": attempt, "reason": reason})
 
 
@@ -294,9 +294,9 @@ class LiveView(_Base):
     def _begun_anew(self, report: Report) -> None:
         self._console.print(Text(self._anew_text(report)))
 
-    def retrying(self, number: int, attempt: int, reason: str) -> None:
+    def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
         """See `Callback`."""
-        super().retrying(number, attempt, reason)
+        super().on_trial_retry(number, attempt, reason)
         self._console.print(Text(self._retrying_text(number, attempt, reason), style="yellow"))
 
     def _render(self) -> RenderableType:

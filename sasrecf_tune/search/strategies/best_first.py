@@ -1,44 +1,51 @@
-"""The default search: the most promising configuration next, by a model of all that has been seen.
-
-A Gaussian process over the parameters predicts the score of every configuration not yet tried; the one
-with the highest expected improvement is next (Jones, Schonlau and Welch, "Efficient global optimization of
-expensive black-box functions", 1998). Nothing is tried twice, so a search that runs to its end has covered
-a grid, and one that is stopped has its best result so far.
-"""
+"""The default sampler: Bayesian optimization with a Gaussian process and expected improvement."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from typing_extensions import override
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
 from sasrecf_tune.search.strategies.embedding import Embedding
-from sasrecf_tune.search.strategies.samplers import History, Labels, SpaceExhausted, SpaceSampler
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.study import Study
+from sasrecf_tune.search.strategies.history import History, Labels
+from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
 
 Floats = NDArray[np.float64]
 
-# Of a score's variance over the space, what the seed of a training makes of it.
+# The variance that the seed of a training causes, as a share of the scores' variance over the space.
 _NOISE = 0.15
-# A model of more trials than this takes longer than it repays; the best are kept.
-_MODELLED = 400
-# The best so far, near which candidates are drawn in a space too large to look at as a whole.
-_LOOKED_AROUND = 5
+# The process is fitted to the best trials: with more than this it takes longer than it saves.
+_MAX_FITTED = 400
+# How many of the best configurations have candidates near them, in a space too large to list.
+_CENTERS = 5
 
 
 class BestFirstSampler(SpaceSampler):
-    """Proposes the candidate of highest expected improvement; `start` (RecBole values) is near the first."""
+    """A Gaussian-process expected-improvement sampler over the space's cells.
+
+    A Gaussian process predicts the score of every candidate that has not been tried, from the scores of the
+    trials that have ended and the forecast scores of those that run or were pruned. The candidate with the
+    highest expected improvement is proposed. No cell is proposed twice, so a search of a finite space that is
+    not stopped becomes a grid search.
+
+    Args:
+        start: Parameters as RecBole reads them; the first proposal is the candidate next to them.
+        seed: Of candidates, and of the order among candidates with equal expected improvement.
+
+    Source:
+        Jones, Schonlau and Welch, "Efficient global optimization of expensive black-box functions", 1998.
+    """
 
     def __init__(
         self,
@@ -50,59 +57,62 @@ class BestFirstSampler(SpaceSampler):
         seed: int,
     ) -> None:
         super().__init__(history, distributions)
-        self._coordinates = Embedding(space)
+        self._embedding = Embedding(space)
         self._candidates = candidates
         self._start = start
         self._start_labels = space.encode(start)
-        self._extrapolation = CurveForecaster(self._coordinates)
+        self._forecaster = CurveForecaster(self._embedding)
         self._seed = seed
 
+    @override
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Labels:
-        """See BaseSampler."""
-        trials = [
-            one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params
-        ]
-        seen, scores = self._extrapolation.scores(trials, sign_of(study))
-        order = np.argsort(-scores, kind="stable")[:_MODELLED]
-        seen, scores = [seen[index] for index in order], scores[order]
-        draw = random.Random(self._seed * 1_000_003 + trial.number)
-        left = self._left(draw, [one.params for one in seen[:_LOOKED_AROUND]], trial.number)
-        points = np.array([self._coordinates.of(labels) for labels in left])
-        if seen:
-            running = [
-                one for one in trials if one.state == TrialState.RUNNING and not one.intermediate_values
-            ]
-            x, unknown = self._extrapolation.points(seen), self._extrapolation.points(running)
-            worth = expected_improvement(x, scores, unknown, points)
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
+        scored, scores = self._forecaster.scores(others, sign_of(study))
+        order = np.argsort(-scores, kind="stable")[:_MAX_FITTED]
+        scored, scores = [scored[index] for index in order], scores[order]
+        rng = random.Random(self._seed * 1_000_003 + trial.number)
+        untried = self._untried(rng, [best.params for best in scored[:_CENTERS]], trial.number)
+        points = np.array([self._embedding.embed_labels(labels) for labels in untried])
+        if scored:
+            unscored = [t for t in others if t.state == TrialState.RUNNING and not t.intermediate_values]
+            x, running = self._forecaster.points(scored), self._forecaster.points(unscored)
+            gain = expected_improvement(x, scores, running, points)
         else:
-            worth = -((points - np.array(self._coordinates.point(self._start))) ** 2).sum(axis=1)
-        labels = left[int(worth.argmax())]
+            gain = -((points - np.array(self._embedding.embed(self._start))) ** 2).sum(axis=1)
+        labels = untried[int(gain.argmax())]
         self._history.add(trial.number, labels)
         return dict(labels)
 
-    def _left(self, draw: random.Random, best: Sequence[Labels], number: int) -> list[Labels]:
-        """New candidates in an order that the seed decides, so that it breaks ties."""
+    def _untried(self, rng: random.Random, best: Sequence[Labels], number: int) -> list[Labels]:
+        """Candidates that have not been tried, in random order."""
 
         def taken(labels: Labels) -> bool:
             return self._history.taken(labels, number)
 
-        candidates = self._candidates(draw, best)
+        candidates = self._candidates.draw(rng, best)
         if self._candidates.feasible(self._start_labels):
-            candidates.append(self._start_labels)  # which a sample need not hold
-        left = [labels for labels in candidates if not taken(labels)]
-        left = left or self._candidates.all_left(taken)
-        if not left:
-            raise SpaceExhausted("no further configuration could be found that is possible and new")
-        draw.shuffle(left)
-        return left
+            candidates.append(self._start_labels)
+        untried = [labels for labels in candidates if not taken(labels)]
+        untried = untried or self._candidates.listed_without(taken)
+        if not untried:
+            raise SpaceExhausted("no untried feasible configuration was found")
+        rng.shuffle(untried)
+        return untried
 
 
 def expected_improvement(x: Floats, y: Floats, running: Floats, points: Floats) -> Floats:
-    """[points]: by how much each is expected to be better than the best of `x`, in deviations of `y`.
+    """The expected improvement of each point over the best trial.
 
-    `x` [n, d] have scores `y` [n]; `running` [m, d] have none yet and are taken at what the model predicts.
+    Args:
+        x: Trials with a score, as points [n, d].
+        y: Their scores [n], larger is better.
+        running: Trials without a score [m, d]; the process predicts theirs.
+        points: Candidates [k, d].
+
+    Returns:
+        [k], in standard deviations of `y`.
     """
     from scipy.special import ndtr
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -112,7 +122,7 @@ def expected_improvement(x: Floats, y: Floats, running: Floats, points: Floats) 
         return GaussianProcessRegressor(Matern(nu=2.5), alpha=_NOISE, optimizer=None).fit(x, y)
 
     middle, spread = np.median(y), max(float(y.std()), 0.1 * abs(float(np.median(y))), 1e-12)
-    # How bad a bad one is matters little, and would bend the model where it is good.
+    # Clipped below, since very bad scores would distort the process where scores are good.
     y = np.clip((y - middle) / spread, -1.5, None)
     model = fit(x, y)
     if len(running):

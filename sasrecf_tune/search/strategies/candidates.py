@@ -1,4 +1,4 @@
-"""Configurations to choose the next trial from: all of a small grid, else a sample of the space."""
+"""Candidates for the next trial: all cells of a small grid, else a sample of the space."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sasrecf_tune.inputs.search_space import Scalar
-from sasrecf_tune.search.strategies.samplers import Labels
+from sasrecf_tune.search.strategies.history import Labels
 
-# So many cells are all looked at; of more, and of an infinite space, so many are drawn anew each time.
-_ALL = 2000
-_DRAWN = 500
-_NEAR_EACH = 50
-# How far from a good configuration its neighbours are, as a share of a parameter's range.
+# Up to so many cells are all candidates; of a larger or infinite space, a sample is drawn for each trial.
+_MAX_CELLS = 2000
+_SAMPLE_SIZE = 500
+_NEAR_EACH = 50  # candidates around each of the best configurations
+# The distance of a neighbour: the standard deviation as a share of a parameter's range, and the probability
+# that a categorical parameter changes.
 _STEP = 0.15
-_DRAWS = 20  # for one candidate that can exist
+_MAX_TRIES = 20  # for one candidate that is feasible
 
 
 class Candidates:
-    """Draws from the whole space, and near the best configurations of it.
-
-    `feasible` says whether labels can exist; `cells` lists all that can, None where they are too many.
-    """
+    """Draws configurations that are `feasible`; `cells` are all of these, None if they are not listed."""
 
     def __init__(
         self,
@@ -36,24 +34,24 @@ class Candidates:
         self.feasible = feasible
         self._cells = cells
 
-    def __call__(self, draw: random.Random, best: Sequence[Labels]) -> list[Labels]:
-        """Candidates; `best` are the configurations to look around."""
+    def draw(self, rng: random.Random, best: Sequence[Labels]) -> list[Labels]:
+        """Draw candidates from the whole space and around each of `best`."""
         cells = self._cells() if self._cells else None
-        if cells is not None and len(cells) <= _ALL:
+        if cells is not None and len(cells) <= _MAX_CELLS:
             return list(cells)
-        drawn = list(draw.sample(cells, _DRAWN)) if cells is not None else []
-        found = [*drawn, *(self._drawn(draw, None) for _ in range(_DRAWN - len(drawn)))]
-        found += [self._drawn(draw, labels) for labels in best for _ in range(_NEAR_EACH)]
-        return [labels for labels in found if labels is not None]
+        listed = list(rng.sample(cells, _SAMPLE_SIZE)) if cells is not None else []
+        drawn = [*listed, *(self._draw_one(rng, None) for _ in range(_SAMPLE_SIZE - len(listed)))]
+        drawn += [self._draw_one(rng, labels) for labels in best for _ in range(_NEAR_EACH)]
+        return [labels for labels in drawn if labels is not None]
 
-    def all_left(self, taken: Callable[[Labels], bool]) -> list[Labels]:
-        """The last resort when a sample has nothing new: listed cells that are not taken."""
+    def listed_without(self, taken: Callable[[Labels], bool]) -> list[Labels]:
+        """All listed cells that are not taken, for when no drawn candidate is new."""
         return [labels for labels in self._cells() if not taken(labels)] if self._cells else []
 
-    def _drawn(self, draw: random.Random, near: Labels | None) -> Labels | None:
-        for _ in range(_DRAWS):
+    def _draw_one(self, rng: random.Random, near: Labels | None) -> Labels | None:
+        for _ in range(_MAX_TRIES):
             labels = {
-                name: _draw(draw, distribution, None if near is None else near[name])
+                name: _draw_value(rng, distribution, None if near is None else near[name])
                 for name, distribution in self._distributions.items()
             }
             if self.feasible(labels):
@@ -61,19 +59,19 @@ class Candidates:
         return None
 
 
-def _draw(draw: random.Random, distribution: BaseDistribution, near: Scalar) -> Scalar:
+def _draw_value(rng: random.Random, distribution: BaseDistribution, near: Scalar) -> Scalar:
     if isinstance(distribution, CategoricalDistribution):
-        stays = near is not None and draw.random() < 1 - _STEP
-        return near if stays else draw.choice(distribution.choices)
+        stays = near is not None and rng.random() < 1 - _STEP
+        return near if stays else rng.choice(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
     low, high = (math.log(low), math.log(high)) if distribution.log else (low, high)
     if near is None:
-        x = draw.uniform(low, high)
+        x = rng.uniform(low, high)
     else:
         assert isinstance(near, int | float)
         middle = math.log(near) if distribution.log else float(near)
-        x = min(max(draw.gauss(middle, _STEP * (high - low)), low), high)
+        x = min(max(rng.gauss(middle, _STEP * (high - low)), low), high)
     x = min(max(math.exp(x) if distribution.log else x, distribution.low), distribution.high)
     if distribution.step is not None:
         x = distribution.low + distribution.step * round((x - distribution.low) / distribution.step)

@@ -1,8 +1,8 @@
-"""A search space as Optuna's distributions; the study stays plain for every Optuna tool."""
+"""A search space as Optuna's distributions, so that other tools of Optuna can read the study."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sasrecf_tune.inputs.search_space import (
     Choice,
@@ -15,18 +15,13 @@ from sasrecf_tune.inputs.search_space import (
     Uniform,
 )
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """One Optuna distribution for each parameter, in the space's order."""
+    """The distribution of each parameter, in the order of the space."""
     return {parameter.name: _distribution(parameter) for parameter in space}
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     match parameter:
         case Choice():
             return CategoricalDistribution(parameter.labels)
@@ -37,7 +32,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
         case QUniform() if parameter.by_factor:
             return IntDistribution(parameter.factors[0], parameter.factors[-1])
         case Int() | QUniform():
-            # Both are evenly spaced; their own values say where the last one is.
+            # Optuna wants the last value, which may be below the upper bound.
             values = parameter.values
             first, last = values[0], values[-1]
             if isinstance(first, int) and isinstance(last, int):

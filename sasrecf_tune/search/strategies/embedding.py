@@ -1,4 +1,4 @@
-"""Parameters as points, so that near means alike: what the surrogate of the search measures distances in."""
+"""Configurations as points in a Euclidean space, in which distance means dissimilarity."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from typing import Any
 from sasrecf_tune.inputs.literals import Scalar, Value, is_number
 from sasrecf_tune.inputs.search_space import Choice, Parameter, SearchSpace
 
-Coordinate = Callable[[Any], list[float]]
+Axes = Callable[[Any], list[float]]  # the coordinates of a parameter's value, each from 0 to 1
 
-# How far apart (1 is the whole range) values of a parameter are still much alike: what the learning rate
-# is decides most, and neighbouring values of it differ; of other parameters the whole range is less.
-_REACH = {"learning_rate": 0.25, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
-_REACH_OF_OTHERS = 2.0
-# Positive values that span more than this are compared by their logarithms.
-_LOG_FROM = 10.0
+# Length scales, as shares of a parameter's range: a small one means that neighbouring values have different
+# scores. The learning rate matters most; of most parameters the whole range is less than a length scale.
+_LENGTH_SCALES = {"learning_rate": 0.25, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
+_DEFAULT_LENGTH_SCALE = 2.0
+# Positive values are compared by their logarithms if the largest is more than so many times the smallest.
+_LOG_RATIO = 10.0
 
 
 class Embedding:
-    """Maps RecBole values of a space's parameters to points; distance 1 is where likeness ends."""
+    """Maps the parameters of a space to points; a distance of 1 is one length scale."""
 
     def __init__(self, space: SearchSpace) -> None:
         self._decode = space.decode
-        self._parts = [(p.name, _coordinate(p), _REACH.get(p.name, _REACH_OF_OTHERS)) for p in space]
+        self._axes = [(p.name, _axes(p), _LENGTH_SCALES.get(p.name, _DEFAULT_LENGTH_SCALE)) for p in space]
 
-    def point(self, params: Mapping[str, Any]) -> list[float]:
-        """The point of these parameters; the same length for all."""
-        return [x / reach for name, part, reach in self._parts for x in part(params[name])]
+    def embed(self, params: Mapping[str, Any]) -> list[float]:
+        """The point of parameters as RecBole reads them."""
+        return [x / scale for name, axes, scale in self._axes for x in axes(params[name])]
 
-    def of(self, labels: Mapping[str, Scalar]) -> list[float]:
-        """The point of what Optuna stores."""
-        return self.point(self._decode(labels))
+    def embed_labels(self, labels: Mapping[str, Scalar]) -> list[float]:
+        """The point of parameters as Optuna stores them."""
+        return self.embed(self._decode(labels))
 
 
-def _coordinate(parameter: Parameter) -> Coordinate:
+def _axes(parameter: Parameter) -> Axes:
     if isinstance(parameter, Choice):
-        return _of_choice(parameter.choices)
-    return _scaled(*map(float, parameter.bounds))
+        return _choice_axes(parameter.choices)
+    return _number_axis(*map(float, parameter.bounds))
 
 
-def _of_choice(choices: tuple[Value, ...]) -> Coordinate:
+def _choice_axes(choices: tuple[Value, ...]) -> Axes:
     numbers = [float(x) for x in choices if is_number(x)]
     if len(set(numbers)) == len(choices):
-        return _scaled(min(numbers), max(numbers))
-    # One axis for each value: all are equally far from each other, at distance 1.
+        return _number_axis(min(numbers), max(numbers))
+    # One axis for each value: the distance of any two is 1.
     known = [repr(choice) for choice in choices]
     return lambda value: [math.sqrt(0.5) if repr(value) == one else 0.0 for one in known]
 
 
-def _scaled(low: float, high: float) -> Coordinate:
+def _number_axis(low: float, high: float) -> Axes:
     if high <= low:
         return lambda _: []
-    if low > 0 and math.log(high) - math.log(low) > math.log(_LOG_FROM):
+    if low > 0 and math.log(high) - math.log(low) > math.log(_LOG_RATIO):
         start, span = math.log(low), math.log(high) - math.log(low)
         return lambda value: [(math.log(value) - start) / span]
-    # Halves, since bounds may be so far apart that their difference is no float.
+    # Halves, since the difference of the bounds may be larger than any float.
     return lambda value: [(value / 2 - low / 2) / (high / 2 - low / 2)]

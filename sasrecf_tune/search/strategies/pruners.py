@@ -1,9 +1,11 @@
-"""Optuna pruners by name, with a warm-up before which no trial is ever pruned."""
+"""Pruners by name: their arguments, how the plan describes them, and how to make them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.errors import InputError
@@ -13,17 +15,20 @@ if TYPE_CHECKING:
 
     from sasrecf_tune.inputs.search_space import SearchSpace
 
-# Trials that must have ended before others are measured against them.
+# Trials that must have completed before any trial is compared with them.
 STARTUP_TRIALS = 4
-# How many standard deviations below the best a forecast must be: see `benchmarks/replay.py`.
+# How many standard deviations the forecast of a pruned trial is below the best (benchmarks/search/replay.py).
 _DEVIATIONS = 1.5
 
 
 @dataclass(frozen=True)
 class PrunerPlan:
-    """A pruner's name and arguments, as the plan prints and the manifest records them.
+    """A pruner as the plan prints it and the manifest records it.
 
-    `why` says why another one that was asked for is of no use.
+    Args:
+        name: As of --pruner, but not "auto".
+        arguments: Of its class.
+        why: Why it is "none" although the user asked for another one.
     """
 
     name: str
@@ -32,54 +37,52 @@ class PrunerPlan:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Its entry in the manifest."""
         return {"name": self.name, **self.arguments}
 
     def __str__(self) -> str:
+        get = self.arguments.get
+        warmup, startup = get("n_warmup_steps"), get("n_startup_trials")
+        waits = f"never before epoch {warmup} is over and {startup} trials are complete"
         match self.name:
             case "none":
                 return f"none: every trial runs to its end{self.why and f', since {self.why}'}"
             case "forecast":
                 return (
-                    "forecast: stops a trial that is not expected to reach the best, judged by what like "
-                    f"ones gained after the same epoch; never before epoch "
-                    f"{self.arguments['n_warmup_steps']} is over and {self.arguments['n_startup_trials']} "
-                    "trials are complete"
+                    "forecast: stops a trial that is not expected to reach the best, judged by what similar "
+                    f"trials gained after the same epoch; {waits}"
                 )
             case "median" | "percentile":
                 share = "half" if self.name == "median" else "three quarters"
                 return (
-                    f"{self.name}: stops a trial that {share} of the completed ones have left behind at the "
-                    f"same epoch; never before epoch {self.arguments['n_warmup_steps']} is over and "
-                    f"{self.arguments['n_startup_trials']} trials are complete"
+                    f"{self.name}: stops a trial that is worse than {share} of the completed ones at the "
+                    f"same epoch; {waits}"
                 )
             case "halving":
                 return (
-                    f"halving: first rung after epoch {self.arguments['min_resource']}, each next one "
-                    f"{self.arguments['reduction_factor']} times later"
+                    f"halving: first rung after epoch {get('min_resource')}, each next one "
+                    f"{get('reduction_factor')} times later"
                 )
             case _:
-                return (
-                    f"hyperband: brackets from {self.arguments['min_resource']} to "
-                    f"{self.arguments['max_resource']} epochs"
-                )
+                return f"hyperband: brackets from {get('min_resource')} to {get('max_resource')} epochs"
 
 
 def warmup(epochs: int) -> int:
-    """Epochs that Optuna's pruners give every trial: a fifth of all, ten at most, two at least."""
+    """Epochs before the pruners of Optuna stop a trial: a fifth of `epochs`, at least 2 and at most 10."""
     return min(10, max(2, math.ceil(epochs / 5)))
 
 
 def plan_pruner(name: str, epochs: int) -> PrunerPlan:
-    """The pruner `name` for trials of at most `epochs` epochs; "auto" is the forecast.
+    """Plan the pruner `name` for trials of at most `epochs` epochs; "auto" is the forecast pruner.
 
-    It is "none" where trials have ended before the pruner would stop the first.
+    The plan is "none" if a trial ends before the pruner could stop it.
 
     Raises:
         InputError: no such pruner.
     """
     plan = _pruner(name, epochs)
-    # The forecast begins after its warm-up, Optuna's at its end; a last epoch is trained anyway.
+    # The forecast pruner may stop a trial after the first epoch that follows the warm-up, Optuna's pruners
+    # after the last epoch of it. After the last epoch of all, no trial is pruned.
     first = {"forecast": "n_warmup_steps", "halving": "min_resource", "hyperband": "min_resource"}
     earliest = plan.arguments.get(first.get(plan.name, "n_warmup_steps"), 0) + (plan.name == "forecast")
     if plan.name == "none" or earliest < epochs:
@@ -90,46 +93,34 @@ def plan_pruner(name: str, epochs: int) -> PrunerPlan:
 
 def _pruner(name: str, epochs: int) -> PrunerPlan:
     first = warmup(epochs)
+    waits = {"n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first}
     match name:
         case "none":
             return PrunerPlan("none", {})
         case "auto" | "forecast":
-            return PrunerPlan(
-                "forecast",
-                {
-                    "deviations": _DEVIATIONS,
-                    "n_startup_trials": STARTUP_TRIALS,
-                    "n_warmup_steps": min(10, max(2, epochs // 10)),
-                },
-            )
+            waits["n_warmup_steps"] = min(10, max(2, epochs // 10))
+            return PrunerPlan("forecast", {"deviations": _DEVIATIONS, **waits})
         case "median":
-            return PrunerPlan("median", {"n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first})
+            return PrunerPlan("median", waits)
         case "percentile":
-            return PrunerPlan(
-                "percentile",
-                {"percentile": 75.0, "n_startup_trials": STARTUP_TRIALS, "n_warmup_steps": first},
-            )
+            return PrunerPlan("percentile", {"percentile": 75.0, **waits})
         case "halving":
             return PrunerPlan("halving", {"min_resource": first, "reduction_factor": 3})
         case "hyperband":
-            return PrunerPlan(
-                "hyperband",
-                {"min_resource": min(first, epochs), "max_resource": epochs, "reduction_factor": 3},
-            )
+            resources = {"min_resource": min(first, epochs), "max_resource": epochs}
+            return PrunerPlan("hyperband", {**resources, "reduction_factor": 3})
     raise InputError(f"unknown pruner {name!r}", where="--pruner")
 
 
 def make_pruner(plan: PrunerPlan, space: SearchSpace) -> BasePruner:
-    """The pruner for `plan`: ours, or Optuna's (optuna.pruners.*)."""
+    """Make the pruner of `plan`."""
     from optuna import pruners
 
-    if plan.name == "forecast":
-        from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
+    from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
 
-        return ForecastPruner(space, **plan.arguments)
-
-    kinds: dict[str, type[BasePruner]] = {
+    kinds: dict[str, Callable[..., BasePruner]] = {
         "none": pruners.NopPruner,
+        "forecast": partial(ForecastPruner, space),
         "median": pruners.MedianPruner,
         "percentile": pruners.PercentilePruner,
         "halving": pruners.SuccessiveHalvingPruner,

@@ -148,9 +148,9 @@ def test_all_spellings_of_an_address_open_one_study(join: Callable[..., Peer], u
     trials = [first.begin(), second.begin()]
     assert [trial.number for trial in trials] == [0, 1]
     # The second attempt of an attribute too: Optuna asks for the dialect's name to write it.
-    second.study.try_again(trials[1], "its worker died")
+    second.study.retry(trials[1], "its worker died")
     trials[1] = second.begin()
-    assert second.study.try_again(trials[1], "its worker died") == 2
+    assert second.study.retry(trials[1], "its worker died") == 2
     trials[1] = second.begin()
     for one, trial in zip((first, second), trials, strict=True):
         one.tell(trial)

@@ -30,9 +30,12 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.report.terminal.plan_summary import show_end
-from sasrecf_tune.search.coordinator import Coordinator, Outcome, _Running
+from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.limits import Outcome
+from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.search.peers import with_peer_notes
-from sasrecf_tune.search.study import TrialLost, load_study
+from sasrecf_tune.search.running_trials import RunningTrial
+from sasrecf_tune.search.study import TrialLost
 from sasrecf_tune.storage.database import coordination, heartbeats, reconnect
 from sasrecf_tune.storage.database.coordination import DatabaseCoordination
 from sasrecf_tune.storage.database.open import open_storage
@@ -182,7 +185,7 @@ def test_a_suspended_coordinator_does_not_overwrite_reassigned_trials(
     before = records(url, other.directory)
     sleeper.send(signal.SIGCONT)
     assert sleeper.end() == 0, sleeper.errors()
-    assert f"trial {taken} is another run's by now" in sleeper.said("note")[-1]["text"]
+    assert f"trial {taken} was reassigned to another run" in sleeper.said("note")[-1]["text"]
     assert [event["trial"] for event in sleeper.said("lost")] == [taken] and not sleeper.said("returned")
     assert whole(before) and records(url, other.directory) == before
     assert sleeper.table() == other.table()
@@ -292,7 +295,7 @@ def test_totals_count_the_trials_and_time_of_all_coordinators(join: Callable[...
     assert first.ask(limit=2) is None and second.ask(limit=2) is None
     first.tell(trials[0])
     assert second.ask(limit=2) is None
-    second.study.give_back(trials[1].number)
+    second.study.requeue(trials[1].number)
     again = first.ask(limit=2)
     assert again is not None and again.number == trials[1].number
     # Time that two work at once counts once.
@@ -317,14 +320,14 @@ def test_a_silent_coordinator_loses_its_trials(
     assert silent.study.owns(kept) and not silent.study.owns(lost)
     with pytest.raises(TrialLost):
         silent.tell(lost, 0.9)
-    silent.study.give_back(lost.number)
+    silent.study.requeue(lost.number)
     assert other.study.owns(taken)
     assert other.tell(taken, 0.1).score == 0.1
     assert silent.tell(kept, 0.3).score == 0.3
     silent.look()
     assert [record.score for record in silent.study.records()] == [0.1, 0.3]
     with pytest.raises(TrialLost):
-        silent.study.try_again(lost, "its worker died")
+        silent.study.retry(lost, "its worker died")
 
 
 def test_a_process_of_this_machine_that_has_exited_is_dead_at_once(join: Callable[..., Peer]) -> None:
@@ -367,11 +370,11 @@ def test_a_trial_that_ends_during_a_join_is_counted_once(
     monkeypatch.setattr(DatabaseCoordination, "join", late)
     second = join()
     search = searching(second)
-    search._hear()
+    search._take_finished_by_peers()
     assert search.done == 1
     first.tell(later)
     second.look()
-    search._hear()
+    search._take_finished_by_peers()
     assert search.done == 2
 
 
@@ -455,7 +458,7 @@ def searching(
     training = FakeTraining(lambda _: 0.5)
     made = executor(training.train, training.describe)
     search = Coordinator(one.plan, one.study, one.study_dir, made, [])
-    search._running = {trial.number: _Running(trial, 4) for trial in trials}
+    search._running.trials.update({trial.number: RunningTrial(trial, 4) for trial in trials})
     return search
 
 
@@ -566,7 +569,10 @@ def test_a_stop_while_the_database_is_unavailable_is_an_interruption(
     ended = [result(trials[0].number, 0.7)]
     search = searching(one, *trials, executor=Workers)
     search.stop("stopped by SIGTERM", 0.0)
-    with refusing(one), pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+    with (
+        refusing(one),
+        pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"),
+    ):
         search.run()
     assert one.study_dir.pending_results() == [one.study_dir.pending_result(trials[0].number)]
 
@@ -585,7 +591,7 @@ def test_a_hanging_database_does_not_prevent_a_stop(
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(SQLAlchemyError, match="does not answer"):
             search.ended(result(trial.number, 0.7))
-        with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was away"):
+        with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"):
             search.run()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert one.study_dir.pending_results() == [one.study_dir.pending_result(trial.number)]
@@ -612,10 +618,10 @@ def test_a_pending_result_stays_until_the_retrained_trial_has_ended(join: Callab
     one, other = join(), join()
     trial = other.begin()
     PendingResult(one.study_dir, result(trial.number), "of an earlier run").keep()
-    replay_pending(one.study_dir, one.study.kept, one.said.append)
+    replay_pending(one.study_dir, one.study.record_pending, one.said.append)
     assert len(one.study_dir.pending_results()) == 1
     other.tell(trial, 0.9)
-    replay_pending(one.study_dir, one.study.kept, one.said.append)
+    replay_pending(one.study_dir, one.study.record_pending, one.said.append)
     assert not one.study_dir.pending_results() and not one.said
     assert [record.score for record in other.study.records()] == [0.9]
 
@@ -629,9 +635,9 @@ def test_a_run_that_finds_all_trials_taken_succeeds(
     while other.runs():
         one.look()
     assert other.end() == 0, other.errors()
-    assert other.said("end")[0]["reason"].startswith("nothing is left to begin; others still train")
+    assert other.said("end")[0]["reason"].startswith("no trial is left to start; other runs still train")
     said = io.StringIO()
-    outcome = Outcome("nothing is left to begin", 0)
+    outcome = Outcome("no trial is left to start", 0)
     show_end(one.plan, one.study_dir, one.study.records(), outcome, None, Console(file=said))
     assert "No trial has completed yet; 1 trial is being trained elsewhere." in said.getvalue()
     assert one.study.owns(trial)

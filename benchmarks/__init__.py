@@ -1,0 +1,1 @@
+"""Benchmarks: how fast the tuner is, how well it searches, and what it survives."""

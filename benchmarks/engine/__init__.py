@@ -1,0 +1,1 @@
+"""Benchmarks of training: the fast engine against RecBole's own trainer."""

@@ -1,0 +1,1 @@
+"""Benchmarks of trials that train as one model, and of several workers."""

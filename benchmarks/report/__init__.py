@@ -1,0 +1,1 @@
+"""Benchmark of report.html in a browser."""

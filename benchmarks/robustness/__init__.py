@@ -1,0 +1,1 @@
+"""Kills and arbitrary input: what a search survives."""

@@ -1,0 +1,135 @@
+"""The program that the fault benchmarks kill: `sasrecf-tune` with a replaced executor or training.
+
+    python -m benchmarks.robustness.killed_program EXECUTOR TRAINING POINT DELAY run --params-file ...
+
+EXECUTOR is inline or local; TRAINING is real, fake, or slow, which is fake with longer epochs. At the
+POINT-th time (0: never) that the coordinator is about to change a file or the database, or has committed, it
+kills itself: at once, or DELAY seconds later, which may be inside SQLite's commit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from benchmarks.search.instant_training import InstantRunner
+from sasrecf_tune.messages import Decision, Job, Report, Result
+
+if TYPE_CHECKING:
+    from sasrecf_tune.executors.base import Executor
+    from sasrecf_tune.inputs.settings import RunSettings
+    from sasrecf_tune.storage.directory import StudyDirectory
+
+# Fake epochs take a moment, so that a kill can hit a trial; slow ones, so that several runs share the study.
+_EPOCH_SECONDS = {"fake": 0.01, "slow": 0.2}
+
+
+class FakeRunner(InstantRunner):
+    """Fake training that takes a moment and writes a checkpoint."""
+
+    seconds = _EPOCH_SECONDS["fake"]
+
+    @override
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
+
+        def later(report: Report) -> Decision:
+            time.sleep(self.seconds)
+            return on_report(report)
+
+        result = super().train(job, later)
+        job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        job.checkpoint.write_text(f"{job.number}\n")
+        return result
+
+
+def main() -> None:
+    """Prepare the kill and start the command line."""
+    executor, training, point, delay = sys.argv[1:5]
+    sys.argv = ["sasrecf-tune", *sys.argv[5:]]
+    from sasrecf_tune.cli import app as cli
+    from sasrecf_tune.cli import session
+
+    if (executor, training) != ("local", "real"):
+
+        @contextlib.contextmanager
+        def replaced(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+            made = _inline(training) if executor == "inline" else _fake_processes(settings, study_dir)
+            try:
+                yield made
+            finally:
+                made.close()
+
+        session.executor_for = replaced
+    if int(point):
+        _kill_self_at(int(point), float(delay))
+    cli.main()
+
+
+def _fake_processes(settings: RunSettings, study_dir: StudyDirectory) -> Executor:
+    from sasrecf_tune.executors.local import LocalExecutor
+
+    return LocalExecutor(
+        study_dir, settings.workers, runner="benchmarks.robustness.killed_program:FakeRunner"
+    )
+
+
+def _inline(training: str) -> Executor:
+    from sasrecf_tune.executors.inline import InlineExecutor
+
+    if training in _EPOCH_SECONDS:
+        brief = FakeRunner("")
+        brief.seconds = _EPOCH_SECONDS[training]
+        return InlineExecutor(brief.train, brief.describe)
+    from sasrecf_tune.training.runner import start_runner
+
+    runner = start_runner("")
+    return InlineExecutor(runner.train, runner.describe, runner.measure)
+
+
+def _kill_self_at(point: int, delay: float) -> None:
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.orm import Session
+
+    passed = 0
+
+    def count(*_: object) -> None:
+        nonlocal passed
+        passed += 1
+        if passed != point:
+            return
+        if delay:
+            # Nothing handles the signal, so the kernel ends the process at any point.
+            signal.setitimer(signal.ITIMER_REAL, delay)
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(name: str, arguments: tuple[object, ...]) -> None:
+        if name == "open":
+            flags = arguments[2]
+            changes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
+        else:
+            changes = name in ("os.rename", "os.remove", "os.mkdir", "os.chmod")
+        if changes:
+            count()
+
+    def statement(_connection: object, _cursor: object, text: str, *_: object) -> None:
+        if not text.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            count()
+
+    event.listen(Engine, "before_cursor_execute", statement)
+    event.listen(Engine, "commit", count)
+    event.listen(Session, "after_commit", count)
+    # Last, so that imports are not counted.
+    sys.addaudithook(audit)
+
+
+if __name__ == "__main__":
+    main()

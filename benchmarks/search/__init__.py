@@ -1,0 +1,1 @@
+"""Benchmarks of the search: its policies, its coordinator, its confirmation."""

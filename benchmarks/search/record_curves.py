@@ -1,0 +1,180 @@
+"""Record learning curves of every cell of a finite space: python -m benchmarks.search.record_curves --help.
+
+`benchmarks.search.replay` replays search policies against these tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.common import start
+from benchmarks.engine.datasets import choose_features, find_datasets, training_config
+from benchmarks.search.dataset_reduction import Reduction, reduce_dataset
+from sasrecf_tune.errors import InputError
+from sasrecf_tune.inputs.constraints import feasible_cells
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.search.plan import trial_config
+from sasrecf_tune.storage.files import append_line, atomic_write
+
+METRICS = ("mrr@10", "ndcg@10", "recall@10")
+_MEASURED = [f"{split}_{metric}" for split in ("valid", "test") for metric in METRICS]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the space with one seed, trained for all `epochs` without early stopping."""
+
+    config: dict[str, Any]
+    params: dict[str, Any]
+    seed: int
+    epochs: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Identify the run in a table: its parameters and seed as they are written."""
+        return (*(str(value) for value in self.params.values()), str(self.seed))
+
+
+def train(run: Run) -> tuple[Run, list[list[object]]]:
+    """Return the rows of a run, one for each epoch; `seconds` is the processor time of this thread so far.
+
+    As RecBole's `Trainer.fit` without early stopping (recbole/trainer/trainer.py), plus an evaluation of the
+    test split, which draws no random numbers.
+    """
+    from benchmarks.search.curve_trainer import train_curve
+
+    rows: list[list[object]] = []
+    for epoch, (valid, test, seconds) in enumerate(train_curve(run.config, run.epochs), start=1):
+        measured = [split[metric] for split in (valid, test) for metric in METRICS]
+        rows.append([*run.params.values(), run.seed, epoch, *measured, round(seconds, 3)])
+    return run, rows
+
+
+@app.command()
+def main(
+    table: Annotated[Path, typer.Argument(help="The table to write, NAME.csv.gz; NAME.json describes it.")],
+    params_file: Annotated[Path, typer.Option(help="A finite hyper.test.")] = Path(
+        "search_spaces/sasrecf.test"
+    ),
+    data: Annotated[str, typer.Option(help="ml-100k, or a data set's directory.")] = "ml-100k",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of every run.")] = 40,
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "2020,2021,2022",
+    users: Annotated[
+        int, typer.Option(min=0, help="Number of users to keep, drawn at random; 0 for all.")
+    ] = 0,
+    last: Annotated[
+        int, typer.Option(min=0, help="Number of each user's last interactions to keep; 0 for all.")
+    ] = 0,
+    min_item: Annotated[
+        int, typer.Option(min=0, help="Then keep items with at least this many interactions.")
+    ] = 0,
+    min_user: Annotated[
+        int, typer.Option(min=0, help="Then keep users with at least this many interactions.")
+    ] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="RecBole settings.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
+) -> None:
+    """Train every cell with every seed; the same command continues where it was stopped."""
+    if not table.name.endswith(".csv.gz"):
+        raise InputError(f"{table} must end in .csv.gz", where="TABLE")
+    space = parse(params_file.read_text(encoding="utf-8"), str(params_file))
+    if space.size is None:
+        raise InputError("the space is infinite", where=str(params_file), fix="Use only choice.")
+    (found,) = find_datasets(data)
+    reduction = Reduction(users, last, min_item, min_user)
+    with tempfile.TemporaryDirectory() as scratch:
+        small = reduce_dataset(found, reduction, Path(scratch))
+        (features,) = choose_features([small], [])
+        base = training_config(small, features, 2, set_ or []) | {
+            "topk": [10],
+            "metrics": ["MRR", "NDCG", "Recall"],
+        }
+        base |= {"valid_metric": "MRR@10", "epochs": epochs}
+        cells = list(feasible_cells(space, base))
+        runs = [
+            Run(trial_config(base, cell, seed), cell, seed, epochs)
+            for seed in (int(text) for text in seeds.split(","))
+            for cell in cells
+        ]
+        header = [*space.names, "seed", "epoch", *_MEASURED, "seconds"]
+        partial = table.with_name(f"{table.name}.part")
+        rows = _recorded(partial, header, epochs)
+        left = [run for run in runs if run.key not in rows]
+        print(f"{len(runs)} runs, {len(left)} left", file=sys.stderr)
+        started = time.perf_counter()
+        for done, (run, measured) in enumerate(_trained(left, workers), start=1):
+            rows[run.key] = [[str(value) for value in row] for row in measured]
+            append_line(partial, "".join(_line(row) for row in rows[run.key]))
+            print(f"{done} of {len(left)}, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        text = _line(header) + "".join(_line(row) for run in runs for row in rows[run.key])
+        whole = table.with_name(f"{table.name}.whole")
+        whole.write_bytes(gzip.compress(text.encode(), mtime=0))
+        whole.replace(table)
+        about = {
+            "data": found.name,
+            "fingerprint": found.fingerprint(),
+            "reduction": vars(reduction),
+            "space": space.write(),
+            "config": {key: value for key, value in base.items() if key != "data_path"},
+            "cells": len(cells),
+            "seeds": sorted({run.seed for run in runs}),
+            "epochs": epochs,
+            "versions": {name: version(name) for name in ("torch", "recbole", "numpy")},
+            "machine": platform.machine(),
+            "recorded": datetime.now(UTC).date().isoformat(),
+        }
+        atomic_write(
+            table.with_name(table.name.removesuffix(".csv.gz") + ".json"), json.dumps(about, indent=2) + "\n"
+        )
+        partial.unlink(missing_ok=True)
+
+
+def _trained(runs: Sequence[Run], workers: int) -> Iterator[tuple[Run, list[list[object]]]]:
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when a worker imports it
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(train, runs)
+
+
+def _recorded(partial: Path, header: Sequence[str], epochs: int) -> dict[tuple[str, ...], list[list[str]]]:
+    """Return the complete runs of an earlier start, by `Run.key`."""
+    if not partial.exists():
+        atomic_write(partial, _line(header))
+        return {}
+    with partial.open(newline="", encoding="utf-8") as file:
+        lines = list(csv.reader(file))
+    if lines[0] != list(header):
+        raise InputError("was recorded with other parameters", where=str(partial), fix="Move it away.")
+    width = header.index("epoch")
+    runs: dict[tuple[str, ...], list[list[str]]] = {}
+    for row in lines[1:]:
+        if len(row) == len(header):
+            runs.setdefault(tuple(row[:width]), []).append(row)
+    return {key: rows for key, rows in runs.items() if len(rows) == epochs}
+
+
+def _line(row: Sequence[object]) -> str:
+    return ",".join(str(value) for value in row) + "\n"
+
+
+if __name__ == "__main__":
+    start(app)

@@ -1,0 +1,139 @@
+"""The trials that a run has in training, from the queue to their outcome in the study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+
+from sasrecf_tune.errors import StorageError
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Result
+from sasrecf_tune.search.callbacks import Callback
+from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.retry_policy import should_retry
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.study import TrialLost, TuneStudy
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.files import DISK_FIX
+from sasrecf_tune.storage.pending_results import PendingResult
+from sasrecf_tune.trials import TrialRecord
+
+
+@dataclass
+class RunningTrial:
+    """A trial in training; `epoch` is the last one that was reported, `last_epoch` the last it may have."""
+
+    trial: optuna.Trial
+    last_epoch: int
+    epoch: int = 0
+
+
+class RunningTrials:
+    """Starts trials, and records their outcomes or puts them back in the queue.
+
+    Attributes:
+        trials: The trials in training, by number.
+    """
+
+    def __init__(
+        self, plan: Plan, study: TuneStudy, study_dir: StudyDirectory, callbacks: Sequence[Callback]
+    ) -> None:
+        self._plan = plan
+        self._study = study
+        self._study_dir = study_dir
+        self._callbacks = callbacks
+        self._distributions = distributions(plan.space)
+        self.trials: dict[int, RunningTrial] = {}
+
+    def start(self) -> Job | None:
+        """Take the next trial from the study.
+
+        Returns:
+            The job of training it; None where all trials of the plan have ended or are in training.
+
+        Raises:
+            SpaceExhausted: no configuration is left.
+        """
+        trial = self._study.ask(
+            self._distributions, lambda params: {"seed": self._plan.config(params)["seed"]}, self._plan.trials
+        )
+        if trial is None:
+            return None
+        number, params = trial.number, self._plan.space.decode(trial.params)
+        config = self._plan.config(params)
+        self.trials[number] = RunningTrial(trial, int(config.get("epochs") or self._plan.data.epochs))
+        for callback in self._callbacks:
+            callback.on_trial_start(number, params)
+        return Job(
+            number=number,
+            config=config | {"checkpoint_dir": str(self._study_dir.checkpoints)},
+            engine=self._plan.settings.engine,
+            log=self._study_dir.log(number),
+            checkpoint=self._study_dir.checkpoint(number),
+            unfinished=self._study_dir.unfinished(number),
+            checkpoint_every=self._plan.settings.search.checkpoint_every,
+            # It may have caused the failure of the trials that it was fused with, or they its failure.
+            alone=self._study.failed_attempts(trial) > 0,
+        )
+
+    def end(self, outcome: Result | Failure) -> TrialRecord | None:
+        """Record the outcome of a trial.
+
+        Returns:
+            Its record; None where it was put back in the queue or belongs to another run.
+
+        Raises:
+            StorageError: a worker could not write to the study directory.
+        """
+        number = outcome.number
+        if isinstance(outcome, Result) and outcome.decision is Decision.STOP:
+            self.requeue(number)
+            return None
+        if isinstance(outcome, Failure) and outcome.kind == FailureKind.DISK:
+            # The trial is not at fault, and the next one could not be written either.
+            self.requeue(number)
+            raise StorageError(outcome.reason, fix=DISK_FIX)
+        trial = self.trials[number].trial
+        try:
+            if isinstance(outcome, Failure) and should_retry(
+                outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries
+            ):
+                self._retry(trial, outcome.reason)
+                return None
+            del self.trials[number]
+            return self._tell(trial, outcome)
+        except TrialLost:
+            self._drop_lost(number)
+            return None
+
+    def requeue(self, number: int) -> None:
+        """Put a trial back in the queue: the next trial that the study gives is this one."""
+        if not self._study.requeue(number):
+            self._drop_lost(number)
+            return
+        self.trials.pop(number, None)
+        for callback in self._callbacks:
+            callback.on_trial_requeued(number)
+
+    def _retry(self, trial: optuna.Trial, reason: str) -> None:
+        failed = self._study.retry(trial, reason)
+        del self.trials[trial.number]
+        for callback in self._callbacks:
+            callback.on_trial_retry(trial.number, failed + 1, reason)
+
+    def _tell(self, trial: optuna.Trial, outcome: Result | Failure) -> TrialRecord:
+        pending = PendingResult(self._study_dir, outcome, self._study.peers.token)
+        try:
+            record = self._study.tell(trial, outcome, self._study_dir.log(trial.number), pending.keep)
+        except TrialLost:
+            pending.drop()
+            raise
+        pending.drop()
+        return record
+
+    def _drop_lost(self, number: int) -> None:
+        self._study.say(f"trial {number} was reassigned to another run; this result is discarded")
+        self.trials.pop(number, None)
+        for callback in self._callbacks:
+            callback.on_trial_lost(number)

@@ -1,0 +1,70 @@
+"""The study of a plan: with the plan's sampler and pruner, joined by this run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+
+from sasrecf_tune.search.open_study import open_study
+from sasrecf_tune.search.peers import search_description
+from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.strategies.best_first import BestFirstSampler
+from sasrecf_tune.search.strategies.candidates import Candidates
+from sasrecf_tune.search.strategies.distributions import distributions
+from sasrecf_tune.search.strategies.grid import GridSampler
+from sasrecf_tune.search.strategies.history import History
+from sasrecf_tune.search.strategies.optuna_samplers import DedupSampler, import_sampler, optuna_sampler
+from sasrecf_tune.search.strategies.pruners import make_pruner
+from sasrecf_tune.search.study import TuneStudy
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.pending_results import replay_pending
+
+
+def make_sampler(plan: Plan, history: History) -> BaseSampler:
+    """The plan's sampler, which proposes only cells that are not in `history`.
+
+    Raises:
+        InputError: a package that it needs is not installed.
+    """
+    space, seed = distributions(plan.space), plan.settings.seed
+    if plan.sampler == "grid":
+        assert plan.cells is not None
+        cells = plan.cells()
+        # In random order: when the search stops early, its trials are spread over the grid.
+        return GridSampler(history, space, random.Random(seed).sample(cells, len(cells)))
+    if plan.sampler == "best-first":
+        candidates = Candidates(space, plan.feasible, plan.cells)
+        return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)
+    return DedupSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
+
+
+def planned_study(
+    plan: Plan, study_dir: StudyDirectory, storage: BaseStorage, say: Callable[[str], None] = lambda _: None
+) -> TuneStudy:
+    """Create or continue the plan's study, join it, and record the results that earlier runs could not.
+
+    `say` shows a message to the user.
+
+    Raises:
+        InputError: as `make_sampler`.
+        StudyMismatchError: as `open_study`.
+    """
+    history = History(plan.space)
+    if plan.settings.storage is not None:
+        import_sampler(plan.sampler)  # now, since other runs wait while this one has a proposal made
+    study = open_study(
+        study_dir,
+        storage,
+        plan.space,
+        plan.identity(),
+        plan.settings.metric.maximize,
+        make_sampler(plan, history),
+        make_pruner(plan.pruner, plan.space),
+    )
+    study.peers.watch_trials(history.add_trials)
+    study.join(search_description(plan), say)
+    replay_pending(study_dir, study.record_pending, say)
+    return study

@@ -1,0 +1,108 @@
+"""How Optuna's database stores the outcome of a trial: written as attributes, read as records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.messages import Decision, Failure, Result
+from sasrecf_tune.storage.database.errors import CorruptStudyError
+from sasrecf_tune.trials import State, TrialRecord
+
+# System attribute of a trial: every metric after every validation. It may be thousands of numbers, which
+# optuna-dashboard would show in one line if it were a user attribute.
+CURVE = "sasrecf_tune:valid_curve"
+# User attribute of a trial: the reasons why earlier attempts failed.
+FAILED_ATTEMPTS = "failed_attempts"
+# Types of the user attributes of a trial that are read again.
+_TYPES: Mapping[str, type | UnionType] = {
+    "seed": int,
+    "epochs": int,
+    "best_epoch": int,
+    "seconds": int | float,
+    "valid": dict,
+    "test": dict,
+    "error": str,
+    FAILED_ATTEMPTS: list,
+}
+_STATES = {
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.FAIL: State.FAILED,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.WAITING: State.WAITING,
+}
+
+
+def outcome_attributes(outcome: Result | Failure) -> tuple[TrialState, dict[str, Any]]:
+    """The state and the user attributes of a trial with this outcome."""
+    attributes: dict[str, Any] = {"epochs": outcome.epochs, "seconds": round(outcome.seconds, 3)}
+    if isinstance(outcome, Failure):
+        return TrialState.FAIL, attributes | {"error": outcome.reason, "error_kind": outcome.kind}
+    attributes |= {
+        "best_epoch": outcome.best_epoch,
+        "valid": outcome.valid,
+        "device": outcome.device,
+        "threads": outcome.threads,
+        "fused": outcome.fused,
+        "parameters": outcome.parameters,
+    }
+    if outcome.notes:
+        attributes["notes"] = list(outcome.notes)
+    if outcome.decision is Decision.PRUNE:
+        return TrialState.PRUNED, attributes
+    return TrialState.COMPLETE, attributes | {"test": outcome.test}
+
+
+class TrialReader:
+    """Reads the trials of a study of `space` and `metric`."""
+
+    def __init__(self, space: SearchSpace, metric: str) -> None:
+        self._space = space
+        self._metric = metric
+
+    def score(self, valid: Mapping[str, float]) -> float:
+        """The value of the study's metric among the metrics of a validation."""
+        return float(valid[self._metric])
+
+    def check(self, trial: FrozenTrial) -> None:
+        """Check that the trial can be read.
+
+        Raises:
+            CorruptStudyError: it cannot.
+        """
+        attributes = trial.user_attrs
+        for key, kind in _TYPES.items():
+            if key in attributes and not isinstance(attributes[key], kind):
+                raise CorruptStudyError(f"trial {trial.number}: {key} is {attributes[key]!r}")
+        if attributes.get("valid") and self._metric not in attributes["valid"]:
+            raise CorruptStudyError(f"trial {trial.number}: valid lacks {self._metric}")
+        try:
+            self._space.decode(trial.params)
+        except KeyError as error:  # of a choice; other parameters are numbers in Optuna too
+            raise CorruptStudyError(f"trial {trial.number}: no value of the space: {error}") from error
+
+    def record(self, trial: FrozenTrial) -> TrialRecord:
+        """The record of a trial."""
+        attributes = trial.user_attrs
+        valid = attributes.get("valid", {})
+        score = trial.value if trial.state == TrialState.COMPLETE else None
+        if trial.state == TrialState.PRUNED and valid:
+            score = self.score(valid)
+        return TrialRecord(
+            number=trial.number,
+            state=_STATES[trial.state],
+            params=self._space.decode(trial.params) if trial.params else {},
+            score=score,
+            seed=attributes.get("seed"),
+            epochs=attributes.get("epochs", 0),
+            best_epoch=attributes.get("best_epoch", 0),
+            seconds=attributes.get("seconds", 0.0),
+            valid=valid,
+            error=attributes.get("error", ""),
+            weights=attributes.get("parameters", 0),
+        )

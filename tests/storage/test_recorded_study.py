@@ -1,0 +1,55 @@
+"""A study directory that an earlier version recorded still reports, resumes and keeps its results.
+
+`tests/data/recorded-study` was written by 0.1.0 before its modules became packages: six trials of eight had
+completed, two were confirmed, and the run was killed during trial 6, whose checkpoint is in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+RECORDED = ROOT / "tests" / "data" / "recorded-study"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(RECORDED, tmp_path / "recorded"))
+
+
+def rows(path: Path) -> list[list[str]]:
+    return list(csv.reader(path.read_text().splitlines()))
+
+
+def test_its_report_is_what_was_recorded(study: Path, cli: Cli) -> None:
+    done = cli("report", "recorded", "--out", ".", "--format", "csv", "--top", "0")
+    assert done.returncode == 0, done.stderr
+    recorded = rows(RECORDED / "trials.csv")
+    reported = sorted(
+        (row[1:] for row in csv.reader(done.stdout.splitlines()[1:])), key=lambda row: int(row[0])
+    )
+    assert reported == recorded[1:]
+    content = json.loads(cli("report", "recorded", "--out", ".", "--format", "json").stdout)
+    assert content["confirmation"]["trials"] == [1, 4] and content["confirmation"]["seeds"] == [2021, 2022]
+    assert cli("best", "recorded", "--out", ".").stdout == (RECORDED / "best.yaml").read_text()
+
+
+def test_it_resumes_where_it_was_killed(study: Path, cli: Cli) -> None:
+    done = cli("resume", "recorded", "--out", ".")
+    assert done.returncode == 0, done.stderr
+    recorded, now = rows(RECORDED / "trials.csv"), rows(study / "trials.csv")
+    assert now[: len(recorded)] == recorded
+    assert [(row[0], row[1]) for row in now[len(recorded) :]] == [("6", "complete"), ("7", "complete")]
+    versions = json.loads((RECORDED / "manifest.json").read_text())["versions"]
+    if all(version(name) == versions[name] for name in ("torch", "recbole", "numpy")):
+        assert "trial 6 continues after epoch 1" in done.stdout
