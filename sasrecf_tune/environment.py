@@ -1,4 +1,4 @@
-"""What this process may use of the machine: in a container that is less than the machine has."""
+"""The machine and the Python that this process runs on, with the limits of a container."""
 
 from __future__ import annotations
 
@@ -13,51 +13,49 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def process_name() -> str:
-    """A name of this process that may be part of a file's name: its machine and its number there."""
+    """Return a name of this process that is valid in a file name: its machine and process id."""
     return f"{host_name()}-{os.getpid()}"
 
 
 def host_name() -> str:
-    """A name of this machine that may be part of a file's name."""
+    """Return a name of this machine that is valid in a file name."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", platform.node())[:60] or "host"
 
 
 def cores() -> int:
-    """CPU cores that this process may run on."""
+    """Return the number of CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_time(cgroup: Path = _CGROUP) -> float | None:
-    """CPU seconds a second that a container is given, None for no limit (cgroup v2, cpu.max)."""
+    """Return the CPU limit of the container in cores, None for no limit (cgroup v2, cpu.max)."""
     with contextlib.suppress(OSError, ValueError):
         limit, period = (cgroup / "cpu.max").read_text().split()
         return None if limit == "max" else int(limit) / int(period)
     return None
 
 
-def memory(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> tuple[int | None, int | None]:
-    """Bytes of memory that are free for programs, and all; None where the system does not say."""
-    free = total = None
-    with contextlib.suppress(OSError):
-        found = dict(re.findall(r"^(\w+): +(\d+) kB$", meminfo.read_text(), re.MULTILINE))
-        total = 1024 * int(found["MemTotal"]) if "MemTotal" in found else None
-        free = 1024 * int(found["MemAvailable"]) if "MemAvailable" in found else None
+def memory(cgroup: Path = _CGROUP) -> tuple[int, int]:
+    """Return the available and the total memory in bytes, within the limit of the container."""
+    import psutil
+
+    machine = psutil.virtual_memory()
+    free, total = int(machine.available), int(machine.total)
     with contextlib.suppress(OSError, ValueError):
-        limit = int((cgroup / "memory.max").read_text())  # "max" for none
-        left = limit - int((cgroup / "memory.current").read_text())
-        total = limit if total is None else min(total, limit)
-        free = left if free is None else min(free, left)
+        limit = int((cgroup / "memory.max").read_text())  # "max" if there is no limit
+        free = min(free, limit - int((cgroup / "memory.current").read_text()))
+        total = min(total, limit)
     return free, total
 
 
-# From here on there is no build of Ray 2.6.3, which RecBole 1.2.1 asks for; what is used of it needs none.
+# Ray 2.6.3, which RecBole 1.2.1 requires, has no build from here on. Without clusters it is not needed.
 WITHOUT_RAY = (3, 12)
-# The last that it was tested on.
+# The newest tested Python.
 NEWEST = (3, 13)
 
 
 def install_command(python: tuple[int, int] = sys.version_info[:2], extra: str = "") -> str:
-    """The command that installs the versions that were tested together; README has the same."""
+    """Return the command that installs the versions that were tested together; README has it too."""
     package = f"'.[{extra}]'" if extra else "."
     if python < WITHOUT_RAY:
         return f"pip install -c constraints.txt {package}"
@@ -65,7 +63,7 @@ def install_command(python: tuple[int, int] = sys.version_info[:2], extra: str =
 
 
 def how_to_get_ray(python: tuple[int, int] = sys.version_info[:2]) -> str:
-    """What to do where Ray is missing."""
+    """Return what to do if Ray is missing."""
     if python < WITHOUT_RAY:
         return f"Install it: {install_command(python)}"
-    return "RecBole's Ray has no build for this Python; clusters need Python 3.11 on all nodes."
+    return "Ray 2.6.3 has no build for this Python; clusters require Python 3.11 on all nodes."

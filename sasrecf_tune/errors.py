@@ -1,33 +1,38 @@
-"""Every error a user can meet, and nothing else.
+"""The errors that are shown to users.
 
-    TuneError                 exit code 1  failed at run time
-    ├── InputError            exit code 2  bad input, found before any work
+    TuneError                 exit code 1  a failure at run time
+    ├── InputError            exit code 2  invalid input, found before any training
     │   ├── ParamsFileError                a hyper.test file: file, line, column, caret
-    │   ├── ParameterError                 a value or a combination that no model can have
-    │   ├── ConfigFileError                a YAML file or a --set option
+    │   ├── ParameterError                 a value or a combination that is invalid for every model
+    │   ├── ConfigFileError                a YAML file or a `--set` option
     │   ├── DataError                      the data set: missing file, column, empty split
-    │   ├── StudyMismatchError             the study on disk was made from something else
+    │   ├── StudyMismatchError             the study exists with other settings
+    │   ├── InputErrors                    several of the above, found at once
     │   └── StudyNotFoundError
-    ├── StorageError                       the disk or the database
-    ├── WorkerError                        a worker process could not be kept alive
+    ├── StorageError                       the disk or the database fails
+    ├── WorkerError                        a worker process does not start or crashes repeatedly
     └── Interrupted           exit code 130
 
-An error says what is wrong, where, and what to do. `cli.py` prints it and exits with its code;
-a traceback on user error is a bug.
+An error says what is wrong, where, and what to do. `cli.app.main` prints it and exits with its code.
+A traceback for a user error is a bug.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
+
+from typing_extensions import override
+
+# Further mistakes are counted.
+_MOST_SHOWN = 50
 
 
 class TuneError(Exception):
-    """Base of all errors here: `what` is wrong, `where`, and the `fix`.
-
-    `str()` of it is the message for people, one to a few lines.
-    """
+    """The base of all errors: `what` is wrong, `where`, and the `fix`. `str()` is the message for users."""
 
     exit_code = 1
 
@@ -39,14 +44,24 @@ class TuneError(Exception):
 
     @property
     def message(self) -> str:
-        """What is wrong and where, without the fix."""
+        """The message without the fix."""
         return f"{self.where}: {self.what}" if self.where else self.what
+
+    @property
+    def mistakes(self) -> Sequence[TuneError]:
+        """This error, or the errors that it consists of."""
+        return (self,)
+
+    @property
+    def texts(self) -> list[str]:
+        """What to print: a text for each of `mistakes`."""
+        return [str(self)]
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.fix}" if self.fix else self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross from workers to the coordinator; keyword arguments do not survive the default way.
+        # Workers send errors to the coordinator; default pickling loses keyword arguments.
         return _rebuild, (type(self), dict(self.__dict__))
 
 
@@ -58,14 +73,82 @@ def _rebuild(kind: type[TuneError], state: dict[str, object]) -> TuneError:
 
 
 class InputError(TuneError):
-    """Bad input, found before any work was done."""
+    """Invalid input, found before any training."""
 
     exit_code = 2
 
 
+class InputErrors(InputError):  # noqa: N818  # plural: it has several
+    """Several mistakes in the input, found at once."""
+
+    def __init__(self, mistakes: Sequence[TuneError]) -> None:
+        super().__init__(f"{len(mistakes)} mistakes")
+        self._mistakes = tuple(mistakes)
+
+    @property
+    @override
+    def mistakes(self) -> Sequence[TuneError]:
+        return self._mistakes
+
+    @property
+    @override
+    def texts(self) -> list[str]:
+        more = len(self.mistakes) - _MOST_SHOWN
+        rest = [f"{more:,} more mistakes that are not shown"] if more > 0 else []
+        return [*map(str, self.mistakes[:_MOST_SHOWN]), *rest]
+
+    def __str__(self) -> str:
+        return "\n\n".join(self.texts)
+
+
+class MistakeCollector:
+    """Collects mistakes in a `with` block, so that the user sees all at once; its end raises them.
+
+    Example:
+        >>> with MistakeCollector() as mistakes:
+        ...     for text in ("1", "x", "y"):
+        ...         if not text.isdigit():
+        ...             mistakes.add(InputError(f"{text} is not a number"))
+        Traceback (most recent call last):
+        sasrecf_tune.errors.InputErrors: x is not a number
+        <BLANKLINE>
+        y is not a number
+    """
+
+    def __init__(self) -> None:
+        self._found: list[TuneError] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, *mistakes: InputError) -> None:
+        """Keep these for the end of the block."""
+        for mistake in mistakes:
+            self._found += mistake.mistakes
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep the mistakes that this inner block raises, and go on after it."""
+        try:
+            yield
+        except InputError as error:
+            self.add(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if isinstance(error, InputError):
+            self.add(error)
+        elif error is not None:
+            return
+        if self._found:
+            raise self._found[0] if len(self._found) == 1 else InputErrors(self._found)
+
+
 @dataclass(frozen=True)
 class Location:
-    """A place in a text file: `line` and `column` count from 1, `text` is the whole line."""
+    """A position in a text file. `line` and `column` count from 1; `text` is the whole line."""
 
     file: str
     line: int
@@ -76,17 +159,17 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}"
 
     def caret(self, width: int = 100) -> str:
-        """The line with a caret below the column; long lines are cut to `width` around it."""
+        """Return the line with a caret below the column; a long line is cut to `width` around it."""
         start = max(0, self.column - 1 - width // 2) if len(self.text) > width else 0
         shown = self.text[start : start + width]
         visible = "".join(c if c.isprintable() or c == "\t" else "?" for c in shown)
-        # Tabs stay tabs in the padding, so the caret lands under its column in any terminal.
+        # Tabs remain in the padding, so that the caret is below its column in any terminal.
         padding = "".join("\t" if c == "\t" else " " for c in visible[: self.column - 1 - start])
         return f"    {visible}\n    {padding}^"
 
 
 class ParamsFileError(InputError):
-    """A mistake in a hyper.test file, shown with its line and a caret."""
+    """An error in a hyper.test file, shown with its line and a caret."""
 
     def __init__(self, what: str, *, at: Location | None = None, where: str = "", fix: str = "") -> None:
         super().__init__(what, where=str(at) if at else where, fix=fix)
@@ -99,11 +182,11 @@ class ParamsFileError(InputError):
 
 
 class ParameterError(InputError):
-    """A value, or a combination of values, that no model can have."""
+    """A value, or a combination of values, that is invalid for every model."""
 
 
 class ConfigFileError(InputError):
-    """A mistake in a YAML config file or in a --set option."""
+    """An error in a YAML config file or a `--set` option."""
 
 
 class DataError(InputError):
@@ -111,29 +194,29 @@ class DataError(InputError):
 
 
 class StudyMismatchError(InputError):
-    """The study on disk was made from another space, data set, metric or seed."""
+    """The study exists with another space, data set, metric or seed."""
 
 
 class StudyNotFoundError(InputError):
-    """There is no such study."""
+    """The study does not exist."""
 
 
 class StorageError(TuneError):
-    """The disk or the database refused."""
+    """The disk or the database failed."""
 
 
 class WorkerError(TuneError):
-    """A worker process could not be started or kept alive."""
+    """A worker process did not start or crashed repeatedly."""
 
 
-class Interrupted(TuneError):  # noqa: N818  # named as Ctrl-C is
-    """The user or the system asked to stop."""
+class Interrupted(TuneError):  # noqa: N818  # like KeyboardInterrupt
+    """The user or the system stopped the run."""
 
     exit_code = 130
 
 
 def suggest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """': did you mean `x`?' for the nearest of `known`, '' when none is at least `cutoff` (0 to 1) alike."""
+    """Return ": did you mean `x`?" for the most similar of `known`, "" if none reaches `cutoff`."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word[:100].lower(), by_lower, n=1, cutoff=cutoff)
     return f": did you mean `{by_lower[near[0]]}`?" if near else ""

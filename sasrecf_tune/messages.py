@@ -1,7 +1,6 @@
-"""What the coordinator and the workers say to each other.
+"""The messages between the coordinator and the workers.
 
-Plain frozen dataclasses of plain values, so that they cross a pipe, and so that the coordinator
-needs no torch and the workers no Optuna.
+Frozen dataclasses of plain values: they can be sent through a pipe, and need neither torch nor Optuna.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ class Decision(enum.Enum):
 
     CONTINUE = "continue"
     PRUNE = "prune"
-    STOP = "stop"  # the search is ending: give the trial back unfinished
+    STOP = "stop"  # the search is ending: return the trial unfinished
 
 
 @dataclass(frozen=True)
 class Describe:
-    """Asks a worker to prepare the data of `config` and to say what it found.
+    """A request to prepare the data of `config` and describe it.
 
-    `features` are all item columns that any trial may select.
+    Attributes:
+        features: All item columns that any trial may select.
     """
 
     config: Config
@@ -36,7 +36,11 @@ class Describe:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What the data set holds after RecBole's filtering, and RecBole's view of the settings."""
+    """The data set after RecBole's filtering, and RecBole's view of the settings.
+
+    Attributes:
+        place: Where trials are trained, such as "ray, 3 nodes"; "" for this machine.
+    """
 
     dataset: str
     users: int
@@ -52,13 +56,13 @@ class DataSummary:
     device: str
     threads: int
     notes: tuple[str, ...] = ()
-    place: str = ""  # such as "ray, 3 nodes"; "" for this machine
+    place: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Asks a worker to time `steps` training steps and one validation of `config`."""
+    """A request to time `steps` training steps and one validation of `config`."""
 
     config: Config
     engine: str
@@ -69,7 +73,8 @@ class Measure:
 class Timing:
     """Seconds for one epoch of training and one validation, extrapolated from `steps` steps.
 
-    `setup_seconds` are those before the first epoch, once the data is prepared.
+    Attributes:
+        setup_seconds: Time before the first epoch, with the data already prepared.
     """
 
     train_seconds: float
@@ -80,50 +85,63 @@ class Timing:
 
     @property
     def epoch_seconds(self) -> float:
-        """One epoch, with its validation."""
+        """Seconds for one epoch and its validation."""
         return self.train_seconds + self.valid_seconds
 
     def trial_seconds(self, epochs: int) -> float:
-        """A trial of so many epochs, with its test, which takes what a validation takes."""
+        """Seconds for a trial of `epochs` epochs and its test, which takes as long as a validation."""
         return self.setup_seconds + epochs * self.epoch_seconds + self.valid_seconds
 
 
 @dataclass(frozen=True)
 class MeasureFusion:
-    """Asks a worker how much sooner trials of `config` are trained together than one after the other.
+    """A request to compare training several trials of `config` as one model with training them in turn.
 
-    From two trials on, each time twice as many up to `most` while that is `worth` times as fast again; or
-    `most` alone where that is `given`. `sharers` is how many workers divide the memory of the device.
+    The number of trials starts at 2 and doubles while each doubling is at least `min_gain` times as fast.
+
+    Attributes:
+        steps: Training steps to time.
+        max_trials: The largest number of trials to try.
+        fixed: Time `max_trials` trials only.
+        sharers: Number of workers that share the memory of the device.
     """
 
     config: Config
     engine: str
     steps: int
-    most: int
-    worth: float
-    given: bool = False
+    max_trials: int
+    min_gain: float
+    fixed: bool = False
     sharers: int = 1
+
+
+DataRequest = Describe | Measure | MeasureFusion
 
 
 @dataclass(frozen=True)
 class FusionTiming:
-    """`ratios` holds for numbers of trials how many times as fast they train together as in turn.
+    """The speed of training several trials as one model.
 
-    `ended` says why no more of them were tried.
+    Attributes:
+        ratios: For each number of trials, how many times as fast as in turn they train.
+        stop_reason: Why no larger number was tried.
     """
 
     ratios: dict[int, float]
-    ended: str
+    stop_reason: str
 
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to train: a pure function of `config` (its seed included), data and engine.
+    """One trial to train: a pure function of `config` (with its seed), data and engine.
 
-    When it ends, its best weights go to `checkpoint`. After every `checkpoint_every` epochs (0: never), and
-    when it is given back, all that it needs to go on goes to `unfinished`; it continues from what lies there.
-    Where it is to be trained `alone`, it is never part of one model with others. `here` says where things lie
-    on the machine that trains it, where that is not as in `config`.
+    Attributes:
+        checkpoint: File for the best weights, written when the trial completes.
+        resume_file: File with the state of an interrupted trial. Training continues from it if it exists.
+        checkpoint_every: Epochs between two writes of `resume_file`, which is also written when the trial is
+            returned unfinished; 0 for never.
+        local_config: Overrides of `config` for paths that differ on the machine that trains it.
+        alone: Never train it as one model with other trials.
     """
 
     number: int
@@ -131,18 +149,22 @@ class Job:
     engine: str
     log: Path
     checkpoint: Path
-    unfinished: Path | None = None
+    resume_file: Path | None = None
     checkpoint_every: int = 0
-    here: Config = field(default_factory=dict)
+    local_config: Config = field(default_factory=dict)
     alone: bool = False
 
 
 @dataclass(frozen=True)
 class Report:
-    """One validation: `epoch` counts from 1, `metrics` are RecBole's rounded validation results.
+    """One validation.
 
-    A trial that continues after epoch `continues_after` sends its reports up to there again. One that could
-    not continue says why in `anew`, in its first report.
+    Attributes:
+        epoch: Counts from 1.
+        metrics: RecBole's rounded validation results.
+        seconds: Time since the trial began, earlier attempts included.
+        continues_after: If the trial continues after this epoch, its reports up to there are sent again.
+        anew: In the first report, why the trial could not continue an earlier attempt.
     """
 
     number: int
@@ -157,7 +179,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A worker begins to wait until another has prepared the data, or `over`: it has waited."""
+    """A worker starts to wait until another one has prepared the data; `over`: it no longer waits."""
 
     over: bool
 
@@ -166,9 +188,12 @@ class Waiting:
 class Result:
     """A trial that ran until RecBole's early stopping, its last epoch, or a decision.
 
-    `valid` is the best validation. `test` is empty unless the trial completed; it is kept apart
-    from everything that selects. `curve` holds one list for each metric, an entry an evaluation.
-    Up to `fused` trials, this one included, trained as one model.
+    Attributes:
+        valid: Metrics of the best validation.
+        test: Metrics of the test; empty unless the trial completed. Nothing is ever selected by them.
+        curve: For each metric, its value at each validation.
+        parameters: Number of trainable parameters.
+        fused: The largest number of trials, this one included, that it was trained with as one model.
     """
 
     number: int
@@ -191,10 +216,10 @@ class FailureKind(enum.StrEnum):
 
     NAN = "nan"  # the training loss became NaN
     MEMORY = "memory"
-    ERROR = "error"  # anything else that the trial's own code raised
+    ERROR = "error"  # any other error of the trial's own code
     WORKER_DIED = "died"
-    WORKER_HUNG = "hang"  # the worker was ended because it sent nothing for too long
-    FUSED = "together"  # an error in trials that train as one model: which of them caused it is not known
+    WORKER_HUNG = "hang"  # the worker was killed because it sent nothing for too long
+    FUSED = "together"  # an error in trials that train as one model: which of them caused it is unknown
     DISK = "disk"  # a file could not be written, which is not the trial's fault
 
 
@@ -207,3 +232,8 @@ class Failure:
     reason: str
     epochs: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def after_report(cls, number: int, last: Report | None, kind: FailureKind, reason: str) -> Failure:
+        """Return the failure of a trial whose worker was lost after the report `last`."""
+        return cls(number, kind, reason, last.epoch if last else 0, last.seconds if last else 0.0)

@@ -102,3 +102,8 @@ def cell_text(value: object) -> str:
 def score_text(score: float | None) -> str:
     """A score with four decimals, as RecBole rounds; "-" for None."""
     return "-" if score is None else f"{score:.4f}"
+
+
+def value_order(value: object) -> tuple[int, float]:
+    """Sort key of a parameter's values: numbers in ascending order, then everything else as it stands."""
+    return (0, value) if isinstance(value, int | float) and not isinstance(value, bool) else (1, 0.0)

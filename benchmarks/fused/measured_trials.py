@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.engine.measured_engines import MeasuredEngine, pick_device
 from benchmarks.engine.processes import ProcessSetting
-from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer
 from sasrecf_tune.engine.rng import TrialRng
 
 
@@ -56,7 +56,12 @@ class MeasuredTrials(MeasuredEngine):
         made = [self._build(changes | {"learning_rate": 0.001 / (1 + number)}) for number in range(count)]
         size = int(self._config["train_batch_size"])
         ready = [
-            Ready(one.trainer, NextBatch(one.train, size), TrialRng(one.trainer.device), validates=one.valid)
+            EpochRequest(
+                one.trainer,
+                NextBatch(one.train, size),
+                TrialRng(one.trainer.device),
+                validation_samples=one.valid,
+            )
             for one in made
         ]
         self._built, self._first = made[0], ready[0]
@@ -81,7 +86,7 @@ class MeasuredTrials(MeasuredEngine):
     def _losses(self) -> list[float]:
         if self._fused is not None:
             return self._fused.train_epoch()
-        with self._first.streams.mine():
+        with self._first.rng.active():
             return [self._first.trainer._train_epoch(self._first.samples, 0)]
 
     def peak(self) -> float:

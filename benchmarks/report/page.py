@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.report.browser import Browser, executable
-from sasrecf_tune.report.page.page import page
+from sasrecf_tune.report.page.render import render_page
 from tests.support.known_studies import known_report_data
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -36,7 +36,7 @@ def main(
     with tempfile.TemporaryDirectory() as scratch, Browser(program) as browser:
         if file is None:
             file = Path(scratch) / "report.html"
-            file.write_text(page(known_report_data(trials)), encoding="utf-8")
+            file.write_text(render_page(known_report_data(trials)), encoding="utf-8")
         url = file.resolve().as_uri()
         browser.screen(1200)
         milliseconds = [_opening(browser, url) for _ in range(opens)]

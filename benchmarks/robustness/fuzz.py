@@ -25,7 +25,7 @@ from typer.main import get_command
 
 from sasrecf_tune.cli.app import app as command_line
 from sasrecf_tune.cli.arguments import run_settings
-from sasrecf_tune.cli.session import checked_base
+from sasrecf_tune.cli.session import check_settings
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.constraints import violations
 from sasrecf_tune.inputs.params_file import read
@@ -143,41 +143,25 @@ class Fuzzer:
 
     def _first_steps(self, case: Case, engine: Engine) -> None:
         space = read(self._files / "hyper.test")
-        settings = run_settings(
-            params_file=self._files / "hyper.test",
-            space=space,
-            dataset=case.dataset,
-            data_path=self._data,
-            config_files=" ".join(map(str, self._configs)),
-            overrides=case.sets,
-            model="SASRecF",
-            study=None,
-            out=self._work,
-            storage=None,
-            metric=None,
-            seed=None,
-            sampler="auto",
-            pruner="auto",
-            trials=None,
-            timeout=None,
-            patience=None,
-            checkpoint_every=0,
-            confirm=0,
-            confirm_seeds=1,
-            hang_timeout=None,
-            retries=0,
-            fail_fast=False,
-            grace="1s",
-            workers=1,
-            gpus="none",
-            trials_per_gpu=1,
-            threads=None,
-            executor="local",
-            address=None,
-            fuse="1",
-            engine=engine,
+        options = {
+            "params-file": self._files / "hyper.test",
+            "dataset": case.dataset,
+            "data-path": self._data,
+            "config-files": " ".join(map(str, self._configs)),
+            "model": "SASRecF",
+            "out": self._work,
+            "gpus": "none",
+            "engine": engine,
+        }
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        command: Any = self._command
+        context = command.commands["run"].make_context(
+            "run", arguments + [f"--set={text}" for text in case.sets]
         )
-        base = checked_base(settings, space)
+        given = context.params
+        del given["dry_run"], given["as_json"]
+        settings = run_settings(space, given)
+        base = check_settings(settings, space)
         first = first_configuration(space, base) | {"seed": settings.seed}
         if too_large(first):
             self.report.too_large += 1

@@ -66,7 +66,7 @@ def main() -> None:
             finally:
                 made.close()
 
-        session.executor_for = replaced
+        session.open_executor = replaced
     if int(point):
         _kill_self_at(int(point), float(delay))
     cli.main()

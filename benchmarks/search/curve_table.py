@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.inputs.search_space import Scalar, SearchSpace
+from sasrecf_tune.inputs.search_space import SearchSpace
 
 METRIC = "mrr@10"
 # RecBole's default (recbole/properties/overall.yaml).

@@ -1,4 +1,4 @@
-"""The values of a parameter as a few levels: its values, or ranges where it has many."""
+"""The values of a parameter as a few levels: single values, or ranges if there are many."""
 
 from __future__ import annotations
 
@@ -8,33 +8,44 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.inputs.literals import Value, is_number
-from sasrecf_tune.trials import TrialRecord, cell_text
+from sasrecf_tune.inputs.literals import is_number
+from sasrecf_tune.trials import TrialRecord, cell_text, value_order
 
-# A numeric parameter with more values than this is cut into ranges that hold as many trials each.
+# A numeric parameter with more values than this is cut into ranges with equally many trials.
 MOST_VALUES = 6
 RANGES = 4
 
 
 @dataclass(frozen=True)
 class Binned:
-    """The level (an index into `labels`) of each trial by its number; numbers stand in ascending order."""
+    """A parameter's levels.
+
+    Args:
+        labels: Text of each level, numbers in ascending order.
+        level_of: Index into `labels` by trial number.
+        ranges: Whether the levels are ranges of values.
+    """
 
     name: str
     labels: tuple[str, ...]
-    of: dict[int, int]
+    level_of: dict[int, int]
     ranges: bool = False
 
 
 def binned(
     name: str, records: Sequence[TrialRecord], most: int = MOST_VALUES, ranges: int = RANGES
 ) -> Binned:
-    """Of the records that have the parameter."""
+    """Assign the records that have parameter `name` to levels.
+
+    More than `most` different numbers become `ranges` ranges.
+    """
     having = [record for record in records if name in record.params]
     values = [record.params[name] for record in having]
     if len({cell_text(value) for value in values}) > most and all(map(is_number, values)):
         return _ranges(name, having, np.array(values, dtype=float), ranges)
-    order = sorted({cell_text(value): value for value in values}.items(), key=lambda item: _place(item[1]))
+    order = sorted(
+        {cell_text(value): value for value in values}.items(), key=lambda item: value_order(item[1])
+    )
     labels = tuple(text for text, _ in order)
     index = {text: place for place, text in enumerate(labels)}
     return Binned(name, labels, {record.number: index[cell_text(record.params[name])] for record in having})
@@ -49,10 +60,5 @@ def _ranges(name: str, records: Sequence[TrialRecord], values: NDArray[np.float6
         inside = values[level == index]
         low, high = f"{inside.min():.3g}", f"{inside.max():.3g}"
         labels.append(low if low == high else f"{low} to {high}")
-    of = {record.number: int(one) for record, one in zip(records, level, strict=True)}
-    return Binned(name, tuple(labels), of, ranges=True)
-
-
-def _place(value: Value) -> tuple[int, float]:
-    # Words keep the order in which they came up: sorting is stable.
-    return (0, float(value)) if is_number(value) else (1, 0.0)
+    level_of = {record.number: int(index) for record, index in zip(records, level, strict=True)}
+    return Binned(name, tuple(labels), level_of, ranges=True)

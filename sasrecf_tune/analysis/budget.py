@@ -1,4 +1,4 @@
-"""What a search spent, and what quality costs."""
+"""Training time by state, and the Pareto front of score and cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sasrecf_tune.trials import ENDED, TrialRecord
 
 @dataclass(frozen=True)
 class Share:
-    """What trials in one state took: how many, epochs, seconds, and the part of all seconds (0 to 1)."""
+    """What the trials in one state took; `part` is their share of all seconds (0 to 1)."""
 
     state: str
     trials: int
@@ -20,25 +20,24 @@ class Share:
 
 
 def budget(records: Sequence[TrialRecord]) -> list[Share]:
-    """One for each state that trials have ended in; failed attempts that were tried again are not counted."""
+    """Return the share of each final state; failed attempts that were retried are not counted."""
     ended = [record for record in records if record.state in ENDED]
-    whole = sum(record.seconds for record in ended)
+    total = sum(record.seconds for record in ended)
     shares = []
     for state in ENDED:
-        some = [record for record in ended if record.state == state]
-        if some:
-            seconds = sum(record.seconds for record in some)
-            epochs = sum(record.epochs for record in some)
-            shares.append(Share(state, len(some), epochs, seconds, seconds / whole if whole else 0.0))
+        if trials := [record for record in ended if record.state == state]:
+            seconds = sum(record.seconds for record in trials)
+            epochs = sum(record.epochs for record in trials)
+            shares.append(Share(state, len(trials), epochs, seconds, seconds / total if total else 0.0))
     return shares
 
 
 def pareto(
     ranked: Sequence[TrialRecord], cost: Callable[[TrialRecord], float], maximize: bool
 ) -> list[TrialRecord]:
-    """Trials that no other beats in score without costing more, the cheapest first.
+    """Return the Pareto front of score and cost, the cheapest trial first.
 
-    Of trials that are equal in both the first of `ranked` stands for all.
+    Of trials that are equal in both, it has the first of `ranked` only.
     """
     sign = 1 if maximize else -1
     front: list[TrialRecord] = []

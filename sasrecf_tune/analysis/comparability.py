@@ -1,4 +1,4 @@
-"""Whether the numbers of several studies are of one kind: the same data, evaluated in the same way."""
+"""Whether several studies can be compared: the same data, evaluated in the same way."""
 
 from __future__ import annotations
 
@@ -6,22 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.hyperparameters import COMPARABILITY_KEYS, TABLE
 
-# Settings that change whose interactions are ranked, among what, or how that is measured.
-_SETTINGS = (
-    "eval_args",
-    "repeatable",
-    "user_inter_num_interval",
-    "item_inter_num_interval",
-    "val_interval",
-    "rm_dup_inter",
-    "threshold",
-    "benchmark_filename",
-    "USER_ID_FIELD",
-    "ITEM_ID_FIELD",
-    "TIME_FIELD",
-)
 # What is left after filtering: the manifest's key, and what it is.
 _COUNTS = {
     "users": "users",
@@ -33,8 +19,13 @@ _COUNTS = {
 
 
 @dataclass(frozen=True)
-class Measured:
-    """How a study was measured: `data` as in its manifest, `config` RecBole's as far as it was given."""
+class EvaluationSetup:
+    """How a study was evaluated.
+
+    Args:
+        data: The key `data` of its manifest.
+        config: RecBole's configuration, without defaults.
+    """
 
     name: str
     metric: str
@@ -43,38 +34,38 @@ class Measured:
     config: Mapping[str, Any]
 
 
-def obstacles(studies: Sequence[Measured]) -> list[str]:
-    """What makes their numbers incomparable, a line for each thing that differs; none where nothing does."""
-    asked = [
+def incompatibilities(studies: Sequence[EvaluationSetup]) -> list[str]:
+    """Return a line for each difference that makes the metrics of the studies incomparable."""
+    settings = [
         {
             "data": f"{study.dataset}, fingerprint {study.data.get('fingerprint')}",
             "metric": study.metric,
-            **{key: _setting(key, study.config) for key in _SETTINGS},
+            **{key: _setting(key, study.config) for key in COMPARABILITY_KEYS},
         }
         for study in studies
     ]
-    # What follows from other data or filters need not be said.
-    return _differing(studies, asked) or _differing(
+    # Different data or filters imply different counts.
+    return _differing(studies, settings) or _differing(
         studies, [{text: study.data.get(key) for key, text in _COUNTS.items()} for study in studies]
     )
 
 
-def _differing(studies: Sequence[Measured], facts: Sequence[Mapping[str, Any]]) -> list[str]:
+def _differing(studies: Sequence[EvaluationSetup], facts: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for key in facts[0]:
-        of: dict[str, list[str]] = {}
+        studies_by_value: dict[str, list[str]] = {}
         for study, known in zip(studies, facts, strict=True):
             value = known[key]
-            count = isinstance(value, int) and not isinstance(value, bool)
-            of.setdefault(f"{value:,}" if count else str(value), []).append(study.name)
-        if len(of) > 1:
-            each = "; ".join(f"{value} in {', '.join(names)}" for value, names in of.items())
-            lines.append(f"{key}: {each}")
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            studies_by_value.setdefault(f"{value:,}" if is_count else str(value), []).append(study.name)
+        if len(studies_by_value) > 1:
+            values = "; ".join(f"{value} in {', '.join(names)}" for value, names in studies_by_value.items())
+            lines.append(f"{key}: {values}")
     return lines
 
 
 def _setting(key: str, config: Mapping[str, Any]) -> Any:
-    """As RecBole completes it."""
+    """Return the value with RecBole's defaults filled in."""
     known, value = TABLE[key], config.get(key)
     if key == "eval_args":
         assert isinstance(known.default, dict)

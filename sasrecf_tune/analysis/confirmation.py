@@ -1,14 +1,17 @@
-"""What training the best configurations on fresh seeds says: their scores, and which can be told apart.
+"""Confirmation of the best configurations on fresh seeds: their scores, and which of them differ.
 
-The scores of a search are those of one seed, by which the best were chosen: the first of them is as likely
-lucky as good. Here each configuration has a score on each of some seeds that nothing was selected by.
+The scores of a search come from one seed and were used to choose the best, so the best one is partly lucky.
+Here each configuration has a score on each of several seeds that were not used for selection.
 
-The test is Tukey's HSD in a randomised block design, the seeds being the blocks: with K configurations on S
+The test is Tukey's HSD in a randomised block design with the seeds as blocks. With K configurations on S
 seeds, the residual mean square MSE of the two-way layout configuration + seed has (K-1)(S-1) degrees of
 freedom, and |mean_i - mean_j| / sqrt(MSE / S) is compared with the studentised range of K means. It holds for
-all pairs at once, so it also holds for the one that came out first against the rest. For K = 2 it is the
-paired t-test. It assumes that a seed shifts the scores of all configurations alike, and that what remains is
-normal and of one spread. Source: Montgomery, Design and Analysis of Experiments, chapters 3 and 4.
+all pairs at once, so it also holds for the first against the rest. For K = 2 it is the paired t-test. It
+assumes that a seed shifts the scores of all configurations alike, and that the residuals are normal with
+equal variance.
+
+Source:
+    Montgomery, Design and Analysis of Experiments, chapters 3 and 4.
 """
 
 from __future__ import annotations
@@ -22,22 +25,25 @@ from typing import Any
 
 from sasrecf_tune.trials import ENDED, State, TrialRecord, rank
 
-# The share of confirmations of equal configurations in which any is called worse than the first.
+# Significance level: the share of confirmations of equal configurations in which any is called worse.
 ALPHA = 0.05
-_SEEDS = 2**32  # numpy takes no others
+_SEEDS = 2**32  # numpy's seeds are below this
 
 Run = tuple[int, int]  # trial of the search that has the configuration, seed
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Configurations, by the number of the trial that has them, best of the search first, on `seeds`.
+    """Configurations that are trained on several seeds.
 
-    `top` of them were asked for; others have all these runs from before. `runs` are those that have ended;
-    `tests` are test metrics, kept apart so that nothing can select on them by mistake.
+    Args:
+        configurations: RecBole values without the seed, by trial number, best of the search first.
+        top: How many configurations were requested; the others have all runs from an earlier confirmation.
+        runs: Runs that have ended.
+        tests: Test metrics, kept apart so that nothing can select on them by mistake.
     """
 
-    configurations: Mapping[int, Mapping[str, Any]]  # RecBole values, without the seed
+    configurations: Mapping[int, Mapping[str, Any]]
     seeds: tuple[int, ...]
     top: int
     runs: Mapping[Run, TrialRecord] = field(default_factory=dict)
@@ -45,54 +51,56 @@ class Confirmation:
 
     @property
     def wanted(self) -> list[Run]:
-        """All runs, seed by seed: what is interrupted has compared all configurations on some seeds."""
+        """All runs, seed by seed: an interrupted confirmation has all configurations on some seeds."""
         return [(trial, seed) for seed in self.seeds for trial in self.configurations]
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether all runs have ended."""
         return all(run in self.runs for run in self.wanted)
 
     def run_of(self, params: Mapping[str, Any]) -> Run | None:
-        """Which of the wanted runs has these parameters, None for none."""
+        """Return the run that has these parameters, None if it is not part of this confirmation."""
         own, seed = without_seed(params), int(params["seed"])
         if seed not in self.seeds:
             return None
-        found = (trial for trial, configuration in self.configurations.items() if configuration == own)
-        return next(((trial, seed) for trial in found), None)
+        trials = (trial for trial, configuration in self.configurations.items() if configuration == own)
+        return next(((trial, seed) for trial in trials), None)
 
     def filled(
         self, records: Iterable[TrialRecord], tests: Mapping[int, Mapping[str, float]] | None = None
     ) -> Confirmation:
-        """With those of `records` that have ended and are wanted; `tests` are by the records' numbers."""
-        found = {
+        """Return a copy with the ended runs among `records`; `tests` are by record number."""
+        runs = {
             run: record
             for record in records
             if record.state in ENDED and record.params and (run := self.run_of(record.params)) is not None
         }
-        numbers = {run: record.number for run, record in found.items()}
-        known = tests or {}
-        return replace(self, runs=found, tests={run: known[n] for run, n in numbers.items() if known.get(n)})
+        numbers = {run: record.number for run, record in runs.items()}
+        tests = tests or {}
+        return replace(self, runs=runs, tests={run: tests[n] for run, n in numbers.items() if tests.get(n)})
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, the standard deviation of its values, and half of its 95% interval (Student's t).
+    """A mean, the standard deviation of the values, and half of the 95% interval of the mean (Student's t).
 
     The last two are None for a single value.
     """
 
     mean: float
     sd: float | None
-    half: float | None
+    half_interval: float | None
 
 
 @dataclass(frozen=True)
 class Place:
-    """A configuration in the order of its mean score. `seconds` is the mean of its runs.
+    """A configuration in the ranking by mean score.
 
-    `q` is its studentised distance from the first, None where nothing can be said; `tied` says that it cannot
-    be told apart from the first.
+    Args:
+        seconds: Mean training time of its runs.
+        q: Studentised distance from the first, None if it is not tested.
+        tied: Whether it does not differ significantly from the first.
     """
 
     trial: int
@@ -104,10 +112,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The places, best first, as compared on `seeds`, which all of them have completed.
+    """The ranking of a confirmation.
 
-    `failed_on` are other seeds, each with the trials that failed on it. `unreliable` are configurations that
-    failed on half of the seeds or more; they are not compared.
+    Args:
+        places: Best first.
+        seeds: Seeds that all places have completed, on which they are compared.
+        failed_on: Other seeds, with the trials that failed on them.
+        unreliable: Trials of configurations that failed on at least half of the seeds; they are not compared.
     """
 
     places: tuple[Place, ...]
@@ -117,45 +128,45 @@ class Verdict:
 
     @property
     def tied(self) -> int:
-        """How many places, the first among them, cannot be told apart from the first."""
+        """How many places, including the first, are tied with the first."""
         return sum(place.tied for place in self.places)
 
     @property
     def tested(self) -> bool:
-        """Whether there is anything to tell apart, and enough to do it by."""
+        """Whether there are several places and several seeds, as the test needs."""
         return len(self.places) > 1 and len(self.seeds) > 1
 
     def p(self, place: Place) -> float | None:
-        """The probability of such a distance from the first, or a larger one, among equal configurations."""
+        """Return the probability of at least this distance from the first among equal configurations."""
         if place.q is None:
             return None
         return tail(place.q, len(self.places), _freedom(len(self.places), len(self.seeds)))
 
 
 def without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration: a space may hold the seed too."""
+    """Return the parameters without the seed, which a search space may contain."""
     return {name: value for name, value in params.items() if name != "seed"}
 
 
 def best_configurations(
     records: Iterable[TrialRecord], maximize: bool, count: int
 ) -> dict[int, dict[str, Any]]:
-    """The `count` best different ones among completed trials, by the number of the best trial of each."""
-    found: dict[int, dict[str, Any]] = {}
+    """Return the `count` best different configurations, by the number of the best trial of each."""
+    configurations: dict[int, dict[str, Any]] = {}
     for row in rank(records, maximize):
         params = without_seed(row.record.params)
-        if row.rank is not None and len(found) < count and params not in found.values():
-            found[row.record.number] = params
-    return found
+        if row.rank is not None and len(configurations) < count and params not in configurations.values():
+            configurations[row.record.number] = params
+    return configurations
 
 
 def fresh_seeds(first: int, count: int) -> tuple[int, ...]:
-    """`count` seeds after `first`, the greatest that the search may have used."""
+    """Return `count` seeds after `first`, the greatest that the search may have used."""
     return tuple((first + offset) % _SEEDS for offset in range(1, count + 1))
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Of at least one value."""
+    """Estimate the mean of at least one value."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return Estimate(mean, None, None)
@@ -166,9 +177,9 @@ def estimate(values: Sequence[float]) -> Estimate:
 def rank_confirmed(confirmation: Confirmation, maximize: bool, unit: float = 1e-4) -> Verdict:
     """Order the configurations and test each against the first.
 
-    They are compared on the seeds that all of them have completed. Where there is none, as at the beginning,
-    each is shown with what it has, and nothing is tested. `unit` is what scores are rounded to: no spread is
-    taken for less than rounding makes it.
+    They are compared on the seeds that all of them have completed. If there is none, as at the beginning,
+    each is ranked by the runs it has, and nothing is tested. `unit` is the last digit of a score: the spread
+    is at least that of rounding.
     """
     scores: dict[int, dict[int, float]] = {trial: {} for trial in confirmation.configurations}
     failed: dict[int, list[int]] = {trial: [] for trial in confirmation.configurations}
@@ -212,17 +223,17 @@ def rank_confirmed(confirmation: Confirmation, maximize: bool, unit: float = 1e-
 
 
 def on_test(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
-    """Each test metric of a place, on the seeds that it was judged by."""
+    """Estimate each test metric of a place on the seeds of the verdict."""
     return _estimates(test_scores(confirmation, verdict, trial))
 
 
 def on_validation(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, Estimate]:
-    """Each validation metric of a place, on the seeds that it was judged by."""
+    """Estimate each validation metric of a place on the seeds of the verdict."""
     return _estimates(validation_scores(confirmation, verdict, trial))
 
 
 def test_scores(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, list[float]]:
-    """As `on_test`, seed by seed."""
+    """Return each test metric of a place, seed by seed."""
     return _by_metric(
         [
             tests
@@ -233,7 +244,7 @@ def test_scores(confirmation: Confirmation, verdict: Verdict, trial: int) -> dic
 
 
 def validation_scores(confirmation: Confirmation, verdict: Verdict, trial: int) -> dict[str, list[float]]:
-    """As `on_validation`, seed by seed."""
+    """Return each validation metric of a place, seed by seed."""
     return _by_metric(
         [
             record.valid
@@ -246,25 +257,25 @@ def validation_scores(confirmation: Confirmation, verdict: Verdict, trial: int) 
 
 
 def best_run(confirmation: Confirmation, trial: int, maximize: bool) -> TrialRecord | None:
-    """The run of a configuration that is best on validation, None where none has completed."""
+    """Return the run of a configuration that is best on validation, None if none has completed."""
     runs = [record for (other, _), record in confirmation.runs.items() if other == trial]
     return next((row.record for row in rank(runs, maximize) if row.rank is not None), None)
 
 
 @lru_cache
-def critical(configurations: int, freedom: int) -> float:
-    """The distance that only `ALPHA` of equal configurations reach."""
+def critical(means: int, freedom: float) -> float:
+    """Return the critical value of the studentised range at `ALPHA`."""
     from scipy.stats import studentized_range
 
-    return float(studentized_range.ppf(1 - ALPHA, configurations, freedom))
+    return float(studentized_range.ppf(1 - ALPHA, means, freedom))
 
 
 @lru_cache
-def tail(q: float, configurations: int, freedom: int) -> float:
-    """The share of equal configurations whose least and greatest mean are `q` or more apart."""
+def tail(q: float, means: int, freedom: float) -> float:
+    """Return the p value of a studentised range `q`."""
     from scipy.stats import studentized_range
 
-    return float(studentized_range.sf(q, configurations, freedom))
+    return float(studentized_range.sf(q, means, freedom))
 
 
 @lru_cache
@@ -279,7 +290,7 @@ def _freedom(configurations: int, seeds: int) -> int:
 
 
 def _distances(scores: Sequence[Sequence[float]], unit: float) -> list[float | None]:
-    """Of each row from the first; a row is a configuration, a column a seed."""
+    """Return the studentised distance of each row of scores [configuration, seed] from the first."""
     count, seeds = len(scores), len(scores[0])
     freedom = _freedom(count, seeds)
     if freedom == 0:
@@ -292,16 +303,16 @@ def _distances(scores: Sequence[Sequence[float]], unit: float) -> list[float | N
         for row, mean in zip(scores, means, strict=True)
         for score, column in zip(row, columns, strict=True)
     )
-    # A number that was rounded is off by a twelfth of a unit squared, in the mean.
+    # Rounding to `unit` adds a variance of unit**2 / 12.
     spread = math.sqrt(max(residual / freedom, unit**2 / 12) / seeds)
     return [None, *(abs(mean - means[0]) / spread for mean in means[1:])]
 
 
 def _by_metric(results: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
-    """The values of each metric, of the results in which it is a number."""
+    """Return the finite values of each metric."""
     keys = dict.fromkeys(key for result in results for key in result)
-    found = {key: [r[key] for r in results if key in r and math.isfinite(r[key])] for key in keys}
-    return {key: values for key, values in found.items() if values}
+    values_of = {key: [r[key] for r in results if key in r and math.isfinite(r[key])] for key in keys}
+    return {key: values for key, values in values_of.items() if values}
 
 
 def _estimates(scores: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:

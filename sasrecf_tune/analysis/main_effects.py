@@ -1,10 +1,10 @@
-"""What the values of each parameter do to the score, the others allowed for.
+"""Main effects: how the score depends on each parameter, adjusted for the other parameters.
 
-Completed trials only, since a pruned trial's score is of fewer epochs. A least-squares fit of the score on
-the parameter's levels, and on those of the other parameters as far as the trials reach, gives the difference
-between two values and its standard error: in a whole grid the difference of their means, with the other
-parameters' part taken out of the error; in any other search allowing for which values were tried together.
-What two parameters do only together counts as error.
+Uses completed trials only, since pruned trials were trained for fewer epochs. A least-squares fit of the
+score on the levels of the parameter, and of as many other parameters as there are trials for, gives the
+difference between two values and its standard error. In a full grid this is the difference of the means, with
+the effects of the other parameters removed from the error; in other searches it also corrects for values that
+were tried together. Interactions between parameters count as error.
 """
 
 from __future__ import annotations
@@ -22,18 +22,22 @@ from sasrecf_tune.trials import ENDED, State, TrialRecord
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-# Fewer trials beyond what the fit takes up say nothing about the error.
+# With fewer degrees of freedom the error is not estimated.
 _LEAST_FREEDOM = 3
-# The error of a score that RecBole rounds to four decimals.
+# Standard deviation of rounding: RecBole rounds scores to four decimals.
 _ROUNDING = 1e-4 / math.sqrt(12)
 
 
 @dataclass(frozen=True)
 class Level:
-    """One value: how many trials had it, and what the completed ones reached.
+    """One value, or range of values, of a parameter.
 
-    `behind` is by how much it is worse than the best value, plus or minus `margin`; None where that cannot be
-    said. The best value's own `behind` is 0.
+    Args:
+        ended: How many trials with it have ended, and below how many are complete and pruned.
+        mean: Mean score of its completed trials.
+        best: Best score of its completed trials.
+        behind: By how much it is worse than the best value, which has 0; None if that cannot be estimated.
+        margin: Half of the 95% interval of `behind`.
     """
 
     label: str
@@ -46,37 +50,37 @@ class Level:
     margin: float = 0.0
 
     @property
-    def beaten(self) -> bool:
-        """Whether it is worse beyond what chance explains."""
+    def is_worse(self) -> bool:
+        """Whether it is significantly worse than the best value."""
         return self.behind is not None and self.behind > self.margin
 
 
 @dataclass(frozen=True)
 class MainEffect:
-    """A parameter's values, the best first, and the parameters that were allowed for."""
+    """The values of a parameter, the best first, and the other parameters in the fit."""
 
     name: str
     levels: tuple[Level, ...]
     trials: int
-    beside: tuple[str, ...] = ()
+    adjusted_for: tuple[str, ...] = ()
 
     @property
     def noise(self) -> float:
-        """The widest margin of a difference to the best value."""
+        """The widest margin of its levels."""
         return max(level.margin for level in self.levels)
 
     @property
     def sentence(self) -> str:
-        """Such as "2 beats 1 by 0.0040 ± 0.0010; not to be told from 3"."""
+        """Such as "2 beats 1 by 0.0040 ± 0.0010; 3 cannot be told from 2"."""
         first, *others = self.levels
-        beaten = [level for level in others if level.beaten]
-        close = [level.label for level in others if level.behind is not None and not level.beaten]
+        worse = [level for level in others if level.is_worse]
+        close = [level.label for level in others if level.behind is not None and not level.is_worse]
         unknown = [level for level in others if level.behind is None]
         parts = []
-        if beaten:
-            differences = ", ".join(f"{o.label} by {o.behind:.4f} ± {o.margin:.4f}" for o in beaten)
+        if worse:
+            differences = ", ".join(f"{o.label} by {o.behind:.4f} ± {o.margin:.4f}" for o in worse)
             parts.append(f"{first.label} beats {differences}")
-        if close and not beaten:
+        if close and not worse:
             words = _joined([first.label, *close], "and")
             parts.append(f"{words} cannot be told apart (differences within ± {self.noise:.4f} are noise)")
         elif close:
@@ -90,24 +94,25 @@ class MainEffect:
 
 
 def main_effects(records: Sequence[TrialRecord], names: Sequence[str], maximize: bool) -> list[MainEffect]:
-    """Of each parameter of `names` that at least two completed trials differ in, or that ended trials do."""
+    """Estimate the effect of each parameter of `names` with more than one value among ended trials."""
     ended = [record for record in records if record.state in ENDED and record.params]
     scored = [
         r for r in ended if r.state == State.COMPLETE and r.score is not None and math.isfinite(r.score)
     ]
     if not scored:
         return []
-    found = [binned(name, ended) for name in names]
-    found = [one for one in found if len(one.labels) > 1]
+    parameters = [binned(name, ended) for name in names]
+    parameters = [parameter for parameter in parameters if len(parameter.labels) > 1]
     scores = np.array([record.score for record in scored], dtype=float)
-    designs = {one.name: _design(one, scored) for one in found}
-    # The others are allowed for in the order of what they explain alone.
+    designs = {parameter.name: _design(parameter, scored) for parameter in parameters}
+    # The fit adds other parameters in the order of the variance that each explains on its own.
     strength = {name: _explained(design, scores) for name, design in designs.items()}
     order = sorted(designs, key=lambda name: -strength[name])
-    return [_marginal(one, ended, scored, scores, designs, order, 1 if maximize else -1) for one in found]
+    sign = 1 if maximize else -1
+    return [_main_effect(parameter, ended, scored, scores, designs, order, sign) for parameter in parameters]
 
 
-def _marginal(
+def _main_effect(
     parameter: Binned,
     ended: Sequence[TrialRecord],
     scored: Sequence[TrialRecord],
@@ -117,22 +122,22 @@ def _marginal(
     sign: int,
 ) -> MainEffect:
     own = designs[parameter.name]
-    beside: list[str] = []
+    adjusted_for: list[str] = []
     matrix = own
     for name in order:
         wider = np.hstack([matrix, designs[name][:, 1:]])
-        # Half of the trials at least are left for the error.
+        # At least half of the trials are left to estimate the error.
         if name != parameter.name and len(scores) - np.linalg.matrix_rank(wider) >= len(scores) / 2:
             matrix = wider
-            beside.append(name)
+            adjusted_for.append(name)
     effects, freedom = _effects(matrix, own.shape[1], scores, sign)
-    of = parameter.of
-    made = []
+    level_of = parameter.level_of
+    levels = []
     for index, label in enumerate(parameter.labels):
-        trials = [record for record in ended if of.get(record.number) == index]
-        reached = [float(record.score) for record in scored if of.get(record.number) == index]  # type: ignore[arg-type]
+        trials = [record for record in ended if level_of.get(record.number) == index]
+        reached = [r.score for r in scored if r.score is not None and level_of.get(r.number) == index]
         behind, margin = effects[index] if freedom >= _LEAST_FREEDOM else (None, 0.0)
-        made.append(
+        levels.append(
             Level(
                 label,
                 len(trials),
@@ -144,17 +149,20 @@ def _marginal(
                 margin,
             )
         )
-    made.sort(key=lambda level: _order(level, sign))
-    return MainEffect(parameter.name, tuple(made), len(scored), tuple(beside))
+    levels.sort(key=lambda level: _order(level, sign))
+    return MainEffect(parameter.name, tuple(levels), len(scored), tuple(adjusted_for))
 
 
 def _effects(
     matrix: Floats, count: int, scores: Floats, sign: int
 ) -> tuple[list[tuple[float | None, float]], int]:
-    """(how far behind the best level, margin) of each of `count` levels, and the degrees of freedom.
+    """Return (distance behind the best level, margin) of each level, and the degrees of freedom.
 
-    `matrix`'s first `count` columns are 1 where a trial has the level. A difference that the trials do not
-    settle is None.
+    Args:
+        matrix: Design matrix [trials, columns]; its first `count` columns are the levels.
+
+    Returns:
+        The distance is None if the trials do not determine it.
     """
     nothing: list[tuple[float | None, float]] = [(None, 0.0)] * count
     used = [column for column in range(count) if matrix[:, column].any()]
@@ -170,7 +178,7 @@ def _effects(
     variance = max(residual, _ROUNDING**2)
     best = max(used, key=lambda column: sign * coefficients[column])
     projection = inverse @ (matrix.T @ matrix)
-    # The best of k was chosen after looking: all pairs are allowed for (Bonferroni).
+    # The best level was chosen by its score, so the margin is corrected for all pairs (Bonferroni).
     pairs = len(used) * (len(used) - 1) / 2
     quantile = _student(1 - (1 - CONFIDENCE) / 2 / pairs, freedom)
     effects = list(nothing)
@@ -185,15 +193,15 @@ def _effects(
 
 
 def _design(parameter: Binned, scored: Sequence[TrialRecord]) -> Floats:
-    """[trials, levels]: 1 where the trial has the level."""
+    """Return the matrix [trials, levels] that is 1 where a trial has the level."""
     design = np.zeros((len(scored), len(parameter.labels)))
     for row, record in enumerate(scored):
-        design[row, parameter.of[record.number]] = 1.0
+        design[row, parameter.level_of[record.number]] = 1.0
     return design
 
 
 def _explained(design: Floats, scores: Floats) -> float:
-    """The share of the scores' variance that lies between the levels' means."""
+    """Return the share of the variance of the scores that lies between the means of the levels."""
     if not len(scores) or float(np.var(scores)) == 0.0:
         return 0.0
     counts = design.sum(axis=0)

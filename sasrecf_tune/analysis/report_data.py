@@ -1,4 +1,4 @@
-"""All that a report is made from."""
+"""The data that every report format renders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Curves = dict[int, list[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class Origin:
-    """On what a trial was trained, and what came out."""
+    """What a trial was trained on, and its metrics."""
 
     valid: dict[str, float]
     test: dict[str, float]
@@ -34,17 +34,25 @@ class Origin:
 
 @dataclass(frozen=True)
 class Results:
-    """All trials of the search, the last confirmation that was trained to its end, and the last asked for.
+    """Everything that a study's database holds.
 
-    `tests` are by trial, and so are `curves`: (epoch, score). `seconds` is what all runs of the search have
-    taken. `origin` is that of what was chosen, where there is such. `runs` are those of all confirmations.
+    Args:
+        records: All trials of the search.
+        tests: Test metrics by trial number.
+        complete_confirmation: The last confirmation whose runs have all ended.
+        latest_confirmation: The confirmation that was planned last.
+        winner: The trial or run that best.yaml reproduces.
+        origin: What the winner was trained on.
+        curves: (epoch, score) pairs by trial number.
+        seconds: How long all runs of the search have taken.
+        runs: The runs of all confirmations.
     """
 
     records: list[TrialRecord]
     tests: dict[int, dict[str, float]] = field(default_factory=dict)
-    whole: Confirmation | None = None
-    asked: Confirmation | None = None
-    chosen: Winner | None = None
+    complete_confirmation: Confirmation | None = None
+    latest_confirmation: Confirmation | None = None
+    winner: Winner | None = None
     origin: Origin | None = None
     curves: Curves = field(default_factory=dict)
     seconds: float = 0.0
@@ -52,16 +60,22 @@ class Results:
 
     @property
     def confirmation(self) -> Confirmation | None:
-        """What there is to show of one: the whole one, else what there is of the one asked for."""
-        return self.whole or self.asked
+        """The confirmation to show: the complete one, else the runs of the latest that have ended."""
+        return self.complete_confirmation or self.latest_confirmation
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """A study's trials, their (epoch, score) curves by trial number, and its manifest.
+    """A study as a report shows it. It has test metrics of a confirmation only.
 
-    `seconds` is what all runs have taken. There are no test metrics in it but those of a `confirmation`;
-    `unit` is the last digit of a score.
+    Args:
+        records: All trials of the search.
+        curves: (epoch, score) pairs by trial number.
+        manifest: The content of manifest.json.
+        seconds: How long all runs of the search have taken.
+        confirmation: The confirmation to show.
+        winner: The trial or run that best.yaml reproduces.
+        unit: The last digit of a score, such as 1e-4.
     """
 
     name: str
@@ -72,12 +86,12 @@ class ReportData:
     manifest: dict[str, Any]
     seconds: float = 0.0
     confirmation: Confirmation | None = None
-    chosen: Winner | None = None
+    winner: Winner | None = None
     unit: float = 0.0
 
     @cached_property
     def rows(self) -> list[Row]:
-        """The ranking."""
+        """All trials that have ended, ranked."""
         return rank(self.records, self.metric.maximize)
 
     @cached_property
@@ -87,41 +101,48 @@ class ReportData:
 
     @cached_property
     def confirmed_ranking(self) -> tuple[Confirmation, Verdict] | None:
-        """The confirmation and what it says, where there is one."""
+        """The confirmation and its ranking, None without a confirmation."""
         if self.confirmation is None:
             return None
         return self.confirmation, rank_confirmed(self.confirmation, self.metric.maximize, self.unit)
 
     @property
     def best(self) -> TrialRecord | None:
-        """The first of the ranking."""
+        """The best completed trial, None if there is none."""
         return self.ranked[0] if self.ranked else None
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
-        """Parameters that had more than one value in trials that have ended."""
-        ended = [record for record in self.records if record.state in ENDED and record.params]
-        return tuple(n for n in self.space.names if len({repr(r.params.get(n)) for r in ended}) > 1)
+        """Parameters with more than one value among trials that have ended."""
+        return self._varied([record for record in self.records if record.state in ENDED and record.params])
+
+    @cached_property
+    def varied_among_ranked(self) -> tuple[str, ...]:
+        """Parameters with more than one value among `ranked`."""
+        return self._varied(self.ranked)
+
+    def _varied(self, records: list[TrialRecord]) -> tuple[str, ...]:
+        return tuple(n for n in self.space.names if len({repr(r.params.get(n)) for r in records}) > 1)
 
     def count(self, state: str) -> int:
-        """How many trials are in this state."""
+        """Return how many trials are in `state`."""
         return sum(record.state == state for record in self.records)
 
     @property
     def unfinished(self) -> int:
-        """How many trials run, or wait to be taken up again."""
+        """How many trials are running or interrupted."""
         return len(self.records) - len(self.rows)
 
     @property
     def completed(self) -> int:
-        """How many trials have completed."""
+        """How many trials are complete."""
         return self.count(State.COMPLETE)
 
 
 def report_data_of(
     study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace, results: Results
 ) -> ReportData:
-    """What a report needs of a study.
+    """Collect what a report shows of a study.
 
     Raises:
         StorageError: the manifest cannot be read.
@@ -135,6 +156,6 @@ def report_data_of(
         read_manifest(study_dir),
         results.seconds,
         results.confirmation,
-        results.chosen,
+        results.winner,
         settings.unit,
     )

@@ -1,4 +1,4 @@
-"""A result and its repetition: which metrics differ, and what else does."""
+"""A result and its reproduction: which metrics, versions and settings differ."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One metric, recorded and now; None where there is none."""
+class MetricPair:
+    """One metric, as recorded and as reproduced; None if it is missing."""
 
     name: str
     recorded: float | None
@@ -18,28 +18,29 @@ class Compared:
 
     @property
     def same(self) -> bool:
-        """To the last digit; two that are no numbers are the same."""
+        """Whether both are equal to the last digit; NaN equals NaN."""
         if self.recorded is None or self.now is None:
             return self.recorded is self.now
         return self.recorded == self.now or (math.isnan(self.recorded) and math.isnan(self.now))
 
     @property
     def difference(self) -> float | None:
-        """How much more it is now."""
+        """`now` minus `recorded`, None if one is missing."""
         return None if self.recorded is None or self.now is None else self.now - self.recorded
 
 
-def compare(part: str, recorded: Mapping[str, float], now: Mapping[str, float]) -> list[Compared]:
-    """Every metric of either; `part` stands before the names."""
+def compare(part: str, recorded: Mapping[str, float], now: Mapping[str, float]) -> list[MetricPair]:
+    """Compare every metric of either; `part` is put before the names."""
     return [
-        Compared(f"{part}{key}", recorded.get(key), now.get(key)) for key in dict.fromkeys([*recorded, *now])
+        MetricPair(f"{part}{key}", recorded.get(key), now.get(key))
+        for key in dict.fromkeys([*recorded, *now])
     ]
 
 
-def circumstances(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What differs of versions, machine, device and threads: name -> (recorded, now).
+def environment_changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return which versions, machine facts, device and threads differ, as name -> (recorded, now).
 
-    What was not recorded is no difference.
+    Names that were not recorded are left out.
     """
     before, after = _flat(recorded), _flat(now)
     return {
@@ -57,7 +58,7 @@ def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def diff_text(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """One line for each key that differs, keys of nested mappings joined with dots."""
+    """Return a line for each key that differs; keys of nested mappings are joined with dots."""
     old, new = _dotted(was), _dotted(now)
     return "\n".join(
         f"  {key}: was {_setting_text(old, key)}, now {_setting_text(new, key)}"

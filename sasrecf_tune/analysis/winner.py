@@ -1,4 +1,4 @@
-"""What a study has come to: the confirmed configuration, or while there is none the first of the search."""
+"""The winner of a study: the confirmed configuration, or the best of the search if none is confirmed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from sasrecf_tune.trials import TrialRecord, best
 
 @dataclass(frozen=True)
 class Winner:
-    """What `best.yaml` reproduces: a trial of the search, or, where `confirmation` is given, a run of it."""
+    """What best.yaml reproduces.
+
+    Args:
+        record: A trial of the search, or a run of `confirmation` if there is one.
+        trial: The number of the trial of the search that has the configuration.
+    """
 
     record: TrialRecord
     trial: int
@@ -19,20 +24,26 @@ class Winner:
 
 
 def pick_winner(
-    records: Iterable[TrialRecord], whole: Confirmation | None, maximize: bool, unit: float
+    records: Iterable[TrialRecord], complete: Confirmation | None, maximize: bool, unit: float
 ) -> Winner | None:
-    """The first place of the last `whole` confirmation, with the seed that was best for it on validation.
+    """Pick the first of the last complete confirmation, with its best seed on validation.
 
-    The first trial of the search where there is none, or where the search has gone on since and found a
-    better one: it has yet to be confirmed. None when no trial has completed.
+    Args:
+        complete: The last complete confirmation.
+        unit: The last digit of a score.
+
+    Returns:
+        The best trial of the search if there is no complete confirmation, or if the search has since found a
+        better configuration. None if no trial has completed.
     """
     ended = list(records)
     first = best(ended, maximize)
-    confirmed = list(whole.configurations.values()) if whole is not None else []
-    if whole is not None and all(p in confirmed for p in best_configurations(ended, maximize, 1).values()):
-        verdict = rank_confirmed(whole, maximize, unit)
-        # Means over different seeds are not compared.
-        run = best_run(whole, verdict.places[0].trial, maximize) if verdict.seeds else None
+    confirmed = list(complete.configurations.values()) if complete is not None else []
+    best_params = best_configurations(ended, maximize, 1).values()
+    if complete is not None and all(params in confirmed for params in best_params):
+        verdict = rank_confirmed(complete, maximize, unit)
+        # Without common seeds the means are not compared.
+        run = best_run(complete, verdict.places[0].trial, maximize) if verdict.seeds else None
         if run is not None:
-            return Winner(run, verdict.places[0].trial, whole)
+            return Winner(run, verdict.places[0].trial, complete)
     return None if first is None else Winner(first, first.number)

@@ -1,4 +1,4 @@
-"""The command line: one function a command, each parses and makes one call."""
+"""The command line: one function for each command, which parses its options and makes one call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,42 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from sasrecf_tune import __version__
-from sasrecf_tune.cli.options import (
-    Address,
-    AsJson,
-    CheckpointEvery,
-    ConfigFiles,
-    Confirm,
-    ConfirmSeeds,
-    DataPath,
-    Dataset,
-    Executor,
-    FailFast,
-    Format,
-    Fuse,
-    Gpus,
-    Grace,
-    HangTimeout,
-    Model,
-    Out,
-    Output,
-    ParamsFile,
-    Patience,
-    Retries,
-    SameAddress,
-    SameExecutor,
-    Set,
-    Storage,
-    StudyName,
-    TextFormat,
-    Threads,
-    Timeout,
-    Trials,
-    TrialsPerGpu,
-    Workers,
-)
+from sasrecf_tune.cli.options import AsJson, Format, Given, Output, StudyName, TextFormat, settings_options
 from sasrecf_tune.errors import Interrupted, TuneError
-from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler
+from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.report.terminal.console import make_console
 
 app = typer.Typer(
@@ -78,167 +44,54 @@ def _app(
 
 
 @app.command()
+@settings_options()
 def run(
-    params_file: ParamsFile,
-    dataset: Dataset = "ml-100k",
-    data_path: DataPath = None,
-    config_files: ConfigFiles = "",
-    set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
-    model: Model = None,
-    study: Annotated[
-        str | None,
-        typer.Option(
-            "--study", help="The study's name.  [default: DATASET-PARAMSFILE, or DATASET-SASRec-PARAMSFILE]"
-        ),
-    ] = None,
-    out: Out = Path("tuning"),
-    storage: Storage = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            "--metric",
-            help="Validation metric to select by.  [default: valid_metric of the config files, or MRR@10]",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            min=0,
-            max=2**31 - 1,
-            help="Seed of the search and of each trial.  [default: seed of the config files, or 2020]",
-        ),
-    ] = None,
-    sampler: Annotated[
-        Sampler,
-        typer.Option("--sampler", help="auto: best-first, a model of the results says what is next."),
-    ] = "auto",
-    pruner: Annotated[
-        Pruner, typer.Option("--pruner", help="auto: forecast, by what like trials gained later.")
-    ] = "auto",
-    trials: Trials = None,
-    timeout: Timeout = None,
-    patience: Patience = None,
-    hang_timeout: HangTimeout = None,
-    retries: Retries = 1,
-    fail_fast: FailFast = False,
-    grace: Grace = "25s",
-    checkpoint_every: CheckpointEvery = 0,
-    confirm: Confirm = 0,
-    confirm_seeds: ConfirmSeeds = SEEDS,
-    workers: Workers = None,
-    gpus: Gpus = "auto",
-    trials_per_gpu: TrialsPerGpu = 1,
-    threads: Threads = None,
-    executor: Executor = "local",
-    address: Address = None,
-    fuse: Fuse = "1",
-    engine: Annotated[
-        Engine,
-        typer.Option("--engine", help="fast: RecBole's mathematics, sooner; recbole: its own trainer."),
-    ] = "fast",
+    *,
+    given: Given,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and an estimate of the time; train nothing.")
+        bool, typer.Option("--dry-run", help="Print the plan and a time estimate; train nothing.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Search, and end with the ranked table. The same command again continues the study."""
+    """Search, and print the ranked table. The same command again continues the study."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import run_settings
-    from sasrecf_tune.inputs.params_file import read
+    from sasrecf_tune.cli.arguments import read_space, run_settings
 
-    space = read(params_file)
-    settings = run_settings(
-        params_file=params_file,
-        space=space,
-        dataset=dataset,
-        data_path=data_path,
-        config_files=config_files,
-        overrides=set_,
-        model=model,
-        study=study,
-        out=out,
-        storage=storage,
-        metric=metric,
-        seed=seed,
-        sampler=sampler,
-        pruner=pruner,
-        trials=trials,
-        timeout=timeout,
-        patience=patience,
-        hang_timeout=hang_timeout,
-        retries=retries,
-        fail_fast=fail_fast,
-        grace=grace,
-        checkpoint_every=checkpoint_every,
-        confirm=confirm,
-        confirm_seeds=confirm_seeds,
-        workers=workers,
-        gpus=gpus,
-        trials_per_gpu=trials_per_gpu,
-        threads=threads,
-        executor=executor,
-        address=address,
-        fuse=fuse,
-        engine=engine,
-    )
+    space = read_space(given["params_file"], given["config_files"], given["overrides"], given["model"])
+    settings = run_settings(space, given)
     start = runs.dry_run if dry_run else runs.run
     _exit_with(lambda: start(settings, space, make_console(), as_json=as_json))
 
 
 @app.command()
+@settings_options(
+    "trials", "timeout", "patience", "checkpoint_every", "workers", "executor", "address", override=True
+)
 def resume(
+    *,
     study: StudyName = None,
     out: Out = Path("tuning"),
     storage: Storage = None,
-    trials: Trials = None,
-    timeout: Timeout = None,
-    patience: Patience = None,
-    checkpoint_every: Annotated[
-        int | None,
-        typer.Option("--checkpoint-every", metavar="EPOCHS", min=0, help="As before if left out."),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
-    ] = None,
-    executor: SameExecutor = None,
-    address: SameAddress = None,
+    given: Given,
     as_json: AsJson = False,
 ) -> None:
-    """Continue a study as it was last run. Options given here replace the earlier ones."""
+    """Continue a study with its last settings. Options given here replace them."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import with_executor
-    from sasrecf_tune.inputs.settings import parse_duration
-    from sasrecf_tune.storage.directory import find_study
-    from sasrecf_tune.storage.manifest import settings_from
+    from sasrecf_tune.cli.arguments import study_settings
 
-    settings, space = settings_from(find_study(out, study))
-    search = replace(
-        settings.search,
-        trials=trials if trials is not None else settings.search.trials,
-        timeout=parse_duration(timeout) if timeout else settings.search.timeout,
-        patience=patience if patience is not None else settings.search.patience,
-        checkpoint_every=(
-            checkpoint_every if checkpoint_every is not None else settings.search.checkpoint_every
-        ),
-    )
-    settings = replace(
-        settings,
-        search=search,
-        storage=settings.database(storage),
-        workers=workers or settings.workers,
-    )
-    settings = with_executor(settings, executor, address)
+    _, settings, space = study_settings(out, study, storage, given)
     _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
 
 
 @app.command()
+@settings_options("workers", "executor", "address", override=True)
 def confirm(
+    *,
     study: StudyName = None,
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", metavar="K", min=1, max=100, help="Configurations.  [default: as before, or 5]"
+            "--top", metavar="K", min=1, max=100, help="Number of configurations.  [default: as before, or 5]"
         ),
     ] = None,
     seeds: Annotated[
@@ -248,31 +101,22 @@ def confirm(
             metavar="S",
             min=1,
             max=1000,
-            help="Fresh seeds for each of them.  [default: as before, or 5]",
+            help="Fresh seeds per configuration.  [default: as before, or 5]",
         ),
     ] = None,
     out: Out = Path("tuning"),
     storage: Storage = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=1024, help="As before if left out.")
-    ] = None,
-    executor: SameExecutor = None,
-    address: SameAddress = None,
+    given: Given,
     as_json: AsJson = False,
 ) -> None:
-    """Train the best configurations again on fresh seeds, and say which can be told apart.
+    """Train the best configurations again on fresh seeds, and test which differ significantly.
 
-    The same command again continues; more seeds or configurations are added to what is there.
+    The same command again continues; more seeds or configurations are added to the existing runs.
     """
-    from sasrecf_tune.cli.arguments import with_executor
+    from sasrecf_tune.cli.arguments import study_settings
     from sasrecf_tune.cli.confirm import confirm_study
-    from sasrecf_tune.storage.directory import find_study
-    from sasrecf_tune.storage.manifest import settings_from
 
-    study_dir = find_study(out, study)
-    settings, space = settings_from(study_dir)
-    settings = replace(settings, storage=settings.database(storage), workers=workers or settings.workers)
-    settings = with_executor(settings, executor, address)
+    study_dir, settings, space = study_settings(out, study, storage, given)
     _exit_with(
         lambda: confirm_study(
             study_dir, settings, space, make_console(), top=top, seeds=seeds, as_json=as_json
@@ -291,7 +135,7 @@ def report(
         typer.Option(
             "--filter",
             metavar="NAME=VALUE",
-            help="Only trials with this value of a parameter or this state; may be repeated.",
+            help="Show only trials with this value of a parameter or this state; may be repeated.",
         ),
     ] = [],  # noqa: B006  # typer reads the default; nothing changes it
     sort: Annotated[
@@ -299,21 +143,20 @@ def report(
         typer.Option(
             "--sort",
             metavar="NAME",
-            help="score, seconds, a parameter, ...; -NAME turns it round.  [default: score]",
+            help="score, seconds, a parameter, ...; -NAME reverses the order.  [default: score]",
         ),
     ] = None,
     format: Annotated[
-        Format,
-        typer.Option("--format", help="How to print it; html is written to report.html of the study."),
+        Format, typer.Option("--format", help="Output format; html is written to the study's report.html.")
     ] = "table",
     output: Output = None,
     show_test: Annotated[
-        bool, typer.Option("--show-test", help="Show test metrics of all trials; not to choose by.")
+        bool, typer.Option("--show-test", help="Show test metrics of all trials; do not select by them.")
     ] = False,
 ) -> None:
-    """Print the ranked table of a study, and below it what its confirmation says.
+    """Print the ranked table of a study and the results of its confirmation.
 
-    Pruned and failed trials stand at the end of the table, without a rank.
+    Pruned and failed trials are at the end of the table, without a rank.
     """
     from sasrecf_tune.cli.study_commands import report_study
 
@@ -323,17 +166,16 @@ def report(
 @app.command()
 def compare(
     studies: Annotated[
-        list[str],
-        typer.Argument(metavar="STUDY...", help="Two studies or more: names, or their directories."),
+        list[str], typer.Argument(metavar="STUDY...", help="Two or more studies: names or directories.")
     ],
     out: Out = Path("tuning"),
     storage: Storage = None,
-    format: Annotated[TextFormat, typer.Option("--format", help="How to print it.")] = "table",
+    format: Annotated[TextFormat, typer.Option("--format", help="Output format.")] = "table",
     output: Output = None,
 ) -> None:
-    """Put studies side by side: the best of each on fresh seeds, which can be told apart, and what they took.
+    """Compare studies: the best of each on fresh seeds, which differ significantly, and what they cost.
 
-    Such as SASRecF against RecBole's SASRec (run --model SASRec), both searched and confirmed alike.
+    Example: SASRecF and RecBole's SASRec (run --model SASRec), both searched and confirmed the same way.
     """
     from sasrecf_tune.cli.compare import compare_studies
 
@@ -351,61 +193,51 @@ def best(
 
 
 @app.command()
+@settings_options("data_path", "gpus", override=True)
 def reproduce(
+    *,
     study: StudyName = None,
     out: Out = Path("tuning"),
     storage: Storage = None,
-    data_path: Annotated[
-        Path | None,
-        typer.Option("--data-path", "--data_path", help="Where the data lies now.  [default: as before]"),
-    ] = None,
-    gpus: Annotated[
-        str | None, typer.Option("--gpus", metavar="auto|none|0", help="As before if left out.")
-    ] = None,
+    given: Given,
     as_json: AsJson = False,
 ) -> None:
-    """Train what best.yaml holds once more, and compare every metric with what was recorded.
+    """Train the configuration of best.yaml again, and compare every metric with the recorded one.
 
-    Ends with 0 when all are the same to the last digit, with 1 when not: it then says what else differs.
+    The exit code is 0 if all are identical, else 1; other differences, such as versions, are then listed.
     """
-    from sasrecf_tune.cli.arguments import parse_gpus
     from sasrecf_tune.cli.reproduce import reproduce_study
     from sasrecf_tune.storage.directory import find_study
 
     study_dir = find_study(out, study)
-    cards = None if gpus is None else parse_gpus(gpus)
     _exit_with(
-        lambda: reproduce_study(
-            study_dir, make_console(), storage=storage, data_path=data_path, gpus=cards, as_json=as_json
-        ),
-        stopped="stopped; a result that is not whole is not kept.",
+        lambda: reproduce_study(study_dir, make_console(), storage=storage, **given, as_json=as_json),
+        stopped="Stopped. The incomplete result is discarded.",
     )
 
 
 @app.command()
+@settings_options("dataset", "data_path", "config_files", "overrides", "model")
 def check(
+    *,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The search space, in RecBole's hyper.test format.")
+        Path, typer.Argument(metavar="FILE", help="Search space in RecBole's hyper.test format.")
     ],
-    dataset: Dataset = "ml-100k",
-    data_path: DataPath = None,
-    config_files: ConfigFiles = "",
-    set_: Set = [],  # noqa: B006  # typer reads the default; nothing changes it
-    model: Model = None,
+    given: Given,
     syntax_only: Annotated[
-        bool, typer.Option("--syntax-only", help="Look at the file alone, not at the data set.")
+        bool, typer.Option("--syntax-only", help="Check only the file, without the data set.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a search space and count its configurations. Trains nothing."""
     from sasrecf_tune.cli.study_commands import check_file
 
-    check_file(file, dataset, data_path, config_files, set_, model, syntax_only, as_json)
+    check_file(file, given, syntax_only, as_json)
 
 
 @app.command()
 def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
-    """List the studies, the one worked on last first."""
+    """List the studies, the most recent first."""
     from sasrecf_tune.cli.study_commands import list_studies
 
     list_studies(out, as_json)
@@ -417,10 +249,10 @@ def dashboard(
     out: Out = Path("tuning"),
     storage: Storage = None,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 for any free port.")
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any free port.")
     ] = 8080,
 ) -> None:
-    """Show a study in optuna-dashboard, in a browser on this machine. Ctrl-C ends it."""
+    """Serve optuna-dashboard for a study on this machine. Ctrl-C stops it."""
     from sasrecf_tune.cli.dashboard import serve
 
     raise typer.Exit(serve(out, study, storage, port, make_console()))
@@ -428,21 +260,20 @@ def dashboard(
 
 @app.command()
 def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
-    """Look for what could keep a search from working here; trains two steps."""
+    """Check that this machine can run a search; trains two steps."""
     from sasrecf_tune.cli.doctor import run_doctor
 
     raise typer.Exit(run_doctor(out, make_console(), as_json))
 
 
 def _exit_with(
-    work: Callable[[], int],
-    stopped: str = "stopped at once; what had ended is kept. The same command goes on.",
+    work: Callable[[], int], stopped: str = "Stopped. Completed trials are kept; the same command continues."
 ) -> None:
-    # A scheduler's signal is as Ctrl-C: what was begun is put in order. The search has its own way with both.
+    # SIGTERM, from a scheduler, is handled like Ctrl-C. The search installs its own handlers for both.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = work()
-    except KeyboardInterrupt:  # Typer would end without a word
+    except KeyboardInterrupt:  # Typer would exit without a message
         Console(stderr=True).print(stopped, highlight=False)
         code = Interrupted.exit_code
     finally:
@@ -451,7 +282,7 @@ def _exit_with(
 
 
 def main() -> None:
-    """Run the command line and exit; an error of ours is printed, never a traceback."""
+    """Run the command line and exit. A user error is printed without a traceback."""
     try:
         try:
             app()
@@ -459,21 +290,24 @@ def main() -> None:
             sys.stdout.flush()
     except TuneError as error:
         sys.stdout.flush()
-        Console(stderr=True).print(
-            Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True, highlight=False
-        )
+        _print_error(*error.texts)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is wrong, and nothing more can be printed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the output has closed it (`| head`), which is no error.
+        _discard_output()
         sys.exit(0)
     except OSError as error:
-        # The screen's, mostly: output sent to a full disk. What is left of it must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        where = f"{error.filename}: " if error.filename else ""
-        Console(stderr=True).print(
-            Text.assemble(("error: ", "bold red"), f"{where}{error.strerror or error}"),
-            soft_wrap=True,
-            highlight=False,
-        )
+        # Mostly a write to standard output, redirected to a full disk.
+        _discard_output()
+        _print_error(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         sys.exit(TuneError.exit_code)
+
+
+def _discard_output() -> None:
+    # What is still buffered must not fail again at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_error(*texts: str) -> None:
+    text = Text("\n\n").join(Text.assemble(("error: ", "bold red"), text) for text in texts)
+    Console(stderr=True).print(text, soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""`sasrecf-tune compare`: two studies or more side by side."""
+"""`sasrecf-tune compare`: a table of two or more studies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sasrecf_tune.analysis.comparability import Measured, obstacles
+from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibilities
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
@@ -19,7 +19,7 @@ from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.comparison_text import show_comparison, warnings
-from sasrecf_tune.report.formats.best_yaml import chosen_config
+from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.formats.comparison import FORMATS
 from sasrecf_tune.report.terminal.console import make_console, write_output
 from sasrecf_tune.report.terminal.tables import varied
@@ -32,16 +32,21 @@ from sasrecf_tune.trials import ENDED, State, TrialRecord
 def compare_studies(
     studies: Sequence[str], out: Path, storage: str | None, form: str, output: Path | None
 ) -> None:
-    """Print or write what the studies, names below `out` or directories, have come to.
+    """Print or write the comparison of studies.
 
-    `storage` is the database of those that are in one.
+    Args:
+        studies: Names below `out`, or directories.
+        out: The directory of studies.
+        storage: The database of the studies that are on a server.
+        form: "table" or a key of `FORMATS`.
+        output: The file to write to, None for the screen.
 
     Raises:
-        InputError: fewer than two, one that is not there, or their numbers are not of one kind.
-        TuneError: one cannot be read.
+        InputError: There are fewer than two studies, one does not exist, or they are not comparable.
+        TuneError: A study cannot be read.
     """
     found = read_comparison(studies, out, storage)
-    if form == "csv":  # which has no place for them
+    if form == "csv":  # the other formats contain the warnings
         for warning in warnings(found):
             make_console(sys.stderr).print(
                 f"warning: {warning}", style="yellow", soft_wrap=True, highlight=False
@@ -57,20 +62,18 @@ def compare_studies(
 
 
 def read_comparison(studies: Sequence[str], out: Path, storage: str | None = None) -> Comparison:
-    """As `compare_studies`, for programs."""
-    layouts = [_find(out, name) for name in studies]
-    counted = Counter(study_dir.directory.resolve() for study_dir in layouts)
+    """Compare studies; the arguments are those of `compare_studies`."""
+    found = [_find(out, name) for name in studies]
+    counted = Counter(study_dir.directory.resolve() for study_dir in found)
     if twice := [relative(directory) for directory, count in counted.items() if count > 1]:
         raise InputError(f"given twice: {', '.join(twice)}", where="STUDY")
-    if len(layouts) < 2:
-        raise InputError("one study has nothing to be compared with", where="STUDY", fix="Name two or more.")
-    read = [_read(study_dir, name, storage) for study_dir, name in zip(layouts, _names(layouts), strict=True)]
+    if len(found) < 2:
+        raise InputError("`compare` requires at least two studies", where="STUDY")
+    read = [_read(study_dir, name, storage) for study_dir, name in zip(found, _names(found), strict=True)]
     measured = [how for how, _, _ in read]
-    if lines := obstacles(measured):
+    if lines := incompatibilities(measured):
         raise InputError(
-            "\n  ".join(
-                ["these studies cannot be compared, since their numbers are not of one kind:", *lines]
-            ),
+            "\n  ".join(["these studies are not comparable:", *lines]),
             fix=_fix(measured),
         )
     data = measured[0].data
@@ -85,18 +88,18 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None = Non
     )
 
 
-def _fix(measured: Sequence[Measured]) -> str:
+def _fix(measured: Sequence[EvaluationSetup]) -> str:
     if len({how.data.get("items") for how in measured}) > 1:
         return (
-            "RecBole ranks all items of the .item file where it reads that, and drops what is not in it. Run "
-            "them with the same filters, and SASRec with "
+            "If RecBole reads the .item file, it ranks all items in it and drops all others. Run the studies "
+            "with the same filters, and SASRec with "
             '--set "load_col={inter: [user_id, item_id, timestamp], item: [item_id]}".'
         )
-    return "Run them on the same data, with the same filters, split, load_col and --metric."
+    return "Run them with the same data, filters, split, load_col and --metric."
 
 
 def _find(out: Path, text: str) -> StudyDirectory:
-    """The study of a name below `out`, or of a directory."""
+    """Return the study with this name below `out`, or in this directory."""
     directory = StudyDirectory(Path(text).absolute())
     is_path = os.sep in text or text in (os.curdir, os.pardir)
     if not is_path:
@@ -107,34 +110,34 @@ def _find(out: Path, text: str) -> StudyDirectory:
                 raise
     if not directory.manifest.is_file():
         raise StudyNotFoundError(
-            "no study's directory",
+            "not a study directory",
             where=text,
-            fix=f"One holds a {directory.manifest.name}, which `run` writes.",
+            fix=f"A study directory contains {directory.manifest.name}, which `run` writes.",
         )
-    # `..` and a slash at the end are no names.
+    # Resolved, since `..` is not a name.
     return StudyDirectory(directory.directory.resolve())
 
 
-def _names(layouts: Sequence[StudyDirectory]) -> list[str]:
-    """The studies' names, or, of two with one name, their directories."""
-    counted = Counter(study_dir.name for study_dir in layouts)
+def _names(studies: Sequence[StudyDirectory]) -> list[str]:
+    """Return the names of the studies; the directories of those with the same name."""
+    counted = Counter(study_dir.name for study_dir in studies)
     return [
         study_dir.name if counted[study_dir.name] == 1 else relative(study_dir.directory)
-        for study_dir in layouts
+        for study_dir in studies
     ]
 
 
-def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Measured, Entry, float]:
-    """How a study was measured, what it has come to, and what its scores are rounded to."""
+def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[EvaluationSetup, Entry, float]:
+    """Return how a study was measured, its results, and the unit that its scores are rounded to."""
     settings, space = settings_from(study_dir)
     manifest = read_manifest(study_dir)
     results = read_results(study_dir, settings, space, storage)
-    chosen = results.chosen
+    chosen = results.winner
     if chosen is None:
         raise StudyNotFoundError("no trial of this study has completed", where=name)
-    config = chosen_config(chosen, settings, space)
+    config = winner_config(chosen, settings, space)
     ended = [record for record in results.records if record.state in ENDED]
-    how = Measured(name, str(settings.metric), settings.dataset, manifest["data"], config)
+    how = EvaluationSetup(name, str(settings.metric), settings.dataset, manifest["data"], config)
     entry = Entry(
         name=name,
         model=settings.model,
@@ -173,16 +176,16 @@ def _effort(records: Sequence[TrialRecord]) -> Effort:
 
 
 def why_unconfirmed(results: Results, study_dir: StudyDirectory, settings: RunSettings) -> str:
-    """Why the best of a study is not confirmed, and what to do."""
+    """Explain why the best trial of a study is not confirmed, with the command that confirms it."""
     command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
-    whole = results.whole
+    whole = results.complete_confirmation
     if whole is not None and not rank_confirmed(whole, settings.metric.maximize, settings.unit).seeds:
         more = 2 * len(whole.seeds)
-        return f"its confirmation has no seed on which all completed: {command} --seeds {more}"
-    if results.asked is not None and not results.asked.whole:
-        why = "its confirmation is not done"
-    elif results.whole is not None:
-        why = "its search has gone on since its confirmation and found a better one"
+        return f"its confirmation has no seed on which all runs completed: {command} --seeds {more}"
+    if results.latest_confirmation is not None and not results.latest_confirmation.complete:
+        why = "its confirmation is incomplete"
+    elif results.complete_confirmation is not None:
+        why = "its search has found a better trial since its confirmation"
     else:
         why = "it is not confirmed"
     return f"{why}: {command}"

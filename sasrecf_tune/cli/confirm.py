@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
+from typing_extensions import override
 
 from sasrecf_tune.analysis.confirmation import Confirmation, rank_confirmed
-from sasrecf_tune.cli.session import at_work, checked_base, describe, fused, saying, stopping_on_signals, view
+from sasrecf_tune.cli.session import (
+    Display,
+    check_settings,
+    choose_fusion,
+    open_session,
+    prepare_data,
+    stopping_on_signals,
+)
 from sasrecf_tune.errors import StudyNotFoundError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import SEEDS, RunSettings
 from sasrecf_tune.report.confirmation_text import luck_text, places_table, seeds_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content
-from sasrecf_tune.report.terminal import progress
+from sasrecf_tune.report.terminal.progress import Progress
 from sasrecf_tune.report.terminal.tables import varied
-from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
@@ -27,7 +34,11 @@ from sasrecf_tune.trials import State, TrialRecord, best
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-# Configurations to confirm where nobody has said how many.
+    from sasrecf_tune.report.confirmation_files import ConfirmationFiles
+    from sasrecf_tune.search.confirmation_study import PlannedConfirmation
+    from sasrecf_tune.search.limits import Outcome
+
+# The default number of configurations.
 _TOP = 5
 
 
@@ -41,34 +52,42 @@ def confirm_study(
     seeds: int | None = None,
     as_json: bool = False,
 ) -> int:
-    """Confirm the best of a study that is at rest; returns the exit code.
+    """Confirm the best configurations of a study that no run is searching.
 
-    `top` and `seeds` are as before where they are None.
+    Args:
+        top: Number of configurations; None for that of the last confirmation.
+        seeds: Number of fresh seeds; None for that of the last confirmation.
+
+    Returns:
+        The exit code.
 
     Raises:
-        TuneError: see `errors`.
+        StudyNotFoundError: No trial has completed.
+        TuneError: The confirmation failed.
     """
-    from sasrecf_tune.report.page.page import write_page
+    from sasrecf_tune.report.page.render import write_page
     from sasrecf_tune.search.open_study import load_study, open_study
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
-    base = checked_base(settings, space)
+    base = check_settings(settings, space)
     before = read_manifest(study_dir).get("confirmation", {})
     top = top or before.get("top") or settings.search.confirm or _TOP
     seeds = seeds or len(before.get("seeds", ())) or settings.search.confirm_seeds or SEEDS
     settings = replace(settings, search=replace(settings.search, confirm=top, confirm_seeds=seeds))
-    with at_work(settings, study_dir) as executor:
+    display = Display(console, as_json)
+    with open_session(settings, study_dir) as executor:
         storage = open_storage(study_dir, settings.storage)
         with reading_errors(study_dir, settings.storage):
-            # Before the data is prepared: where nothing has completed there is nothing to prepare it for.
-            _check_completed(study_dir, load_study(study_dir, storage, space).records())
-        plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
-        plan, _ = fused(plan, executor, console, as_json)
+            # Before the data is prepared, which takes long.
+            if best(load_study(study_dir, storage, space).records(), maximize=True) is None:
+                raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
+        plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
+        plan, _ = choose_fusion(plan, executor, display)
         with reading_errors(study_dir, settings.storage):
             study = open_study(study_dir, storage, space, plan.identity(), settings.metric.maximize)
             records = study.records()
-        code = confirm_best(plan, study_dir, storage, records, executor, console, as_json=as_json)
+        code = confirm_best(plan, study_dir, storage, records, executor, display)
         write_page(study_dir, settings, space)
         return code
 
@@ -79,46 +98,66 @@ def confirm_best(
     storage: BaseStorage,
     records: Sequence[TrialRecord],
     executor: Executor,
-    console: Console,
-    *,
-    as_json: bool,
+    display: Display,
 ) -> int:
-    """Train what the plan's settings ask for and is not there yet; `records` are the search's trials.
+    """Train the missing runs of the confirmation that the plan's settings ask for.
 
-    The caller holds the study exclusively. Returns the exit code.
+    The caller holds the lock of the study. `records` are the trials of its search.
+
+    Returns:
+        The exit code.
 
     Raises:
-        TuneError: see `errors`.
+        TuneError: The confirmation failed.
     """
     from sasrecf_tune.report.confirmation_files import ConfirmationFiles
     from sasrecf_tune.search.confirmation_study import plan_confirmation
-    from sasrecf_tune.search.coordinator import Coordinator
     from sasrecf_tune.storage.database.errors import reading_errors
 
     settings = plan.settings
+    top, seeds = settings.search.confirm, settings.search.confirm_seeds
     with reading_errors(study_dir, settings.storage):
-        planned = plan_confirmation(
-            plan,
-            study_dir,
-            storage,
-            records,
-            settings.search.confirm,
-            settings.search.confirm_seeds,
-            saying(console, as_json),
-        )
+        planned = plan_confirmation(plan, study_dir, storage, records, top, seeds, display.note)
     begun = planned.now()
     record_confirmation(
         study_dir,
-        {"top": settings.search.confirm, "trials": list(begun.configurations), "seeds": list(begun.seeds)}
+        {"top": top, "trials": list(begun.configurations), "seeds": list(begun.seeds)}
         | {"device": plan.data.device, "threads": plan.data.threads},
-        trains=not begun.whole,
+        trains=not begun.complete,
     )
     files = ConfirmationFiles(study_dir, plan, planned, records)
-    if as_json:
-        progress.emit({"event": "confirmation", **_facts(begun)})
-    else:
-        console.print()
-        console.print(_announced(begun, study_dir.name), highlight=False, soft_wrap=not console.is_terminal)
+    _show_start(begun, study_dir, display)
+    outcome = _train(plan, planned, study_dir, executor, files, display)
+    now = planned.now()
+    if now.complete:
+        planned.finish()
+        files.finish()
+    planned.study.peers.leave()
+    verdict = rank_confirmed(now, settings.metric.maximize, settings.unit)
+    reason = "all runs have ended" if now.complete else outcome.reason
+    display.emit("confirmed", reason=reason, **confirmation_content(now, verdict))
+    if not display.as_json:
+        show_confirmation(now, verdict, settings.metric, display.console, varied(plan.space))
+        if luck := luck_text(verdict, records, settings.metric):
+            display.line(luck, wrap=True)
+        display.line("")
+        _show_end(now, study_dir, outcome.reason, display)
+    if outcome.interrupted:
+        return 130
+    return 0 if verdict.places and not outcome.failed else 1
+
+
+def _train(
+    plan: Plan,
+    planned: PlannedConfirmation,
+    study_dir: StudyDirectory,
+    executor: Executor,
+    files: ConfirmationFiles,
+    display: Display,
+) -> Outcome:
+    from sasrecf_tune.search.coordinator import Coordinator
+
+    settings, begun = plan.settings, planned.now()
     state = _ConfirmationProgress(
         names=plan.space.names,
         metric=str(settings.metric),
@@ -133,97 +172,59 @@ def confirm_best(
         asked=planned.asked,
         plan=plan,
     )
-    with view(state, console, as_json) as shown:
-        callbacks: list[Callback] = [files, shown]
-        search = Coordinator(planned.plan, planned.study, study_dir.confirmation, executor, callbacks)
-        with stopping_on_signals(search, settings.search.grace, console, as_json):
-            outcome = search.run()
-    now = planned.now()
-    if now.whole:
-        planned.finish()
-        files.finish()
-    planned.study.peers.leave()
-    verdict = rank_confirmed(now, settings.metric.maximize, settings.unit)
-    if as_json:
-        reason = "all runs have ended" if now.whole else outcome.reason
-        progress.emit({"event": "confirmed", "reason": reason, **confirmation_content(now, verdict)})
-    else:
-        show_confirmation(now, verdict, settings.metric, console, varied(plan.space))
-        if luck := luck_text(verdict, records, settings.metric):
-            console.print(luck, highlight=False, soft_wrap=not console.is_terminal)
-        console.print()
-        _show_end(now, study_dir, outcome.reason, console)
-    if outcome.interrupted:
-        return 130
-    return 0 if verdict.places and not outcome.failed else 1
+    with display.show_progress(state) as view:
+        search = Coordinator(planned.plan, planned.study, study_dir.confirmation, executor, [files, view])
+        with stopping_on_signals(search, settings.search.grace, display.console, quiet=display.as_json):
+            return search.run()
 
 
 @dataclass
-class _ConfirmationProgress(progress.Progress):
-    """Runs are known by the trial that they confirm and their seed; what is compared is configurations."""
+class _ConfirmationProgress(Progress):
+    """The progress of runs, named by trial and seed; the table ranks configurations."""
 
     asked: Confirmation = field(kw_only=True)
     plan: Plan = field(kw_only=True)
 
+    @override
     def leader(self) -> str:
-        """None: a run is better than another by its seed too."""
-        return ""
+        return ""  # a run may be better than another because of its seed
 
+    @override
     def table(self, width: int, most: int) -> RenderableType | None:
-        """The configurations' places so far."""
         settings = self.plan.settings
         now = self.asked.filled(self.records)
         verdict = rank_confirmed(now, self.maximize, settings.unit)
         shown = replace(verdict, places=verdict.places[:most])
         return places_table(now, shown, settings.metric) if verdict.places else None
 
+    @override
     def named(self, params: Mapping[str, object]) -> Mapping[str, object]:
-        """The trial that the run confirms, and its seed."""
         run = self.asked.run_of(params)
         return {} if run is None else {"trial": run[0], "seed": run[1]}
 
+    @override
     def text(self, params: Mapping[str, object]) -> str:
-        """Such as "trial 2 on seed 2021"."""
         return " ".join(f"{word} {value}" for word, value in self.named(params).items())
 
 
-def _check_completed(study_dir: StudyDirectory, records: Sequence[TrialRecord]) -> None:
-    """Check that there is something to confirm.
-
-    Raises:
-        StudyNotFoundError: no trial has completed.
-    """
-    if best(records, maximize=True) is None:
-        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
-
-
-def _facts(confirmation: Confirmation) -> dict[str, Any]:
-    return {
-        "trials": list(confirmation.configurations),
-        "seeds": list(confirmation.seeds),
-        "runs": len(confirmation.wanted),
-        "done": len(confirmation.runs),
-    }
-
-
-def _announced(confirmation: Confirmation, study: str) -> str:
-    count, done = len(confirmation.configurations), len(confirmation.runs)
-    trials = ", ".join(map(str, confirmation.configurations))
-    before = f"; {done} of {len(confirmation.wanted)} runs are done" if done else ""
-    return (
-        f"confirming {'trials' if count > 1 else 'trial'} {trials} of {study} on "
-        f"{seeds_text(confirmation.seeds)}: {len(confirmation.wanted)} runs, none is pruned{before}"
+def _show_start(confirmation: Confirmation, study_dir: StudyDirectory, display: Display) -> None:
+    configurations, seeds = list(confirmation.configurations), list(confirmation.seeds)
+    runs, done = len(confirmation.wanted), len(confirmation.runs)
+    display.emit("confirmation", trials=configurations, seeds=seeds, runs=runs, done=done)
+    before = f"; {done} of {runs} runs are done" if done else ""
+    display.line(
+        f"\nconfirming {'trials' if len(configurations) > 1 else 'trial'} "
+        f"{', '.join(map(str, configurations))} of {study_dir.name} on {seeds_text(confirmation.seeds)}: "
+        f"{runs} runs, without pruning{before}",
+        wrap=True,
     )
 
 
-def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, console: Console) -> None:
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
+def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, display: Display) -> None:
     left = len(now.wanted) - len(now.runs)
     if left:
-        say(f"{reason[:1].upper()}{reason[1:]}. {left} run{'s are' if left > 1 else ' is'} left.")
-        say(f"To go on: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
+        display.line(f"{reason[:1].upper()}{reason[1:]}. {left} run{'s are' if left > 1 else ' is'} left.")
+        display.line(f"To continue: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
         return
-    say(f"All metrics: {relative(study_dir.confirmation_md)}")
-    say(f"Best configuration: {relative(study_dir.best)}")
+    display.line(f"All metrics: {relative(study_dir.confirmation_md)}")
+    display.line(f"Best configuration: {relative(study_dir.best)}")

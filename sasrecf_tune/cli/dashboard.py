@@ -1,4 +1,4 @@
-"""`sasrecf-tune dashboard`: optuna-dashboard on one study, on this machine alone."""
+"""`sasrecf-tune dashboard`: optuna-dashboard for one study, reachable from this machine only."""
 
 from __future__ import annotations
 
@@ -8,31 +8,37 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from rich.console import Console
+from typing_extensions import override
 
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.storage.directory import find_study
 from sasrecf_tune.storage.manifest import settings_from
 
-_HERE = "127.0.0.1"  # who can reach it can delete the study
+_HOST = "127.0.0.1"  # the page can delete the study
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A page asks for several things at once."""
-
-    daemon_threads = True
+    daemon_threads = True  # a page sends several requests at once
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietHandler(WSGIRequestHandler):
+    @override
     def log_message(self, *_: Any) -> None:
-        """Nobody wants to read of every request."""
+        pass
 
 
 def serve(out: Path, name: str | None, storage: str | None, port: int, console: Console) -> int:
-    """Serve the study until Ctrl-C; returns the exit code. `port` 0 is a free one.
+    """Serve the study until Ctrl-C.
+
+    Args:
+        port: The port, 0 for any free one.
+
+    Returns:
+        The exit code.
 
     Raises:
-        InputError: optuna-dashboard is not installed, the port is taken, or there is no such study.
-        StorageError: the study cannot be read.
+        InputError: optuna-dashboard is not installed, the port is in use, or the study does not exist.
+        StorageError: The study cannot be read.
     """
     from sasrecf_tune.storage.database.errors import check_database
     from sasrecf_tune.storage.database.open import open_storage
@@ -49,18 +55,19 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
         study = opened.get_study_id_from_name(study_dir.name)
     except KeyError as error:
         raise StudyNotFoundError(
-            f"the database holds no study {study_dir.name!r}", where=str(study_dir.directory)
+            f"the database does not contain the study {study_dir.name!r}", where=str(study_dir.directory)
         ) from error
     try:
-        server = make_server(_HERE, port, optuna_dashboard.wsgi(opened), _Server, _Quiet)
+        server = make_server(_HOST, port, optuna_dashboard.wsgi(opened), _Server, _QuietHandler)
     except OSError as error:
         raise InputError(
             f"cannot listen on port {port}: {error.strerror}",
             where="--port",
-            fix="Give another one; 0 takes any that is free.",
+            fix="Use another one, or 0 for any free port.",
         ) from error
     console.print(
-        f"{study_dir.name}: http://{_HERE}:{server.server_port}/dashboard/studies/{study}\nCtrl-C ends it.",
+        f"{study_dir.name}: http://{_HOST}:{server.server_port}/dashboard/studies/{study}\n"
+        "Press Ctrl-C to stop.",
         highlight=False,
         soft_wrap=True,
     )

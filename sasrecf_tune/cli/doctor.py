@@ -1,6 +1,6 @@
-"""`sasrecf-tune doctor`: what could keep a search from working here, each with a remedy.
+"""`sasrecf-tune doctor`: checks that this machine can run a search, and suggests remedies.
 
-Nothing here imports torch or RecBole: other processes do, so that what is broken is a finding.
+torch and RecBole are imported in other processes only, so that a broken installation is a finding.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from sasrecf_tune.storage.directory import StudyDirectory
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
 _TESTED = f"Install the tested versions: {install_command()}"
-# pyproject.toml asks for it where pip can install it, and it is needed everywhere.
+# Required everywhere, but in pyproject.toml only where pip can install it.
 _RECBOLE = Requirement("recbole==1.2.1")
 _LITTLE_DISK = 1 << 30
 _PROBE_SECONDS = 120
-# A small SASRecF, since the two steps are to take seconds on any machine.
+# A small SASRecF, which trains two steps within seconds on any machine.
 _CONFIG: dict[str, Any] = {
     "model": "SASRecF",
     "dataset": "ml-100k",
@@ -57,7 +57,7 @@ _CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: a `status` is ok, warning or problem; the `remedy` says what to do, "" where nothing is."""
+    """A line of the output. `status` is ok, warning or problem; `remedy` is "" if there is nothing to do."""
 
     check: str
     status: str
@@ -66,7 +66,7 @@ class Finding:
 
 
 def run_doctor(out: Path, console: Console, as_json: bool) -> int:
-    """Print each finding as it is made; returns the exit code."""
+    """Print each finding as soon as it is there; returns the exit code."""
     counts = dict.fromkeys(_STYLES, 0)
     for finding in examine(out):
         counts[finding.status] += 1
@@ -76,61 +76,66 @@ def run_doctor(out: Path, console: Console, as_json: bool) -> int:
             print_table(console, _line(finding))
     if not as_json:
         few = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count and name != OK]
-        console.print(f"\n{' and '.join(reversed(few)) or 'A search can begin.'}", highlight=False)
+        console.print(f"\n{' and '.join(reversed(few)) or 'No problems found.'}", highlight=False)
     return 1 if counts[PROBLEM] else 0
 
 
 def examine(out: Path) -> Iterator[Finding]:
-    """All findings, the quick ones first. `out` is the directory of studies."""
+    """Yield all findings, the quick ones first. `out` is the directory of studies."""
     yield python()
     yield from versions()
     yield directory(out)
     seen, error = probe()
     yield threads(seen.get("threads"))
-    if error:
-        # Nor can a worker begin.
+    if error:  # a worker cannot start either
         yield Finding("torch", PROBLEM, error, _TESTED)
-        yield room(None)
+        yield free_memory(None)
         return
     yield device(seen)
     trained = training()
     yield trained
     peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    yield room(peak if trained.status == OK else None)
+    yield free_memory(peak if trained.status == OK else None)
 
 
 def python() -> Finding:
-    """The version of Python."""
+    """Check the version of Python."""
     found, version = platform.python_version(), sys.version_info[:2]
     if version > NEWEST:
         newest = ".".join(map(str, NEWEST))
-        return Finding("python", WARNING, f"{found}: not tested with it", f"Use Python 3.11 to {newest}.")
+        return Finding(
+            "python", WARNING, f"{found}: not tested with this version", f"Use Python 3.11 to {newest}."
+        )
     if version >= WITHOUT_RAY:
-        found += ", for which there is no Ray as old as RecBole 1.2.1 needs: it is used without"
+        found += "; RecBole is used without Ray, whose version 2.6.3 has no build for it"
     return Finding("python", OK, found)
 
 
 def versions(installed: Callable[[str], str | None] | None = None) -> Iterator[Finding]:
-    """The libraries that sasrecf-tune asks for, against what it knows of their versions."""
+    """Check the versions of the required libraries."""
     version_of = installed or _installed
     try:
-        asked = [Requirement(text) for text in metadata.requires("sasrecf-tune") or []]
+        required = [Requirement(text) for text in metadata.requires("sasrecf-tune") or []]
     except metadata.PackageNotFoundError:
-        yield Finding("versions", WARNING, "sasrecf-tune is not installed: versions are unknown", _TESTED)
+        yield Finding(
+            "versions", WARNING, "sasrecf-tune is not installed: the required versions are unknown", _TESTED
+        )
         return
     wanted = {
         requirement.name: requirement
-        for requirement in asked
+        for requirement in required
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
     }
-    wanted.pop("setuptools", None)  # Ray's: below
+    wanted.pop("setuptools", None)  # checked in _consequences
     fine = []
     for name, requirement in (wanted | {"recbole": _RECBOLE}).items():
         found = version_of(name)
         if found is None:
             yield Finding(name, PROBLEM, "not installed", _TESTED)
         elif not requirement.specifier.contains(found, prereleases=True):
-            why = "this is written for RecBole 1.2.1" if name == "recbole" else "not tested with this version"
+            why = (
+                "sasrecf-tune requires RecBole 1.2.1" if name == "recbole" else "not tested with this version"
+            )
             remedy = f'pip install "{name}{requirement.specifier}"'
             yield Finding(name, PROBLEM, f"{found}: {why}", _TESTED if name == "recbole" else remedy)
         else:
@@ -140,12 +145,12 @@ def versions(installed: Callable[[str], str | None] | None = None) -> Iterator[F
 
 
 def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
-    """What does not keep a search from working, but RecBole alone with its result."""
+    """Find what does not affect a search, but the use of its result with RecBole alone."""
     torch = version_of("torch")
     if torch and tuple(int(part) for part in torch.split(".")[:2]) >= (2, 6):
-        # torch.load: weights_only became True; RecBole's checkpoints hold its whole Config.
+        # torch.load has weights_only=True since then; RecBole's checkpoints contain its Config.
         yield Finding(
-            "checkpoints", OK, f"torch {torch} reads those of a study, but none that RecBole itself writes"
+            "checkpoints", OK, f"torch {torch} reads those of a study, but not those that RecBole writes"
         )
     if not version_of("recbole"):
         return
@@ -156,20 +161,20 @@ def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
     ]
     without = [*newer, *([] if version_of("ray") else ["no Ray"])]
     if without:
-        text = f"{', '.join(without)}: worked around here, but RecBole alone cannot run best.yaml"
+        text = f"{', '.join(without)}: supported here, but RecBole alone cannot run best.yaml"
         yield Finding("run_recbole", OK, text)
     elif importlib.util.find_spec("pkg_resources") is None:
         yield Finding(
             "setuptools",
             WARNING,
-            f"{version_of('setuptools') or 'not installed'}: no pkg_resources, which Ray wants and "
-            "recbole.quick_start with it: RecBole alone cannot run best.yaml",
+            f"{version_of('setuptools') or 'not installed'}: no pkg_resources, which Ray requires for "
+            "recbole.quick_start: RecBole alone cannot run best.yaml",
             'pip install "setuptools<81"',
         )
 
 
 def directory(out: Path) -> Finding:
-    """Whether studies can be written, locked and kept in SQLite below `out`; leaves nothing there."""
+    """Check that `out` can be written and locked, and that SQLite works there; leaves no files."""
     there = out.absolute()
     try:
         there = next(path for path in (there, *there.parents) if path.exists())
@@ -183,68 +188,73 @@ def directory(out: Path) -> Finding:
         no_locks = isinstance(error, OSError) and error.errno in (errno.ENOLCK, errno.ENOTSUP)
         reason = getattr(error, "strerror", None) or str(error)
         found = f"{there} cannot be {'locked' if no_locks else 'written'}: {reason}"
-        return Finding("directory", PROBLEM, found, "Choose another with --out, or mend the rights.")
+        return Finding(
+            "directory", PROBLEM, found, "Use another directory with --out, or change its permissions."
+        )
     if free < _LITTLE_DISK:
-        return Finding("directory", WARNING, f"{there}: {_size(free)} free", "Free space on that disk.")
+        return Finding("directory", WARNING, f"{there}: {_size(free)} free", "Free disk space.")
     return Finding("directory", OK, f"{there} can be written, {_size(free)} free")
 
 
 def probe() -> tuple[dict[str, Any], str]:
-    """What torch sees, and what is wrong with it; by another process."""
-    # With the path of this process, as workers are started: -m would look into the working directory first.
+    """Run `torch_probe` in another process; returns what torch finds, and an error or ""."""
+    # With sys.path of this process, like the workers: -m would search the working directory first.
     script = f"import sys; sys.path[:] = {sys.path!r}; from sasrecf_tune.cli.torch_probe import main; main()"
     command = [sys.executable, "-c", script]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return {}, f"no answer for {_PROBE_SECONDS} seconds"
+        return {}, f"no answer within {_PROBE_SECONDS} seconds"
     seen: dict[str, Any] = {}
     for line in done.stdout.splitlines():
-        with contextlib.suppress(ValueError):  # what a library has printed
+        with contextlib.suppress(ValueError):  # printed by a library
             seen |= json.loads(line)
     if "error" in seen or done.returncode == 0:
         return seen, seen.get("error", "")
     last = done.stderr.strip().splitlines()[-1:]
-    return seen, f"its process {_how_it_ended(done.returncode)}{': ' if last else ''}{''.join(last)[:300]}"
+    return seen, f"its process {_describe_exit(done.returncode)}{': ' if last else ''}{''.join(last)[:300]}"
 
 
 def device(seen: dict[str, Any]) -> Finding:
-    """The cards that torch sees."""
-    cards = [
-        f"{card['name']}, {_size(card['free'])} of {_size(card['total'])} free" for card in seen["cards"]
+    """Check the GPUs that torch finds."""
+    gpus = [
+        f"GPU {index}: {gpu['name']}, {_size(gpu['free'])} of {_size(gpu['total'])} free"
+        for index, gpu in enumerate(seen["cards"])
     ]
-    if cards:
-        return Finding("device", OK, "; ".join(f"card {index}: {card}" for index, card in enumerate(cards)))
+    if gpus:
+        return Finding("device", OK, "; ".join(gpus))
     if Path("/dev/nvidia0").exists():
-        built = f"built for CUDA {seen['cuda']}" if seen["cuda"] else "built for the CPU alone"
-        remedy = "Install the build of PyTorch for the driver that nvidia-smi names: pytorch.org."
-        return Finding("device", WARNING, f"the CPU: there is a card, but torch, {built}, sees none", remedy)
-    return Finding("device", OK, "the CPU; torch sees no CUDA card")
+        build = f"built for CUDA {seen['cuda']}" if seen["cuda"] else "built for the CPU only"
+        remedy = "Install the PyTorch build for the driver that nvidia-smi shows: pytorch.org."
+        return Finding(
+            "device", WARNING, f"CPU: there is a GPU, but torch, {build}, does not find it", remedy
+        )
+    return Finding("device", OK, "CPU; torch finds no CUDA GPU")
 
 
 def threads(taken: int | None) -> Finding:
-    """The threads that torch takes, against the cores and a container's share of their time."""
+    """Compare torch's number of threads with the cores and the CPU limit of the container."""
     have, share, asked = cores(), cpu_time(), os.environ.get("OMP_NUM_THREADS")
     found = f"{have} core{'s' * (have > 1)}"
     if taken:
-        found += f", torch takes {taken} thread{'s' * (taken > 1)}"
+        found += f", torch uses {taken} thread{'s' * (taken > 1)}"
     if taken and share is not None and taken > share + 0.5:
         remedy = f"export OMP_NUM_THREADS={max(1, round(share))}"
-        return Finding("threads", WARNING, f"{found}, the container has the time of {share:g}", remedy)
+        return Finding("threads", WARNING, f"{found}, the container is limited to {share:g}", remedy)
     if taken and asked and taken < have:
-        remedy = f"unset OMP_NUM_THREADS, or train several trials at once: --workers {have // taken}"
+        remedy = f"unset OMP_NUM_THREADS, or train several trials at the same time: --workers {have // taken}"
         return Finding("threads", WARNING, f"{found}: OMP_NUM_THREADS is {asked}", remedy)
     return Finding("threads", OK, found)
 
 
 def training() -> Finding:
-    """Two steps of a small SASRecF on ml-100k and a validation, in a worker as a search has them."""
+    """Train two steps of a small SASRecF on ml-100k and validate, in a worker like those of a search."""
     scratch = Path(tempfile.mkdtemp(prefix="sasrecf-tune-doctor-"))
     study_dir = StudyDirectory(scratch / "study")
     executor = LocalExecutor(study_dir)
     try:
         config = _CONFIG | {"checkpoint_dir": str(study_dir.checkpoints)}
-        timing = executor.measure(Measure(config, "fast", steps=1))  # behind the first, which is not timed
+        timing = executor.measure(Measure(config, "fast", steps=1))  # after an untimed first step
     except TuneError as error:
         found = Finding(
             "training", PROBLEM, error.message, error.fix or f"Its log: {study_dir.worker_log(0)}"
@@ -254,22 +264,20 @@ def training() -> Finding:
         found = Finding("training", OK, f"2 steps of a small SASRecF on ml-100k, {step:.2g} s the second")
     finally:
         executor.close()
-    if str(scratch) not in found.found + found.remedy:  # else there is a log to look at
+    if str(scratch) not in found.found + found.remedy:  # else the remedy refers to a log in it
         shutil.rmtree(scratch, ignore_errors=True)
     return found
 
 
-def room(taken: int | None) -> Finding:
-    """The memory that is free, against what the worker took (bytes)."""
+def free_memory(taken: int | None) -> Finding:
+    """Compare the available memory with the bytes that the worker used."""
     free, total = memory()
-    if free is None:
-        return Finding("memory", OK, f"{_size(total)} in all" if total else "the system does not say")
-    found = f"{_size(free)}{f' of {_size(total)}' if total else ''} free"
+    found = f"{_size(free)} of {_size(total)} free"
     if taken is None:
         return Finding("memory", OK, found)
-    found += f"; a worker on ml-100k takes {_size(taken)}"
+    found += f"; a worker on ml-100k uses {_size(taken)}"
     if free < 2 * taken:
-        return Finding("memory", WARNING, found, "Close other programs; larger data and models need more.")
+        return Finding("memory", WARNING, found, "Close other programs; larger data and models use more.")
     return Finding("memory", OK, found)
 
 
@@ -280,9 +288,9 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _how_it_ended(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code < 0 and -code in set(signal.Signals):
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
 
 

@@ -1,193 +1,88 @@
-"""Options that several commands take: their spellings, limits and help."""
+"""Command-line options: those that the settings' fields declare, and others that several commands share."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import MISSING, fields, is_dataclass
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
-from sasrecf_tune.inputs.settings import Where
+from sasrecf_tune.inputs.settings import COMPUTED, RunSettings, format_duration
 
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]
 
-ParamsFile = Annotated[
-    Path,
-    typer.Option("--params-file", "--params_file", help="The search space, in RecBole's hyper.test format."),
-]
-Dataset = Annotated[str, typer.Option("--dataset", help="RecBole data set; ml-100k comes with RecBole.")]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="SASRecF, or SASRec, the same without item features.  "
-        "[default: model of the config files, or SASRecF]",
-    ),
-]
-DataPath = Annotated[
-    Path | None,
-    typer.Option("--data-path", "--data_path", help="Directory that holds DATASET/DATASET.inter and .item."),
-]
-ConfigFiles = Annotated[
-    str,
-    typer.Option("--config-files", "--config_files", help="RecBole YAML files, separated by spaces."),
-]
-Set = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="A RecBole setting for all trials; may be repeated."),
-]
-Out = Annotated[Path, typer.Option("--out", help="Directory of studies.")]
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        metavar="URL",
-        envvar="SASRECF_TUNE_STORAGE",
-        help="Database (postgresql://, mysql://) in place of SQLite in the study directory.",
-    ),
-]
-StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="The study; the latest if left out.")]
+StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="Study.  [default: the latest]")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, for programs.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        max=1024,
-        help="Trials trained at the same time.  [default: --trials-per-gpu for each card of --gpus]",
-    ),
-]
-Gpus = Annotated[
-    str,
-    typer.Option("--gpus", metavar="auto|none|0,1", help="Cards the workers take in turn; none for the CPU."),
-]
-TrialsPerGpu = Annotated[
-    int,
-    typer.Option(
-        "--trials-per-gpu",
-        min=1,
-        max=64,
-        help="Workers that share a card; a small model leaves room for more.",
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        min=1,
-        max=1024,
-        help="CPU threads of a worker; with Ray also the CPUs it takes.  "
-        "[default: this machine's, shared among the workers; with Ray 1]",
-    ),
-]
-Executor = Annotated[
-    Where,
-    typer.Option("--executor", help="local: workers on this machine; ray: on the nodes of a Ray cluster."),
-]
-SameExecutor = Annotated[
-    Where | None, typer.Option("--executor", help="local or ray; as before if left out.")
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        metavar="auto|HOST:6379|ray://HOST:10001",
-        help="The Ray cluster; auto: the one that this machine is a node of.  [default: auto]",
-    ),
-]
-SameAddress = Annotated[
-    str | None,
-    typer.Option("--address", metavar="auto|HOST:6379|ray://HOST:10001", help="As before if left out."),
-]
-Fuse = Annotated[
-    str,
-    typer.Option(
-        "--fuse",
-        metavar="auto|N",
-        help="Trials of the same shapes that a worker trains as one model; auto measures what pays.",
-    ),
-]
-Trials = Annotated[
-    int | None,
-    typer.Option(
-        "--trials",
-        "--max_evals",
-        min=1,
-        help="Trials in all, earlier runs included; without it all of a grid up to 1,000, else 100.",
-    ),
-]
-Timeout = Annotated[
-    str | None,
-    typer.Option(
-        "--timeout",
-        metavar="90m",
-        help="Time for the search in all (45s, 90m, 2h), earlier runs included; no limit without it.",
-    ),
-]
-Patience = Annotated[
-    int | None,
-    typer.Option(
-        "--patience",
-        min=1,
-        help="End the search when so many whole trials' worth of epochs have brought no better result. "
-        "Never without it.",
-    ),
-]
-HangTimeout = Annotated[
-    str | None,
-    typer.Option(
-        "--hang-timeout",
-        metavar="30m",
-        # Off by default: how long an epoch may take depends on the data, and to end one that is merely slow
-        # would lose it each time.
-        help="End a worker that has said nothing for so long; allow for an epoch and for preparing the data. "
-        "Never without it.",
-    ),
-]
-Retries = Annotated[
-    int,
-    typer.Option(
-        "--retries",
-        min=0,
-        max=100,
-        help="How often a trial is tried again whose worker was killed, crashed or was silent.",
-    ),
-]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="End the search when a trial has failed.")]
-Grace = Annotated[
-    str,
-    typer.Option(
-        "--grace",
-        metavar="25s",
-        help="After SIGTERM the running epochs have so long to end; then their trials are given back.",
-    ),
-]
-CheckpointEvery = Annotated[
-    int,
-    typer.Option(
-        "--checkpoint-every",
-        metavar="EPOCHS",
-        min=0,
-        help="An interrupted trial continues from what is written down so often; 0: it starts anew.",
-    ),
-]
-Confirm = Annotated[
-    int,
-    typer.Option(
-        "--confirm",
-        metavar="K",
-        min=0,
-        max=100,
-        help="When the search has ended, train the best K configurations again on fresh seeds.",
-    ),
-]
-ConfirmSeeds = Annotated[
-    int,
-    typer.Option(
-        "--confirm-seeds", metavar="S", min=1, max=1000, help="Seeds that --confirm trains each on."
-    ),
-]
+# The values of a command's settings options, by field.
+Given = dict[str, Any]
+
+
+def settings_options(
+    *names: str, override: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options that `RunSettings` declares to a command, in the place of its parameter `given`.
+
+    Args:
+        names: The fields whose options the command has, default all.
+        override: Whether the options change settings of an existing study. Their default is then None.
+    """
+    known = {each.name: each for each in parameters(RunSettings, override)}
+    options = [known[name] for name in names or known]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def call(**values: Any) -> None:
+            given = {each.name: values.pop(each.name) for each in options}
+            command(given=given, **values)
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        flat = [each for one in own for each in (options if one.name == "given" else [one])]
+        signature = inspect.Signature([each.replace(kind=Parameter.KEYWORD_ONLY) for each in flat])
+        call.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads it
+        return call
+
+    return decorate
+
+
+def parameters(settings: Any, override: bool = False) -> Iterator[Parameter]:
+    """Convert the fields of a dataclass to Typer parameters; a dataclass in a field is expanded in place."""
+    for field in fields(settings):
+        hint = get_type_hints(settings, include_extras=True)[field.name]
+        kind, option, *marks = (None, hint) if is_dataclass(hint) else get_args(hint)
+        if is_dataclass(option):
+            yield from parameters(option, override)
+            continue
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if override or COMPUTED in marks:
+            kind, default = kind | None, None
+        if option.parser:
+            kind, default = str | None, _option_text(default)
+        if override:
+            option = copy(option)
+            option.help = re.sub(r"(  \[default: .*])?$", "  [default: as before]", option.help, count=1)
+        yield Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if default is MISSING else default,
+            annotation=Annotated[kind, option],
+        )
+
+
+def _option_text(value: Any) -> str | None:
+    """Format a parsed default as a user would write it."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return ",".join(value) or "auto"
+    return format_duration(value) if isinstance(value, float) else str(value)

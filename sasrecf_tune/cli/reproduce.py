@@ -1,4 +1,4 @@
-"""`sasrecf-tune reproduce`: train again what best.yaml holds, and compare."""
+"""`sasrecf-tune reproduce`: train the configuration of best.yaml again, and compare the metrics."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+from typing_extensions import override
 
 from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
-from sasrecf_tune.analysis.reproduction import Compared, circumstances, compare
+from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.arguments import recbole_data_path
-from sasrecf_tune.cli.session import checked_base, describe
+from sasrecf_tune.cli.session import Display, check_settings, prepare_data
 from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
-from sasrecf_tune.executors.base import Executor
+from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
-from sasrecf_tune.messages import Config, DataSummary, Decision, Failure, Job, Report, Result
-from sasrecf_tune.report.formats.best_yaml import chosen_config
+from sasrecf_tune.messages import DataSummary, Decision, Failure, Job, Report, Result
+from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.terminal.console import print_table
-from sasrecf_tune.report.terminal.progress import emit
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from
 
-# How long one wait for the worker may last.
+# The duration of one wait for the worker.
 _TICK_SECONDS = 0.25
 
 
@@ -46,154 +45,156 @@ def reproduce_study(
     gpus: tuple[str, ...] | None = None,
     as_json: bool = False,
 ) -> int:
-    """Print the comparison; returns 0 when all is the same, else 1. The study is not touched.
+    """Train the winner again and print the comparison; the study is not changed.
+
+    Args:
+        storage: The address of the study's database, if it is on a server.
+        data_path: The directory of the data set; None for that of the study.
+        gpus: As `parse_gpus` returns them; None for those of the study.
+
+    Returns:
+        The exit code: 0 if all metrics are identical, else 1.
 
     Raises:
-        DataError: the data set is missing, or is another.
-        TuneError: there is nothing to reproduce, or it could not be trained.
+        StudyNotFoundError: No trial has completed.
+        DataError: The data set is missing, or is another one.
+        TuneError: The training failed.
     """
     settings, space = settings_from(study_dir)
     results = read_results(study_dir, settings, space, storage)
-    if results.chosen is None or results.origin is None:
+    if results.winner is None or results.origin is None:
         raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
     if data_path is not None:
         base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
         settings = replace(settings, base=base)
+    if gpus is not None:
+        settings = replace(settings, gpus=gpus)
     manifest = read_manifest(study_dir)
-    with tempfile.TemporaryDirectory() as scratch:
-        work = StudyDirectory(Path(scratch) / study_dir.name)
-        make_directory(work.directory)
-        executor = LocalExecutor(
-            work,
-            gpus=settings.gpus if gpus is None else gpus,
-            hang_timeout=settings.search.hang_timeout,
-            threads=results.origin.threads,
-        )
-        try:
-            base = checked_base(settings, space)
-            data = describe(settings, space, base, executor, console, as_json)
-            _check_data(data, manifest)
-            again = _train(results.chosen, settings, space, work, executor, console, as_json)
-        finally:
-            executor.close()
+    display = Display(console, as_json)
+    again = _train(results.winner, results.origin, settings, space, manifest, display)
+    record = results.winner.record
     metrics = compare("valid ", results.origin.valid, again.valid)
     metrics += compare("test ", results.origin.test, again.test)
-    record = results.chosen.record
     metrics += compare(
         "",
         {"best epoch": record.best_epoch, "epochs": record.epochs},
         {"best epoch": again.best_epoch, "epochs": again.epochs},
     )
-    recorded = _recorded(manifest, results.chosen, results.origin)
+    recorded = _recorded(manifest, results.winner, results.origin)
     now = {"device": again.device, "threads": again.threads, "fused": again.fused}
-    others = circumstances(recorded, now | {"sasrecf_tune": __version__, **environment()})
+    others = environment_changes(recorded, now | {"sasrecf_tune": __version__, **environment()})
     same = all(metric.same for metric in metrics)
-    if as_json:
-        emit({"event": "reproduced", "same": same, "metrics": _listed(metrics), "others": _pairs(others)})
-    else:
-        _show(metrics, others, console)
+    display.emit(
+        "reproduced",
+        same=same,
+        metrics=[
+            {"metric": each.name, "recorded": each.recorded, "now": each.now, "same": each.same}
+            for each in metrics
+        ],
+        others={name: {"recorded": before, "now": after} for name, (before, after) in others.items()},
+    )
+    if not as_json:
+        _show(metrics, others, display)
     return 0 if same else 1
+
+
+def _train(
+    winner: Winner,
+    origin: Origin,
+    settings: RunSettings,
+    space: SearchSpace,
+    manifest: Mapping[str, Any],
+    display: Display,
+) -> Result:
+    """Train the winner again in a temporary directory."""
+    base = check_settings(settings, space)
+    with tempfile.TemporaryDirectory() as scratch:
+        work = StudyDirectory(Path(scratch) / settings.name)
+        make_directory(work.directory)
+        executor = LocalExecutor(
+            work, gpus=settings.gpus, hang_timeout=settings.search.hang_timeout, threads=origin.threads
+        )
+        with contextlib.closing(executor):
+            _check_data(prepare_data(settings, space, base, executor, display), manifest)
+            config = winner_config(winner, settings, space)
+            display.line(f"training again: {_named(winner)}, seed {config['seed']}")
+            number = winner.record.number
+            job = Job(
+                number=number,
+                config=config | {"checkpoint_dir": str(work.checkpoints)},
+                engine=settings.engine,
+                log=work.log(number),
+                checkpoint=work.checkpoint(number),
+            )
+            with _show_epochs(winner, display) as show:
+                outcome = _outcome(job, executor, show)
+    if isinstance(outcome, Failure):
+        raise WorkerError(f"{_named(winner)} failed this time: {outcome.reason}")
+    return outcome
 
 
 def _check_data(data: DataSummary, manifest: Mapping[str, Any]) -> None:
     recorded = manifest["data"]["fingerprint"]
     if data.fingerprint != recorded:
         raise DataError(
-            f"the data set {data.dataset} is not the one that the study was made from: its files have the "
-            f"fingerprint {data.fingerprint}, those had {recorded}",
-            fix="--data-path names the directory that holds the right one.",
+            f"the data set {data.dataset} differs from that of the study: the fingerprint of its files is "
+            f"{data.fingerprint}, not {recorded}",
+            fix="Use --data-path with the directory of the right one.",
         )
 
 
 @dataclass
-class _Watch:
-    """The handler of the one job."""
-
+class _Handler(Handler):
     show: Callable[[Report], None]
     outcome: Result | Failure | None = None
 
-    def reported(self, report: Report) -> Decision:
-        """See `executors.base.Handler`."""
+    @override
+    def on_report(self, report: Report) -> Decision:
         self.show(report)
         return Decision.CONTINUE
 
-    def ended(self, outcome: Result | Failure) -> None:
-        """See `executors.base.Handler`."""
+    @override
+    def on_outcome(self, outcome: Result | Failure) -> None:
         self.outcome = outcome
 
 
-def _train(
-    chosen: Winner,
-    settings: RunSettings,
-    space: SearchSpace,
-    work: StudyDirectory,
-    executor: Executor,
-    console: Console,
-    quiet: bool,
-) -> Result:
-    config = chosen_config(chosen, settings, space)
-    if not quiet:
-        console.print(f"training once more: {_named(chosen)}, seed {config['seed']}", highlight=False)
-    with _shown(chosen, console, quiet) as show:
-        outcome = _outcome(config, chosen, settings, work, executor, show)
-    if isinstance(outcome, Failure):
-        raise WorkerError(f"{_named(chosen)} completed before, but not now: {outcome.reason}")
-    return outcome
-
-
-def _outcome(
-    config: Config,
-    chosen: Winner,
-    settings: RunSettings,
-    work: StudyDirectory,
-    executor: Executor,
-    show: Callable[[Report], None],
-) -> Result | Failure:
-    watch = _Watch(show)
-    executor.submit(
-        Job(
-            number=chosen.record.number,
-            config=config | {"checkpoint_dir": str(work.checkpoints)},
-            engine=settings.engine,
-            log=work.log(chosen.record.number),
-            checkpoint=work.checkpoint(chosen.record.number),
-        )
-    )
-    while watch.outcome is None:
-        executor.step(watch, _TICK_SECONDS)
-    return watch.outcome
+def _outcome(job: Job, executor: Executor, show: Callable[[Report], None]) -> Result | Failure:
+    handler = _Handler(show)
+    executor.submit(job)
+    while handler.outcome is None:
+        executor.step(handler, _TICK_SECONDS)
+    return handler.outcome
 
 
 @contextlib.contextmanager
-def _shown(chosen: Winner, console: Console, quiet: bool) -> Iterator[Callable[[Report], None]]:
-    """What shows how far it is: one line that changes, or a line an epoch."""
+def _show_epochs(winner: Winner, display: Display) -> Iterator[Callable[[Report], None]]:
+    """Yield a function that shows an epoch: on a terminal as one line that changes."""
 
     def text(report: Report) -> str:
-        took = format_duration(report.seconds)
-        return f"epoch {report.epoch}, {took}; it had {chosen.record.epochs} epochs"
+        return f"epoch {report.epoch} of {winner.record.epochs}, {format_duration(report.seconds)}"
 
-    if quiet:
-        yield lambda report: emit({"event": "reported", "epoch": report.epoch, "valid": report.metrics})
-    elif console.is_terminal:
-        with console.status("training") as status:
+    if display.as_json:
+        yield lambda report: display.emit("reported", epoch=report.epoch, valid=report.metrics)
+    elif display.console.is_terminal:
+        with display.console.status("training") as status:
             yield lambda report: status.update(text(report))
     else:
-        yield lambda report: console.print(text(report), highlight=False)
+        yield lambda report: display.line(text(report))
 
 
-def _named(chosen: Winner) -> str:
-    return f"{'confirmed ' if chosen.confirmation else ''}trial {chosen.trial}"
+def _named(winner: Winner) -> str:
+    return f"{'confirmed ' if winner.confirmation else ''}trial {winner.trial}"
 
 
-def _recorded(manifest: Mapping[str, Any], chosen: Winner, origin: Origin) -> dict[str, Any]:
-    source = manifest.get("confirmation", manifest) if chosen.confirmation else manifest
+def _recorded(manifest: Mapping[str, Any], winner: Winner, origin: Origin) -> dict[str, Any]:
+    source = manifest.get("confirmation", manifest) if winner.confirmation else manifest
     kept = {key: source[key] for key in ("sasrecf_tune", "machine", "versions") if key in source}
-    # Of the trial itself, where it is known.
+    # Those of the trial itself, where they are known.
     known = {"device": origin.device, "threads": origin.threads, "fused": origin.fused}
     return kept | {key: value for key, value in known.items() if value}
 
 
-def _show(metrics: Sequence[Compared], others: Mapping[str, tuple[Any, Any]], console: Console) -> None:
+def _show(metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], display: Display) -> None:
     table = Table(pad_edge=False, box=None)
     table.add_column("metric")
     for header in ("recorded", "now", "difference"):
@@ -202,28 +203,17 @@ def _show(metrics: Sequence[Compared], others: Mapping[str, tuple[Any, Any]], co
         difference = "" if metric.same or metric.difference is None else f"{metric.difference:+.6g}"
         style = "" if metric.same else "red"
         table.add_row(metric.name, _number(metric.recorded), _number(metric.now), difference, style=style)
-    print_table(console, table)
-    if all(metric.same for metric in metrics):
-        console.print("The same to the last digit.", style="green", highlight=False)
+    print_table(display.console, table)
+    differing = sum(not metric.same for metric in metrics)
+    if differing:
+        display.line(f"{differing} of {len(metrics)} numbers differ.", "red")
     else:
-        count = sum(not metric.same for metric in metrics)
-        console.print(f"{count} of {len(metrics)} numbers differ.", style="red", highlight=False)
+        display.line("All metrics are identical.", "green")
     for name, (before, after) in others.items():
-        console.print(Text(f"{name}: was {before}, is {after}"), soft_wrap=True)
-    if not others and not all(metric.same for metric in metrics):
-        console.print("Versions, machine, device and threads are the same.", highlight=False, soft_wrap=True)
+        display.line(f"{name}: was {before}, is {after}")
+    if differing and not others:
+        display.line("Versions, machine, device and threads are the same.")
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else repr(value)
-
-
-def _listed(metrics: Sequence[Compared]) -> list[dict[str, Any]]:
-    return [
-        {"metric": each.name, "recorded": each.recorded, "now": each.now, "same": each.same}
-        for each in metrics
-    ]
-
-
-def _pairs(others: Mapping[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {"recorded": before, "now": after} for name, (before, after) in others.items()}

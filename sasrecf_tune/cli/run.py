@@ -4,179 +4,205 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.cli.session import (
-    at_work,
-    checked_base,
-    describe,
-    executor_for,
-    fused,
-    saying,
-    status,
+    Display,
+    check_settings,
+    choose_fusion,
+    open_executor,
+    open_session,
+    prepare_data,
     stopping_on_signals,
-    view,
 )
+from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure
-from sasrecf_tune.report.terminal import progress as views
 from sasrecf_tune.report.terminal.plan_summary import estimate, plan_facts, show_end, show_plan, show_timings
+from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
-from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
-from sasrecf_tune.trials import ENDED, State
+from sasrecf_tune.trials import ENDED, State, TrialRecord
+
+if TYPE_CHECKING:
+    from sasrecf_tune.search.limits import Outcome
+    from sasrecf_tune.search.study import TuneStudy
 
 _MEASURED_STEPS = 3
 
 
-def run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json: bool = False) -> int:
-    """Search, show progress, and end with the ranked table; returns the exit code.
+def run(
+    settings: RunSettings,
+    space: SearchSpace,
+    console: Console,
+    *,
+    as_json: bool = False,
+    callbacks: Sequence[object] = (),
+) -> int:
+    """Search, show progress, and print the ranked table.
+
+    Args:
+        callbacks: Called after the result files are up to date; they define any methods of `Callback`.
+
+    Returns:
+        The exit code.
 
     Raises:
-        TuneError: see `errors`; bad input is found before any training.
+        TuneError: The search failed; bad input is found before any training.
     """
     from sasrecf_tune.cli.confirm import confirm_best
-    from sasrecf_tune.report.page.page import write_page
+    from sasrecf_tune.report.page.render import write_page
     from sasrecf_tune.report.study_files import ResultFiles
     from sasrecf_tune.search.confirmation_study import load_confirmations
-    from sasrecf_tune.search.coordinator import Coordinator
     from sasrecf_tune.search.peers import with_peer_notes
     from sasrecf_tune.search.study_setup import planned_study
-    from sasrecf_tune.storage.database.errors import check_begun, display_url, reading_errors
+    from sasrecf_tune.storage.database.errors import check_begun, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
-    base = checked_base(settings, space)
+    base = check_settings(settings, space)
     study_dir = study_directory(settings.out, settings.name)
-    with at_work(settings, study_dir) as executor:
-        plan = make_plan(settings, space, base, describe(settings, space, base, executor, console, as_json))
-        plan, _ = fused(plan, executor, console, as_json)
+    display = Display(console, as_json)
+    with open_session(settings, study_dir) as executor:
+        plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
+        plan, _ = choose_fusion(plan, executor, display)
         storage = open_storage(study_dir, settings.storage)
         check_begun(study_dir, storage, settings.storage)
         with reading_errors(study_dir, settings.storage):
-            study = planned_study(plan, study_dir, storage, saying(console, as_json))
+            study = planned_study(plan, study_dir, storage, display.note)
             records = study.records()
             _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
-        again = sum(record.state == State.WAITING for record in records)
-        plan, earlier = _with_history(plan, study_dir, any(record.state in ENDED for record in records))
-        plan = with_peer_notes(plan, study.peers.list_peers())
-        write_manifest(
-            study_dir,
-            settings_content(settings, space, settings.storage and display_url(study_dir, settings.storage))
-            | {"identity": plan.identity(), "data": vars(plan.data), "sampler": plan.sampler}
-            | {"pruner": plan.pruner.recorded, "planned_trials": plan.trials}
-            | {"earlier": earlier},
-            trains=sum(record.state in ENDED for record in records) < plan.trials,
-        )
+        plan = with_peer_notes(_record_plan(plan, study_dir, records), study.peers.list_peers())
         files = ResultFiles(study_dir, plan, study, confirmed=confirmed)
-        state = views.make_progress(
-            varied(space),
-            str(settings.metric),
-            study.maximize,
-            plan.trials,
-            plan.epochs,
-            settings.workers,
-            records,
-        )
-        if as_json:
-            views.emit({"event": "plan", **plan_facts(plan), "done": len(state.records)})
-        else:
-            show_plan(plan, study_dir, console, done=len(state.records), again=again)
-        with view(state, console, as_json) as display:
-            callbacks: list[Callback] = [files, display]
-            search = Coordinator(plan, study, study_dir, executor, callbacks)
-            with stopping_on_signals(search, settings.search.grace, console, as_json):
-                outcome = search.run()
+        outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)
         records = study.records()
-        if as_json:
-            views.emit(
-                {
-                    "event": "end",
-                    "reason": outcome.reason,
-                    "ended": outcome.done,
-                    "directory": str(study_dir.directory),
-                }
-            )
-        else:
-            chosen = pick_winner(records, confirmed, study.maximize, settings.unit)
-            show_end(plan, study_dir, records, outcome, chosen, console)
+        display.emit("end", reason=outcome.reason, ended=outcome.done, directory=str(study_dir.directory))
+        if not as_json:
+            winner = pick_winner(records, confirmed, study.maximize, settings.unit)
+            show_end(plan, study_dir, records, outcome, winner, console)
         if any(record.state in ENDED for record in records):
-            # After the table, which must not wait for pictures.
-            write_page(study_dir, settings, space)
+            write_page(study_dir, settings, space)  # after the table: it takes longer
         last = study.peers.leave(wait_for_silent=bool(settings.search.confirm) and not outcome.interrupted)
         if last and study.peers.met_peers:
-            # They may have written to the same directory meanwhile, and have left by now.
+            # Other runs, which have left by now, may have written to the same directory.
             files.again(study.records())
             write_page(study_dir, settings, space)
-        if outcome.interrupted:
-            return 130
-        if outcome.failed:
-            return 1
-        if not any(record.state == State.COMPLETE for record in records):
-            # What others still train may complete yet: they will say.
-            return 0 if not last and any(record.state == State.RUNNING for record in records) else 1
-        if not settings.search.confirm or not last:
-            return 0
-        code = confirm_best(plan, study_dir, storage, records, executor, console, as_json=as_json)
+        code = _exit_code(outcome, records, last)
+        if code or not last or not settings.search.confirm:
+            return code
+        code = confirm_best(plan, study_dir, storage, records, executor, display)
         write_page(study_dir, settings, space)
         return code
 
 
 def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_json: bool = False) -> int:
-    """Print the plan and how long it would take, after timing a few steps; writes nothing.
+    """Time a few steps, and print the plan and an estimate of the search time; nothing is written.
+
+    Returns:
+        The exit code.
 
     Raises:
-        TuneError: as `run`.
+        TuneError: As `run`.
     """
-    base = checked_base(settings, space)
+    base = check_settings(settings, space)
+    display = Display(console, as_json)
     with tempfile.TemporaryDirectory() as scratch:
         study_dir = StudyDirectory(Path(scratch) / settings.name)
         make_directory(study_dir.directory)
         began = time.monotonic()
-        with executor_for(settings, study_dir) as executor:
-            plan = make_plan(
-                settings, space, base, describe(settings, space, base, executor, console, as_json)
-            )
+        with open_executor(settings, study_dir) as executor:
+            plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
             startup = time.monotonic() - began
-            plan, gain = fused(plan, executor, console, as_json, measured=True)
-            with status(console, as_json, "timing a few steps"):
-                timings = [executor.measure(request) for request in _measured(plan, study_dir)]
-    display_url = study_directory(settings.out, settings.name)
+            plan, gain = choose_fusion(plan, executor, display, measure=True)
+            with display.status("timing a few steps"):
+                timings = [executor.measure(request) for request in _measurements(plan, study_dir)]
     in_all = estimate(plan, timings, startup, gain)
-    if as_json:
-        seconds = [round(timing.epoch_seconds, 3) for timing in timings]
-        views.emit(
-            {"event": "plan", **plan_facts(plan), "epoch_seconds": seconds, "seconds": round(in_all, 3)}
-        )
-    else:
-        show_plan(plan, display_url, console)
+    seconds = [round(timing.epoch_seconds, 3) for timing in timings]
+    display.emit("plan", **plan_facts(plan), epoch_seconds=seconds, seconds=round(in_all, 3))
+    if not as_json:
+        show_plan(plan, study_directory(settings.out, settings.name), console)
         show_timings(plan, timings, in_all, console)
     return 0
 
 
-def _with_history(plan: Plan, study_dir: StudyDirectory, begun: bool) -> tuple[Plan, list[Any]]:
-    """The plan, with a note where the study was searched otherwise before; and all earlier ways."""
-    if not begun or not study_dir.manifest.is_file():
-        return plan, []
-    last = read_manifest(study_dir)
-    earlier = list(last.get("earlier", []))
-    if (last["sampler"], last["pruner"]) == (plan.sampler, plan.pruner.recorded):
-        return plan, earlier
-    earlier.append({"sampler": last["sampler"], "pruner": last["pruner"], "until": last["updated"]})
-    note = f"trials up to now were chosen by {last['sampler']} and pruned by {last['pruner']['name']}"
-    return replace(plan, notes=(*plan.notes, f"{note}; manifest.json keeps both")), earlier
+def _record_plan(plan: Plan, study_dir: StudyDirectory, records: Sequence[TrialRecord]) -> Plan:
+    """Write the manifest; returns the plan, with a note if earlier trials were searched in another way."""
+    from sasrecf_tune.storage.database.errors import display_url
+
+    settings = plan.settings
+    ended = sum(record.state in ENDED for record in records)
+    earlier: list[Any] = []
+    if ended and study_dir.manifest.is_file():
+        last = read_manifest(study_dir)
+        earlier = list(last.get("earlier", []))
+        sampler, pruner = last["sampler"], last["pruner"]
+        if (sampler, pruner) != (plan.sampler, plan.pruner.recorded):
+            earlier.append({"sampler": sampler, "pruner": pruner, "until": last["updated"]})
+            note = (
+                f"earlier trials used sampler {sampler} and pruner {pruner['name']}; manifest.json has both"
+            )
+            plan = replace(plan, notes=(*plan.notes, note))
+    write_manifest(
+        study_dir,
+        settings_content(settings, plan.space, settings.storage and display_url(study_dir, settings.storage))
+        | {
+            "identity": plan.identity(),
+            "data": vars(plan.data),
+            "sampler": plan.sampler,
+            "pruner": plan.pruner.recorded,
+            "planned_trials": plan.trials,
+            "earlier": earlier,
+        },
+        trains=ended < plan.trials,
+    )
+    return plan
 
 
-def _measured(plan: Plan, study_dir: StudyDirectory) -> list[Measure]:
-    """Requests for the first, the middle and the last of the cells, which tend to differ in cost."""
+def _search(
+    plan: Plan,
+    study: TuneStudy,
+    study_dir: StudyDirectory,
+    executor: Executor,
+    callbacks: Sequence[object],
+    records: Sequence[TrialRecord],
+    display: Display,
+) -> Outcome:
+    """Show the plan and train its trials; `records` are those of earlier runs."""
+    from sasrecf_tune.search.coordinator import Coordinator
+
+    settings = plan.settings
+    metric, names = str(settings.metric), varied(plan.space)
+    state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, settings.workers, records)
+    done = len(state.records)
+    display.emit("plan", **plan_facts(plan), done=done)
+    if not display.as_json:
+        again = sum(record.state == State.WAITING for record in records)
+        show_plan(plan, study_dir, display.console, done=done, again=again)
+    with display.show_progress(state) as view:
+        search = Coordinator(plan, study, study_dir, executor, [*callbacks, view])
+        with stopping_on_signals(search, settings.search.grace, display.console, quiet=display.as_json):
+            return search.run()
+
+
+def _exit_code(outcome: Outcome, records: Sequence[TrialRecord], last: bool) -> int:
+    """Return the exit code; unless this run is the `last`, other runs may still complete trials."""
+    if outcome.interrupted:
+        return 130
+    good = {State.COMPLETE} if last else {State.COMPLETE, State.RUNNING}
+    return int(outcome.failed or not any(record.state in good for record in records))
+
+
+def _measurements(plan: Plan, study_dir: StudyDirectory) -> list[Measure]:
+    """Return requests for the first, the middle and the last cell, which tend to differ in cost."""
     if plan.cells is not None:
         cells = plan.cells()
         some = [cells[i] for i in sorted({0, len(cells) // 2, len(cells) - 1})]

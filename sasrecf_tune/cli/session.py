@@ -1,61 +1,120 @@
-"""What `run`, `confirm` and `reproduce` share: checks, workers, the data, signals and the live view."""
+"""What `run`, `confirm` and `reproduce` share: checks, workers, data preparation, signals and the display."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
-from sasrecf_tune.executors.base import Executor, Telling
+from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
+from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import private_directory, remove, temporary_files
 
+if TYPE_CHECKING:
+    from sasrecf_tune.search.coordinator import Coordinator
 
-def checked_base(settings: RunSettings, space: SearchSpace) -> Config:
-    """The base configuration, after every check that needs no data.
+
+@dataclass(frozen=True)
+class Display:
+    """Prints to the console, or JSON lines to standard output."""
+
+    console: Console
+    as_json: bool
+
+    def line(self, text: str, style: str | None = None, wrap: bool = False) -> None:
+        """Print a line, which a terminal wraps at words if `wrap`; nothing with JSON."""
+        if not self.as_json:
+            soft_wrap = not (wrap and self.console.is_terminal)
+            self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=soft_wrap)
+
+    def emit(self, event: str, **facts: Any) -> None:
+        """Print an event; nothing without JSON."""
+        if self.as_json:
+            progress.emit({"event": event, **facts})
+
+    def note(self, text: str) -> None:
+        """Print a note that is not about an event of a trial."""
+        self.line(text, "yellow")
+        self.emit("note", text=text)
+
+    @contextlib.contextmanager
+    def status(self, text: str) -> Iterator[None]:
+        """Show `text` while the block runs; nothing with JSON."""
+        if self.as_json:
+            yield
+        elif self.console.is_terminal:
+            with self.console.status(text):
+                yield
+        else:
+            self.console.print(f"{text} ...", highlight=False)
+            yield
+
+    @contextlib.contextmanager
+    def show_progress(
+        self, state: progress.Progress
+    ) -> Iterator[progress.PlainView | progress.JsonView | progress.LiveView]:
+        """Yield the callback that shows `state` while the block runs."""
+        if self.as_json:
+            yield progress.JsonView(state)
+        elif isinstance(self.console, NotebookConsole):
+            with NotebookView(state, self.console) as notebook:
+                yield notebook
+        elif self.console.is_terminal:
+            with progress.LiveView(state, self.console) as live:
+                yield live
+        else:
+            yield progress.PlainView(state, self.console)
+
+
+def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
+    """Make every check that needs no data, and return the base configuration.
 
     Raises:
-        InputError: a value, a name or a combination is wrong.
+        InputError: A value, a name or a combination is invalid.
     """
     check_space(space, check_model(settings.model))
     return base_config(settings, space)
 
 
 @contextlib.contextmanager
-def at_work(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
-    """Hold the study, with workers, after a look at its database; what that raises is told as its own.
+def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+    """Lock the study, check its database, and start workers.
 
-    Alone, unless a server's database holds it.
+    The lock is exclusive, or shared if the study is in a database on a server. Errors of the database in the
+    block are raised as `StorageError`.
 
     Raises:
-        StorageError: another run is at work on it, or its database cannot be used.
+        StorageError: Another run holds the study, or its database cannot be used.
     """
     from sasrecf_tune.storage.database.errors import check_database, reading_errors
     from sasrecf_tune.storage.database.open import check_storage
     from sasrecf_tune.storage.lock import abandoned, exclusive, shared
 
-    def tidy() -> None:
+    def clean_up() -> None:
         left = [*temporary_files(study_dir.directory), *study_dir.leftovers()]
         remove(abandoned(study_dir, left) if settings.storage else left)
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
-    with shared(study_dir, tidy) if settings.storage else exclusive(study_dir):
+    with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
-            tidy()  # before this run has made anything of its own
-        with executor_for(settings, own) as executor, reading_errors(study_dir, settings.storage):
+            clean_up()  # before this run creates files of its own
+        with open_executor(settings, own) as executor, reading_errors(study_dir, settings.storage):
             if settings.storage is None:
                 check_database(study_dir, None)
             else:
@@ -64,8 +123,8 @@ def at_work(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Execut
 
 
 @contextlib.contextmanager
-def executor_for(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
-    """Workers that are gone when the block ends, however it ends; `study_dir` has their own files."""
+def open_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+    """Start workers, whose files are in `study_dir`, and stop them when the block ends."""
     if settings.executor == "ray":
         from sasrecf_tune.executors.ray.executor import ray_executor
 
@@ -78,91 +137,66 @@ def executor_for(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
             settings.workers,
             settings.gpus,
             settings.search.hang_timeout,
-            # One worker has nobody to share with, and would write for nothing.
+            # A single worker shares its prepared data with nobody.
             shared=directory if settings.workers > 1 else None,
             threads=settings.threads,
             slots=settings.fuse,
         )
-        try:
+        with contextlib.closing(executor):
             yield executor
-        finally:
-            executor.close()
 
 
-def describe(
-    settings: RunSettings,
-    space: SearchSpace,
-    base: Config,
-    executor: Executor,
-    console: Console,
-    quiet: bool,
+def prepare_data(
+    settings: RunSettings, space: SearchSpace, base: Config, executor: Executor, display: Display
 ) -> DataSummary:
     """Prepare the data in a worker and check it.
 
     Raises:
-        InputError: configuration or data cannot be used.
+        InputError: The configuration or the data cannot be used.
     """
-    if isinstance(executor, Telling):
-        executor.say = saying(console, quiet)
+    executor.notify = display.note
     config = first_configuration(space, base) | {"seed": settings.seed}
-    with status(console, quiet, f"preparing {settings.dataset}"):
+    with display.status(f"preparing {settings.dataset}"):
         return executor.describe(Describe(config, settings.engine, searched_features(space)))
 
 
-def fused(
-    plan: Plan, executor: Executor, console: Console, quiet: bool, measured: bool = False
+def choose_fusion(
+    plan: Plan, executor: Executor, display: Display, measure: bool = False
 ) -> tuple[Plan, float]:
-    """The plan with a note on trials that train as one model, and how many times as fast they train.
+    """Decide how many trials a worker trains as one model, and set it in the executor.
+
+    Args:
+        measure: Whether to time a number that the user chose; `--fuse auto` is always timed.
+
+    Returns:
+        The plan with a note on it, and the speed-up over trials trained one after the other.
 
     Raises:
-        TuneError: as `describe`.
+        TuneError: As `prepare_data`.
     """
     settings = plan.settings
     if settings.fuse == 1:
         return plan, 1.0
     config = first_configuration(plan.space, plan.base) | {"seed": settings.seed}
-    timed = measured or settings.fuse == AUTO_FUSE
-    with status(console, quiet or not timed, "timing trials that train as one model"):
-        fusion = plan_fusion(settings, config, executor, measured)
+    timed = measure or settings.fuse == AUTO_FUSE
+    with display.status("timing trials that train as one model") if timed else contextlib.nullcontext():
+        fusion = plan_fusion(settings, config, executor, measure)
     return replace(plan, notes=(*plan.notes, fusion.text)), fusion.speedup
 
 
 @contextlib.contextmanager
-def view(
-    state: progress.Progress, console: Console, as_json: bool
-) -> Iterator[progress.PlainView | progress.JsonView | progress.LiveView]:
-    """What shows `state` on the console, or as JSON lines."""
-    if as_json:
-        yield progress.JsonView(state)
-    elif console.is_terminal:
-        with progress.LiveView(state, console) as live:
-            yield live
-    else:
-        yield progress.PlainView(state, console)
+def stopping_on_signals(search: Coordinator, grace: float, console: Console, quiet: bool) -> Iterator[None]:
+    """Stop the search after the running epochs at the first Ctrl-C or SIGTERM, at once at the second.
 
+    In a thread other than the main one, signals stay as they are.
 
-def saying(console: Console, as_json: bool) -> Callable[[str], None]:
-    """What tells people, or a program, of something that is no event of a trial's."""
-
-    def say(text: str) -> None:
-        if as_json:
-            progress.emit({"event": "note", "text": text})
-        else:
-            console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
-
-    return say
-
-
-@contextlib.contextmanager
-def stopping_on_signals(search: object, grace: float, console: Console, quiet: bool) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the search after the running epochs; the second at once.
-
-    After SIGTERM a scheduler's SIGKILL follows, so the epochs have `grace` seconds at most. Nor is a database
-    that hangs waited for.
+    Args:
+        grace: Seconds that the epochs have after SIGTERM, since a scheduler sends SIGKILL soon after it. A
+            database that hangs is not waited for either.
     """
-    from sasrecf_tune.search.coordinator import Coordinator
-
-    assert isinstance(search, Coordinator)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
@@ -170,35 +204,25 @@ def stopping_on_signals(search: object, grace: float, console: Console, quiet: b
             raise KeyboardInterrupt
         if number == signal.SIGTERM:
             search.stop("stopped by SIGTERM", grace)
-            limit = f", in {format_duration(grace)} at the latest"
+            limit = f" (at most {format_duration(grace)})"
         else:
             search.stop("stopped by Ctrl-C")
             limit = ""
         if not quiet:
-            console.print(f"stopping after the running epochs{limit}; once more stops now", style="yellow")
+            console.print(
+                f"stopping after the running epochs{limit}; a second signal stops at once", style="yellow"
+            )
 
-    def look(_: int, __: FrameType | None) -> None:
+    def check(_: int, __: FrameType | None) -> None:
         if search.hangs():
             raise KeyboardInterrupt
 
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGALRM: look}
+    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGALRM: check}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def status(console: Console, quiet: bool, text: str) -> Iterator[None]:
-    """Show `text` while the block runs."""
-    if quiet:
-        yield
-    elif console.is_terminal:
-        with console.status(text):
-            yield
-    else:
-        console.print(f"{text} ...", highlight=False)
-        yield
+            # None: a handler that was not installed from Python, which cannot be restored.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,4 +1,4 @@
-"""A process that says what torch sees, as JSON lines. Where torch breaks, it alone does."""
+"""Prints what torch finds, as JSON lines. It runs in a process of its own, which a broken torch may crash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def facts() -> Iterator[dict[str, Any]]:
-    """First threads and CUDA version of torch's, then the cards, with free and total bytes."""
+    """Yield torch's number of threads and CUDA version, then the GPUs with their free and total bytes."""
     import torch
 
     yield {"threads": torch.get_num_threads(), "cuda": torch.version.cuda}
@@ -19,7 +19,7 @@ def facts() -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print the facts, and last of all what went wrong."""
+    """Print the facts, and the error if there is one."""
     try:
         for fact in facts():
             print(json.dumps(fact), flush=True)

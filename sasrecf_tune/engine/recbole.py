@@ -1,4 +1,4 @@
-"""The only importer of RecBole's Config and data modules; each workaround stands here with its reason.
+"""RecBole's configuration, data and trainer, with a workaround for each of its problems.
 
 Sources: RecBole 1.2.1, recbole/config/configurator.py, recbole/data/utils.py, recbole/trainer/trainer.py.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 with warnings.catch_warnings():
-    # Deprecation notes of the libraries that RecBole imports are nothing a user can act on.
+    # Users cannot act on the deprecation warnings of libraries that RecBole imports.
     warnings.simplefilter("ignore")
     import recbole.trainer.trainer as recbole_trainer
     import torch
@@ -25,6 +25,8 @@ with warnings.catch_warnings():
     from recbole.utils.logger import RemoveColorFilter
 
     from sasrecf_tune.engine.recbole_shims import numpy_1_names, patch_pandas_3
+
+from typing_extensions import override
 
 from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, check_columns, locate
@@ -46,12 +48,12 @@ __all__ = [
 ]
 
 
-# What RecBole's Trainer raises (trainer.py, _check_nan).
+# The message of the error in RecBole's Trainer (trainer.py, _check_nan).
 NOT_A_NUMBER = "Training loss is nan"
 
 
 class _NoTensorboard:
-    """RecBole's Trainer writes ./log_tensorboard wherever it is run; trials have their own records."""
+    """Replaces the writer that creates ./log_tensorboard in the current directory."""
 
     def add_scalar(self, *_: object) -> None: ...
 
@@ -59,19 +61,21 @@ class _NoTensorboard:
 
 
 class _Collector(recbole_trainer.Collector):  # type: ignore[misc]  # recbole is untyped
-    """RecBole's asks all that it holds for .cpu(), the number of items too, and fails (collector.py)."""
+    """Fixes a method that calls .cpu() on all values, even the number of items (collector.py)."""
 
+    @override
     def get_data_struct(self) -> Any:
-        """See Collector."""
-        held = self.data_struct
-        plain = {key: value for key, value in held._data_dict.items() if not isinstance(value, torch.Tensor)}
+        values = self.data_struct
+        plain = {
+            key: value for key, value in values._data_dict.items() if not isinstance(value, torch.Tensor)
+        }
         for key in plain:
-            del held[key]
-        found = super().get_data_struct()
+            del values[key]
+        copy = super().get_data_struct()
         for key, value in plain.items():
-            held.set(key, value)
-            found.set(key, value)
-        return found
+            values.set(key, value)
+            copy.set(key, value)
+        return copy
 
 
 recbole_trainer.get_tensorboard = lambda _logger: _NoTensorboard()
@@ -80,53 +84,59 @@ patch_pandas_3()
 
 
 class TrialConfig(RecBoleConfig):  # type: ignore[misc]  # recbole is untyped
-    """RecBole's Config without its two side doors."""
+    """RecBole's Config with settings from the given dictionary only."""
 
+    @override
     def _load_cmd_line(self) -> Config:
-        # The host program's argv would override the trial's values.
+        # The arguments of this program must not override the trial's values.
         return {}
 
+    @override
     def _convert_config_dict(self, config_dict: Config) -> Config:
-        # RecBole runs eval() on every string; our values already have their types.
+        # RecBole calls eval() on every string; our values already have their types.
         return config_dict
 
+    @override
     def compatibility_settings(self) -> None:
-        """See `compatibility.numpy_1_names`."""
         with numpy_1_names():
             super().compatibility_settings()
 
 
 def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
-    """RecBole's complete configuration for `config`; `gpu` is a card's index, "" for the CPU.
+    """Return RecBole's complete configuration for `config`.
+
+    Args:
+        config: The settings that differ from RecBole's defaults.
+        gpu: A GPU's index, "" for the CPU.
 
     Raises:
-        ConfigFileError: RecBole refuses it; its reason is in the message.
+        ConfigFileError: RecBole rejects the configuration.
     """
     # _init_device sets CUDA_VISIBLE_DEVICES to gpu_id, and takes "" for the CPU.
-    # Config changes nested values in place: hand it its own copies.
     forced = {
         "gpu_id": gpu,
         "show_progress": False,
         "save_dataset": False,
         "save_dataloaders": False,
-        # No effect on results, and a worker may not have processes of its own.
+        # No effect on results, and a worker may not start processes.
         "worker": 0,
-        # RecBole would unpickle whatever lies there.
+        # RecBole would unpickle these files.
         "dataset_save_path": None,
         "dataloaders_save_path": None,
     }
-    own = {key: _copy(value) for key, value in config.items()} | forced
+    # Copied, because Config changes nested values in place.
+    settings = {key: _copy(value) for key, value in config.items()} | forced
     try:
-        return TrialConfig(config_dict=own)
+        return TrialConfig(config_dict=settings)
     except TuneError:
         raise
-    except Exception as error:  # RecBole raises whatever it stumbles on
-        raise ConfigFileError(f"RecBole refuses this configuration: {_said(error)}") from error
+    except Exception as error:  # RecBole can raise anything
+        raise ConfigFileError(f"RecBole rejects this configuration: {_error_text(error)}") from error
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """RecBole's data set of one data configuration and its train, valid and test splits."""
+    """RecBole's data set of one data configuration, and its training, validation and test splits."""
 
     dataset: Any
     splits: tuple[Any, Any, Any]
@@ -136,9 +146,11 @@ class Prepared:
 class Engine:
     """The classes that train a configuration.
 
-    `dataset` makes a data set from a config, `model` a model from a config and the training split,
-    `trainer` a Trainer from a config and a model. `adjust` may change settings of the config that have no
-    effect on results, given the number of items.
+    Attributes:
+        dataset: Creates a data set from a config.
+        model: Creates a model from a config and the training split.
+        trainer: Creates a Trainer from a config and a model.
+        adjust: Changes settings of a config that do not affect results, given the number of items.
     """
 
     name: str
@@ -152,7 +164,7 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
     """Read, filter and split the data as `run_recbole` does (recbole/quick_start/quick_start.py).
 
     Raises:
-        DataError: files or columns are missing, RecBole cannot read them, or nothing is left.
+        DataError: Files or columns are missing or not readable, or a split is empty.
     """
     check_files(config)
     try:
@@ -163,11 +175,11 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
             splits = tuple(dataset.build())
     except TuneError:
         raise
-    except Exception as error:  # pandas and RecBole raise whatever they stumble on
-        if isinstance(error, ValueError) and (named := unreadable_number(data_directory(config), config)):
-            raise named from error
+    except Exception as error:  # pandas and RecBole can raise anything
+        if isinstance(error, ValueError) and (cause := unreadable_number(data_directory(config), config)):
+            raise cause from error
         raise DataError(
-            f"RecBole cannot prepare the data set: {_said(error)}", where=str(config["data_path"])
+            f"RecBole cannot prepare the data set: {_error_text(error)}", where=str(config["data_path"])
         ) from error
     _check_finite(dataset, config)
     train, valid, test = splits
@@ -176,9 +188,9 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
             raise DataError(
                 f"the {name} split is empty ({users} users, {items} items after filtering)",
                 where=str(config["data_path"]),
-                fix=f"It is split by {config['eval_args']['split']}: loosen the filters, or split otherwise.",
+                fix=f"The split is {config['eval_args']['split']}: change it, or filter less.",
             )
-    # For token2id(), which nothing in training asks: a dictionary of all users and items for each worker.
+    # Only token2id() reads it, and training does not call that: it would use memory in each worker.
     dataset.field2token_id.clear()
     return Prepared(dataset, (train, valid, test))
 
@@ -193,35 +205,43 @@ def _check_finite(dataset: Any, config: RecBoleConfig) -> None:
         for name in names:
             if name in table.columns and not torch.isfinite(table[name]).all():
                 raise DataError(
-                    f"column {name!r} holds a number that is infinite, or too large",
+                    f"column {name!r} contains a number that is infinite or too large",
                     where=str(data_directory(config).file(suffix)),
                 )
 
 
 def check_files(config: RecBoleConfig, features: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Check files and columns for `config` and further `features`; returns the item columns.
+    """Check the files and columns for `config` and further `features`.
+
+    Returns:
+        The item columns.
 
     Raises:
-        DataError: see `atomic_files.check_columns`.
+        DataError: A file or a column is missing or not usable.
     """
-    wanted = tuple(dict.fromkeys([*features_of(config["model"], config.final_config_dict), *features]))
-    if not wanted and config["model"] == SASRECF:
+    names = tuple(dict.fromkeys([*features_of(config["model"], config.final_config_dict), *features]))
+    if not names and config["model"] == SASRECF:
         raise DataError("selected_features is empty: SASRecF needs at least one item feature")
-    return check_columns(data_directory(config), config, wanted)
+    return check_columns(data_directory(config), config, names)
 
 
 def data_directory(config: RecBoleConfig) -> DatasetFiles:
-    """Where the data set of `config` lies; RecBole has already joined data_path and the name."""
+    """Return the data set's files; RecBole has already joined data_path and the name."""
     parent = str(config["data_path"])[: -len(str(config["dataset"]))]
     parts = config["benchmark_filename"] or [""]
     return locate(str(config["dataset"]), parent, str(parts[0]))
 
 
 class RecordingTrainerMixin:
-    """Mixed into a RecBole Trainer: keeps the last validation's metrics, and the best weights in memory.
+    """A mixin for RecBole's Trainer: keeps the last validation's metrics, and the best weights in memory.
 
-    RecBole's checkpoint pickles the whole Config, which torch >= 2.6 refuses to load, under a name
-    made of the time to the second, which parallel trials share.
+    RecBole's own checkpoint pickles the whole Config, which torch >= 2.6 does not load. Its name is made of
+    the time in seconds, so parallel trials may overwrite each other's.
+
+    Attributes:
+        last_valid: The metrics of the last validation.
+        best_epoch: The epoch of the best validation, from 1.
+        best_state: The weights after that epoch, on the CPU.
     """
 
     last_valid: dict[str, float]
@@ -229,7 +249,7 @@ class RecordingTrainerMixin:
     best_state: dict[str, torch.Tensor]
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
-        # Scores that are not numbers give metrics all the same, and high ones: topk puts NaN first.
+        # Without this check NaN scores would give high metrics: topk puts NaN first.
         model: torch.nn.Module = self.model  # type: ignore[attr-defined]
         if not torch.stack([weight.detach().isfinite().all() for weight in model.parameters()]).all():
             raise ValueError(NOT_A_NUMBER)
@@ -246,7 +266,7 @@ class RecordingTrainerMixin:
 
 
 class _StockTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recbole is untyped
-    """RecBole's Trainer, observed."""
+    """RecBole's Trainer with the mixin."""
 
 
 def _stock_model(config: RecBoleConfig, train_set: Any) -> torch.nn.Module:
@@ -259,7 +279,7 @@ RECBOLE_ENGINE = Engine("recbole", create_dataset, _stock_model, _StockTrainer)
 
 @dataclass(frozen=True)
 class Built:
-    """A trainer on a fresh model, and the loaders it takes."""
+    """A trainer of a new model, and its data loaders."""
 
     trainer: Any
     train: Any
@@ -268,23 +288,23 @@ class Built:
 
 
 def build(config: RecBoleConfig, prepared: Prepared, engine: Engine) -> Built:
-    """Loaders, model and trainer, seeded as `run_recbole` seeds them."""
+    """Create loaders, model and trainer, seeded as `run_recbole` does."""
     train_set, valid_set, test_set = prepared.splits
     engine.adjust(config, int(prepared.dataset.item_num))
     samplers = create_samplers(config, prepared.dataset, list(prepared.splits))
-    # Not data_preparation(): it would build the splits anew for every trial.
+    # Not data_preparation(), which builds the splits again for every trial.
     train = get_dataloader(config, "train")(config, train_set, samplers[0], shuffle=config["shuffle"])
     valid = get_dataloader(config, "valid")(config, valid_set, samplers[1], shuffle=False)
     test = get_dataloader(config, "test")(config, test_set, samplers[2], shuffle=False)
     init_seed(config["seed"], config["reproducibility"])
     model = engine.model(config, train_set).to(config["device"])
     if config["train_neg_sample_args"].get("dynamic", False):
-        train.get_model(model)  # as fit() does, for whoever draws a batch without it
+        train.get_model(model)  # as fit() does, for callers that draw a batch without it
     return Built(engine.trainer(config, model), train, valid, test)
 
 
 def log_to_stderr() -> None:
-    """RecBole logs through the root logger, with colours that no log file wants."""
+    """Write the root logger's messages, which RecBole uses, to standard error without colours."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(RemoveColorFilter())
@@ -297,6 +317,6 @@ def _copy(value: Any) -> Any:
     return [_copy(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     text = " ".join(str(error).split())[:500]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""The random generators that a trial draws from: torch's, numpy's and Python's, which a process has once."""
+"""The global random generators that a trial draws from: torch's, numpy's and Python's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def rng_states(device: torch.device) -> dict[str, Any]:
-    """The generators' states as tensors and plain values."""
+    """Return the states of the generators as tensors and plain values."""
     name, keys, *rest = np.random.get_state(legacy=True)  # negative samples (recbole/sampler/sampler.py)
     return {
         "torch": torch.get_rng_state(),  # dropout, the fast engine's too
@@ -22,20 +22,20 @@ def rng_states(device: torch.device) -> dict[str, Any]:
     }
 
 
-def set_rng_states(found: dict[str, Any], device: torch.device) -> None:
-    """Make the generators go on from what `rng_states` found."""
-    torch.set_rng_state(found["torch"])
-    if found["cuda"] is not None:
-        torch.cuda.set_rng_state(found["cuda"], device)
-    name, keys, *rest = found["numpy"]
+def set_rng_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set the generators to what `rng_states` returned."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    name, keys, *rest = states["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    random.setstate(found["python"])
+    random.setstate(states["python"])
 
 
 class TrialRng:
-    """One trial's part in generators that several trials of a process draw from in turn.
+    """The generator states of one trial, where several trials of a process draw in turn.
 
-    Whoever draws inside of `mine` draws what it would draw if the process were its own.
+    Inside `active` a trial draws the numbers that it would draw in a process of its own.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -43,25 +43,25 @@ class TrialRng:
         self.save()
 
     def save(self) -> None:
-        """The generators are others' from here on."""
+        """Remember the current states: from now on others use the generators."""
         self._states = rng_states(self._device)
 
-    def put_back(self) -> None:
-        """The generators are this trial's from here on."""
+    def restore(self) -> None:
+        """Set the generators to the remembered states."""
         set_rng_states(self._states, self._device)
 
     @contextlib.contextmanager
-    def mine(self) -> Iterator[None]:
-        """The generators are this trial's until the block ends."""
-        self.put_back()
+    def active(self) -> Iterator[None]:
+        """Use this trial's states inside the block."""
+        self.restore()
         try:
             yield
         finally:
             self.save()
 
     @contextlib.contextmanager
-    def torch_mine(self) -> Iterator[None]:
-        """As `mine` for dropout alone, whose generator is torch's on the device: a fraction of the time."""
+    def torch_active(self) -> Iterator[None]:
+        """Use only this trial's state of the generator that dropout draws from; much faster."""
         cuda = self._device.type == "cuda"
         if cuda:
             torch.cuda.set_rng_state(self._states["cuda"], self._device)

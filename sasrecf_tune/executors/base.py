@@ -1,70 +1,109 @@
-"""What the coordinator needs of whatever trains its trials."""
+"""The interfaces between the coordinator, the executor that it gives jobs to, and the runner in a worker."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from sasrecf_tune.messages import (
+    DataRequest,
     DataSummary,
     Decision,
     Describe,
     Failure,
+    FusionTiming,
     Job,
     Measure,
+    MeasureFusion,
     Report,
     Result,
     Timing,
 )
 
 
+class DataRequestHandler(Protocol):
+    """Answers the coordinator's requests about data and speed. Workers and executors do.
+
+    Raises:
+        InputError: The configuration or the data cannot be used.
+        WorkerError: No worker could be kept alive.
+    """
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Prepare the data and describe it."""
+
+    def measure(self, request: Measure) -> Timing:
+        """Time a few training steps."""
+
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
+        """Time a few steps of several trials as one model."""
+
+
+def answer(service: DataRequestHandler, request: DataRequest) -> DataSummary | Timing | FusionTiming:
+    """Call the method of `service` for the kind of `request`."""
+    match request:
+        case Describe():
+            return service.describe(request)
+        case Measure():
+            return service.measure(request)
+        case MeasureFusion():
+            return service.measure_fusion(request)
+
+
 class Handler(Protocol):
-    """The coordinator's side: told of what happens to its jobs."""
+    """Receives what happens to the submitted jobs; the coordinator implements it."""
 
-    def reported(self, report: Report) -> Decision:
-        """A validation; the answer says how to go on."""
+    def on_report(self, report: Report) -> Decision:
+        """Handle a validation and decide whether its job continues."""
 
-    def ended(self, outcome: Result | Failure) -> None:
-        """A job is over."""
+    def on_outcome(self, outcome: Result | Failure) -> None:
+        """Handle the end of a job."""
 
 
-class Executor(Protocol):
-    """Trains jobs, `free` of them at a time more than it has now."""
+class Executor(DataRequestHandler, Protocol):
+    """Trains jobs in one or more workers.
+
+    Attributes:
+        slots: Jobs that one worker trains at a time.
+        notify: Called with messages for the user, for example that workers wait for a node.
+    """
+
+    slots: int
+    notify: Callable[[str], None]
 
     @property
     def free(self) -> int:
-        """How many more jobs it would take now."""
-
-    def describe(self, request: Describe) -> DataSummary:
-        """Prepare the data and say what it holds.
-
-        Raises:
-            InputError: configuration or data cannot be used.
-            WorkerError: no worker could be kept alive.
-        """
-
-    def measure(self, request: Measure) -> Timing:
-        """Time a few steps. Raises as `describe`."""
+        """The number of jobs that can be submitted now."""
 
     def submit(self, job: Job) -> None:
-        """Take a job; only when `free` is above zero."""
+        """Accept a job. Call it only while `free` is positive."""
 
     def withdraw(self) -> list[int]:
-        """Take back the jobs that no worker has been sent, which may wait for one for ever; their numbers."""
+        """Remove the jobs that no worker has received yet, and return their numbers."""
 
     def step(self, handler: Handler, timeout: float) -> None:
-        """Wait up to `timeout` seconds for news of the jobs and pass them to `handler`.
+        """Wait up to `timeout` seconds for messages of the jobs and pass them to `handler`.
 
         Raises:
-            WorkerError: no worker could be kept alive.
+            WorkerError: No worker could be kept alive.
         """
 
     def close(self) -> None:
-        """Stop all work at once; safe to call twice."""
+        """Stop all work immediately. Calling it again has no effect."""
 
 
-@runtime_checkable
-class Telling(Protocol):
-    """An executor that has something to tell people."""
+class Runner(DataRequestHandler, Protocol):
+    """Answers the requests of one worker: `training.runner.Runner`, or a substitute in tests."""
 
-    say: Callable[[str], None]
+    def train(self, job: Job, on_report: Callable[[Report], Decision], /) -> Result | Failure:
+        """Train the job; `on_report` decides after each validation whether it continues.
+
+        In a `PausableThread` it pauses before each epoch with a request that `train_epochs` answers.
+        """
+
+    def train_epochs(self, requests: Sequence[object], /) -> Sequence[object]:
+        """Return the answers to the requests of paused trials, in their order."""
+
+
+def discard_message(_: str) -> None:
+    """Ignore a message; the initial value of `Executor.notify`."""

@@ -1,4 +1,4 @@
-"""Trials in this process, one at a time: for debuggers, and for tests with a stand-in for training."""
+"""Trains jobs in this process, one at a time: for debuggers, and for tests with a substitute for training."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sasrecf_tune.executors.base import Handler
+from typing_extensions import override
+
+from sasrecf_tune.executors.base import Executor, Handler, discard_message
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
     Describe,
     Failure,
+    FusionTiming,
     Job,
     Measure,
+    MeasureFusion,
     Report,
     Result,
     Timing,
@@ -22,11 +26,8 @@ from sasrecf_tune.messages import (
 Train = Callable[[Job, Callable[[Report], Decision]], Result | Failure]
 
 
-class InlineExecutor:
-    """Runs a job to its end inside `step`.
-
-    `train` is `trial.Runner.train` or a stand-in with its signature.
-    """
+class InlineExecutor(Executor):
+    """Runs a whole job inside `step`, whatever its timeout is. The arguments are methods of a `Runner`."""
 
     def __init__(
         self,
@@ -38,39 +39,45 @@ class InlineExecutor:
         self._describe = describe
         self._measure = measure
         self._waiting: deque[Job] = deque()
+        self.slots = 1
+        self.notify: Callable[[str], None] = discard_message
 
     @property
+    @override
     def free(self) -> int:
-        """One, while no job waits."""
         return 0 if self._waiting else 1
 
+    @override
     def describe(self, request: Describe) -> DataSummary:
-        """See `Executor.describe`."""
         return self._describe(request)
 
+    @override
     def measure(self, request: Measure) -> Timing:
-        """See `Executor.measure`."""
         if self._measure is None:
-            raise NotImplementedError("this executor was made without a way to measure")
+            raise NotImplementedError("this executor was created without `measure`")
         return self._measure(request)
 
+    @override
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
+        return FusionTiming({}, "this executor trains in the coordinator's process")
+
+    @override
     def submit(self, job: Job) -> None:
-        """See `Executor.submit`."""
         self._waiting.append(job)
 
+    @override
     def withdraw(self) -> list[int]:
-        """See `Executor.withdraw`; none, since a job waits for the next `step` alone."""
-        return []
+        return []  # a job waits only until the next `step`
 
+    @override
     def step(self, handler: Handler, timeout: float) -> None:
-        """See `Executor.step`; returns when the job has ended, whatever `timeout` is."""
         if self._waiting:
-            outcome = self._train(self._waiting[0], handler.reported)
+            outcome = self._train(self._waiting[0], handler.on_report)
             self._waiting.popleft()
-            handler.ended(outcome)
+            handler.on_outcome(outcome)
         else:
             time.sleep(timeout)
 
+    @override
     def close(self) -> None:
-        """See `Executor.close`."""
         self._waiting.clear()

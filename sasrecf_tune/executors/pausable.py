@@ -1,4 +1,4 @@
-"""Pieces of work in one process that take turns: each in a thread of its own, one running at a time."""
+"""Threads of one process that take turns: only one of them runs at a time."""
 
 from __future__ import annotations
 
@@ -9,64 +9,76 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_here = threading.local()
+_local = threading.local()
 
 
 class PausableThread(Generic[T]):
-    """Runs `work` in a thread, but only while `advance` waits for it; each turn is inside of `around()`.
+    """Runs a function in a thread that makes progress only inside `advance`.
 
-    `result` is what it returned, once it is `over`.
+    Args:
+        work: The function. It calls `pause` where it can be interrupted.
+        turn: Returns a context manager that is entered for each turn.
+
+    Attributes:
+        finished: Whether `work` has returned or raised.
+        result: What `work` returned.
     """
 
     result: T
 
     def __init__(
-        self, work: Callable[[], T], around: Callable[[], AbstractContextManager[None]] = nullcontext
+        self, work: Callable[[], T], turn: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> None:
-        self.over = False
-        self._work, self._around = work, around
-        self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
-        self._said: object = None
+        self.finished = False
+        self._work, self._turn = work, turn
+        self._resume, self._paused = threading.Semaphore(0), threading.Semaphore(0)
+        self._request: object = None
         self._answer: object = None
         self._error: BaseException | None = None
-        # The process need not wait for work that nobody advances any more.
+        # A daemon: the process does not wait for work that is never advanced again.
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def advance(self, answer: object = None) -> object:
-        """Let it run until it ends or pauses; returns what `pause` was given, which returns `answer`.
+        """Let the thread run until it pauses or finishes.
+
+        Args:
+            answer: What the current `pause` returns.
+
+        Returns:
+            What the next `pause` was given; None when the work is finished.
 
         Raises:
-            BaseException: whatever the work raised.
+            BaseException: Whatever the work raised.
         """
-        with self._around():
-            self._said, self._answer = None, answer
+        with self._turn():
+            self._request, self._answer = None, answer
             if self._thread.ident is None:
                 self._thread.start()
-            self._go.release()
+            self._resume.release()
             self._paused.acquire()
         if self._error is not None:
             raise self._error
-        return self._said
+        return self._request
 
-    def pause(self, said: object) -> object:
-        """Called by the work: the others' turn. Returns the answer that the next `advance` brings."""
-        self._said = said
+    def pause(self, request: object) -> object:
+        """Called by the work: end this turn, and return the answer that the next `advance` brings."""
+        self._request = request
         self._paused.release()
-        self._go.acquire()
+        self._resume.acquire()
         return self._answer
 
     def _run(self) -> None:
-        self._go.acquire()
-        _here.lane = self
+        self._resume.acquire()
+        _local.thread = self
         try:
             self.result = self._work()
-        except BaseException as error:  # noqa: BLE001  # raised where `advance` waits
+        except BaseException as error:  # noqa: BLE001  # raised again by `advance`
             self._error = error
-        self.over = True
+        self.finished = True
         self._paused.release()
 
 
-def current() -> PausableThread[object] | None:
-    """The lane that this runs in."""
-    found: PausableThread[object] | None = getattr(_here, "lane", None)
-    return found
+def current_thread() -> PausableThread[object] | None:
+    """Return the `PausableThread` that the caller runs in."""
+    thread: PausableThread[object] | None = getattr(_local, "thread", None)
+    return thread

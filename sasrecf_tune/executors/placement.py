@@ -1,4 +1,4 @@
-"""Which worker trains a job, where a worker may train several at a time."""
+"""Chooses the worker for a job where a worker may train several jobs at a time."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from sasrecf_tune.inputs.hyperparameters import shape
 from sasrecf_tune.messages import Failure, FailureKind, Job, Result
 
 
-class Place(Protocol):
-    """A worker with the jobs that it has, by number; one that is `retiring` takes no further."""
+class JobHolder(Protocol):
+    """A worker with its jobs, by number. A worker that is `retiring` takes no further job."""
 
     jobs: dict[int, Job]
     retiring: bool
 
 
-P = TypeVar("P", bound=Place)
+W = TypeVar("W", bound=JobHolder)
 
 
-def pick_busy_worker(job: Job, workers: Sequence[P], slots: int, idle: bool) -> P | None:
-    """A busy worker with room: one with jobs of this shape, or without such one if no worker is `idle`."""
+def pick_busy_worker(job: Job, workers: Sequence[W], slots: int, idle: bool) -> W | None:
+    """Return a busy worker with a free slot.
+
+    A worker that trains jobs of the same shape is preferred. If a worker is `idle`, no other is returned.
+    """
     own = shape(job.config)
 
-    def alike(worker: P) -> int:
+    def same_shape(worker: W) -> int:
         return sum(shape(other.config) == own for other in worker.jobs.values())
 
-    room = [worker for worker in workers if 0 < len(worker.jobs) < slots and not worker.retiring]
-    best = max(room, key=lambda worker: (alike(worker), -len(worker.jobs)), default=None)
-    return None if best is None or (idle and not alike(best)) else best
+    candidates = [worker for worker in workers if 0 < len(worker.jobs) < slots and not worker.retiring]
+    best = max(candidates, key=lambda worker: (same_shape(worker), -len(worker.jobs)), default=None)
+    return None if best is None or (idle and not same_shape(best)) else best
 
 
-def taints(outcome: Result | Failure) -> bool:
-    """Whether what is left of it (memory, a CUDA context that answers nothing but errors) may fail others."""
+def taints_worker(outcome: Result | Failure) -> bool:
+    """Return whether the job may leave behind what fails later jobs: lost memory, a broken CUDA context."""
     return isinstance(outcome, Failure) and outcome.kind in (
         FailureKind.ERROR,
         FailureKind.MEMORY,

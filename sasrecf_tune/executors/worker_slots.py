@@ -1,90 +1,80 @@
-"""What a worker does that trains several jobs at a time: it lets them take turns, an epoch each."""
+"""A worker that trains several jobs at a time: they take turns, one epoch each."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Protocol
 
 from sasrecf_tune.errors import StorageError
+from sasrecf_tune.executors.base import Runner
 from sasrecf_tune.executors.pausable import PausableThread
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 
 
-class FusedRunner(Protocol):
-    """A worker's `Runner` whose trials pause before each epoch, in the lane that `lanes.current` gives."""
-
-    def train(self, job: Job, on_report: Callable[[Report], Decision], /) -> Result | Failure:
-        """Train the job; `on_report` decides after each validation."""
-
-    def train_epochs(self, paused: Sequence[object], /) -> Sequence[object]:
-        """What trials that paused with these go on with."""
-
-
 @dataclass
-class _Running:
+class _RunningJob:
     job: Job
-    lane: PausableThread[Result | Failure]
-    said: object = None  # what it paused with
+    thread: PausableThread[Result | Failure]
+    request: object = None  # what the thread paused with
 
 
 class WorkerSlots:
-    """The jobs of one worker, as many as the coordinator sends.
+    """Trains as many jobs as the coordinator sends.
 
-    `route` sends output to a file, which raises StorageError; between turns it goes to `own_log`.
+    `redirect` sends standard output to a file; between two turns this is `worker_log`.
     """
 
     def __init__(
-        self, pipe: Connection, runner: FusedRunner, route: Callable[[Path], None], own_log: Path
+        self, pipe: Connection, runner: Runner, redirect: Callable[[Path], None], worker_log: Path
     ) -> None:
-        self._pipe, self._runner, self._route, self._own_log = pipe, runner, route, own_log
+        self._pipe, self._runner, self._redirect, self._worker_log = pipe, runner, redirect, worker_log
         self._requests: deque[object] = deque()
-        self._running: list[_Running] = []
+        self._running: list[_RunningJob] = []
 
     def next_request(self) -> object:
-        """Train what has been sent, and return the first request that is no job.
+        """Train the jobs that are received, and return the first request that is not a job.
 
         Raises:
-            EOFError: the coordinator is gone.
+            EOFError: The coordinator has closed the pipe.
         """
         while True:
-            # All that has come, before the next epoch: what trains together is to begin together.
+            # Receive everything before the next epoch: jobs that train together must start together.
             while self._requests or self._pipe.poll(None if not self._running else 0):
                 request = self._requests.popleft() if self._requests else self._pipe.recv()
                 if not isinstance(request, Job):
                     return request
-                self._begin(request)
+                self._start(request)
             self._train_epochs()
 
-    def _begin(self, job: Job) -> None:
-        running = _Running(
-            job, PausableThread(lambda: self._runner.train(job, self._ask), lambda: self._logged(job))
+    def _start(self, job: Job) -> None:
+        thread = PausableThread(
+            lambda: self._runner.train(job, self._send_report), lambda: self._output_in_log_of(job)
         )
-        self._running.append(running)
-        self._advance(running, None)
+        self._running.append(_RunningJob(job, thread))
+        self._advance(self._running[-1], None)
 
     def _train_epochs(self) -> None:
-        answers = self._runner.train_epochs([running.said for running in self._running])
+        answers = self._runner.train_epochs([running.request for running in self._running])
         for running, answer in zip(list(self._running), answers, strict=True):
             self._advance(running, answer)
 
-    def _advance(self, running: _Running, answer: object) -> None:
+    def _advance(self, running: _RunningJob, answer: object) -> None:
         outcome: Result | Failure | None = None
         try:
-            running.said = running.lane.advance(answer)
-            if running.lane.over:
-                outcome = running.lane.result
+            running.request = running.thread.advance(answer)
+            if running.thread.finished:
+                outcome = running.thread.result
         except StorageError as error:
             outcome = Failure(running.job.number, FailureKind.DISK, error.message)
         if outcome is not None:
             self._running.remove(running)
             self._pipe.send(outcome)
 
-    def _ask(self, report: Report) -> Decision:
+    def _send_report(self, report: Report) -> Decision:
         self._pipe.send(report)
         while True:
             answer = self._pipe.recv()
@@ -93,10 +83,10 @@ class WorkerSlots:
             self._requests.append(answer)
 
     @contextlib.contextmanager
-    def _logged(self, job: Job) -> Iterator[None]:
-        self._route(job.log)
+    def _output_in_log_of(self, job: Job) -> Iterator[None]:
+        self._redirect(job.log)
         try:
             yield
         finally:
-            with contextlib.suppress(StorageError):  # what was trained counts, and the next turn will say so
-                self._route(self._own_log)
+            with contextlib.suppress(StorageError):  # the epoch counts; the next turn reports the error
+                self._redirect(self._worker_log)

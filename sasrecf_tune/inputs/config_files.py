@@ -1,4 +1,4 @@
-"""RecBole's YAML config files and --set options, read as data: nothing in them is ever run."""
+"""Reads RecBole's YAML config files and --set options as data: nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ from typing import Any
 
 import yaml
 
-from sasrecf_tune.errors import ConfigFileError
-from sasrecf_tune.inputs.validation import check_config, is_interval
+from sasrecf_tune.errors import ConfigFileError, MistakeCollector
+from sasrecf_tune.inputs.validation import check_config
+from sasrecf_tune.inputs.value_checks import is_interval
 
-_LIMIT = 1 << 20
-_MOST_VALUES = 100_000
-_DEEPEST = 50
+_MAX_BYTES = 1 << 20
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 50
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that reads 1e-3 as a number and refuses a key given twice."""
+    """PyYAML's safe loader that reads 1e-3 as a number, and notes keys that are given twice."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[yaml.ScalarNode] = []
 
 
 class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper that puts a string in quotes where `_Loader` would read a number."""
 
 
-# YAML 1.1 wants a dot in 1.0e-3; RecBole's loader (config/configurator.py) takes 1e-3 too.
+# YAML 1.1 requires the dot of 1.0e-3; RecBole's loader (config/configurator.py) does not.
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
         |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
@@ -43,9 +48,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"`{key.value}` is given twice", problem_mark=key.start_mark
-                )
+                loader.repeated.append(key)
             seen.add(key.value)
     return loader.construct_mapping(node, deep=True)
 
@@ -54,30 +57,31 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The keys and values of one YAML file, checked against the table of parameters.
+    """The keys and values of one YAML file, checked against the table of RecBole's keys.
 
     Raises:
-        ConfigFileError: unreadable, not YAML, not a mapping, or a value that is not allowed.
+        ConfigFileError: the file cannot be read, is not a YAML mapping, repeats a key or has a wrong value.
+        InputErrors: several of these.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_LIMIT + 1)
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigFileError(f"cannot read: {error.strerror or error}", where=str(path)) from error
     except ValueError as error:  # a NUL in the name
-        raise ConfigFileError("no file's name", where=repr(str(path))) from error
-    if len(content) > _LIMIT:
-        raise ConfigFileError("larger than 1 MiB: no config file", where=str(path))
+        raise ConfigFileError("not a file name", where=repr(str(path))) from error
+    if len(content) > _MAX_BYTES:
+        raise ConfigFileError("not a config file: larger than 1 MiB", where=str(path))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigFileError("not a text file (UTF-8)", where=str(path)) from error
-    loaded = _load(text, str(path))
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise ConfigFileError("holds no `key: value` lines", where=str(path))
-    return check_config(loaded, str(path))
+        raise ConfigFileError("not UTF-8 text", where=str(path)) from error
+    with MistakeCollector() as mistakes:
+        loaded, repeated = _load(text, str(path))
+        mistakes.add(*repeated)
+        if not isinstance(loaded, dict | None) or not all(isinstance(key, str) for key in loaded or ()):
+            raise ConfigFileError("has no `key: value` lines", where=str(path))
+        return check_config(loaded or {}, str(path))
 
 
 def read_override(text: str) -> tuple[str, Any]:
@@ -85,38 +89,46 @@ def read_override(text: str) -> tuple[str, Any]:
 
     Raises:
         ConfigFileError: no `=`, or a value that is not allowed.
+        InputErrors: several mistakes in the value.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", key):
         raise ConfigFileError(f"{text!r} is not KEY=VALUE", where="--set", fix="For example --set epochs=50.")
-    # An interval is not YAML: [5,inf) opens a list that never ends.
-    read = value if is_interval(value) else _load(value, f"--set {key}")
-    return key, check_config({key: read}, f"--set {key}")[key]
+    where = f"--set {key}"
+    with MistakeCollector() as mistakes:
+        # An interval is not YAML: [5,inf) opens a list that never ends.
+        loaded, repeated = (value, []) if is_interval(value) else _load(value, where)
+        mistakes.add(*repeated)
+        checked = check_config({key: loaded}, where)
+    return key, checked[key]
 
 
 def read_base(files: Iterable[Path], overrides: Iterable[str]) -> dict[str, Any]:
-    """The base configuration: files in their order, then --set options, the later one winning.
+    """The base configuration: files in their order, then --set options; a later value replaces an earlier.
 
     Raises:
-        ConfigFileError: see above, or one key set twice with --set.
+        ConfigFileError: a file or an option is wrong, or --set gives a key two values.
+        InputErrors: several of these.
     """
     base: dict[str, Any] = {}
-    for path in files:
-        base.update(read_config_file(path))
     given: dict[str, Any] = {}
-    for text in overrides:
-        key, value = read_override(text)
-        if key in given and given[key] != value:
-            raise ConfigFileError(f"`{key}` is set twice", where="--set", fix="Keep one of the two.")
-        given[key] = value
+    with MistakeCollector() as mistakes:
+        for path in files:
+            with mistakes.collect():
+                base |= read_config_file(path)
+        for text in overrides:
+            with mistakes.collect():
+                key, value = read_override(text)
+                if given.setdefault(key, value) != value:
+                    raise ConfigFileError(f"`{key}` is set twice", where="--set", fix="Keep one of the two.")
     return base | given
 
 
 def write_config(config: Mapping[str, Any], header: str) -> str:
     """YAML text that RecBole's loader reads back to the same values, below a comment."""
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())
-    # PyYAML writes some invisible characters, whose repr has a backslash, such that they do not read back.
+    # PyYAML writes some invisible characters (their repr has a backslash) in a way that does not read back.
     legible = "\\" not in repr(dict(config))
     body = yaml.dump(
         dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=legible, default_flow_style=None
@@ -124,18 +136,29 @@ def write_config(config: Mapping[str, Any], header: str) -> str:
     return comment + body
 
 
-def _load(text: str, where: str) -> Any:
+def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
+    """What the YAML text holds, and a mistake for each key that is given twice."""
     try:
-        # _Loader is a SafeLoader: it builds plain values only.
-        loaded = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)  # a SafeLoader: it builds plain values only
+        try:
+            loaded = loader.get_single_data()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        place = _place(where, mark) if mark else where
         raise ConfigFileError(f"not YAML: {error.problem or error.context}", where=place) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigFileError(f"not YAML: {str(error).splitlines()[0]}", where=where) from error
     _check_extent(loaded, where)
-    return loaded
+    return loaded, [
+        ConfigFileError(f"`{key.value}` is given twice", where=_place(where, key.start_mark))
+        for key in loader.repeated
+    ]
+
+
+def _place(where: str, mark: yaml.Mark) -> str:
+    return f"{where}:{mark.line + 1}:{mark.column + 1}"
 
 
 def _check_extent(loaded: Any, where: str) -> None:
@@ -145,7 +168,7 @@ def _check_extent(loaded: Any, where: str) -> None:
     while left:
         value, depth = left.pop()
         seen += 1
-        if seen > _MOST_VALUES or depth > _DEEPEST:
-            raise ConfigFileError("too many values, or too deep in one another", where=where)
+        if seen > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise ConfigFileError("too many values, or values nested too deep", where=where)
         if isinstance(value, list | tuple | set | dict):
             left += [(inner, depth + 1) for inner in (value.values() if isinstance(value, dict) else value)]

@@ -13,20 +13,30 @@ from sasrecf_tune.inputs.search_space import Parameter, SearchSpace
 
 Configuration = Mapping[str, Value]
 
-# RecBole's default for BPR (properties/overall.yaml); the rest of the keys are RecBole's to add.
-# More combinations than this are not counted beforehand: it would take longer than a few seconds.
-_COUNTED = 1_000_000
-_NEGATIVES: dict[str, Value] = {"distribution": "uniform", "sample_num": 1}
+# Counting more combinations than this takes longer than a few seconds.
+_MAX_COUNTED = 1_000_000
+# RecBole's default for BPR (properties/overall.yaml); RecBole adds the other keys.
+_NEGATIVE_SAMPLING: dict[str, Value] = {"distribution": "uniform", "sample_num": 1}
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """`broken` gets values of `names` and says what is wrong with them; `rule` says it in general."""
+    """A rule about the values of `names`.
+
+    Args:
+        rule: What is wrong where it is broken, in general.
+        is_broken: Takes the values of `names`.
+        describe: Says what is wrong with the values that it takes.
+    """
 
     names: tuple[str, ...]
     rule: str
-    broken: Callable[..., bool]
-    instance: Callable[..., str]
+    is_broken: Callable[..., bool]
+    describe: Callable[..., str]
+
+    def values(self, config: Configuration) -> list[Value]:
+        """The values of `names` in `config`; a missing key has its default."""
+        return [config.get(name, TABLE[name].default) for name in self.names]
 
 
 CONSTRAINTS = (
@@ -41,11 +51,11 @@ CONSTRAINTS = (
 
 @dataclass(frozen=True)
 class Feasibility:
-    """How many configurations there are, how many can exist (None: infinitely many), and why others cannot.
+    """How many configurations of a space can exist, and why others cannot; None is infinitely many.
 
-    `reasons` are rules with the number of configurations each forbids, None in an infinite space. Where a
-    rule is about more than a million combinations none is counted: `feasible` is then `total`, and impossible
-    ones are met trial by trial.
+    Args:
+        reasons: Broken rules, each with the number of configurations that it excludes. More than a million
+            combinations are not counted: `feasible` is `total` then, and each trial is checked.
     """
 
     total: int | None
@@ -53,42 +63,35 @@ class Feasibility:
     reasons: tuple[tuple[str, int | None], ...]
 
 
-def resolve(config: Mapping[str, Value]) -> dict[str, Value]:
-    """`config` with train_neg_sample_args following loss_type.
-
-    RecBole wants None for CE and raises otherwise; for BPR it wants a mapping.
-    """
+def resolve(config: Configuration) -> dict[str, Value]:
+    """`config` with train_neg_sample_args as RecBole wants it: None for CE, a mapping for BPR."""
     loss = config.get("loss_type", TABLE["loss_type"].default)
     if loss != "BPR":
         return {**config, "train_neg_sample_args": None}
     given = config.get("train_neg_sample_args")
-    # "none" is RecBole's other way to say that there are no negatives.
-    some = isinstance(given, dict) and str(given.get("distribution", "uniform")).lower() != "none"
-    return {**config, "train_neg_sample_args": given if some else dict(_NEGATIVES)}
+    # RecBole takes "none" for no negatives.
+    has_negatives = isinstance(given, dict) and str(given.get("distribution", "uniform")).lower() != "none"
+    return {**config, "train_neg_sample_args": given if has_negatives else dict(_NEGATIVE_SAMPLING)}
 
 
 def violations(config: Configuration) -> tuple[str, ...]:
-    """What forbids `config`, one text for each broken rule; missing keys take their defaults."""
-    found: list[str] = []
-    for constraint in CONSTRAINTS:
-        values = _values(constraint, config)
-        if constraint.broken(*values):
-            found.append(constraint.instance(*values))
-    return tuple(found)
+    """A text for each constraint that `config` breaks; a missing key has its default."""
+    values = [(constraint, constraint.values(config)) for constraint in CONSTRAINTS]
+    return tuple(one.describe(*given) for one, given in values if one.is_broken(*given))
 
 
 def feasibility(space: SearchSpace, base: Configuration) -> Feasibility:
-    """Count without listing the whole product: only parameters that some rule is about are enumerated."""
-    finite = _touched(space)
-    if _number(finite) > _COUNTED:
+    """Count the configurations that can exist; only parameters that a constraint is about are enumerated."""
+    constrained = _constrained(space)
+    if _combinations(constrained) > _MAX_COUNTED:
         return Feasibility(space.size, space.size, ())
-    others = [p.size for p in space if p not in finite]
+    others = [p.size for p in space if p not in constrained]
     rest = None if None in others else math.prod(size for size in others if size is not None)
     broken: dict[str, int] = {}
     feasible = 0
-    for values in itertools.product(*(p.values for p in finite)):
-        config = dict(base) | dict(zip((p.name for p in finite), values, strict=True))
-        rules = [c.rule for c in CONSTRAINTS if c.broken(*_values(c, config))]
+    for values in itertools.product(*(p.values for p in constrained)):
+        config = dict(base) | dict(zip((p.name for p in constrained), values, strict=True))
+        rules = [one.rule for one in CONSTRAINTS if one.is_broken(*one.values(config))]
         feasible += not rules
         for rule in rules:
             broken[rule] = broken.get(rule, 0) + 1
@@ -101,43 +104,39 @@ def feasibility(space: SearchSpace, base: Configuration) -> Feasibility:
 
 def feasible_cells(space: SearchSpace, base: Configuration) -> Iterator[dict[str, Value]]:
     """The configurations of a finite space that can exist, in file order, the last parameter fastest."""
-    touched = _touched(space)
-    # What can follow is known at each step, so that no time is spent below a dead end.
-    alive: set[tuple[int, ...]] | None = None
-    if _number(touched) <= _COUNTED:
-        alive = set()
-        for pairs in itertools.product(*(enumerate(p.values) for p in touched)):
-            if not violations({**base, **{p.name: v for p, (_, v) in zip(touched, pairs, strict=True)}}):
+    constrained = _constrained(space)
+    # The indices of constrained values that a feasible configuration begins with, of any length. They are
+    # looked up at each level, so that no time is spent on what cannot be completed.
+    feasible: set[tuple[int, ...]] | None = None
+    if _combinations(constrained) <= _MAX_COUNTED:
+        feasible = set()
+        for pairs in itertools.product(*(enumerate(p.values) for p in constrained)):
+            values = {p.name: value for p, (_, value) in zip(constrained, pairs, strict=True)}
+            if not violations({**base, **values}):
                 indices = tuple(index for index, _ in pairs)
-                alive.update(indices[:length] for length in range(len(indices) + 1))
+                feasible.update(indices[:length] for length in range(len(indices) + 1))
 
-    def below(
-        cell: dict[str, Value], left: Sequence[Parameter], path: tuple[int, ...]
+    def complete(
+        cell: dict[str, Value], left: Sequence[Parameter], indices: tuple[int, ...]
     ) -> Iterator[dict[str, Value]]:
-        if alive is not None and path not in alive:
+        if feasible is not None and indices not in feasible:
             return
         if not left:
-            if alive is not None or not violations({**base, **cell}):
+            if feasible is not None or not violations({**base, **cell}):
                 yield cell
             return
         for index, value in enumerate(left[0].values):
-            further = (*path, index) if left[0] in touched else path
-            yield from below({**cell, left[0].name: value}, left[1:], further)
+            longer = (*indices, index) if left[0] in constrained else indices
+            yield from complete({**cell, left[0].name: value}, left[1:], longer)
 
-    return below({}, tuple(space), ())
-
-
-def _touched(space: SearchSpace) -> list[Parameter]:
-    """Parameters that some rule is about.
-
-    A rule about a parameter with infinitely many values is tested trial by trial instead.
-    """
-    return [p for p in space if p.size is not None and any(p.name in c.names for c in CONSTRAINTS)]
+    return complete({}, tuple(space), ())
 
 
-def _number(parameters: Sequence[Parameter]) -> int:
+def _constrained(space: SearchSpace) -> list[Parameter]:
+    """The finite parameters that a constraint is about; infinite ones are checked trial by trial."""
+    names = {name for constraint in CONSTRAINTS for name in constraint.names}
+    return [p for p in space if p.size is not None and p.name in names]
+
+
+def _combinations(parameters: Sequence[Parameter]) -> int:
     return math.prod(p.size for p in parameters if p.size is not None)
-
-
-def _values(constraint: Constraint, config: Configuration) -> list[Value]:
-    return [config.get(name, TABLE[name].default) for name in constraint.names]

@@ -1,7 +1,10 @@
-"""Python literals, read without eval and with the column of whatever is wrong.
+"""Reads Python literals without eval, and words without quotes; an error has the column of the mistake.
 
 value  := list | tuple | dict | string | number | True | False | None | word
 word   := letters, digits, _ and -, a letter or _ first: a string without quotes
+
+ast.parse cannot replace this: a word such as `class`, RecBole's default feature, is a keyword of Python, and
+its syntax errors are elsewhere than the mistakes.
 """
 
 from __future__ import annotations
@@ -9,11 +12,14 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeGuard
+from fractions import Fraction
+from typing import TypeGuard, TypeVar
 
 Scalar = None | bool | int | float | str
 Value = Scalar | list["Value"] | dict[str, "Value"]
+T = TypeVar("T")
 
 _DEPTH = 20
 _STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
@@ -30,12 +36,26 @@ _NAMES: dict[str, Scalar] = {"True": True, "False": False, "None": None}
 
 
 def is_number(value: Value) -> TypeGuard[int | float]:
-    """Whether `value` is a number; to Python, True and False are too."""
+    """Whether `value` is a number; unlike in Python, True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def exact(value: Value) -> str:
+    """A text that tells 1, 1.0 and True apart; the same for equal lists and mappings."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {exact(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(exact, value)) + "]"
+    return repr(value)
+
+
+def fraction(number: float) -> Fraction:
+    """The decimal number that a person wrote, not its binary neighbour."""
+    return Fraction(repr(float(number)))
+
+
 class LiteralError(ValueError):
-    """What is wrong in a text, at `offset` (from 0), and how to mend it."""
+    """What is wrong in a text, at `offset` (from 0), and how to correct it."""
 
     def __init__(self, what: str, offset: int, fix: str = "") -> None:
         super().__init__(what)
@@ -46,7 +66,7 @@ class LiteralError(ValueError):
 
 @dataclass(frozen=True)
 class Element:
-    """One value of a choice, and where it stands."""
+    """One value of a choice, and its offset in the line."""
 
     value: Value
     offset: int
@@ -55,7 +75,10 @@ class Element:
 def read_elements(text: str, start: int) -> list[Element]:
     """The elements of the list in `text` from `start` on; brackets may be left out: `1, 2, 3`.
 
-    A comment may follow. Raises LiteralError.
+    A comment may follow.
+
+    Raises:
+        LiteralError: the first mistake.
     """
     reader = _Reader(text, start)
     reader.skip()
@@ -75,24 +98,29 @@ def read_elements(text: str, start: int) -> list[Element]:
         raise LiteralError("a choice needs a list of values", first, "Write them in brackets: [1, 2, 3].")
     reader.skip()
     if reader.peek() not in ("", "#"):
-        raise LiteralError("something follows the list", reader.at, _eval_hint(text[reader.at :]))
+        raise LiteralError("unexpected text after the list", reader.at, _expression_fix(text[reader.at :]))
     return elements
 
 
 def read_value(text: str) -> Value:
-    """A value alone, without words; raises LiteralError."""
+    """The value that is the whole of `text`, where a string needs quotes.
+
+    Raises:
+        LiteralError: the first mistake.
+    """
     reader = _Reader(text, 0, words=False)
     value = reader.value(depth=1)
     reader.skip()
     if reader.at != len(text):
-        raise LiteralError("something follows the value", reader.at)
+        raise LiteralError("unexpected text after the value", reader.at)
     return value
 
 
 def from_string(text: str) -> Value:
-    """What RecBole makes of a string in a configuration (config/configurator.py, _convert_config_dict).
+    """The value that RecBole reads from a string in a configuration.
 
     A string that spells a literal, or several with commas, is that literal or list; any other stays a string.
+    Source: recbole/config/configurator.py, _convert_config_dict.
     """
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -111,13 +139,13 @@ class _Reader:
         self.text = text
         self.at = at
         self.words = words
-        self.comma = False  # whether the last elements() met one
+        self.comma = False  # whether the last series had one
 
     def peek(self) -> str:
         return self.text[self.at : self.at + 1]
 
     def skip(self) -> None:
-        while self.peek() in (" ", "\t") and self.peek():
+        while self.peek() and self.peek() in " \t":
             self.at += 1
 
     def expect(self, closing: str, opened: int, opening: str) -> None:
@@ -127,19 +155,26 @@ class _Reader:
             return
         if self.peek() in ("", "#"):
             raise LiteralError(f"this `{opening}` is never closed", opened, f"Add `{closing}` at the end.")
-        raise LiteralError(f"expected `,` or `{closing}`", self.at, _eval_hint(self.text[self.at :]))
+        raise LiteralError(f"expected `,` or `{closing}`", self.at, _expression_fix(self.text[self.at :]))
 
     def elements(self, closing: str, depth: int) -> list[Element]:
-        found: list[Element] = []
-        self.comma = comma = False
+        def element() -> Element:
+            offset = self.at
+            return Element(self.value(depth), offset)
+
+        return self.series(closing, element)
+
+    def series(self, closing: str, read_one: Callable[[], T]) -> list[T]:
+        """What `read_one` reads, between commas, up to `closing`, a comment or the end."""
+        found: list[T] = []
+        comma = False
         while True:
             self.skip()
             if self.peek() in (closing, "", "#"):
                 break
             if self.peek() == ",":
                 raise LiteralError("a value is missing before this comma", self.at)
-            offset = self.at
-            found.append(Element(self.value(depth), offset))
+            found.append(read_one())
             self.skip()
             if self.peek() != ",":
                 break
@@ -151,65 +186,53 @@ class _Reader:
     def value(self, depth: int) -> Value:
         self.skip()
         if depth > _DEPTH:
-            raise LiteralError("too many brackets in one another", self.at)
+            raise LiteralError(f"brackets are nested more than {_DEPTH} deep", self.at)
         start, char = self.at, self.peek()
         if char in ("[", "("):
             self.at += 1
             closing = "]" if char == "[" else ")"
-            elements = self.elements(closing, depth + 1)
+            values = [element.value for element in self.elements(closing, depth + 1)]
             comma = self.comma
             self.expect(closing, start, char)
-            values = [element.value for element in elements]
             # (1) is 1 in brackets, (1,) a tuple; RecBole takes tuples as lists.
             return values[0] if char == "(" and len(values) == 1 and not comma else values
         if char == "{":
-            return self._dict(depth)
+            self.at += 1
+            pairs = self.series("}", lambda: self._pair(depth + 1))
+            self.expect("}", start, "{")
+            return dict(pairs)
         if char in ("'", '"'):
             return self._string()
         if number := _NUMBER.match(self.text, self.at):
             return self._number(number)
         if word := _WORD.match(self.text, self.at):
             return self._word(word)
-        hint = _eval_hint(self.text[start:])
-        raise LiteralError(
-            "a value is missing here" if char in ("", "#", "]", ")", "}") else "no value", start, hint
-        )
+        missing = char in ("", "#", "]", ")", "}")
+        what = "a value is missing here" if missing else "not a value"
+        raise LiteralError(what, start, _expression_fix(self.text[start:]))
 
-    def _dict(self, depth: int) -> Value:
-        start = self.at
+    def _pair(self, depth: int) -> tuple[str, Value]:
+        offset = self.at
+        key = self.value(depth)
+        if not isinstance(key, str):
+            raise LiteralError("a key must be a string", offset)
+        self.skip()
+        if self.peek() != ":":
+            raise LiteralError("expected `:` after the key", self.at)
         self.at += 1
-        found: dict[str, Value] = {}
-        while True:
-            self.skip()
-            if self.peek() in ("}", ""):
-                break
-            offset = self.at
-            key = self.value(depth + 1)
-            if not isinstance(key, str):
-                raise LiteralError("a key must be a string", offset)
-            self.skip()
-            if self.peek() != ":":
-                raise LiteralError("expected `:` after the key", self.at)
-            self.at += 1
-            found[key] = self.value(depth + 1)
-            self.skip()
-            if self.peek() != ",":
-                break
-            self.at += 1
-        self.expect("}", start, "{")
-        return found
+        return key, self.value(depth)
 
-    def _string(self) -> Value:
+    def _string(self) -> str:
         match = _STRING.match(self.text, self.at)
         if match is None:
             raise LiteralError(
-                "this quote is never closed", self.at, "Add the same quote at the string's end."
+                "this quote is never closed", self.at, "Add the same quote at the end of the string."
             )
-        self.at = match.end()
         try:
             text = ast.literal_eval(match.group())
         except (SyntaxError, ValueError) as error:
             raise LiteralError("a string with an unknown escape", match.start()) from error
+        self.at = match.end()
         return str(text)
 
     def _number(self, match: re.Match[str]) -> Scalar:
@@ -217,29 +240,26 @@ class _Reader:
         try:
             number = ast.literal_eval(text)
         except (SyntaxError, ValueError) as error:
-            raise LiteralError(f"{text[:40]!r} is no number", self.at) from error
-        if (isinstance(number, int) and number.bit_length() > 1024) or number in (math.inf, -math.inf):
-            raise LiteralError("a number too large", self.at)
-        self.at = match.end()
+            raise LiteralError(f"{text[:40]!r} is not a number", self.at) from error
         assert isinstance(number, int | float)
+        if (isinstance(number, int) and number.bit_length() > 1024) or number in (math.inf, -math.inf):
+            raise LiteralError("the number is too large", self.at)
+        self.at = match.end()
         return number
 
     def _word(self, match: re.Match[str]) -> Scalar:
         word = match.group()
         if _CALL.match(self.text, match.end()):
-            raise LiteralError("a function call cannot be read", self.at, "Write the values out.")
-        if word in _NAMES:
-            self.at = match.end()
-            return _NAMES[word]
+            raise LiteralError("function calls are not evaluated", self.at, "Write the values out.")
         if word in ("nan", "inf"):
             raise LiteralError("values must be finite", self.at)
-        if not self.words:
+        if word not in _NAMES and not self.words:
             raise LiteralError("a word without quotes", self.at)
         self.at = match.end()
-        return word
+        return _NAMES.get(word, word)
 
 
-def _eval_hint(rest: str) -> str:
-    if re.match(r"[-+*/%]|\*\*|for\b|if\b", rest):
-        return "Nothing is calculated here: write the values out."
+def _expression_fix(rest: str) -> str:
+    if re.match(r"[-+*/%]|for\b|if\b", rest):
+        return "Expressions are not evaluated: write the values out."
     return ""

@@ -1,4 +1,4 @@
-"""RecBole's ranking metrics: names, direction, and how a person writes them ("NDCG@10")."""
+"""RecBole's ranking metrics: names, direction, and how a user writes them ("NDCG@10")."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sasrecf_tune.errors import InputError, suggest
 
-# recbole/evaluator/metrics.py: those of EvaluatorType.RANKING, the only kind that full ranking can compute.
+# Those of EvaluatorType.RANKING, the only kind that full ranking can compute (recbole/evaluator/metrics.py).
 WITH_K = (
     "Hit",
     "MRR",
@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def maximize(self) -> bool:
-        """Whether more is better."""
+        """Whether a larger value is better."""
         return self.name.lower() not in SMALLER_IS_BETTER
 
     def __str__(self) -> str:
@@ -48,16 +48,26 @@ class Metric:
 
 
 def parse_metric(text: str) -> Metric:
-    """Read "MRR@10" or "gauc", in any case.
+    """The metric that `text` names, in upper or lower case.
 
     Raises:
         InputError: no such metric, or no cut-off where one is needed.
+
+    Example:
+        >>> parse_metric("mrr@10")
+        Metric(name='MRR', k=10)
+        >>> parse_metric("NDCG@10").key
+        'ndcg@10'
+        >>> parse_metric("MRR")
+        Traceback (most recent call last):
+        sasrecf_tune.errors.InputError: --metric: `MRR` needs a cut-off
+        Write for example --metric MRR@10.
     """
     name, _, cutoff = text.strip().partition("@")
     known = {known.lower(): known for known in (*WITH_K, *WITHOUT_K)}
     proper = known.get(name.lower())
     if proper is None:
-        hint = suggest(name, known.values()) or f"; RecBole ranks by {', '.join(known.values())}"
+        hint = suggest(name, known.values()) or f"; the metrics are {', '.join(known.values())}"
         raise InputError(f"unknown metric `{name}`{hint}", where="--metric")
     if proper in WITHOUT_K:
         return Metric(proper, None)
@@ -70,13 +80,9 @@ def parse_metric(text: str) -> Metric:
 
 def result_keys(metrics: Iterable[str], topk: Iterable[int]) -> tuple[str, ...]:
     """The keys of RecBole's result for `metrics` and `topk`, in RecBole's order."""
-    cutoffs = tuple(topk)
+    cutoffs, without_k = tuple(topk), {name.lower() for name in WITHOUT_K}
     return tuple(
         key
-        for name in metrics
-        for key in (
-            [name.lower()]
-            if name.lower() in {w.lower() for w in WITHOUT_K}
-            else [f"{name.lower()}@{k}" for k in cutoffs]
-        )
+        for name in map(str.lower, metrics)
+        for key in ([name] if name in without_k else [f"{name}@{k}" for k in cutoffs])
     )

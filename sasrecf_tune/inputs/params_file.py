@@ -1,15 +1,15 @@
-"""The search-space language: RecBole's hyper.test files, a little larger, read as a `SearchSpace`.
+"""Reads params files: RecBole's hyper.test, with two more kinds, as a `SearchSpace`.
 
     NAME choice [VALUE, ...]            one of the values
     NAME uniform LOW,HIGH               a real number between the bounds
-    NAME loguniform LOW,HIGH            exp of one: the bounds are natural logarithms, as in RecBole
+    NAME loguniform LOW,HIGH            e to the power of one: as in RecBole, bounds are natural logarithms
     NAME quniform LOW,HIGH,Q            a multiple of Q near such a number
     NAME int LOW,HIGH[,STEP]            a whole number
     NAME log LOW,HIGH                   a real number, uniform in its logarithm
 
-Spaces and tabs separate, `#` begins a comment, blank lines do not count. Nothing is evaluated.
-Whatever RecBole reads without an error means the same here, except where RecBole drops a part of the file or
-runs it as code: that is read in full, or refused. tests/inputs/test_search_space.py lists each such case.
+Spaces and tabs separate, `#` begins a comment, blank lines are skipped. Nothing is evaluated.
+A file that RecBole reads without an error means the same here. What RecBole drops or runs as code is read or
+is an error; tests/inputs/test_search_space.py lists each case.
 Source: recbole/trainer/hyper_tuning.py, _build_space_from_file; hyperopt.hp.
 """
 
@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sasrecf_tune.errors import Location, ParamsFileError, suggest
-from sasrecf_tune.inputs.literals import Element, LiteralError, from_string, read_elements
+from sasrecf_tune.errors import Location, MistakeCollector, ParamsFileError, suggest
+from sasrecf_tune.inputs.literals import Element, LiteralError, exact, fraction, from_string, read_elements
 from sasrecf_tune.inputs.search_space import (
     Choice,
     Int,
@@ -31,24 +32,31 @@ from sasrecf_tune.inputs.search_space import (
     QUniform,
     SearchSpace,
     Uniform,
-    exact,
-    fraction,
 )
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
-# Beyond them exp() is infinite, or no longer an ordinary number above zero.
+# Beyond these, exp() is infinite or not a normal number.
 _LEAST_EXPONENT = math.log(sys.float_info.min)
 _GREATEST_EXPONENT = math.log(sys.float_info.max)
 _KINDS = ("choice", "uniform", "quniform", "loguniform", "int", "log")
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_HEADER = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*")
+
+# What is wrong with a parameter beyond its syntax.
+Check = Callable[[Parameter], Sequence[ParamsFileError]]
 
 
-def read(path: Path) -> SearchSpace:
-    """The space in a params file.
+def read(path: Path, check: Check = lambda parameter: ()) -> SearchSpace:
+    """The search space in a params file.
+
+    Args:
+        check: Looks for further mistakes in each parameter, to report them together with those of syntax.
 
     Raises:
-        ParamsFileError: the file cannot be read, or what is wrong in it and where.
+        ParamsFileError: the file cannot be read, or has a mistake.
+        InputErrors: the file has several mistakes.
     """
     try:
         with path.open("rb") as file:
@@ -56,146 +64,145 @@ def read(path: Path) -> SearchSpace:
     except OSError as error:
         raise ParamsFileError(f"cannot read: {error.strerror or error}", where=str(path)) from error
     except ValueError as error:  # a NUL in the name
-        raise ParamsFileError("no file's name", where=repr(str(path))) from error
+        raise ParamsFileError("not a file name", where=repr(str(path))) from error
     if len(content) > MAX_BYTES:
-        raise ParamsFileError("larger than 1 MiB: no params file", where=str(path))
+        raise ParamsFileError("not a params file: larger than 1 MiB", where=str(path))
     if b"\0" in content:
-        raise ParamsFileError("a binary file, not a params file", where=str(path))
+        raise ParamsFileError("not a params file: it is binary", where=str(path))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ParamsFileError(
-            "not a text file in UTF-8", where=f"{path}:{line}", fix="Save it as UTF-8."
-        ) from error
-    return parse(text, str(path))
+        raise ParamsFileError("not UTF-8 text", where=f"{path}:{line}", fix="Save it as UTF-8.") from error
+    return parse(text, str(path), check)
 
 
-def parse(text: str, source: str = "<text>") -> SearchSpace:
-    """The space in the text of a params file.
+def parse(text: str, source: str = "<text>", check: Check = lambda parameter: ()) -> SearchSpace:
+    """The search space in the text of a params file; `check` as in `read`.
 
     Raises:
-        ParamsFileError: what is wrong, at which line and column.
+        ParamsFileError: the text has a mistake.
+        InputErrors: the text has several mistakes.
+
+    Example:
+        >>> space = parse("learning_rate log 0.001,0.1  # a comment\\nn_layers choice [1, 2]")
+        >>> space["n_layers"].values
+        (1, 2)
+        >>> parse("n_layers choice [1, 2")
+        Traceback (most recent call last):
+        sasrecf_tune.errors.ParamsFileError: <text>:1:17: this `[` is never closed
+            n_layers choice [1, 2
+                            ^
+        Add `]` at the end.
     """
-    found: dict[str, tuple[Parameter, int]] = {}
+    first_line: dict[str, int] = {}
+    parameters: list[Parameter] = []
     notes: list[str] = []
-    # Not splitlines(): it also splits at characters that are no line ends in a file.
-    for number, line in enumerate(
-        text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1
-    ):
-        parsed = _Line(source, number, line.rstrip()).parse()
-        if parsed is None:
-            continue
-        parameter, note = parsed
-        if parameter.name in found:
+    # Not splitlines(), which also splits at characters that do not end a line of a file.
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    with MistakeCollector() as mistakes:
+        for number, line_text in enumerate(lines, 1):
+            with mistakes.collect():
+                line = _Line(source, number, line_text.rstrip())
+                if line.blank:
+                    continue
+                name = line.read_name()
+                if first_line.setdefault(name, number) != number:
+                    raise line.error(
+                        f"`{name}` occurs twice; first in line {first_line[name]}",
+                        line.start,
+                        "Keep one of the two lines (RecBole would silently take the second).",
+                    )
+                parameter = line.read_parameter()
+                mistakes.add(*check(parameter))
+                parameters.append(parameter)
+                notes += line.notes
+        if not parameters and not mistakes:
             raise ParamsFileError(
-                f"`{parameter.name}` stands twice; the first time in line {found[parameter.name][1]}",
-                at=Location(source, number, line.index(parameter.name) + 1, line),
-                fix="Keep one of the two (RecBole would silently take the second).",
+                "the file has no parameters",
+                where=source,
+                fix="A line looks like: learning_rate choice [0.01, 0.001]",
             )
-        found[parameter.name] = (parameter, number)
-        notes += note
-        if isinstance(parameter, LogUniform) and 0 < parameter.low < parameter.high <= 1:
-            # Nobody means these; RecBole takes exponents.
-            bounds = f"{parameter.low:g},{parameter.high:g}"
-            notes.append(
-                f"{parameter.name}: loguniform {bounds} are exponents of e, so values from "
-                f"{parameter.real_low:.5g} to {parameter.real_high:.5g}; "
-                f"for {parameter.low:g} to {parameter.high:g} write: log {bounds}"
-            )
-    if not found:
-        raise ParamsFileError(
-            "no parameters in it", where=source, fix="A line looks like: learning_rate choice [0.01, 0.001]"
-        )
-    return SearchSpace(tuple(parameter for parameter, _ in found.values()), source, tuple(notes))
+    return SearchSpace(tuple(parameters), source, tuple(notes))
 
 
 class _Line:
-    """One line of a params file."""
+    """One line of a params file; a mistake in it is raised at its column."""
 
     def __init__(self, source: str, number: int, text: str) -> None:
         self.source = source
         self.number = number
         self.text = text
+        self.notes: list[str] = []
+        body = text.lstrip()  # as RecBole strips a line: of any kind of space
+        self.blank = not body or body.startswith("#")
+        self.start = len(text) - len(body)
 
-    def parse(self) -> tuple[Parameter, list[str]] | None:
-        body = self.text.lstrip()  # as RecBole strips a line: of any kind of space
-        if not body or body.startswith("#"):
-            return None
-        start = len(self.text) - len(body)
-        if odd := re.compile(r"[\x00-\x08\x0b-\x1f\x7f]").search(self.text, start):
-            raise self.error("an invisible control character", odd.start())
-        words = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*").match(self.text, start)
-        assert words is not None
-        name, kind, rest = words.group(1), words.group(2), words.end()
-        if not _NAME.fullmatch(name):
-            raise self.error(f"{name[:60]!r} is no parameter's name", words.start(1))
+    def read_name(self) -> str:
+        if control := _CONTROL.search(self.text, self.start):
+            raise self.error("an invisible control character", control.start())
+        header = _HEADER.match(self.text, self.start)
+        assert header is not None
+        self.name, self.kind, self.after_name = header.group(1), header.group(2), header.end(1)
+        self.kind_at, self.rest = header.start(2), header.end()
+        if not _NAME.fullmatch(self.name):
+            raise self.error(f"{self.name[:60]!r} is not a parameter name", self.start)
+        return self.name
+
+    def read_parameter(self) -> Parameter:
+        name, kind = self.name, self.kind
         if kind is None or kind.startswith("#"):
             raise self.error(
-                f"`{name}` has no type",
-                words.end(1),
+                f"`{name}` has no kind",
+                self.after_name,
                 f"Write for example: {name} choice [VALUE, VALUE]; comments begin with #.",
             )
         if kind not in _KINDS:
-            near = suggest(kind, _KINDS) or f"; there are {', '.join(_KINDS)}"
-            raise self.error(f"unknown type `{kind[:60]}`{near}", words.start(2))
-        if kind == "choice":
-            return self._choice(name, rest)
-        return self._range(name, kind, rest), []
+            near = suggest(kind, _KINDS) or f"; the kinds are {', '.join(_KINDS)}"
+            raise self.error(f"unknown kind `{kind[:60]}`{near}", self.kind_at)
+        return self._choice() if kind == "choice" else self._range()
 
     def error(self, what: str, offset: int, fix: str = "") -> ParamsFileError:
-        return ParamsFileError(what, at=self.location(offset), fix=fix)
+        return ParamsFileError(what, at=self._location(offset), fix=fix)
 
-    def location(self, offset: int) -> Location:
+    def _location(self, offset: int) -> Location:
         return Location(self.source, self.number, min(offset, len(self.text)) + 1, self.text)
 
-    def _choice(self, name: str, rest: int) -> tuple[Choice, list[str]]:
+    def _choice(self) -> Choice:
         try:
-            elements = read_elements(self.text, rest)
+            elements = read_elements(self.text, self.rest)
         except LiteralError as error:
             raise self.error(error.what, error.offset, error.fix) from error
         if not elements:
-            raise self.error("an empty choice", rest, "Give at least one value.")
+            raise self.error("an empty choice", self.rest, "Give at least one value.")
         kept: dict[str, Element] = {}
         repeated: dict[str, None] = {}
         for element in elements:
             value = from_string(element.value) if isinstance(element.value, str) else element.value
-            if exact(value) in kept:
-                repeated[exact(value)] = None
+            text = exact(value)
+            if text in kept:
+                repeated[text] = None
             else:
-                kept[exact(value)] = Element(value, element.offset)
+                kept[text] = Element(value, element.offset)
         if len(kept) > MAX_VALUES:
-            raise self.error(f"more than {MAX_VALUES:,} values", rest)
-        choice = Choice(
-            name,
-            tuple(element.value for element in kept.values()),
-            tuple(element.offset for element in kept.values()),
-            at=self.location(rest),
-        )
-        return choice, [
-            f"line {self.number}: {name} lists {value[:60]} more than once; it is tried once"
-            for value in repeated
+            raise self.error(f"more than {MAX_VALUES:,} values", self.rest)
+        self.notes += [
+            f"line {self.number}: {self.name} lists {text[:60]} more than once; it is tried once"
+            for text in repeated
         ]
+        values, offsets = zip(*((element.value, element.offset) for element in kept.values()), strict=True)
+        return Choice(self.name, values, offsets, at=self._location(self.rest))
 
-    def _range(self, name: str, kind: str, rest: int) -> Parameter:
-        numbers, offsets = self._numbers(kind, rest)
-        low, high = numbers[0], numbers[1]
-        at = self.location(rest)
+    def _range(self) -> Parameter:
+        numbers, offsets = self._numbers()
+        name, low, high, at = self.name, numbers[0], numbers[1], self._location(self.rest)
         if low >= high:
             raise self.error(f"the lower bound {low:g} is not below the upper bound {high:g}", offsets[0])
-        match kind:
+        match self.kind:
             case "uniform":
                 return Uniform(name, low, high, at=at)
             case "loguniform":
-                for exponent, offset in zip(numbers, offsets, strict=True):
-                    if not _LEAST_EXPONENT <= exponent <= _GREATEST_EXPONENT:
-                        size = "large" if exponent > 0 else "small"
-                        raise self.error(
-                            f"exp({exponent:g}) is too {size} a number",
-                            offset,
-                            "loguniform takes natural logarithms; `log` takes the bounds themselves.",
-                        )
-                return LogUniform(name, low, high, at=at)
+                return self._log_uniform(LogUniform(name, low, high, at=at), offsets)
             case "log":
                 if low <= 0:
                     raise self.error("the lower bound of `log` must be above zero", offsets[0])
@@ -203,9 +210,30 @@ class _Line:
             case "quniform":
                 return self._quniform(QUniform(name, low, high, numbers[2], at=at), offsets)
             case _:
-                return self._int(name, numbers, offsets, at)
+                return self._int(numbers, offsets)
 
-    def _quniform(self, parameter: QUniform, offsets: list[int]) -> QUniform:
+    def _log_uniform(self, parameter: LogUniform, offsets: Sequence[int]) -> LogUniform:
+        low, high = parameter.low, parameter.high
+        with MistakeCollector() as mistakes:
+            for exponent, offset in zip((low, high), offsets, strict=True):
+                if not _LEAST_EXPONENT <= exponent <= _GREATEST_EXPONENT:
+                    mistakes.add(
+                        self.error(
+                            f"exp({exponent:g}) is too {'large' if exponent > 0 else 'small'}",
+                            offset,
+                            "loguniform takes natural logarithms; `log` takes the bounds themselves.",
+                        )
+                    )
+        if 0 < low < high <= 1:
+            # Almost certainly meant as the bounds themselves, but RecBole takes exponents.
+            least, greatest = parameter.bounds
+            self.notes.append(
+                f"{self.name}: loguniform {low:g},{high:g} are exponents of e, so values from {least:.5g} to "
+                f"{greatest:.5g}; for {low:g} to {high:g} write: log {low:g},{high:g}"
+            )
+        return parameter
+
+    def _quniform(self, parameter: QUniform, offsets: Sequence[int]) -> QUniform:
         if parameter.q <= 0:
             raise self.error("q must be above zero", offsets[2])
         ends = fraction(parameter.low), fraction(parameter.high)
@@ -213,10 +241,11 @@ class _Line:
             raise self.error("q is too small for numbers of this size", offsets[2], "Use uniform.")
         return parameter
 
-    def _int(self, name: str, numbers: list[float], offsets: list[int], at: Location) -> Int:
-        for number, offset in zip(numbers, offsets, strict=True):
-            if not number.is_integer() or abs(number) >= 2**53:
-                raise self.error(f"`int` takes whole numbers, not {number:g}", offset)
+    def _int(self, numbers: Sequence[float], offsets: Sequence[int]) -> Int:
+        with MistakeCollector() as mistakes:
+            for number, offset in zip(numbers, offsets, strict=True):
+                if not number.is_integer() or abs(number) >= 2**53:
+                    mistakes.add(self.error(f"`int` takes whole numbers, not {number:g}", offset))
         low, high, step = (int(number) for number in [*numbers, 1.0][:3])
         if step <= 0:
             raise self.error("the step must be above zero", offsets[2])
@@ -224,30 +253,33 @@ class _Line:
             raise self.error("the step is larger than the range", offsets[2])
         if (high - low) / step > MAX_VALUES:
             raise self.error(f"more than {MAX_VALUES:,} values", offsets[-1], "Use a larger step.")
-        return Int(name, low, high, step, at=at)
+        return Int(self.name, low, high, step, at=self._location(self.rest))
 
-    def _numbers(self, kind: str, rest: int) -> tuple[list[float], list[int]]:
-        wanted = {"quniform": (3,), "int": (2, 3)}.get(kind, (2,))
-        shape = {"quniform": "LOW,HIGH,Q", "int": "LOW,HIGH or LOW,HIGH,STEP"}.get(kind, "LOW,HIGH")
-        content = self.text[rest:].partition("#")[0].rstrip(" \t")
+    def _numbers(self) -> tuple[list[float], list[int]]:
+        """The numbers after the kind, and their offsets."""
+        counts = {"quniform": (3,), "int": (2, 3)}.get(self.kind, (2,))
+        shape = {"quniform": "LOW,HIGH,Q", "int": "LOW,HIGH or LOW,HIGH,STEP"}.get(self.kind, "LOW,HIGH")
+        content = self.text[self.rest :].partition("#")[0].rstrip(" \t")
         if not content:
-            raise self.error(f"`{kind}` needs {shape}", rest)
+            raise self.error(f"`{self.kind}` needs {shape}", self.rest)
+        if content[0] in "[(":
+            raise self.error("bounds need no brackets", self.rest, f"`{self.kind}` needs {shape}.")
         numbers: list[float] = []
         offsets: list[int] = []
-        offset = rest
-        for part in content.split(","):
-            start = offset + len(part) - len(part.lstrip(" \t"))
-            bare = part.strip(" \t")
-            try:
-                number = float(bare)
-            except ValueError as error:
-                what = f"{bare[:40]!r} is no number" if bare else "a number is missing"
-                raise self.error(what, start, f"`{kind}` needs {shape}.") from error
-            if not math.isfinite(number):
-                raise self.error("bounds must be finite", start)
-            numbers.append(number)
-            offsets.append(start)
-            offset += len(part) + 1
-        if len(numbers) not in wanted:
-            raise self.error(f"`{kind}` needs {shape}, not {len(numbers)} numbers", offsets[-1])
+        offset = self.rest
+        with MistakeCollector() as mistakes:
+            for part in content.split(","):
+                offsets.append(offset + len(part) - len(part.lstrip(" \t")))
+                offset += len(part) + 1
+                bare = part.strip(" \t")
+                try:
+                    numbers.append(float(bare))
+                except ValueError:
+                    what = f"{bare[:40]!r} is not a number" if bare else "a number is missing"
+                    mistakes.add(self.error(what, offsets[-1], f"`{self.kind}` needs {shape}."))
+                else:
+                    if not math.isfinite(numbers[-1]):
+                        mistakes.add(self.error("bounds must be finite", offsets[-1]))
+        if len(numbers) not in counts:
+            raise self.error(f"`{self.kind}` needs {shape}, not {len(numbers)} numbers", offsets[-1])
         return numbers, offsets

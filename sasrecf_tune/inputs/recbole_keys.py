@@ -1,4 +1,4 @@
-"""Which settings RecBole knows: it ignores any other without a word."""
+"""The settings that RecBole knows; it ignores any other without a message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sasrecf_tune.errors import suggest
 
-# Where its code reads a setting, where its lists of settings name one, and where its YAML files give one.
+# A setting that RecBole's code reads, that its lists of settings name, and that its YAML files give.
 _READ = re.compile(r"""\bconfig\[\s*["'](\w+)["']""")
 _NAMED = re.compile(r"""^\s+((?:["']\w+["'],?\s*)+)""", re.MULTILINE)
 _GIVEN = re.compile(r"^(\w+)\s*:", re.MULTILINE)
@@ -18,7 +18,7 @@ _GIVEN = re.compile(r"^(\w+)\s*:", re.MULTILINE)
 
 @cache
 def recbole_keys() -> frozenset[str]:
-    """Names found in the files of the installed RecBole, of whichever model; empty where there is none."""
+    """Names found in the files of the installed RecBole, for any model; empty if it is not installed."""
     spec = find_spec("recbole")
     if spec is None or spec.origin is None:
         return frozenset()
@@ -37,7 +37,7 @@ def without_effect(names: Iterable[str]) -> list[str]:
     """A sentence for each of `names` that RecBole does not know."""
     known = recbole_keys()
     return [
-        f"RecBole knows no setting `{name}`, so it has no effect{suggest(name, known, cutoff=0.8)}"
+        f"RecBole has no setting `{name}`, so it has no effect{suggest(name, known, cutoff=0.8)}"
         for name in names
         if known and name not in known
     ]

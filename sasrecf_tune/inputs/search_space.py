@@ -1,4 +1,4 @@
-"""What is searched: a parameter is one of six kinds, a search space some of them, in order."""
+"""A search space: the parameters of a params file, each of one of six kinds."""
 
 from __future__ import annotations
 
@@ -10,33 +10,27 @@ from fractions import Fraction
 from functools import cached_property
 from typing import overload
 
-from sasrecf_tune.errors import Location
-from sasrecf_tune.inputs.literals import Scalar, Value, from_string, is_number
+from typing_extensions import override
 
-__all__ = [
-    "Choice",
-    "Int",
-    "Log",
-    "LogUniform",
-    "Parameter",
-    "QUniform",
-    "Scalar",
-    "SearchSpace",
-    "Uniform",
-    "Value",
-]
+from sasrecf_tune.errors import Location
+from sasrecf_tune.inputs.literals import Scalar, Value, exact, fraction, from_string, is_number
 
 
 @dataclass(frozen=True)
 class _Parameter:
-    """What all kinds have: the key in RecBole's configuration, and where the file has it."""
+    """What all kinds share: the key of RecBole's configuration, and its location in the params file."""
 
     name: str
     at: Location | None = field(default=None, compare=False, repr=False, kw_only=True)
 
     @property
+    def kind(self) -> str:
+        """The kind as a params file spells it."""
+        return type(self).__name__.lower()
+
+    @property
     def size(self) -> int | None:
-        """How many values it can take, None for infinitely many."""
+        """The number of values, None for infinitely many."""
         return None
 
     @property
@@ -45,7 +39,7 @@ class _Parameter:
         raise TypeError(f"{self.name} takes infinitely many values")
 
     def label(self, value: Value) -> Scalar:
-        """`value` as Optuna can store it."""
+        """`value` as Optuna stores it."""
         assert not isinstance(value, list | dict)
         return value
 
@@ -53,133 +47,117 @@ class _Parameter:
         """The inverse of `label`."""
         return label
 
+    def contains(self, value: Value) -> bool:
+        """Whether `value` is one of the parameter's values, of the same type."""
+        raise NotImplementedError
+
+    def write(self) -> str:
+        """The parameter as a line of a params file."""
+        return f"{self.name} {self.kind} {self._arguments()}"
+
+    def _arguments(self) -> str:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Choice(_Parameter):
-    """One of `choices`, all different."""
+    """One of `choices`, which all differ; `offsets` are their columns in the line, from 0."""
 
     choices: tuple[Value, ...] = ()
     offsets: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     @property
+    @override
     def size(self) -> int:
-        """See `_Parameter.size`."""
         return len(self.choices)
 
     @property
+    @override
     def values(self) -> tuple[Value, ...]:
-        """See `_Parameter.values`."""
         return self.choices
 
     @cached_property
     def labels(self) -> tuple[Scalar, ...]:
         """The values as Optuna can store and tell apart: scalars as they are, else their text."""
         labels = tuple(repr(value) if isinstance(value, list | dict) else value for value in self.choices)
-        # 1, 1.0 and True are equal in Python, and a string may be some list's text.
+        # 1, 1.0 and True are equal in Python, and a string may equal the text of a list.
         ambiguous = len(set(labels)) < len(labels)
         return tuple(map(repr, self.choices)) if ambiguous else labels
 
+    @override
     def label(self, value: Value) -> Scalar:
-        """See `_Parameter.label`."""
-        return self._labels[exact(value)]
+        return self._label_of[exact(value)]
 
+    @override
     def value(self, label: Scalar) -> Value:
-        """See `_Parameter.value`."""
-        return self._choices[exact(label)]
+        return self._choice_of[exact(label)]
 
+    @override
     def contains(self, value: Value) -> bool:
-        """Whether `value` is one of the choices, of the same type."""
-        return exact(value) in self._labels
+        return exact(value) in self._label_of
 
-    def write(self) -> str:
-        """The line of a params file."""
+    @override
+    def _arguments(self) -> str:
         # A string that spells a literal would be read as that literal, so it needs a second pair of quotes.
         written = [
             repr(repr(value)) if isinstance(value, str) and from_string(value) != value else repr(value)
             for value in self.choices
         ]
-        return f"{self.name} choice [{', '.join(written)}]"
+        return f"[{', '.join(written)}]"
 
     @cached_property
-    def _labels(self) -> dict[str, Scalar]:
+    def _label_of(self) -> dict[str, Scalar]:
         return {exact(choice): label for choice, label in zip(self.choices, self.labels, strict=True)}
 
     @cached_property
-    def _choices(self) -> dict[str, Value]:
+    def _choice_of(self) -> dict[str, Value]:
         return {exact(label): choice for choice, label in zip(self.choices, self.labels, strict=True)}
 
 
 @dataclass(frozen=True)
 class _Real(_Parameter):
-    """Any real number in a range."""
-
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 1.0
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The least value and the greatest."""
         return self.low, self.high
 
+    @override
     def contains(self, value: Value) -> bool:
-        """Whether `value` is a number within the bounds."""
         low, high = self.bounds
         return is_number(value) and low <= float(value) <= high
+
+    @override
+    def _arguments(self) -> str:
+        return f"{self.low!r},{self.high!r}"
 
 
 @dataclass(frozen=True)
 class Uniform(_Real):
     """A real number between `low` and `high`."""
 
-    low: float = 0.0
-    high: float = 1.0
 
-    def write(self) -> str:
-        """The line of a params file."""
-        return f"{self.name} uniform {self.low!r},{self.high!r}"
+@dataclass(frozen=True)
+class Log(_Real):
+    """A real number between `low` and `high`, uniform in its logarithm; `low` is above zero."""
+
+    low: float = 0.1
 
 
 @dataclass(frozen=True)
 class LogUniform(_Real):
-    """exp of a real number between `low` and `high`, which are natural logarithms."""
-
-    low: float = 0.0
-    high: float = 1.0
+    """e to the power of a real number between `low` and `high`, which are natural logarithms."""
 
     @property
-    def real_low(self) -> float:
-        """The least value itself."""
-        return math.exp(self.low)
-
-    @property
-    def real_high(self) -> float:
-        """The greatest value itself."""
-        return math.exp(self.high)
-
-    @property
+    @override
     def bounds(self) -> tuple[float, float]:
-        """See `_Real.bounds`."""
-        return self.real_low, self.real_high
-
-    def write(self) -> str:
-        """The line of a params file."""
-        return f"{self.name} loguniform {self.low!r},{self.high!r}"
-
-
-@dataclass(frozen=True)
-class Log(_Real):
-    """A real number between `low` and `high`, uniform in its logarithm."""
-
-    low: float = 0.1
-    high: float = 1.0
-
-    def write(self) -> str:
-        """The line of a params file."""
-        return f"{self.name} log {self.low!r},{self.high!r}"
+        return math.exp(self.low), math.exp(self.high)
 
 
 class _Multiples(Sequence[float]):
-    """`factors` times `step`, none of them held in memory."""
+    """`factors` times `step`, computed on access: there may be billions."""
 
     def __init__(self, factors: range, step: Fraction) -> None:
         self._factors, self._step = factors, step
@@ -201,8 +179,8 @@ class _Multiples(Sequence[float]):
 class QUniform(_Parameter):
     """A multiple of `q` near a real number between `low` and `high`: round(uniform(low, high) / q) * q.
 
-    The first and last multiple may lie up to q/2 outside of the bounds, as in hyperopt. Whole numbers
-    when all three are. Each multiple is equally likely here; in hyperopt the two at the ends have less.
+    The first and last multiple may be up to q/2 outside the bounds, as in hyperopt. The values are whole
+    numbers if all three are. Each multiple is equally likely; in hyperopt the first and last are less so.
     """
 
     low: float = 0.0
@@ -210,13 +188,13 @@ class QUniform(_Parameter):
     q: float = 1.0
 
     @property
+    @override
     def size(self) -> int:
-        """See `_Parameter.size`."""
-        return self.factors[-1] - self.factors[0] + 1
+        return len(self.factors)
 
     @property
+    @override
     def values(self) -> Sequence[int] | Sequence[float]:
-        """See `_Parameter.values`; there may be billions, so they are calculated when asked for."""
         if self.whole:
             step = int(self.q)
             return range(self.factors[0] * step, self.factors[-1] * step + 1, step)
@@ -236,8 +214,8 @@ class QUniform(_Parameter):
     def by_factor(self) -> bool:
         """Whether Optuna stores k instead of k * q.
 
-        It wants a range that q divides, which multiples of a q with many digits lose when they are rounded
-        to floats: Optuna would drop the last.
+        Optuna drops the last value of a range that q does not divide exactly. Multiples of a q with many
+        digits are such a range after they are rounded to floats.
         """
         ends = [factor * self._step for factor in (self.factors[0], self.factors[-1])]
         return any(fraction(float(end)) != end for end in ends)
@@ -245,35 +223,34 @@ class QUniform(_Parameter):
     @cached_property
     def factors(self) -> range:
         """The values divided by q."""
-        # Exactly half-way bounds are reached with probability zero, so they round inwards.
+        # A bound exactly half-way between two multiples is reached with probability zero: round inwards.
         half = Fraction(1, 2)
         first = math.floor(fraction(self.low) / self._step + half)
         return range(first, math.ceil(fraction(self.high) / self._step - half) + 1)
 
+    @override
     def label(self, value: Value) -> Scalar:
-        """See `_Parameter.label`."""
         assert isinstance(value, int | float)
         return round(Fraction(value) / self._step) if self.by_factor else value
 
+    @override
     def value(self, label: Scalar) -> Value:
-        """The multiple nearest to what Optuna calculated."""
+        # Optuna's arithmetic may be off in the last digit.
         assert isinstance(label, int | float)
         return self._multiple(round(label) if self.by_factor else round(Fraction(label) / self._step))
 
+    @override
     def contains(self, value: Value) -> bool:
-        """Whether `value` is one of the multiples."""
-        values = self.values
+        low, high = self.bounds
         return (
-            isinstance(value, int | float)
-            and is_number(value)
-            and values[0] <= value <= values[-1]
+            is_number(value)
+            and low <= value <= high
             and self._multiple(round(Fraction(value) / self._step)) == value
         )
 
-    def write(self) -> str:
-        """The line of a params file."""
-        bounds = [str(int(b)) if self.whole else repr(b) for b in (self.low, self.high, self.q)]
-        return f"{self.name} quniform {','.join(bounds)}"
+    @override
+    def _arguments(self) -> str:
+        return ",".join(str(int(n)) if self.whole else repr(n) for n in (self.low, self.high, self.q))
 
     def _multiple(self, factor: int) -> int | float:
         return factor * int(self.q) if self.whole else float(factor * self._step)
@@ -292,13 +269,13 @@ class Int(_Parameter):
     step: int = 1
 
     @property
+    @override
     def size(self) -> int:
-        """See `_Parameter.size`."""
-        return (self.high - self.low) // self.step + 1
+        return len(self.values)
 
     @property
-    def values(self) -> Sequence[int]:
-        """See `_Parameter.values`."""
+    @override
+    def values(self) -> range:
         return range(self.low, self.high + 1, self.step)
 
     @property
@@ -306,14 +283,13 @@ class Int(_Parameter):
         """The least value and the greatest."""
         return self.values[0], self.values[-1]
 
+    @override
     def contains(self, value: Value) -> bool:
-        """Whether `value` is one of the whole numbers."""
-        return type(value) is int and value in range(self.low, self.high + 1, self.step)
+        return type(value) is int and value in self.values
 
-    def write(self) -> str:
-        """The line of a params file."""
-        step = f",{self.step}" if self.step != 1 else ""
-        return f"{self.name} int {self.low},{self.high}{step}"
+    @override
+    def _arguments(self) -> str:
+        return f"{self.low},{self.high}" + (f",{self.step}" if self.step != 1 else "")
 
 
 Parameter = Choice | Uniform | QUniform | LogUniform | Int | Log
@@ -321,7 +297,16 @@ Parameter = Choice | Uniform | QUniform | LogUniform | Int | Log
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The parameters of a params file, in its order. `source` and `notes` do not count in comparisons."""
+    """The parameters of a params file, in its order; `source` and `notes` do not count in comparisons.
+
+    Example:
+        >>> space = SearchSpace((Choice("n_layers", (1, 2)), Int("epochs", 10, 50, 20)))
+        >>> space.size, space.names
+        (6, ('n_layers', 'epochs'))
+        >>> print(space.write(), end="")
+        n_layers choice [1, 2]
+        epochs int 10,50,20
+    """
 
     parameters: tuple[Parameter, ...]
     source: str = field(default="<text>", compare=False)
@@ -338,7 +323,7 @@ class SearchSpace:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The parameters' names."""
+        """The names of the parameters."""
         return tuple(parameter.name for parameter in self.parameters)
 
     @property
@@ -349,7 +334,7 @@ class SearchSpace:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the meaning: the same for any order of lines and of values, and any comments."""
+        """16 hex digits that do not depend on comments or on the order of lines and of choices."""
         lines = sorted(
             f"{p.name} choice {sorted(map(exact, p.choices))}" if isinstance(p, Choice) else p.write()
             for p in self.parameters
@@ -367,17 +352,3 @@ class SearchSpace:
     def encode(self, values: Mapping[str, Value]) -> dict[str, Scalar]:
         """The inverse of `decode`."""
         return {p.name: p.label(values[p.name]) for p in self.parameters if p.name in values}
-
-
-def exact(value: Value) -> str:
-    """A text that tells 1, 1.0 and True apart; the same for equal lists and mappings."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key!r}: {exact(value[key])}" for key in sorted(value)) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(exact, value)) + "]"
-    return repr(value)
-
-
-def fraction(number: float) -> Fraction:
-    """The decimal number that a person wrote, not its binary neighbour."""
-    return Fraction(repr(float(number)))

@@ -1,102 +1,38 @@
-"""A run's settings: what the command line and the YAML files become."""
-
-from __future__ import annotations
+"""The settings of a run. Each field is declared once, with the command-line option that sets it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from typer import Option
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.inputs.metrics import Metric
+from sasrecf_tune.inputs.metrics import Metric, parse_metric
 
 Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 Where = Literal["local", "ray"]
 
-# Fewer seeds tell hardly any two configurations apart.
+# Fewer seeds hardly distinguish any two configurations.
 SEEDS = 5
-# --fuse auto: as many trials a worker as a measurement at the start favours.
+# --fuse auto: the number of trials that a measurement at the start favours.
 AUTO_FUSE = 0
 MOST_FUSED = 64
-# Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM, unless told otherwise.
-GRACE = 25.0
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How to search. `trials` and `timeout` (seconds) are totals of the study, None for the default.
-
-    After `patience` whole trials' worth of epochs without a better result the search ends, None for never.
-    `hang_timeout` is how many seconds a worker may be silent, None for ever. `retries` is how often a trial
-    whose worker died is tried again; with `fail_fast` the first trial that fails for good ends the search.
-    After SIGTERM the running epochs have `grace` seconds to end. Every `checkpoint_every` epochs (0: never) a
-    trial writes down what it can continue from. When the search has ended, the best `confirm` configurations
-    are trained again on `confirm_seeds` fresh seeds each.
-    """
-
-    sampler: Sampler = "auto"
-    pruner: Pruner = "auto"
-    trials: int | None = None
-    timeout: float | None = None
-    patience: int | None = None
-    hang_timeout: float | None = None
-    retries: int = 1
-    fail_fast: bool = False
-    grace: float = GRACE
-    checkpoint_every: int = 0
-    confirm: int = 0
-    confirm_seeds: int = SEEDS
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """Everything that `sasrecf-tune run` was asked for.
-
-    `base` is the RecBole configuration from config files and --set, before a trial's parameters. `executor`
-    says where the workers are, `address` which Ray cluster. `threads` are a worker's, None for the default;
-    on a cluster `trials_per_gpu` of them share a card. A worker trains up to `fuse` trials of the same shapes
-    as one model.
-    """
-
-    params_file: Path
-    name: str
-    out: Path
-    dataset: str
-    base: dict[str, Any]
-    metric: Metric
-    seed: int = 2020
-    engine: Engine = "fast"
-    model: str = "SASRecF"
-    storage: str | None = None
-    search: SearchSettings = SearchSettings()
-    workers: int = 1
-    gpus: tuple[str, ...] = ()
-    executor: Where = "local"
-    address: str = "auto"
-    threads: int | None = None
-    trials_per_gpu: int = 1
-    fuse: int = 1
-
-    def database(self, given: str | None) -> str | None:
-        """Where a study with these settings is: at the address `given`, for one that was put on a server.
-
-        One in its own directory stays there, since the variable that holds the address is for all studies.
-        """
-        return (given or self.storage) if self.storage else None
-
-    @property
-    def unit(self) -> float:
-        """What RecBole rounds scores to."""
-        return float(10.0 ** -int(self.base.get("metric_decimal_place") or 4))
+# Marks an option that is None if left out: the default is computed from other settings.
+COMPUTED = object()
 
 
 def parse_duration(text: str, where: str = "--timeout") -> float:
-    """Seconds in "90m", "1h30m", "45s", "2d" or "3600"; `where` is the option that says so.
+    """Convert a duration such as "90m", "1h30m", "45s", "2d" or "3600" to seconds.
+
+    Args:
+        text: The duration.
+        where: The option, for the error message.
 
     Raises:
-        InputError: it is none of these, or not above zero.
+        InputError: The text is not a duration, or is not above zero.
     """
     units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
     compact = text.strip().lower().replace(" ", "")
@@ -107,12 +43,46 @@ def parse_duration(text: str, where: str = "--timeout") -> float:
     else:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise InputError(f"{text!r} is no duration", where=where, fix="Write 45s, 90m, 2h or 1h30m.")
+        raise InputError(f"invalid duration {text!r}", where=where, fix="Examples: 45s, 90m, 2h, 1h30m.")
     return seconds
 
 
+def parse_gpus(text: str) -> tuple[str, ...]:
+    """Convert "auto" (the first GPU), "none" (the CPU) or indices such as "0,1" to GPU indices.
+
+    Returns:
+        The indices; empty for "auto", one empty string for "none".
+
+    Raises:
+        InputError: The text is none of these.
+    """
+    if text == "auto":
+        return ()
+    if text in {"none", ""}:
+        return ("",)
+    gpus = tuple(part.strip() for part in text.split(","))
+    if not all(gpu.isdigit() for gpu in gpus):
+        raise InputError(f"invalid `--gpus` value {text!r}", fix="Use auto, none, or indices such as 0,1.")
+    return gpus
+
+
+def parse_fuse(text: str) -> int:
+    """Convert "auto" (`AUTO_FUSE`) or a number of trials.
+
+    Raises:
+        InputError: The text is neither, or the number is out of range.
+    """
+    if text == "auto":
+        return AUTO_FUSE
+    if not (text.isdecimal() and 1 <= int(text) <= MOST_FUSED):
+        raise InputError(
+            f"invalid `--fuse` value {text!r}", fix=f"Use auto, or a number from 1 to {MOST_FUSED}."
+        )
+    return int(text)
+
+
 def format_duration(seconds: float) -> str:
-    """Such as "45s", "12m 05s", "3h 20m" or "2d 04h"."""
+    """Format seconds as "45s", "12m 05s", "3h 20m" or "2d 04h"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"
@@ -121,3 +91,262 @@ def format_duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search. Times are in seconds; `trials` and `timeout` count earlier runs of the study too."""
+
+    sampler: Annotated[
+        Sampler,
+        Option("--sampler", help="auto: best-first, which models the results to choose the next trial."),
+    ] = "auto"
+    pruner: Annotated[
+        Pruner, Option("--pruner", help="auto: forecast, by what similar trials gained in later epochs.")
+    ] = "auto"
+    trials: Annotated[
+        int | None,
+        Option(
+            "--trials",
+            "--max_evals",
+            min=1,
+            help="Total trials, earlier runs included.  [default: all of a grid up to 1,000, else 100]",
+        ),
+    ] = None
+    timeout: Annotated[
+        float | None,
+        Option(
+            "--timeout",
+            metavar="90m",
+            parser=parse_duration,
+            help="Total time (45s, 90m, 2h) of the search, earlier runs included.  [default: no limit]",
+        ),
+    ] = None
+    patience: Annotated[
+        int | None,
+        Option(
+            "--patience",
+            min=1,
+            help="Stop when this many full trials' worth of epochs bring no better result.  "
+            "[default: no limit]",
+        ),
+    ] = None
+    # No limit by default: the duration of an epoch depends on the data. A worker that is only slow would be
+    # stopped each time.
+    hang_timeout: Annotated[
+        float | None,
+        Option(
+            "--hang-timeout",
+            metavar="30m",
+            parser=lambda text: parse_duration(text, "--hang-timeout"),
+            help="Stop a worker that is silent for this long; allow for an epoch and preparing the data.  "
+            "[default: no limit]",
+        ),
+    ] = None
+    retries: Annotated[
+        int,
+        Option(
+            "--retries",
+            min=0,
+            max=100,
+            help="Retries of a trial whose worker was killed, crashed or was silent.",
+        ),
+    ] = 1
+    fail_fast: Annotated[bool, Option("--fail-fast", help="Stop the search when a trial fails.")] = False
+    # Slurm and Kubernetes send SIGKILL 30 seconds after SIGTERM by default.
+    grace: Annotated[
+        float,
+        Option(
+            "--grace",
+            metavar="25s",
+            parser=lambda text: parse_duration(text, "--grace"),
+            help="After SIGTERM: time for running epochs to finish before their trials are queued again.",
+        ),
+    ] = 25.0
+    checkpoint_every: Annotated[
+        int,
+        Option(
+            "--checkpoint-every",
+            metavar="EPOCHS",
+            min=0,
+            help="Save running trials at this interval, to continue them after an interruption; 0: never.",
+        ),
+    ] = 0
+    confirm: Annotated[
+        int,
+        Option(
+            "--confirm",
+            metavar="K",
+            min=0,
+            max=100,
+            help="After the search, train the best K configurations again on fresh seeds.",
+        ),
+    ] = 0
+    confirm_seeds: Annotated[
+        int,
+        Option(
+            "--confirm-seeds",
+            metavar="S",
+            min=1,
+            max=1000,
+            help="Fresh seeds for each configuration of --confirm.",
+        ),
+    ] = SEEDS
+
+
+@dataclass(frozen=True)
+class ConfigOptions:
+    """The options that `RunSettings.base` is read from."""
+
+    data_path: Annotated[
+        Path | None,
+        Option("--data-path", "--data_path", help="Directory that contains DATASET/DATASET.inter and .item."),
+    ] = None
+    config_files: Annotated[
+        str, Option("--config-files", "--config_files", help="RecBole YAML files, separated by spaces.")
+    ] = ""
+    overrides: Annotated[
+        list[str],
+        Option("--set", metavar="KEY=VALUE", help="RecBole setting for all trials; may be repeated."),
+    ] = field(default_factory=list)
+
+
+Out = Annotated[Path, Option("--out", help="Directory of studies.")]
+Storage = Annotated[
+    str | None,
+    Option(
+        "--storage",
+        metavar="URL",
+        envvar="SASRECF_TUNE_STORAGE",
+        help="Database (postgresql://, mysql://) instead of SQLite in the study directory.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The settings of `sasrecf-tune run`.
+
+    `base` is the RecBole configuration from config files and `--set`, without the parameters of a trial.
+    `gpus` is as `parse_gpus` returns it.
+    """
+
+    params_file: Annotated[
+        Path, Option("--params-file", "--params_file", help="Search space in RecBole's hyper.test format.")
+    ]
+    dataset: Annotated[str, Option("--dataset", help="RecBole data set; ml-100k comes with RecBole.")] = (
+        "ml-100k"
+    )
+    base: Annotated[dict[str, Any], ConfigOptions]
+    model: Annotated[
+        str,
+        Option(
+            "--model",
+            help="SASRecF, or SASRec, which has no item features.  "
+            "[default: model of the config files, or SASRecF]",
+        ),
+        COMPUTED,
+    ] = "SASRecF"
+    name: Annotated[
+        str,
+        Option("--study", help="Study name.  [default: DATASET-PARAMSFILE, or DATASET-SASRec-PARAMSFILE]"),
+        COMPUTED,
+    ]
+    out: Out = Path("tuning")
+    storage: Storage = None
+    metric: Annotated[
+        Metric,
+        Option(
+            "--metric",
+            parser=parse_metric,
+            help="Validation metric to select by.  [default: valid_metric of the config files, or MRR@10]",
+        ),
+        COMPUTED,
+    ]
+    seed: Annotated[
+        int,
+        Option(
+            "--seed",
+            min=0,
+            max=2**31 - 1,
+            help="Seed of the search and of each trial.  [default: seed of the config files, or 2020]",
+        ),
+        COMPUTED,
+    ] = 2020
+    search: SearchSettings = SearchSettings()
+    workers: Annotated[
+        int,
+        Option(
+            "--workers",
+            min=1,
+            max=1024,
+            help="Trials trained at the same time.  [default: --trials-per-gpu for each GPU of --gpus]",
+        ),
+        COMPUTED,
+    ] = 1
+    gpus: Annotated[
+        tuple[str, ...],
+        Option(
+            "--gpus",
+            metavar="auto|none|0,1",
+            parser=parse_gpus,
+            help="GPUs, assigned to the workers in turn; none: the CPU.",
+        ),
+    ] = ()
+    trials_per_gpu: Annotated[
+        int,
+        Option(
+            "--trials-per-gpu",
+            min=1,
+            max=64,
+            help="Workers per GPU; more than one is faster for small models.",
+        ),
+    ] = 1
+    threads: Annotated[
+        int | None,
+        Option(
+            "--threads",
+            min=1,
+            max=1024,
+            help="CPU threads of a worker; with Ray also the CPUs it reserves.  "
+            "[default: this machine's cores, shared among the workers; with Ray 1]",
+        ),
+    ] = None
+    executor: Annotated[
+        Where,
+        Option("--executor", help="local: workers on this machine; ray: on the nodes of a Ray cluster."),
+    ] = "local"
+    address: Annotated[
+        str,
+        Option(
+            "--address",
+            metavar="auto|HOST:6379|ray://HOST:10001",
+            help="Ray cluster; auto: the one that this machine is a node of.  [default: auto]",
+        ),
+        COMPUTED,
+    ] = "auto"
+    fuse: Annotated[
+        int,
+        Option(
+            "--fuse",
+            metavar="auto|N",
+            parser=parse_fuse,
+            help="Trials of the same shapes that a worker trains as one model; auto: by measurement.",
+        ),
+    ] = 1
+    engine: Annotated[
+        Engine,
+        Option("--engine", help="fast: RecBole's mathematics, optimized; recbole: RecBole's own trainer."),
+    ] = "fast"
+
+    def database(self, given: str | None) -> str | None:
+        """Return the database address of the study: `given` if the study is on a server, else None.
+
+        A study in its own directory stays there: the environment variable applies to all studies.
+        """
+        return (given or self.storage) if self.storage else None
+
+    @property
+    def unit(self) -> float:
+        """The unit that RecBole rounds scores to."""
+        return float(10.0 ** -int(self.base.get("metric_decimal_place") or 4))

@@ -1,4 +1,4 @@
-"""Studies side by side, for people: the tables on a terminal, and in sentences what they say."""
+"""A comparison of studies for people: tables on a terminal, and the result in sentences."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.analysis.comparison import Comparison, Difference, Effort, Entry, unequal
+from sasrecf_tune.analysis.comparison import Comparison, Difference, Effort, Entry, unequal_budgets
 from sasrecf_tune.analysis.confirmation import ALPHA
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
-from sasrecf_tune.report.terminal.console import print_table
-from sasrecf_tune.trials import cell_text, score_text
+from sasrecf_tune.report.terminal.console import print_line, print_table
+from sasrecf_tune.report.text import parameters_text
+from sasrecf_tune.trials import score_text
 
 _PARTS = {"valid": "validation", "test": "test"}
 
 
-def show_comparison(found: Comparison, console: Console) -> None:
-    """All there is to say."""
-    wrap = not console.is_terminal
-
-    def say(text: str, style: str = "") -> None:
-        console.print(Text(text, style=style), soft_wrap=wrap)
-
-    say(heading(found))
+def show_comparison(comparison: Comparison, console: Console) -> None:
+    """Print both tables, the sentences and the warnings."""
+    print_line(console, heading(comparison))
     for headers, rows, confirmed in (
-        (*scores(found), [entry.confirmed for entry in found.entries]),
-        (*budgets(found), [True] * len(found.entries)),
+        (*scores(comparison), [entry.confirmed for entry in comparison.entries]),
+        (*budgets(comparison), [True] * len(comparison.entries)),
     ):
         table = Table(pad_edge=False, box=None)
         for header in headers:
@@ -42,130 +38,131 @@ def show_comparison(found: Comparison, console: Console) -> None:
             table.add_row(*map(Text, row), style="" if plain else "dim")
         print_table(console, table)
         console.print()
-    for sentence in sentences(found):
-        say(sentence, "bold")
-    for warning in warnings(found):
-        say(f"warning: {warning}", "yellow")
-    for entry in found.entries:
-        say(f"{entry.name}: {winner(entry)}", "dim")
-    say(note(found), "dim")
+    for sentence in sentences(comparison):
+        print_line(console, sentence, "bold")
+    for warning in warnings(comparison):
+        print_line(console, f"warning: {warning}", "yellow")
+    for entry in comparison.entries:
+        print_line(console, f"{entry.name}: {winner(entry)}", "dim")
+    print_line(console, note(comparison), "dim")
 
 
-def heading(found: Comparison) -> str:
-    """What was compared, and on what."""
-    return f"{len(found.entries)} studies on {found.data}; by mean {found.metric} on validation"
+def heading(comparison: Comparison) -> str:
+    """Say what was compared, and on which data."""
+    return (
+        f"{len(comparison.entries)} studies on {comparison.data}; by mean {comparison.metric} on validation"
+    )
 
 
-def scores(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The headers, and for each study what its best configuration scores."""
-    key = found.metric.key
-    headers = ["rank", "study", "model", f"valid {found.metric}", "sd", f"test {found.metric}", "sd"]
+def scores(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return the headers, and for each study the scores of its best configuration."""
+    metric = comparison.metric
+    headers = ["rank", "study", "model", f"valid {metric}", "sd", f"test {metric}", "sd"]
     rows = []
-    for rank, entry in enumerate(found.entries, start=1):
+    for rank, entry in enumerate(comparison.entries, start=1):
         if entry.confirmed:
-            place, valid = str(rank), estimate_cells(entry.on("valid", key))
+            place, valid = str(rank), estimate_cells(entry.on("valid", metric.key))
         else:
             place, valid = "", (f"({score_text(entry.score)})", "-")
-        test = estimate_cells(entry.on("test", key))
+        test = estimate_cells(entry.on("test", metric.key))
         rows.append([place, entry.name, model_text(entry), *valid, *test])
     return headers, rows
 
 
-def budgets(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The headers, and for each study what it took: its search, and the confirmation of its best trials."""
+def budgets(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return the headers, and for each study what its search and its confirmation took."""
     headers = ["study", "weights", *(f"search\n{what}" for what in ("trials", "epochs", "time"))]
     headers += [f"confirm\n{what}" for what in ("trials", "seeds", "epochs", "time")]
     rows = []
-    for entry in found.entries:
+    for entry in comparison.entries:
         weights, trials = f"{entry.weights:,}" if entry.weights else "-", str(entry.search.runs)
         if entry.search.runs < entry.planned:
             trials += f" of {entry.planned}"
-        confirmed = [str(entry.rivals), str(len(entry.seeds)), *_took(entry.confirmation)]
-        rows.append([entry.name, weights, trials, *_took(entry.search), *confirmed])
+        confirmed = [str(entry.rivals), str(len(entry.seeds)), *_effort_cells(entry.confirmation)]
+        rows.append([entry.name, weights, trials, *_effort_cells(entry.search), *confirmed])
     return headers, rows
 
 
-def sentences(found: Comparison) -> list[str]:
-    """Which can be told apart, pair by pair, on validation and on test."""
-    said = [
+def sentences(comparison: Comparison) -> list[str]:
+    """Say for each pair which study is better, on validation and on test."""
+    lines = [
         _pair_text(difference, place)
         for part, place in _PARTS.items()
-        for difference in found.differences[part]
+        for difference in comparison.differences[part]
     ]
-    if said:
-        return said
-    confirmed = [entry for entry in found.entries if entry.confirmed]
-    if len(confirmed) < 2:
-        return ["Nothing can be told apart: two studies at least must have been confirmed."]
-    return ["Nothing can be told apart: one seed says nothing about how much scores vary."]
+    if lines:
+        return lines
+    if sum(entry.confirmed for entry in comparison.entries) < 2:
+        return ["No test: at least two studies must be confirmed."]
+    return ["No test: one seed does not show how much scores vary."]
 
 
-def warnings(found: Comparison) -> list[str]:
-    """What makes the comparison less than fair."""
-    said = [
+def warnings(comparison: Comparison) -> list[str]:
+    """Say what makes the comparison less fair."""
+    lines = [
         f"{entry.name} has no rank: {entry.unconfirmed}. Its score, in brackets, is the best of "
-        f"{entry.search.runs} trials on one seed, which flatters."
-        for entry in found.entries
+        f"{entry.search.runs} trials on one seed, which is too optimistic."
+        for entry in comparison.entries
         if not entry.confirmed
     ]
-    for what, least, most in unequal(found.entries):
-        said.append(
+    for what, least, most in unequal_budgets(comparison.entries):
+        lines.append(
             f"{least.name} was tuned less than {most.name}: {_amount(least, what)} {what} against "
-            f"{_amount(most, what)}. A baseline that is tuned less is no baseline."
+            f"{_amount(most, what)}. Compare with a baseline that is tuned as much."
         )
-    said += [
-        f"the search of {entry.name} is not at its end: {entry.search.runs} of {entry.planned} trials"
-        for entry in found.entries
+    lines += [
+        f"the search of {entry.name} is not finished: {entry.search.runs} of {entry.planned} trials"
+        for entry in comparison.entries
         if entry.search.runs < entry.planned
     ]
-    rivals = {entry.rivals: entry for entry in found.entries if entry.confirmed}
+    rivals = {entry.rivals: entry for entry in comparison.entries if entry.confirmed}
     if len(rivals) > 1:
         few, many = rivals[min(rivals)], rivals[max(rivals)]
-        said.append(
+        lines.append(
             f"the winner of {many.name} is the best of {many.rivals} confirmed configurations, that of "
-            f"{few.name} of {few.rivals}: the best of more has more luck. Give both the same --confirm."
+            f"{few.name} of {few.rivals}, which favours {many.name}. Use the same --confirm for both."
         )
-    return said
+    return lines
 
 
 def winner(entry: Entry) -> str:
     """Such as "trial 3, n_layers=2"."""
-    listed = " ".join(f"{name}={cell_text(value)}" for name, value in entry.params.items() if name != "seed")
+    listed = parameters_text(entry.params, (name for name in entry.params if name != "seed"))
     return f"trial {entry.trial}" + (f", {listed}" if listed else "")
 
 
 def model_text(entry: Entry) -> str:
-    """The model, and the item columns that it takes."""
+    """Such as "SASRecF [class]": the model and its item features."""
     return f"{entry.model} [{', '.join(entry.features)}]" if entry.features else entry.model
 
 
-def note(found: Comparison) -> str:
-    """What the columns are, and what the test assumes."""
-    said = ["Places are by validation alone; time: of training, summed over workers."]
-    if any(found.differences.values()):
-        several = max(map(len, found.differences.values())) > 1
-        test = "Games and Howell's test, which is Welch's t-test for all pairs at once and"
-        test = f"{test} lets" if several else "Welch's t-test, which lets"
-        said.append(
+def note(comparison: Comparison) -> str:
+    """Explain the columns and what the test assumes."""
+    parts = ["Ranks are by validation only; time: training time, summed over workers."]
+    if any(comparison.differences.values()):
+        several = max(map(len, comparison.differences.values())) > 1
+        test = "the Games-Howell test (Welch's t-test for all pairs at once)" if several else "Welch's t-test"
+        parts.append(
             "±: 95% interval of a mean (Student's t) or of a difference; sd: between seeds. "
-            f"p: {test} each study have a spread of its own; runs on the same seed are not taken for pairs, "
-            "since a seed draws other numbers for another model. "
-            f"A tie: p is above {ALPHA}, which does not say that the two are equal."
+            f"p: {test}, which allows each study its own spread; runs on the same seed are not treated as "
+            "pairs, because a seed draws different numbers for different models. "
+            f"Tied: p is above {ALPHA}, which does not mean that the two are equal."
         )
-    return " ".join(said)
+    return " ".join(parts)
 
 
 def _pair_text(difference: Difference, place: str) -> str:
     first, second = difference.first.name, difference.second.name
-    apart, p = f"{difference.mean:.4f} ± {difference.half:.4f}", p_statement(difference.p)
+    size = f"{difference.mean:.4f} ± {difference.half_interval:.4f}"
+    p = p_statement(difference.p)
     if difference.tied:
-        return f"On {place} {first} and {second} are a tie: {apart} apart ({p})."
-    return f"On {place} {first} is better than {second}, by {apart} ({p})."
+        return f"On {place} {first} and {second} are tied: difference {size} ({p})."
+    return f"On {place} {first} is better than {second} by {size} ({p})."
 
 
 def _amount(entry: Entry, what: str) -> str:
     return f"{entry.search.runs if what == 'trials' else entry.search.epochs:,}"
 
 
-def _took(effort: Effort) -> list[str]:
+def _effort_cells(effort: Effort) -> list[str]:
     return [f"{effort.epochs:,}", format_duration(effort.seconds)]

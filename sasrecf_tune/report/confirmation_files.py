@@ -1,4 +1,4 @@
-"""Keeps the files of a confirmation up to date as its runs end."""
+"""The result files of a confirmation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sasrecf_tune.analysis.confirmation import best_run, rank_confirmed
 from sasrecf_tune.analysis.winner import pick_winner
-from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.best_yaml import best_yaml
 from sasrecf_tune.report.formats.confirmation import all_runs, confirmation_csv, confirmation_markdown
 from sasrecf_tune.report.study_files import drop_checkpoints
 from sasrecf_tune.search.callbacks import Callback
@@ -18,9 +18,11 @@ from sasrecf_tune.trials import TrialRecord
 
 
 class ConfirmationFiles(Callback):
-    """An observer that writes confirmation.csv and confirmation.md, and best.yaml when all runs have ended.
+    """Writes confirmation.csv and confirmation.md, and best.yaml when all runs have ended.
 
-    They are short, and written anew each time. `plan` and `trials` are the search's.
+    Args:
+        plan: The plan of the search.
+        trials: Trials of the search.
     """
 
     def __init__(
@@ -41,14 +43,13 @@ class ConfirmationFiles(Callback):
         self._write()
 
     def finish(self) -> None:
-        """All runs have ended: best.yaml is now the confirmed one."""
+        """Write best.yaml after all runs have ended."""
         settings = self._plan.settings
-        whole = self._planned.now()
-        chosen = pick_winner(self._trials, whole, self._planned.study.maximize, settings.unit)
-        if chosen is not None:
-            atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
+        winner = pick_winner(self._trials, self._planned.now(), self._planned.study.maximize, settings.unit)
+        if winner is not None:
+            atomic_write(self._layout.best, best_yaml(winner, settings, self._plan.space))
         self._drop_checkpoints(
-            [] if chosen is None or chosen.confirmation is None else [chosen.record.number]
+            [] if winner is None or winner.confirmation is None else [winner.record.number]
         )
 
     def _write(self) -> None:
@@ -64,7 +65,7 @@ class ConfirmationFiles(Callback):
         atomic_write(
             self._layout.confirmation_md, confirmation_markdown(now, verdict, names, str(settings.metric))
         )
-        # Any of them may come first in the end; the one that did the last time is in best.yaml until then.
+        # Any configuration may win. Until then best.yaml holds the winner of the previous confirmation.
         best = [
             best_run(confirmation, trial, planned.study.maximize)
             for confirmation in (now, planned.before)

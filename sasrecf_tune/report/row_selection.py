@@ -7,7 +7,7 @@ from typing import Any
 
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.literals import Value, from_string, is_number
-from sasrecf_tune.trials import Row, TrialRecord, cell_text
+from sasrecf_tune.trials import Row, TrialRecord, cell_text, value_order
 
 _FIELDS: dict[str, Callable[[TrialRecord], Any]] = {
     "trial": lambda record: record.number,
@@ -21,24 +21,28 @@ _LISTED = 12
 
 
 def pick(rows: Sequence[Row], names: Sequence[str], filters: Sequence[str], order: str | None) -> list[Row]:
-    """The rows that fit all `filters` ("NAME=VALUE"; two of one name: either), in the order asked for.
+    """Return the rows that match all filters, in the given order. Their ranks stay those of the whole study.
 
-    `order` is "score" (the ranking), a parameter of `names` or a measurement; "-" before it turns it round.
-    Ranks stay those of the whole study.
+    Args:
+        names: Parameters of the search space.
+        filters: "NAME=VALUE"; several with the same name match any of their values.
+        order: "score" (the ranking), a parameter or a measurement; "-" in front reverses it.
 
     Raises:
-        InputError: a name or a value that there is not; the message lists those that there are.
+        InputError: Unknown name or value; the message lists the known ones.
     """
     wanted: dict[str, tuple[Callable[[TrialRecord], Any], list[Value]]] = {}
     for text in filters:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
-            raise InputError(f"{text!r} is no filter", where="--filter", fix="Write NAME=VALUE: n_layers=2.")
+            raise InputError(
+                f"invalid filter {text!r}", where="--filter", fix="Write NAME=VALUE: n_layers=2."
+            )
         get, values = wanted.setdefault(name, (_getter(name, ("trial", "state"), names, "--filter"), []))
         values.append(from_string(value))
         if rows and not any(_same(get(row.record), values[-1]) for row in rows):
             there = _listed([get(row.record) for row in rows])
-            raise InputError(f"no trial has {name}={value}", where="--filter", fix=f"There are: {there}.")
+            raise InputError(f"no trial has {name}={value}", where="--filter", fix=f"Its values: {there}.")
     kept = [
         row
         for row in rows
@@ -53,7 +57,7 @@ def _ordered(rows: list[Row], names: Sequence[str], order: str | None) -> list[R
     if name == "score":
         return rows[::-1] if down else rows
     get = _getter(name, tuple(_FIELDS), names, "--sort", also=("score",))
-    # Equal ones stay in the order of the ranking, either way; trials without the value come last.
+    # Equal rows stay in the order of the ranking both ways; trials without a value come last.
     with_value = [row for row in rows if get(row.record) is not None]
     without = [row for row in rows if get(row.record) is None]
     return sorted(with_value, key=lambda row: _place(get(row.record)), reverse=down) + without
@@ -68,7 +72,7 @@ def _getter(
         return _FIELDS[name]
     known = [*also, *fields, *names]
     raise InputError(
-        f"unknown name `{name}`{suggest(name, known)}", where=where, fix=f"There are: {', '.join(known)}."
+        f"unknown name `{name}`{suggest(name, known)}", where=where, fix=f"Known names: {', '.join(known)}."
     )
 
 
@@ -79,9 +83,7 @@ def _same(value: Value, wanted: Value) -> bool:
 
 
 def _place(value: Value) -> tuple[int, float, str]:
-    if is_number(value):
-        return (0, value, "")
-    return (1, 0.0, cell_text(value))
+    return (*value_order(value), "" if is_number(value) else cell_text(value))
 
 
 def _listed(values: Sequence[Value]) -> str:

@@ -1,4 +1,4 @@
-"""Keeps the files of a study directory up to date as trials end."""
+"""The result files of a study directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.winner import pick_winner
-from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.best_yaml import best_yaml
 from sasrecf_tune.report.formats.trials import (
     hyper_result,
     ranking_csv,
@@ -24,18 +24,22 @@ from sasrecf_tune.trials import ENDED, TrialRecord, rank
 
 # Weights kept on disk: those of the best few trials.
 KEPT_CHECKPOINTS = 3
-# The files that hold all trials are written anew each time, so not after every trial when these are short:
-# at most so often, and never for more than a share of the time.
+# The files of all trials are rewritten as a whole. When trials are short, not after each of them: at most
+# every _WRITE_SECONDS, and for at most _WRITE_SHARE of the time.
 _WRITE_SECONDS = 2.0
 _WRITE_SHARE = 0.05
 
 
 class ResultFiles(Callback):
-    """An observer that writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
+    """Writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
-    trials.csv has its row when a trial ends, unless others may write to it too; the other files follow within
-    seconds, and when the search is over. The database is the truth: everything here is written anew from it
-    when a run starts. `confirmed` is the last confirmation, which best.yaml goes by.
+    trials.csv gets its row as soon as a trial ends, unless other runs may write to it too. The other files
+    follow within seconds, and when the search ends. All files are rewritten from the database when a run
+    starts.
+
+    Args:
+        clock: Returns the time in seconds.
+        confirmed: The last complete confirmation, from which best.yaml is chosen.
     """
 
     def __init__(
@@ -52,8 +56,8 @@ class ResultFiles(Callback):
         self._clock = clock
         self._confirmed = confirmed
         self._stale = False
-        # Others may write to the same directory: a file that is whole whoever wrote it last.
-        self._among_others = plan.settings.storage is not None
+        # Other runs may write to the same directory: rewrite whole files, whoever wrote them last.
+        self._shared = plan.settings.storage is not None
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
         self._records = [record for record in study.records() if record.state in ENDED]
@@ -73,7 +77,7 @@ class ResultFiles(Callback):
     def on_trial_end(self, record: TrialRecord) -> None:
         """Add the trial to trials.csv at once, to the others when it is time."""
         self._records.append(record)
-        if not self._among_others:
+        if not self._shared:
             append_line(self._layout.trials, trials_row(record, self._names, self._metrics))
         self._stale = True
         self.on_tick()
@@ -91,7 +95,7 @@ class ResultFiles(Callback):
 
     def _write_ranking(self) -> None:
         started = self._clock()
-        if self._among_others:
+        if self._shared:
             self._write_trials()
         rows = rank(self._records, self._study.maximize)
         metric = str(self._plan.settings.metric)
@@ -102,9 +106,9 @@ class ResultFiles(Callback):
             self._layout.hyper_result, hyper_result(by_number, self._study.test_metrics(), self._names)
         )
         settings = self._plan.settings
-        chosen = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
-        if chosen is not None:
-            atomic_write(self._layout.best, chosen_yaml(chosen, settings, self._plan.space))
+        winner = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
+        if winner is not None:
+            atomic_write(self._layout.best, best_yaml(winner, settings, self._plan.space))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
         drop_checkpoints(self._layout, [record.number for record in self._records], kept)
         self._stale = False
@@ -113,8 +117,8 @@ class ResultFiles(Callback):
 
 
 def drop_checkpoints(study_dir: StudyDirectory, ended: Iterable[int], kept: Iterable[int]) -> None:
-    """Remove what trials that have ended would continue from, and all weights but those of `kept`."""
-    # Of trials that have ended: a worker may have saved weights whose trial has yet to be told of.
+    """Remove the checkpoints of ended trials, and their weights except those of the trials `kept`."""
+    # Only of `ended` trials: a worker may have saved weights of a trial whose end is not recorded yet.
     numbers = set(ended)
     dropped = {study_dir.checkpoint(number) for number in numbers - set(kept)}
     dropped |= {study_dir.unfinished(number) for number in numbers}

@@ -1,4 +1,4 @@
-"""What `report` adds to the ranked table: the confirmation, and test metrics for those who ask for them."""
+"""What `report` prints below the ranked table: the confirmation, and test metrics with --show-test."""
 
 from __future__ import annotations
 
@@ -7,61 +7,56 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations
 from sasrecf_tune.analysis.report_data import ReportData, Results
 from sasrecf_tune.report.confirmation_text import luck_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
-from sasrecf_tune.report.formats.trials import markdown_line
-from sasrecf_tune.report.terminal.console import print_table
+from sasrecf_tune.report.terminal.console import print_line, print_table
+from sasrecf_tune.report.text import markdown_table, trials_text
 from sasrecf_tune.storage.directory import StudyDirectory, out_option
 from sasrecf_tune.trials import Row, score_text
 
 SELECTING_ON_TEST = (
-    "warning: to choose by test metrics is to select on the test set, which then flatters the one that was "
-    "chosen. `sasrecf-tune confirm` has those of the configurations to report."
+    "warning: choosing by test metrics selects on the test set and makes the chosen score too optimistic. "
+    "`sasrecf-tune confirm` prints the test metrics to report."
 )
 
 Tests = Mapping[int, Mapping[str, float]]
 
 
-def show_confirmed(
-    material: ReportData, results: Results, study_dir: StudyDirectory, console: Console
-) -> None:
-    """The last confirmation that was trained to its end, else what there is of one; and what is open."""
-    if material.confirmed_ranking is None:
+def show_confirmed(data: ReportData, results: Results, study_dir: StudyDirectory, console: Console) -> None:
+    """Print the confirmation, and which runs are still to be trained."""
+    if data.confirmed_ranking is None:
         return
     console.print()
-    shown, verdict = material.confirmed_ranking
-    show_confirmation(shown, verdict, material.metric, console)
-    if luck := luck_text(verdict, results.records, material.metric):
-        console.print(Text(luck), soft_wrap=not console.is_terminal)
-    for note in _open(results, shown, material.metric.maximize):
+    shown, verdict = data.confirmed_ranking
+    show_confirmation(shown, verdict, data.metric, console)
+    if luck := luck_text(verdict, results.records, data.metric):
+        print_line(console, luck)
+    for text in _open_runs(results, shown, data.metric.maximize):
         command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
-        console.print(Text(f"{note} To go on: {command}"), soft_wrap=not console.is_terminal)
+        print_line(console, f"{text} To continue: {command}")
 
 
-def confirmed_markdown(material: ReportData) -> str:
-    """As `show_confirmed`, in Markdown; "" where there is none."""
-    if material.confirmed_ranking is None:
+def confirmed_markdown(data: ReportData) -> str:
+    """Return the confirmation in Markdown, "" without one."""
+    if data.confirmed_ranking is None:
         return ""
-    return "\n" + confirmation_markdown(
-        *material.confirmed_ranking, material.space.names, str(material.metric)
-    )
+    return "\n" + confirmation_markdown(*data.confirmed_ranking, data.space.names, str(data.metric))
 
 
-def confirmed_content(material: ReportData) -> dict[str, Any]:
-    """As `show_confirmed`, for JSON: nothing, or a key `confirmation`."""
+def confirmed_content(data: ReportData) -> dict[str, Any]:
+    """Return the confirmation for JSON as the key `confirmation`, {} without one."""
     return (
         {}
-        if material.confirmed_ranking is None
-        else {"confirmation": confirmation_content(*material.confirmed_ranking)}
+        if data.confirmed_ranking is None
+        else {"confirmation": confirmation_content(*data.confirmed_ranking)}
     )
 
 
 def show_tests(rows: Sequence[Row], tests: Tests, console: Console) -> None:
-    """Test metrics of completed trials."""
+    """Print a table of the test metrics of completed trials."""
     keys = list(next(iter(tests.values()), {}))
     table = Table(pad_edge=False, box=None, title="on the test set", title_justify="left")
     for header in ("trial", *keys):
@@ -75,32 +70,30 @@ def show_tests(rows: Sequence[Row], tests: Tests, console: Console) -> None:
 
 
 def test_markdown(rows: Sequence[Row], tests: Tests | None, metric_keys: Sequence[str]) -> str:
-    """As `show_tests`, in Markdown; "" without any."""
+    """Return the table of test metrics in Markdown, "" without any."""
     if not tests:
         return ""
-    lines = [markdown_line(["trial", *(f"test {key}" for key in metric_keys)])]
-    lines.append(markdown_line(["---:"] * (1 + len(metric_keys))))
-    for row in rows:
-        if found := tests.get(row.record.number):
-            cells = [score_text(found.get(key)) for key in metric_keys]
-            lines.append(markdown_line([str(row.record.number), *cells]))
-    return "\n" + "".join(lines)
+    cells = [
+        [str(row.record.number), *(score_text(found.get(key)) for key in metric_keys)]
+        for row in rows
+        if (found := tests.get(row.record.number))
+    ]
+    return "\n" + markdown_table(["trial", *(f"test {key}" for key in metric_keys)], cells)
 
 
-def _open(results: Results, shown: Confirmation, maximize: bool) -> list[str]:
-    notes = []
-    asked = results.asked
-    if asked is not None and not asked.whole and asked is not shown:
-        ended = sum(run in asked.runs for run in asked.wanted)
-        notes.append(
-            f"A confirmation of {len(asked.configurations)} on {len(asked.seeds)} seeds is not done: "
-            f"{ended} of {len(asked.wanted)} runs."
+def _open_runs(results: Results, shown: Confirmation, maximize: bool) -> list[str]:
+    lines = []
+    latest = results.latest_confirmation
+    if latest is not None and not latest.complete and latest is not shown:
+        ended = sum(run in latest.runs for run in latest.wanted)
+        lines.append(
+            f"The confirmation of {len(latest.configurations)} configurations on {len(latest.seeds)} "
+            f"seeds is not finished: {ended} of {len(latest.wanted)} runs."
         )
     best = best_configurations(results.records, maximize, shown.top)
-    new = [str(trial) for trial, params in best.items() if params not in shown.configurations.values()]
+    new = [trial for trial, params in best.items() if params not in shown.configurations.values()]
     if new:
-        plural = "s" if len(new) > 1 else ""
-        notes.append(f"The search has gone on since: trial{plural} {', '.join(new)} would be confirmed now.")
-    elif asked is shown and not shown.whole:
-        notes.append("It is not done.")
-    return notes
+        lines.append(f"The search has continued since: {trials_text(new)} would be confirmed now.")
+    elif latest is shown and not shown.complete:
+        lines.append("It is not finished.")
+    return lines

@@ -51,11 +51,11 @@ class PlannedConfirmation:
 
     def runs(self) -> list[TrialRecord]:
         """All runs that have ended, those included that are not asked for any more."""
-        return [record for record in _kept(self.study.records()) if record.state in ENDED]
+        return [record for record in _without_dropped(self.study.records()) if record.state in ENDED]
 
     def finish(self) -> None:
         """Record that this confirmation is completed."""
-        self.study.optuna.set_user_attr(_COMPLETED, _written(self.asked))
+        self.study.optuna.set_user_attr(_COMPLETED, _to_json(self.asked))
 
 
 def confirmation_space(space: SearchSpace) -> SearchSpace:
@@ -97,63 +97,66 @@ def plan_confirmation(
         StudyNotFoundError: no trial has completed.
         StudyMismatchError: the database holds a confirmation of something else.
     """
-    maximize = plan.settings.metric.maximize
-    ranked = best_configurations(records, maximize, len(records))
+    ranked = best_configurations(records, plan.settings.metric.maximize, len(records))
     if not ranked:
         raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
-    first = greatest_seed(plan.space, plan.settings.seed)
     _, before, _ = load_confirmations(study_dir, storage, plan.space, records)
     seeds = max(seeds, len(before.seeds) if before else 0)
-    best = Confirmation(dict(list(ranked.items())[:top]), fresh_seeds(first, seeds), top)
+    fresh = fresh_seeds(greatest_seed(plan.space, plan.settings.seed), seeds)
+    best = Confirmation(dict(list(ranked.items())[:top]), fresh, top)
+    study = _join_study(plan, study_dir.confirmation, storage, best, say)
+    runs = _without_dropped(study.records())
+    every = replace(best, configurations=ranked).filled(runs)
+    configurations = {
+        trial: params
+        for trial, params in ranked.items()
+        if trial in best.configurations or all((trial, seed) in every.runs for seed in best.seeds)
+    }
+    asked = replace(best, configurations=configurations)
+    study.optuna.set_user_attr(_ASKED, _to_json(asked))
+    not_asked = sum(record.state in ENDED for record in study.records()) - len(asked.filled(runs).runs)
+    # The limits of the search do not apply: a confirmation that is cut off says nothing.
+    search = replace(plan.settings.search, trials=None, timeout=None, patience=None)
+    confirmation_plan = replace(
+        plan,
+        settings=replace(plan.settings, search=search),
+        space=confirmation_space(plan.space),
+        sampler="confirmation",
+        pruner=plan_pruner("none", plan.epochs),
+        trials=not_asked + len(asked.wanted),
+    )
+    return PlannedConfirmation(confirmation_plan, study, asked, before)
+
+
+def _join_study(
+    plan: Plan,
+    study_dir: StudyDirectory,
+    storage: BaseStorage,
+    asked: Confirmation,
+    say: Callable[[str], None],
+) -> TuneStudy:
+    """Join the study of the confirmation, with the runs that are asked for in its queue or its sampler."""
     space = confirmation_space(plan.space)
-    cells = [space.encode({**best.configurations[trial], "seed": seed}) for trial, seed in best.wanted]
+    cells = [space.encode({**asked.configurations[trial], "seed": seed}) for trial, seed in asked.wanted]
     history = History(space)
     study = open_study(
-        study_dir.confirmation,
+        study_dir,
         storage,
         space,
         plan.identity() | {"space": {parameter.name: parameter.write() for parameter in space}},
-        maximize,
+        plan.settings.metric.maximize,
         GridSampler(history, distributions(space), cells),
         NopPruner(),
     )
     study.join("confirmation", say)
-    replay_pending(study_dir.confirmation, study.record_pending, say)
+    replay_pending(study_dir, study.record_pending, say)
     for record in study.records():
-        if record.state == State.WAITING and record.params and best.run_of(record.params) is None:
+        if record.state == State.WAITING and record.params and asked.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
     study.peers.watch_trials(
         lambda trials: history.add_trials([t for t in trials if t.user_attrs.get("error") != _DROPPED])
     )
-    kept = _kept(study.records())
-    every = replace(best, configurations=ranked).filled(kept)
-    asked = replace(
-        best,
-        configurations={
-            trial: params
-            for trial, params in ranked.items()
-            if trial in best.configurations or all((trial, seed) in every.runs for seed in best.seeds)
-        },
-    )
-    study.optuna.set_user_attr(_ASKED, _written(asked))
-    ended = sum(record.state in ENDED for record in study.records())
-    here = len(asked.filled(kept).runs)
-    settings = plan.settings
-    # The limits of the search do not apply: a confirmation that is cut off says nothing.
-    search = replace(settings.search, trials=None, timeout=None, patience=None)
-    return PlannedConfirmation(
-        replace(
-            plan,
-            settings=replace(settings, search=search),
-            space=space,
-            sampler="confirmation",
-            pruner=plan_pruner("none", plan.epochs),
-            trials=ended - here + len(asked.wanted),
-        ),
-        study,
-        asked,
-        before,
-    )
+    return study
 
 
 def load_confirmations(
@@ -167,25 +170,25 @@ def load_confirmations(
         study = load_study(study_dir.confirmation, storage, confirmation_space(space))
     except StudyNotFoundError:
         return None, None, None
-    runs, tests = _kept(study.records()), study.test_metrics()
+    runs, tests = _without_dropped(study.records()), study.test_metrics()
 
     def load(attribute: str) -> Confirmation | None:
-        written = study.optuna.user_attrs.get(attribute)
-        return _read(written, records).filled(runs, tests) if written else None
+        stored = study.optuna.user_attrs.get(attribute)
+        return _from_json(stored, records).filled(runs, tests) if stored else None
 
     return study, load(_COMPLETED), load(_ASKED)
 
 
-def _kept(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+def _without_dropped(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [record for record in records if record.error != _DROPPED]
 
 
-def _written(confirmation: Confirmation) -> dict[str, Any]:
+def _to_json(confirmation: Confirmation) -> dict[str, Any]:
     trials, seeds = list(confirmation.configurations), list(confirmation.seeds)
     return {"trials": trials, "seeds": seeds, "top": confirmation.top}
 
 
-def _read(written: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
+def _from_json(written: Mapping[str, Any], records: Sequence[TrialRecord]) -> Confirmation:
     params = {record.number: record.params for record in records}
     try:
         configurations = {int(trial): without_seed(params[trial]) for trial in written["trials"]}

@@ -89,7 +89,7 @@ class Coordinator:
             raise
         return self._limits.outcome([name for name, _ in self._study.peers.list_peers()])
 
-    def reported(self, report: Report) -> Decision:
+    def on_report(self, report: Report) -> Decision:
         """Record a validation and decide how the trial goes on (`executors.base.Handler`)."""
         running = self._running.trials[report.number]
         if not self._study.owns(running.trial):
@@ -108,7 +108,7 @@ class Coordinator:
             return Decision.STOP
         return Decision.PRUNE if prune else Decision.CONTINUE
 
-    def ended(self, outcome: Result | Failure) -> None:
+    def on_outcome(self, outcome: Result | Failure) -> None:
         """Record the outcome of a trial (`executors.base.Handler`)."""
         record = self._running.end(outcome)
         if record is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
+from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
 from sasrecf_tune.messages import Config, FusionTiming, MeasureFusion
 
@@ -15,16 +15,6 @@ MAX_FUSED = 32
 MIN_GAIN = 1.1
 _STEPS = 4
 _UP_TO = "a worker trains up to {} trials of the same shapes as one model"
-
-
-@runtime_checkable
-class FusingExecutor(Protocol):
-    """An executor whose workers take `slots` jobs at a time and train them as one model."""
-
-    slots: int
-
-    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
-        """Time a few training steps of several trials as one model."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +32,20 @@ class Fusion:
     text: str = ""
 
 
-def plan_fusion(settings: RunSettings, config: Config, executor: object, measured: bool = False) -> Fusion:
+def plan_fusion(settings: RunSettings, config: Config, executor: Executor, measured: bool = False) -> Fusion:
     """Decide how trials are fused, and set the slots of the executor.
 
     Args:
         settings: With `fuse`, the number from --fuse or AUTO_FUSE.
         config: A feasible RecBole configuration, for the measurement.
-        executor: Only a `FusingExecutor` can fuse trials.
+        executor: Measures, and gets the number as its `slots`.
         measured: Whether to measure even if the number is given.
 
     Raises:
         TuneError: as `Executor.describe`.
     """
     given = settings.fuse
-    if given == 1 or not isinstance(executor, FusingExecutor):
+    if given == 1:
         return Fusion()
     if given != AUTO_FUSE and not measured:
         return Fusion(given, text=_UP_TO.format(given))
@@ -72,17 +62,17 @@ def choose_fusion(timing: FusionTiming, given: int) -> Fusion:
     speedups = timing.ratios
     if given != AUTO_FUSE:
         speedup = speedups.get(given, 1.0)
-        result = f"{speedup:.1f} times as fast as in turn" if given in speedups else timing.ended
+        result = f"{speedup:.1f} times as fast as in turn" if given in speedups else timing.stop_reason
         return Fusion(given, speedup, f"{_UP_TO.format(given)}: {result}")
     best, best_speedup = 1, 1.0
     for count, speedup in sorted(speedups.items()):
         if speedup >= MIN_GAIN * best_speedup:
             best, best_speedup = count, speedup
     if best > 1:
-        result = f"{best_speedup:.1f} times as fast as in turn; {timing.ended}"
+        result = f"{best_speedup:.1f} times as fast as in turn; {timing.stop_reason}"
         return Fusion(best, best_speedup, f"{_UP_TO.format(best)}: {result}")
     fewest = min(speedups, default=1)
-    result = timing.ended
+    result = timing.stop_reason
     if speedups:
         result = f"{fewest} as one model are {speedups[fewest]:.1f} times as fast as in turn"
     return Fusion(text=f"a worker trains one trial at a time: {result}")

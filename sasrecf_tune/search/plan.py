@@ -9,9 +9,9 @@ from typing import Any
 from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.inputs.hyperparameters import TABLE
-from sasrecf_tune.inputs.literals import is_number
+from sasrecf_tune.inputs.literals import Scalar, is_number
 from sasrecf_tune.inputs.recbole_keys import without_effect
-from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, Scalar, SearchSpace
+from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.search.strategies.pruners import PrunerPlan, plan_pruner

@@ -71,7 +71,7 @@ class RunningTrials:
             engine=self._plan.settings.engine,
             log=self._study_dir.log(number),
             checkpoint=self._study_dir.checkpoint(number),
-            unfinished=self._study_dir.unfinished(number),
+            resume_file=self._study_dir.unfinished(number),
             checkpoint_every=self._plan.settings.search.checkpoint_every,
             # It may have caused the failure of the trials that it was fused with, or they its failure.
             alone=self._study.failed_attempts(trial) > 0,

@@ -1,4 +1,4 @@
-"""manifest.json: what a study was made from and with, enough to continue and to reproduce it."""
+"""manifest.json: the inputs, settings and versions of a study, from which it is continued and reproduced."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+import msgspec
 
 from sasrecf_tune import __version__
-from sasrecf_tune.errors import StorageError
+from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -28,9 +30,10 @@ _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer",
 
 
 def write_manifest(study_dir: StudyDirectory, content: dict[str, Any], trains: bool = True) -> None:
-    """Write `content`, with what this machine and these versions are, keeping when the study was created.
+    """Write `content`, with the times, the command, the machine and the versions.
 
-    Where nothing is left that it `trains`, machine and versions stay those that the trials were trained with.
+    Args:
+        trains: Whether the run trains anything. If not, machine and versions remain those of the trials.
     """
     before = read_manifest(study_dir) if study_dir.manifest.is_file() else {}
     keep = ("confirmation",) if trains else ("confirmation", "machine", "versions")
@@ -40,27 +43,24 @@ def write_manifest(study_dir: StudyDirectory, content: dict[str, Any], trains: b
         "created": before.get("created", _now()),
         "updated": _now(),
         **content,
-        **_circumstances(),
+        **_provenance(),
         **{key: before[key] for key in keep if key in before},
     }
     _write(study_dir, full)
 
 
 def record_confirmation(study_dir: StudyDirectory, content: dict[str, Any], trains: bool) -> None:
-    """Add `content` to the manifest of an existing study, with what this machine and these versions are.
-
-    Where nothing is left that it `trains`, these stay what they were.
-    """
+    """Add the settings of a confirmation to the manifest; `trains` as in `write_manifest`."""
     manifest = read_manifest(study_dir)
     before = manifest.get("confirmation")
-    here = {"sasrecf_tune": __version__, "updated": _now(), **_circumstances()}
+    here = {"sasrecf_tune": __version__, "updated": _now(), **_provenance()}
     if before is not None and not trains:
         here = {key: before.get(key) for key in here}
     _write(study_dir, manifest | {"confirmation": {**content, **here}})
 
 
 def environment() -> dict[str, dict[str, Any]]:
-    """What this machine and these versions are, as far as they can change results."""
+    """Return what can change results: facts on this machine, and versions of libraries."""
     machine = {
         "system": platform.platform(),
         "processor": platform.machine(),
@@ -72,10 +72,10 @@ def environment() -> dict[str, dict[str, Any]]:
 
 
 def read_manifest(study_dir: StudyDirectory) -> dict[str, Any]:
-    """The manifest of an existing study.
+    """Read the manifest of a study.
 
     Raises:
-        StorageError: it cannot be read, or is not one of ours.
+        StorageError: It cannot be read, or has another format.
     """
     try:
         content = json.loads(study_dir.manifest.read_text(encoding="utf-8"))
@@ -83,76 +83,75 @@ def read_manifest(study_dir: StudyDirectory) -> dict[str, Any]:
         raise StorageError(
             f"cannot read the manifest: {error}",
             where=str(study_dir.manifest),
-            fix="Restore it from a copy, or move it away: the `run` command writes it anew.",
+            fix="Restore it from a copy, or move it away: `run` writes a new one.",
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise StorageError(
-            "made by another version of sasrecf-tune, or not a manifest",
+            "not a manifest, or of another version of sasrecf-tune",
             where=str(study_dir.manifest),
-            fix=f"Use the version that made it, or {ANOTHER_STUDY}",
+            fix=f"Use the version that wrote it, or {ANOTHER_STUDY}",
         )
     return content
 
 
+class _Required(TypedDict):
+    """The keys of every manifest whose absence no default may fill."""
+
+    params_file: str
+    dataset: str
+    model: str
+    metric: str
+    seed: int
+    engine: str
+    space: str
+    config: dict[str, Any]
+    search: dict[str, Any]
+
+
 def settings_content(settings: RunSettings, space: SearchSpace, storage: str | None) -> dict[str, Any]:
-    """The part of the manifest that `settings_from` reads back."""
+    """Return the part of the manifest that `settings_from` reads."""
+    content = asdict(settings)
+    del content["out"]  # the directory may be moved
     return {
-        "study": settings.name,
-        "model": settings.model,
-        "dataset": settings.dataset,
+        "study": content.pop("name"),
+        **content,
         "metric": str(settings.metric),
         "maximize": settings.metric.maximize,
-        "seed": settings.seed,
-        "engine": settings.engine,
         "params_file": str(settings.params_file.absolute()),
         "space": space.write(),
-        "config": settings.base,
-        "search": asdict(settings.search),
-        "workers": settings.workers,
-        "gpus": list(settings.gpus),
-        "executor": settings.executor,
-        "address": settings.address,
-        "threads": settings.threads,
-        "trials_per_gpu": settings.trials_per_gpu,
-        "fuse": settings.fuse,
+        "config": content.pop("base"),
         "storage": storage,
     }
 
 
 def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
-    """The settings and the space that a study was last run with.
+    """Read the settings and the space that a study was last run with.
 
     Raises:
-        StorageError: the manifest cannot be read.
+        StorageError: The manifest cannot be read, or a value in it is invalid.
     """
     content = read_manifest(study_dir)
     try:
-        settings = RunSettings(
-            params_file=Path(content["params_file"]),
-            name=study_dir.name,
-            out=study_dir.directory.parent,
-            dataset=content["dataset"],
-            base=content["config"],
-            metric=parse_metric(content["metric"]),
-            seed=content["seed"],
-            engine=content["engine"],
-            model=content["model"],
-            storage=content["storage"],
-            search=SearchSettings(**content["search"]),
-            workers=content["workers"],
-            gpus=tuple(content["gpus"]),
-            executor=content.get("executor", "local"),
-            address=content.get("address", "auto"),
-            threads=content.get("threads"),
-            trials_per_gpu=content.get("trials_per_gpu", 1),
-            fuse=content.get("fuse", 1),
-        )
-        return settings, parse(content["space"], Path(content["params_file"]).name)
-    except (KeyError, TypeError) as error:
-        raise StorageError(f"the manifest lacks {error}", where=str(study_dir.manifest)) from error
+        required = msgspec.convert(content, _Required)
+        if unknown := required["search"].keys() - {field.name for field in fields(SearchSettings)}:
+            raise StorageError(f"unknown key `search.{min(unknown)}`")
+        stored = content | {
+            "name": study_dir.name,
+            "out": str(study_dir.directory.parent),
+            "base": required["config"],
+            "metric": vars(parse_metric(required["metric"])),
+        }
+        settings = msgspec.convert(stored, RunSettings, dec_hook=lambda kind, value: kind(value))
+    except (msgspec.ValidationError, TuneError) as error:
+        raise StorageError(
+            f"invalid settings in the manifest: {error}",
+            where=str(study_dir.manifest),
+            fix="Restore it from a copy.",
+        ) from error
+    return settings, parse(required["space"], settings.params_file.name)
 
 
-def _circumstances() -> dict[str, Any]:
+def _provenance() -> dict[str, Any]:
     return {"command": [mask_passwords(word) for word in sys.argv], **environment()}
 
 

@@ -50,12 +50,12 @@ class DrainHandler:
         self._study_dir = study_dir
         self._owner = owner
 
-    def reported(self, report: Report) -> Decision:
+    def on_report(self, report: Report) -> Decision:
         """Stop the trial."""
         self.heard += 1
         return Decision.STOP
 
-    def ended(self, outcome: Result | Failure) -> None:
+    def on_outcome(self, outcome: Result | Failure) -> None:
         """Keep the result of a trial that was trained to its end."""
         self.heard += 1
         if isinstance(outcome, Result) and outcome.decision is not Decision.STOP:

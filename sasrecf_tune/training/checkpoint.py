@@ -1,7 +1,7 @@
-"""What an interrupted trial continues from: all that its next epochs depend on, in one file.
+"""The state that an interrupted trial continues from: all that its next epochs depend on, in one file.
 
 RecBole's resume_checkpoint (recbole/trainer/trainer.py) restores neither the random generators nor the best
-weights, so that what it continues ends otherwise than what was never interrupted.
+weights, so a trial that it resumes ends differently from one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ import torch
 from sasrecf_tune import __version__
 from sasrecf_tune.engine import rng
 from sasrecf_tune.engine.recbole import Built
+from sasrecf_tune.inputs.hyperparameters import PATH_KEYS
 from sasrecf_tune.messages import Config, Report
 from sasrecf_tune.training import torch_files
 
-# Of RecBole's configuration: where things lie, which changes nothing in a trial.
-_PLACES = ("checkpoint_dir", "data_path")
 
-
-class UnusableError(Exception):
-    """The file is damaged or of another trial; the message says so in one line, its cause in many."""
+class UnusableCheckpointError(Exception):
+    """The file is damaged or belongs to another trial."""
 
 
 @dataclass(frozen=True)
 class TrialCheckpoint:
-    """A trial as it stood after its last report: `state` is what `capture` gave.
+    """A trial after its last report.
 
-    `reports` are all so far, `seconds` what they took. Up to `fused` trials trained as one model.
+    Attributes:
+        identity: See `identity`.
+        reports: All reports so far.
+        seconds: Time that they took.
+        state: See `capture`.
+        fused: The largest number of trials that trained as one model.
     """
 
     identity: str
@@ -45,18 +48,18 @@ class TrialCheckpoint:
     fused: int = 1
 
     def write(self, path: Path) -> None:
-        """Put it in a file that `torch.load(..., weights_only=True)` takes.
+        """Write a file that `torch.load(..., weights_only=True)` can read.
 
         Raises:
-            OSError: the disk refused; an earlier file is untouched.
+            OSError: The file cannot be written; an earlier one is unchanged.
         """
         torch_files.save(path, vars(self) | {"reports": [asdict(report) for report in self.reports]})
 
 
 def identity(config: Config, engine: str, device: torch.device, data: str) -> str:
-    """A hash of what a trial's result depends on; `data` is the data set's fingerprint."""
+    """Return a hash of what a trial's result depends on; `data` is the data set's fingerprint."""
     facts = {
-        "config": {key: value for key, value in config.items() if key not in _PLACES},
+        "config": {key: value for key, value in config.items() if key not in PATH_KEYS},
         "engine": engine,
         "device": device.type,
         "data": data,
@@ -67,14 +70,14 @@ def identity(config: Config, engine: str, device: torch.device, data: str) -> st
 
 
 def read(path: Path, wanted: str) -> TrialCheckpoint:
-    """The trial in `path`, whose identity must be `wanted`.
+    """Read the trial in `path`, which must have the identity `wanted`.
 
     Raises:
-        UnusableError: the file is damaged, or of something else.
+        UnusableCheckpointError: The file is damaged, or belongs to another trial.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch does not look at the checksums it writes
+            damaged = archive.testzip()  # torch does not verify the checksums that it writes
         if damaged is None:
             content = torch.load(path, map_location="cpu", weights_only=True)
             found = TrialCheckpoint(
@@ -84,20 +87,22 @@ def read(path: Path, wanted: str) -> TrialCheckpoint:
                 state=content["state"],
                 fused=int(content["fused"]),
             )
-    except Exception as error:  # whatever zipfile and torch stumble on
-        raise UnusableError(f"{path.name} is damaged ({type(error).__name__})") from error
+    except Exception as error:  # zipfile and torch can raise anything
+        raise UnusableCheckpointError(f"{path.name} is damaged ({type(error).__name__})") from error
     if damaged is not None:
-        raise UnusableError(f"{path.name} is damaged (checksum of {damaged})")
+        raise UnusableCheckpointError(f"{path.name} is damaged (checksum of {damaged})")
     if found.identity != wanted or not found.reports:
-        raise UnusableError(f"{path.name} is of another configuration, data set, device or version")
+        raise UnusableCheckpointError(
+            f"{path.name} belongs to another configuration, data set, device or version"
+        )
     return found
 
 
 def capture(built: Built) -> dict[str, Any]:
-    """What `restore` needs, taken between two epochs: tensors and plain values alone."""
+    """Return the state that `restore` needs, as tensors and plain values. Call it between two epochs."""
     trainer = built.trainer
     return {
-        # Copied: of trials that train together these are views of all of them, which a file would hold whole.
+        # Copied, because the weights of a fused trial are views, and torch saves the whole base of a view.
         "model": {name: value.clone() for name, value in trainer.model.state_dict().items()},
         "optimizer": trainer.optimizer.state_dict(),
         "best_state": trainer.best_state,
@@ -108,13 +113,13 @@ def capture(built: Built) -> dict[str, Any]:
     }
 
 
-def restore(built: Built, unfinished: TrialCheckpoint) -> None:
-    """Make `built`, fresh from `recbole_bridge.build`, what it was when `capture` was called.
+def restore(built: Built, checkpoint: TrialCheckpoint) -> None:
+    """Give a new `built` the state of `checkpoint`.
 
     Raises:
-        UnusableError: the state does not fit; `built` is of no use any more.
+        UnusableCheckpointError: The state does not fit; `built` must not be used any more.
     """
-    trainer, state = built.trainer, unfinished.state
+    trainer, state = built.trainer, checkpoint.state
     try:
         trainer.model.load_state_dict(state["model"])
         trainer.optimizer.load_state_dict(state["optimizer"])
@@ -122,14 +127,17 @@ def restore(built: Built, unfinished: TrialCheckpoint) -> None:
         trainer.best_epoch = state["best_epoch"]
         trainer.best_valid_score = state["best_score"]
         trainer.cur_step = state["without_better"]
-        trainer.start_epoch = unfinished.reports[-1].epoch
+        trainer.start_epoch = checkpoint.reports[-1].epoch
         _set_random_states(built, state["random"])
-    except Exception as error:  # whatever torch and numpy stumble on
-        raise UnusableError(f"its state does not fit ({type(error).__name__})") from error
+    except Exception as error:  # torch and numpy can raise anything
+        raise UnusableCheckpointError(f"its state does not fit ({type(error).__name__})") from error
 
 
-def has_ended(trainer: Any) -> bool:
-    """Whether a restored trainer has no epoch left, as fit() finds after an epoch (utils.early_stopping)."""
+def no_epoch_left(trainer: Any) -> bool:
+    """Return whether a restored trainer has no epoch left to train.
+
+    Source: recbole/trainer/trainer.py (fit), recbole/utils/utils.py (early_stopping).
+    """
     stopped = trainer.cur_step > 0 and trainer.cur_step > trainer.stopping_step
     return bool(stopped or trainer.start_epoch >= trainer.epochs)
 

@@ -1,4 +1,4 @@
-"""What is said of a trial that ends in an error."""
+"""The kind and the reason of a trial's failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sasrecf_tune.messages import FailureKind
 
 
 class FusedTrialsError(Exception):
-    """What failed in `trials` trials that were trained together, and need not fail in each of them alone."""
+    """An error in several trials that train as one model; each of them alone may not have it."""
 
     def __init__(self, error: Exception, trials: int) -> None:
         what = "out of memory" if is_memory(error) else type(error).__name__
@@ -20,14 +20,14 @@ class FusedTrialsError(Exception):
 
 
 def is_memory(error: Exception) -> bool:
-    """Whether memory has run out: Python's, a card's, or what torch's allocator on a CPU raises."""
+    """Return whether memory has run out: Python's, a GPU's, or that of torch's CPU allocator."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def failure_kind(error: Exception) -> FailureKind:
-    """What `messages.Failure` calls it."""
+    """Return the kind of failure that `error` causes."""
     if isinstance(error, StorageError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return FailureKind.DISK
     if isinstance(error, FusedTrialsError):
@@ -35,17 +35,17 @@ def failure_kind(error: Exception) -> FailureKind:
     if is_memory(error):
         return FailureKind.MEMORY
     text = str(error)
-    # The second is anomaly detection's, which importing RecBole's models turns on.
+    # The second message is that of anomaly detection, which importing RecBole's models turns on.
     return FailureKind.NAN if text == NOT_A_NUMBER or "returned nan values" in text else FailureKind.ERROR
 
 
 def failure_reason(error: Exception) -> str:
-    """In words."""
-    found = failure_kind(error)
-    if found == FailureKind.NAN:
+    """Describe `error` for the user."""
+    kind = failure_kind(error)
+    if kind == FailureKind.NAN:
         return "the training loss became NaN (learning_rate too high for this configuration?)"
     text = " ".join(str(error).split())[:400]
-    if found == FailureKind.MEMORY:
+    if kind == FailureKind.MEMORY:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):
         return error.message

@@ -1,4 +1,4 @@
-"""Prepared data in files, for the workers of one run: made by one of them, mapped into memory by all."""
+"""Prepared data in files: created by one worker of a run, mapped into memory by all of them."""
 
 from __future__ import annotations
 
@@ -20,56 +20,59 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class SharedData(Generic[T]):
-    """Objects with tensors, by key, in `directory`, which this run made and only this user can write to.
+class SharedCache(Generic[T]):
+    """Keeps objects with tensors in files, by key.
 
-    The files are pickles: that is why. Their tensors are mapped privately, so that all processes read the
-    same pages of memory, and one that writes to a tensor has a copy of that page for itself.
+    The files are pickles, so the directory must belong to this run and be writable for this user alone.
+    Tensors are mapped privately: all processes share their pages of memory, and one that writes to a page
+    gets a copy.
 
-    `tell` hears when this process begins to wait for another, and when it has waited.
+    Args:
+        directory: The directory of the files.
+        on_waiting: Called when this process starts and stops waiting for another one.
     """
 
-    def __init__(self, directory: Path, tell: Callable[[Waiting], None] = lambda _: None) -> None:
+    def __init__(self, directory: Path, on_waiting: Callable[[Waiting], None] = lambda _: None) -> None:
         self._directory = directory
-        self._tell = tell
+        self._on_waiting = on_waiting
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """What another process made for `key`, or else `make()`, left for the others.
+        """Return the object of `key`; `make` creates it if no process has done so.
 
-        While one process makes it, the others wait; when that one is killed, the next takes over. Where the
-        disk refuses, each process makes its own.
+        Other processes wait meanwhile. If the creating process is killed, the next one creates it. If the
+        file cannot be written or read, each process creates its own object.
         """
         path = self._directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
         try:
             lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            return self._alone(make(), error)
+            return self._use_own(make(), error)
         try:
-            self._take(lock)
+            self._acquire(lock)
             if not path.exists():
                 made = make()
                 try:
                     torch_files.save(path, made, durable=False)
-                except Exception as error:  # noqa: BLE001  # a full disk, or what cannot be pickled
-                    return self._alone(made, error)
-                # The copy in the file takes its place, so that this process shares memory too.
+                except Exception as error:  # noqa: BLE001  # a full disk, or an object that cannot be pickled
+                    return self._use_own(made, error)
+                # This process uses the file too, so that it shares the memory.
                 del made
                 _log.info("The data was prepared for all workers (%.1f MB)", path.stat().st_size / 1e6)
         finally:
             os.close(lock)
         try:
             return self._load(path)
-        except Exception as error:  # noqa: BLE001  # whatever torch stumbles on
-            return self._alone(make(), error)
+        except Exception as error:  # noqa: BLE001  # torch can raise anything
+            return self._use_own(make(), error)
 
-    def _take(self, lock: int) -> None:
-        """Take the lock, which the system lets go of however the process ends."""
+    def _acquire(self, lock: int) -> None:
+        """Acquire the lock; the system releases it however the process ends."""
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._tell(Waiting(over=False))
+            self._on_waiting(Waiting(over=False))
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._tell(Waiting(over=True))
+            self._on_waiting(Waiting(over=True))
 
     def _load(self, path: Path) -> T:
         if path.stat().st_uid != os.getuid():
@@ -77,6 +80,6 @@ class SharedData(Generic[T]):
         found: T = torch.load(path, mmap=True, weights_only=False)
         return found
 
-    def _alone(self, made: T, error: Exception) -> T:
-        _log.warning("The data was prepared for this worker alone: it cannot be shared (%s)", error)
+    def _use_own(self, made: T, error: Exception) -> T:
+        _log.warning("The prepared data is used by this worker only, because it cannot be shared (%s)", error)
         return made

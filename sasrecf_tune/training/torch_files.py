@@ -1,4 +1,4 @@
-"""Writing torch files so that a reader, or a crash, never sees half of one."""
+"""Writes torch files atomically."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 
 
 def save(path: Path, content: Any, *, durable: bool = True) -> None:
-    """Write `content` with torch.save to a temporary name beside `path` and move it into place.
+    """Write `content` with torch.save to a temporary file and rename it to `path`.
 
-    One process at a time writes a path. What is `durable` is on disk when this returns.
+    Only one process may write a path at a time. With `durable` the content is on disk when this returns.
 
     Raises:
-        OSError: the disk refused; what `path` held before is untouched.
+        OSError: The file cannot be written; an earlier one is unchanged.
     """
-    # A name of its own, not a random one: what a killed process leaves is overwritten, and never piles up.
+    # Not a random name: the next write replaces what a killed process left.
     temporary = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(exist_ok=True)  # in the study's directory, which is not made anew if it was removed
+    path.parent.mkdir(exist_ok=True)  # not the study directory, which the user may have removed
     try:
         with temporary.open("wb") as file:
             torch.save(content, file)
@@ -29,13 +29,13 @@ def save(path: Path, content: Any, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         temporary.replace(path)
     except RuntimeError as error:
-        # Where a write fails, torch ends with an error of its own, beyond which it is the disk's word.
-        refused = next((each for each in _causes(error) if isinstance(each, OSError)), None)
-        if refused is None and "unexpected pos" in str(error):
-            refused = OSError(str(error))
-        if refused is None:
+        # torch raises an error of its own after a failed write; the OSError is among its causes.
+        disk_error = next((each for each in _causes(error) if isinstance(each, OSError)), None)
+        if disk_error is None and "unexpected pos" in str(error):
+            disk_error = OSError(str(error))
+        if disk_error is None:
             raise
-        raise refused from error
+        raise disk_error from error
     finally:
         temporary.unlink(missing_ok=True)
 

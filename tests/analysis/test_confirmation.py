@@ -44,7 +44,7 @@ def test_two_configurations_are_the_paired_t_test() -> None:
     assert verdict.p(verdict.places[1]) == pytest.approx(stats.ttest_rel(FIVE[0], FIVE[1]).pvalue, rel=1e-6)
 
 
-def test_the_spread_is_the_residual_of_a_two_way_layout() -> None:
+def test_error_is_the_residual_of_a_two_way_layout() -> None:
     scores = np.array(FIVE)
     count, seeds = scores.shape
     # One column for each configuration, one for each seed but the first.
@@ -70,7 +70,7 @@ def test_the_spread_is_the_residual_of_a_two_way_layout() -> None:
     st.lists(st.integers(-500, 500), min_size=3, max_size=3),
     st.permutations(range(3)),
 )
-def test_what_a_seed_does_to_all_and_the_order_of_seeds_change_nothing(
+def test_verdict_ignores_seed_shifts_and_seed_order(
     table: list[list[int]], shifts: list[int], order: list[int]
 ) -> None:
     scores = [[cell / 10_000 for cell in row] for row in table]
@@ -90,47 +90,47 @@ def test_what_a_seed_does_to_all_and_the_order_of_seeds_change_nothing(
     )
 
 
-def test_the_interval_is_students() -> None:
+def test_interval_is_student_t() -> None:
     found = estimate(FIVE[0])
-    assert found.half is not None
+    assert found.half_interval is not None
     low, high = stats.t.interval(0.95, 4, loc=np.mean(FIVE[0]), scale=stats.sem(FIVE[0]))
-    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert (found.mean - found.half_interval, found.mean + found.half_interval) == pytest.approx((low, high))
     assert found.sd == pytest.approx(np.std(FIVE[0], ddof=1))
-    assert estimate([0.5]).half is None
+    assert estimate([0.5]).half_interval is None
 
 
-def test_a_tie_is_said_with_the_cheapest_of_it() -> None:
+def test_tie_names_the_cheapest() -> None:
     assert said(FIVE, seconds=[20, 12, 5]) == [
-        "Places 1 and 2 are a tie; the cheapest is place 2, trial 1: 12s a run, not 20s. "
+        "Ranks 1 and 2 are tied; the cheapest is rank 2, trial 1: 12s per run, not 20s. "
         "The others are worse than the first."
     ]
     assert said([FIVE[0], FIVE[0], FIVE[0]], seconds=[3, 3, 3]) == [
-        "Places 1 to 3 are a tie; the first is about as cheap as any, 3s a run."
+        "Ranks 1 to 3 are tied; the first is about as cheap as any, 3s per run."
     ]
 
 
-def test_one_that_is_better_is_said_to_be() -> None:
+def test_clear_winner_is_named() -> None:
     (sentence,) = said([FIVE[2], FIVE[0]])
-    assert sentence.startswith("Trial 1 is better than the other, trial 0, confirmed here (p < 0.001 against")
+    assert sentence == "Trial 1 is better than trial 0 (p < 0.001)."
 
 
-def test_one_seed_says_nothing() -> None:
+def test_one_seed_is_not_tested() -> None:
     subject = confirmation([[0.9], [0.1]])
     verdict = rank_confirmed(subject, maximize=True)
     assert [place.q for place in verdict.places] == [None, None]
-    assert all(place.score.half is None for place in verdict.places)
-    assert sentences(subject, verdict)[0].startswith("One seed says nothing")
+    assert all(place.score.half_interval is None for place in verdict.places)
+    assert sentences(subject, verdict)[0].startswith("The order is not tested: one seed")
     assert "p:" not in note(verdict)
     assert confirmation_content(subject, verdict)["tied"] == []
 
 
-def test_one_configuration_has_an_interval_and_no_rival() -> None:
+def test_one_configuration_has_an_interval_and_no_test() -> None:
     verdict = rank_confirmed(confirmation(FIVE[:1]), maximize=True)
-    assert verdict.places[0].score.half is not None
-    assert said(FIVE[:1]) == ["There is nothing to compare it with."]
+    assert verdict.places[0].score.half_interval is not None
+    assert said(FIVE[:1]) == ["There is no other configuration to compare it with."]
 
 
-def test_a_failed_run_leaves_its_seed_out_for_all() -> None:
+def test_failed_run_excludes_its_seed_for_all() -> None:
     scores: list[list[float | None]] = [list(row) for row in FIVE]
     scores[1][3] = None
     subject = confirmation(scores, tests=True)
@@ -141,57 +141,57 @@ def test_a_failed_run_leaves_its_seed_out_for_all() -> None:
     # Test metrics are given on the same seeds.
     assert on_test(subject, verdict, 0)["mrr@10"].mean == pytest.approx(verdict.places[0].score.mean / 10)
     assert sentences(subject, verdict)[1:] == [
-        "Seed 2024 is left out, since trial 1 failed on it.",
+        "Seed 2024 is excluded because trial 1 failed on it.",
         "trial 1 on seed 2024 failed: a reason",
     ]
 
 
-def test_one_that_fails_on_half_of_its_seeds_does_not_spoil_the_rest() -> None:
+def test_configuration_that_fails_on_half_of_the_seeds_is_not_compared() -> None:
     scores: list[list[float | None]] = [list(row) for row in FIVE]
     scores[2] = [None, 0.9, None, None, 0.9]
     subject = confirmation(scores)
     verdict = rank_confirmed(subject, maximize=True)
     assert [place.trial for place in verdict.places] == [0, 1] and len(verdict.seeds) == 5
-    assert "Not compared, since half of its seeds or more failed: trial 2." in sentences(subject, verdict)
+    assert "Not compared because at least half of their runs failed: trial 2." in sentences(subject, verdict)
 
 
-def test_nothing_has_completed() -> None:
+def test_no_run_has_completed() -> None:
     assert said([[None, None], [None, None]])[0] == "No run has completed."
     subject = Confirmation({0: {}, 1: {}}, (2021,), 2)
     assert sentences(subject, rank_confirmed(subject, maximize=True)) == ["No run has completed."]
 
 
-def test_what_is_under_way_says_nothing_yet() -> None:
+def test_incomplete_seeds_are_not_tested() -> None:
     subject = confirmation(FIVE)
     begun = {run: record for run, record in subject.runs.items() if run in ((0, 2021), (1, 2021), (0, 2022))}
     part = replace(subject, runs=begun)
     verdict = rank_confirmed(part, maximize=True)
     assert [place.trial for place in verdict.places] == [0, 1] and not verdict.tested
-    assert sentences(part, verdict)[0].startswith("Nothing can be said yet")
+    assert sentences(part, verdict)[0].startswith("The order is not tested yet")
     # Two whole seeds can be compared, whatever is under way on the third.
     more = {run: record for run, record in subject.runs.items() if run[1] < 2023 or run == (2, 2023)}
     part = replace(subject, runs=more)
     assert rank_confirmed(part, maximize=True).seeds == (2021, 2022)
 
 
-def test_the_heading_says_how_far_it_is() -> None:
+def test_heading_counts_ended_runs() -> None:
     subject = Confirmation({0: {}, 1: {}}, (2021,), 2)
     assert heading(subject, "MRR@10").endswith("0 of 2 runs so far")
 
 
-def test_a_score_that_is_no_number_has_failed() -> None:
+def test_nan_score_counts_as_failed() -> None:
     verdict = rank_confirmed(confirmation([FIVE[0], [*FIVE[1][:4], math.nan]]), maximize=True)
     assert len(verdict.seeds) == 4 and verdict.failed_on == {2025: (1,)}
 
 
-def test_no_spread_is_taken_for_less_than_rounding_makes_it() -> None:
+def test_error_is_at_least_that_of_rounding() -> None:
     # By a hundredth of a percent better on each of two seeds, to four decimals: that is chance.
     verdict = rank_confirmed(confirmation([[0.0502, 0.0502], [0.0501, 0.0501]]), maximize=True)
     assert verdict.tied == 2
     assert rank_confirmed(confirmation([[0.06, 0.06], [0.05, 0.05]]), maximize=True).tied == 1
 
 
-def test_the_best_configurations_differ_by_more_than_their_seed() -> None:
+def test_best_configurations_ignore_the_seed() -> None:
     def record(
         number: int, layers: int, seed: int, score: float | None, state: State = State.COMPLETE
     ) -> TrialRecord:
@@ -211,12 +211,12 @@ def test_the_best_configurations_differ_by_more_than_their_seed() -> None:
     assert best_configurations(records, False, 1) == {0: {"n_layers": 1}}
 
 
-def test_fresh_seeds_come_after_those_of_the_search() -> None:
+def test_fresh_seeds_follow_those_of_the_search() -> None:
     assert fresh_seeds(2020, 3) == (2021, 2022, 2023)
     assert fresh_seeds(2**32 - 2, 2) == (2**32 - 1, 0)
 
 
-def test_it_can_be_read_by_programs_and_people() -> None:
+def test_confirmation_as_json_and_markdown() -> None:
     subject = confirmation(FIVE, tests=True)
     verdict = rank_confirmed(subject, maximize=True)
     content = json.loads(json.dumps(confirmation_content(subject, verdict), allow_nan=False))

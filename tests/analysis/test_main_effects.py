@@ -43,19 +43,19 @@ def better_by(amount: float) -> Callable[[dict[str, float]], float]:
     return lambda params: 0.05 + amount * (params["n_layers"] == 2)
 
 
-def test_a_real_difference_is_told_with_its_size() -> None:
+def test_real_difference_is_found_with_its_size() -> None:
     found = main_effects(trials(90, 0, better_by(0.004)), NAMES, maximize=True)
     layers = of("n_layers", found)
     assert layers.levels[0].label == "2" and layers.levels[0].behind == 0
     assert all(
-        level.beaten and abs((level.behind or 0) - 0.004) < level.margin for level in layers.levels[1:]
+        level.is_worse and abs((level.behind or 0) - 0.004) < level.margin for level in layers.levels[1:]
     )
     assert layers.sentence.startswith("2 beats ") and "±" in layers.sentence
-    assert set(layers.beside) == {"n_heads", "learning_rate"}
+    assert set(layers.adjusted_for) == {"n_heads", "learning_rate"}
     assert of("n_heads", found).sentence.endswith("are noise)")
 
 
-def test_less_is_better_where_the_metric_says_so() -> None:
+def test_minimised_metric() -> None:
     worse = [
         TrialRecord(r.number, r.state, r.params, score=-(r.score or 0.0))
         for r in trials(90, 0, better_by(0.004))
@@ -63,12 +63,12 @@ def test_less_is_better_where_the_metric_says_so() -> None:
     assert of("n_layers", main_effects(worse, NAMES, maximize=False)).levels[0].label == "2"
 
 
-def test_equal_values_are_told_apart_no_more_often_than_said() -> None:
+def test_false_positive_rate_and_coverage() -> None:
     studies = 300
     wrong = covered = 0
     for seed in range(studies):
         same = of("n_layers", main_effects(trials(36, seed, better_by(0.0)), NAMES, maximize=True))
-        wrong += any(level.beaten for level in same.levels)
+        wrong += any(level.is_worse for level in same.levels)
         other = of("n_layers", main_effects(trials(36, seed, better_by(0.02)), NAMES, maximize=True))
         covered += all(abs((level.behind or 0.0) - 0.02) <= level.margin for level in other.levels[1:])
     # 5% is said. Of 300 studies up to 27 would still be chance at 5%.
@@ -76,7 +76,7 @@ def test_equal_values_are_told_apart_no_more_often_than_said() -> None:
     assert covered / studies >= 0.91
 
 
-def test_what_was_tried_together_is_allowed_for() -> None:
+def test_correlated_parameters_are_adjusted_for() -> None:
     # n_heads does nothing, but was 2 mostly where n_layers was 2.
     rng = random.Random(1)
     records = []
@@ -88,11 +88,11 @@ def test_what_was_tried_together_is_allowed_for() -> None:
             TrialRecord(number, State.COMPLETE, {"n_layers": layers, "n_heads": heads}, score=final)
         )
     heads_alone = of("n_heads", main_effects(records, ("n_heads",), maximize=True))
-    assert heads_alone.levels[1].beaten
-    assert not of("n_heads", main_effects(records, ("n_layers", "n_heads"), maximize=True)).levels[1].beaten
+    assert heads_alone.levels[1].is_worse
+    assert not of("n_heads", main_effects(records, ("n_layers", "n_heads"), maximize=True)).levels[1].is_worse
 
 
-def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() -> None:
+def test_too_few_trials_and_values_that_never_completed() -> None:
     few = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.1 * i) for i in range(4)]
     (found,) = main_effects(few, ("n_layers",), maximize=True)
     assert found.sentence == "too few completed trials to compare"
@@ -106,15 +106,15 @@ def test_nothing_is_said_of_too_few_trials_nor_of_values_that_never_completed() 
     assert "no trial completed with 3" in found.sentence
 
 
-def test_scores_that_are_equal_to_the_last_digit_leave_the_error_of_rounding() -> None:
+def test_equal_scores_have_the_margin_of_rounding() -> None:
     records = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.05) for i in range(12)]
     (found,) = main_effects(records, ("n_layers",), maximize=True)
-    assert not found.levels[1].beaten and 0 < found.levels[1].margin < 1e-4
+    assert not found.levels[1].is_worse and 0 < found.levels[1].margin < 1e-4
 
 
-def test_many_numbers_become_ranges_of_as_many_trials() -> None:
+def test_many_numbers_become_ranges_of_equal_size() -> None:
     found = binned("learning_rate", trials(80, 0, better_by(0.0)))
-    counts = [list(found.of.values()).count(level) for level in range(len(found.labels))]
+    counts = [list(found.level_of.values()).count(level) for level in range(len(found.labels))]
     assert found.ranges and len(counts) == 4 and min(counts) >= 19
     assert binned("n_layers", trials(80, 0, better_by(0.0))).labels == ("1", "2", "3")
 
@@ -125,11 +125,11 @@ def test_values_of_any_kind_are_levels() -> None:
     assert binned("x", records).labels[:3] == ("0.5", "2", "10")
 
 
-def material(records: list[TrialRecord]) -> ReportData:
+def report_data(records: list[TrialRecord]) -> ReportData:
     return ReportData("study", parse_metric("MRR@10"), SPACE, records, {}, {})
 
 
-def test_importance_finds_what_matters_and_says_from_how_much() -> None:
+def test_importance_ranks_parameters() -> None:
     found = importance(known_report_data(60))
     assert found is not None and found.trials == 36
     assert next(iter(found.shares)) == "learning_rate"
@@ -137,14 +137,14 @@ def test_importance_finds_what_matters_and_says_from_how_much() -> None:
     assert importance(known_report_data(60)) == found
 
 
-def test_importance_is_silent_without_enough_to_learn_from() -> None:
-    assert importance(material(trials(LEAST_TRIALS - 1, 0, better_by(0.004)))) is None
-    assert importance(material(trials(LEAST_TRIALS, 0, better_by(0.004)))) is not None
+def test_importance_needs_enough_different_scores() -> None:
+    assert importance(report_data(trials(LEAST_TRIALS - 1, 0, better_by(0.004)))) is None
+    assert importance(report_data(trials(LEAST_TRIALS, 0, better_by(0.004)))) is not None
     same = [TrialRecord(i, State.COMPLETE, {"n_layers": i % 3 + 1}, score=0.1) for i in range(20)]
-    assert importance(material(same)) is None
+    assert importance(report_data(same)) is None
 
 
-def test_the_front_has_no_trial_that_another_beats() -> None:
+def test_pareto_front_is_not_dominated() -> None:
     rng = random.Random(0)
     records = [
         TrialRecord(i, State.COMPLETE, {}, score=rng.randint(0, 9) / 10, seconds=rng.randint(1, 9))
@@ -162,7 +162,7 @@ def test_the_front_has_no_trial_that_another_beats() -> None:
     assert costs == sorted(set(costs)) and front[-1].score == max(r.score or 0 for r in records)
 
 
-def test_the_budget_adds_up() -> None:
+def test_budget_shares_add_up() -> None:
     states = [State.COMPLETE, State.PRUNED, State.PRUNED, State.FAILED, State.RUNNING]
     shares = budget([TrialRecord(i, s, {}, epochs=i, seconds=10.0) for i, s in enumerate(states)])
     assert [(share.state, share.trials, share.epochs) for share in shares] == [
@@ -174,6 +174,6 @@ def test_the_budget_adds_up() -> None:
     assert [share.part for share in budget([TrialRecord(0, State.FAILED, {})])] == [0.0]
 
 
-def test_nothing_is_said_where_no_trial_has_completed() -> None:
+def test_no_main_effects_without_completed_trials() -> None:
     failed = [TrialRecord(n, State.FAILED, {"n_layers": n, "n_heads": 2 - n}) for n in (1, 2)]
     assert main_effects(failed, ["n_layers", "n_heads"], True) == []

@@ -23,38 +23,38 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
             "",
             "hyper.test:1:1: unknown parameter `hiden_size`: did you mean `hidden_size`?",
         ),
-        ("n_layers choice [1, 0]", "", "hyper.test:1:21: `n_layers` is a whole number of at least 1"),
+        ("n_layers choice [1, 0]", "", "hyper.test:1:21: `n_layers` must be a whole number of at least 1"),
         ("n_layers uniform 1,3", "", "Write: n_layers int 1,3"),
         ("hidden_act choice [gelu, reul]", "", "did you mean `relu`?"),
         ("valid_metric choice ['MRR@10']", "", "`valid_metric` cannot be searched"),
         ("learning_rate choice []", "", "an empty choice"),
-        ("learning_rate choice [__import__('os')]", "", "a function call cannot be read"),
-        ("", "", "no parameters in it"),
+        ("learning_rate choice [__import__('os')]", "", "function calls are not evaluated"),
+        ("", "", "the file has no parameters"),
         (
             "n_heads choice [3]\nhidden_size choice [64]",
             "",
             "is feasible: hidden_size is not divisible by n_heads",
         ),
         (GOOD, "--set learning_rate=0.1", "`learning_rate` is searched in hyper.test and also set"),
-        (GOOD, "--set hidden_size=abc", "--set hidden_size: `hidden_size` is a whole number"),
+        (GOOD, "--set hidden_size=abc", "--set hidden_size: `hidden_size` must be a whole number"),
         (GOOD, "--set hidden_siz=4", "unknown setting `hidden_siz`: did you mean `hidden_size`?"),
         (GOOD, "--set epochs", "'epochs' is not KEY=VALUE"),
         (GOOD, "--set epochs=[", "not YAML"),
         (GOOD, "--config-files nope.yaml", "nope.yaml: cannot read"),
         (GOOD, "--metric NDGC@10", "unknown metric `NDGC`: did you mean `NDCG`?"),
         (GOOD, "--metric MRR", "needs a cut-off"),
-        (GOOD, "--timeout soon", "'soon' is no duration"),
-        (GOOD, "--gpus first", "'first' names no cards"),
-        (GOOD, "--gpus 97", "there is no card 97 that torch can use"),
+        (GOOD, "--timeout soon", "invalid duration 'soon'"),
+        (GOOD, "--gpus first", "invalid `--gpus` value 'first'"),
+        (GOOD, "--gpus 97", "torch cannot use GPU 97"),
         (GOOD, "--study ../x", "invalid study name"),
         (GOOD, "--model sasrecf", "cannot be tuned: did you mean `SASRecF`?"),
-        (GOOD, "--model SASRec --set pooling_mode=max", "--set: `pooling_mode` is no parameter of SASRec"),
+        (GOOD, "--model SASRec --set pooling_mode=max", "--set: `pooling_mode` is not a parameter of SASRec"),
         (GOOD, "--sampler best", "'best' is not one of"),
         (GOOD, "--trials 0", "greater than or equal to 1"),
         (GOOD, "--sampel tpe", "No such option"),
         ("learning_rate log 1e-4,1e-2", "--sampler grid", "the space is infinite (learning_rate)"),
         (GOOD, "--dataset nope", "no data set 'nope'"),
-        (GOOD, "--dataset ../ml-100k", "is no data set's name"),
+        (GOOD, "--dataset ../ml-100k", "is not a data set name"),
         ("selected_features choice [[clas]]", "", "has no such item column: did you mean `class`?"),
         (GOOD, "--set load_col={inter:[user_id,item_id,timestamp]}", "RecBole is not told to load: item_id"),
         (GOOD, "--set TIME_FIELD=when", "there is no column 'when' (TIME_FIELD)"),
@@ -70,6 +70,54 @@ def test_bad_input(cli: Cli, tmp_path: Path, space: str, options: str, said: str
     assert "Traceback" not in done.stderr + done.stdout
     assert "started" not in done.stdout
     assert not (tmp_path / "tuning").exists()
+
+
+SEVERAL = """\
+hiden_size choice [30, 64]
+n_heads choice [4, 0]
+n_layers choice [1
+"""
+
+
+@pytest.mark.parametrize("command", [["check"], ["run", "--params-file"], ["check", "--json"]])
+def test_all_mistakes_of_a_file_and_of_the_configuration_are_reported(
+    cli: Cli, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "hyper.test").write_text(SEVERAL)
+    (tmp_path / "base.yaml").write_text("epochs: 0\nselected_features: [nope]\n")
+    done = cli(*command, "hyper.test", "--config-files", "base.yaml", "--set", "hidden_size=30")
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == (
+        "error: base.yaml: `epochs` must be a whole number of at least 1 and at most 1000000, not 0\n"
+        "\n"
+        "error: hyper.test:1:1: unknown parameter `hiden_size`: did you mean `hidden_size`?\n"
+        "    hiden_size choice [30, 64]\n"
+        "    ^\n"
+        "\n"
+        "error: hyper.test:2:20: `n_heads` must be a whole number of at least 1 and at most 1024, not 0\n"
+        "    n_heads choice [4, 0]\n"
+        "                       ^\n"
+        "\n"
+        "error: hyper.test:3:17: this `[` is never closed\n"
+        "    n_layers choice [1\n"
+        "                    ^\n"
+        "Add `]` at the end.\n"
+    )
+    assert not (tmp_path / "tuning").exists()
+
+
+def test_settings_in_conflict_with_the_search_are_all_reported(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "hyper.test").write_text(GOOD)
+    (tmp_path / "base.yaml").write_text("dataset: other\npooling_mode: max\n")
+    options = ["--set", "learning_rate=0.1", "--set", "selected_features=[class]", "--model", "SASRec"]
+    done = cli("check", "hyper.test", "--config-files", "base.yaml", *options)
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and [line.removeprefix("error: ").partition("`")[0] for line in said] == [
+        "--set: ",
+        "--set: ",
+        "--config-files: ",
+        "a config file names another data set than --dataset",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +163,7 @@ def test_a_string_that_is_code_stays_a_string(cli: Cli, tmp_path: Path) -> None:
         (
             "new/tuning",
             lambda item: item.unlink(),
-            "every-kind.item: there is no such file, and SASRecF takes item features",
+            "every-kind.item: the file does not exist, and SASRecF takes item features",
         ),
         ("mine", lambda item: item.write_text(item.read_text() + "i99\n"), "every-kind.item:39: "),
     ],
@@ -143,7 +191,7 @@ def test_check(cli: Cli, tmp_path: Path) -> None:
     done = cli("check", "hyper.test")
     assert done.returncode == 0, done.stderr
     assert "hyper.test: 12 configurations of 3 parameters" in done.stdout
-    assert "3 of them cannot exist and are never run: hidden_size is not divisible by n_heads" in done.stdout
+    assert "3 of them are impossible and not run: hidden_size is not divisible by n_heads" in done.stdout
     done = cli("check", "hyper.test", "--set", "load_col={inter:[user_id,item_id]}")
     assert done.returncode == 2 and "RecBole is not told to load: timestamp" in done.stderr
     (tmp_path / "hyper.test").write_text("selected_features choice [[genre]]\n")

@@ -20,7 +20,7 @@ import yaml
 from rich.console import Console
 from scipy import stats
 
-from sasrecf_tune.analysis.comparability import Measured, obstacles
+from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibilities
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare, differences
 from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.cli.compare import compare_studies, read_comparison, why_unconfirmed
@@ -76,7 +76,9 @@ def test_two_studies_are_welchs_t_test() -> None:
     low, high = expected.confidence_interval(0.95)
     assert (found.first.name, found.second.name) == ("a", "b")
     assert found.p == pytest.approx(expected.pvalue, rel=1e-4)
-    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high), rel=1e-6)
+    assert (found.mean - found.half_interval, found.mean + found.half_interval) == pytest.approx(
+        (low, high), rel=1e-6
+    )
     assert not found.tied
 
 
@@ -113,12 +115,12 @@ def test_scores_that_are_all_the_same_are_apart_by_no_more_than_rounding() -> No
 def test_what_is_said() -> None:
     best, worse = entry("mine", BEST), entry("baseline", WORSE)
     said = sentences(compared(worse, best))
-    assert said[0].startswith("On validation mine is better than baseline, by 0.0127 ± ")
-    assert said[1].startswith("On test mine is better than baseline, by 0.0013 ± ") and len(said) == 2
+    assert said[0].startswith("On validation mine is better than baseline by 0.0127 ± ")
+    assert said[1].startswith("On test mine is better than baseline by 0.0013 ± ") and len(said) == 2
     said = sentences(compared(best, entry("other", CLOSE)))
-    assert said[0].startswith("On validation mine and other are a tie: 0.0001 ± ")
-    assert "two studies at least must have been confirmed" in sentences(compared(best, entry("plain", ())))[0]
-    assert "one seed says nothing" in sentences(compared(entry("a", [0.1]), entry("b", [0.2])))[0]
+    assert said[0].startswith("On validation mine and other are tied: difference 0.0001 ± ")
+    assert "at least two studies must be confirmed" in sentences(compared(best, entry("plain", ())))[0]
+    assert "one seed does not show" in sentences(compared(entry("a", [0.1]), entry("b", [0.2])))[0]
 
 
 def test_an_unfair_comparison_is_warned_of() -> None:
@@ -126,7 +128,7 @@ def test_an_unfair_comparison_is_warned_of() -> None:
     assert warnings(compared(mine, replace(mine, name="fair", search=Effort(8, 41, 9.0), planned=8))) == []
     said = "\n".join(warnings(compared(mine, entry("less", WORSE, search=Effort(4, 59, 9.0)))))
     assert "less was tuned less than mine: 4 trials against 12" in said and "epochs" not in said
-    assert "the search of less is not at its end: 4 of 8 trials" in said
+    assert "the search of less is not finished: 4 of 8 trials" in said
     assert "the best of 5 confirmed configurations, that of less of 1" in said
     said = "\n".join(warnings(compared(mine, replace(mine, name="short", search=Effort(12, 20, 9.0)))))
     assert "short was tuned less than mine: 20 epochs against 60" in said
@@ -183,8 +185,8 @@ DATA = {
 
 def measured(
     name: str, data: dict[str, Any] | None = None, metric: str = "MRR@10", **config: Any
-) -> Measured:
-    return Measured(name, metric, "ml-100k", DATA | (data or {}), config)
+) -> EvaluationSetup:
+    return EvaluationSetup(name, metric, "ml-100k", DATA | (data or {}), config)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def measured(
 def test_what_has_no_effect_on_how_they_are_measured_keeps_none_apart(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    assert obstacles([measured("a", **one), measured("b", **other)]) == []
+    assert incompatibilities([measured("a", **one), measured("b", **other)]) == []
 
 
 @pytest.mark.parametrize(
@@ -219,8 +221,8 @@ def test_what_has_no_effect_on_how_they_are_measured_keeps_none_apart(
         (measured("b", eval_args={"mode": "uni100"}), "eval_args: "),
     ],
 )
-def test_what_keeps_them_apart(other: Measured, said: str) -> None:
-    (line,) = obstacles([measured("a"), other])
+def test_what_keeps_them_apart(other: EvaluationSetup, said: str) -> None:
+    (line,) = incompatibilities([measured("a"), other])
     assert line.startswith(said)
 
 
@@ -328,7 +330,7 @@ def test_studies_of_other_data_or_measures_are_refused(home: Path, tmp_path: Pat
     mine = home / "tuning" / MINE
     plant(tmp_path, 8)
     refused = command(home, "compare", MINE, str(tmp_path / PLANTED), code=2)
-    assert "error: these studies cannot be compared" in refused and "fingerprint abc in planted" in refused
+    assert "error: these studies are not comparable" in refused and "fingerprint abc in planted" in refused
     # RecBole's default for SASRec: the file of items is not read, so fewer are ranked.
     copied = tmp_path / "elsewhere" / BASELINE
     shutil.copytree(home / "tuning" / BASELINE, copied)
@@ -362,23 +364,27 @@ def test_a_confirmation_without_a_seed_for_all_is_no_reason_to_search_on(tmp_pat
     study_dir = plant(tmp_path, 8)
     settings, _ = settings_from(study_dir)
     whole = confirmation([[0.05, None], [None, 0.04]])
-    why = why_unconfirmed(Results([], whole=whole, asked=whole), study_dir, settings)
-    assert "no seed on which all completed" in why and why.endswith("--seeds 4")
-    assert "gone on" in why_unconfirmed(Results([], whole=confirmation([[0.05, 0.04]])), study_dir, settings)
+    why = why_unconfirmed(
+        Results([], complete_confirmation=whole, latest_confirmation=whole), study_dir, settings
+    )
+    assert "no seed on which all runs completed" in why and why.endswith("--seeds 4")
+    assert "found a better trial" in why_unconfirmed(
+        Results([], complete_confirmation=confirmation([[0.05, 0.04]])), study_dir, settings
+    )
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(tmp_path, 8)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="nothing to be compared"):
+    with pytest.raises(InputError, match="requires at least two studies"):
         read_comparison([PLANTED], tmp_path)
     with pytest.raises(InputError, match="given twice: planted"):
         read_comparison([PLANTED, f"./{PLANTED}"], tmp_path)
     with pytest.raises(StudyNotFoundError, match="no study named 'other'") as caught:
         read_comparison([PLANTED, "other"], tmp_path)
     assert "Studies there: planted" in caught.value.fix
-    with pytest.raises(StudyNotFoundError, match="no study's directory"):
+    with pytest.raises(StudyNotFoundError, match="not a study directory"):
         read_comparison([PLANTED, "./nowhere"], tmp_path)
     # Where there is none of that name below --out, a directory of that name will do.
-    with pytest.raises(InputError, match="nothing to be compared"):
+    with pytest.raises(InputError, match="requires at least two studies"):
         read_comparison([PLANTED], tmp_path / "tuning")

@@ -8,10 +8,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from html import escape
+from html import unescape
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import tostring
 
 import optuna
 import pytest
@@ -20,14 +19,14 @@ from rich.console import Console
 
 from sasrecf_tune.analysis.confirmation import Confirmation, on_validation, rank_confirmed
 from sasrecf_tune.cli.confirm import confirm_best
+from sasrecf_tune.cli.session import Display
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
-from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.confirmation_text import luck_text, sentences
-from sasrecf_tune.report.formats.best_yaml import chosen_yaml
+from sasrecf_tune.report.formats.best_yaml import best_yaml
 from sasrecf_tune.report.formats.confirmation import confirmation_content
 from sasrecf_tune.report.formats.latex import confirmed_latex, latex
-from sasrecf_tune.report.page.confirmation import confirmed as page_confirmed
+from sasrecf_tune.report.page.render import render_page
 from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.confirmation_study import load_confirmations, plan_confirmation
 from sasrecf_tune.search.coordinator import Coordinator
@@ -39,6 +38,7 @@ from sasrecf_tune.storage.manifest import read_manifest, write_manifest
 from sasrecf_tune.trials import State, rank
 from tests.support.bench import Bench, bench
 from tests.support.fake_training import FakeTraining, Interrupting
+from tests.support.known_studies import known_report_data
 
 RATES = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001]\n"
 
@@ -58,15 +58,8 @@ def confirm(run: Bench, top: int, seeds: int) -> tuple[int, str]:
     search = replace(run.plan.settings.search, confirm=top, confirm_seeds=seeds)
     plan = replace(run.plan, settings=replace(run.plan.settings, search=search))
     out = io.StringIO()
-    code = confirm_best(
-        plan,
-        run.study_dir,
-        run.storage,
-        run.records(),
-        run.executor,
-        Console(file=out, width=200),
-        as_json=False,
-    )
+    display = Display(Console(file=out, width=200), as_json=False)
+    code = confirm_best(plan, run.study_dir, run.storage, run.records(), run.executor, display)
     return code, out.getvalue()
 
 
@@ -96,7 +89,7 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
         assert [job.config["seed"] for job in training.jobs] == [2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]
         assert {job.config["learning_rate"] for job in training.jobs} == {0.1, 0.03, 0.01}
         trials = {record.params["learning_rate"]: record.number for record in run.records()}
-        assert f"Trial {trials[0.01]} is better than the other 2 confirmed here" in out
+        assert f"Trial {trials[0.01]} is better than the other 2 configurations" in out
         # The seed that best.yaml has is the one that was best on validation.
         scores = {seed: lucky({"learning_rate": 0.01, "seed": seed}) for seed in (2, 3, 4, 5)}
         found = best(run.study_dir)
@@ -114,15 +107,13 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
             assert trials[float(row["learning_rate"])] == int(row["trial"])
         assert f"| 1 | {trials[0.01]} |" in run.study_dir.confirmation_md.read_text()
         results = read_results(run.study_dir, run.plan.settings, run.plan.space)
-        assert results.chosen is not None and results.origin is not None
-        assert (
-            chosen_yaml(results.chosen, run.plan.settings, run.plan.space) == run.study_dir.best.read_text()
-        )
+        assert results.winner is not None and results.origin is not None
+        assert best_yaml(results.winner, run.plan.settings, run.plan.space) == run.study_dir.best.read_text()
         assert results.origin.valid == pytest.approx({"mrr@10": max(scores.values())})
         # In the search it had 0.01, less than here; the one with 0.1 was lucky there.
         assert "partly luck" not in out
-        assert results.whole is not None
-        verdict, metric = rank_confirmed(results.whole, True), run.plan.settings.metric
+        assert results.complete_confirmation is not None
+        verdict, metric = rank_confirmed(results.complete_confirmation, True), run.plan.settings.metric
         lucky_one = replace(verdict, places=tuple(p for p in verdict.places if p.trial == trials[0.1]))
         assert "had 0.1000. The best of many" in luck_text(lucky_one, results.records, metric)
 
@@ -141,7 +132,7 @@ def test_a_planted_leak_is_never_chosen(tmp_path: Path) -> None:
         whole = confirmed(run)
         assert leak in whole.configurations
         results = read_results(run.study_dir, run.plan.settings, run.plan.space)
-        assert results.chosen is not None and results.chosen.trial == first.number
+        assert results.winner is not None and results.winner.trial == first.number
         assert best(run.study_dir)["learning_rate"] == first.params["learning_rate"]
         assert max(whole.tests, key=lambda run: whole.tests[run]["mrr@10"])[0] == leak
 
@@ -181,7 +172,11 @@ def test_an_interrupted_confirmation_goes_on_and_ends_alike(tmp_path: Path, afte
         # Half of a confirmation decides nothing.
         assert run.study_dir.best.read_text() == before
         results = read_results(run.study_dir, run.plan.settings, run.plan.space)
-        assert results.whole is None and results.asked is not None and not results.asked.whole
+        assert (
+            results.complete_confirmation is None
+            and results.latest_confirmation is not None
+            and not results.latest_confirmation.complete
+        )
     again = FakeTraining(lucky)
     with bench(tmp_path / "cut", RATES, again, sampler="grid") as run:
         confirm(run, 3, 2)
@@ -216,7 +211,7 @@ def test_an_interrupted_run_that_nobody_asks_for_any_more_is_not_trained(tmp_pat
         del training.jobs[:]
         assert confirm(run, 15, 1)[0] == 0
         assert len(training.jobs) == 12 and len(rows(run.study_dir)) == 15
-        assert confirmed(run).whole
+        assert confirmed(run).complete
 
 
 def test_a_search_that_goes_on_keeps_the_confirmed_one_until_it_finds_a_better(tmp_path: Path) -> None:
@@ -265,7 +260,7 @@ def test_failed_runs_are_told_and_leave_their_seed_out(tmp_path: Path) -> None:
         trial = next(r.number for r in run.records() if r.params["learning_rate"] == 0.03)
         states = [row["state"] for row in rows(run.study_dir)]
     assert code == 0 and states.count(State.FAILED) == 1
-    assert f"Seed 3 is left out, since trial {trial} failed on it." in out
+    assert f"Seed 3 is excluded because trial {trial} failed on it." in out
     assert f"trial {trial} on seed 3 failed: the training loss became NaN" in out
 
 
@@ -311,8 +306,8 @@ def test_weights_of_the_chosen_run_are_kept(tmp_path: Path) -> None:
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
             job.checkpoint.write_bytes(b"weights")
-            assert job.unfinished is not None
-            job.unfinished.write_bytes(b"to continue from")
+            assert job.resume_file is not None
+            job.resume_file.write_bytes(b"to continue from")
             return super().train(job, on_report)
 
     with bench(tmp_path, RATES, Saving(lucky), sampler="grid") as run:
@@ -320,8 +315,8 @@ def test_weights_of_the_chosen_run_are_kept(tmp_path: Path) -> None:
         before = {path.name for path in run.study_dir.checkpoints.iterdir()}
         confirm(run, 3, 3)
         results = read_results(run.study_dir, run.plan.settings, run.plan.space)
-        assert results.chosen is not None
-        kept = run.study_dir.confirmation.checkpoint(results.chosen.record.number).name
+        assert results.winner is not None
+        kept = run.study_dir.confirmation.checkpoint(results.winner.record.number).name
         assert {path.name for path in run.study_dir.checkpoints.iterdir()} == before | {kept}
 
 
@@ -347,8 +342,8 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_manifest(run.study_dir, {})
         search = replace(run.plan.settings.search, confirm=2, confirm_seeds=2)
         plan = replace(run.plan, settings=replace(run.plan.settings, search=search))
-        console = Console(file=io.StringIO())
-        confirm_best(plan, run.study_dir, run.storage, run.records(), run.executor, console, as_json=True)
+        display = Display(Console(file=io.StringIO()), as_json=True)
+        confirm_best(plan, run.study_dir, run.storage, run.records(), run.executor, display)
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[0]["event"] == "confirmation" and events[0]["runs"] == 4
     started = [event for event in events if event["event"] == "started"]
@@ -364,17 +359,16 @@ def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
         confirmation = confirmed(run)
     verdict = rank_confirmed(confirmation, maximize=True, unit=0.0001)
     names = run.plan.space.names
-    section = tostring(
-        page_confirmed(confirmation, verdict, parse_metric("MRR@10"), names), encoding="unicode"
-    )
+    page = render_page(replace(known_report_data(3), confirmation=confirmation, unit=0.0001))
+    section = page.partition('<section id="confirmation">')[2].partition("</section>")[0]
     table = confirmed_latex(confirmation, verdict, names, "MRR@10", "SASRecF", "ml-100k")
     assert section.count("<tr>") == 1 + 3
     for place in verdict.places:
-        assert f"{place.score.mean:.4f} ± {place.score.half:.4f}" in section
+        assert f"{place.score.mean:.4f} ± {place.score.half_interval:.4f}" in section
         assert f"{place.score.mean:.4f}" in table and f"{place.score.sd:.4f}" in table
     assert rf"\textbf{{{verdict.places[0].score.mean:.4f}}}" in table
     for sentence in sentences(confirmation, verdict):
-        assert escape(sentence) in section and latex(sentence) in table
+        assert sentence in unescape(section) and latex(sentence) in table
 
 
 def test_fewer_seeds_than_were_confirmed_take_nothing_away(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_the_page_is_there_until_ctrl_c(study_dir: StudyDirectory) -> None:
     try:
         assert process.stdout is not None
         name, _, address = process.stdout.readline().strip().partition(": ")
-        assert name == "study" and process.stdout.readline() == "Ctrl-C ends it.\n"
+        assert name == "study" and process.stdout.readline() == "Press Ctrl-C to stop.\n"
         with urllib.request.urlopen(address, timeout=60) as page:
             assert b"Optuna Dashboard" in page.read()
         with urllib.request.urlopen(address.replace("dashboard", "api"), timeout=60) as answer:

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from sasrecf_tune.cli import doctor
@@ -50,14 +52,14 @@ def test_a_sound_installation(tmp_path: Path) -> None:
     sound = ("python", "versions", "checkpoints", "directory", "device", "training")
     assert checks == dict.fromkeys(sound, OK)
     assert "2 steps of a small SASRecF on ml-100k" in done.stdout
-    assert "a worker on ml-100k takes" in done.stdout
+    assert "a worker on ml-100k uses" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("broken", "check", "said"),
     [
         ("torch:raise ImportError('libcudart.so.12: no such file')", "torch", "ImportError: libcudart.so.12"),
-        ("torch:import os\nos.kill(os.getpid(), 4)", "torch", "its process was ended by SIGILL"),
+        ("torch:import os\nos.kill(os.getpid(), 4)", "torch", "its process was killed by SIGILL"),
         ("recbole:import numpy\nnumpy.float_16_", "training", "a worker could not start: AttributeError"),
     ],
 )
@@ -146,7 +148,7 @@ CARD = {"name": "NVIDIA T4", "free": 14 << 30, "total": 15 << 30}
 
 def test_cards_are_named_with_their_memory() -> None:
     found = doctor.device({"cuda": "13.0", "cards": [CARD, CARD]})
-    assert found.found.startswith("card 0: NVIDIA T4, 14.0 GiB of 15.0 GiB free; card 1: ")
+    assert found.found.startswith("GPU 0: NVIDIA T4, 14.0 GiB of 15.0 GiB free; GPU 1: ")
     assert doctor.device({"cuda": None, "cards": []}).check == "device"
 
 
@@ -164,23 +166,24 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status == WARNING and "--workers 8" in remedy
 
 
-def test_what_a_container_is_given(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    assert memory(tmp_path, meminfo) == (None, None) and cpu_time(tmp_path) is None
-    meminfo.write_text("MemTotal:    8192 kB\nMemAvailable:    4096 kB\n")
+def test_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, total = memory(tmp_path)
+    assert 0 < free < total and cpu_time(tmp_path) is None
+    machine = SimpleNamespace(available=4096 << 10, total=8192 << 10)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1000\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert memory(tmp_path, meminfo) == (4096 << 10, 8192 << 10) and cpu_time(tmp_path) is None
+    assert memory(tmp_path) == (4096 << 10, 8192 << 10) and cpu_time(tmp_path) is None
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "cpu.max").write_text("250000 100000\n")
-    assert memory(tmp_path, meminfo) == (4000, 5000) and cpu_time(tmp_path) == 2.5
+    assert memory(tmp_path) == (4000, 5000) and cpu_time(tmp_path) == 2.5
 
 
 def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     free: tuple[Any, Any] = (1 << 30, 8 << 30)
     monkeypatch.setattr(doctor, "memory", lambda: free)
-    assert [doctor.room(taken).status for taken in (None, 1 << 29, 1 << 30)] == [OK, OK, WARNING]
+    assert [doctor.free_memory(taken).status for taken in (None, 1 << 29, 1 << 30)] == [OK, OK, WARNING]
 
 
 def test_what_doctor_imports() -> None:

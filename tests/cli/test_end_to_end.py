@@ -267,8 +267,8 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
         "100 users",
         "best-first: 4 trials",
         "up to 2 epochs",
-        "an epoch, about",
-        "for 4 whole trials and 6 runs of the confirmation with start-up and tests",
+        "per epoch, about",
+        "for 4 full trials and 6 confirmation runs, including start-up and tests",
     ):
         assert text in done.stdout
     assert sorted(tmp_path.rglob("*")) == before
@@ -295,7 +295,7 @@ def test_a_search_in_which_nothing_can_be_trained_gives_up(tmp_path: Path, cli: 
         "Gave up: no trial succeeded, and the last 5 failed for the same reason: the training loss"
         in done.stdout
     )
-    assert "2 trials are left" in done.stdout
+    assert "2 trials left" in done.stdout
     done = cli(*run, "--fail-fast")
     assert done.returncode == 1
     assert "Trial 5 failed, and --fail-fast was given" in done.stdout
@@ -306,12 +306,10 @@ def test_what_a_study_was_searched_with_is_not_forgotten(
 ) -> None:
     four_rates = (*four_rates, "--set", "epochs=4")
     first = cli(*four_rates, "--study", "s", "--trials", "1", "--patience", "9", "--timeout", "1h")
-    assert "1h 00m are spent, or after 9 whole trials' worth" in " ".join(first.stdout.split())
+    assert "earlier after 1h 00m, or after the epochs of 9 full trials" in " ".join(first.stdout.split())
     again = cli(*four_rates, "--study", "s", "--trials", "2", "--sampler", "random", "--pruner", "none")
     assert again.returncode == 0, again.stderr
-    assert "trials up to now were chosen by best-first and pruned by forecast" in " ".join(
-        again.stdout.split()
-    )
+    assert "earlier trials used sampler best-first and pruner forecast" in " ".join(again.stdout.split())
     manifest = json.loads((tmp_path / "tuning" / "s" / "manifest.json").read_text())
     assert manifest["sampler"] == "random"
     assert [(past["sampler"], past["pruner"]["name"]) for past in manifest["earlier"]] == [
@@ -326,8 +324,8 @@ def test_the_way_on_from_a_spent_patience_leads_on(
     (tmp_path / "hyper.test").write_text("learning_rate choice [1e-9, 2e-9, 3e-9, 4e-9]\n")
     done = cli(*four_rates, "--study", "p", "--patience", "1")
     assert "No better result in" in done.stdout, done.stdout
-    (advice,) = (line for line in done.stdout.splitlines() if "To go on: " in line)
-    on = advice.partition("To go on: sasrecf-tune ")[2].split()
+    (advice,) = (line for line in done.stdout.splitlines() if "To continue: " in line)
+    on = advice.partition("To continue: sasrecf-tune ")[2].split()
     assert on == ["resume", "p", "--patience", "2"]
     more = cli(*on)
-    assert "2 trials are left" in done.stdout and "1 trial is left" in more.stdout
+    assert "2 trials left" in done.stdout and "1 trial left" in more.stdout

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from sasrecf_tune.analysis.reproduction import Compared, circumstances
+from sasrecf_tune.analysis.reproduction import MetricPair, environment_changes
 from sasrecf_tune.cli.reproduce import reproduce_study
 from sasrecf_tune.cli.study_commands import best_config, report_study
 from sasrecf_tune.errors import DataError
@@ -131,7 +131,7 @@ def test_report_shows_the_confirmation_and_no_other_test_metrics(
 
     for form in ("table", "json", "csv", "markdown"):
         out, err = shown(form, show_test=True)
-        assert "to choose by test metrics is to select on the test set" in err
+        assert "choosing by test metrics selects on the test set" in err
         assert "test" in out
     assert "on the test set" in shown("table", show_test=True)[0]
     trials = json.loads(shown("json", show_test=True)[0])["trials"]
@@ -156,7 +156,7 @@ def test_reproduce_gives_the_same_to_the_last_digit_and_touches_nothing(
     before = {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()}
     code, out = reproduce(study, capsys)
     assert code == 0, out
-    assert "The same to the last digit." in out and "test mrr@10" in out and "valid gauc" in out
+    assert "All metrics are identical." in out and "test mrr@10" in out and "valid gauc" in out
     assert {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()} == before
 
 
@@ -184,7 +184,7 @@ def test_reproduce_wants_the_data_it_was_made_from(study: StudyDirectory) -> Non
     interactions = Path("data") / synthetic_data.NAME / f"{synthetic_data.NAME}.inter"
     lines = interactions.read_text()
     interactions.write_text(lines + "u0\ti1\t99\n")
-    with pytest.raises(DataError, match="is not the one that the study was made from") as caught:
+    with pytest.raises(DataError, match="differs from that of the study") as caught:
         reproduce_study(study, Console())
     assert caught.value.exit_code == 2
 
@@ -213,9 +213,11 @@ def test_a_run_that_trains_nothing_does_not_claim_the_versions(study: StudyDirec
 
 def test_compared() -> None:
     nan = float("nan")
-    assert Compared("x", nan, nan).same and Compared("x", 0.1, 0.1).same and Compared("x", None, None).same
-    assert not Compared("x", None, 0.1).same and not Compared("x", 0.1, nan).same
-    assert Compared("x", 0.5, 0.25).difference == -0.25
+    assert (
+        MetricPair("x", nan, nan).same and MetricPair("x", 0.1, 0.1).same and MetricPair("x", None, None).same
+    )
+    assert not MetricPair("x", None, 0.1).same and not MetricPair("x", 0.1, nan).same
+    assert MetricPair("x", 0.5, 0.25).difference == -0.25
     was = {"versions": {"torch": "2.0", "numpy": "1.0"}, "threads": 2}
     now = {"versions": {"torch": "2.1", "numpy": "1.0"}, "threads": 2, "device": "cpu"}
-    assert circumstances(was, now) == {"torch": ("2.0", "2.1")}
+    assert environment_changes(was, now) == {"torch": ("2.0", "2.1")}

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready
+from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer
 from sasrecf_tune.engine.recbole import Built, Prepared, build, make_config, prepare
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class WaitingWorkers(TorchDispatchMode):
+class WaitRecorder(TorchDispatchMode):
     """Notes what the host waits for: values that it reads from the device, and copies that are not queued."""
 
     def __init__(self) -> None:
@@ -104,20 +104,22 @@ def alone(data: Path, steps: int, **changes: Any) -> Callable[[], object]:
 def fused(data: Path, steps: int, **changes: Any) -> Callable[[], object]:
     made = [on_meta(data, seed=seed, n_heads=1 + seed // 2, **changes) for seed in range(3)]
     return FusedTrainer(
-        [Ready(one.trainer, Batches(one.train, steps), TrialRng(META)) for one in made]
+        [EpochRequest(one.trainer, Batches(one.train, steps), TrialRng(META)) for one in made]
     ).train_epoch
 
 
 def waits(work: Callable[[], object]) -> list[str]:
-    with_peer_notes = WaitingWorkers()
-    with with_peer_notes:
+    recorder = WaitRecorder()
+    with recorder:
         work()
-    return with_peer_notes.found
+    return recorder.found
 
 
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
 @pytest.mark.parametrize("make", [alone, fused])
-def test_a_step(data: Path, make: Callable[..., Callable[[], object]], loss_type: str) -> None:
+def test_a_training_step_does_not_wait(
+    data: Path, make: Callable[..., Callable[[], object]], loss_type: str
+) -> None:
     changes: dict[str, Any] = {"loss_type": loss_type}
     if loss_type == "BPR":
         changes["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
@@ -132,12 +134,14 @@ def alone_validated(data: Path, users: int) -> Callable[[], object]:
 
 def validated_together(data: Path, users: int) -> Callable[[], object]:
     made = [on_meta(data, seed=seed, eval_batch_size=users) for seed in range(3)]
-    trials = [Ready(one.trainer, one.train, TrialRng(META), validates=one.valid) for one in made]
+    trials = [
+        EpochRequest(one.trainer, one.train, TrialRng(META), validation_samples=one.valid) for one in made
+    ]
     trainer = FusedTrainer(trials)
     return lambda: trainer.evaluate(range(3))
 
 
 @pytest.mark.parametrize("make", [alone_validated, validated_together])
-def test_a_batch_of_a_validation(data: Path, make: Callable[..., Callable[[], object]]) -> None:
+def test_a_validation_batch_does_not_wait(data: Path, make: Callable[..., Callable[[], object]]) -> None:
     one_batch, six = (waits(make(data, users)) for users in (30, 5))
     assert one_batch == six and six

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.engine.fast.build import FAST, uncovered
+from sasrecf_tune.engine.fast.build import FAST, unsupported_reason
 from sasrecf_tune.engine.fast.dataset import START
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
 from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, build, make_config, prepare
@@ -154,7 +154,7 @@ def test_sasrec_needs_no_item_features(data: Path, tmp_path: Path) -> None:
         built(data, FAST, **changes | {"model": "SASRecF"})
 
 
-def test_other_items_to_rank_are_said(data: Path) -> None:
+def test_other_ranked_items_are_noted(data: Path) -> None:
     load = {"inter": ["user_id", "item_id", "timestamp"]}
     few: dict[str, Any] = {"user_inter_num_interval": "[12,14]", "numerical_features": []}
     config = base(data) | {"model": "SASRec"} | few
@@ -302,9 +302,7 @@ def test_evaluation_in_chunks_changes_nothing(data: Path) -> None:
 
 @pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
 @pytest.mark.parametrize("train_batch_size", [32, 1000])
-def test_a_model_that_is_not_a_number_ends_the_trial(
-    data: Path, engine: Engine, train_batch_size: int
-) -> None:
+def test_nan_weights_fail_the_trial(data: Path, engine: Engine, train_batch_size: int) -> None:
     # In one step of an epoch there is no later loss to notice it: unnoticed, topk would rank NaN first.
     changes: dict[str, Any] = {"learner": "sgd", "learning_rate": 1e38, "train_batch_size": train_batch_size}
     with pytest.raises((ValueError, RuntimeError), match="nan"):
@@ -338,41 +336,41 @@ def job(data: Path, tmp_path: Path, **changes: Any) -> Job:
     return Job(0, base(data) | changes, "fast", tmp_path / "log", tmp_path / "checkpoints" / "trial.pth")
 
 
-def send_next_request(_: Report) -> Decision:
+def always_continue(_: Report) -> Decision:
     return Decision.CONTINUE
 
 
-def test_what_is_not_covered_is_trained_by_recbole_and_said(data: Path, tmp_path: Path) -> None:
-    result = Runner("").train(job(data, tmp_path, enable_amp=True), send_next_request)
+def test_unsupported_configurations_are_trained_by_recbole_with_a_note(data: Path, tmp_path: Path) -> None:
+    result = Runner("").train(job(data, tmp_path, enable_amp=True), always_continue)
     assert isinstance(result, Result)
     assert result.notes == (
-        "trained by RecBole's own trainer: mixed precision (enable_amp, enable_scaler) is RecBole's",
+        "trained by RecBole's own trainer: mixed precision (enable_amp, enable_scaler) is not supported",
     )
-    result = Runner("").train(job(data, tmp_path), send_next_request)
+    result = Runner("").train(job(data, tmp_path), always_continue)
     assert isinstance(result, Result) and result.notes == ()
     saved = torch.load(tmp_path / "checkpoints" / "trial.pth", weights_only=True)
     assert saved["state_dict"].keys() == built(data, RECBOLE_ENGINE).trainer.model.state_dict().keys()
 
 
 @pytest.mark.parametrize("changes", [{"transform": "crop_itemseq"}, {"benchmark_filename": ["a", "b", "c"]}])
-def test_uncovered_configurations(data: Path, changes: dict[str, Any]) -> None:
-    assert uncovered(base(data) | {"benchmark_filename": None, "transform": None} | changes)
+def test_unsupported_configurations(data: Path, changes: dict[str, Any]) -> None:
+    assert unsupported_reason(base(data) | {"benchmark_filename": None, "transform": None} | changes)
 
 
-def test_a_few_steps_can_be_timed_with_dynamic_negatives(data: Path) -> None:
+def test_measure_with_dynamic_negatives(data: Path) -> None:
     negatives = {"distribution": "uniform", "sample_num": 1, "dynamic": True, "candidate_num": 2}
     config = base(data) | {"loss_type": "BPR", "train_neg_sample_args": negatives}
     timing = Runner("").measure(Measure(config, "fast", 2))
     assert timing.steps == 2 and timing.epoch_seconds > 0
 
 
-def test_nothing_to_test_on_is_no_failure(data: Path, tmp_path: Path) -> None:
+def test_an_empty_test_split_is_no_failure(data: Path, tmp_path: Path) -> None:
     split = {"split": {"LS": "valid_only"}, "order": "TO", "mode": "full", "group_by": "user"}
-    result = Runner("").train(job(data, tmp_path, eval_args=split), send_next_request)
+    result = Runner("").train(job(data, tmp_path, eval_args=split), always_continue)
     assert isinstance(result, Result) and result.valid and result.test == {}
 
 
-def test_float_sequences_are_refused_because_recbole_cannot_embed_them(data: Path) -> None:
+def test_float_sequences_are_rejected_because_recbole_cannot_embed_them(data: Path) -> None:
     with pytest.raises(DataError, match="float_seq"):
         built(data, FAST, selected_features=["sizes"])
     from recbole.data import create_dataset

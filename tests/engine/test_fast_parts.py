@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.dataset import CompactDataset, compiled_parser, is_regular, windows
-from sasrecf_tune.engine.fast.dropout import dropout, inverse_keep, keep_mask, mask
-from sasrecf_tune.engine.fast.length_groups import Budget, cut, make_groups
+from sasrecf_tune.engine.fast.dataset import CompactDataset, compiled_parser, history_windows, is_regular
+from sasrecf_tune.engine.fast.dropout import cpu_keep_mask, drop_unscaled, dropout, keep_scale
+from sasrecf_tune.engine.fast.length_groups import Budget, group_bounds, make_groups
 from sasrecf_tune.engine.fast.loss import _CrossEntropy, cross_entropy_sum
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=60)
@@ -46,7 +46,7 @@ def test_groups_cover_each_sample_once_within_the_budget(
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 30))
-def test_cuts_are_the_cheapest(lengths: list[int], overhead: int) -> None:
+def test_group_bounds_have_the_least_cost(lengths: list[int], overhead: int) -> None:
     ordered = sorted(lengths, reverse=True)
 
     def cost(groups: Sequence[tuple[int, int]]) -> int:
@@ -57,13 +57,13 @@ def test_cuts_are_the_cheapest(lengths: list[int], overhead: int) -> None:
         for count in range(len(ordered))
         for inner in itertools.combinations(range(1, len(ordered)), count)
     )
-    found = cut(np.array(ordered), Budget(elements=10**9, overhead=overhead))
+    found = group_bounds(np.array(ordered), Budget(elements=10**9, overhead=overhead))
     assert cost([(low, high) for low, high, _ in found]) == cheapest
 
 
 def test_a_batch_without_samples_is_an_error() -> None:
     with pytest.raises(ValueError, match="without samples"):
-        cut(np.array([], dtype=np.int64), Budget(10, 1))
+        group_bounds(np.array([], dtype=np.int64), Budget(10, 1))
 
 
 @given(st.lists(st.integers(0, 5), max_size=40), st.integers(1, 6))
@@ -78,7 +78,7 @@ def test_windows_are_recboles(unsorted: list[int], longest: int) -> None:
             if i - begin > longest:
                 begin += 1
             expected.append((begin, i))
-    start, end = windows(np.array(users), longest)
+    start, end = history_windows(np.array(users), longest)
     assert list(zip(start.tolist(), end.tolist(), strict=True)) == expected
 
 
@@ -134,26 +134,26 @@ def test_leave_one_out_is_recboles(users: list[int], parts: int) -> None:
 def test_elements_are_dropped_with_the_exact_probability(p: float) -> None:
     torch.manual_seed(0)
     count = 4_000_003  # not a multiple of the eight bytes of a word
-    dropped = count - int(keep_mask(torch.Size([count]), p).sum())
+    dropped = count - int(cpu_keep_mask(torch.Size([count]), p).sum())
     assert abs(dropped - p * count) <= 4 * math.sqrt(count * p * (1 - p))
 
 
-def test_a_nearest_256th_would_be_noticed() -> None:
+def test_the_probability_is_not_rounded_to_1_256th() -> None:
     # What the draw beyond the first byte is for: 51/256 is 0.1992.
     torch.manual_seed(0)
     count, p = 40_000_000, 0.2
-    dropped = count - int(keep_mask(torch.Size([count]), p).sum())
+    dropped = count - int(cpu_keep_mask(torch.Size([count]), p).sum())
     deviation = math.sqrt(count * p * (1 - p))
     assert abs(dropped - p * count) < 4 * deviation < abs(count * 51 / 256 - p * count)
 
 
 def test_elements_are_independent() -> None:
     torch.manual_seed(0)
-    keep = keep_mask(torch.Size([1_000_000]), 0.3).double() - 0.7
+    keep = cpu_keep_mask(torch.Size([1_000_000]), 0.3).double() - 0.7
     for lag in (1, 2, 4, 8, 64):
         correlation = float((keep[lag:] * keep[:-lag]).mean() / 0.21)
         assert abs(correlation) < 4 / math.sqrt(len(keep))
-    first, second = (keep_mask(torch.Size([1000]), 0.3) for _ in range(2))
+    first, second = (cpu_keep_mask(torch.Size([1000]), 0.3) for _ in range(2))
     assert not torch.equal(first, second)
 
 
@@ -167,7 +167,7 @@ def test_dropout_scales_what_it_keeps_and_its_gradient(p: float) -> None:
     kept = [value for value in out.tolist() if value != 0]
     assert kept == pytest.approx([1 / (1 - p)] * len(kept) if p < 1 else [])
     torch.manual_seed(0)
-    assert torch.equal(mask(x, p) * inverse_keep(p), out)
+    assert torch.equal(drop_unscaled(x, p) * keep_scale(p), out)
 
 
 @settings(deadline=None)  # the first example waits for torch's thread pool

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.fused import evaluation as fused_evaluation
-from sasrecf_tune.engine.fused.trainer import FusedTrainer, Ready, shape_of
+from sasrecf_tune.engine.fused import evaluation
+from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer, fusion_key
 from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, Prepared, build, make_config, prepare
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.inputs.hyperparameters import MODELS
@@ -32,7 +32,7 @@ class Trial:
         config = make_config(base(data) | changes)
         key = engine.name + data_key(dict(config.final_config_dict))
         self.built: Built = build(config, PREPARED.get(key, lambda: prepare(config, engine)), engine)
-        self.streams = TrialRng(config["device"])
+        self.rng = TrialRng(config["device"])
         self._dataset = self.built.train._dataset
         self.batches: list[list[list[int]]] = []
         self.epochs: list[float] = []
@@ -47,22 +47,22 @@ class Trial:
             yield batch
 
     def train_alone(self) -> None:
-        with self.streams.mine():
+        with self.rng.active():
             self.epochs.append(self.built.trainer._train_epoch(self, 0))
             self.validate()
 
     def validate(self) -> None:
         self.metrics.append(dict(self.built.trainer.evaluate(self.built.valid, load_best_model=False)))
 
-    def ready(self) -> Ready:
-        return Ready(self.built.trainer, self, self.streams, validates=self.built.valid)
+    def request(self) -> EpochRequest:
+        return EpochRequest(self.built.trainer, self, self.rng, validation_samples=self.built.valid)
 
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: value.clone() for name, value in self.built.trainer.model.state_dict().items()}
 
 
 def train_together(trials: Sequence[Trial], epochs: int = 1) -> None:
-    fused = FusedTrainer([trial.ready() for trial in trials])
+    fused = FusedTrainer([trial.request() for trial in trials])
     for _ in range(epochs):
         for trial, (loss, metrics) in zip(trials, fused.run_epoch(), strict=True):
             trial.epochs.append(loss)
@@ -131,13 +131,13 @@ def split_negatives(changes: dict[str, Any]) -> dict[str, Any]:
 
 @PROPERTY
 @given(shape_of_all=SHAPES, own=st.lists(OWN, min_size=1, max_size=5), leave=st.integers(0, 4))
-def test_trials_together_are_trials_alone(
+def test_fused_training_equals_training_alone(
     data: Path, shape_of_all: dict[str, Any], own: list[dict[str, Any]], leave: int
 ) -> None:
     changes = split_negatives(shape_of_all)
     trials, alone = ([Trial(data, **changes, **each) for each in own] for _ in range(2))
     before = [trial.weights() for trial in trials]
-    assert len({shape_of(trial.ready()) for trial in trials}) == 1
+    assert len({fusion_key(trial.request()) for trial in trials}) == 1
     train_together(trials)
     # Some end, and the first of the trials takes a place that became free, in its first epoch.
     stays = [number for number in range(len(own)) if number >= leave]
@@ -158,7 +158,7 @@ def test_trials_together_are_trials_alone(
     shape_of_all=SHAPES,
     own=st.lists(st.tuples(OWN, DROPOUT, DROPOUT), min_size=2, max_size=4),
 )
-def test_what_is_dropped_is_what_would_be_alone(
+def test_fused_dropout_equals_dropout_alone(
     data: Path, shape_of_all: dict[str, Any], own: list[tuple[dict[str, Any], float, float]]
 ) -> None:
     # With everything dropped, LayerNorm divides rounding errors by eps: a trial may end in NaN, alone too.
@@ -176,13 +176,13 @@ def test_what_is_dropped_is_what_would_be_alone(
         assert trial.batches == other.batches
         assert trial.epochs == pytest.approx(other.epochs, rel=1e-4)
         # Not a number was drawn more or fewer, nor by another generator.
-        with trial.streams.mine():
+        with trial.rng.active():
             ours = torch.rand(4)
-        with other.streams.mine():
+        with other.rng.active():
             assert torch.equal(ours, torch.rand(4))
 
 
-def test_gradients_are_those_of_each_model_alone(data: Path) -> None:
+def test_fused_gradients_equal_gradients_alone(data: Path) -> None:
     changes: dict[str, Any] = {
         "selected_features": ["colour", "tags", "price"],
         "n_layers": 3,
@@ -203,7 +203,7 @@ def test_gradients_are_those_of_each_model_alone(data: Path) -> None:
                 torch.testing.assert_close(ours[name].grad, parameter.grad, rtol=1e-4, atol=1e-7, msg=name)
 
 
-def test_a_trial_that_diverges_leaves_the_others_alone(data: Path) -> None:
+def test_a_diverging_trial_does_not_affect_others(data: Path) -> None:
     wild: dict[str, Any] = {"learner": "sgd", "learning_rate": 1e38}
     trials = [Trial(data), Trial(data, **wild), Trial(data, seed=1)]
     alone = [Trial(data), Trial(data, seed=1)]
@@ -217,7 +217,7 @@ def test_a_trial_that_diverges_leaves_the_others_alone(data: Path) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_validation_of_some_of_the_trials_is_each_ones_own(
+def test_a_fused_validation_of_some_trials_equals_validation_alone(
     data: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     # Of each kind: from the first items by rank, from which items they are, from all ranks.
@@ -232,10 +232,10 @@ def test_a_validation_of_some_of_the_trials_is_each_ones_own(
         shapes.append(tuple(outputs.shape[:2]))
         collect(collector, encoder, outputs, chosen)
 
-    collect = fused_evaluation._collect
-    monkeypatch.setattr(fused_evaluation, "_collect", noting)
-    monkeypatch.setattr(fused_evaluation, "most_users", lambda *_: 21)
-    fused = FusedTrainer([trial.ready() for trial in trials])
+    collect = evaluation._collect
+    monkeypatch.setattr(evaluation, "_collect", noting)
+    monkeypatch.setattr(evaluation, "users_per_chunk", lambda *_: 21)
+    fused = FusedTrainer([trial.request() for trial in trials])
     for numbers, chunks in ([0, 1, 2, 3], 6), ([0, 2, 3], 4):
         for number, metrics in zip(numbers, fused.evaluate(numbers), strict=True):
             assert metrics == pytest.approx(trials[number].metrics[0], abs=1.01e-4)
@@ -245,7 +245,7 @@ def test_a_validation_of_some_of_the_trials_is_each_ones_own(
     assert len({str(trial.metrics) for trial in trials}) == 4
 
 
-def test_negatives_of_the_models_own_choosing(data: Path) -> None:
+def test_fused_training_with_dynamic_negatives(data: Path) -> None:
     negatives = {"distribution": "popularity", "sample_num": 1, "dynamic": True, "candidate_num": 3}
     changes: dict[str, Any] = {"loss_type": "BPR", "train_neg_sample_args": negatives}
     trials, alone = ([Trial(data, **changes, seed=seed) for seed in (0, 1)] for _ in range(2))
@@ -256,8 +256,8 @@ def test_negatives_of_the_models_own_choosing(data: Path) -> None:
         assert trial.batches == other.batches and trial.epochs == pytest.approx(other.epochs, rel=1e-5)
 
 
-def test_only_trials_of_one_shape_and_data_set_train_together(data: Path) -> None:
-    first = shape_of(Trial(data).ready())
+def test_the_fusion_key_depends_on_shapes_and_data_set(data: Path) -> None:
+    first = fusion_key(Trial(data).request())
     own: dict[str, Any] = {"learning_rate": 0.5, "hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.1}
     own |= {
         "weight_decay": 0.1,
@@ -267,7 +267,7 @@ def test_only_trials_of_one_shape_and_data_set_train_together(data: Path) -> Non
         "epochs": 9,
         "n_heads": 4,
     }
-    assert first is not None and first == shape_of(Trial(data, **own, stopping_step=1).ready())
+    assert first is not None and first == fusion_key(Trial(data, **own, stopping_step=1).request())
     others: list[dict[str, Any]] = [
         {"n_layers": 1},
         {"hidden_size": 16},
@@ -279,5 +279,5 @@ def test_only_trials_of_one_shape_and_data_set_train_together(data: Path) -> Non
         {"train_batch_size": 33},
         {"user_inter_num_interval": "[5,9]"},
     ]
-    assert first not in [shape_of(Trial(data, **other).ready()) for other in others]
-    assert shape_of(Trial(data, RECBOLE_ENGINE).ready()) is None
+    assert first not in [fusion_key(Trial(data, **other).request()) for other in others]
+    assert fusion_key(Trial(data, RECBOLE_ENGINE).request()) is None

@@ -37,7 +37,7 @@ def items(parent: Path, engine: Engine, **changes: Any) -> dict[str, torch.Tenso
 
 
 @pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
-def test_what_is_missing_is_filled_as_recbole_means_it(tmp_path: Path, engine: Engine) -> None:
+def test_missing_values_are_filled_as_recbole_intends(tmp_path: Path, engine: Engine) -> None:
     parent = write_data_set(tmp_path)
     path = parent / NAME / f"{NAME}.item"
     lines = path.read_text().splitlines()
@@ -76,7 +76,7 @@ def test_sequences_are_normalised_and_put_into_buckets_row_by_row(tmp_path: Path
         assert len(values) > 50 if normalised else len(values) == 4
 
 
-def test_numpy_is_left_as_it_was() -> None:
+def test_numpy_is_unchanged_afterwards() -> None:
     before = {name: hasattr(np, name) for name in ("float_", "complex_", "unicode_")}
     with numpy_1_names():
         assert np.dtype(getattr(np, "float_")) == np.float64  # noqa: B009  # numpy 2's stubs lack it
@@ -84,7 +84,7 @@ def test_numpy_is_left_as_it_was() -> None:
     assert {name: hasattr(np, name) for name in before} == before
 
 
-def test_nothing_is_put_in_the_place_of_what_works() -> None:
+def test_working_versions_are_not_patched() -> None:
     assert (recbole_dataset.pd is not pd) == PANDAS_3 == ("len" in vars(recbole_dataset))
     assert not PANDAS_3 or pd.Series([[1], [2, 3]]).agg(len) == 2  # pandas itself is left alone
 
@@ -120,7 +120,7 @@ def without_recbole(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("own_data", [False, True])
-def test_without_recbole_a_search_says_how_to_install_it(tmp_path: Path, own_data: bool) -> None:
+def test_a_search_without_recbole_tells_how_to_install_it(tmp_path: Path, own_data: bool) -> None:
     (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
     data: list[str] = []
     if own_data:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.ray.cluster import Share
+from sasrecf_tune.executors.ray.cluster import WorkerResources
 from sasrecf_tune.executors.ray.executor import RayExecutor
 from sasrecf_tune.messages import Job
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
 
-ONE_CPU = Share(1)
+ONE_CPU = WorkerResources(1)
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def on_ray(study_dir: StudyDirectory, connection: object) -> Iterator[Callable[.
     made: list[RayExecutor] = []
 
     def make(
-        runner: str = "StandIn", workers: int = 1, share: Share = ONE_CPU, **options: Any
+        runner: str = "StandIn", workers: int = 1, resources: WorkerResources = ONE_CPU, **options: Any
     ) -> RayExecutor:
         name = f"{fake_runner.__name__}:{runner}"
-        made.append(RayExecutor(study_dir, workers, share, runner=name, **options))
+        made.append(RayExecutor(study_dir, workers, resources, runner=name, **options))
         return made[-1]
 
     study_dir.directory.mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
-from tests.support.executors import Heard, drive, train
+from tests.support.executors import RecordingHandler, drive, train
 from tests.support.fake_runner import EPOCHS, StandIn
 from tests.support.fake_training import summary
 
@@ -51,11 +51,11 @@ def processes(request: pytest.FixtureRequest) -> Callable[..., Executor]:
 
 
 def test_reports_come_in_order_and_then_the_result(executor: Executor, job: Callable[..., Job]) -> None:
-    heard = Heard()
-    train(executor, heard, job(7), job(8))
+    handler = RecordingHandler()
+    train(executor, handler, job(7), job(8))
     for number in (7, 8):
-        assert heard.epochs(number) == list(range(1, EPOCHS + 1))
-        outcome = heard.outcomes[number]
+        assert handler.epochs(number) == list(range(1, EPOCHS + 1))
+        outcome = handler.outcomes[number]
         assert isinstance(outcome, Result)
         assert (outcome.decision, outcome.epochs, outcome.valid) == (
             Decision.CONTINUE,
@@ -66,10 +66,10 @@ def test_reports_come_in_order_and_then_the_result(executor: Executor, job: Call
 
 @pytest.mark.parametrize("decision", [Decision.PRUNE, Decision.STOP])
 def test_a_decision_ends_the_job(executor: Executor, job: Callable[..., Job], decision: Decision) -> None:
-    heard = Heard(lambda report: decision if report.epoch == 2 else Decision.CONTINUE)
-    train(executor, heard, job(0))
-    assert heard.epochs(0) == [1, 2]
-    outcome = heard.outcomes[0]
+    handler = RecordingHandler(lambda report: decision if report.epoch == 2 else Decision.CONTINUE)
+    train(executor, handler, job(0))
+    assert handler.epochs(0) == [1, 2]
+    outcome = handler.outcomes[0]
     assert isinstance(outcome, Result) and outcome.decision is decision and not outcome.test
 
 
@@ -77,27 +77,27 @@ def test_a_decision_ends_the_job(executor: Executor, job: Callable[..., Job], de
 def test_a_failure_is_passed_on_and_the_next_job_is_trained(
     executor: Executor, job: Callable[..., Job], kind: str
 ) -> None:
-    heard = Heard()
-    train(executor, heard, job(0, kind), job(1))
-    assert heard.outcomes[0] == Failure(0, FailureKind(kind), f"made to fail: {kind}", epochs=1)
-    assert isinstance(heard.outcomes[1], Result)
+    handler = RecordingHandler()
+    train(executor, handler, job(0, kind), job(1))
+    assert handler.outcomes[0] == Failure(0, FailureKind(kind), f"made to fail: {kind}", epochs=1)
+    assert isinstance(handler.outcomes[1], Result)
 
 
-def test_free_says_how_many_jobs_it_takes(executor: Executor, job: Callable[..., Job]) -> None:
-    heard = Heard()
+def test_free_is_the_number_of_jobs_it_accepts(executor: Executor, job: Callable[..., Job]) -> None:
+    handler = RecordingHandler()
     assert executor.free == 1
     executor.submit(job(0))
     assert executor.free == 0
-    drive(executor, heard, lambda: heard.outcomes)
+    drive(executor, handler, lambda: handler.outcomes)
     assert executor.free == 1
 
 
-def test_questions_are_answered(executor: Executor) -> None:
+def test_data_requests_are_answered(executor: Executor) -> None:
     assert replace(executor.describe(Describe({}, "fast")), place="") == summary(EPOCHS)
     assert executor.measure(Measure({}, "fast", 5)) == Timing(1.0, 0.5, 5, 10)
 
 
-def test_closing_ends_all_work_and_can_be_done_twice(executor: Executor, job: Callable[..., Job]) -> None:
+def test_close_ends_all_work_and_can_be_called_twice(executor: Executor, job: Callable[..., Job]) -> None:
     executor.describe(Describe({}, "fast"))
     executor.submit(job(0, "hang"))
     executor.close()
@@ -105,18 +105,18 @@ def test_closing_ends_all_work_and_can_be_done_twice(executor: Executor, job: Ca
     executor.close()
 
 
-def test_what_no_worker_has_been_sent_can_be_taken_back(
+def test_withdraw_returns_jobs_that_no_worker_has_received(
     executor: Executor, job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
-    heard = Heard()
+    handler = RecordingHandler()
     executor.submit(job(0))
     if isinstance(executor, RayExecutor):
         assert executor.withdraw() == [0]
         assert executor.free == 1
         executor.submit(job(1))
-    train(executor, heard, job(2))
+    train(executor, handler, job(2))
     assert executor.withdraw() == []
-    assert set(heard.outcomes) == ({1, 2} if isinstance(executor, RayExecutor) else {0, 2})
+    assert set(handler.outcomes) == ({1, 2} if isinstance(executor, RayExecutor) else {0, 2})
 
 
 DEATHS = {
@@ -127,36 +127,38 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize(("how", "said"), DEATHS.items())
-def test_a_worker_that_dies_costs_its_job_and_is_replaced(
+@pytest.mark.parametrize(("how", "message"), DEATHS.items())
+def test_a_dead_worker_fails_its_job_and_is_replaced(
     local: Callable[..., LocalExecutor],
     job: Callable[..., Job],
     study_dir: StudyDirectory,
     how: str,
-    said: str,
+    message: str,
 ) -> None:
-    heard = Heard()
-    train(local(), heard, job(0, how), job(1))
-    failure = heard.failure(0)
+    handler = RecordingHandler()
+    train(local(), handler, job(0, how), job(1))
+    failure = handler.failure(0)
     assert (failure.kind, failure.epochs, failure.seconds) == ("died", 1, 1.0)
-    assert said in failure.reason
-    assert isinstance(heard.outcomes[1], Result)
+    assert message in failure.reason
+    assert isinstance(handler.outcomes[1], Result)
     log = study_dir.log(0).read_text()
     assert "trial 0 on card" in log and log.endswith(f"\n{failure.reason}\n")
     assert {"segfault": "Segmentation fault", "raise": "as some libraries do"}.get(how, "") in log
 
 
-def test_the_other_workers_go_on(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
-    heard = Heard()
+def test_other_workers_continue_after_a_death(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    handler = RecordingHandler()
     executor = local(workers=3)
     assert executor.free == 3
-    train(executor, heard, job(0), job(1, "kill"), job(2), job(3), job(4, "segfault"), job(5))
-    assert sorted(heard.outcomes) == list(range(6))
-    assert [n for n, outcome in heard.outcomes.items() if isinstance(outcome, Failure)] in ([1, 4], [4, 1])
+    train(executor, handler, job(0), job(1, "kill"), job(2), job(3), job(4, "segfault"), job(5))
+    assert sorted(handler.outcomes) == list(range(6))
+    assert [n for n, outcome in handler.outcomes.items() if isinstance(outcome, Failure)] in ([1, 4], [4, 1])
     assert executor.free == 3
 
 
-def test_killed_from_outside_in_the_middle_of_a_job(
+def test_a_worker_killed_during_a_job_fails_it(
     processes: Callable[..., Executor], study_dir: StudyDirectory, job: Callable[..., Job]
 ) -> None:
     def kill(report: Report) -> Decision:
@@ -164,28 +166,30 @@ def test_killed_from_outside_in_the_middle_of_a_job(
             os.kill(int(report.metrics["process"]), signal.SIGKILL)
         return Decision.CONTINUE
 
-    heard = Heard(kill)
-    train(processes(), heard, job(0), job(1))
-    assert heard.failure(0).epochs == 2 and "SIGKILL" in heard.failure(0).reason
+    handler = RecordingHandler(kill)
+    train(processes(), handler, job(0), job(1))
+    assert handler.failure(0).epochs == 2 and "SIGKILL" in handler.failure(0).reason
     assert (
         study_dir.log(0).read_text().startswith("trial 0 on card")
         and "SIGKILL" in study_dir.log(0).read_text()
     )
-    assert isinstance(heard.outcomes[1], Result)
+    assert isinstance(handler.outcomes[1], Result)
 
 
-def test_killed_between_jobs_costs_none(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
-    heard = Heard()
+def test_a_worker_killed_between_jobs_fails_none(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    handler = RecordingHandler()
     executor = local()
-    train(executor, heard, job(0))
+    train(executor, handler, job(0))
     (worker,) = multiprocessing.active_children()
     worker.kill()
     worker.join()
-    train(executor, heard, job(1))
-    assert isinstance(heard.outcomes[1], Result)
+    train(executor, handler, job(1))
+    assert isinstance(handler.outcomes[1], Result)
 
 
-def test_ctrl_c_and_sigterm_are_the_coordinators(
+def test_workers_ignore_ctrl_c_and_sigterm(
     processes: Callable[..., Executor], job: Callable[..., Job]
 ) -> None:
     def signalled(report: Report) -> Decision:
@@ -193,21 +197,21 @@ def test_ctrl_c_and_sigterm_are_the_coordinators(
             os.kill(int(report.metrics["process"]), number)
         return Decision.CONTINUE
 
-    heard = Heard(signalled)
-    train(processes(), heard, job(0))
-    assert isinstance(heard.outcomes[0], Result)
+    handler = RecordingHandler(signalled)
+    train(processes(), handler, job(0))
+    assert isinstance(handler.outcomes[0], Result)
 
 
-def test_a_worker_that_dies_before_it_is_ready_costs_no_job(
+def test_a_worker_that_dies_before_it_is_ready_fails_no_job(
     local: Callable[..., LocalExecutor],
     job: Callable[..., Job],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(fake_runner.NOTE, str(tmp_path / "note"))
-    heard = Heard()
-    train(local("dies_once"), heard, job(0))
-    assert (tmp_path / "note").exists() and isinstance(heard.outcomes[0], Result)
+    handler = RecordingHandler()
+    train(local("dies_once"), handler, job(0))
+    assert (tmp_path / "note").exists() and isinstance(handler.outcomes[0], Result)
 
 
 def test_a_worker_that_dies_before_the_data_is_prepared_is_replaced(
@@ -220,48 +224,48 @@ def test_a_worker_that_dies_before_the_data_is_prepared_is_replaced(
 
 
 @pytest.mark.parametrize(
-    ("runner", "said"),
+    ("runner", "message"),
     [("always_dies", "SIGKILL.* before it was ready"), ("cannot_be_made", "no such library")],
 )
-def test_where_no_worker_comes_up_it_says_so(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job], runner: str, said: str
+def test_an_error_if_no_worker_starts(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], runner: str, message: str
 ) -> None:
-    with pytest.raises(WorkerError, match=said):
-        train(local(runner), Heard(), job(0))
+    with pytest.raises(WorkerError, match=message):
+        train(local(runner), RecordingHandler(), job(0))
 
 
-def test_a_failure_that_may_leave_traces_ends_the_worker(
+def test_a_failure_that_taints_its_worker_ends_it(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
-    heard = Heard()
-    train(local(), heard, job(0, "nan"), job(1, "memory"), job(2, "error"), job(3))
-    processes = [report.metrics["process"] for report in heard.reports if report.epoch == 1]
+    handler = RecordingHandler()
+    train(local(), handler, job(0, "nan"), job(1, "memory"), job(2, "error"), job(3))
+    processes = [report.metrics["process"] for report in handler.reports if report.epoch == 1]
     assert processes[0] == processes[1] and len(set(processes)) == 3
 
 
-def test_a_silent_worker_is_ended_and_replaced(
+def test_a_hung_worker_is_killed_and_replaced(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     now = 0.0
     executor = local(workers=2, hang_timeout=60, clock=lambda: now)
-    heard = Heard()
+    handler = RecordingHandler()
     for number in (0, 1):
         executor.submit(job(number, "hang"))
-    drive(executor, heard, lambda: len(heard.reports) == 2)
+    drive(executor, handler, lambda: len(handler.reports) == 2)
     now = 60.0
-    executor.step(heard, 0)
-    assert not heard.outcomes
+    executor.step(handler, 0)
+    assert not handler.outcomes
     now = 60.5
-    executor.step(heard, 0)
+    executor.step(handler, 0)
     for number in (0, 1):
-        failure = heard.failure(number)
+        failure = handler.failure(number)
         assert (failure.kind, failure.epochs) == ("hang", 1)
-        assert failure.reason == "nothing was heard of the worker for 1m 00s"
-    train(executor, heard, job(2))
-    assert isinstance(heard.outcomes[2], Result)
+        assert failure.reason == "the worker sent nothing for 1m 00s"
+    train(executor, handler, job(2))
+    assert isinstance(handler.outcomes[2], Result)
 
 
-def test_the_time_between_messages_counts_and_not_that_of_the_job(
+def test_the_hang_timeout_applies_between_messages(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     now = 0.0
@@ -271,44 +275,44 @@ def test_the_time_between_messages_counts_and_not_that_of_the_job(
         now += 50
         return Decision.CONTINUE
 
-    heard = Heard(later)
+    handler = RecordingHandler(later)
     executor = local(hang_timeout=60, clock=lambda: now)
-    train(executor, heard, job(0), job(1))
-    assert now == 100 * EPOCHS and all(isinstance(outcome, Result) for outcome in heard.outcomes.values())
+    train(executor, handler, job(0), job(1))
+    assert now == 100 * EPOCHS and all(isinstance(outcome, Result) for outcome in handler.outcomes.values())
 
 
-def test_waiting_for_the_data_that_another_prepares_is_no_silence(
+def test_waiting_for_prepared_data_is_no_hang(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], tmp_path: Path
 ) -> None:
     now = 0.0
     executor = local(workers=3, hang_timeout=60, clock=lambda: now, shared=tmp_path)
-    heard = Heard()
+    handler = RecordingHandler()
     for number, act in enumerate(("wait", "have waited", "hang")):
         executor.submit(job(number, act))
 
     def first_waits() -> bool:
-        return any(worker.waits and 0 in worker.jobs for worker in executor._workers)
+        return any(worker.waiting and 0 in worker.jobs for worker in executor._workers)
 
     def others_have_ended() -> bool:
         nonlocal now
         now += 61
-        return len(heard.outcomes) == 2
+        return len(handler.outcomes) == 2
 
-    drive(executor, heard, first_waits)
-    drive(executor, heard, others_have_ended)
-    assert {number: heard.failure(number).kind for number in heard.outcomes} == {1: "hang", 2: "hang"}
+    drive(executor, handler, first_waits)
+    drive(executor, handler, others_have_ended)
+    assert {number: handler.failure(number).kind for number in handler.outcomes} == {1: "hang", 2: "hang"}
 
 
-def test_workers_take_the_cards_in_turn(
+def test_workers_use_the_gpus_in_turn(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
-    heard = Heard()
+    handler = RecordingHandler()
     executor = local(workers=4, gpus=("0", "1"))
     for number in range(4):
         executor.submit(job(number))
-    drive(executor, heard, lambda: len(heard.outcomes) == 4)
-    said = [study_dir.log(number).read_text() for number in range(4)]
-    assert said == [f"trial {number} on card {number % 2}\n" for number in range(4)]
+    drive(executor, handler, lambda: len(handler.outcomes) == 4)
+    logs = [study_dir.log(number).read_text() for number in range(4)]
+    assert logs == [f"trial {number} on card {number % 2}\n" for number in range(4)]
 
 
 def test_workers_on_the_cpu_share_its_threads(study_dir: StudyDirectory) -> None:

@@ -8,16 +8,11 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.errors import DataError, StorageError, WorkerError
-from sasrecf_tune.executors.ray import node
-from sasrecf_tune.executors.ray.file_sync import FileSync, News, apply_news
-from sasrecf_tune.executors.ray.node import (
-    NodeOptions,
-    NodeWorker,
-    ShippedDataset,
-    run_directory,
-    ship,
-    unpack,
-)
+from sasrecf_tune.executors.ray import shipped_dataset
+from sasrecf_tune.executors.ray.file_sync import FileChanges, FileSync, apply_changes
+from sasrecf_tune.executors.ray.node import NodeOptions, NodeWorker
+from sasrecf_tune.executors.ray.run_directory import run_directory
+from sasrecf_tune.executors.ray.shipped_dataset import ShippedDataset, ship_dataset, unpack_dataset
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import synthetic_data
@@ -32,39 +27,39 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_files_come_home_as_they_grow(tmp_path: Path) -> None:
+def test_changes_of_files_are_copied(tmp_path: Path) -> None:
     there, home = StudyDirectory(tmp_path / "there"), StudyDirectory(tmp_path / "home")
     home.directory.mkdir()
     for directory in (there.logs, there.checkpoints):
         directory.mkdir(parents=True)
-    mirror = FileSync(there)
-    assert mirror.news() == News()
+    sync = FileSync(there)
+    assert sync.collect() == FileChanges()
     there.log(1).write_text("one\n")
     (there.checkpoints / ".trial-0001.pth.part").write_text("half")
-    apply_news(home, mirror.news())
+    apply_changes(home, sync.collect())
     with there.log(1).open("a") as log:
         log.write("two\n")
     there.unfinished(1).write_text("state")
-    news = mirror.news()
-    assert news == News({there.log(1).name: b"two\n"}, {there.unfinished(1).name: b"state"})
-    apply_news(home, news)
-    assert mirror.news() == News()
+    changes = sync.collect()
+    assert changes == FileChanges({there.log(1).name: b"two\n"}, {there.unfinished(1).name: b"state"})
+    apply_changes(home, changes)
+    assert sync.collect() == FileChanges()
     assert home.log(1).read_text() == "one\ntwo\n"
     assert [path.name for path in home.checkpoints.iterdir()] == [home.unfinished(1).name]
     # The trial is trained here once more.
-    mirror.drop([there.log(1), there.unfinished(1)])
+    sync.delete([there.log(1), there.unfinished(1)])
     there.log(1).write_text("again\n")
-    apply_news(home, mirror.news())
+    apply_changes(home, sync.collect())
     assert home.log(1).read_text() == "one\ntwo\nagain\n"
 
 
-def test_a_study_directory_that_was_removed_is_not_made_anew(tmp_path: Path) -> None:
+def test_a_removed_study_directory_is_not_created_again(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"logs.*: cannot write"):
-        apply_news(StudyDirectory(tmp_path / "gone"), News({"trial-0001.log": b"text"}))
+        apply_changes(StudyDirectory(tmp_path / "gone"), FileChanges({"trial-0001.log": b"text"}))
 
 
-def test_data_is_unpacked_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node, "_PIECE", 100)
+def test_data_is_unpacked_once_and_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped_dataset, "_PIECE_BYTES", 100)
     home = DatasetFiles(synthetic_data.NAME, synthetic_data.write_data_set(tmp_path) / synthetic_data.NAME)
     pieces: list[bytes] = []
 
@@ -78,16 +73,16 @@ def test_data_is_unpacked_once_and_is_the_same(tmp_path: Path, monkeypatch: pyte
         fetched.append(reference)
         return pieces[reference]
 
-    shipped = ship(home, put)
+    shipped = ship_dataset(home, put)
     assert len(pieces) > 10
     for _ in range(2):
-        unpack(shipped, tmp_path / "data", fetch)
+        unpack_dataset(shipped, tmp_path / "data", fetch)
     assert fetched == list(range(len(pieces)))
     there = DatasetFiles(synthetic_data.NAME, tmp_path / "data" / synthetic_data.NAME)
     assert fingerprint(there) == fingerprint(home)
 
 
-def test_a_run_leaves_nothing_and_removes_what_a_killed_one_left(temporary: Path) -> None:
+def test_run_directories_are_deleted_also_those_of_killed_runs(temporary: Path) -> None:
     with run_directory("one") as first, run_directory("one") as same:
         assert first == same
         (first / "file").touch()
@@ -99,19 +94,21 @@ def test_a_run_leaves_nothing_and_removes_what_a_killed_one_left(temporary: Path
         assert not second.exists() and first.exists()
     assert list(parent.iterdir()) == []
     parent.chmod(0o777)
-    with pytest.raises(StorageError, match="others can write there"), run_directory("three"):
+    with pytest.raises(StorageError, match="other users can write to it"), run_directory("three"):
         pass
 
 
-def test_errors_name_the_places_at_home(tmp_path: Path) -> None:
+def test_errors_name_paths_of_the_coordinator(tmp_path: Path) -> None:
     home, data = StudyDirectory(tmp_path / "study"), ShippedDataset("mine", Path("/home/me/mine"), {})
     options = NodeOptions("run", 3, home, 1, None, "nowhere:nothing", share=False, data=data)
     worker = NodeWorker(options, "10.0.0.3-abc", (), lambda _: b"")
     assert worker.start().node == "10.0.0.3-abc"
     there = worker._data / "mine" / "mine.inter"
-    assert str(worker._named(DataError("empty", where=f"{there}:1"))) == "/home/me/mine/mine.inter:1: empty"
-    log = worker._layout.worker_log(0)
-    told = worker._named(WorkerError("the worker died", fix=f"Its log: {log}"))
+    assert (
+        str(worker._translate(DataError("empty", where=f"{there}:1"))) == "/home/me/mine/mine.inter:1: empty"
+    )
+    log = worker._study_dir.worker_log(0)
+    told = worker._translate(WorkerError("the worker died", fix=f"Its log: {log}"))
     assert str(told) == f"the worker died (on node 10.0.0.3-abc)\nIts log: {home.worker_log(3)}"
     worker.stop()
     assert not there.parent.exists()

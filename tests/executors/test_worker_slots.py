@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.pausable import PausableThread, current
+from sasrecf_tune.executors.pausable import PausableThread, current_thread
 from sasrecf_tune.messages import Decision, Describe, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
-from tests.support.executors import Heard, drive
+from tests.support.executors import RecordingHandler, drive
 from tests.support.fake_runner import EPOCHS
 
 
@@ -47,69 +47,67 @@ def submit(executor: LocalExecutor, *jobs: Job) -> None:
         executor.submit(one)
 
 
-def first_of(heard: Heard, number: int) -> Report:
-    return next(report for report in heard.reports if report.number == number)
+def first_of(handler: RecordingHandler, number: int) -> Report:
+    return next(report for report in handler.reports if report.number == number)
 
 
-def last_of(heard: Heard, number: int) -> Report:
-    return next(report for report in heard.reports if (report.number, report.epoch) == (number, EPOCHS))
+def last_of(handler: RecordingHandler, number: int) -> Report:
+    return next(report for report in handler.reports if (report.number, report.epoch) == (number, EPOCHS))
 
 
-def process_of(heard: Heard, number: int) -> float:
-    (process,) = {report.metrics["process"] for report in heard.reports if report.number == number}
+def process_of(handler: RecordingHandler, number: int) -> float:
+    (process,) = {report.metrics["process"] for report in handler.reports if report.number == number}
     return process
 
 
-def test_jobs_of_a_worker_take_turns_and_their_logs_are_apart(
+def test_jobs_of_a_worker_take_turns_and_have_separate_logs(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
-    executor, heard = local(), Heard()
+    executor, handler = local(), RecordingHandler()
     assert executor.free == 3 and executor.describe(Describe({}, "fast")).epochs
     submit(executor, *map(job, range(3)))
     assert executor.free == 0
-    drive(executor, heard, lambda: len(heard.outcomes) == 3)
-    assert executor.free == 3 and len({process_of(heard, number) for number in range(3)}) == 1
+    drive(executor, handler, lambda: len(handler.outcomes) == 3)
+    assert executor.free == 3 and len({process_of(handler, number) for number in range(3)}) == 1
     card = os.environ.get("CUDA_VISIBLE_DEVICES")
     for number in range(3):
-        assert heard.epochs(number) == [1, 2, 3] and isinstance(heard.outcomes[number], Result)
+        assert handler.epochs(number) == [1, 2, 3] and isinstance(handler.outcomes[number], Result)
         assert study_dir.log(number).read_text().splitlines() == [f"trial {number} on card {card}"]
     # The last has begun before the first has ended.
-    assert heard.reports.index(first_of(heard, 2)) < heard.reports.index(last_of(heard, 0))
+    assert handler.reports.index(first_of(handler, 2)) < handler.reports.index(last_of(handler, 0))
 
 
-def test_a_pruned_job_makes_room_for_another_while_the_rest_go_on(
-    local: Callable[..., LocalExecutor], job: Callable[..., Job]
-) -> None:
+def test_a_pruned_job_frees_its_slot(local: Callable[..., LocalExecutor], job: Callable[..., Job]) -> None:
     def decide(report: Report) -> Decision:
         return Decision.PRUNE if report.number == 1 else Decision.CONTINUE
 
-    executor, heard = local(), Heard(decide)
+    executor, handler = local(), RecordingHandler(decide)
     submit(executor, *map(job, range(3)))
-    drive(executor, heard, lambda: 1 in heard.outcomes)
+    drive(executor, handler, lambda: 1 in handler.outcomes)
     executor.submit(job(7))
-    drive(executor, heard, lambda: len(heard.outcomes) == 4)
-    assert [heard.epochs(number) for number in (0, 1, 2, 7)] == [[1, 2, 3], [1], [1, 2, 3], [1, 2, 3]]
-    assert len({process_of(heard, number) for number in (0, 1, 2, 7)}) == 1
+    drive(executor, handler, lambda: len(handler.outcomes) == 4)
+    assert [handler.epochs(number) for number in (0, 1, 2, 7)] == [[1, 2, 3], [1], [1, 2, 3], [1, 2, 3]]
+    assert len({process_of(handler, number) for number in (0, 1, 2, 7)}) == 1
 
 
 @pytest.mark.parametrize("kind", ["nan", "memory", "error"])
-def test_a_failure_is_one_jobs_own(
+def test_a_failure_affects_one_job(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], kind: str
 ) -> None:
-    executor, heard = local(), Heard()
+    executor, handler = local(), RecordingHandler()
     submit(executor, job(0), job(1, kind), job(2))
-    drive(executor, heard, lambda: 1 in heard.outcomes)
-    assert heard.failure(1).kind == kind
+    drive(executor, handler, lambda: 1 in handler.outcomes)
+    assert handler.failure(1).kind == kind
     retiring = kind != "nan"
     assert executor.free == (0 if retiring else 1)  # what it left behind must not meet a job that begins now
-    drive(executor, heard, lambda: len(heard.outcomes) == 3)
-    assert executor.free == 3 and all(isinstance(heard.outcomes[number], Result) for number in (0, 2))
+    drive(executor, handler, lambda: len(handler.outcomes) == 3)
+    assert executor.free == 3 and all(isinstance(handler.outcomes[number], Result) for number in (0, 2))
     executor.submit(job(3))
-    drive(executor, heard, lambda: 3 in heard.outcomes)
-    assert (process_of(heard, 3) != process_of(heard, 0)) is retiring
+    drive(executor, handler, lambda: 3 in handler.outcomes)
+    assert (process_of(handler, 3) != process_of(handler, 0)) is retiring
 
 
-def test_a_death_is_the_failure_of_each_job_of_the_worker(
+def test_a_dead_worker_fails_all_its_jobs(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:
     executor = local(workers=2)
@@ -119,21 +117,21 @@ def test_a_death_is_the_failure_of_each_job_of_the_worker(
             os.kill(int(report.metrics["process"]), signal.SIGKILL)
         return Decision.CONTINUE
 
-    heard = Heard(kill)
+    handler = RecordingHandler(kill)
     submit(executor, job(0, n_layers=1), job(5, n_layers=2), job(1, n_layers=1), job(2, n_layers=1))
-    drive(executor, heard, lambda: len(heard.outcomes) == 4)
-    assert [(heard.failure(number).kind, heard.failure(number).epochs) for number in (0, 1)] == [
+    drive(executor, handler, lambda: len(handler.outcomes) == 4)
+    assert [(handler.failure(number).kind, handler.failure(number).epochs) for number in (0, 1)] == [
         ("died", 2),
         ("died", 2),
     ]
-    assert heard.failure(2).kind == FailureKind.WORKER_DIED and isinstance(heard.outcomes[5], Result)
+    assert handler.failure(2).kind == FailureKind.WORKER_DIED and isinstance(handler.outcomes[5], Result)
     assert "SIGKILL" in study_dir.log(2).read_text()
     executor.submit(job(6))
-    drive(executor, heard, lambda: 6 in heard.outcomes)
-    assert isinstance(heard.outcomes[6], Result)
+    drive(executor, handler, lambda: 6 in handler.outcomes)
+    assert isinstance(handler.outcomes[6], Result)
 
 
-def test_silence_is_the_failure_of_each_job_of_the_worker(
+def test_a_hung_worker_fails_all_its_jobs(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     now = 0.0
@@ -141,45 +139,47 @@ def test_silence_is_the_failure_of_each_job_of_the_worker(
     def clock() -> float:
         return now
 
-    executor, heard = local(hang_timeout=60, clock=clock), Heard()
+    executor, handler = local(hang_timeout=60, clock=clock), RecordingHandler()
     submit(executor, job(0), job(1, "hang"))
 
     def over() -> bool:
         nonlocal now
-        now += 61 if heard.epochs(1) else 0
-        return len(heard.outcomes) == 2
+        now += 61 if handler.epochs(1) else 0
+        return len(handler.outcomes) == 2
 
-    drive(executor, heard, over)
-    assert {heard.failure(number).kind for number in (0, 1)} == {"hang"}
+    drive(executor, handler, over)
+    assert {handler.failure(number).kind for number in (0, 1)} == {"hang"}
 
 
-def test_jobs_of_one_shape_go_to_one_worker(
+def test_jobs_of_one_shape_share_a_worker(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
-    executor, heard = local(workers=2, slots=2), Heard()
+    executor, handler = local(workers=2, slots=2), RecordingHandler()
     shapes = {0: 1, 1: 2, 2: 2, 3: 1}
     submit(executor, *(job(number, n_layers=layers) for number, layers in shapes.items()))
-    drive(executor, heard, lambda: len(heard.outcomes) == 4)
-    assert process_of(heard, 0) == process_of(heard, 3) != process_of(heard, 1) == process_of(heard, 2)
+    drive(executor, handler, lambda: len(handler.outcomes) == 4)
+    assert (
+        process_of(handler, 0) == process_of(handler, 3) != process_of(handler, 1) == process_of(handler, 2)
+    )
 
 
-def test_lanes_run_one_at_a_time_and_carry_answers_and_errors() -> None:
-    said: list[str] = []
+def test_pausable_threads_take_turns_and_pass_answers_and_errors() -> None:
+    calls: list[str] = []
 
     def work(name: str) -> str:
-        lane = current()
-        assert lane is not None
+        thread = current_thread()
+        assert thread is not None
         for number in range(2):
-            said.append(f"{name}{number}")
-            if lane.pause(name) == "fail":
+            calls.append(f"{name}{number}")
+            if thread.pause(name) == "fail":
                 raise ValueError(name)
         return name
 
-    lanes = [PausableThread(lambda: work("a")), PausableThread(lambda: work("b"))]
-    assert [lane.advance() for lane in lanes] == ["a", "b"] and said == ["a0", "b0"]
-    assert lanes[0].advance() == "a" and not lanes[0].over
+    threads = [PausableThread(lambda: work("a")), PausableThread(lambda: work("b"))]
+    assert [thread.advance() for thread in threads] == ["a", "b"] and calls == ["a0", "b0"]
+    assert threads[0].advance() == "a" and not threads[0].finished
     with pytest.raises(ValueError, match="b"):
-        lanes[1].advance("fail")
-    lanes[0].advance()
-    assert lanes[0].over and lanes[0].result == "a" and said == ["a0", "b0", "a1"]
-    assert current() is None
+        threads[1].advance("fail")
+    threads[0].advance()
+    assert threads[0].finished and threads[0].result == "a" and calls == ["a0", "b0", "a1"]
+    assert current_thread() is None

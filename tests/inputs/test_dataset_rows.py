@@ -100,32 +100,37 @@ def open_quotes(lines: list[bytes]) -> list[bytes]:
 
 
 REFUSED: list[tuple[str, str, Change, str]] = [
-    ("too few fields", "inter", line(6, b"u1\ti3"), ":6: 2 fields, but the first line names 3 columns"),
+    ("too few fields", "inter", line(6, b"u1\ti3"), ":6: 2 fields, but the first line has 3 columns"),
     ("one field", "inter", line(6, b"u1"), ":6: 1 field, but"),
     ("too many fields", "inter", line(6, b"u1\ti3\t4\t5"), ":6: 4 fields, but"),
     ("too many in all", "inter", lambda ls: [ls[0], *(x + b"\t9" for x in ls[1:])], ":2: 4 fields, but"),
-    ("too few features", "item", line(6, b"i4\tc1"), ":6: 2 fields, but the first line names 5 columns"),
+    ("too few features", "item", line(6, b"i4\tc1"), ":6: 2 fields, but the first line has 5 columns"),
     ("too many features", "item", line(6, b"i4\tc1\tt1\t1\t1\t1"), ":6: 6 fields, but"),
     ("too few, quoted", "item", line(6, b'"i4"\tc1'), ":6: 2 fields, but"),
-    ("no time", "inter", field(6, 3, b""), ":6: timestamp is '', no number"),
+    ("no time", "inter", field(6, 3, b""), ":6: timestamp is '', not a number"),
     ("time nan", "inter", field(6, 3, b"nan"), ":6: timestamp is 'nan'"),
     ("time inf", "inter", field(6, 3, b"inf"), ":6: timestamp is 'inf'"),
     ("time text", "inter", field(6, 3, b"yesterday"), ":6: timestamp is 'yesterday'"),
     ("time quoted text", "inter", field(6, 3, b'"today"'), ":6: timestamp is 'today'"),
-    ("time a date", "inter", field(6, 3, b"2020-01-31"), ":6: column 'timestamp' has type float, but here"),
+    (
+        "time a date",
+        "inter",
+        field(6, 3, b"2020-01-31"),
+        ":6: column 'timestamp' has type float, but the value",
+    ),
     ("time huge", "inter", field(6, 3, b"1e300"), ": column 'timestamp' holds a number that is infinite, or"),
     (
         "float text",
         "item",
         field(6, 4, b"cheap"),
-        ":6: column 'price' has type float, but here it is 'cheap'",
+        ":6: column 'price' has type float, but the value is 'cheap'",
     ),
     ("float infinite", "item", field(6, 4, b"-inf"), ": column 'price' holds a number that is infinite, or"),
     (
         "floats text",
         "item",
         field(6, 5, b"0.1 b 0.2"),
-        ":6: column 'sizes' has type float_seq, but here it is 'b'",
+        ":6: column 'sizes' has type float_seq, but the value is 'b'",
     ),
     ("a quote left open", "item", field(6, 2, b'"c1'), ":6: a quote opens a field: unexpected end of data"),
     ("text behind a quote", "item", field(6, 2, b'"Weird Al" Yankovic'), ":6: a quote opens a field"),
@@ -136,7 +141,7 @@ REFUSED: list[tuple[str, str, Change, str]] = [
         ":6: a quote opens",
     ),
     ("a long field", "item", field(6, 2, b"c" * 200_000), ":6: a field is too long"),
-    ("a NUL", "inter", field(6, 1, b"u\0"), ":6: a NUL byte, which no text holds"),
+    ("a NUL", "inter", field(6, 1, b"u\0"), ":6: a NUL byte; the file is not text"),
     ("Latin-1", "item", field(6, 2, b"caf\xe9"), ":6: not utf-8: byte 0xe9 cannot be read"),
     (
         "UTF-16",
@@ -154,9 +159,9 @@ REFUSED: list[tuple[str, str, Change, str]] = [
     ("noise below", "inter", lambda ls: [ls[0], b"\xff\xfe" * 900], ":2: not utf-8: byte 0xff"),
     ("nothing", "inter", lambda _: b"", ":1: the first line must be fields"),
     ("no features", "item", lambda _: b"", ":1: the first line must be fields"),
-    ("a header alone", "inter", lambda ls: ls[:1], ": there is nothing after the first line"),
-    ("a header without end", "inter", lambda ls: ls[0], ": there is nothing after the first line"),
-    ("features without rows", "item", lambda ls: ls[:1], ": there is nothing after the first line"),
+    ("a header alone", "inter", lambda ls: ls[:1], ": the file has no rows after the first line"),
+    ("a header without end", "inter", lambda ls: ls[0], ": the file has no rows after the first line"),
+    ("features without rows", "item", lambda ls: ls[:1], ": the file has no rows after the first line"),
     (
         "a float for users",
         "inter",
@@ -214,7 +219,7 @@ TAKEN: list[tuple[str, str, Change, str]] = [
         "no user",
         "inter",
         field(6, 1, b""),
-        ".inter: left out for want of user_id or item_id: 1 row, the first in line 6",
+        ".inter: dropped, no user_id or item_id: 1 row, the first in line 6",
     ),
     ("no item, quoted", "inter", field(6, 2, b'""'), "1 row, the first in line 6"),
     (
@@ -227,7 +232,7 @@ TAKEN: list[tuple[str, str, Change, str]] = [
         "an item called null",
         "item",
         field(6, 1, b"null"),
-        ".item: left out for want of item_id: 1 row, the first in line 6",
+        ".item: dropped, no item_id: 1 row, the first in line 6",
     ),
 ]
 

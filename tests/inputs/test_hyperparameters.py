@@ -10,9 +10,19 @@ import pytest
 import yaml
 
 from sasrecf_tune.inputs.config_files import _Loader
-from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, features_of
+from sasrecf_tune.inputs.hyperparameters import (
+    COMPARABILITY_KEYS,
+    DATA_INDEPENDENT_KEYS,
+    FUSED_EVALUATION_KEYS,
+    FUSION_KEYS,
+    MODELS,
+    PATH_KEYS,
+    TABLE,
+    features_of,
+    length_scale,
+)
 from sasrecf_tune.inputs.literals import Value
-from sasrecf_tune.inputs.validation import check_value
+from sasrecf_tune.inputs.value_checks import check_value
 from tests.support.strategies import exactly
 
 DOCUMENTED: dict[str, Value] = {
@@ -120,7 +130,50 @@ def test_every_row_is_in_order(name: str) -> None:
 
 def test_range_text() -> None:
     assert TABLE["hidden_size"].range_text == "a whole number of at least 1 and at most 65536"
-    assert TABLE["learning_rate"].range_text == "a number of above 0 and at most 100"
+    assert TABLE["learning_rate"].range_text == "a number above 0 and at most 100"
     assert TABLE["hidden_act"].range_text == "one of gelu, relu, swish, tanh, sigmoid"
     assert TABLE["clip_grad_norm"].range_text == "a mapping {key: value} or None"
     assert TABLE["enable_amp"].range_text == "True or False"
+
+
+def test_keys_that_cannot_change_the_prepared_data() -> None:
+    names = """
+    hidden_size inner_size n_layers n_heads hidden_dropout_prob attn_dropout_prob hidden_act
+    layer_norm_eps initializer_range selected_features pooling_mode loss_type learning_rate learner
+    weight_decay epochs stopping_step eval_step train_batch_size eval_batch_size
+    train_neg_sample_args clip_grad_norm loss_decimal_place metric_decimal_place metrics topk
+    valid_metric valid_metric_bigger enable_amp enable_scaler shuffle checkpoint_dir show_progress
+    state seed gpu_id use_gpu worker reproducibility device single_spec local_rank MODEL_INPUT_TYPE
+    eval_type log_wandb wandb_project require_pow valid_neg_sample_args test_neg_sample_args
+    save_dataset save_dataloaders dataset_save_path dataloaders_save_path
+    """
+    assert set(names.split()) == DATA_INDEPENDENT_KEYS
+
+
+def test_keys_that_decide_which_trials_train_and_are_validated_as_one_model() -> None:
+    names = """
+    model n_layers hidden_size inner_size hidden_act layer_norm_eps selected_features pooling_mode loss_type
+    MAX_ITEM_LIST_LENGTH train_batch_size train_neg_sample_args
+    """
+    assert set(FUSION_KEYS) == set(names.split())
+    assert set(FUSED_EVALUATION_KEYS) == {"eval_args", "metrics", "topk"}
+
+
+def test_keys_that_make_scores_incomparable_in_the_order_of_messages() -> None:
+    names = """
+    eval_args repeatable user_inter_num_interval item_inter_num_interval val_interval rm_dup_inter threshold
+    benchmark_filename USER_ID_FIELD ITEM_ID_FIELD TIME_FIELD
+    """
+    assert list(COMPARABILITY_KEYS) == names.split()
+
+
+def test_paths_are_no_part_of_a_checkpoints_identity() -> None:
+    # Another set would make every stored checkpoint unusable.
+    assert {"checkpoint_dir", "data_path"} == PATH_KEYS
+
+
+def test_length_scales() -> None:
+    scales = {"learning_rate": 0.25, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
+    assert {name: length_scale(name) for name in [*TABLE, "my_own"]} == dict.fromkeys(
+        [*TABLE, "my_own"], 2.0
+    ) | scales

@@ -1,11 +1,44 @@
 from __future__ import annotations
 
-import pytest
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
 
-from sasrecf_tune.cli.arguments import parse_gpus, worker_count
-from sasrecf_tune.errors import InputError
-from sasrecf_tune.inputs.metrics import Metric, parse_metric, result_keys
-from sasrecf_tune.inputs.settings import format_duration, parse_duration
+import pytest
+import typer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sasrecf_tune.cli.arguments import override_settings, run_settings, worker_count
+from sasrecf_tune.cli.options import parameters
+from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.inputs.metrics import WITH_K, Metric, parse_metric, result_keys
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import (
+    ConfigOptions,
+    RunSettings,
+    SearchSettings,
+    format_duration,
+    parse_duration,
+    parse_gpus,
+)
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.manifest import settings_content, settings_from, write_manifest
+from tests.support.readme_blocks import commands
+
+SPACE = parse("learning_rate choice [0.01, 0.001]", "space.test")
+SECONDS = st.floats(0.001, 1e9)
+SEARCHES = st.builds(
+    SearchSettings, timeout=st.none() | SECONDS, hang_timeout=st.none() | SECONDS, grace=SECONDS
+)
+RUNS = st.builds(
+    RunSettings,
+    params_file=st.just(Path("/spaces/space.test")),
+    base=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.lists(st.text())),
+    metric=st.builds(Metric, st.sampled_from(WITH_K), st.integers(1, 100)) | st.just(Metric("GAUC", None)),
+    search=SEARCHES,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +59,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "-5m", "0", "5x", "nan", "inf", "1e400", "h1"])
 def test_no_durations(text: str) -> None:
-    with pytest.raises(InputError, match="no duration"):
+    with pytest.raises(InputError, match="invalid duration"):
         parse_duration(text)
 
 
@@ -87,8 +120,103 @@ def test_workers_follow_the_cards(workers: int | None, gpus: str, each: int, cou
 
 @pytest.mark.parametrize(
     ("workers", "gpus", "said"),
-    [(None, "none", "no card to share"), (3, "0,1", "2 cards with 2 trials each are not 3 workers")],
+    [(None, "none", "no GPU to share"), (3, "0,1", "2 GPUs with 2 trials each, but 3 workers")],
 )
 def test_workers_and_cards_at_odds(workers: int | None, gpus: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         worker_count(workers, parse_gpus(gpus), 2)
+
+
+def given_to_run(*arguments: str) -> dict[str, Any]:
+    """The options of `run`, by field."""
+    context = commands()["run"].make_context("run", ["--params-file", "space.test", *arguments])
+    return {name: value for name, value in context.params.items() if name not in ("dry_run", "as_json")}
+
+
+def test_every_setting_has_an_option_with_its_default() -> None:
+    expanded = {"base", "search"}
+    declared = {field.name for cls in (RunSettings, SearchSettings, ConfigOptions) for field in fields(cls)}
+    assert {option.name for option in parameters(RunSettings)} == declared - expanded
+    given = given_to_run("--workers", "1")
+    made = run_settings(SPACE, given)
+    assert given.keys() == declared - expanded
+    assert made == RunSettings(
+        params_file=Path("space.test"),
+        base={},
+        name="ml-100k-space",
+        out=Path("tuning").absolute(),
+        metric=Metric("MRR", 10),
+    )
+
+
+def test_a_new_field_is_an_option() -> None:
+    @dataclass(frozen=True)
+    class More(SearchSettings):
+        warm_up: Annotated[int, typer.Option("--warm-up", min=0)] = 3
+
+    [*_, option] = parameters(More)
+    assert (option.name, option.default) == ("warm_up", 3)
+
+
+def test_options_become_settings() -> None:
+    given = given_to_run("--timeout", "1h", "--gpus", "0,1", "--fuse", "auto", "--metric", "ndcg@5")
+    made = run_settings(SPACE, given)
+    assert (made.search.timeout, made.gpus, made.workers, made.fuse) == (3600.0, ("0", "1"), 2, 0)
+    assert made.metric == Metric("NDCG", 5)
+    changed = override_settings(made, {"timeout": 60.0, "trials": None, "workers": 3})
+    assert (changed.search.timeout, changed.search.trials, changed.workers) == (60.0, None, 3)
+
+
+def stored(directory: Path, content: dict[str, Any]) -> StudyDirectory:
+    study_dir = StudyDirectory(directory)
+    directory.mkdir(exist_ok=True)
+    write_manifest(study_dir, content)
+    return study_dir
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=RUNS)
+def test_every_field_is_in_the_manifest(made: RunSettings, tmp_path: Path) -> None:
+    study_dir = stored(tmp_path / "study", settings_content(made, SPACE, made.storage))
+    read, space = settings_from(study_dir)
+    differing = {name for name, value in vars(made).items() if getattr(read, name) != value}
+    assert differing <= {"name", "out"}  # the directory's
+    assert (read.name, read.out) == ("study", tmp_path)
+    assert space.write() == SPACE.write()
+
+
+MADE = RunSettings(params_file=Path("/space.test"), name="study", base={}, metric=Metric("MRR", 10))
+
+
+def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
+    content = settings_content(MADE, SPACE, None)
+    for key in ("executor", "address", "threads", "trials_per_gpu", "fuse"):
+        del content[key]
+    del content["search"]["grace"]
+    read, _ = settings_from(stored(tmp_path / "study", content))
+    assert replace(read, out=MADE.out) == MADE
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("workers", "two", "Expected `int`, got `str` - at `$.workers`"),
+        ("engine", "slow", "Invalid enum value 'slow' - at `$.engine`"),
+        ("gpus", "0", "got `str` - at `$.gpus`"),
+        ("search", {"trials": 1.5}, "Expected `int | null`, got `float` - at `$.search.trials`"),
+        ("search", {"warm_up": 3}, "unknown key `search.warm_up`"),
+        ("metric", "NDGC@10", "unknown metric"),
+        ("metric", None, "Expected `str`, got `null` - at `$.metric`"),
+        ("config", [], "at `$.config`"),
+        ("seed", ..., "missing required field `seed`"),
+        ("space", 1, "at `$.space`"),
+    ],
+)
+def test_invalid_manifests_are_refused(tmp_path: Path, key: str, value: Any, said: str) -> None:
+    content = settings_content(MADE, SPACE, None) | {key: value}
+    study_dir = stored(
+        tmp_path / "study", json.loads(json.dumps({k: v for k, v in content.items() if v is not ...}))
+    )
+    with pytest.raises(StorageError) as caught:
+        settings_from(study_dir)
+    assert said in str(caught.value) and str(study_dir.manifest) in str(caught.value)

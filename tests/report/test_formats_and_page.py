@@ -24,7 +24,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.report.formats.latex import latex, ranking_latex
-from sasrecf_tune.report.page.page import lead, page
+from sasrecf_tune.report.page.render import lead, render_page
 from sasrecf_tune.report.row_selection import pick
 from sasrecf_tune.report.terminal.tables import shared_sparklines
 from sasrecf_tune.trials import Row, State, TrialRecord, rank
@@ -72,13 +72,13 @@ def test_filters_and_order_are_the_same_in_every_format(out: Path) -> None:
     assert re.findall(r"^ *(\d+)  0\.\d{4} +\d+  complete", table, re.MULTILINE) == ranks
 
 
-def test_two_values_of_one_name_are_either(out: Path) -> None:
+def test_two_filters_of_one_name_match_either_value(out: Path) -> None:
     asked = ["--filter", "n_layers=1", "--filter", "n_layers=3", "--top", "0", "--format", "csv"]
     found = csv.DictReader(io.StringIO(report(out, *asked).stdout))
     assert {row["n_layers"] for row in found} == {"1", "3"}
 
 
-def test_a_value_may_be_written_in_any_way_that_means_it() -> None:
+def test_filter_value_matches_any_spelling() -> None:
     values: list[Any] = [0.001, 1, True, "gelu", ["class", "year"], None]
     rows = [Row(None, TrialRecord(i, State.PRUNED, {"x": value})) for i, value in enumerate(values)]
     written = ["1e-3", "1.0", "True", "gelu", "[class, year]", "None"]
@@ -86,7 +86,7 @@ def test_a_value_may_be_written_in_any_way_that_means_it() -> None:
         assert [row.record.number for row in pick(rows, ["x"], [f"x={text}"], None)] == [number]
 
 
-def test_trials_without_the_value_stand_last_either_way() -> None:
+def test_trials_without_the_value_are_sorted_last_both_ways() -> None:
     params: list[dict[str, Any]] = [{"x": 2}, {}, {"x": "b"}, {"x": 10}]
     rows = [Row(None, TrialRecord(i, State.PRUNED, value)) for i, value in enumerate(params)]
     assert [row.record.number for row in pick(rows, ["x"], [], "x")] == [0, 3, 2, 1]
@@ -94,9 +94,9 @@ def test_trials_without_the_value_stand_last_either_way() -> None:
     assert [row.record.number for row in pick(rows, ["x"], [], "-score")] == [3, 2, 1, 0]
 
 
-def test_what_there_is_not_is_an_error_that_says_what_there_is(out: Path) -> None:
+def test_unknown_names_and_values_are_refused_with_the_known_ones(out: Path) -> None:
     assert "did you mean `n_layers`" in str(refused(out, "--filter", "nlayers=2"))
-    assert "There are: 1, 2, 3." in str(refused(out, "--filter", "n_layers=7"))
+    assert "Its values: 1, 2, 3." in str(refused(out, "--filter", "n_layers=7"))
     assert "40 values" in str(refused(out, "--filter", "learning_rate=1"))
     assert "NAME=VALUE" in str(refused(out, "--filter", "n_layers"))
     assert "did you mean `seconds`" in str(refused(out, "--sort", "second"))
@@ -106,7 +106,7 @@ def test_what_there_is_not_is_an_error_that_says_what_there_is(out: Path) -> Non
 # ------------------------------------------------------------------ on a terminal
 
 
-def test_the_table_has_curves_importance_and_marginals(out: Path) -> None:
+def test_table_has_curves_importance_and_main_effects(out: Path) -> None:
     text = report(out).stdout
     header, first = text.splitlines()[1:3]
     assert header.split()[-1] == "curve" and set(first.split()[-1]) <= set("▁▂▃▄▅▆▇█")
@@ -114,14 +114,14 @@ def test_the_table_has_curves_importance_and_marginals(out: Path) -> None:
     assert "95% intervals" in text and " beats " in text and "beyond noise" in text
 
 
-def test_nothing_is_wider_than_80_columns(out: Path) -> None:
+def test_table_fits_80_columns(out: Path) -> None:
     text = report(out, "--top", "5", columns=80).stdout
     lines = [line.rstrip() for line in text.partition("trial 13 failed")[0].splitlines()]
     assert max(map(len, lines)) <= 80
     assert sum(set(line.split()[-1]) <= set("▁▂▃▄▅▆▇█") for line in lines if "complete" in line) == 5
 
 
-def test_curves_that_are_compared_have_one_scale() -> None:
+def test_sparklines_share_a_scale() -> None:
     curves = {3: [(1, 0.0), (2, 0.1)], 4: [(1, 0.0), (2, 0.2), (4, 0.7)], 5: []}
     low, high, nothing = shared_sparklines(curves, [3, 4, 5])
     assert low == "▁▂" and high == "▁▃ █" and nothing == ""
@@ -130,12 +130,12 @@ def test_curves_that_are_compared_have_one_scale() -> None:
     assert shared_sparklines({1: [(1, float("nan"))]}, [1]) == []
 
 
-def test_a_study_with_hardly_a_trial(tmp_path: Path) -> None:
+def test_report_of_a_study_with_one_trial_or_none(tmp_path: Path) -> None:
     plant(tmp_path, 1)
     text = report(tmp_path).stdout
-    assert "what mattered can be told from 10 completed trials on" in text
+    assert "parameter importance needs at least 10 completed trials" in text
     none = replace(known_report_data(1), records=[], curves={})
-    assert "No trial has completed yet." in page(none)
+    assert "No trial has completed yet." in render_page(none)
 
 
 # ------------------------------------------------------------------ LaTeX
@@ -156,7 +156,7 @@ def test_latex_compiles(out: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
 
 
-def test_the_best_is_bold_and_the_second_underlined_in_each_metric() -> None:
+def test_latex_marks_best_and_second_of_each_metric() -> None:
     scores = [(0.3, 0.9), (0.2, 0.5), (0.2, 0.8), (0.1, 0.8)]
     records = [
         TrialRecord(i, State.COMPLETE, {"a_b": 1}, score=s, valid={"mrr@10": s, "giniindex@10": g})
@@ -206,10 +206,11 @@ class Reader(HTMLParser):
 def read(text: str) -> Reader:
     reader = Reader()
     reader.feed(text)
+    reader.text = " ".join(reader.text.split())
     return reader
 
 
-def test_the_page_is_written_where_the_study_is(out: Path, tmp_path: Path) -> None:
+def test_page_is_written_to_the_study_directory_or_output(out: Path, tmp_path: Path) -> None:
     done = report(out, "--format", "html")
     assert done.stdout.strip() == str(out / NAME / "report.html")
     elsewhere = tmp_path / "new" / "page.html"
@@ -217,37 +218,37 @@ def test_the_page_is_written_where_the_study_is(out: Path, tmp_path: Path) -> No
     assert elsewhere.read_bytes() == (out / NAME / "report.html").read_bytes()
 
 
-def test_the_page_says_what_was_searched_and_found(out: Path) -> None:
-    found = read(page(known_report_data(40)))
+def test_page_summarises_the_search(out: Path) -> None:
+    found = read(render_page(known_report_data(40)))
     for said in (
         "943 users",
-        "24 completed, 14 were stopped early, 2 failed",
+        "24 complete, 14 pruned, 2 failed",
         "planted.test",
         "fANOVA, from 24",
     ):
         assert said in found.text
-    headings = re.findall(r"<h2>([^<]*)</h2>", page(known_report_data(40)))
+    headings = re.findall(r"<h2>([^<]*)</h2>", render_page(known_report_data(40)))
     assert len(headings) == len(set(headings)) >= 10
 
 
-def test_no_text_of_a_study_becomes_markup_or_code() -> None:
+def test_texts_of_a_study_are_escaped_on_the_page() -> None:
     plain = known_report_data(40)
-    bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\n\x00"
+    bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'\n\x00{{ 1 / 0 }}{% for %}"
     records = [
         replace(r, params=r.params | {"hidden_act": bad}, error=r.error and bad) for r in plain.records
     ]
     records[0] = replace(records[0], params=records[0].params | {"hidden_act": "gelu"})
     manifest = plain.manifest | {"command": [bad], "dataset": bad}
-    before = read(page(plain))
-    after = read(page(replace(plain, name=bad, records=records, manifest=manifest)))
+    before = read(render_page(plain))
+    after = read(render_page(replace(plain, name=bad, records=records, manifest=manifest)))
     assert after.text.count("onerror=alert(1)") > 5
     assert {tag for tag, _ in after.tags} == {tag for tag, _ in before.tags}
     assert not any("onerror" in attributes for _, attributes in after.tags)
     assert len([s for s in after.scripts if not s.startswith("{")]) == 3
 
 
-def test_the_page_asks_for_nothing_and_describes_its_pictures() -> None:
-    found = read(page(known_report_data(40)))
+def test_page_loads_nothing_and_describes_its_figures() -> None:
+    found = read(render_page(known_report_data(40)))
     policy = next(a["content"] for t, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy and policy.startswith("default-src 'none'") and "http" not in policy
     assert not any({"src", "href", "action"} & set(attributes) for _, attributes in found.tags)
@@ -258,18 +259,18 @@ def test_the_page_asks_for_nothing_and_describes_its_pictures() -> None:
     assert all(figure["data"] and "template" not in figure["layout"] for figure in figures)
 
 
-def test_test_metrics_are_nowhere(out: Path) -> None:
+def test_formats_have_no_test_metrics_by_default(out: Path) -> None:
     assert "test" not in {key for record in known_report_data(1).records for key in record.valid}
     for form in ("csv", "json", "markdown", "latex"):
         assert not re.search(r"\btest\b", report(out, "--format", form).stdout.lower())
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 14])
-def test_a_study_of_any_size_has_a_page(count: int) -> None:
-    read(page(known_report_data(count)))
+def test_page_renders_for_any_number_of_trials(count: int) -> None:
+    read(render_page(known_report_data(count)))
 
 
-def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
+def test_page_with_a_minimised_metric_and_one_parameter() -> None:
     space = parse("n_layers choice [1, 2]\n", "one.test")
     records = [
         TrialRecord(i, State.COMPLETE, {"n_layers": i % 2 + 1}, score=0.5 + i / 100, epochs=1, best_epoch=1)
@@ -280,32 +281,33 @@ def test_a_metric_of_which_less_is_better_and_one_parameter() -> None:
     level = replace(small, records=[replace(record, score=0.5) for record in records[:3]])
     assert lead(level).endswith("level with trials 1, 2.")
     for one in (small, level):
-        read(page(one))
+        read(render_page(one))
 
 
 @pytest.mark.parametrize(
-    ("form", "without"), [("table", {"plotly"}), ("latex", {"plotly", "sklearn"}), ("html", set())]
+    ("form", "without"),
+    [("table", {"jinja2", "plotly"}), ("latex", {"jinja2", "plotly", "sklearn"}), ("html", set())],
 )
-def test_no_report_loads_torch_or_recbole(out: Path, tmp_path: Path, form: str, without: set[str]) -> None:
+def test_report_imports_no_heavy_libraries(out: Path, tmp_path: Path, form: str, without: set[str]) -> None:
     arguments = ["sasrecf-tune", "report", "--out", str(out), "--format", form, "--output", "report"]
     code = f"sys.argv = {arguments!r}; from sasrecf_tune.cli.app import main; main()"
     assert not loaded_after(code, tmp_path) & {"torch", "recbole", *without}
     assert (tmp_path / "report").stat().st_size > 1000
 
 
-def test_results_know_what_varied() -> None:
+def test_varied_parameters() -> None:
     found: ReportData = known_report_data(20)
     assert "train_batch_size" not in found.varied and "learning_rate" in found.varied
     assert set(METRICS) == set(found.records[0].valid)
 
 
-def test_the_page_is_of_what_was_chosen() -> None:
+def test_page_shows_the_confirmed_winner() -> None:
     planted_study = known_report_data(12)
     record = planted_study.ranked[2]
     run = replace(record, number=0, seed=7)
     confirmation = Confirmation({record.number: record.params}, (7,), 1, {(record.number, 7): run})
-    chosen = Winner(run, record.number, confirmation)
-    text = read(page(replace(planted_study, confirmation=confirmation, chosen=chosen))).text
+    winner = Winner(run, record.number, confirmation)
+    text = read(render_page(replace(planted_study, confirmation=confirmation, winner=winner))).text
     assert f"The confirmed best: trial {record.number}" in text
     assert f"Confirmed: trial {record.number} with" in text
     assert "The best so far" not in text

@@ -32,16 +32,16 @@ def live(reports: list[Report], console: Console) -> None:
 
 
 @pytest.mark.parametrize("show", [plain, live])
-def test_a_trial_that_could_not_continue_is_told_of_once(
+def test_restarted_trial_is_reported_once(
     show: Callable[[list[Report], Console], None],
 ) -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=show is live, no_color=True, width=200)
     show([replace(REPORT, anew=REASON), replace(REPORT, epoch=2)], console)
-    assert text.getvalue().count(f"trial 3 could not continue and began anew: {REASON}\n") == 1
+    assert text.getvalue().count(f"trial 3 could not continue and restarted: {REASON}\n") == 1
 
 
-def test_and_programs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_restarted_trial_is_a_json_event(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView(make_progress([], "MRR@10", True, 9, 5, 1, []))
     view.on_trial_start(3, {})
     view.on_report(replace(REPORT, anew=REASON))

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import optuna
 import pytest
@@ -18,18 +13,16 @@ from sqlalchemy import event
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.inputs.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
 from sasrecf_tune.storage.files import remove
 from sasrecf_tune.trials import State, TrialRecord, rank
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
 from tests.support.fake_training import FakeTraining, Interrupting, summary
-from tests.support.paths import ROOT
 
 
 def test_a_grid_search_runs_every_feasible_cell_once(tmp_path: Path) -> None:
@@ -45,41 +38,6 @@ def test_a_grid_search_runs_every_feasible_cell_once(tmp_path: Path) -> None:
     assert rank(records, True)[0].record.params == {"learning_rate": 0.1, "n_layers": 2} | {
         "n_heads": rank(records, True)[0].record.params["n_heads"]
     }
-
-
-@pytest.mark.parametrize(
-    ("sampler", "text", "trials"),
-    [
-        *(("tpe", GRID, 12), ("random", GRID, 12), ("qmc", GRID, 12), ("gp", GRID, 12)),
-        *(("best-first", GRID, 12), ("best-first", ENDLESS, 13)),
-        *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
-    ],
-)
-def test_samplers_propose_feasible_cells_and_none_twice(
-    tmp_path: Path, sampler: Sampler, text: str, trials: int
-) -> None:
-    with bench(tmp_path, text, FakeTraining(quality), sampler, trials=trials) as run:
-        run.search.run()
-        records = run.records()
-    assert len(set(cells(records))) == len(records) == trials
-    assert all(record.params["n_heads"] != 3 for record in records)
-
-
-@pytest.mark.parametrize("sampler", ["auto", "best-first", "tpe", "random", "qmc"])
-@pytest.mark.parametrize("text", [GRID, ENDLESS])
-def test_a_resumed_search_has_the_trials_of_an_uninterrupted_one(
-    tmp_path: Path, sampler: Sampler, text: str
-) -> None:
-    with bench(tmp_path / "one", text, FakeTraining(quality), sampler, trials=10) as run:
-        run.search.run()
-        whole = run.records()
-    for total in (1, 4, 5, 10):
-        with bench(tmp_path / "pieces", text, FakeTraining(quality), sampler, trials=total) as run:
-            run.search.run()
-            pieces = run.records()
-        assert len(pieces) == total
-    assert [r.params for r in pieces] == [r.params for r in whole]
-    assert [r.score for r in pieces] == [r.score for r in whole]
 
 
 LARGE = "learning_rate choice [0.1, 0.01, 0.001]\nhidden_dropout_prob quniform 0.001,0.5,0.001\n"
@@ -98,7 +56,9 @@ def test_the_number_of_trials_of_a_plan(
 ) -> None:
     settings = SearchSettings(sampler, "none", wanted)
     space = parse(text)
-    full = RunSettings(Path("h"), "s", tmp_path, "ml-100k", {}, parse_metric("MRR@10"), search=settings)
+    full = RunSettings(
+        params_file=Path("h"), name="s", base={}, metric=parse_metric("MRR@10"), search=settings
+    )
     plan = make_plan(full, space, base_config(full, space), summary())
     assert plan.sampler == ("best-first" if sampler == "auto" else sampler)
     assert plan.trials == trials
@@ -196,34 +156,6 @@ def test_failed_trials_count_and_record_their_reason(tmp_path: Path) -> None:
     assert [row.rank for row in rank(records, True)][-4:] == [None] * 4
 
 
-@pytest.mark.parametrize(
-    ("pruner", "warm"), [("forecast", 2), ("median", 4), ("percentile", 4), ("halving", 4), ("hyperband", 4)]
-)
-def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Pruner, warm: int) -> None:
-    epochs = 20
-    with bench(tmp_path, GRID, FakeTraining(quality, epochs), pruner=pruner) as run:
-        run.search.run()
-        records = run.records()
-    pruned = [record for record in records if record.state == State.PRUNED]
-    assert all(record.epochs >= warm for record in records)
-    assert pruned and all(record.epochs < epochs for record in pruned)
-    best = rank(records, True)[0].record
-    assert best.params["learning_rate"] == 0.1
-
-
-def test_pruning_is_on_by_default() -> None:
-    assert plan_pruner("auto", 300).name == "forecast"
-    assert plan_pruner("auto", 300).arguments["n_warmup_steps"] == 10
-
-
-@pytest.mark.parametrize("name", ["auto", "median", "percentile", "halving", "hyperband"])
-def test_the_plan_has_no_pruner_if_trials_are_too_short_for_it(name: Pruner) -> None:
-    for epochs in (1, 2, 3, 4, 12):
-        plan = plan_pruner(name, epochs)
-        assert (plan.name == "none") == (epochs <= (3 if name == "auto" else 2))
-        assert (f"trials of {epochs} epoch" in str(plan)) == (plan.name == "none")
-
-
 def test_nothing_is_selected_on_the_test_set(tmp_path: Path) -> None:
     # FakeTraining's test score is the negative of its validation score: a leak would invert the ranking.
     with bench(tmp_path, GRID, FakeTraining(quality)) as run:
@@ -296,8 +228,8 @@ def test_only_the_best_checkpoints_are_kept(tmp_path: Path) -> None:
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
             job.checkpoint.write_bytes(b"weights")
-            assert job.unfinished is not None
-            job.unfinished.write_bytes(b"to continue from")
+            assert job.resume_file is not None
+            job.resume_file.write_bytes(b"to continue from")
             return super().train(job, on_report)
 
     with bench(tmp_path, GRID, Saving(quality)) as run:
@@ -380,49 +312,3 @@ def test_a_callback_needs_only_the_methods_that_it_uses(tmp_path: Path) -> None:
         scores = [record.score for record in run.records()]
     assert reports.reports == both.reports and len(both.reports) == 10
     assert not reports.ends and both.ends == scores
-
-
-@pytest.mark.parametrize("name", get_args(Pruner))
-def test_every_pruner_describes_itself(name: str) -> None:
-    plan = plan_pruner(name, 10)
-    assert str(plan).startswith(f"{plan.name}: ")
-    make_pruner(plan, parse("learning_rate choice [0.1]"))
-
-
-@pytest.mark.parametrize("sampler", ["best-first", "gp"])
-def test_a_proposal_imports_nothing_heavy(tmp_path: Path, sampler: str) -> None:
-    """With a database on a server, other runs wait for each proposal."""
-    script = """
-import sys
-from pathlib import Path
-from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.messages import Decision, Report, Result
-from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.study_setup import planned_study
-from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
-from sasrecf_tune.storage.database.open import open_storage
-from tests.support.fake_training import summary
-
-space = parse("learning_rate loguniform -7, -3\\nn_layers choice [1, 2, 3, 4]\\n")
-settings = RunSettings(Path("hyper.test"), "study", Path(), "ml-100k", {}, parse_metric("MRR@10"),
-                       storage="postgresql://host/db", search=SearchSettings(sys.argv[1], "none"))
-plan = make_plan(settings, space, base_config(settings, space), summary())
-layout = StudyDirectory(Path("study").absolute())
-layout.directory.mkdir()
-study = planned_study(plan, layout, open_storage(layout, None))
-before = set(sys.modules)
-for number in range(12):
-    trial = study.ask(distributions(space), lambda _: {"seed": 1})
-    valid = {"mrr@10": number / 20}
-    study.report(trial, Report(number, 4, number / 20, valid, 1.0, 0.1))
-    study.tell(trial, Result(number, Decision.CONTINUE, 4, 4, valid, {}, {"mrr@10": [0.1]}, 0.1, "cpu", 1))
-print(sorted(name for name in set(sys.modules) - before if name.count(".") <= 1))
-"""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", script, sampler]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert not {"torch", "scipy", "sklearn"} & {name.split(".")[0] for name in ast.literal_eval(done.stdout)}

@@ -18,8 +18,10 @@ from sasrecf_tune.messages import (
     Describe,
     Failure,
     FailureKind,
+    FusionTiming,
     Job,
     Measure,
+    MeasureFusion,
     Report,
     Result,
     Timing,
@@ -205,7 +207,8 @@ class Silent:
     """An executor whose jobs never report; each step takes a minute."""
 
     def __init__(self, slots: int) -> None:
-        self.free = slots
+        self.free = self.slots = slots
+        self.notify: Callable[[str], None] = lambda _: None
         self.now = 0.0
         self.steps = 0
         self.on_step: Callable[[], None] = lambda: None
@@ -214,6 +217,9 @@ class Silent:
         return summary()
 
     def measure(self, request: Measure) -> Timing:
+        raise NotImplementedError
+
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
         raise NotImplementedError
 
     def submit(self, job: Job) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 
 from sasrecf_tune import environment as machine
 from sasrecf_tune.analysis.reproduction import diff_text
-from sasrecf_tune.cli.session import at_work
+from sasrecf_tune.cli.session import open_session
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import (
     InputError,
@@ -422,11 +422,16 @@ def test_a_server_that_cannot_be_reached_is_found_before_data_is_prepared(tmp_pa
     address = "postgresql://tuner:s3cret@127.0.0.1:1/tuning"
     name = "study"
     settings = RunSettings(
-        Path("hyper.test"), name, tmp_path, "ml-100k", {}, parse_metric("MRR@10"), 1, storage=address
+        params_file=Path("hyper.test"),
+        name=name,
+        out=tmp_path,
+        base={},
+        metric=parse_metric("MRR@10"),
+        storage=address,
     )
     with (
         pytest.raises(StorageError, match=r"onnection refused(.|\n)*whether the server runs") as caught,
-        at_work(settings, StudyDirectory(tmp_path / name)),
+        open_session(settings, StudyDirectory(tmp_path / name)),
     ):
         pytest.fail("has begun")
     assert "s3cret" not in str(caught.value)
@@ -440,7 +445,7 @@ def test_a_study_on_a_server_says_where_it_is(study_dir: StudyDirectory) -> None
 
 
 def test_a_study_in_its_directory_is_not_looked_for_on_a_server() -> None:
-    own = RunSettings(Path("hyper.test"), "s", Path("out"), "ml-100k", {}, parse_metric("MRR@10"), 1)
+    own = RunSettings(params_file=Path("hyper.test"), name="s", base={}, metric=parse_metric("MRR@10"))
     assert own.database("postgresql://dbhost/tuning") is None
     there = replace(own, storage="postgresql://tuner:***@dbhost/tuning")
     assert there.database(None) == there.storage and there.database("postgresql://a/b") == "postgresql://a/b"

@@ -312,9 +312,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_corrupt_manifest(study_dir: StudyDirectory) -> None:
     study_dir.manifest.write_text("{")
     result = CliRunner().invoke(app, ["report", "study", "--out", str(study_dir.directory.parent)])
-    assert isinstance(result.exception, TuneError) and "the `run` command writes it anew" in str(
-        result.exception
-    )
+    assert isinstance(result.exception, TuneError) and "`run` writes a new one" in str(result.exception)
 
 
 def test_errors_of_this_program_pass_unchanged(study_dir: StudyDirectory) -> None:
@@ -402,13 +400,13 @@ class Outcomes:
     """A handler that continues, whatever happens."""
 
     def __init__(self) -> None:
-        self.ended_: list[Result | Failure] = []
+        self.outcomes: list[Result | Failure] = []
 
-    def reported(self, report: Report) -> Decision:
+    def on_report(self, report: Report) -> Decision:
         return Decision.CONTINUE
 
-    def ended(self, outcome: Result | Failure) -> None:
-        self.ended_.append(outcome)
+    def on_outcome(self, outcome: Result | Failure) -> None:
+        self.outcomes.append(outcome)
 
 
 def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
@@ -428,11 +426,11 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
         executor.submit(Job(0, {}, "fast", study_dir.log(0), study_dir.checkpoint(0)))
         for _ in range(600):
             executor.step(heard, 0.1)
-            if heard.ended_:
+            if heard.outcomes:
                 break
     finally:
         executor.close()
-    (failure,) = heard.ended_
+    (failure,) = heard.outcomes
     assert isinstance(failure, Failure) and failure.kind == FailureKind.DISK
     assert failure.reason == f"{study_dir.log(0)}: cannot write: No such file or directory"
     assert not study_dir.directory.exists()

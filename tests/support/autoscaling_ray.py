@@ -1,4 +1,4 @@
-"""A Ray cluster that starts nodes, on this machine, when they are asked for, and ends those that are idle."""
+"""A provider for Ray's autoscaler that starts nodes on this machine on demand and ends idle ones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ray.autoscaler.tags import (
 )
 
 HEAD, WORKER = "head", "worker"
-# Of the nodes' addresses, 127.0.1.1 and so on: nodes of other clusters have others.
+# Nodes have the addresses 127.0.1.1 and so on, which other clusters do not use.
 _NET = "127.0.1"
 
 
 def config(idle_seconds: float, cpus: int, most: int) -> dict[str, Any]:
-    """For Ray's autoscaler: up to `most` nodes of `cpus` CPUs; the head has none for workers."""
+    """Return a configuration for up to `most` nodes with `cpus` CPUs; the head node has none."""
     return {
         "cluster_name": "growing",
         "max_workers": most,
@@ -58,7 +58,7 @@ def config(idle_seconds: float, cpus: int, most: int) -> dict[str, Any]:
 
 
 class Nodes(NodeProvider):
-    """Starts and ends them for the autoscaler, in whose process it is; a node's address is its name."""
+    """Starts and ends nodes in the autoscaler's process; a node's name is its address."""
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
@@ -100,7 +100,7 @@ class Nodes(NodeProvider):
         for _ in range(count):
             self._started += 1
             name = f"{_NET}.{self._started}"
-            ray_params: Any = RayParams  # its types know less than it takes
+            ray_params: Any = RayParams  # its type hints lack some parameters
             parameters = ray_params(
                 node_ip_address=name,
                 gcs_address=self._head,
@@ -114,7 +114,7 @@ class Nodes(NodeProvider):
                 dashboard_port=None,
                 include_log_monitor=False,
             )
-            # Its processes end with this one.
+            # The node's processes end with this one.
             self._nodes[name] = ray._private.node.Node(
                 parameters, head=False, shutdown_at_exit=False, spawn_reaper=True
             )

@@ -1,4 +1,4 @@
-"""Drives an executor and keeps what it says."""
+"""Runs an executor and records its messages."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 
-STEPS = 600  # of a tenth of a second at most: a broken executor fails a test instead of hanging it
+STEPS = 600  # of 0.1 seconds: a broken executor fails a test instead of blocking it
 
 
-class Heard:
-    """A coordinator that writes down what it hears and answers with `decide`."""
+class RecordingHandler:
+    """A handler that records reports and outcomes, and answers with `decide`."""
 
     def __init__(self, decide: Callable[[Report], Decision] = lambda _: Decision.CONTINUE) -> None:
         self.decide = decide
         self.reports: list[Report] = []
         self.outcomes: dict[int, Result | Failure] = {}
 
-    def reported(self, report: Report) -> Decision:
+    def on_report(self, report: Report) -> Decision:
         self.reports.append(report)
         return self.decide(report)
 
-    def ended(self, outcome: Result | Failure) -> None:
+    def on_outcome(self, outcome: Result | Failure) -> None:
         assert outcome.number not in self.outcomes
         self.outcomes[outcome.number] = outcome
 
@@ -35,16 +35,16 @@ class Heard:
         return [report.epoch for report in self.reports if report.number == number]
 
 
-def drive(executor: Executor, handler: Heard, done: Callable[[], object]) -> None:
+def drive(executor: Executor, handler: RecordingHandler, done: Callable[[], object]) -> None:
     for _ in range(STEPS):
         if done():
             return
         executor.step(handler, 0.1)
-    raise AssertionError("nothing more was heard of the jobs")
+    raise AssertionError("the jobs sent no further message")
 
 
-def train(executor: Executor, handler: Heard, *jobs: Job) -> None:
-    """Run the jobs to their ends, as many at a time as the executor takes."""
+def train(executor: Executor, handler: RecordingHandler, *jobs: Job) -> None:
+    """Train all jobs, as many at a time as the executor accepts."""
     waiting = list(jobs)
     wanted = {job.number for job in jobs}
 

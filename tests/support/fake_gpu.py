@@ -1,9 +1,8 @@
-"""A stand-in for a CUDA card, for machines without one.
+"""A fake CUDA GPU, for machines without one.
 
-Its tensors lie in the CPU's memory and are computed there, but say that they are on a card, and refuse what
-a real one refuses: to be mixed with the CPU's, and to be read as numpy arrays. It has a random generator of
-its own, and notes where its results are waited for. It says nothing about speed, about memory, or about
-kernels that round as a card does.
+Its tensors are in the CPU's memory and are computed there, but they report a GPU as their device and reject
+what a real GPU rejects: operations with tensors of the CPU, and conversion to numpy arrays. It has its own
+random generator, and counts where code waits for its results. It does not simulate speed, memory or rounding.
 """
 
 from __future__ import annotations
@@ -20,46 +19,45 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-CARD = torch.device("cuda", 0)
-# Whose result is a number in the CPU's memory, or has a size that depends on the values.
+GPU = torch.device("cuda", 0)
+# Operations whose result is a number, or has a size that depends on values.
 _WAIT = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
-# Those for which a tensor of the CPU is copied.
+# Operations that accept a tensor of the CPU.
 _MIXED = {"copy_", "index", "index_put", "index_put_", "_index_put_impl_"}
 _RANDOM = ("bernoulli", "normal", "uniform", "random", "rand", "exponential", "multinomial")
 
 
-class _OnCard(Tensor):
-    """A tensor on the card; `held` is its memory."""
+class _GpuTensor(Tensor):
+    """A tensor on the GPU; `memory` has its values."""
 
-    held: Tensor
-    card: Card
-    # A subclass answers for itself, not for what it holds.
+    memory: Tensor
+    gpu: FakeGpu
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    device = property(lambda self: CARD)
+    device = property(lambda self: GPU)
     is_cuda = property(lambda self: True)
     is_cpu = property(lambda self: False)
 
     @staticmethod
-    def make(held: Tensor, card: Card) -> _OnCard:
-        """`held` as the card's, with the same memory."""
-        found: _OnCard = Tensor._make_wrapper_subclass(
-            _OnCard,
-            held.size(),
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
-            layout=held.layout,
+    def make(memory: Tensor, gpu: FakeGpu) -> _GpuTensor:
+        """Return a tensor on the GPU that shares `memory`."""
+        found: _GpuTensor = Tensor._make_wrapper_subclass(
+            _GpuTensor,
+            memory.size(),
+            strides=memory.stride(),
+            storage_offset=memory.storage_offset(),
+            dtype=memory.dtype,
+            layout=memory.layout,
         )
-        found.held, found.card = held, card
+        found.memory, found.gpu = memory, gpu
         return found
 
     def __deepcopy__(self, memo: object) -> Tensor:
-        copied = _OnCard.make(self.held.clone(), self.card)
+        copied = _GpuTensor.make(self.memory.clone(), self.gpu)
         return copied.requires_grad_(self.requires_grad)
 
     def __reduce_ex__(self, protocol: object) -> Any:
-        # In a file it is a tensor that is read with map_location="cpu".
-        return self.held.detach().clone().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+        # Files contain a tensor of the CPU.
+        return self.memory.detach().clone().__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -67,47 +65,47 @@ class _OnCard(Tensor):
     ) -> Any:
         options = options or {}
         leaves = tree_leaves((arguments, options))
-        card = next(leaf for leaf in leaves if isinstance(leaf, _OnCard)).card
+        gpu = next(leaf for leaf in leaves if isinstance(leaf, _GpuTensor)).gpu
         name = function._schema.name.split("::")[1]
         for leaf in leaves:
-            ours = isinstance(leaf, _OnCard) or not isinstance(leaf, Tensor)
+            ours = isinstance(leaf, _GpuTensor) or not isinstance(leaf, Tensor)
             if not ours and leaf.dim() and name not in _MIXED:
                 raise RuntimeError(
                     f"Expected all tensors to be on the same device: {function}, {tuple(leaf.shape)}"
                 )
-        if name in _WAIT or (name.startswith("index") and _chooses(arguments)):
-            card.waits(name)
-        if name == "copy_" and not isinstance(arguments[0], _OnCard):
-            card.waits(name)
-            return arguments[0].copy_(arguments[1].held)
+        if name in _WAIT or (name.startswith("index") and _indexes_by_values(arguments)):
+            gpu.waits(name)
+        if name == "copy_" and not isinstance(arguments[0], _GpuTensor):
+            gpu.waits(name)
+            return arguments[0].copy_(arguments[1].memory)
         draws = name.strip("_").startswith(_RANDOM) or "dropout" in name
-        with card.generator() if draws else contextlib.nullcontext():
-            found = function(*tree_map(_held, arguments), **tree_map(_held, options))
-        if name.endswith("_") and isinstance(arguments[0], _OnCard):
-            return arguments[0]  # what is changed in place is the same tensor afterwards
-        return tree_map(lambda leaf: _OnCard.make(leaf, card) if isinstance(leaf, Tensor) else leaf, found)
+        with gpu.generator() if draws else contextlib.nullcontext():
+            found = function(*tree_map(_memory_of, arguments), **tree_map(_memory_of, options))
+        if name.endswith("_") and isinstance(arguments[0], _GpuTensor):
+            return arguments[0]  # an operation in place returns the same tensor
+        return tree_map(lambda leaf: _GpuTensor.make(leaf, gpu) if isinstance(leaf, Tensor) else leaf, found)
 
 
-def _held(leaf: Any) -> Any:
-    return leaf.held if isinstance(leaf, _OnCard) else leaf
+def _memory_of(leaf: Any) -> Any:
+    return leaf.memory if isinstance(leaf, _GpuTensor) else leaf
 
 
-def _chooses(arguments: Any) -> bool:
-    """Whether a tensor is indexed by a mask, or by places that have to be brought to the card."""
+def _indexes_by_values(arguments: Any) -> bool:
+    """Whether a tensor is indexed by a mask, or by a tensor of the CPU."""
     chosen = [leaf for leaf in tree_leaves(arguments[1]) if isinstance(leaf, Tensor)]
-    return any(leaf.dtype == torch.bool or not isinstance(leaf, _OnCard) for leaf in chosen)
+    return any(leaf.dtype == torch.bool or not isinstance(leaf, _GpuTensor) for leaf in chosen)
 
 
-def _of_card(tensor: Any) -> bool:
+def _is_gpu_tensor(tensor: Any) -> bool:
     while isinstance(tensor, Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
-    return isinstance(tensor, _OnCard)
+    return isinstance(tensor, _GpuTensor)
 
 
-class Card(TorchFunctionMode):
-    """While it is entered, what is made on or moved to a CUDA device is on the card.
+class FakeGpu(TorchFunctionMode):
+    """Inside the mode, tensors that are created on or moved to a CUDA device are on the GPU.
 
-    `waited` counts how often a result was waited for, by the line of the code that did.
+    `waited` counts the waits for results by line of code.
     """
 
     def __init__(self, own_generator: bool) -> None:
@@ -117,7 +115,7 @@ class Card(TorchFunctionMode):
         self._state = torch.get_rng_state()
 
     def waits(self, what: str) -> None:
-        """Note that the caller waits for the card."""
+        """Count that the caller waits for the GPU."""
         for frame in reversed(traceback.extract_stack()):
             if "sasrecf_tune" in frame.filename or "recbole" in frame.filename:
                 place = "/".join(frame.filename.split("/")[-2:])
@@ -126,7 +124,7 @@ class Card(TorchFunctionMode):
 
     @contextlib.contextmanager
     def generator(self) -> Iterator[None]:
-        """What is drawn inside comes from the card's generator."""
+        """Use the GPU's random generator inside the block."""
         if not self._own:
             yield
             return
@@ -139,16 +137,16 @@ class Card(TorchFunctionMode):
             torch.set_rng_state(before)
 
     def seed(self, seed: int) -> None:
-        """As torch.cuda.manual_seed."""
+        """Replace torch.cuda.manual_seed."""
         self._state = torch.Generator().manual_seed(seed).get_state()
 
     def state(self, _: object = None) -> Tensor:
-        """As torch.cuda.get_rng_state."""
+        """Replace torch.cuda.get_rng_state."""
         return self._state.clone() if self._own else torch.get_rng_state()
 
     def set_state(self, state: Tensor, _: object = None) -> None:
-        """As torch.cuda.set_rng_state."""
-        assert not isinstance(state, _OnCard)
+        """Replace torch.cuda.set_rng_state."""
+        assert not isinstance(state, _GpuTensor)
         if self._own:
             self._state = state.clone()
         else:
@@ -163,13 +161,13 @@ class Card(TorchFunctionMode):
         if target is None:
             return function(*arguments, **options)
         if torch.device(target).type != "cuda":
-            return function(*tree_map(_held, arguments), **options)
-        found = function(*tree_map(_held, arguments), **options | {"device": "cpu"})
+            return function(*tree_map(_memory_of, arguments), **options)
+        found = function(*tree_map(_memory_of, arguments), **options | {"device": "cpu"})
         return self.put(found.detach()).requires_grad_(found.requires_grad)
 
     def put(self, tensor: Tensor) -> Tensor:
-        """`tensor` on the card, with the same memory if it is the CPU's."""
-        return tensor if isinstance(tensor, _OnCard) else _OnCard.make(tensor, self)
+        """Return `tensor` as a tensor on the GPU that shares its memory."""
+        return tensor if isinstance(tensor, _GpuTensor) else _GpuTensor.make(tensor, self)
 
     def to(self, function: Any, arguments: Any, options: dict[str, Any]) -> Any:
         tensor, *how = arguments
@@ -191,85 +189,85 @@ class Card(TorchFunctionMode):
 
     def bring(self, function: Any, arguments: Any, options: dict[str, Any]) -> Any:
         tensor = arguments[0]
-        if not isinstance(tensor, _OnCard):
+        if not isinstance(tensor, _GpuTensor):
             return function(*arguments, **options)
         self.waits("to the CPU")
-        return tensor.held.detach().clone()
+        return tensor.memory.detach().clone()
 
     def read(self, function: Any, arguments: Any, options: dict[str, Any]) -> Any:
         tensor = arguments[0]
-        if not isinstance(tensor, _OnCard):
+        if not isinstance(tensor, _GpuTensor):
             return function(*arguments, **options)
         if function is not Tensor.tolist and not options.get("force"):
             raise TypeError("can't convert cuda:0 device type tensor to numpy")
         self.waits("to the CPU")
-        return function(tensor.held, *arguments[1:], **options)
+        return function(tensor.memory, *arguments[1:], **options)
 
     def new_tensor(self, function: Any, arguments: Any, options: dict[str, Any]) -> Any:
-        if not _of_card(arguments[0]) or "device" in options:
+        if not _is_gpu_tensor(arguments[0]) or "device" in options:
             return function(*arguments, **options)
         return self.put(torch.tensor(*arguments[1:], **{"dtype": arguments[0].dtype} | options))
 
     def get_device(self, function: Any, arguments: Any, options: dict[str, Any]) -> Any:
-        return CARD if _of_card(arguments[0]) else function(*arguments, **options)
+        return GPU if _is_gpu_tensor(arguments[0]) else function(*arguments, **options)
 
     def get_data(self, function: Any, arguments: Any, options: dict[str, Any]) -> Any:
-        if not isinstance(arguments[0], _OnCard):
+        if not isinstance(arguments[0], _GpuTensor):
             return function(*arguments, **options)
         with torch.no_grad():
             return arguments[0].detach()
 
     def set_data(self, function: Any, arguments: Any, options: dict[str, Any]) -> None:
         tensor, value = arguments
-        assert isinstance(tensor, _OnCard) == isinstance(value, _OnCard)
-        if isinstance(tensor, _OnCard):
+        assert isinstance(tensor, _GpuTensor) == isinstance(value, _GpuTensor)
+        if isinstance(tensor, _GpuTensor):
             assert tensor.shape == value.shape
-            tensor.held = value.held
+            tensor.memory = value.memory
         else:
             function(*arguments, **options)
 
 
-_Own = Callable[[Card, Any, Any, dict[str, Any]], Any]
+_Own = Callable[[FakeGpu, Any, Any, dict[str, Any]], Any]
 _SPECIAL: dict[Any, _Own] = {
-    Tensor.to: Card.to,
-    Tensor.cpu: Card.bring,
-    Tensor.numpy: Card.read,
-    Tensor.tolist: Card.read,
-    Tensor.__array__: Card.read,
-    Tensor.new_tensor: Card.new_tensor,
+    Tensor.to: FakeGpu.to,
+    Tensor.cpu: FakeGpu.bring,
+    Tensor.numpy: FakeGpu.read,
+    Tensor.tolist: FakeGpu.read,
+    Tensor.__array__: FakeGpu.read,
+    Tensor.new_tensor: FakeGpu.new_tensor,
 }
-# Each look at one of these makes another object, equal to the last.
+# Each access of one of these creates a new object that is equal to the previous one.
 _ATTRIBUTES: list[tuple[Any, _Own]] = [
-    (Tensor.device.__get__, Card.get_device),
-    (Tensor.data.__get__, Card.get_data),  # type: ignore[attr-defined]
-    (Tensor.data.__set__, Card.set_data),  # type: ignore[attr-defined]
+    (Tensor.device.__get__, FakeGpu.get_device),
+    (Tensor.data.__get__, FakeGpu.get_data),  # type: ignore[attr-defined]
+    (Tensor.data.__set__, FakeGpu.set_data),  # type: ignore[attr-defined]
 ]
 
 
 @contextlib.contextmanager
-def inserted(own_generator: bool = True) -> Iterator[Card]:
-    """A card, which torch.cuda then has; without an `own_generator` it draws what the CPU would."""
-    card = Card(own_generator)
-    stand_ins: dict[str, Any] = {
+def fake_gpu(own_generator: bool = True) -> Iterator[FakeGpu]:
+    """Make torch.cuda use a fake GPU; without an `own_generator` it draws from the CPU's."""
+    gpu = FakeGpu(own_generator)
+    replacements: dict[str, Any] = {
         "is_available": lambda: True,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
-        "get_device_name": lambda _=None: "a stand-in for a card",
+        "get_device_name": lambda _=None: "fake GPU",
         "mem_get_info": lambda _=None: (8 << 30, 8 << 30),
         "max_memory_allocated": lambda _=None: 1 << 20,
         "synchronize": lambda _=None: None,
-        "manual_seed": card.seed,
-        "manual_seed_all": card.seed,
-        "get_rng_state": card.state,
-        "set_rng_state": card.set_state,
+        "manual_seed": gpu.seed,
+        "manual_seed_all": gpu.seed,
+        "get_rng_state": gpu.state,
+        "set_rng_state": gpu.set_state,
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, stand_in in stand_ins.items():
-            patch.setattr(torch.cuda, name, stand_in)
-        patch.setenv("CUDA_VISIBLE_DEVICES", "0")  # RecBole sets it; this puts it back afterwards
+        for name, replacement in replacements.items():
+            patch.setattr(torch.cuda, name, replacement)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0")  # RecBole sets it; this restores it
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         try:
-            with card:
-                yield card
+            with gpu:
+                yield gpu
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(False)

@@ -1,4 +1,4 @@
-"""Stand-ins for training that a worker process can be started with."""
+"""Substitutes for a Runner that a worker process can be started with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sasrecf_tune.executors.pausable import current
+from sasrecf_tune.executors.pausable import current_thread
 from sasrecf_tune.messages import (
     DataSummary,
     Decision,
@@ -28,21 +28,21 @@ from sasrecf_tune.messages import (
 from tests.support.fake_training import summary
 
 EPOCHS = 3
-# Where `dies_once` leaves a note that it has died.
+# The environment variable with the file that `dies_once` creates.
 NOTE = "SASRECF_TUNE_TESTS_NOTE"
 
 
 class StandIn:
-    """Reports `EPOCHS` epochs; what happens after the first of them is the job's `act`."""
+    """Reports `EPOCHS` epochs; the job's setting `act` says what happens after the first."""
 
     def __init__(
         self,
         gpu: str | None = None,
         shared: Path | None = None,
-        tell: Callable[[Waiting], None] = lambda _: None,
+        on_waiting: Callable[[Waiting], None] = lambda _: None,
     ) -> None:
         self.gpu = gpu
-        self.tell = tell
+        self.on_waiting = on_waiting
 
     def describe(self, request: Describe) -> DataSummary:
         return summary(EPOCHS)
@@ -53,8 +53,8 @@ class StandIn:
     def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
         return FusionTiming({2: 1.5}, f"{request.sharers} share")
 
-    def train_epochs(self, paused: Sequence[object]) -> Sequence[object]:
-        return paused
+    def train_epochs(self, requests: Sequence[object]) -> Sequence[object]:
+        return requests
 
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
         print(f"trial {job.number} on card {os.environ.get('CUDA_VISIBLE_DEVICES')}")
@@ -62,17 +62,17 @@ class StandIn:
         curve: list[float] = []
         for epoch in range(1, EPOCHS + 1):
             curve.append(epoch / 10)
-            if (lane := current()) is not None:
-                lane.pause(None)
-            # The process that trains is a metric, so that a test knows whom to kill.
+            if (thread := current_thread()) is not None:
+                thread.pause(None)
+            # The process number is a metric, so that a test can kill the process.
             metrics = {"mrr@10": epoch / 10, "process": float(os.getpid())}
             decision = on_report(Report(job.number, epoch, epoch / 10, metrics, 1.0, seconds=epoch))
             if decision is not Decision.CONTINUE:
                 break
             if job.config.get("act") in ("wait", "have waited"):
-                self.tell(Waiting(over=False))
+                self.on_waiting(Waiting(over=False))
                 if job.config["act"] == "have waited":
-                    self.tell(Waiting(over=True))
+                    self.on_waiting(Waiting(over=True))
                 threading.Event().wait()
             failure = act(job)
             if failure is not None:
@@ -92,7 +92,7 @@ class StandIn:
 
 
 def act(job: Job) -> Failure | None:
-    """Do what the job's `act` says."""
+    """Do what the job's setting `act` says."""
     match job.config.get("act"):
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -110,18 +110,18 @@ def act(job: Job) -> Failure | None:
 
 
 class Keeping(StandIn):
-    """Writes what a trial writes: after each epoch what it would go on from, and weights at its end."""
+    """Writes the files of a trial: a resume file after each epoch, and weights at the end."""
 
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
-        assert job.unfinished is not None
-        if job.unfinished.exists():
-            print(f"goes on from {job.unfinished.read_text()}")
+        assert job.resume_file is not None
+        if job.resume_file.exists():
+            print(f"continues from {job.resume_file.read_text()}")
         job.checkpoint.parent.mkdir(exist_ok=True)
 
         def write(report: Report) -> Decision:
             decision = on_report(report)
-            assert job.unfinished is not None
-            job.unfinished.write_text(f"epoch {report.epoch}")
+            assert job.resume_file is not None
+            job.resume_file.write_text(f"epoch {report.epoch}")
             return decision
 
         result = super().train(job, write)
@@ -130,7 +130,7 @@ class Keeping(StandIn):
 
 
 def dies_once(gpu: str | None) -> StandIn:
-    """The first worker dies before it is ready."""
+    """Create a runner, but kill the first worker before it is ready."""
     note = Path(os.environ[NOTE])
     if not note.exists():
         note.touch()

@@ -1,4 +1,4 @@
-"""Trials in one worker, together or alone."""
+"""Trains trials in one worker, fused or alone."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sasrecf_tune.training.runner import Runner
 Decide = Callable[[Report], Decision]
 
 
-def send_next_request(_: Report) -> Decision:
+def always_continue(_: Report) -> Decision:
     return Decision.CONTINUE
 
 
 def together(
-    runner: Runner, jobs: list[Job], decide: Decide = send_next_request
+    runner: Runner, jobs: list[Job], decide: Decide = always_continue
 ) -> dict[int, Result | Failure]:
-    """What a worker does with the jobs, without its pipe."""
-    lanes = {job.number: PausableThread(lambda job=job: runner.train(job, decide)) for job in jobs}  # type: ignore[misc]
-    paused = {number: lane.advance() for number, lane in lanes.items()}
-    while running := [number for number, lane in lanes.items() if not lane.over]:
+    """Do what a worker does with the jobs, but without its pipe."""
+    threads = {job.number: PausableThread(lambda job=job: runner.train(job, decide)) for job in jobs}  # type: ignore[misc]
+    paused = {number: thread.advance() for number, thread in threads.items()}
+    while running := [number for number, thread in threads.items() if not thread.finished]:
         answers = runner.train_epochs([paused[number] for number in running])
         for number, answer in zip(running, answers, strict=True):
-            paused[number] = lanes[number].advance(answer)
-    return {number: lane.result for number, lane in lanes.items()}
+            paused[number] = threads[number].advance(answer)
+    return {number: thread.result for number, thread in threads.items()}
 
 
-def alone(jobs: list[Job], decide: Decide = send_next_request) -> dict[int, Result | Failure]:
+def alone(jobs: list[Job], decide: Decide = always_continue) -> dict[int, Result | Failure]:
     return {job.number: Runner("").train(job, decide) for job in jobs}
 
 

@@ -24,56 +24,11 @@ class Case:
     dataset: str
 
 
+# What a mutation inserts.
 _WORDS = [
-    "#",
-    "[",
-    "]",
-    "{",
-    "}",
-    "(",
-    ")",
-    ",",
-    ":",
-    "'",
-    '"',
-    "\\",
-    "-",
-    "e",
-    "1",
-    "0",
-    ".",
-    " ",
-    "\t",
-    "\n",
-]
-_WORDS += [
-    "\r",
-    "\0",
-    "é",
-    "\ufeff",
-    "\u2028",
-    "choice",
-    "uniform",
-    "int",
-    "nan",
-    "inf",
-    "1e999",
-    "None",
-    "!!",
-    "&a",
-]
-_WORDS += [
-    "*a",
-    "|",
-    ">",
-    "---",
-    "hidden_size",
-    "lambda: 0",
-    "__import__('os')",
-    "0x",
-    "_",
-    "9" * 400,
-    "1e-400",
+    *"#[]{}(),:'\"\\-e10. \t\n\r\0é\ufeff\u2028_|>",
+    *("choice", "uniform", "int", "nan", "inf", "1e999", "1e-400", "0x", "9" * 400, "None", "hidden_size"),
+    *("!!", "&a", "*a", "---", "lambda: 0", "__import__('os')"),
 ]
 _FEATURES = st.lists(st.sampled_from(["colour", "tags", "class", "release_year"]), min_size=1, max_size=2)
 _LOADED = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "colour", "tags"]}

@@ -18,7 +18,7 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
-from sasrecf_tune.report.page import page
+from sasrecf_tune.report.page import render
 from sasrecf_tune.storage.database import heartbeats, reconnect, server
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.fake_training import FakeTraining
@@ -54,8 +54,8 @@ def main() -> None:
     def inline(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
         yield InlineExecutor(training.train, training.describe)
 
-    session.executor_for = inline
-    page.write_page = lambda *_: None  # it takes longer than everything else
+    session.open_executor = inline
+    render.write_page = lambda *_: None  # it takes longer than everything else
     heartbeats.BEAT_SECONDS, heartbeats.SILENT_SECONDS = 0.2, 2.0
     heartbeats._machine_id = lambda: ""
     reconnect.RETRY_SECONDS = 8.0

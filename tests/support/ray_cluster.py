@@ -21,25 +21,25 @@ _addresses = itertools.count(2)
 
 @contextlib.contextmanager
 def ray_cluster(num_cpus: int = 1, **head: Any) -> Iterator[Any]:
-    """A Ray cluster of a head on this machine; more nodes can be added."""
+    """Start a Ray cluster with a head node on this machine; nodes can be added."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        # Workers would be nicer than the processes that wait for them.
+        # By default workers have a lower priority than the processes that wait for them.
         patch.setenv("RAY_worker_niceness", "0")
-        # A node ends when a helper of its does not come up in time, which on a busy machine it may not.
+        # A node ends if its agent does not start in time, which can happen on a busy machine.
         patch.setenv("RAY_agent_register_timeout_ms", "600000")
-        # Nodes and their workers take the package from where this process takes it.
+        # Nodes and workers import the same package as this process.
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-        # Drivers of this machine's address belong to the node that is never removed.
+        # Drivers with this machine's address belong to the head node, which is never removed.
         made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
         yield made
         made.shutdown()
 
 
 def add_node(cluster: Any, num_cpus: int = 1, num_gpus: int = 0) -> Any:
-    """One more node, with an address of its own."""
+    """Add a node with an address of its own."""
     address = f"127.0.0.{next(_addresses)}"
     return cluster.add_node(node_ip_address=address, num_cpus=num_cpus, num_gpus=num_gpus, **NODE)

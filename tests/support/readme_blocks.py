@@ -6,7 +6,9 @@ Such a section stands between `<!-- generated:NAME -->` and `<!-- /generated -->
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -15,12 +17,14 @@ from typing import Any
 
 from typer.main import get_command
 
+import sasrecf_tune
 from sasrecf_tune.cli.app import app
-from sasrecf_tune.errors import TuneError
+from sasrecf_tune.errors import InputErrors
 from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, Hyperparameter
 from sasrecf_tune.inputs.params_file import parse, read
-from sasrecf_tune.inputs.validation import check_space
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.validation import parameter_mistakes
 from sasrecf_tune.trials import cell_text
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +38,13 @@ PAGES = [
 SPACES = sorted((ROOT / "search_spaces").glob("*.test"))
 
 _SECTION = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
-_MISTAKES = (
-    "lerning_rate choice [0.01, 0.001]",
-    "learning_rate choice [0.01, 0.001",
-    "n_layers uniform 1,3",
-    "hidden_act choice [gelu, swiss]",
-    "topk choice [[10], [20]]",
-)
+_MISTAKES = """\
+lerning_rate choice [0.01, 0.001]
+learning_rate choice [0.01, 0.001
+n_layers uniform 1,3
+hidden_act choice [gelu, swiss]
+topk choice [[10], [20]]
+"""
 
 
 def commands() -> dict[str, Any]:
@@ -93,19 +97,72 @@ def parameters() -> str:
 
 
 def errors() -> str:
-    """What some mistakes in a params file look like."""
-    shown = []
-    for line in _MISTAKES:
-        try:
-            check_space(parse(line, "hyper.test"))
-        except TuneError as error:
-            shown.append(f"error: {error}\n")
-        else:
-            raise AssertionError(f"no mistake: {line}")
-    return "```text\n" + "\n".join(shown) + "```\n"
+    """What `check` prints for a params file with some mistakes."""
+    try:
+        parse(_MISTAKES, "hyper.test", parameter_mistakes)
+    except InputErrors as error:
+        assert len(error.mistakes) == len(_MISTAKES.splitlines())
+        shown = "\n".join(f"error: {mistake}\n" for mistake in error.mistakes)
+        return f"```text\n{shown}```\n"
+    raise AssertionError("no mistakes")
 
 
-SECTIONS = {"spaces": spaces, "options": options, "parameters": parameters, "errors": errors}
+def python() -> str:
+    """The public names of the package with their signatures and docstrings."""
+    functions = [name for name in sasrecf_tune.__all__ if inspect.isfunction(getattr(sasrecf_tune, name))]
+    parts = [f"## `{name}`\n\n{_described(name, getattr(sasrecf_tune, name))}" for name in functions]
+    for name in sasrecf_tune.__all__:
+        known = getattr(sasrecf_tune, name)
+        if not inspect.isclass(known) or issubclass(known, Exception):
+            continue
+        text = f"## `{name}`\n\n```text\n{inspect.getdoc(known)}\n```\n"
+        if dataclasses.is_dataclass(known) and not issubclass(known, SearchSpace):
+            fields = [[f"`{one.name}`", str(one.type)] for one in dataclasses.fields(known)]
+            text += "\n" + _table(["field", "type"], fields)
+        members = {key: value for key, value in vars(known).items() if not key.startswith("_")}
+        found = [
+            (key, value.fget) for key, value in members.items() if isinstance(value, property) and value.fget
+        ]
+        if found and all(inspect.getdoc(value) for _, value in found):
+            rows = [
+                [f"`{key}`", str(inspect.signature(value).return_annotation), _first_line(value)]
+                for key, value in found
+            ]
+            text += "\n" + _table(["property", "type", "meaning"], rows)
+        for key, value in members.items():
+            if inspect.isfunction(value) and key != "plain":
+                text += f"\n### `{name}.{key}`\n\n{_described(key, value)}"
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def _described(name: str, function: Any) -> str:
+    signature = inspect.signature(function)
+    given = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    parameters = [
+        f"{one.name}: {one.annotation}" + ("" if one.default is one.empty else f" = {one.default!r}")
+        for one in given
+    ]
+    if keywords := [index for index, one in enumerate(given) if one.kind is one.KEYWORD_ONLY]:
+        parameters.insert(keywords[0], "*")
+    line = f"{name}({', '.join(parameters)}) -> {signature.return_annotation}"
+    if len(line) > 100:
+        lines = "".join(f"    {parameter},\n" for parameter in parameters)
+        line = f"{name}(\n{lines}) -> {signature.return_annotation}"
+    return f"```text\n{line}\n```\n\n```text\n{inspect.getdoc(function)}\n```\n"
+
+
+def _first_line(function: Any) -> str:
+    return str(inspect.getdoc(function)).splitlines()[0]
+
+
+SECTIONS = {
+    "spaces": spaces,
+    "options": options,
+    "parameters": parameters,
+    "errors": errors,
+    "python": python,
+}
 
 
 def current(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A small made-up data set in RecBole's atomic format, with an item column of every kind."""
+"""A small synthetic data set in RecBole's atomic format, with an item column of each type."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_data_set(parent: Path, users: int = 30, longest: int = 12, seed: int =
     directory.mkdir()
     lines: list[str] = []
     for user in range(users):
-        # Equal times happen in real data: the order among them must be RecBole's.
+        # Real data has equal times; their order must be RecBole's.
         times = sorted(draw.randrange(50) for _ in range(draw.randint(3, longest + 2)))
         lines += [f"u{user}\ti{draw.randrange(ITEMS)}\t{time}" for time in times]
     draw.shuffle(lines)
@@ -37,7 +37,7 @@ def write_data_set(parent: Path, users: int = 30, longest: int = 12, seed: int =
 
 
 def base(parent: Path) -> dict[str, object]:
-    """A RecBole configuration of a small SASRecF on it, without dropout."""
+    """Return a RecBole configuration of a small SASRecF without dropout."""
     return {
         "model": "SASRecF",
         "dataset": NAME,
@@ -67,13 +67,13 @@ def base(parent: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """RecBole's data_path of such a data set."""
+    """RecBole's data_path with the data set."""
     return write_data_set(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(autouse=True)
 def muted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For modules that import it: RecBole makes ./saved where it runs, and logs and warns a lot."""
+    """Run each test in its own directory, where RecBole creates ./saved, without logs and warnings."""
     monkeypatch.chdir(tmp_path)
     logging.disable(logging.INFO)
     with warnings.catch_warnings():
@@ -84,7 +84,7 @@ def muted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """For modules that import it, and look at warnings in logs: as `muted`, and those are seen."""
+    """Like `muted`, but log warnings."""
     monkeypatch.chdir(tmp_path)
     logging.getLogger().setLevel(logging.WARNING)
     yield

@@ -133,7 +133,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("engine", "changes"), CASES)
-def test_an_interrupted_trial_ends_as_if_nothing_had_happened(
+def test_an_interrupted_trial_has_the_same_results(
     trial: Callable[..., Trial], engine: str, changes: dict[str, Any]
 ) -> None:
     whole = trial("whole", engine, 0, **changes).whole()
@@ -192,7 +192,7 @@ def one_bit_flipped(path: Path) -> None:
         (without_a_loader, "does not fit"),
     ],
 )
-def test_what_cannot_be_continued_starts_anew(
+def test_an_unusable_resume_file_is_ignored(
     trial: Callable[..., Trial],
     damage: Callable[[Path], object],
     said: str,
@@ -202,14 +202,14 @@ def test_what_cannot_be_continued_starts_anew(
     whole = trial("whole", "fast", 0).whole()
     other = trial("other", "fast", 1)
     other.attempt(stop_after(2))
-    assert other.job.unfinished is not None
-    damage(other.job.unfinished)
+    assert other.job.resume_file is not None
+    damage(other.job.resume_file)
     again = other.whole()
     first, *rest = again.reports
     assert said in first.anew and not any(report.anew for report in rest)
     again.reports[0] = replace(first, anew="")
     again.same_as(whole)
-    assert f"starts anew: {first.anew}" in caplog.text
+    assert f"starts from the beginning: {first.anew}" in caplog.text
     assert not (tmp_path / "touched").exists()
 
 
@@ -217,7 +217,7 @@ def test_what_cannot_be_continued_starts_anew(
     "changes",
     [{"config": {"learning_rate": 0.5}}, {"config": {"seed": 1}}, {"engine": "recbole"}],
 )
-def test_a_file_of_other_settings_is_not_continued(
+def test_a_resume_file_of_other_settings_is_not_used(
     trial: Callable[..., Trial], changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = trial("x", "fast", 1)
@@ -228,7 +228,7 @@ def test_a_file_of_other_settings_is_not_continued(
     assert "another configuration" in caplog.text
 
 
-def test_other_data_is_not_continued(
+def test_a_resume_file_of_other_data_is_not_used(
     trial: Callable[..., Trial], data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = trial("x", "fast", 1)
@@ -236,15 +236,15 @@ def test_other_data_is_not_continued(
     moved = shutil.copytree(data, tmp_path / "moved")
     made.job = replace(made.job, config=made.job.config | {"data_path": str(moved)})
     made.attempt(stop_after(3))
-    assert "anew" not in caplog.text, "where the data lies does not matter"
+    assert "from the beginning" not in caplog.text, "where the data lies does not matter"
     (moved / "every-kind" / "every-kind.inter").open("a").write("u1\ti1\t99\n")
     made.attempt(stop_after(3))
     assert "another configuration, data set" in caplog.text
 
 
-def test_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
+def test_the_resume_file_is_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
     made = trial("x", "fast", 3, epochs=8)
-    path = made.job.unfinished
+    path = made.job.resume_file
     assert path is not None
     known: list[int] = []
 
@@ -257,18 +257,18 @@ def test_written_every_so_many_epochs(trial: Callable[..., Trial]) -> None:
     assert known == [0, 0, 0, 3, 3, 3, 6, 6]
 
 
-def test_a_disk_that_refuses_costs_the_trial_nothing(
+def test_a_resume_file_that_cannot_be_written_does_not_affect_the_trial(
     trial: Callable[..., Trial], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = trial("whole", "fast", 0).whole()
     (tmp_path / "file").touch()
     other = trial("other", "fast", 1)
-    other.job = replace(other.job, unfinished=tmp_path / "file" / "trial.resume")
+    other.job = replace(other.job, resume_file=tmp_path / "file" / "trial.resume")
     other.whole().same_as(whole)
     assert "its last epochs are lost" in caplog.text
 
 
-def test_the_coordinator_may_prune_on_what_it_had_not_yet_heard(trial: Callable[..., Trial]) -> None:
+def test_the_coordinator_may_prune_on_a_report_that_is_sent_again(trial: Callable[..., Trial]) -> None:
     made = trial("x", "fast", 1)
     made.attempt(stop_after(3))
     again: list[int] = []

@@ -44,7 +44,7 @@ def job(data: Path, tmp_path: Path) -> Callable[..., Job]:
     return make
 
 
-def test_early_stops_prunings_and_failures_are_each_trials_own(job: Callable[..., Job]) -> None:
+def test_early_stopping_pruning_and_failures_affect_one_trial(job: Callable[..., Job]) -> None:
     jobs = [
         job(0, learning_rate=0.01, stopping_step=1),
         job(1, learner="sgd", learning_rate=1e38),
@@ -67,7 +67,7 @@ def test_early_stops_prunings_and_failures_are_each_trials_own(job: Callable[...
 
 
 @pytest.mark.parametrize("mode", ["full", "uni10"])
-def test_trials_are_validated_together_where_they_rank_the_same_items(
+def test_trials_that_rank_the_same_items_are_validated_at_once(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     split = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user"}
@@ -88,24 +88,24 @@ def test_trials_are_validated_together_where_they_rank_the_same_items(
     assert len(evaluated) == (2 if mode == "full" else 6)
 
 
-def test_a_trial_given_back_continues_alone_and_one_begun_alone_together(job: Callable[..., Job]) -> None:
+def test_a_stopped_trial_continues_alone_or_fused(job: Callable[..., Job]) -> None:
     jobs = [replace(job(number, seed=number), checkpoint_every=1) for number in range(3)]
 
     def stop(report: Report) -> Decision:
         return Decision.STOP if report.epoch == 2 + report.number else Decision.CONTINUE
 
-    whole = alone([replace(one, unfinished=None, checkpoint_every=0) for one in jobs])
+    whole = alone([replace(one, resume_file=None, checkpoint_every=0) for one in jobs])
     for first, then in ((together, alone), (alone, together)):
         for one in jobs:
-            assert one.unfinished is not None
-            one.unfinished.unlink(missing_ok=True)
+            assert one.resume_file is not None
+            one.resume_file.unlink(missing_ok=True)
         (first(Runner(""), jobs, stop) if first is together else alone(jobs, stop))
         ended = together(Runner(""), jobs) if then is together else alone(jobs)
         for number in range(3):
             check_same(ended[number], whole[number])
 
 
-def test_the_best_weights_are_the_trials_own(job: Callable[..., Job]) -> None:
+def test_each_trial_saves_its_own_best_weights(job: Callable[..., Job]) -> None:
     jobs = [job(number, seed=number, learner="sgd", epochs=3) for number in range(3)]
     ours = together(Runner(""), jobs)
     saved = [torch.load(one.checkpoint, weights_only=True)["state_dict"] for one in jobs]
@@ -117,7 +117,7 @@ def test_the_best_weights_are_the_trials_own(job: Callable[..., Job]) -> None:
 
 
 @pytest.mark.parametrize("where", ["__init__", "train_epoch"])
-def test_what_does_not_fit_in_memory_together_is_trained_again_alone(
+def test_trials_that_do_not_fit_in_memory_fused_can_train_alone(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     def full(*_: object) -> None:
@@ -136,7 +136,7 @@ def test_what_does_not_fit_in_memory_together_is_trained_again_alone(
     assert all(isinstance(outcome, Result) and outcome.fused == 1 for outcome in again.values())
 
 
-def test_an_error_in_one_trials_step_is_its_own(job: Callable[..., Job]) -> None:
+def test_an_error_in_a_step_affects_one_trial(job: Callable[..., Job]) -> None:
     strict = {"max_norm": 1.0, "error_if_nonfinite": True}
     jobs = [job(0), job(1), job(2, clip_grad_norm=strict, learner="sgd", learning_rate=1e38)]
     ours = together(Runner(""), jobs)
@@ -145,30 +145,30 @@ def test_an_error_in_one_trials_step_is_its_own(job: Callable[..., Job]) -> None
         check_same(ours[number], alone(jobs[:2])[number])
 
 
-def test_what_an_interrupted_trial_keeps_is_its_own_and_how_it_was_trained(job: Callable[..., Job]) -> None:
+def test_a_fused_trials_resume_file_has_only_its_own_state(job: Callable[..., Job]) -> None:
     def stop(report: Report) -> Decision:
         return Decision.STOP if report.epoch == 2 else Decision.CONTINUE
 
     sizes = []
     for count in (1, 6):
         jobs = [replace(job(number, seed=number), checkpoint_every=1) for number in range(count)]
-        (jobs[0].unfinished or Path()).unlink(missing_ok=True)
+        (jobs[0].resume_file or Path()).unlink(missing_ok=True)
         together(Runner(""), jobs, stop)
-        assert jobs[0].unfinished is not None
-        sizes.append(jobs[0].unfinished.stat().st_size)
+        assert jobs[0].resume_file is not None
+        sizes.append(jobs[0].resume_file.stat().st_size)
     assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
     (ended,) = alone(jobs[:1]).values()
     assert isinstance(ended, Result) and ended.epochs > 2 and ended.fused == 6
 
 
-def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> None:
+def test_measure_fusion(job: Callable[..., Job]) -> None:
     runner, config = Runner(""), job(0).config
-    given = runner.measure_fusion(MeasureFusion(config, "fast", 2, 3, 1.1, given=True))
+    given = runner.measure_fusion(MeasureFusion(config, "fast", 2, 3, 1.1, fixed=True))
     assert given.ratios.keys() == {3} and given.ratios[3] > 0
     found = runner.measure_fusion(MeasureFusion(config, "fast", 2, 4, 1.1))
-    assert found.ratios.keys() <= {2, 4} and 2 in found.ratios and found.ended
+    assert found.ratios.keys() <= {2, 4} and 2 in found.ratios and found.stop_reason
     stock = runner.measure_fusion(MeasureFusion(config | {"enable_amp": True}, "fast", 2, 4, 1.1))
-    assert stock.ratios == {} and stock.ended == "this engine trains one trial at a time"
+    assert stock.ratios == {} and stock.stop_reason == "this engine trains one trial at a time"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,9 @@ def test_the_gain_of_training_together_is_measured(job: Callable[..., Job]) -> N
         ({}, 4, 4, "up to 4 trials of the same shapes as one model: why"),
     ],
 )
-def test_what_is_chosen(ratios: dict[int, float], given: int, slots: int, said: str) -> None:
+def test_the_number_of_fused_trials_that_is_chosen(
+    ratios: dict[int, float], given: int, slots: int, said: str
+) -> None:
     fusion = choose_fusion(FusionTiming(ratios, "why"), given)
     assert fusion.slots == slots and said in fusion.text
     assert fusion.speedup == ratios.get(slots, 1.0)
@@ -191,12 +193,12 @@ def test_what_is_chosen(ratios: dict[int, float], given: int, slots: int, said: 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        (["--fuse", "0"], "'0' is no number of trials"),
-        (["--fuse", "many"], "Write auto, or a number from 1 to 64"),
-        (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains each trial by itself"),
+        (["--fuse", "0"], "invalid `--fuse` value '0'"),
+        (["--fuse", "many"], "Use auto, or a number from 1 to 64"),
+        (["--fuse", "2", "--engine", "recbole"], "RecBole's own trainer trains one trial at a time"),
     ],
 )
-def test_bad_numbers_are_refused(
+def test_invalid_values_of_fuse_are_rejected(
     cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, option: list[str], said: str
 ) -> None:
     (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.001]\n")

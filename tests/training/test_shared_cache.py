@@ -19,7 +19,7 @@ from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Engine, Prepared, make_c
 from sasrecf_tune.messages import Decision, Job, Result, Waiting
 from sasrecf_tune.storage.files import private_directory
 from sasrecf_tune.training.runner import Runner
-from sasrecf_tune.training.shared_cache import SharedData
+from sasrecf_tune.training.shared_cache import SharedCache
 from tests.support.synthetic_data import base, write_data_set
 
 
@@ -39,44 +39,44 @@ class Counted:
         return {"numbers": torch.arange(1000)}
 
 
-def test_made_once_for_each_key(tmp_path: Path) -> None:
+def test_an_object_is_created_once_per_key(tmp_path: Path) -> None:
     make = Counted()
     for _ in range(3):
-        shared: SharedData[dict[str, torch.Tensor]] = SharedData(tmp_path)  # as in another process
+        shared: SharedCache[dict[str, torch.Tensor]] = SharedCache(tmp_path)  # as in another process
         assert torch.equal(shared.get("a", make)["numbers"], torch.arange(1000))
     assert make.count == 1
     shared.get("b", make)
     assert make.count == 2
 
 
-def test_what_one_worker_changes_no_other_sees(tmp_path: Path) -> None:
+def test_changes_of_one_worker_are_private(tmp_path: Path) -> None:
     make = Counted()
-    one, two = (SharedData[dict[str, torch.Tensor]](tmp_path).get("a", make) for _ in range(2))
+    one, two = (SharedCache[dict[str, torch.Tensor]](tmp_path).get("a", make) for _ in range(2))
     one["numbers"].add_(5)
-    three = SharedData[dict[str, torch.Tensor]](tmp_path).get("a", make)
+    three = SharedCache[dict[str, torch.Tensor]](tmp_path).get("a", make)
     for other in (two, three):
         assert torch.equal(other["numbers"], torch.arange(1000))
     assert make.count == 1
 
 
 def killed_while_making(directory: Path) -> None:
-    SharedData[None](directory).get("a", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    SharedCache[None](directory).get("a", lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def test_when_the_process_that_makes_it_is_killed_another_takes_over(tmp_path: Path) -> None:
+def test_another_process_takes_over_from_a_killed_one(tmp_path: Path) -> None:
     process = get_context("fork").Process(target=killed_while_making, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     make = Counted()
-    assert len(SharedData[dict[str, torch.Tensor]](tmp_path).get("a", make)["numbers"]) == 1000
+    assert len(SharedCache[dict[str, torch.Tensor]](tmp_path).get("a", make)["numbers"]) == 1000
     assert make.count == 1
 
 
-def test_who_waits_for_another_says_so(tmp_path: Path) -> None:
+def test_waiting_is_reported(tmp_path: Path) -> None:
     said: list[Waiting] = []
-    SharedData[int](tmp_path, said.append).get("a", lambda: 1)
-    SharedData[int](tmp_path, said.append).get("a", lambda: 1)
+    SharedCache[int](tmp_path, said.append).get("a", lambda: 1)
+    SharedCache[int](tmp_path, said.append).get("a", lambda: 1)
     assert said == []  # nobody was waited for
     (lock,) = (os.open(path, os.O_RDWR) for path in tmp_path.glob("*.lock"))
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -86,7 +86,7 @@ def test_who_waits_for_another_says_so(tmp_path: Path) -> None:
         if not waiting.over:
             os.close(lock)  # the other has prepared it
 
-    assert SharedData[int](tmp_path, tell).get("a", lambda: 1) == 1
+    assert SharedCache[int](tmp_path, tell).get("a", lambda: 1) == 1
     assert said == [Waiting(over=False), Waiting(over=True)]
 
 
@@ -96,20 +96,20 @@ def no_directory(path: Path) -> None:
 
 def a_directory_in_place_of_the_file(path: Path) -> None:
     # As a full disk does, this lets the lock be made, but not the file.
-    SharedData[int](path).get("a", lambda: 1)
+    SharedCache[int](path).get("a", lambda: 1)
     (file,) = path.glob("*.pt")
     file.unlink()
     (path / f".{file.name}.part").mkdir()
 
 
 def a_damaged_file(path: Path) -> None:
-    SharedData[int](path).get("a", lambda: 1)
+    SharedCache[int](path).get("a", lambda: 1)
     (file,) = path.glob("*.pt")
     file.write_bytes(b"")
 
 
 @pytest.mark.parametrize("refuse", [no_directory, a_directory_in_place_of_the_file, a_damaged_file])
-def test_where_the_disk_refuses_each_makes_its_own(
+def test_each_process_uses_its_own_object_if_files_fail(
     tmp_path: Path, refuse: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = tmp_path / "shared"
@@ -117,17 +117,17 @@ def test_where_the_disk_refuses_each_makes_its_own(
     refuse(directory)
     make = Counted()
     for _ in range(2):
-        shared: SharedData[dict[str, torch.Tensor]] = SharedData(directory)
+        shared: SharedCache[dict[str, torch.Tensor]] = SharedCache(directory)
         assert torch.equal(shared.get("a", make)["numbers"], torch.arange(1000))
     assert make.count == 2
-    assert caplog.text.count("for this worker alone") == 2
+    assert caplog.text.count("by this worker only") == 2
 
 
-def test_an_error_in_making_it_is_the_callers(tmp_path: Path) -> None:
+def test_an_error_of_make_is_raised(tmp_path: Path) -> None:
     def fail() -> int:
         raise LookupError("no such data")
 
-    shared: SharedData[int] = SharedData(tmp_path)
+    shared: SharedCache[int] = SharedCache(tmp_path)
     with pytest.raises(LookupError):
         shared.get("a", fail)
     assert shared.get("a", lambda: 3) == 3
@@ -141,13 +141,13 @@ def columns(prepared: Prepared) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])
-def test_all_of_the_data_is_mapped_as_it_was_prepared(
+def test_mapped_data_is_equal_to_prepared_data(
     data: Path, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = make_config(base(data))
     made = prepare(config, engine)
-    mapped = SharedData[Prepared](tmp_path).get("a", lambda: made)
+    mapped = SharedCache[Prepared](tmp_path).get("a", lambda: made)
     assert mapped is not made
     for ours, theirs in zip(columns(mapped), columns(made), strict=True):
         assert ours.keys() == theirs.keys()
@@ -156,7 +156,7 @@ def test_all_of_the_data_is_mapped_as_it_was_prepared(
 
 @pytest.mark.parametrize("engine", ["recbole", "fast"])
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
-def test_trials_are_the_same_to_the_last_digit(
+def test_shared_data_gives_the_same_results(
     data: Path,
     tmp_path: Path,
     engine: str,
@@ -189,7 +189,7 @@ def test_trials_are_the_same_to_the_last_digit(
     assert caplog.text.count("prepared for all workers") == 1
 
 
-def test_a_private_directory_is_empty_at_first_and_gone_at_last(tmp_path: Path) -> None:
+def test_a_private_directory_is_empty_and_deleted_afterwards(tmp_path: Path) -> None:
     path = tmp_path / "study" / ".prepared"
     path.mkdir(parents=True)
     (path / "left by a run that was killed").touch()
@@ -200,7 +200,7 @@ def test_a_private_directory_is_empty_at_first_and_gone_at_last(tmp_path: Path) 
     assert not path.exists()
 
 
-def test_what_may_be_someone_elses_is_not_used(tmp_path: Path) -> None:
+def test_files_that_may_belong_to_others_are_not_used(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "file").touch()

@@ -1,4 +1,4 @@
-"""RecBole's sequential data set without its matrix of padded prefixes."""
+"""RecBole's sequential data set without a padded history for each sample."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
+from typing_extensions import override
 
-# Column of each sample: where its history begins in `CompactDataset.flat_items`.
+# Column of samples: the start of the history in `CompactDataset.flat_items`.
 START = "sasrecf_tune_start"
 _BLOCK = 1 << 24
 
 
 class Columns(Interaction):  # type: ignore[misc]  # recbole is untyped
-    """An Interaction that takes rows by an array without making a list of it for each column."""
+    """An Interaction that selects rows by an array without converting it to a list for each column."""
 
+    @override
     def __getitem__(self, index: Any) -> Any:
-        """Column of a name, or the rows at an index."""
         if isinstance(index, np.ndarray):
             index = torch.from_numpy(index)
         if isinstance(index, torch.Tensor) and index.dim() == 1:
@@ -35,54 +36,64 @@ class Columns(Interaction):  # type: ignore[misc]  # recbole is untyped
 
 
 class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is untyped
-    """Samples as windows of one array of interactions: memory O(interactions), nothing in a Python loop.
+    """Samples as windows of one array of interactions: O(interactions) memory, no Python loop.
 
-    The samples, their order and their splits are those of recbole/data/dataset/sequential_dataset.py,
-    which writes every prefix out as a padded row of each column. Item features are not joined to the
-    samples either: the model looks them up by item.
+    The samples, their order and their splits are RecBole's. RecBole stores each history as a padded row of
+    each column, and joins item features to the samples; here the model looks them up by item.
+
+    Attributes:
+        flat_items: The item of each interaction, by user and then by time, [interactions].
+
+    Source: recbole/data/dataset/sequential_dataset.py.
     """
 
     inter_feat: Any
-    flat_items: torch.Tensor  # [interactions], the item of each, by user and then by time
+    flat_items: torch.Tensor
 
+    @override
     def data_augmentation(self) -> None:
-        """See SequentialDataset; each sample gets its window's start and length in place of its items."""
+        # Each sample gets the start and the length of its history in place of its items.
         self._aug_presets()
         self._check_field("uid_field", "time_field")
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
         users = self.inter_feat[self.uid_field].numpy()
-        start, end = windows(users, int(self.config["MAX_ITEM_LIST_LENGTH"]))
+        start, end = history_windows(users, int(self.config["MAX_ITEM_LIST_LENGTH"]))
         self.flat_items = self.inter_feat[self.iid_field].clone()
         samples = Columns(self.inter_feat.interaction)[end]
         window = {self.item_list_length_field: torch.from_numpy(end - start), START: torch.from_numpy(start)}
         samples.update(Interaction(window))
         self.inter_feat = samples
 
+    @override
     def __getitem__(self, index: Any, join: bool = True) -> Interaction:
-        """The samples at `index`, without item features whatever `join` says."""
+        # Never with item features.
         return super().__getitem__(index, join=False)
 
+    @override
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame:
         with compiled_parser():
             table: pd.DataFrame = super()._load_feat(filepath, source)
             return table
 
+    @override
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
-        # RecBole makes a tensor of each row of a sequence column.
+        # RecBole converts each row of a sequence column to a tensor.
         sequences = [name for name in data if self.field2type[name] == FeatureType.TOKEN_SEQ]
         columns = super()._dataframe_to_interaction(data.drop(columns=sequences))
         for name in sequences:
             rows = data[name].to_numpy()
-            columns.update(Interaction({name: padded(rows, self.field2seqlen[name])}))
+            columns.update(Interaction({name: pad_rows(rows, self.field2seqlen[name])}))
         return columns
 
+    @override
     def _grouped_index(self, group_by_list: NDArray[Any]) -> list[NDArray[np.int64]]:
-        # Positions of each value, the values in the order of their first appearance.
+        # The positions of each value, in the order of the first appearance of values.
         _, first, inverse = np.unique(group_by_list, return_index=True, return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         groups = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
         return [groups[group] for group in np.argsort(first)]
 
+    @override
     def _split_index_by_leave_one_out(
         self, grouped_index: Sequence[NDArray[np.int64]], leave_one_num: int
     ) -> list[torch.Tensor]:
@@ -90,8 +101,8 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
             return [torch.empty(0, dtype=torch.int64) for _ in range(leave_one_num + 1)]
         sizes = np.array([len(group) for group in grouped_index])
         place = np.concatenate([np.arange(size) for size in sizes])
-        left = np.repeat(sizes, sizes) - place  # how many of the group there are from here on
-        # The last ones of a group go to the last parts, but each group's first stays in part 0.
+        left = np.repeat(sizes, sizes) - place  # samples of the group from here on
+        # The last samples of a group go to the last parts, but its first one stays in part 0.
         part = np.where((left <= leave_one_num) & (place > 0), leave_one_num + 1 - left, 0)
         index = np.concatenate(grouped_index)
         return [torch.from_numpy(index[part == number]) for number in range(leave_one_num + 1)]
@@ -99,11 +110,11 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
 
 @contextmanager
 def compiled_parser() -> Iterator[None]:
-    """Where RecBole reads a regular file with pandas' Python parser, the C one reads the same, sooner."""
+    """Make RecBole read regular files with pandas' C parser, which is faster and gives the same result."""
 
     def read_csv(path: str, **options: Any) -> pd.DataFrame:
         if is_regular(Path(path), str(options["delimiter"])):
-            # `high` is how the Python parser reads a float, to the last bit.
+            # The Python parser reads floats with the precision `high`.
             compiled = options | {"engine": "c", "float_precision": "high"}
             with suppress(ValueError):
                 table: pd.DataFrame = before.read_csv(path, **compiled)
@@ -120,7 +131,7 @@ def compiled_parser() -> Iterator[None]:
 
 
 def is_regular(path: Path, separator: str) -> bool:
-    """Whether pandas' two parsers read a file alike: equally many fields a line, no quotes, no NUL."""
+    """Return whether pandas' parsers agree on a file: no quotes, no NUL, equally many fields per line."""
     mark = separator.encode()
     if len(mark) != 1:
         return False
@@ -138,8 +149,8 @@ def is_regular(path: Path, separator: str) -> bool:
     return True
 
 
-def padded(rows: NDArray[Any], longest: int) -> torch.Tensor:
-    """`rows` [n] of arrays of whole numbers, each cut to `longest`, padded with 0 on the right: [n, most]."""
+def pad_rows(rows: NDArray[Any], longest: int) -> torch.Tensor:
+    """Truncate arrays of integers to `longest` and pad them with 0 on the right, [rows, longest row]."""
     lengths = np.fromiter((min(len(row), longest) for row in rows), np.int64, len(rows))
     matrix = np.zeros((len(rows), lengths.max(initial=0)), dtype=np.int64)
     if matrix.size:
@@ -148,11 +159,17 @@ def padded(rows: NDArray[Any], longest: int) -> torch.Tensor:
     return torch.from_numpy(matrix)
 
 
-def windows(users: NDArray[Any], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Start and end of the history of each sample: all interactions but each user's first are a target.
+def history_windows(users: NDArray[Any], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the start and the end of each sample's history.
 
-    `users` [interactions] is sorted. The history of target `end` is `start` to `end - 1`, the last
-    `longest` interactions of the user before it (data_augmentation in RecBole).
+    Every interaction except each user's first is the target of a sample. The history of target `end` is the
+    interactions `start` to `end - 1`, at most `longest` of the same user.
+
+    Args:
+        users: The user of each interaction, sorted, [interactions].
+        longest: The largest length of a history.
+
+    Source: recbole/data/dataset/sequential_dataset.py (data_augmentation).
     """
     position = np.arange(len(users))
     is_first = np.ones(len(users), dtype=bool)

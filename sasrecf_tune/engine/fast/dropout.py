@@ -1,8 +1,8 @@
-"""Dropout of the exact probability, from random bytes in place of one random number an element.
+"""Dropout with the exact probability, from random bytes instead of one random number per element.
 
-torch's CPU dropout draws one 32-bit number an element on one thread, which is a sixth of a SASRecF
-step. A byte decides all but one element in 256; the rest are settled by a further draw, so that
-elements are independent and dropped with the probability asked for, not with its nearest 256th.
+torch's CPU dropout draws one 32-bit number per element on one thread, which takes a sixth of a SASRecF step.
+Here a byte decides all but one element in 256. Another draw decides those, so that elements are independent
+and are dropped with the given probability, not with the nearest multiple of 1/256.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class _Masked(torch.autograd.Function):
         return grads[0] * keep, None
 
 
-def keep_mask(shape: torch.Size, p: float) -> Tensor:
-    """True with probability 1 - `p` for each element, independently, from torch's global CPU generator."""
+def cpu_keep_mask(shape: torch.Size, p: float) -> Tensor:
+    """Draw a mask that is True with probability 1 - `p`, from torch's global CPU generator."""
     if p >= 1:
         return torch.zeros(shape, dtype=torch.bool)
     size = math.prod(shape)
@@ -42,40 +42,40 @@ def keep_mask(shape: torch.Size, p: float) -> Tensor:
     return keep
 
 
-def kept(shape: torch.Size, p: float, device: torch.device) -> Tensor:
-    """What `mask` keeps of a tensor of this shape on this device, drawn as it draws; `p` is above 0."""
+def draw_keep_mask(shape: torch.Size, p: float, device: torch.device) -> Tensor:
+    """Draw the mask that `drop_unscaled` uses for a tensor of this shape and device; `p` is positive."""
     if p >= 1 or device.type == "cpu":
-        return keep_mask(shape, p).to(device, non_blocking=True)
-    # The kernel behind functional.dropout, of no values: its mask alone is used.
+        return cpu_keep_mask(shape, p).to(device, non_blocking=True)
+    # The kernel behind functional.dropout. Only its mask is used, so the input needs no values.
     keep: Tensor
     _, keep = torch.native_dropout(torch.empty(shape, device=device), p, True)
     return keep
 
 
-def masked(x: Tensor, keep: Tensor | None) -> Tensor:
-    """`x` with zeros where `keep` is false; None keeps all."""
+def apply_mask(x: Tensor, keep: Tensor | None) -> Tensor:
+    """Return `x` with zeros where `keep` is False; None keeps all elements."""
     if keep is None:
         return x
     result: Tensor = _Masked.apply(x, keep)  # type: ignore[no-untyped-call]
     return result
 
 
-def inverse_keep(p: float) -> float:
-    """What `mask` leaves to the caller: the factor 1 / (1 - p), 0 where nothing is kept (as torch)."""
+def keep_scale(p: float) -> float:
+    """Return the factor 1 / (1 - p) that `drop_unscaled` leaves out; 0 for p = 1, as in torch."""
     return 1.0 / (1.0 - p) if p < 1 else 0.0
 
 
-def mask(x: Tensor, p: float) -> Tensor:
-    """`x` with elements zeroed at rate `p` but NOT scaled: callers scale a small weight by `inverse_keep`."""
+def drop_unscaled(x: Tensor, p: float) -> Tensor:
+    """Zero elements of `x` with probability `p` without scaling: callers scale a weight by `keep_scale`."""
     if p == 0:
         return x
     if x.device.type != "cpu":
         return functional.dropout(x, p) * (1.0 - p)
-    return masked(x, keep_mask(x.shape, p))
+    return apply_mask(x, cpu_keep_mask(x.shape, p))
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """torch.nn.functional.dropout in training, faster on a CPU."""
+    """Apply torch.nn.functional.dropout in training, but faster on a CPU."""
     if p == 0:
         return x
-    return functional.dropout(x, p) if x.device.type != "cpu" else mask(x, p) * inverse_keep(p)
+    return functional.dropout(x, p) if x.device.type != "cpu" else drop_unscaled(x, p) * keep_scale(p)

@@ -1,4 +1,4 @@
-"""A batch as groups of samples of similar length, so that hardly any work is done on padding."""
+"""Splits a batch into groups of samples of similar length, so that there is little padding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Budget:
-    """What a group may hold, and what it costs to have one more.
+    """Limits and costs of groups.
 
-    `elements` bounds the largest activation of a group: samples x longest x the larger of `inner` (the
-    feed-forward width) and `heads` x longest (attention weights). `overhead` is the time a group costs
-    beside its positions (samples x longest), counted in positions.
+    Attributes:
+        elements: Bound of the largest activation of a group: samples x longest x the larger of `inner` and
+            `heads` x longest.
+        overhead: Time of one more group, in positions (samples x longest).
+        inner: Width of the feed-forward network.
+        heads: Number of attention heads.
     """
 
     elements: int
@@ -25,16 +28,15 @@ class Budget:
     heads: int = 0
 
     def samples(self, longest: int) -> int:
-        """How many samples of this length a group may hold."""
+        """Return how many samples of this length a group may have."""
         return max(1, self.elements // (longest * max(self.inner, self.heads * longest)))
 
 
 def budget_for(device: torch.device, inner: int, heads: int) -> Budget:
-    """The budget of a model on `device`.
+    """Return the budget of a model on `device`.
 
-    On a CPU a group's activations should stay in the caches of the cores at work, 4 MiB each; the
-    gradients of the groups are summed, which is exact, so a group is also all whose activations are in
-    memory at a time. On a GPU few large kernels are best.
+    On a CPU a group's activations should fit in the caches of the cores, 4 MiB each. Gradients of groups are
+    summed, which is exact, so only one group's activations are in memory. A GPU needs large kernels.
     """
     if device.type == "cuda":
         return Budget(1 << 28, 20_000, inner, heads)
@@ -43,7 +45,14 @@ def budget_for(device: torch.device, inner: int, heads: int) -> Budget:
 
 @dataclass(frozen=True)
 class Group:
-    """Samples `rows` [B] of a batch and their windows: `start` [B], `length` [B], `longest` the width."""
+    """Samples of a batch.
+
+    Attributes:
+        rows: Their indices in the batch, [samples].
+        start: The starts of their histories, [samples].
+        length: The lengths of their histories, [samples].
+        longest: The width that histories are padded to.
+    """
 
     rows: torch.Tensor
     start: torch.Tensor
@@ -51,7 +60,7 @@ class Group:
     longest: int
 
     def items(self, flat: torch.Tensor) -> torch.Tensor:
-        """The histories from `flat` [interactions], padded on the right with item 0: [B, longest]."""
+        """Return the histories in `flat`, padded on the right with item 0, [samples, longest]."""
         offset = torch.arange(self.longest, device=flat.device)
         inside = offset < self.length[:, None]
         return flat[(self.start[:, None] + offset) * inside] * inside
@@ -60,51 +69,52 @@ class Group:
 def make_groups(
     start: torch.Tensor, length: torch.Tensor, budget: Budget, device: torch.device
 ) -> list[Group]:
-    """Groups that cover the samples with windows `start` [B] and `length` [B], longest first.
+    """Split samples with histories `start` and `length`, both [batch], into groups, longest first.
 
     Raises:
-        ValueError: there is no sample.
+        ValueError: There is no sample.
     """
     order = torch.argsort(length, descending=True, stable=True)
     ordered = length[order]
-    cuts = cut(ordered.numpy(force=True), budget)
-    rows, start, lengths = (sent(column, device) for column in (order, start[order], ordered))
+    cuts = group_bounds(ordered.numpy(force=True), budget)
+    rows, start, lengths = (to_device(column, device) for column in (order, start[order], ordered))
     return [Group(rows[low:high], start[low:high], lengths[low:high], longest) for low, high, longest in cuts]
 
 
-def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`values` on `device`; the host does not wait until a GPU has done what it was told before."""
+def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy `values` to `device` without waiting for the work that a GPU has queued."""
     return values.to(device, non_blocking=True)
 
 
-def cut(lengths: NDArray[np.int64], budget: Budget) -> list[tuple[int, int, int]]:
-    """(first, past the last, longest) of each group of descending `lengths` [B].
+def group_bounds(lengths: NDArray[np.int64], budget: Budget) -> list[tuple[int, int, int]]:
+    """Return (first sample, end, longest) of each group of samples with descending `lengths`, [batch].
 
-    The cuts between lengths minimise positions plus the overhead of groups (dynamic programming over
-    the distinct lengths); a group beyond what the budget allows is then cut into even parts.
+    The bounds minimise positions plus the overhead of groups, by dynamic programming over the distinct
+    lengths. A group that exceeds the budget is then split evenly.
     """
     if len(lengths) == 0:
         raise ValueError("a batch without samples")
     changes = np.flatnonzero(lengths[1:] != lengths[:-1]) + 1
     bounds = np.concatenate(([0], changes, [len(lengths)]))
     longest = lengths[bounds[:-1]]
-    # best[j]: least cost of the samples before bounds[j]; taken[j]: where the last of its groups begins.
+    # best[j]: the least cost of the samples before bounds[j]; taken[j]: the start of their last group.
     best = np.zeros(len(bounds))
     taken = np.zeros(len(bounds), dtype=np.int64)
     for j in range(1, len(bounds)):
         cost = best[:j] + (bounds[j] - bounds[:j]) * longest[:j] + budget.overhead
         taken[j] = np.argmin(cost)
         best[j] = cost[taken[j]]
-    found: list[tuple[int, int, int]] = []
+    groups: list[tuple[int, int, int]] = []
     j = len(bounds) - 1
     while j > 0:
         i = int(taken[j])
-        found.extend(_parts(int(bounds[i]), int(bounds[j]), int(longest[i]), budget.samples(int(longest[i]))))
+        width = int(longest[i])
+        groups.extend(_split_evenly(int(bounds[i]), int(bounds[j]), width, budget.samples(width)))
         j = i
-    return sorted(found)
+    return sorted(groups)
 
 
-def _parts(low: int, high: int, longest: int, most: int) -> list[tuple[int, int, int]]:
+def _split_evenly(low: int, high: int, longest: int, most: int) -> list[tuple[int, int, int]]:
     count = -(-(high - low) // most)
     edges = np.linspace(low, high, count + 1).round().astype(int).tolist()
     return [(a, b, longest) for a, b in itertools.pairwise(edges)]

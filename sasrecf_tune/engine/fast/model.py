@@ -1,12 +1,12 @@
-"""SASRecF and SASRec with RecBole's parameters and RecBole's functions, computed with far less work.
+"""SASRecF and SASRec with RecBole's parameters and functions, computed with much less work.
 
-    item table     item and features are joined once for each item of a step, not for each position
-    groups         samples of similar length go together, gradients are summed (groups.py)
-    last position  the last layer has one query a sample (attention.py)
-    logits         cross-entropy over all items in chunks (loss.py)
+    item table     the features of each item of a step are joined once, not at each position
+    groups         samples of similar length are computed together (length_groups.py)
+    last position  the last layer has one query per sample (attention.py)
+    logits         the cross-entropy over all items is computed in chunks (loss.py)
 
-Sources: recbole/model/sequential_recommender/sasrecf.py and sasrec.py, which differ in the input of the
-first layer alone: SASRec's is the item's embedding.
+Sources: recbole/model/sequential_recommender/sasrecf.py and sasrec.py. They differ only in the input of the
+first layer: SASRec's is the item's embedding.
 """
 
 from __future__ import annotations
@@ -21,62 +21,64 @@ from recbole.model.sequential_recommender.sasrec import SASRec
 from recbole.model.sequential_recommender.sasrecf import SASRecF
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
-from sasrecf_tune.engine.fast.attention import Rates, all_positions, last_position
+from sasrecf_tune.engine.fast.attention import DropoutRates, all_positions, last_position
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
 from sasrecf_tune.engine.fast.dropout import dropout
-from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, sent
+from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
 from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_sum
 
 
-class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
-    """Mixed into a model of RecBole's, which builds, initialises, saves and loads it with its own names.
+class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
+    """A mixin for a RecBole model, which creates, initialises, saves and loads the parameters.
 
-    Takes the samples of a `CompactDataset`, and also RecBole's own with padded histories.
+    It accepts the samples of a `CompactDataset` as well as RecBole's with padded histories.
     """
 
     def __init__(self, config: Any, dataset: CompactDataset) -> None:
         super().__init__(config, dataset)
         items = getattr(dataset, "flat_items", torch.zeros(0, dtype=torch.int64))
-        # Not persistent: a checkpoint holds what RecBole's holds.
+        # Not persistent, so that a checkpoint has the same content as RecBole's.
         self.register_buffer("flat_items", items, persistent=False)
 
     def project(self, ids: Tensor) -> Tensor:
-        """The model's input before positions are added, for items `ids` [n]: [n, H]."""
+        """Return the model's input for items `ids`, [items], before positions are added, [items, hidden]."""
         raise NotImplementedError
 
+    @override
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Output [B, H] at the last position of `item_seq` [B, L], right-padded with 0; lengths [B]."""
         start = torch.arange(len(item_seq), device=item_seq.device) * item_seq.shape[1]
         return self._outputs(item_seq.reshape(-1), start, item_seq_len)
 
+    @override
     def predict(self, interaction: Interaction) -> Tensor:
-        """Score of each sample's item: [B]."""
         flat, start, length = self._windows(interaction)
         # RecBole repeats a sample for each of its sampled items.
         windows, window = torch.unique(torch.stack([start, length]), dim=1, return_inverse=True)
         output, items = self._outputs(flat, *windows), self.item_embedding(interaction[self.ITEM_ID])
         return torch.mul(output[window], items).sum(-1)
 
+    @override
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores of all items: [B, items]."""
-        return torch.mm(self._encoded(interaction), self.item_embedding.weight.T)
+        return torch.mm(self._outputs(*self._windows(interaction)), self.item_embedding.weight.T)
 
+    @override
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """The mean loss of a batch, as a graph of its own; `backward_loss` is what trains."""
+        # Differentiable as a whole; training uses `backward_loss`.
         groups, items = self._step(interaction)
-        table = _Table(self, items)
+        table = _ItemTable(self, items)
         losses = self._group_losses(interaction, groups, items, table.ids, table.rows)
         return torch.stack(list(losses)).sum()
 
     def backward_loss(self, interaction: Interaction) -> Tensor:
-        """The mean loss of a batch, its gradients added to the parameters' `grad`; [].
+        """Return the mean loss of a batch, and add its gradients to the parameters' `grad`.
 
-        Each group is carried forward and backward before the next, so that the activations of one
-        alone are in memory.
+        Each group is computed forward and backward before the next one, so that only one group's activations
+        are in memory.
         """
         groups, items = self._step(interaction)
-        table = _Table(self, items)
+        table = _ItemTable(self, items)
         leaf = table.rows.detach().requires_grad_()
         total = leaf.new_zeros(())
         for loss in self._group_losses(interaction, groups, items, table.ids, leaf):
@@ -101,8 +103,8 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
         ids: Tensor | None,
         rows: Tensor,
     ) -> Iterator[Tensor]:
-        positive = sent(interaction[self.POS_ITEM_ID], rows.device)
-        negative = sent(interaction[self.NEG_ITEM_ID], rows.device) if self.loss_type == "BPR" else None
+        positive = to_device(interaction[self.POS_ITEM_ID], rows.device)
+        negative = to_device(interaction[self.NEG_ITEM_ID], rows.device) if self.loss_type == "BPR" else None
         samples = len(positive)
         for group, group_items in zip(groups, items, strict=True):
             output = self._group_output(group, group_items if ids is None else ids[group_items], rows)
@@ -115,8 +117,9 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
             yield loss / samples
 
     def _group_output(self, group: Group, places: Tensor, rows: Tensor) -> Tensor:
-        """`places` [B, L] in the item table `rows` [n, H]: [B, H]."""
-        rates = Rates(self.hidden_dropout_prob, self.attn_dropout_prob) if self.training else Rates(0.0, 0.0)
+        """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
+        dropped = (self.hidden_dropout_prob, self.attn_dropout_prob) if self.training else (0.0, 0.0)
+        rates = DropoutRates(*dropped)
         x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
         x = dropout(self.LayerNorm(x), rates.hidden)
         *before, last = self.trm_encoder.layer
@@ -124,13 +127,10 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
             x = all_positions(layer, x, rates)
         return last_position(last, x, group.length, rates)
 
-    def _encoded(self, interaction: Interaction) -> Tensor:
-        return self._outputs(*self._windows(interaction))
-
     def _outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
         items = [group.items(flat) for group in groups]
-        table = _Table(self, items)
+        table = _ItemTable(self, items)
         outputs = [
             self._group_output(group, places if table.ids is None else table.ids[places], table.rows)
             for group, places in zip(groups, items, strict=True)
@@ -139,35 +139,43 @@ class Fast(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
         return torch.cat(outputs)[torch.argsort(ordered)]
 
     def _windows(self, interaction: Interaction) -> tuple[Tensor, Tensor, Tensor]:
-        """A flat array of items, and where in it each sample's history begins and how long it is."""
+        """Return a flat array of items, and the start and length of each sample's history in it."""
         length = interaction[self.ITEM_SEQ_LEN]
         if START in interaction:
             return self.flat_items, interaction[START], length
         padded = interaction[self.ITEM_SEQ]
         start = torch.arange(len(padded), device=padded.device) * padded.shape[1]
-        return sent(padded.reshape(-1), self.item_embedding.weight.device), start, length
+        return to_device(padded.reshape(-1), self.item_embedding.weight.device), start, length
 
 
-# A catalogue this many times smaller than the positions of a step is computed whole.
-_WHOLE = 8
+# If a step has at least this many positions per item, the inputs of all items are computed.
+_FULL_CATALOGUE_RATIO = 8
 
 
-class _Table:
-    """The projected inputs of items: `rows` [n, H]; `ids` [items] are an item's row, None for the same."""
+class _ItemTable:
+    """The projected inputs of the items of a step.
 
-    def __init__(self, model: Fast, items: list[Tensor]) -> None:
+    Attributes:
+        rows: One row for each chosen item, [chosen, hidden].
+        ids: The row of each item, [items]; None if the row is the item's number.
+    """
+
+    def __init__(self, model: FastModel, items: list[Tensor]) -> None:
         chosen, self.ids = choose_items(items, model.n_items, model.item_embedding.weight.device)
         self.rows = model.project(chosen)
 
 
 def choose_items(items: list[Tensor], count: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Which of `count` items a step needs, and [items] the place of each among them, None for its own.
+    """Choose the items whose inputs a step computes.
 
-    The whole catalogue where most of it occurs anyway, else the items that occur. A GPU takes the whole:
-    to learn which occur, the host would have to wait for it.
+    These are all items if most of them occur anyway, otherwise those that occur. On a GPU they are always
+    all: the host would have to wait for the GPU to know which occur.
+
+    Returns:
+        The chosen items, and the place of each item among them, [items], None if that is its number.
     """
     positions = sum(part.numel() for part in items)
-    if device.type != "cpu" or positions >= _WHOLE * count:
+    if device.type != "cpu" or positions >= _FULL_CATALOGUE_RATIO * count:
         return torch.arange(count, device=device), None
     present = torch.zeros(count, dtype=torch.bool, device=device)
     for part in items:
@@ -175,29 +183,29 @@ def choose_items(items: list[Tensor], count: int, device: torch.device) -> tuple
     return present.nonzero().squeeze(-1), present.cumsum(0) - 1
 
 
-class FastSASRecF(Fast, SASRecF):  # type: ignore[misc]  # recbole is untyped
-    """A SASRecF."""
+class FastSASRecF(FastModel, SASRecF):  # type: ignore[misc]  # recbole is untyped
+    """SASRecF."""
 
+    @override
     def project(self, ids: Tensor) -> Tensor:
-        """See `Fast`."""
         parts = [self.item_embedding(ids)]
         for embedding in self.feature_embed_layer(None, ids[None]):
-            if embedding["item"] is not None:  # [1, n, features, H]
+            if embedding["item"] is not None:  # [1, items, features, hidden]
                 parts.append(embedding["item"].reshape(len(ids), -1))
         projected: Tensor = self.concat_layer(torch.cat(parts, dim=-1))
         return projected
 
 
-class FastSASRec(Fast, SASRec):  # type: ignore[misc]  # recbole is untyped
-    """A SASRec."""
+class FastSASRec(FastModel, SASRec):  # type: ignore[misc]  # recbole is untyped
+    """SASRec."""
 
+    @override
     def project(self, ids: Tensor) -> Tensor:
-        """See `Fast`."""
         embedded: Tensor = self.item_embedding(ids)
         return embedded
 
 
-def fast_model(config: Any, dataset: CompactDataset) -> Fast:
-    """The model that `config` names."""
+def fast_model(config: Any, dataset: CompactDataset) -> FastModel:
+    """Create the model that `config` names."""
     models = {"SASRecF": FastSASRecF, "SASRec": FastSASRec}
     return models[config["model"]](config, dataset)

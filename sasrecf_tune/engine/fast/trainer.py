@@ -9,19 +9,20 @@ from typing import Any
 import torch
 from recbole.trainer import Trainer
 from torch.nn.utils import clip_grad_norm_
+from typing_extensions import override
 
-from sasrecf_tune.engine.fast.length_groups import sent
+from sasrecf_tune.engine.fast.length_groups import to_device
 from sasrecf_tune.engine.recbole import RecordingTrainerMixin
 
-# torch.optim classes whose step can be one fused kernel.
+# Optimisers whose step can be one fused kernel.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 _FUSED_ON_CPU = (*_FUSED, torch.optim.Adagrad)
 
 
 @contextlib.contextmanager
-def _no_kernels_kept() -> Iterator[None]:
-    """oneDNN makes and keeps a kernel for each new shape, and here almost every group has one of its own."""
-    # This switch alone: torch.backends.mkldnn.flags() sets TF32's too, and warns where no GPU of Intel is.
+def _without_onednn() -> Iterator[None]:
+    """Turn oneDNN off: it keeps a kernel for each shape, and almost every group has a new one."""
+    # Not torch.backends.mkldnn.flags(): it sets TF32 as well, and warns without an Intel GPU.
     mkldnn: Any = torch.backends.mkldnn
     before = mkldnn.enabled
     mkldnn.enabled = False
@@ -32,53 +33,56 @@ def _no_kernels_kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def plainly() -> Iterator[None]:
-    """How a step is computed: no anomaly detection, no kernels kept."""
-    # Importing RecBole's models turns anomaly detection on (sine.py), for a fifth of all time.
-    with torch.autograd.set_detect_anomaly(False), _no_kernels_kept():
+def without_overhead() -> Iterator[None]:
+    """Turn off what only costs time in a training step: anomaly detection and oneDNN."""
+    # Importing RecBole's models turns anomaly detection on (sine.py), which takes a fifth of the time.
+    with torch.autograd.set_detect_anomaly(False), _without_onednn():
         yield
 
 
 class FastTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recbole is untyped
-    """A RecBole Trainer that reads the losses back once an epoch on a GPU, not at each step."""
+    """A RecBole Trainer that on a GPU reads the losses once per epoch, not at each step."""
 
+    @override
     def _build_optimizer(self, **arguments: Any) -> torch.optim.Optimizer:
         stock: torch.optim.Optimizer = super()._build_optimizer(**arguments)
         if not isinstance(stock, _FUSED_ON_CPU if self.device.type == "cpu" else _FUSED):
             return stock
-        # Made anew: torch checks in the constructor whether it can fuse. RecBole sets these two only.
+        # torch checks in the constructor whether it can fuse. RecBole sets only these two options.
         group = stock.param_groups[0]
         return type(stock)(group["params"], lr=group["lr"], weight_decay=group["weight_decay"], fused=True)
 
+    @override
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> float:
         self.model.train()
         losses: list[torch.Tensor] = []
         for interaction in train_data:
-            # Not moved to the device: the groups are planned here, from the lengths.
+            # The batch stays on the CPU, where the lengths are used to form groups.
             self.optimizer.zero_grad()
-            with plainly():
+            with without_overhead():
                 losses.append(self.model.backward_loss(interaction))
             if self.device.type == "cpu":
                 self._check_nan(losses[-1])
             if self.clip_grad_norm:
                 clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
             self.optimizer.step()
-        every = torch.stack(losses).cpu()
+        all_losses = torch.stack(losses).cpu()
         if self.device.type != "cpu":
-            self._check_nan(every.sum())
-        # In RecBole's order and precision: the sum of Python numbers.
-        return float(sum(every.tolist()))
+            self._check_nan(all_losses.sum())
+        # RecBole adds Python numbers in this order; the sum has the same precision.
+        return float(sum(all_losses.tolist()))
 
+    @override
     def _full_sort_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
-        # Not moved to the device either. A sequential model's batch has no history_index.
+        # The batch stays on the CPU here, too. A sequential model's batch has no history_index.
         interaction, _, positive_u, positive_i = batched_data
         scores = self.model.full_sort_predict(interaction)
         scores[:, 0] = -torch.inf
-        return interaction, scores, sent(positive_u, self.device), sent(positive_i, self.device)
+        return interaction, scores, to_device(positive_u, self.device), to_device(positive_i, self.device)
 
+    @override
     def evaluate(self, *arguments: Any, **options: Any) -> Any:
-        """See Trainer."""
-        with _no_kernels_kept():
+        with _without_onednn():
             return super().evaluate(*arguments, **options)

@@ -1,8 +1,8 @@
-"""Dropout masks of several trials, each trial's as it would draw them alone.
+"""Dropout masks of several trials, each equal to what the trial draws when it trains alone.
 
-What a trial draws depends on how its batch is cut into groups (groups.py), and several trials share groups
-that none would have alone. So each trial's masks are drawn in the shapes and in the order that it has alone,
-from its own generator, and then put together anew: what is dropped does not depend on who trains beside it.
+A trial's masks depend on how its batch is split into groups (fast/length_groups.py), and fused trials share
+other groups. So each trial's masks are drawn from its own generator in the shapes and in the order of its own
+groups, and then copied to the shared ones. What is dropped does not depend on the other trials.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sasrecf_tune.engine.fast.attention import Rates
-from sasrecf_tune.engine.fast.dropout import kept
-from sasrecf_tune.engine.fast.length_groups import Budget, cut
-from sasrecf_tune.engine.fused.layers import Run
+from sasrecf_tune.engine.fast.attention import DropoutRates
+from sasrecf_tune.engine.fast.dropout import draw_keep_mask
+from sasrecf_tune.engine.fast.length_groups import Budget, group_bounds
+from sasrecf_tune.engine.fused.layers import HeadGroup
 from sasrecf_tune.engine.rng import TrialRng
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """One mask of each group. `axes` after the samples: L positions, h heads, H hidden size."""
+class _MaskKind:
+    """A mask that each group has once; `axes` follow the samples: L length, h heads, H hidden."""
 
     axes: str
     attention: bool = False
@@ -35,33 +35,35 @@ class _Kind:
         return torch.Size([samples, *(extent[axis] for axis in self.axes)])
 
 
-def _kinds(layers: int) -> list[_Kind]:
-    """In the order in which attention.py draws: after the embedding, then three of each layer."""
-    whole = [_Kind("hLL", attention=True), _Kind("LH"), _Kind("LH")]
-    last = [_Kind("hL", attention=True), _Kind("H"), _Kind("H")]
-    return [_Kind("LH"), *whole * (layers - 1), *last]
+def _mask_kinds(layers: int) -> list[_MaskKind]:
+    """Return the kinds in the order of fast/attention.py: after the embedding, then three per layer."""
+    whole = [_MaskKind("hLL", attention=True), _MaskKind("LH"), _MaskKind("LH")]
+    last = [_MaskKind("hL", attention=True), _MaskKind("H"), _MaskKind("H")]
+    return [_MaskKind("LH"), *whole * (layers - 1), *last]
 
 
 @dataclass(frozen=True)
 class DropoutSpec:
-    """A trial that drops: where its numbers come from, and what its masks depend on.
+    """What a trial's masks depend on; `budget` splits its batch when it trains alone."""
 
-    `budget` is what cuts its batch when it is alone.
-    """
-
-    streams: TrialRng
-    rates: Rates
+    rng: TrialRng
+    rates: DropoutRates
     heads: int
     budget: Budget
 
-    def rate(self, kind: _Kind) -> float:
-        """The probability of being dropped."""
+    @property
+    def drops(self) -> bool:
+        """Whether anything is dropped."""
+        return self.rates.hidden > 0 or self.rates.attention > 0
+
+    def rate(self, kind: _MaskKind) -> float:
+        """Return the probability of dropping an element."""
         return self.rates.attention if kind.attention else self.rates.hidden
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """A trial's own group, its samples `low` to `high` by length, and its masks."""
+class _DrawnGroup:
+    """A trial's own group of samples `low` to `high` by length, and its masks."""
 
     low: int
     high: int
@@ -69,91 +71,95 @@ class _Drawn:
     masks: list[Tensor | None]
 
 
-# The masks of one kind: of all trials, or of each run for those of attention.
-Blocks = list[Tensor | None]
+# The masks of one kind: one for all trials, or for attention one per head group.
+MaskBlocks = list[Tensor | None]
 
 
 class StepMasks:
-    """The masks of one training step of `trials`.
+    """The masks of one training step.
 
-    `lengths` [N, B] are each trial's, descending; in each of the `runs` masks have one shape.
+    Args:
+        trials: What each trial's masks depend on.
+        head_groups: The trials with the same number of heads.
+        lengths: The descending lengths of each trial's samples, [trials, batch].
+        layers: Number of layers.
+        hidden: Hidden size.
+        device: The device of the masks.
     """
 
     def __init__(
         self,
         trials: Sequence[DropoutSpec],
-        runs: Sequence[Run],
+        head_groups: Sequence[HeadGroup],
         lengths: NDArray[np.int64],
         layers: int,
         hidden: int,
         device: torch.device,
     ) -> None:
-        self._trials, self._runs = trials, runs
+        self._trials, self._head_groups = trials, head_groups
         self._hidden, self._device = hidden, device
-        self._kinds = _kinds(layers)
-        self._left: list[Iterator[tuple[int, int, int]]] = [
-            iter(cut(own, trial.budget) if trial.rates.hidden > 0 or trial.rates.attention > 0 else ())
+        self._kinds = _mask_kinds(layers)
+        self._remaining: list[Iterator[tuple[int, int, int]]] = [
+            iter(group_bounds(own, trial.budget) if trial.drops else ())
             for own, trial in zip(lengths, trials, strict=True)
         ]
-        self._drawn: list[deque[_Drawn]] = [deque() for _ in trials]
+        self._drawn: list[deque[_DrawnGroup]] = [deque() for _ in trials]
 
-    def group(self, low: int, high: int, longest: int) -> list[Blocks]:
-        """Masks [n, samples, ...] of the samples `low` to `high` by length, asked for in this order."""
-        found = [self._blocks(kind, high - low, longest) for kind in self._kinds]
+    def group(self, low: int, high: int, longest: int) -> list[MaskBlocks]:
+        """Return the masks of samples `low` to `high` by length; call it in this order."""
+        masks = [self._blocks(kind, high - low, longest) for kind in self._kinds]
         for trial, drawn in enumerate(self._drawn):
             self._draw_up_to(trial, high)
-            places = [
-                self._place(kind, blocks, trial) for kind, blocks in zip(self._kinds, found, strict=True)
-            ]
+            views = [self._view(kind, blocks, trial) for kind, blocks in zip(self._kinds, masks, strict=True)]
             for own in drawn:
-                self._copy(own, places, (low, high, longest))
+                self._copy(own, views, (low, high, longest))
             while drawn and drawn[0].high <= high:
                 drawn.popleft()
-        return found
+        return masks
 
-    def _blocks(self, kind: _Kind, samples: int, longest: int) -> Blocks:
-        found: Blocks = []
-        for run in self._runs if kind.attention else [Run(0, len(self._trials), 0)]:
-            some = self._trials[run.first : run.past]
+    def _blocks(self, kind: _MaskKind, samples: int, longest: int) -> MaskBlocks:
+        blocks: MaskBlocks = []
+        for group in self._head_groups if kind.attention else [HeadGroup(0, len(self._trials), 0)]:
+            some = self._trials[group.first : group.end]
             if all(trial.rate(kind) == 0 for trial in some):
-                found.append(None)
+                blocks.append(None)
                 continue
-            shape = kind.shape(samples, longest, run.heads, self._hidden)
-            # Beyond a sample's own length it does not matter what is kept: nothing sees it.
-            found.append(torch.ones(len(some), *shape, dtype=torch.bool, device=self._device))
-        return found
+            shape = kind.shape(samples, longest, group.heads, self._hidden)
+            # Positions beyond a sample's length may have any value, because nothing attends to them.
+            blocks.append(torch.ones(len(some), *shape, dtype=torch.bool, device=self._device))
+        return blocks
 
-    def _place(self, kind: _Kind, blocks: Blocks, trial: int) -> Tensor | None:
-        """Where a trial's mask goes."""
+    def _view(self, kind: _MaskKind, blocks: MaskBlocks, trial: int) -> Tensor | None:
+        """Return the part of the masks that belongs to a trial."""
         if not kind.attention:
             return None if blocks[0] is None else blocks[0][trial]
-        for run, block in zip(self._runs, blocks, strict=True):
-            if run.first <= trial < run.past and block is not None:
-                return block[trial - run.first]
+        for group, block in zip(self._head_groups, blocks, strict=True):
+            if group.first <= trial < group.end and block is not None:
+                return block[trial - group.first]
         return None
 
     def _draw_up_to(self, number: int, high: int) -> None:
         drawn, trial = self._drawn[number], self._trials[number]
         while not drawn or drawn[-1].high < high:
-            own = next(self._left[number], None)
+            own = next(self._remaining[number], None)
             if own is None:
                 return
-            first, past, longest = own
-            shapes = [kind.shape(past - first, longest, trial.heads, self._hidden) for kind in self._kinds]
-            with trial.streams.torch_mine():
+            first, end, longest = own
+            shapes = [kind.shape(end - first, longest, trial.heads, self._hidden) for kind in self._kinds]
+            with trial.rng.torch_active():
                 masks = [
-                    kept(shape, trial.rate(kind), self._device) if trial.rate(kind) > 0 else None
+                    draw_keep_mask(shape, trial.rate(kind), self._device) if trial.rate(kind) > 0 else None
                     for kind, shape in zip(self._kinds, shapes, strict=True)
                 ]
-            drawn.append(_Drawn(first, past, longest, masks))
+            drawn.append(_DrawnGroup(first, end, longest, masks))
 
-    def _copy(self, own: _Drawn, places: Blocks, group: tuple[int, int, int]) -> None:
+    def _copy(self, own: _DrawnGroup, views: MaskBlocks, group: tuple[int, int, int]) -> None:
         low, high, longest = group
-        first, past, positions = max(low, own.low), min(high, own.high), min(longest, own.longest)
-        for kind, mask, into in zip(self._kinds, own.masks, places, strict=True):
-            if mask is None or into is None or first >= past:
+        first, end, positions = max(low, own.low), min(high, own.high), min(longest, own.longest)
+        for kind, mask, view in zip(self._kinds, own.masks, views, strict=True):
+            if mask is None or view is None or first >= end:
                 continue
             inner = [slice(positions) if axis == "L" else slice(None) for axis in kind.axes]
-            into[(slice(first - low, past - low), *inner)] = mask[
-                (slice(first - own.low, past - own.low), *inner)
+            view[(slice(first - low, end - low), *inner)] = mask[
+                (slice(first - own.low, end - own.low), *inner)
             ]

@@ -1,7 +1,4 @@
-"""What several SASRecFs or SASRecs of the same shapes make of histories: model.py with a trial axis in front.
-
-N trials, B samples of each, L positions, H hidden size.
-"""
+"""The encoder of several SASRecFs or SASRecs of the same shapes: fast/model.py with a leading trial axis."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.attention import Rates, activation
-from sasrecf_tune.engine.fast.dropout import inverse_keep, masked
+from sasrecf_tune.engine.fast.attention import DropoutRates, activation
+from sasrecf_tune.engine.fast.dropout import apply_mask, keep_scale
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups
-from sasrecf_tune.engine.fast.model import Fast, choose_items
-from sasrecf_tune.engine.fused.dropout_masks import Blocks
+from sasrecf_tune.engine.fast.model import FastModel, choose_items
+from sasrecf_tune.engine.fused.dropout_masks import MaskBlocks
 from sasrecf_tune.engine.fused.layers import (
+    HeadGroup,
     Layer,
     LayerMasks,
-    Run,
     all_positions,
     last_position,
     layer_norm,
@@ -33,64 +30,83 @@ _FEATURES = "feature_embed_layer."
 
 
 class Encoder:
-    """Computes with `weights` [N, ...], by the parameters' names in `first`, which has all trials' shapes.
+    """Encodes histories.
 
-    `heads` and `rates` are each trial's.
+    Args:
+        first: A model with the shapes of all trials.
+        weights: By the names of its parameters, [trials, ...].
+        heads: Number of attention heads of each trial.
+        rates: Dropout probabilities of each trial.
     """
 
     def __init__(
-        self, first: Fast, weights: Mapping[str, Tensor], heads: Sequence[int], rates: Sequence[Rates]
+        self,
+        first: FastModel,
+        weights: Mapping[str, Tensor],
+        heads: Sequence[int],
+        rates: Sequence[DropoutRates],
     ) -> None:
         self.first, self.weights = first, weights
         self.trials = len(heads)
         self.device = first.item_embedding.weight.device
-        self.runs = runs(heads)
+        self.head_groups = group_by_heads(heads)
         self._layers = self._make_layers(rates)
 
     def outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
-        """Each trial's output, without dropout, for the same windows of `flat`: [N, B, H]."""
-        alone = budget_for(self.device, self.first.inner_size, max(run.heads for run in self.runs))
-        # A group holds its samples once for each trial.
+        """Return the outputs without dropout, [trials, batch, hidden], for the same histories in all trials.
+
+        `flat`, `start` and `length` are as in `FastModel._windows`.
+        """
+        heads = max(group.heads for group in self.head_groups)
+        alone = budget_for(self.device, self.first.inner_size, heads)
+        # A group has its samples once for each trial.
         elements, overhead = alone.elements // self.trials, alone.overhead // self.trials
         groups = make_groups(start, length, Budget(elements, overhead, alone.inner, alone.heads), self.device)
         items = [group.items(flat) for group in groups]
         ids, rows = self.table(items)
-        of_layer: list[Blocks] = [[None] * len(self.runs), [None], [None]]
-        no_masks: list[Blocks] = [[None], *of_layer * len(self._layers)]
-        found = []
+        layer_masks: list[MaskBlocks] = [[None] * len(self.head_groups), [None], [None]]
+        no_masks: list[MaskBlocks] = [[None], *layer_masks * len(self._layers)]
+        outputs = []
         for group, places in zip(groups, items, strict=True):
-            own = places if ids is None else ids[places]
+            rows_of = places if ids is None else ids[places]
             lengths = group.length.expand(self.trials, -1)
-            found.append(self.output(own.expand(self.trials, -1, -1), lengths, rows, no_masks))
+            outputs.append(self.output(rows_of.expand(self.trials, -1, -1), lengths, rows, no_masks))
         ordered = torch.cat([group.rows for group in groups])
-        return torch.cat(found, dim=1)[:, torch.argsort(ordered)]
+        return torch.cat(outputs, dim=1)[:, torch.argsort(ordered)]
 
     def table(self, items: list[Tensor]) -> tuple[Tensor | None, Tensor]:
-        """See model._Table; `rows` [N, n, H] of the items that occur in any trial."""
+        """Return `ids` and `rows`, [trials, items, hidden], as fast.model._ItemTable has them."""
         chosen, ids = choose_items(items, self.first.n_items, self.device)
-        # No gradient reaches the row of the padding, which nothing sees: there is none to keep from it.
+        # No position attends to padding, so the gradient of its row is zero without padding_idx.
         weight = self.weights["item_embedding.weight"]
-        own = weight if ids is None else weight.index_select(1, chosen)
+        embeddings = weight if ids is None else weight.index_select(1, chosen)
         get = self.weights
         if "concat_layer.weight" not in get:  # a SASRec
-            return ids, own
-        parts = [own, self._features(chosen)]
+            return ids, embeddings
+        parts = [embeddings, self._features(chosen)]
         return ids, linear(torch.cat(parts, dim=-1), get["concat_layer.weight"], get["concat_layer.bias"])
 
-    def output(self, places: Tensor, length: Tensor, rows: Tensor, drawn: Sequence[Blocks]) -> Tensor:
-        """See Fast._group_output; `places` [N, B, L] in `rows` [N, n, H], `length` [N, B]: [N, B, H]."""
+    def output(self, places: Tensor, length: Tensor, rows: Tensor, drawn: Sequence[MaskBlocks]) -> Tensor:
+        """Return the outputs of a group, [trials, samples, hidden].
+
+        Args:
+            places: The histories as places in `rows`, [trials, samples, length].
+            length: Their lengths, [trials, samples].
+            rows: The item table, [trials, items, hidden].
+            drawn: The masks of each kind (dropout_masks.py).
+        """
         get, first = self.weights, self.first
         x = flat_rows(places, rows)
         x = x + get["position_embedding.weight"][:, None, : places.shape[-1]]
         x = layer_norm(x, get["LayerNorm.weight"], get["LayerNorm.bias"], first.layer_norm_eps)
         (embedding,), *rest = drawn
         if embedding is not None:
-            x = masked(x, embedding) * self._layers[0].kept_hidden[..., None]
-        of_layer = [
+            x = apply_mask(x, embedding) * self._layers[0].scale_hidden[..., None]
+        masks_of = [
             LayerMasks(attention, *after_attention, *after_forward)
             for attention, after_attention, after_forward in zip(*[iter(rest)] * 3, strict=True)
         ]
-        *before, last = zip(self._layers, of_layer, strict=True)
+        *before, last = zip(self._layers, masks_of, strict=True)
         for layer, masks in before:
             x = all_positions(layer, x, masks)
         return last_position(last[0], x, length, last[1])
@@ -108,17 +124,17 @@ class Encoder:
             for name, weight in self.weights.items()
             if name.startswith(_FEATURES)
         }
-        found: Tensor = vmap(embedded)(weights)
-        return found
+        features: Tensor = vmap(embedded)(weights)
+        return features
 
-    def _make_layers(self, rates: Sequence[Rates]) -> list[Layer]:
-        def factors(probabilities: list[float]) -> Tensor:
-            kept = [inverse_keep(p) for p in probabilities]
-            return torch.tensor(kept, device=self.device)[:, None, None]
+    def _make_layers(self, rates: Sequence[DropoutRates]) -> list[Layer]:
+        def scales_of(probabilities: list[float]) -> Tensor:
+            scales = [keep_scale(p) for p in probabilities]
+            return torch.tensor(scales, device=self.device)[:, None, None]
 
-        hidden = factors([own.hidden for own in rates])
-        attention = factors([own.attention for own in rates])
-        found = []
+        hidden = scales_of([own.hidden for own in rates])
+        attention = scales_of([own.attention for own in rates])
+        layers = []
         for number, module in enumerate(self.first.trm_encoder.layer):
             prefix = f"trm_encoder.layer.{number}."
             weights = {
@@ -127,21 +143,23 @@ class Encoder:
                 if name.startswith(prefix)
             }
             function = partial(activation, module.feed_forward)
-            found.append(Layer(weights, self.runs, function, self.first.layer_norm_eps, hidden, attention))
-        return found
+            layers.append(
+                Layer(weights, self.head_groups, function, self.first.layer_norm_eps, hidden, attention)
+            )
+        return layers
 
 
-def runs(heads: Sequence[int]) -> list[Run]:
-    """The neighbours with the same number of `heads`."""
-    found: list[Run] = []
+def group_by_heads(heads: Sequence[int]) -> list[HeadGroup]:
+    """Group adjacent trials with the same number of heads."""
+    groups: list[HeadGroup] = []
     for count, trials in itertools.groupby(heads):
-        first = found[-1].past if found else 0
-        found.append(Run(first, first + len(list(trials)), count))
-    return found
+        first = groups[-1].end if groups else 0
+        groups.append(HeadGroup(first, first + len(list(trials)), count))
+    return groups
 
 
 def flat_rows(places: Tensor, rows: Tensor) -> Tensor:
-    """Of each trial: the `rows` [N, n, H] at `places` [N, ...]: [N, ..., H]."""
+    """Return each trial's rows, [trials, ..., hidden], at `places`, [trials, ...]."""
     trials, count, hidden = rows.shape
     offset = torch.arange(trials, device=rows.device).view(-1, *(1,) * (places.dim() - 1)) * count
     return functional.embedding(places + offset, rows.reshape(-1, hidden))

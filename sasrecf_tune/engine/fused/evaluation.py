@@ -1,7 +1,7 @@
-"""A validation of several trials at once: RecBole's Trainer.evaluate for a ranking of all items.
+"""Validates several trials at once: RecBole's Trainer.evaluate for a ranking of all items.
 
-Users' histories and what they chose next are the same in all trials, the weights are each trial's own. What
-RecBole's collector finds it finds for each row of scores by itself, so it takes the rows of all trials.
+Users' histories and target items are the same in all trials; weights differ. RecBole's collector treats each
+row of scores separately, so it can take the rows of all trials.
 
 Sources: recbole/trainer/trainer.py (evaluate, _full_sort_batch_eval), recbole/evaluator/collector.py.
 """
@@ -16,20 +16,20 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.evaluator.collector import Collector
 from recbole.utils import EvaluatorType
 
-from sasrecf_tune.engine.fast.build import most_users
-from sasrecf_tune.engine.fast.length_groups import sent
-from sasrecf_tune.engine.fast.trainer import plainly
+from sasrecf_tune.engine.fast.build import users_per_chunk
+from sasrecf_tune.engine.fast.length_groups import to_device
+from sasrecf_tune.engine.fast.trainer import without_overhead
 from sasrecf_tune.engine.fused.encoder import Encoder
 from sasrecf_tune.inputs.hyperparameters import evaluation
 
-# The evaluated rows of users, one of each trial below the other.
+# What the collector finds for each row; the rows of a trial follow those of the previous one.
 _COLLECTED = ("rec.items", "rec.topk", "rec.meanrank")
 
 
-def alike(trainer: Any, samples: Any) -> object | None:
-    """Trials of one shape for which this is equal can be validated together on `samples`; None: not at all.
+def evaluation_key(trainer: Any, samples: Any) -> object | None:
+    """Return a key that is equal for trials that can be validated at once; None for a trial that cannot.
 
-    Candidates that are sampled are each trial's own draw.
+    Trials cannot if items to rank are sampled, because each draws its own.
     """
     config = trainer.config
     if not isinstance(samples, FullSortEvalDataLoader) or config["eval_type"] != EvaluatorType.RANKING:
@@ -39,35 +39,35 @@ def alike(trainer: Any, samples: Any) -> object | None:
 
 @torch.no_grad()
 def evaluate(encoder: Encoder, trainers: Sequence[Any], samples: Any) -> list[dict[str, float]]:
-    """What Trainer.evaluate on `samples` returns for each of the trainers, whose weights `encoder` holds."""
+    """Return what Trainer.evaluate on `samples` does for each trainer; `encoder` has their weights."""
     first = trainers[0]
     collector = Collector(first.config)
     parts: dict[str, list[torch.Tensor]] = {}
-    with plainly():
-        for interaction, _, _, items in samples:
+    with without_overhead():
+        for interaction, _, _, targets in samples:
             outputs = encoder.outputs(*first.model._windows(interaction))
-            users = max(1, most_users(encoder.first.n_items, encoder.device) // encoder.trials)
-            chunks = torch.split(outputs, users, dim=1), torch.split(sent(items, encoder.device), users)
-            for some, chosen in zip(*chunks, strict=True):
-                _collect(collector, encoder, some, chosen)
+            users = max(1, users_per_chunk(encoder.first.n_items, encoder.device) // encoder.trials)
+            target_chunks = torch.split(to_device(targets, encoder.device), users)
+            for some, target in zip(torch.split(outputs, users, dim=1), target_chunks, strict=True):
+                _collect(collector, encoder, some, target)
                 for name in _COLLECTED:
                     if name in collector.data_struct:
                         rows = collector.data_struct[name]
                         parts.setdefault(name, []).append(rows.view(*some.shape[:2], -1))
                         del collector.data_struct[name]
-    whole = {name: torch.cat(rows, dim=1) for name, rows in parts.items()}
+    joined = {name: torch.cat(rows, dim=1) for name, rows in parts.items()}
     return [
-        _result(trainer, {name: rows[number] for name, rows in whole.items()})
+        _result(trainer, {name: rows[number] for name, rows in joined.items()})
         for number, trainer in enumerate(trainers)
     ]
 
 
-def _collect(collector: Collector, encoder: Encoder, outputs: torch.Tensor, chosen: torch.Tensor) -> None:
-    """Give it the scores that `outputs` [N, B, H] make, of users who chose the items `chosen` [B]."""
+def _collect(collector: Collector, encoder: Encoder, outputs: torch.Tensor, target: torch.Tensor) -> None:
+    """Pass the scores of `outputs`, [trials, users, hidden], and the `target` items to the collector."""
     scores = torch.bmm(outputs, encoder.weights["item_embedding.weight"].transpose(1, 2))
     scores[:, :, 0] = -torch.inf
     rows = torch.arange(scores.shape[0] * scores.shape[1], device=encoder.device)
-    collector.eval_batch_collect(scores.flatten(0, 1), None, rows, chosen.repeat(encoder.trials))
+    collector.eval_batch_collect(scores.flatten(0, 1), None, rows, target.repeat(encoder.trials))
 
 
 def _result(trainer: Any, collected: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""SASRecF's two losses (loss.py) for several trials, each trial's summed over its own samples."""
+"""SASRecF's two losses (fast/loss.py) for several trials, each summed over its own samples."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sasrecf_tune.engine.fast.loss import chunk_rows
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """As loss._CrossEntropy, chunks of `trials` x `rows` at a time."""
+    """The same as fast.loss._CrossEntropy, in chunks of `trials` x `rows`."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor, chunk: tuple[int, int]) -> Tensor:
         losses = output.new_zeros(len(output))
         grad_output, grad_items = torch.empty_like(output), torch.empty_like(items)
         trials, rows = chunk
-        # The same memory for all chunks, as in loss.py.
+        # All chunks use the same memory, as in fast/loss.py.
         shape = trials, min(rows, output.shape[1]), items.shape[1]
         scores, logs = (output.new_empty(shape) for _ in range(2))
         for first in range(0, len(output), trials):
@@ -44,17 +44,26 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def cross_entropy_sums(output: Tensor, items: Tensor, target: Tensor) -> Tensor:
-    """See loss.cross_entropy_sum; `output` [N, B, H], `items` [N, n, H], `target` [N, B]: [N]."""
+    """Sum the cross-entropy over the samples of each trial.
+
+    Args:
+        output: The models' outputs, [trials, batch, hidden].
+        items: The item embeddings, [trials, items, hidden].
+        target: The correct items, [trials, batch].
+
+    Returns:
+        [trials].
+    """
     trials = len(output)
-    # On a CPU one trial's chunk fills the cache already.
-    together = 1 if output.device.type == "cpu" else trials
+    # On a CPU the chunk of one trial fills the cache.
+    at_once = 1 if output.device.type == "cpu" else trials
     losses: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
-        output, items, target, (together, chunk_rows(items.shape[1] * together, output.device))
+        output, items, target, (at_once, chunk_rows(items.shape[1] * at_once, output.device))
     )
     return losses
 
 
 def bpr_sums(output: Tensor, positive: Tensor, negative: Tensor, gamma: float) -> Tensor:
-    """See loss.bpr_sum; the tensors are [N, B, H]: [N]."""
+    """Sum -log(gamma + sigmoid(difference)) of scores; the inputs are [trials, batch, hidden]."""
     difference = (output * positive).sum(-1) - (output * negative).sum(-1)
     return -torch.log(gamma + torch.sigmoid(difference)).sum(-1)

@@ -1,8 +1,7 @@
-"""Several SASRecFs or SASRecs of the same shapes as one model with a trial axis in front of each parameter.
+"""Several SASRecFs or SASRecs of the same shapes as one model, whose parameters have a leading trial axis.
 
-The trials' own models stay what they are: their parameters become views of the stacked ones, so that an
-optimiser, a validation or a checkpoint of one trial works as if it were alone. N trials, B samples of each,
-L positions, H hidden size.
+The trials' own models remain usable: their parameters become views of the stacked ones, so that the
+optimiser, the validation and the checkpoint of one trial work as if it trained alone.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from sasrecf_tune.engine.fast.attention import Rates
-from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, cut, sent
-from sasrecf_tune.engine.fast.model import Fast
+from sasrecf_tune.engine.fast.attention import DropoutRates
+from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, group_bounds, to_device
+from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.dropout_masks import DropoutSpec, StepMasks
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
 from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_sums
@@ -25,7 +24,7 @@ from sasrecf_tune.engine.rng import TrialRng
 
 @dataclass(frozen=True)
 class _Part:
-    """Samples `low` to `high` by length of each trial's batch; `group` holds trial after trial, [N * B]."""
+    """Samples `low` to `high` by length of each trial's batch; `group` has [trials * samples]."""
 
     low: int
     high: int
@@ -33,12 +32,14 @@ class _Part:
 
 
 class FusedModel:
-    """`models` of one shape, whose parameters it moves into its own; `streams` are the trials' generators.
+    """Trains batches with the same number of samples in each trial.
 
-    All trials train a batch of the same number of samples in each step.
+    Args:
+        models: The trials' models, of the same shapes. Their parameters are moved to this model.
+        rngs: The trials' random generators.
     """
 
-    def __init__(self, models: Sequence[Fast], streams: Sequence[TrialRng]) -> None:
+    def __init__(self, models: Sequence[FastModel], rngs: Sequence[TrialRng]) -> None:
         self._models = models
         self._first = models[0]
         self._device = self._first.item_embedding.weight.device
@@ -50,21 +51,21 @@ class FusedModel:
                 own[name].data = view
             self._stacked[name] = stacked.requires_grad_()
         self._trials = [
-            _dropping(model, own, self._device) for model, own in zip(models, streams, strict=True)
+            _dropout_spec(model, rng, self._device) for model, rng in zip(models, rngs, strict=True)
         ]
         heads, rates = [trial.heads for trial in self._trials], [trial.rates for trial in self._trials]
         self._encoder = Encoder(self._first, self._stacked, heads, rates)
 
     def without_dropout(self, which: Sequence[int]) -> Encoder:
-        """What validates the trials `which`, in this order, with the weights that they have now."""
+        """Return an encoder without dropout for the trials `which`, with their current weights."""
         weights = {name: stacked.detach() for name, stacked in self._stacked.items()}
         if list(which) != list(range(len(self._models))):
             weights = {name: torch.stack([own[n] for n in which]) for name, own in weights.items()}
         heads = [self._trials[number].heads for number in which]
-        return Encoder(self._first, weights, heads, [Rates(0.0, 0.0)] * len(which))
+        return Encoder(self._first, weights, heads, [DropoutRates(0.0, 0.0)] * len(which))
 
     def backward_losses(self, batches: Sequence[Interaction]) -> Tensor:
-        """Fast.backward_loss of each model on its own batch: [N]."""
+        """Do `FastModel.backward_loss` of each model on its own batch; returns the losses, [trials]."""
         windows = [model._windows(batch) for model, batch in zip(self._models, batches, strict=True)]
         flat = windows[0][0]
         parts, masks = self._plan([start for _, start, _ in windows], [length for _, _, length in windows])
@@ -92,18 +93,18 @@ class FusedModel:
         return total
 
     def _plan(self, starts: list[Tensor], lengths: list[Tensor]) -> tuple[list[_Part], StepMasks]:
-        """Groups that suit all trials: of each rank by length the longest sample counts."""
+        """Split the batches into groups for all trials, by the longest sample of each rank."""
         orders = torch.stack([torch.argsort(length, descending=True, stable=True) for length in lengths])
         ordered = torch.stack(lengths).gather(1, orders)
         start = torch.stack(starts).gather(1, orders)
         alone = [trial.budget for trial in self._trials]
-        # A GPU's bounds memory, and counts the launches of kernels, which all trials share. On a CPU one more
-        # group costs each trial a pass over the gradients of all items.
+        # On a GPU the budget bounds memory and the number of kernels, which all trials share. On a CPU
+        # another group costs each trial a pass over the gradients of all items.
         share = 1 if self._device.type == "cpu" else len(self._models)
         most_heads = max(budget.heads for budget in alone)
         shared = Budget(alone[0].elements // share, alone[0].overhead // share, alone[0].inner, most_heads)
         numbers = ordered.numpy(force=True)
-        rows, start, length = (sent(columns, self._device) for columns in (orders, start, ordered))
+        rows, start, length = (to_device(columns, self._device) for columns in (orders, start, ordered))
         parts = [
             _Part(
                 low,
@@ -115,17 +116,19 @@ class FusedModel:
                     longest,
                 ),
             )
-            for low, high, longest in cut(numbers.max(0), shared)
+            for low, high, longest in group_bounds(numbers.max(0), shared)
         ]
         layers, hidden = self._first.n_layers, self._first.hidden_size
-        return parts, StepMasks(self._trials, self._encoder.runs, numbers, layers, hidden, self._device)
+        return parts, StepMasks(
+            self._trials, self._encoder.head_groups, numbers, layers, hidden, self._device
+        )
 
     def _targets(self, batches: Sequence[Interaction]) -> tuple[Tensor, Tensor | None]:
         model = self._first
-        positive = sent(torch.stack([batch[model.POS_ITEM_ID] for batch in batches]), self._device)
+        positive = to_device(torch.stack([batch[model.POS_ITEM_ID] for batch in batches]), self._device)
         if model.loss_type != "BPR":
             return positive, None
-        return positive, sent(torch.stack([batch[model.NEG_ITEM_ID] for batch in batches]), self._device)
+        return positive, to_device(torch.stack([batch[model.NEG_ITEM_ID] for batch in batches]), self._device)
 
     def _losses(self, output: Tensor, group: Group, positive: Tensor, negative: Tensor | None) -> Tensor:
         weight = self._stacked["item_embedding.weight"]
@@ -137,6 +140,6 @@ class FusedModel:
         return bpr_sums(output, *pair, self._first.loss_fct.gamma)
 
 
-def _dropping(model: Fast, streams: TrialRng, device: torch.device) -> DropoutSpec:
-    rates = Rates(model.hidden_dropout_prob, model.attn_dropout_prob)
-    return DropoutSpec(streams, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))
+def _dropout_spec(model: FastModel, rng: TrialRng, device: torch.device) -> DropoutSpec:
+    rates = DropoutRates(model.hidden_dropout_prob, model.attn_dropout_prob)
+    return DropoutSpec(rng, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))

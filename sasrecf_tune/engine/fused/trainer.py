@@ -1,4 +1,4 @@
-"""An epoch of several trials in lockstep, each with its own batches, optimiser and random generators."""
+"""Trains an epoch of several trials as one model, each with its own batches, optimiser and generators."""
 
 from __future__ import annotations
 
@@ -10,82 +10,82 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from sasrecf_tune.engine.fast.model import Fast
-from sasrecf_tune.engine.fast.trainer import FastTrainer, plainly
-from sasrecf_tune.engine.fused import evaluation as fused_evaluation
+from sasrecf_tune.engine.fast.model import FastModel
+from sasrecf_tune.engine.fast.trainer import FastTrainer, without_overhead
+from sasrecf_tune.engine.fused import evaluation
 from sasrecf_tune.engine.fused.model import FusedModel
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.inputs.hyperparameters import shape
 
 
 @dataclass(eq=False)
-class Ready:
-    """A trial that is to train an epoch: its trainer, the training samples, and its random generators.
+class EpochRequest:
+    """A trial that is about to train an epoch on `samples`.
 
-    `alone` where it may have no company; `validates` are the samples that it evaluates after this epoch.
+    Attributes:
+        alone: Whether it must not train with other trials.
+        validation_samples: What it validates on after this epoch; None for no validation.
     """
 
     trainer: Any
     samples: Any
-    streams: TrialRng
+    rng: TrialRng
     alone: bool = False
-    validates: Any = None
+    validation_samples: Any = None
 
 
-# Of a trial's epoch: its loss, and what Trainer.evaluate returns, None where that is left to it.
-Epoch = tuple[float, dict[str, float] | None]
+# The loss of a trial's epoch, and what Trainer.evaluate returns; None if the trial must evaluate itself.
+EpochResult = tuple[float, dict[str, float] | None]
 
 
-def shape_of(ready: Ready) -> object | None:
-    """Trials of one shape can train together; None for one that can only train alone."""
-    trainer = ready.trainer
-    if ready.alone or type(trainer) is not FastTrainer or not isinstance(trainer.model, Fast):
+def fusion_key(request: EpochRequest) -> object | None:
+    """Return a key that is equal for trials that can train as one model; None if it must train alone."""
+    trainer = request.trainer
+    if request.alone or type(trainer) is not FastTrainer or not isinstance(trainer.model, FastModel):
         return None
     if (trainer.clip_grad_norm or {}).get("error_if_nonfinite"):
-        return None  # an error in one trial's step, after which the others' are not whole
-    # Of one data set: it is prepared once for all that read the same.
-    return shape(trainer.config.final_config_dict), id(ready.samples._dataset), trainer.device
+        return None  # an error in one trial's step would leave the others' steps incomplete
+    # The data set is the same object if it is the same data.
+    return shape(trainer.config.final_config_dict), id(request.samples._dataset), trainer.device
 
 
 class FusedTrainer:
-    """Trains epochs of `trials`, which are of one shape, as one model that is put together once."""
+    """Trains epochs of trials with the same `fusion_key` as one model, which is built once."""
 
-    def __init__(self, trials: Sequence[Ready]) -> None:
+    def __init__(self, trials: Sequence[EpochRequest]) -> None:
         self.trials = list(trials)
-        self._model = FusedModel(
-            [trial.trainer.model for trial in trials], [trial.streams for trial in trials]
-        )
+        self._model = FusedModel([trial.trainer.model for trial in trials], [trial.rng for trial in trials])
 
-    def run_epoch(self) -> list[Epoch]:
-        """Train an epoch of each trial, and validate those that it ends with a validation."""
+    def run_epoch(self) -> list[EpochResult]:
+        """Train an epoch of each trial, and validate those that validate after it."""
         losses = self.train_epoch()
-        alike: dict[object, list[int]] = {}
+        by_key: dict[object, list[int]] = {}
         for number, (trial, loss) in enumerate(zip(self.trials, losses, strict=True)):
-            key = fused_evaluation.alike(trial.trainer, trial.validates)
+            key = evaluation.evaluation_key(trial.trainer, trial.validation_samples)
             if key is not None and not math.isnan(loss):
-                alike.setdefault(key, []).append(number)
-        found: dict[int, dict[str, float]] = {}
-        for numbers in alike.values():
+                by_key.setdefault(key, []).append(number)
+        metrics: dict[int, dict[str, float]] = {}
+        for numbers in by_key.values():
             if len(numbers) > 1:
-                found.update(zip(numbers, self.evaluate(numbers), strict=True))
-        return [(loss, found.get(number)) for number, loss in enumerate(losses)]
+                metrics.update(zip(numbers, self.evaluate(numbers), strict=True))
+        return [(loss, metrics.get(number)) for number, loss in enumerate(losses)]
 
     def evaluate(self, numbers: Sequence[int]) -> list[dict[str, float]]:
-        """What Trainer.evaluate returns for those of the trials, all on what the first of them validates."""
+        """Return what Trainer.evaluate does for some of the trials, on the samples of the first of them."""
         trials = [self.trials[number] for number in numbers]
         encoder = self._model.without_dropout(numbers)
-        return fused_evaluation.evaluate(encoder, [trial.trainer for trial in trials], trials[0].validates)
+        return evaluation.evaluate(encoder, [trial.trainer for trial in trials], trials[0].validation_samples)
 
     def train_epoch(self) -> list[float]:
-        """What Trainer._train_epoch returns for each trial; NaN for one whose loss became NaN."""
+        """Return what Trainer._train_epoch does for each trial, or NaN if its loss became NaN."""
         losses: list[torch.Tensor] = []
         for trial in self.trials:
             trial.trainer.model.train()
-        iterators = [_begun(trial) for trial in self.trials]
-        # All have as many samples, and batches of one size.
+        iterators = [_start_iteration(trial) for trial in self.trials]
+        # All have the same number of samples and the same batch size.
         for _ in range(len(self.trials[0].samples)):
-            batches = [_drawn(*pair) for pair in zip(self.trials, iterators, strict=True)]
-            with plainly():
+            batches = [_next_batch(*pair) for pair in zip(self.trials, iterators, strict=True)]
+            with without_overhead():
                 losses.append(self._model.backward_losses(batches))
             for trial in self.trials:
                 trainer = trial.trainer
@@ -93,24 +93,24 @@ class FusedTrainer:
                     clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
                 trainer.optimizer.step()
         for pair in zip(self.trials, iterators, strict=True):
-            _ended(*pair)
-        # In RecBole's order and precision: the sum of Python numbers.
-        return [float(sum(own)) for own in torch.stack(losses).T.tolist()]
+            _finish_iteration(*pair)
+        # RecBole adds Python numbers in this order; the sums have the same precision.
+        return [float(sum(steps)) for steps in torch.stack(losses).T.tolist()]
 
 
-def _begun(trial: Ready) -> Iterator[Any]:
-    with trial.streams.mine():
+def _start_iteration(trial: EpochRequest) -> Iterator[Any]:
+    with trial.rng.active():
         return iter(trial.samples)
 
 
-def _drawn(trial: Ready, iterator: Iterator[Any]) -> Any:
+def _next_batch(trial: EpochRequest, iterator: Iterator[Any]) -> Any:
     if trial.trainer.model.loss_type != "BPR":
         return next(iterator)
-    with trial.streams.mine():  # negative samples; the order of samples has a generator of its own
+    with trial.rng.active():  # negative samples; the order of samples has a generator of its own
         return next(iterator)
 
 
-def _ended(trial: Ready, iterator: Iterator[Any]) -> None:
-    # At its end a loader draws from its generator once more, as it does alone.
-    with trial.streams.mine():
+def _finish_iteration(trial: EpochRequest, iterator: Iterator[Any]) -> None:
+    # At its end a loader draws from its generator once more, as it does when the trial trains alone.
+    with trial.rng.active():
         assert next(iterator, None) is None

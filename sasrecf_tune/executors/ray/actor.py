@@ -1,4 +1,4 @@
-"""A worker on a cluster, as the coordinator sees it: the actor, its jobs, and what it is asked next."""
+"""A worker on a Ray cluster: its actor, and what the coordinator knows of it."""
 
 from __future__ import annotations
 
@@ -9,70 +9,87 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.executors.ray.cluster import connection_errors, versions
+from typing_extensions import override
+
+from sasrecf_tune.executors.ray.cluster import connection_errors
 from sasrecf_tune.executors.ray.node import NodeOptions, NodeReply, NodeWorker
+from sasrecf_tune.executors.ray.versions import installed_versions
 from sasrecf_tune.messages import Decision, Job, Report
 
 
 @dataclass
 class Worker:
-    """An actor; `answer` is the reference to what it says next, None while it has been asked nothing."""
+    """An actor and its jobs.
+
+    Attributes:
+        reply: Ray's reference to the reply of the current call; None if there is no call.
+        node: The worker's node; "" until the worker has started.
+        jobs: The worker's jobs, by number.
+        assigned: Those of the jobs that have not been sent to the worker.
+        unconfirmed: Those that have been sent, and of which it has not confirmed the start.
+        last_reports: The last report of each job, by number.
+        decision: The answer to the last report; None once it was sent.
+        retiring: Whether the worker takes no further job until the others have ended.
+    """
 
     index: int
     actor: Any
-    answer: Any = None
-    node: str = ""  # that it is on, once it is up
+    reply: Any = None
+    node: str = ""
     jobs: dict[int, Job] = field(default_factory=dict)
-    given: list[Job] = field(default_factory=list)  # of its jobs, those that it has not been sent
-    sent: list[Job] = field(default_factory=list)  # and those of which it has not said that they have begun
-    last: dict[int, Report] = field(default_factory=dict)  # of each of its jobs
-    decision: Decision | None = None  # on its last report, which it has not been sent
-    retiring: bool = False  # takes no further job while it has some
+    assigned: list[Job] = field(default_factory=list)
+    unconfirmed: list[Job] = field(default_factory=list)
+    last_reports: dict[int, Report] = field(default_factory=dict)
+    decision: Decision | None = None
+    retiring: bool = False
 
 
 class RayNodeWorker(NodeWorker):
-    """A NodeWorker that knows what Ray has given it."""
+    """A NodeWorker in a Ray actor; Ray assigns its GPUs."""
 
     def __init__(self, options: NodeOptions) -> None:
         import ray
 
-        # Ctrl-C and SIGTERM are the coordinator's, as with the workers it has itself.
+        # As for local workers, only the coordinator acts on Ctrl-C and SIGTERM.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        # What multiprocessing would have its processes run again is Ray's own program.
+        # Processes of multiprocessing would run this file again, which is Ray's own program.
         vars(sys.modules["__main__"]).pop("__file__", None)
         context = ray.get_runtime_context()
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         node = f"{address}-{context.get_node_id()[:6]}"
-        super().__init__(options, node, [str(card) for card in ray.get_gpu_ids()], ray.get)
+        super().__init__(options, node, [str(gpu) for gpu in ray.get_gpu_ids()], ray.get)
 
+    @override
     def start(self) -> NodeReply:
-        """See `NodeWorker.start`."""
-        return replace(super().start(), versions=versions())
+        return replace(super().start(), versions=installed_versions())
 
 
-def send_next_request(worker: Worker) -> None:
-    """Ask a worker that has something to do, unless it is being asked, for what comes next."""
-    if worker.answer is not None or not worker.jobs:
+def send_next_call(worker: Worker) -> None:
+    """Call the actor for its new jobs, for its last decision or for its next message.
+
+    Nothing is called if a call is in progress or the worker has no jobs.
+    """
+    if worker.reply is not None or not worker.jobs:
         return
-    if worker.given:
-        worker.sent, worker.given = worker.given, []
-        ask(worker, "train", [(job, _content(job.unfinished)) for job in worker.sent])
+    if worker.assigned:
+        worker.unconfirmed, worker.assigned = worker.assigned, []
+        call(worker, "train", [(job, _content(job.resume_file)) for job in worker.unconfirmed])
     elif worker.decision is not None:
         decision, worker.decision = worker.decision, None
-        ask(worker, "decide", decision)
+        call(worker, "decide", decision)
     else:
-        ask(worker, "listen")
+        call(worker, "listen")
 
 
-def ask(worker: Worker, method: str, *arguments: object) -> None:
-    """Have the actor do something; it does one thing at a time.
+def call(worker: Worker, method: str, *arguments: object) -> None:
+    """Call a method of the actor. It executes one call at a time.
 
     Raises:
-        WorkerError: the cluster was lost.
+        WorkerError: The cluster was lost.
     """
     with connection_errors():
-        worker.answer = getattr(worker.actor, method).remote(*arguments)
+        worker.reply = getattr(worker.actor, method).remote(*arguments)
 
 
 def _content(path: Path | None) -> bytes | None:
@@ -82,14 +99,14 @@ def _content(path: Path | None) -> bytes | None:
 
 
 def describe_loss(node: str, error: Exception) -> tuple[str, bool]:
-    """What Ray knows of a lost worker, without its advice; and whether its node may have gone with it."""
+    """Return why a worker was lost, without Ray's advice, and whether its node may be lost too."""
     from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
     cause = error.cause if isinstance(error, RayTaskError) else error
     text = " ".join(str(cause).split())
     where = f" on node {node}" if node else ""
     if isinstance(error, OutOfMemoryError) or "memory pressure" in text:
-        return f"Ray ended the worker{where}, where memory ran out", False
+        return f"Ray ended the worker{where} because memory ran out", False
     if "worker process has died" in text:
         return f"the worker{where} was lost: its process was ended", False
     if isinstance(error, RayActorError) and not error.actor_init_failed:

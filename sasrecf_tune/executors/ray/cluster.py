@@ -1,4 +1,4 @@
-"""A Ray cluster as it is found: connected to, its nodes' versions compared with ours, its room counted."""
+"""The connection to a Ray cluster, its nodes, and how many workers they have room for."""
 
 from __future__ import annotations
 
@@ -7,38 +7,33 @@ import contextlib
 import json
 import logging
 import os
-import platform
 import signal
 import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from sasrecf_tune.environment import how_to_get_ray, install_command
+from sasrecf_tune.environment import how_to_get_ray
 from sasrecf_tune.errors import InputError, WorkerError
 
-# A trial's result depends on these, and so does whether node and coordinator understand each other.
-_ALIKE = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
-_PROBE_SECONDS = 10
-_CHECK_SECONDS = 120
-_REPORT_SECONDS = 30
-# The head is looked for so often. When it has not answered for a while, that is told before Ray, which waits
-# 60 seconds (gcs_rpc_server_reconnect_timeout_s), ends this process with a message of its own.
-_LOOK_SECONDS = 5
-_GONE_SECONDS = 25
+_CONNECT_SECONDS = 10
+_AUTOSCALER_SECONDS = 30
+# Seconds between two checks of the head node, and until it is given up. Ray would wait 60 seconds
+# (gcs_rpc_server_reconnect_timeout_s) and then end this process with a message of its own.
+_HEAD_CHECK_SECONDS = 5
+_HEAD_LOST_SECONDS = 25
 _CLIENT = "ray://"
 _NO_CLUSTER = (
-    "Start one with `ray start --head`, or name another with --address: HOST:6379 where this machine is one "
-    "of its nodes, ray://HOST:10001 where not."
+    "Start one with `ray start --head`, or name another with --address: HOST:6379 if this machine is one "
+    "of its nodes, ray://HOST:10001 if not."
 )
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node that is up; `cpus` and `gpus` are all it has, in use or not."""
+    """A running node; `cpus` and `gpus` are its totals, in use or not."""
 
     id: str
     address: str
@@ -47,140 +42,145 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a worker takes of a node: whole CPUs, and of a card 1 / `of_gpu`; 0 for no card."""
+class WorkerResources:
+    """What a worker takes of a node.
+
+    Attributes:
+        cpus: Whole CPUs.
+        per_gpu: Number of workers that share a GPU; 0 for no GPU.
+    """
 
     cpus: int
-    of_gpu: int = 0
+    per_gpu: int = 0
 
     def __str__(self) -> str:
         cpus = f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
-        card = {0: "", 1: " and a GPU"}.get(self.of_gpu, f" and a share (1/{self.of_gpu}) of a GPU")
-        return cpus + card
+        gpu = {0: "", 1: " and a GPU"}.get(self.per_gpu, f" and a share (1/{self.per_gpu}) of a GPU")
+        return cpus + gpu
 
     @property
-    def resources(self) -> dict[str, float]:
-        """As Ray takes them."""
-        return {"num_cpus": self.cpus, "num_gpus": 1 / self.of_gpu if self.of_gpu else 0}
+    def ray_options(self) -> dict[str, float]:
+        """The arguments for `ray.remote`."""
+        return {"num_cpus": self.cpus, "num_gpus": 1 / self.per_gpu if self.per_gpu else 0}
 
-    def room(self, nodes: Sequence[Node]) -> int:
-        """How many workers the nodes have room for when nobody else is there."""
-        return sum(self.fits(node.cpus, node.gpus) for node in nodes)
+    def capacity(self, nodes: Sequence[Node]) -> int:
+        """Return the number of workers that the nodes have room for if nothing else runs there."""
+        return sum(self.workers_in(node.cpus, node.gpus) for node in nodes)
 
-    def fits(self, cpus: float, gpus: float) -> int:
-        """How many workers there is enough for; Ray rounds shares of cards."""
-        cards = int(gpus * self.of_gpu + 0.01) if self.of_gpu else 1 << 30
-        return min(int(cpus // self.cpus), cards)
+    def workers_in(self, cpus: float, gpus: float) -> int:
+        """Return the number of workers that fit in `cpus` and `gpus`; Ray rounds shares of GPUs."""
+        by_gpu = int(gpus * self.per_gpu + 0.01) if self.per_gpu else 1 << 30
+        return min(int(cpus // self.cpus), by_gpu)
 
 
 class Head:
-    """Where the cluster is reached: looked for now and then, since Ray ends this process when it has gone."""
+    """The head node of the cluster, checked regularly: Ray ends this process if it is lost."""
 
     def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = address
         self._clock = clock
-        self._looked = self._answered = clock()
+        self._checked_at = self._reached_at = clock()
 
     @property
-    def answers(self) -> bool:
-        """Whether it did when it was last looked for."""
-        return self._answered >= self._looked
+    def reachable(self) -> bool:
+        """Whether the last check succeeded."""
+        return self._reached_at >= self._checked_at
 
-    def look(self, at_once: bool = False) -> None:
-        """Look for it, unless that was just done; `at_once` even then.
+    def check(self, force: bool = False) -> None:
+        """Check the head node, unless that was done a moment ago and is not forced.
 
         Raises:
-            WorkerError: it has not answered for so long that it will hardly come back.
+            WorkerError: It has not responded for too long.
         """
         now = self._clock()
-        if now - self._looked < _LOOK_SECONDS and not at_once:
+        if now - self._checked_at < _HEAD_CHECK_SECONDS and not force:
             return
-        self._looked = now
+        self._checked_at = now
         try:
-            _reach(self._address, _LOOK_SECONDS)
-            self._answered = now
+            _open_connection(self._address, _HEAD_CHECK_SECONDS)
+            self._reached_at = now
         except OSError as error:
-            if now - self._answered > _GONE_SECONDS:
+            if now - self._reached_at > _HEAD_LOST_SECONDS:
                 raise WorkerError(
-                    f"the cluster has gone: its head does not answer ({error})",
+                    f"the cluster is gone: its head node does not respond ({error})",
                     where=self._address,
-                    fix="Start it again; then the same command goes on.",
+                    fix="Start it again; then the same command continues.",
                 ) from error
 
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Head]:
-    """Be a driver of the cluster at `address`; when the block ends, or this process, so do its actors.
+    """Connect to the cluster at `address`; its actors end with the block or with this process.
 
     Raises:
-        InputError: this is no address.
-        WorkerError: Ray is not installed, or there is no cluster that it could work with.
+        InputError: The address is not valid.
+        WorkerError: Ray is not installed, or there is no compatible cluster.
     """
-    # No news of anyone's use leaves the machine.
+    # Do not send usage statistics to Ray's developers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ours = signal.getsignal(signal.SIGTERM)  # Ray puts its own there, when it is imported and later
-    ray = _ray()
+    ours = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler, when it is imported and later
+    ray = import_ray()
     signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
-    _probe(address)
-    # Ray's client has the logs of its server printed where nobody else takes them.
+    _check_address(address)
+    # Ray's client prints the server's logs where no other handler takes them.
     logging.getLogger("ray.util.client.logsclient").addHandler(logging.NullHandler())
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except ConnectionError as error:
-        raise WorkerError(_said(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
-    except RuntimeError as error:  # other versions of Ray or Python, which the message compares
+        raise WorkerError(_error_text(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
+    except RuntimeError as error:  # the versions of Ray or Python differ, which the message says
         raise WorkerError(
-            f"cannot connect: {_said(error)}",
+            f"cannot connect: {_error_text(error)}",
             where=f"--address {address}",
             fix="All nodes and this machine need the same versions of Python and Ray."
             if "ersion" in str(error)
-            else "Is the cluster whole? `ray status` says so on its nodes.",
+            else "Check the cluster with `ray status` on one of its nodes.",
         ) from error
     except (ValueError, AssertionError) as error:
-        raise InputError(_said(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
+        raise InputError(_error_text(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
     finally:
         signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
     client = address.startswith(_CLIENT)
-    head = Head(_host(address) if client else str(ray.get_runtime_context().gcs_address))
+    head = Head(_host_and_port(address) if client else str(ray.get_runtime_context().gcs_address))
     try:
         yield head
     finally:
-        if head.answers:
+        if head.reachable:
             ray.shutdown()
         else:
-            # Ray would wait for the head when this process ends, and then abort it.
+            # At exit Ray would wait for the head node and then abort this process.
             atexit.register(os._exit, WorkerError.exit_code)
 
 
 @contextlib.contextmanager
 def connection_errors() -> Iterator[None]:
-    """What Ray raises when it is not a worker that was lost, but all of the cluster.
+    """Convert the errors that Ray raises when the whole cluster is lost, not just a worker.
 
     Raises:
-        WorkerError: in place of that.
+        WorkerError: In place of these errors.
     """
-    _ray()
+    import_ray()
     from ray.exceptions import RayError
 
     try:
         yield
     except RayError:
         raise
-    except Exception as error:  # Ray's client raises whatever gRPC stumbles on
+    except Exception as error:  # Ray's client raises any error of gRPC
         raise WorkerError(
-            f"the connection to the cluster was lost: {_said(error)}",
-            fix="When it is back, the same command goes on.",
+            f"the connection to the cluster was lost: {_error_text(error)}",
+            fix="When it is back, the same command continues.",
         ) from error
 
 
-def nodes() -> list[Node]:
-    """Those that are up.
+def running_nodes() -> list[Node]:
+    """Return the running nodes.
 
     Raises:
-        WorkerError: the cluster was lost.
+        WorkerError: The cluster was lost.
     """
     with connection_errors():
-        found = _ray().nodes()
+        found = import_ray().nodes()
     return [
         Node(
             id=str(each["NodeID"]),
@@ -193,184 +193,101 @@ def nodes() -> list[Node]:
     ]
 
 
-def unused(share: Share) -> int:
-    """How many workers there is enough for in what nobody uses, wherever in the cluster that is.
+def free_capacity(resources: WorkerResources) -> int:
+    """Return the number of workers that fit in the cluster's unused resources, on whichever node.
 
     Raises:
-        WorkerError: the cluster was lost.
+        WorkerError: The cluster was lost.
     """
     with connection_errors():
-        left = _ray().available_resources()
-    return share.fits(left.get("CPU", 0), left.get("GPU", 0))
+        left = import_ray().available_resources()
+    return resources.workers_in(left.get("CPU", 0), left.get("GPU", 0))
 
 
-def share_for(
-    gpus: tuple[str, ...], trials_per_gpu: int, threads: int | None, found: Sequence[Node]
-) -> Share:
-    """What a worker takes: a card, or a share of it, where there are cards and `gpus` is not none.
+def choose_resources(
+    gpus: tuple[str, ...], trials_per_gpu: int, threads: int | None, nodes: Sequence[Node]
+) -> WorkerResources:
+    """Return what a worker takes: a GPU or a share of one if there are GPUs and `gpus` is not ("",).
 
     Raises:
-        InputError: no node will ever have so much.
+        InputError: No node will ever have this much.
     """
-    wanted = gpus != ("",) and (trials_per_gpu > 1 or any(node.gpus for node in found))
-    share = Share(threads or 1, trials_per_gpu if wanted else 0)
-    if share.room(found) == 0 and not _grows():
-        largest = max(found, key=lambda node: (node.gpus, node.cpus))
+    wanted = gpus != ("",) and (trials_per_gpu > 1 or any(node.gpus for node in nodes))
+    resources = WorkerResources(threads or 1, trials_per_gpu if wanted else 0)
+    if resources.capacity(nodes) == 0 and not _has_autoscaler():
+        largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
         raise InputError(
-            f"no node of the cluster has {share} for a worker; the largest has {largest.cpus:g} CPUs and "
+            f"no node of the cluster has {resources} for a worker; the largest has {largest.cpus:g} CPUs and "
             f"{largest.gpus:g} GPUs",
             where="--executor ray",
-            fix="Ask for less with --threads, --trials-per-gpu or --gpus none, or add a node with "
+            fix="Request less with --threads, --trials-per-gpu or --gpus none, or add a node with "
             "`ray start --address HEAD:6379`.",
         )
-    return share
+    return resources
 
 
-def check_versions(found: Sequence[Node]) -> None:
-    """Check that all nodes have what this process has.
-
-    Raises:
-        WorkerError: names the nodes and the versions.
-    """
-    refuse(differences(found, _CHECK_SECONDS))
-
-
-def differences(found: Sequence[Node], seconds: float) -> list[str]:
-    """Of all nodes that answer within `seconds`, in the words of `version_difference`."""
-    ray = _ray()
-    from ray.exceptions import RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    ask = ray.remote(num_cpus=0, max_retries=0)(_asker())
-    asked = {
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(): node
-        for node in found
-    }
-    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
-    ours = versions()
-    wrong: list[str] = []
-    for answer in ready:
-        try:
-            theirs = ray.get(answer)
-        except RayError:
-            continue  # a node that has gone since
-        wrong += version_difference(ours, theirs, asked[answer].address)
-    return wrong
-
-
-def refuse(wrong: Sequence[str]) -> None:
-    """Nodes that are not alike, if there are any.
+def import_ray() -> Any:
+    """Import Ray.
 
     Raises:
-        WorkerError: says what `version_difference` found.
+        WorkerError: It is not installed, or cannot be imported.
     """
-    if wrong:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray uses a deprecated part of setuptools
+            import ray
+    except ImportError as error:
         raise WorkerError(
-            f"the nodes of the cluster differ from this machine: {'; '.join(sorted(set(wrong)))}",
-            where="--executor ray",
-            fix=f"Install the same versions on all nodes: {install_command()}",
-        )
+            f"cannot import Ray: {_error_text(error)}", where="--executor ray", fix=how_to_get_ray()
+        ) from error
+    return ray
 
 
-def versions() -> dict[str, str | None]:
-    """Of what must be the same everywhere, None for what is missing."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in _ALIKE:
-        found[name] = None
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name).partition("+")[0]  # torch's +cpu and +cu128 are one version
-    return found
-
-
-def version_difference(
-    ours: Mapping[str, str | None], theirs: Mapping[str, str | None], node: str
-) -> list[str]:
-    """Such as ["node 10.0.0.3 has torch 2.4.0, not 2.13.0"]."""
-    return [
-        f"node {node} has {name} {theirs.get(name)}, not {wanted}"
-        if theirs.get(name)
-        else f"node {node} has no {name}"
-        for name, wanted in ours.items()
-        if theirs.get(name) != wanted
-    ]
-
-
-def _asker() -> Callable[[], dict[str, str | None]]:
-    # A function in a function, since Ray sends these whole: the node may not have this package.
-    names = _ALIKE
-
-    def ask() -> dict[str, str | None]:
-        import platform
-        from importlib.metadata import PackageNotFoundError, version
-
-        found: dict[str, str | None] = {"python": platform.python_version()}
-        for name in names:
-            try:
-                found[name] = version(name).partition("+")[0]
-            except PackageNotFoundError:
-                found[name] = None
-        return found
-
-    return ask
-
-
-def _grows() -> bool:
-    """Whether the cluster starts nodes when they are asked for."""
-    _ray()
+def _has_autoscaler() -> bool:
+    """Return whether the cluster starts nodes on demand."""
+    import_ray()
     from ray.experimental.internal_kv import _internal_kv_get
 
-    until = time.monotonic() + _REPORT_SECONDS
+    until = time.monotonic() + _AUTOSCALER_SECONDS
     while time.monotonic() < until:
-        with contextlib.suppress(Exception):  # Ray's own bookkeeping, which takes a while to begin
+        with contextlib.suppress(Exception):  # the report is missing until the autoscaler has started
             report = json.loads(_internal_kv_get(b"__autoscaling_status"))["autoscaler_report"]
-            # Nodes that nobody but people starts are each a type of its own (autoscaler/_private/readonly).
+            # A node that was started by hand has a type of its own (autoscaler/_private/readonly).
             if report["active_nodes"]:
                 return any(not name.startswith("node_") for name in report["active_nodes"])
         time.sleep(1)
     return False
 
 
-def _probe(address: str) -> None:
-    """Ray tries for minutes where nobody listens."""
+def _check_address(address: str) -> None:
+    # Without this, Ray tries for minutes to connect.
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
     if address == "auto":
         return
-    host, _, port = _host(address).rpartition(":")
+    host, _, port = _host_and_port(address).rpartition(":")
     if not host or not port.isdigit():
         raise InputError(
-            f"{address!r} is no address of a cluster",
+            f"{address!r} is not the address of a cluster",
             where="--address",
             fix="Write auto, HOST:6379 or ray://HOST:10001.",
         )
     try:
-        _reach(_host(address), _PROBE_SECONDS)
+        _open_connection(_host_and_port(address), _CONNECT_SECONDS)
     except (OSError, OverflowError) as error:
         raise WorkerError(
-            f"nobody answers there: {error}", where=f"--address {address}", fix=_NO_CLUSTER
+            f"cannot connect: {error}", where=f"--address {address}", fix=_NO_CLUSTER
         ) from error
 
 
-def _host(address: str) -> str:
+def _host_and_port(address: str) -> str:
     return address.removeprefix(_CLIENT).partition("/")[0]
 
 
-def _reach(address: str, seconds: float) -> None:
+def _open_connection(address: str, seconds: float) -> None:
     host, _, port = address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
 
 
-def _ray() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it uses a part of setuptools that will go
-            import ray
-    except ImportError as error:
-        raise WorkerError(
-            f"Ray cannot be used here: {_said(error)}", where="--executor ray", fix=how_to_get_ray()
-        ) from error
-    return ray
-
-
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     return " ".join(str(error).split())[:500] or type(error).__name__

@@ -1,4 +1,4 @@
-"""The logs and checkpoints that a worker writes on another machine, and how they come home."""
+"""Copies the logs and checkpoints that a worker writes on a node to the coordinator's study directory."""
 
 from __future__ import annotations
 
@@ -13,59 +13,59 @@ from sasrecf_tune.storage.files import disk_error, remove
 
 
 @dataclass(frozen=True)
-class News:
-    """What was written since the last look, by a file's name: what logs grew by, and whole checkpoints."""
+class FileChanges:
+    """What was written since the last call, by file name: additions to logs, and whole checkpoints."""
 
     logs: dict[str, bytes] = field(default_factory=dict)
     checkpoints: dict[str, bytes] = field(default_factory=dict)
 
 
 class FileSync:
-    """The study directory of one worker on its machine; remembers what of it has been sent."""
+    """Collects the changes in the study directory of one worker on its node."""
 
     def __init__(self, study_dir: StudyDirectory) -> None:
-        self._layout = study_dir
-        self._sent: dict[str, int] = {}  # bytes of a log
-        self._seen: dict[str, tuple[int, int]] = {}  # which version of a checkpoint
+        self._study_dir = study_dir
+        self._log_sizes: dict[str, int] = {}  # bytes that were collected
+        self._versions: dict[str, tuple[int, int]] = {}  # inode and time of collected checkpoints
 
-    def news(self) -> News:
-        """What is new, and from now on is not."""
+    def collect(self) -> FileChanges:
+        """Return the changes since the last call."""
         logs: dict[str, bytes] = {}
-        for path in sorted(self._layout.logs.glob("*.log")):
+        for path in sorted(self._study_dir.logs.glob("*.log")):
             with path.open("rb") as file:
-                file.seek(self._sent.get(path.name, 0))
+                file.seek(self._log_sizes.get(path.name, 0))
                 if added := file.read():
                     logs[path.name] = added
-                    self._sent[path.name] = file.tell()
+                    self._log_sizes[path.name] = file.tell()
         checkpoints: dict[str, bytes] = {}
-        # What is still being written has a name with a dot in front.
-        for path in sorted(self._layout.checkpoints.glob("[!.]*")):
-            found = path.stat()
-            version = (found.st_ino, found.st_mtime_ns)
-            if self._seen.get(path.name) != version:
+        # The name of an incomplete file starts with a dot.
+        for path in sorted(self._study_dir.checkpoints.glob("[!.]*")):
+            stat = path.stat()
+            version = (stat.st_ino, stat.st_mtime_ns)
+            if self._versions.get(path.name) != version:
                 checkpoints[path.name] = path.read_bytes()
-                self._seen[path.name] = version
-        return News(logs, checkpoints)
+                self._versions[path.name] = version
+        return FileChanges(logs, checkpoints)
 
-    def drop(self, paths: Iterable[Path]) -> None:
-        """Remove files that have been sent and are needed no more."""
+    def delete(self, paths: Iterable[Path]) -> None:
+        """Delete collected files that are no longer needed."""
         for path in paths:
-            self._sent.pop(path.name, None)
-            self._seen.pop(path.name, None)
+            self._log_sizes.pop(path.name, None)
+            self._versions.pop(path.name, None)
             remove([path])
 
 
-def apply_news(study_dir: StudyDirectory, news: News) -> None:
-    """Put `news` into the study directory `study_dir`; a checkpoint is there whole, or as it was.
+def apply_changes(study_dir: StudyDirectory, changes: FileChanges) -> None:
+    """Write `changes` to a study directory; a checkpoint is replaced as a whole or not at all.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: A file cannot be written.
     """
-    for name, added in news.logs.items():
-        with _refusals(study_dir.logs / name) as path, path.open("ab") as log:
+    for name, added in changes.logs.items():
+        with _disk_errors(study_dir.logs / name) as path, path.open("ab") as log:
             log.write(added)
-    for name, content in news.checkpoints.items():
-        with _refusals(study_dir.checkpoints / name) as path:
+    for name, content in changes.checkpoints.items():
+        with _disk_errors(study_dir.checkpoints / name) as path:
             temporary = path.with_name(f".{name}.part")
             with temporary.open("wb") as file:
                 file.write(content)
@@ -75,10 +75,10 @@ def apply_news(study_dir: StudyDirectory, news: News) -> None:
 
 
 @contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[Path]:
-    """The path, below a directory that is there; what the disk refuses becomes a StorageError."""
+def _disk_errors(path: Path) -> Iterator[Path]:
+    """Create the parent directory of `path`, and convert an OSError of the block to a StorageError."""
     try:
-        path.parent.mkdir(exist_ok=True)  # in the study's directory, which is not made anew if it was removed
+        path.parent.mkdir(exist_ok=True)  # not the study directory, which the user may have removed
         yield path
     except OSError as error:
         raise disk_error(path, error) from error

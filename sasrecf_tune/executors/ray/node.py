@@ -1,369 +1,261 @@
-"""A worker on another machine: a LocalExecutor of one, given the data it needs; its files are sent home.
+"""A worker on a node of a cluster: a LocalExecutor with one worker, whose files are sent to the coordinator.
 
-Knows nothing of what carries it there.
+It does not depend on Ray.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import queue
 import shutil
-import stat
-import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.errors import DataError, StorageError, TuneError, WorkerError
+from sasrecf_tune.errors import StorageError, TuneError, WorkerError
+from sasrecf_tune.executors.base import answer
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.ray.file_sync import FileSync, News
-from sasrecf_tune.inputs.dataset_files import DatasetFiles
+from sasrecf_tune.executors.ray.file_sync import FileChanges, FileSync
+from sasrecf_tune.executors.ray.run_directory import run_directory
+from sasrecf_tune.executors.ray.shipped_dataset import Fetch, ShippedDataset, unpack_dataset
 from sasrecf_tune.inputs.settings import MOST_FUSED
 from sasrecf_tune.messages import (
+    DataRequest,
     DataSummary,
     Decision,
-    Describe,
     Failure,
     FailureKind,
     FusionTiming,
     Job,
-    Measure,
-    MeasureFusion,
     Report,
     Result,
     Timing,
 )
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import disk_error, make_directory
+from sasrecf_tune.storage.files import make_directory
 
-# So long a call waits for the worker to say something before it brings home what there is: logs and
-# checkpoints are never further behind than that.
-LOOK_SECONDS = 5.0
-# How long one wait for the worker's process may last: it bounds how late a hang is noticed.
+# A call without a message returns after this time with the changes of files, so that the coordinator's copies
+# of logs and checkpoints are never further behind.
+REPLY_SECONDS = 5.0
+# Longest wait for the worker's process: it bounds the delay until a hang is noticed.
 _TICK_SECONDS = 1.0
-# Bytes of a file that are in memory at a time.
-_PIECE = 32 << 20
-
-Fetch = Callable[[Any], bytes]  # what a reference to a piece of a file stands for
-
-
-@dataclass(frozen=True)
-class ShippedDataset:
-    """The files of a data set, by name, in pieces; `directory` is where they lie at home."""
-
-    name: str
-    directory: Path
-    files: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """What a worker is started with.
+    """The options that a worker is started with; those not listed are as in `LocalExecutor`.
 
-    `run` is a name that no other run has, `home` the study directory; `data` is None where the node has it.
-    `share`: others of this run may be on the node. `together`: it may be given several jobs at a time. The
-    rest is as in `LocalExecutor`.
+    Attributes:
+        run: A name that no other run has.
+        index: The worker's number in the run.
+        study_dir: The study directory on the coordinator's machine.
+        share: Whether other workers of the run may be on the node.
+        concurrent: Whether the worker may get several jobs at a time.
+        data: The data set; None if the node has it.
     """
 
     run: str
     index: int
-    home: StudyDirectory
+    study_dir: StudyDirectory
     threads: int
     hang_timeout: float | None
     runner: str
     share: bool
-    together: bool = False
+    concurrent: bool = False
     data: ShippedDataset | None = None
 
 
 @dataclass(frozen=True)
 class NodeReply:
-    """What a worker answers: a message, None for "nothing yet", and what has been written since.
+    """The reply to a call.
 
-    `node` is where it is and `versions` what it has there, said when it has started.
+    Attributes:
+        message: None if there is none yet.
+        changes: What was written since the last reply.
+        node: In the reply to `start`, the worker's node.
+        versions: In the reply to `start`, the versions installed there.
     """
 
     message: Report | Result | Failure | DataSummary | Timing | FusionTiming | TuneError | None = None
-    news: News = field(default_factory=News)
+    changes: FileChanges = field(default_factory=FileChanges)
     node: str = ""
     versions: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class NodeWorker:
-    """Answers the coordinator, one call after the other; `stop` alone may come at any time.
+    """Executes the coordinator's calls one at a time; only `stop` may be called during another one.
 
-    Jobs are begun by `train`; then each `listen` brings the next message, or none. A report is answered by
-    `decide`, which brings the next message too: until then no other comes. `node` is a name of this machine
-    that can be a file's, `cards` are those that this worker may use, none for the CPU.
+    `train` starts jobs. Then each `listen` returns the next message. After a report there is no further
+    message until `decide` answers it.
+
+    Args:
+        options: See `NodeOptions`.
+        node: A name of this machine that can be part of a file name.
+        gpus: The GPUs that this worker may use; none for the CPU.
+        fetch: Returns a piece of a data set's file.
     """
 
-    def __init__(self, options: NodeOptions, node: str, cards: Sequence[str], fetch: Fetch) -> None:
+    def __init__(self, options: NodeOptions, node: str, gpus: Sequence[str], fetch: Fetch) -> None:
         self._options = options
         self._node = node
-        self._cards = tuple(cards) or ("",)
+        self._gpus = tuple(gpus) or ("",)
         self._fetch = fetch
-        self._ours = contextlib.ExitStack()
+        self._resources = contextlib.ExitStack()
         self._messages: queue.SimpleQueue[Report | Result | Failure | TuneError] = queue.SimpleQueue()
         self._decisions: queue.SimpleQueue[Decision] = queue.SimpleQueue()
-        self._jobs: dict[int, Job] = {}  # that have not ended, as far as has been said
-        self._arrived: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
-        self._under_way = 0
+        self._jobs: dict[int, Job] = {}  # whose outcome was not returned yet
+        self._new_jobs: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
+        self._submitted = 0
 
     def start(self) -> NodeReply:
-        """Have a directory, and the data in it."""
+        """Create the worker's directory and unpack the data."""
         options = self._options
         try:
-            directory = self._ours.enter_context(run_directory(f"{options.run}-{self._node}"))
-            own = directory / f"worker-{options.index}"
-            # What an earlier actor of this number left has been sent, or is older than what lies at home.
-            shutil.rmtree(own, ignore_errors=True)
-            self._layout = StudyDirectory(own / options.home.name)
+            directory = self._resources.enter_context(run_directory(f"{options.run}-{self._node}"))
+            worker_dir = directory / f"worker-{options.index}"
+            # The coordinator has received the files of an earlier worker with this number, or has newer ones.
+            shutil.rmtree(worker_dir, ignore_errors=True)
+            self._study_dir = StudyDirectory(worker_dir / options.study_dir.name)
             self._data = directory / "data"
-            make_directory(self._layout.directory)
+            make_directory(self._study_dir.directory)
             if options.data is not None:
-                unpack(options.data, self._data, self._fetch)
+                unpack_dataset(options.data, self._data, self._fetch)
             prepared = directory / "prepared"
             if options.share:
                 make_directory(prepared)
         except TuneError as error:
-            return NodeReply(self._named(error))
-        self._mirror = FileSync(self._layout)
+            return NodeReply(self._translate(error))
+        self._file_sync = FileSync(self._study_dir)
         self._executor = LocalExecutor(
-            self._layout,
-            gpus=self._cards,
+            self._study_dir,
+            gpus=self._gpus,
             hang_timeout=options.hang_timeout,
             runner=options.runner,
             shared=prepared if options.share else None,
             threads=options.threads,
-            # The coordinator says how many.
-            slots=MOST_FUSED if options.together else 1,
+            slots=MOST_FUSED if options.concurrent else 1,  # the coordinator limits the number
         )
-        threading.Thread(target=self._work, daemon=True).start()
+        threading.Thread(target=self._train_jobs, daemon=True).start()
         return NodeReply(node=self._node)
 
-    def answer(self, request: Describe | Measure | MeasureFusion) -> NodeReply:
-        """What the data set holds, or how long steps take; while there are no jobs."""
-        config = request.config | self._here()
-        answer: DataSummary | Timing | FusionTiming | TuneError
+    def answer(self, request: DataRequest) -> NodeReply:
+        """Answer a request; only while there are no jobs."""
+        request = replace(request, config=request.config | self._local_config())
+        reply: DataSummary | Timing | FusionTiming | TuneError
         try:
-            match request:
-                case Describe():
-                    answer = self._executor.describe(replace(request, config=config))
-                case Measure():
-                    answer = self._executor.measure(replace(request, config=config))
-                case MeasureFusion():
-                    answer = self._executor.measure_fusion(replace(request, config=config))
+            reply = answer(self._executor, request)
         except TuneError as error:
-            answer = self._named(error)
-        return NodeReply(answer, self._news())
+            reply = self._translate(error)
+        return NodeReply(reply, self._collect_changes())
 
     def train(self, jobs: Sequence[tuple[Job, bytes | None]]) -> NodeReply:
-        """Begin jobs, each from what it is continued from; answers at once that they have begun."""
-        study_dir = self._layout
-        here = [
+        """Start jobs, each with the content of its resume file, and return without waiting for messages."""
+        checkpoints = self._study_dir.checkpoints
+        local_jobs = [
             replace(
                 job,
-                log=study_dir.logs / job.log.name,
-                checkpoint=study_dir.checkpoints / job.checkpoint.name,
-                unfinished=job.unfinished and study_dir.checkpoints / job.unfinished.name,
-                here=self._here(),
+                log=self._study_dir.logs / job.log.name,
+                checkpoint=checkpoints / job.checkpoint.name,
+                resume_file=job.resume_file and checkpoints / job.resume_file.name,
+                local_config=self._local_config(),
             )
             for job, _ in jobs
         ]
         try:
-            for job, (_, unfinished) in zip(here, jobs, strict=True):
-                if unfinished is not None and job.unfinished is not None:
-                    make_directory(study_dir.checkpoints)
-                    with contextlib.suppress(OSError):  # then it begins anew
-                        job.unfinished.write_bytes(unfinished)
+            for job, (_, content) in zip(local_jobs, jobs, strict=True):
+                if content is not None and job.resume_file is not None:
+                    make_directory(checkpoints)
+                    with contextlib.suppress(OSError):  # without it the trial starts from the beginning
+                        job.resume_file.write_bytes(content)
         except TuneError as error:
-            return NodeReply(self._named(error))
-        self._jobs |= {job.number: job for job in here}
-        self._arrived.put(here)  # at once: they are to begin together
+            return NodeReply(self._translate(error))
+        self._jobs |= {job.number: job for job in local_jobs}
+        self._new_jobs.put(local_jobs)  # all at once: they must start together
         return NodeReply()
 
     def decide(self, decision: Decision) -> NodeReply:
-        """Answer the last report, and listen."""
+        """Answer the last report and return the next message."""
         self._decisions.put(decision)
         return self.listen()
 
     def listen(self) -> NodeReply:
-        """The next message of the jobs, or none when it takes long; and the files."""
+        """Return the next message of the jobs, or None after `REPLY_SECONDS`, and the changes of files."""
         try:
-            message = self._messages.get(timeout=LOOK_SECONDS)
+            message = self._messages.get(timeout=REPLY_SECONDS)
         except queue.Empty:
-            return NodeReply(None, self._news())
-        news = self._news()
+            return NodeReply(None, self._collect_changes())
+        changes = self._collect_changes()
         if isinstance(message, Result | Failure):
             job = self._jobs.pop(message.number)
-            paths = [job.log, job.checkpoint, job.unfinished]
-            self._mirror.drop(path for path in paths if path is not None)
+            paths = [job.log, job.checkpoint, job.resume_file]
+            self._file_sync.delete(path for path in paths if path is not None)
             if isinstance(message, Failure) and message.kind in (
                 FailureKind.WORKER_DIED,
                 FailureKind.WORKER_HUNG,
                 FailureKind.DISK,
             ):
                 message = replace(message, reason=f"{message.reason} (on node {self._node})")
-        return NodeReply(message, news)
+        return NodeReply(message, changes)
 
     def stop(self) -> None:
-        """End all work at once and leave nothing behind."""
+        """Stop all work immediately and delete all files."""
         if hasattr(self, "_executor"):
             self._executor.close()
-        self._ours.close()
+        self._resources.close()
 
-    def reported(self, report: Report) -> Decision:
-        """See `executors.base.Handler`."""
+    def on_report(self, report: Report) -> Decision:
+        """Queue a report and wait for its decision; called by the executor."""
         self._messages.put(report)
         return self._decisions.get()
 
-    def ended(self, outcome: Result | Failure) -> None:
-        """See `executors.base.Handler`."""
-        self._under_way -= 1
+    def on_outcome(self, outcome: Result | Failure) -> None:
+        """Queue an outcome; called by the executor."""
+        self._submitted -= 1
         self._messages.put(outcome)
 
-    def _work(self) -> None:
+    def _train_jobs(self) -> None:
         waiting: deque[Job] = deque()
         try:
             while True:
-                while not (waiting or self._under_way) or not self._arrived.empty():
-                    waiting.extend(self._arrived.get())
-                # After a failure it takes none until the others have ended.
+                while not (waiting or self._submitted) or not self._new_jobs.empty():
+                    waiting.extend(self._new_jobs.get())
+                # After some failures none is free until the other jobs have ended.
                 while waiting and self._executor.free:
-                    self._under_way += 1
+                    self._submitted += 1
                     self._executor.submit(waiting.popleft())
                 self._executor.step(self, _TICK_SECONDS)
         except TuneError as error:
-            self._messages.put(self._named(error))
-        except Exception as error:  # noqa: BLE001  # the coordinator must hear of it
-            self._messages.put(self._named(WorkerError(f"{type(error).__name__}: {error}")))
+            self._messages.put(self._translate(error))
+        except Exception as error:  # noqa: BLE001  # reported to the coordinator
+            self._messages.put(self._translate(WorkerError(f"{type(error).__name__}: {error}")))
 
-    def _here(self) -> dict[str, Any]:
-        places = {"checkpoint_dir": str(self._layout.checkpoints)}
-        return places if self._options.data is None else places | {"data_path": str(self._data)}
+    def _local_config(self) -> dict[str, Any]:
+        config = {"checkpoint_dir": str(self._study_dir.checkpoints)}
+        return config if self._options.data is None else config | {"data_path": str(self._data)}
 
-    def _news(self) -> News:
-        news = self._mirror.news()
-        ours, home = self._layout.worker_log(0).name, self._options.home.worker_log(self._options.index).name
-        return replace(news, logs={home if name == ours else name: text for name, text in news.logs.items()})
+    def _collect_changes(self) -> FileChanges:
+        changes = self._file_sync.collect()
+        ours = self._study_dir.worker_log(0).name
+        theirs = self._options.study_dir.worker_log(self._options.index).name
+        logs = {theirs if name == ours else name: text for name, text in changes.logs.items()}
+        return replace(changes, logs=logs)
 
-    def _named(self, error: TuneError) -> TuneError:
-        """With the places at home in place of those on this node; which node it is where that matters."""
-        home = self._options.home
-        places = []
-        if hasattr(self, "_layout"):
-            places = [(self._layout.worker_log(0), home.worker_log(self._options.index))]
-            places += [(self._layout.directory, home.directory)]
-        if self._options.data is not None and hasattr(self, "_data"):
-            places.append((self._data / self._options.data.name, self._options.data.directory))
+    def _translate(self, error: TuneError) -> TuneError:
+        """Replace paths on this node by those of the coordinator, and name the node where that matters."""
+        options = self._options
+        paths = []
+        if hasattr(self, "_study_dir"):
+            paths = [(self._study_dir.worker_log(0), options.study_dir.worker_log(options.index))]
+            paths += [(self._study_dir.directory, options.study_dir.directory)]
+        if options.data is not None and hasattr(self, "_data"):
+            paths.append((self._data / options.data.name, options.data.directory))
         for name in ("what", "where", "fix"):
             text = getattr(error, name)
-            for here, there in places:
-                text = text.replace(str(here), str(there))
+            for ours, theirs in paths:
+                text = text.replace(str(ours), str(theirs))
             setattr(error, name, text)
         if isinstance(error, WorkerError | StorageError):
             error.what += f" (on node {self._node})"
         return error
-
-
-@contextlib.contextmanager
-def run_directory(name: str) -> Iterator[Path]:
-    """A directory for the workers of a run on this machine, gone when the last of them leaves the block.
-
-    What a run left here whose workers were all killed is removed, too.
-
-    Raises:
-        StorageError: it cannot be made, or someone else can write there.
-    """
-    parent = Path(tempfile.gettempdir()) / f"sasrecf-tune-{os.getuid()}"
-    try:
-        parent.mkdir(mode=0o700, exist_ok=True)
-        found = parent.lstat()
-    except OSError as error:
-        raise disk_error(parent, error) from error
-    # Prepared data lies there, which is read as a pickle.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise StorageError(
-            "others can write there, or it is no directory", where=str(parent), fix="Move it away."
-        )
-    for lock in parent.glob("*.lock"):
-        _sweep(lock)
-    directory, lock = parent / name, parent / f"{name}.lock"
-    try:
-        held = _hold(lock)
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise disk_error(directory, error) from error
-    try:
-        yield directory
-    finally:
-        os.close(held)
-        _sweep(lock)
-
-
-def _hold(lock: Path) -> int:
-    """Share the lock, which the system lets go of however the process ends."""
-    while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        with contextlib.suppress(FileNotFoundError):
-            if os.fstat(handle).st_ino == lock.stat().st_ino:
-                return handle
-        os.close(handle)  # of a file that was swept away in between
-
-
-def _sweep(lock: Path) -> None:
-    """Remove the lock and its directory, unless somebody is there."""
-    with contextlib.suppress(OSError):
-        handle = os.open(lock, os.O_RDWR)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-            lock.unlink()
-        finally:
-            os.close(handle)
-
-
-def ship(data: DatasetFiles, put: Callable[[bytes], Any]) -> ShippedDataset:
-    """All files of a data set, in pieces that `put` gives a reference for.
-
-    Raises:
-        DataError: one cannot be read.
-    """
-    files: dict[str, list[Any]] = {}
-    for path in data.files():
-        try:
-            with path.open("rb") as file:
-                files[path.name] = [put(piece) for piece in iter(partial(file.read, _PIECE), b"")]
-        except OSError as error:
-            raise DataError(f"cannot read: {error.strerror or error}", where=str(path)) from error
-    return ShippedDataset(data.name, data.path, files)
-
-
-def unpack(data: ShippedDataset, directory: Path, fetch: Fetch) -> None:
-    """Write the files of `data` to `directory`/NAME, unless another worker on this machine has done so.
-
-    Raises:
-        StorageError: the disk refused.
-    """
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        done = directory / "done"
-        with (directory / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if done.exists():
-                return
-            (directory / data.name).mkdir(exist_ok=True)
-            for name, pieces in data.files.items():
-                with (directory / data.name / name).open("wb") as file:
-                    for piece in pieces:
-                        file.write(fetch(piece))
-            done.touch()
-    except OSError as error:
-        raise disk_error(directory, error) from error

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sasrecf_tune.analysis.confirmation import rank_confirmed
 from sasrecf_tune.analysis.winner import Winner
+from sasrecf_tune.inputs.config_files import write_config
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config
 from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sentences
-from sasrecf_tune.report.formats.trials import best_yaml, reproducing
 from sasrecf_tune.search.plan import base_config, trial_config
+from sasrecf_tune.trials import score_text
 
 
-def chosen_config(chosen: Winner, settings: RunSettings, space: SearchSpace) -> Config:
-    """RecBole's configuration of what was chosen."""
-    record = chosen.record
+def winner_config(winner: Winner, settings: RunSettings, space: SearchSpace) -> Config:
+    """Return the RecBole configuration of `winner`, with an absolute `data_path`."""
+    record = winner.record
     seed = settings.seed if record.seed is None else record.seed
-    return reproducing(trial_config(base_config(settings, space), record.params, seed))
+    config = trial_config(base_config(settings, space), record.params, seed)
+    if config.get("data_path"):
+        return {**config, "data_path": str(Path(str(config["data_path"])).absolute())}
+    return dict(config)
 
 
-def chosen_yaml(chosen: Winner, settings: RunSettings, space: SearchSpace) -> str:
-    """A RecBole config file of what was chosen, which says how."""
-    confirmed, metric = "", str(settings.metric)
-    if chosen.confirmation is not None:
-        verdict = rank_confirmed(chosen.confirmation, settings.metric.maximize, settings.unit)
-        confirmed = (
-            f"trial {chosen.trial} of the study {settings.name}, confirmed on "
-            f"{seeds_text(chosen.confirmation.seeds)}:\n"
+def best_yaml(winner: Winner, settings: RunSettings, space: SearchSpace) -> str:
+    """Return a RecBole config file of `winner`; its comment says how it was chosen."""
+    metric, confirmation, record = str(settings.metric), winner.confirmation, winner.record
+    if confirmation is None:
+        what = f"trial {record.number} of the study {settings.name}: best validation {metric}"
+    else:
+        verdict = rank_confirmed(confirmation, settings.metric.maximize, settings.unit)
+        what = (
+            f"trial {winner.trial} of the study {settings.name}, confirmed on "
+            f"{seeds_text(confirmation.seeds)}:\n"
             f"mean validation {metric} {interval_text(verdict.places[0].score)} (95% interval), the first of "
-            f"{len(verdict.places)}.\n{sentences(chosen.confirmation, verdict)[0]}\n"
+            f"{len(verdict.places)}.\n{sentences(confirmation, verdict)[0]}\n"
             f"The seed here is that of its best run on validation: {metric}"
         )
-    config = chosen_config(chosen, settings, space)
-    return best_yaml(config, chosen.record, metric, settings.name, settings.engine, confirmed)
+    config = winner_config(winner, settings, space)
+    score = f"{score_text(record.score)} at epoch {record.best_epoch} of {record.epochs}"
+    header = (
+        f"{config['model']}, {what} {score}.\n\n"
+        "    from recbole.quick_start import run_recbole\n"
+        "    run_recbole(config_file_list=['best.yaml'], saved=False)\n\n"
+        "saved=False because RecBole 1.2.1 cannot load its own checkpoints with torch 2.6 or later."
+    )
+    if settings.engine == "fast":
+        header += (
+            "\nTrained by the engine `fast`. With the same seed RecBole's own trainer draws other dropout\n"
+            "masks, so its scores differ as those of two seeds do; without dropout they are the same."
+        )
+    return write_config(config, header)

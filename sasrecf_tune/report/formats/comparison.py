@@ -19,27 +19,27 @@ from sasrecf_tune.report.comparison_text import (
     warnings,
     winner,
 )
-from sasrecf_tune.report.formats.confirmation import estimate_content, markdown_table
+from sasrecf_tune.report.formats.confirmation import estimate_content
 from sasrecf_tune.report.formats.latex import latex, latex_table, marked
-from sasrecf_tune.report.formats.trials import csv_line
+from sasrecf_tune.report.text import csv_line, markdown_table
 from sasrecf_tune.trials import score_text
 
 
-def comparison_csv(found: Comparison) -> str:
-    """A row for each study; a metric that it has not is empty."""
+def comparison_csv(comparison: Comparison) -> str:
+    """Return a row for each study; a metric that it does not have is empty."""
     header = ["rank", "study", "model", "features", "confirmed", "trial", "seeds", "search_score"]
-    columns = [(part, key) for part in ("valid", "test") for key in found.keys]
+    columns = [(part, key) for part in ("valid", "test") for key in comparison.keys]
     header += [f"{part} {key}{what}" for part, key in columns for what in ("", " sd", " half_interval")]
     efforts = [
         f"{what}_{amount}" for what in ("search", "confirmation") for amount in ("runs", "epochs", "seconds")
     ]
     lines = [csv_line([*header, "weights", *efforts, "pruned", "failed", "confirmed_configurations"])]
-    for rank, entry in enumerate(found.entries, start=1):
+    for rank, entry in enumerate(comparison.entries, start=1):
         cells: list[object] = [rank if entry.confirmed else None, entry.name, entry.model]
         cells += [" ".join(entry.features), entry.confirmed, entry.trial, len(entry.seeds), entry.score]
         for part, key in columns:
-            one = entry.on(part, key)
-            cells += [None] * 3 if one is None else [one.mean, one.sd, one.half]
+            estimate = entry.on(part, key)
+            cells += [None] * 3 if estimate is None else [estimate.mean, estimate.sd, estimate.half_interval]
         cells.append(entry.weights or None)
         for effort in (entry.search, entry.confirmation):
             cells += [effort.runs, effort.epochs, round(effort.seconds, 3)]
@@ -47,74 +47,76 @@ def comparison_csv(found: Comparison) -> str:
     return "".join(lines)
 
 
-def comparison_json(found: Comparison) -> str:
-    """Everything, each seed's scores too."""
+def comparison_json(comparison: Comparison) -> str:
+    """Return everything, including the scores of each seed."""
     content = {
-        "data": found.data,
-        "metric": str(found.metric),
-        "maximize": found.metric.maximize,
+        "data": comparison.data,
+        "metric": str(comparison.metric),
+        "maximize": comparison.metric.maximize,
         "test": "Games-Howell",
         "alpha": ALPHA,
-        "studies": [_entry(entry, found) for entry in found.entries],
+        "studies": [_entry(entry, comparison) for entry in comparison.entries],
         "differences": {
             part: [
                 {
-                    "better": one.first.name,
-                    "worse": one.second.name,
-                    "difference": one.mean,
-                    "half_interval": one.half,
-                    "p": one.p,
-                    "tied": one.tied,
+                    "better": difference.first.name,
+                    "worse": difference.second.name,
+                    "difference": difference.mean,
+                    "half_interval": difference.half_interval,
+                    "p": difference.p,
+                    "tied": difference.tied,
                 }
-                for one in differences
+                for difference in differences
             ]
-            for part, differences in found.differences.items()
+            for part, differences in comparison.differences.items()
         },
-        "said": sentences(found),
-        "warnings": warnings(found),
+        "said": sentences(comparison),
+        "warnings": warnings(comparison),
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def comparison_markdown(found: Comparison) -> str:
-    """Two tables, and what they say."""
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return both tables, the sentences and the warnings."""
     parts = [
-        f"{heading(found)}.\n\n",
-        markdown_table(*scores(found)),
+        f"{heading(comparison)}.\n\n",
+        markdown_table(*scores(comparison)),
         "\n",
-        markdown_table(*budgets(found)),
+        markdown_table(*budgets(comparison)),
         "\n",
     ]
-    parts += [f"- {sentence}\n" for sentence in sentences(found)]
-    parts += [f"- Warning: {warning}\n" for warning in warnings(found)]
-    parts += [f"- {entry.name}: {winner(entry)}\n" for entry in found.entries]
-    return "".join([*parts, f"\n{note(found)}\n"])
+    parts += [f"- {sentence}\n" for sentence in sentences(comparison)]
+    parts += [f"- Warning: {warning}\n" for warning in warnings(comparison)]
+    parts += [f"- {entry.name}: {winner(entry)}\n" for entry in comparison.entries]
+    return "".join([*parts, f"\n{note(comparison)}\n"])
 
 
-def comparison_latex(found: Comparison) -> str:
-    """Confirmed studies: mean and standard deviation on validation by the metric, on test by all.
+def comparison_latex(comparison: Comparison) -> str:
+    """Return the means and standard deviations of confirmed studies: one validation metric, all test metrics.
 
-    The best mean of each is bold, the second underlined. The others are left out; a comment names them.
+    The best mean of each metric is bold, the second underlined. A comment names the studies left out.
     """
-    entries = [entry for entry in found.entries if entry.confirmed]
-    key = found.metric.key
-    keys = sorted(found.keys, key=lambda name: name != key)
+    entries = [entry for entry in comparison.entries if entry.confirmed]
+    key = comparison.metric.key
+    keys = sorted(comparison.keys, key=lambda name: name != key)
     columns = [("valid", key), *(("test", name) for name in keys)]
     columns = [(part, name) for part, name in columns if any(entry.on(part, name) for entry in entries)]
     cells: list[list[str]] = [[] for _ in entries]
     for part, name in columns:
         estimates = [entry.on(part, name) for entry in entries]
-        means = [None if one is None else one.mean for one in estimates]
-        for row, one, mark in zip(cells, estimates, marked(means, parse_metric(name).maximize), strict=True):
-            sd = None if one is None else one.sd
+        means = [None if estimate is None else estimate.mean for estimate in estimates]
+        for row, estimate, mark in zip(
+            cells, estimates, marked(means, parse_metric(name).maximize), strict=True
+        ):
+            sd = None if estimate is None else estimate.sd
             row.append(mark if sd is None else rf"{mark} $\pm$ {score_text(sd)}")
     caption = (
-        f"{latex(heading(found))}. Mean $\\pm$ standard deviation over seeds of the best configuration of "
-        f"each study; best bold, second underlined. {latex(' '.join(sentences(found)))} "
+        f"{latex(heading(comparison))}. Mean $\\pm$ standard deviation over seeds of the best configuration "
+        f"of each study; best bold, second underlined. {latex(' '.join(sentences(comparison)))} "
         "Differences: $\\pm$ 95\\% intervals."
     )
     lines = ["% \\usepackage{booktabs}"]
-    lines += [f"% warning: {warning}" for warning in warnings(found)]
+    lines += [f"% warning: {warning}" for warning in warnings(comparison)]
     lines += latex_table(
         caption,
         ["study", "model", "seeds"],
@@ -135,7 +137,7 @@ FORMATS: Mapping[str, Callable[[Comparison], str]] = {
 }
 
 
-def _entry(entry: Entry, found: Comparison) -> dict[str, Any]:
+def _entry(entry: Entry, comparison: Comparison) -> dict[str, Any]:
     return {
         "study": entry.name,
         "model": entry.model,
@@ -148,9 +150,9 @@ def _entry(entry: Entry, found: Comparison) -> dict[str, Any]:
         "seeds": list(entry.seeds),
         **{
             part: {
-                name: estimate_content(one) | {"scores": list(entry.values(part, name))}
-                for name in found.keys
-                if (one := entry.on(part, name)) is not None
+                name: estimate_content(estimate) | {"scores": list(entry.values(part, name))}
+                for name in comparison.keys
+                if (estimate := entry.on(part, name)) is not None
             }
             for part in ("valid", "test")
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,8 @@ from sasrecf_tune.analysis.confirmation import (
     without_seed,
 )
 from sasrecf_tune.report.confirmation_text import heading, interval_text, note, p_text, sentences
-from sasrecf_tune.report.formats.trials import csv_line, markdown_line
-from sasrecf_tune.trials import TrialRecord, cell_text, score_text
+from sasrecf_tune.report.text import csv_line, finite, markdown_table, parameter_cells
+from sasrecf_tune.trials import TrialRecord, score_text
 
 
 def confirmation_csv(
@@ -26,13 +25,13 @@ def confirmation_csv(
     names: Sequence[str],
     metric_keys: Sequence[str],
 ) -> str:
-    """A row for each run, with the number of the trial whose configuration it has; `tests` are by run."""
+    """Return a row for each (trial, run); `tests` are by the number of the run."""
     names = [name for name in names if name != "seed"]
     header = ["run", "trial", "seed", "state", *names, "trained_epochs", "best_epoch", "seconds"]
     header += [f"{part} {key}" for part in ("valid", "test") for key in metric_keys]
     lines = [csv_line([*header, "error"])]
     for trial, record in runs:
-        values = [cell_text(record.params[name]) if name in record.params else "" for name in names]
+        values = parameter_cells(record.params, names)
         measured: list[object] = [record.epochs, record.best_epoch, round(record.seconds, 3)]
         measured += [record.valid.get(key, "") for key in metric_keys]
         measured += [tests.get(record.number, {}).get(key, "") for key in metric_keys]
@@ -44,7 +43,7 @@ def confirmation_csv(
 def confirmation_markdown(
     confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str
 ) -> str:
-    """What it says, the places, and all metrics of each."""
+    """Return the result in sentences, the places, and all metrics of each."""
     names = [name for name in names if name != "seed"]
     parts = [f"{heading(confirmation, metric)}.\n\n"]
     parts += ["".join(f"{sentence}\n" for sentence in sentences(confirmation, verdict))]
@@ -54,35 +53,35 @@ def confirmation_markdown(
             str(place.trial),
             interval_text(place.score),
             score_text(place.score.sd),
-            p_text(verdict, place),
+            p_text(verdict.p(place)),
             f"{place.seconds:.0f}",
-            *(cell_text(confirmation.configurations[place.trial].get(name, "")) for name in names),
+            *parameter_cells(confirmation.configurations[place.trial], names),
         ]
         for rank, place in enumerate(verdict.places, start=1)
     ]
     parts += [
         "\n",
-        markdown_table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds a run", *names], rows),
+        markdown_table(["rank", "trial", f"valid {metric}", "sd", "p", "seconds per run", *names], rows),
     ]
     parts.append(f"\n{note(verdict)}\n")
     for title, metrics_of in (("Validation", on_validation), ("Test", on_test)):
-        found = {place.trial: metrics_of(confirmation, verdict, place.trial) for place in verdict.places}
-        keys = list(next(iter(found.values()), {}))
+        by_trial = {place.trial: metrics_of(confirmation, verdict, place.trial) for place in verdict.places}
+        keys = list(next(iter(by_trial.values()), {}))
         if keys:
             cells = [
                 [str(trial), *(_with_sd(metrics[key]) if key in metrics else "-" for key in keys)]
-                for trial, metrics in found.items()
+                for trial, metrics in by_trial.items()
             ]
             parts += [f"\n{title}, mean ± 95% interval (sd):\n\n", markdown_table(["trial", *keys], cells)]
     return "".join(parts)
 
 
 def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[str, Any]:
-    """For JSON; numbers that are not finite are null."""
+    """Return the confirmation for JSON; numbers that are not finite are null."""
     return {
         "trials": list(confirmation.configurations),
         "seeds": list(confirmation.seeds),
-        "whole": confirmation.whole,
+        "whole": confirmation.complete,
         "test": "Tukey's HSD, seeds as blocks",
         "alpha": ALPHA,
         "compared_on": list(verdict.seeds),
@@ -110,8 +109,10 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
                 "state": record.state,
                 "epochs": record.epochs,
                 "seconds": record.seconds,
-                "valid": _finite(record.valid),
-                "test": _finite(confirmation.tests.get((trial, seed), {})),
+                "valid": {key: finite(value) for key, value in record.valid.items()},
+                "test": {
+                    key: finite(value) for key, value in confirmation.tests.get((trial, seed), {}).items()
+                },
                 "error": record.error or None,
             }
             for (trial, seed), record in sorted(confirmation.runs.items())
@@ -120,20 +121,26 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
 
 
 def all_runs(
-    runs: Iterable[TrialRecord], asked: Confirmation, trials: Iterable[TrialRecord]
+    runs: Iterable[TrialRecord], latest: Confirmation, trials: Iterable[TrialRecord]
 ) -> list[tuple[int, TrialRecord]]:
-    """Runs, those too that are not `asked` for any more, with the trial they confirm.
+    """Pair each run with the number of the trial whose configuration it has.
 
-    By trial and seed; `trials` are those of the search.
+    Args:
+        runs: Runs of all confirmations, also those that the latest no longer includes.
+        latest: The confirmation that was planned last.
+        trials: Trials of the search.
+
+    Returns:
+        Pairs in the order of trial and seed.
     """
-    known: list[tuple[int, Mapping[str, Any]]] = [*asked.configurations.items()]
+    known: list[tuple[int, Mapping[str, Any]]] = [*latest.configurations.items()]
     known += [(trial.number, without_seed(trial.params)) for trial in trials]
-    found = [
+    pairs = [
         (next(number for number, params in known if params == without_seed(run.params)), run)
         for run in runs
         if run.params
     ]
-    return sorted(found, key=lambda pair: (pair[0], pair[1].params["seed"]))
+    return sorted(pairs, key=lambda pair: (pair[0], pair[1].params["seed"]))
 
 
 def _with_sd(estimate: Estimate) -> str:
@@ -141,19 +148,9 @@ def _with_sd(estimate: Estimate) -> str:
 
 
 def estimate_content(estimate: Estimate) -> dict[str, float | None]:
-    """For JSON."""
-    return {"mean": estimate.mean, "sd": estimate.sd, "half_interval": estimate.half}
+    """Return `estimate` for JSON."""
+    return {"mean": estimate.mean, "sd": estimate.sd, "half_interval": estimate.half_interval}
 
 
 def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
     return {key: estimate_content(value) for key, value in estimates.items()}
-
-
-def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, all columns to the right."""
-    lines = [markdown_line(header), markdown_line(["---:"] * len(header))]
-    return "".join([*lines, *(markdown_line(row) for row in rows)])

@@ -9,7 +9,8 @@ from typing import Any
 from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, on_test
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.confirmation_text import heading, sentences
-from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
+from sasrecf_tune.report.text import parameter_cells
+from sasrecf_tune.trials import ENDED, Row, score_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -33,7 +34,7 @@ def ranking_latex(
     model: str,
     data: str,
 ) -> str:
-    """Ranked trials of `rows`: parameters, then validation metrics, `metric` first.
+    """Return a table of the ranked trials: parameters, then validation metrics, `metric` first.
 
     The best of each metric is bold, the second underlined. Pruned and failed trials are not comparable and
     left out; a comment counts them.
@@ -67,7 +68,7 @@ def ranking_latex(
 def confirmed_latex(
     confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, model: str, data: str
 ) -> str:
-    """What was trained again on fresh seeds: mean and standard deviation, on validation and on test.
+    """Return a table of the confirmation: mean and standard deviation, on validation and on test.
 
     The best mean of each is bold, the second underlined.
     """
@@ -78,9 +79,8 @@ def confirmed_latex(
     ]
     columns += [(f"test {metric}", tests)] if any(tests) else []
     maximize = parse_metric(metric).maximize
-    marks = [
-        marked([None if one is None else one.mean for one in estimates], maximize) for _, estimates in columns
-    ]
+    means = [[None if e is None else e.mean for e in estimates] for _, estimates in columns]
+    marks = [marked(values, maximize) for values in means]
     names = [name for name in names if name != "seed"]
     caption = (
         f"{latex(model)} on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
@@ -90,8 +90,8 @@ def confirmed_latex(
     for index, place in enumerate(verdict.places):
         cells: list[str] = []
         for (_, estimates), mark in zip(columns, marks, strict=True):
-            one = estimates[index]
-            cells += [mark[index], score_text(None if one is None else one.sd)]
+            estimate = estimates[index]
+            cells += [mark[index], score_text(None if estimate is None else estimate.sd)]
         rows.append((str(index + 1), confirmation.configurations[place.trial], cells))
     headers = [header for name, _ in columns for header in (name, "sd")]
     return "\n".join([*latex_table(caption, names, headers, rows), ""])
@@ -103,7 +103,13 @@ def latex_table(
     headers: Sequence[str],
     rows: Iterable[tuple[str, Mapping[str, Any], Sequence[str]]],
 ) -> list[str]:
-    """The lines of a table; a row is its rank, the parameters of which it shows `names`, and LaTeX cells."""
+    """Return the lines of a table.
+
+    Args:
+        names: Parameters to show.
+        headers: Of the columns after the parameters.
+        rows: Rank, parameters, and the LaTeX of the columns after them.
+    """
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -114,20 +120,20 @@ def latex_table(
         r"\midrule",
     ]
     for rank, params, measured in rows:
-        cells = [latex(cell_text(params[name])) if name in params else "" for name in names]
+        cells = map(latex, parameter_cells(params, names))
         lines.append(_line([rank, *cells, *measured]))
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
 
 
 def latex(text: str) -> str:
-    """`text` with LaTeX's special characters made ordinary."""
+    """Escape LaTeX's special characters in `text`."""
     return "".join(_SPECIAL.get(character, character) for character in text).replace("\n", " ")
 
 
 def marked(values: Sequence[float | None], maximize: bool) -> list[str]:
-    """Each value as a cell, the best bold and the second best underlined; equal ones alike."""
+    """Return each value as a cell, the best bold and the second best underlined; equal ones alike."""
     texts = [score_text(v) if v is not None and math.isfinite(v) else "--" for v in values]
-    # As they are printed: what looks equal is marked alike.
+    # Compared as printed, so that values that look equal are marked alike.
     order = sorted({float(text) for text in texts if text != "--"}, reverse=maximize)
     styles = {f"{value:.4f}": style for value, style in zip(order, (r"\textbf", r"\underline"), strict=False)}
     return [f"{styles[text]}{{{text}}}" if text in styles else text for text in texts]

@@ -1,1 +1,1 @@
-"""report.html and its assets."""
+"""report.html: its templates, figures and assets."""

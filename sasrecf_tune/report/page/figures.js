@@ -1,12 +1,12 @@
-// Draws a picture when it comes into view, in the colours of the moment.
+// Draws a figure when it scrolls into view, in the colours of the current theme.
 "use strict";
 (() => {
-  // What an A4 page is wide, less its margins (pixels).
+  // Width of an A4 page without its margins, in pixels.
   const paper = 680;
   const figures = [...document.querySelectorAll("figure")];
   const drawn = new Set();
 
-  // Replaces names of CSS variables by their values, wherever they stand in a figure.
+  // Replaces the names of CSS variables in a figure by their values.
   function colored(value, style) {
     if (typeof value === "string") return value.startsWith("--") ? style.getPropertyValue(value).trim() : value;
     if (Array.isArray(value)) return value.map((one) => colored(one, style));
@@ -14,7 +14,7 @@
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, colored(one, style)]));
   }
 
-  // Plotly is run when the first picture is wanted, not when the page opens.
+  // Plotly is parsed when the first figure is drawn, not when the page opens.
   function start() {
     const script = document.createElement("script");
     script.textContent = document.getElementById("plotly").textContent;
@@ -54,8 +54,8 @@
   addEventListener("beforeprint", () => {
     document.documentElement.classList.add("paper");
     for (const figure of figures) {
-      const whole = figure.parentElement.classList.contains("one");
-      draw(figure, whole ? paper : paper / 2 - 12);
+      const wide = figure.parentElement.classList.contains("one");
+      draw(figure, wide ? paper : paper / 2 - 12);
     }
   });
   addEventListener("afterprint", () => {

@@ -18,7 +18,7 @@
   function compare(a, b, column, sign) {
     const [x, y] = [value(a, column), value(b, column)];
     if (x !== undefined && y !== undefined) return sign * (x - y);
-    // Without a number: words by the alphabet, and what is empty last in either direction.
+    // Without numbers: text alphabetically; empty cells are last both ways.
     const [s, t] = [cell(a, column).textContent, cell(b, column).textContent];
     if (!s || !t) return !s - !t;
     return x !== undefined ? -1 : y !== undefined ? 1 : sign * s.localeCompare(t);
@@ -44,8 +44,8 @@
     let left = all ? Infinity : first;
     rows.forEach((row) => { row.hidden = !kept.has(row) || left-- <= 0; });
     const number = (count) => count.toLocaleString("en");
-    const some = (kept.size < rows.length ? `${number(kept.size)} of ` : "") + number(rows.length);
-    document.getElementById("count").textContent = `${some} trials`;
+    const shown = (kept.size < rows.length ? `${number(kept.size)} of ` : "") + number(rows.length);
+    document.getElementById("count").textContent = `${shown} trials`;
     more.hidden = all || kept.size <= first;
     more.textContent = `Show all ${number(kept.size)}`;
   }

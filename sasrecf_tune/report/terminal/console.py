@@ -1,4 +1,4 @@
-"""Where text for people goes."""
+"""Consoles and printing for people."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sasrecf_tune.storage.files import atomic_write, make_directory
 
 
 def make_console(file: TextIO | None = None) -> Console:
-    """A console on `file`, or on standard output.
+    """Return a console that writes to `file`, or to standard output.
 
-    A file or a pipe has no width of its own: lines are as long as their content, unless COLUMNS is set.
+    In a file or a pipe, lines are as long as their content unless COLUMNS is set.
     """
     stream = file or sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
@@ -28,7 +28,7 @@ def write_output(text: str, output: Path | None) -> None:
     """Print `text`, or write it to the file `output`.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: The file cannot be written.
     """
     if output is None:
         sys.stdout.write(text)
@@ -37,8 +37,13 @@ def write_output(text: str, output: Path | None) -> None:
         atomic_write(output.absolute(), text)
 
 
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print `text` as it is, without markup; only a terminal wraps it."""
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+
+
 def print_table(console: Console, table: RenderableType) -> None:
-    """Print `table`; in a file or a pipe without the spaces that would fill its last column."""
+    """Print `table`; in a file or a pipe, without trailing spaces."""
     if console.is_terminal:
         console.print(table, highlight=False)
         return

@@ -1,4 +1,4 @@
-"""What `run` says on the screen before and after a search."""
+"""What `run` prints before and after a search."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, varied
+from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank
@@ -24,7 +25,7 @@ _SHOWN_ROWS = 15
 
 
 def plan_facts(plan: Plan) -> dict[str, object]:
-    """The plan for a program."""
+    """Return the plan for a program."""
     return {
         "study": plan.settings.name,
         "model": plan.settings.model,
@@ -49,7 +50,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
 
 
 def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int = 0, again: int = 0) -> None:
-    """The plan for a person."""
+    """Print the plan for a person."""
     data, counted = plan.data, plan.feasibility
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
@@ -64,38 +65,36 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     grid.add_row("space", space_text(plan))
     for reason, count in counted.reasons:
         grid.add_row("", f"{'some' if count is None else f'{count:,}'} cannot exist: {reason}")
-    trials = f"{plan.trials:,} trial{'s' * (plan.trials != 1)}"
+    trials = count_text(plan.trials, "trial")
     what = {
         "grid": f"each of the {plan.trials:,} configurations once, in random order",
-        "best-first": f"{trials}, the most promising configuration next, none twice",
-    }.get(plan.sampler, f"{trials}, none twice")
-    epochs = f"{plan.epochs} epoch{'s' * (plan.epochs != 1)}"
-    grid.add_row("search", f"{plan.sampler}: {what}; up to {epochs} each")
+        "best-first": f"{trials}, the most promising configuration next, no duplicates",
+    }.get(plan.sampler, f"{trials}, no duplicates")
+    grid.add_row("search", f"{plan.sampler}: {what}; up to {count_text(plan.epochs, 'epoch')} each")
     grid.add_row("pruner", str(plan.pruner))
     grid.add_row(
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
     if limits := _limits(plan.settings.search):
-        grid.add_row("ends", Text(f"earlier than that {limits}"))
+        grid.add_row("ends", Text(f"earlier {limits}"))
     if count := plan.settings.search.confirm:
-        seeds = plan.settings.search.confirm_seeds
-        plural = "s" if seeds > 1 else ""
-        grid.add_row("then", f"the best {count} again on {seeds} fresh seed{plural} each; none is pruned")
+        seeds = count_text(plan.settings.search.confirm_seeds, "fresh seed")
+        grid.add_row("then", f"the best {count} again on {seeds} each, without pruning")
     if every := plan.settings.search.checkpoint_every:
-        grid.add_row("keeps", f"every {every} epochs what an interrupted trial continues from")
+        grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
     fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
     if fixed:
-        grid.add_row("set", Text(" ".join(f"{key}={cell_text(value)}" for key, value in fixed.items())))
+        grid.add_row("set", Text(parameters_text(fixed, fixed)))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
-    threads = f", {data.threads} thread{'s' * (data.threads != 1)}" if data.device == "cpu" else ""
+    threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
     grid.add_row("device", f"{place}{data.device}{threads}{workers}; engine {plan.settings.engine}")
     if done or again:
-        interrupted = f", {again} interrupted to be run again" if again else ""
+        interrupted = f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
         grid.add_row("continues", f"{total} trials have ended{interrupted}")
     for note in plan.notes:
-        grid.add_row("note", Text(note))  # it quotes values, whose brackets are no markup
+        grid.add_row("note", Text(note))  # as Text, since it quotes values with brackets
     print_table(console, grid)
     console.print()
 
@@ -106,7 +105,7 @@ def space_text(plan: Plan) -> str:
     if counted.total is None:
         return f"{name}: infinitely many configurations of {len(plan.space)} parameters"
     if counted.feasible == counted.total:
-        return f"{name}: {counted.total:,} configuration{'s' * (counted.total != 1)}"
+        return f"{name}: {count_text(counted.total, 'configuration')}"
     return f"{name}: {counted.feasible:,} of {counted.total:,} configurations are possible"
 
 
@@ -115,10 +114,13 @@ def show_end(
     study_dir: StudyDirectory,
     records: list[TrialRecord],
     outcome: Outcome,
-    chosen: Winner | None,
+    winner: Winner | None,
     console: Console,
 ) -> None:
-    """The ranked table, why the search ended, and what comes next; `chosen` is what best.yaml holds."""
+    """Print the ranked table, why the search ended, and what to do next.
+
+    `winner` is the content of best.yaml.
+    """
     ended = [record for record in records if record.state in ENDED]
     rows = rank(ended, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
@@ -132,7 +134,7 @@ def show_end(
             )
         fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
-            console.print(Text("the same in all: " + " ".join(fixed), style="dim"))
+            console.print(Text("the same in all trials: " + " ".join(fixed), style="dim"))
         console.print()
     print_failures(rows, console)
     console.print(
@@ -140,24 +142,25 @@ def show_end(
         highlight=False,
         soft_wrap=True,
     )
-    elsewhere = sum(record.state == State.RUNNING for record in records)  # none of this run's is by now
+    # Trials of this run have all ended.
+    elsewhere = sum(record.state == State.RUNNING for record in records)
     left = plan.trials - len(ended) - elsewhere
     if left > 0:
         waiting = sum(record.state == State.WAITING for record in records)
         console.print(
-            f"{left} trial{'s are' if left > 1 else ' is'} left"
-            f"{f', {waiting} of them interrupted' if waiting else ''}. "
-            f"To go on: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}",
+            f"{count_text(left, 'trial')} left{f' ({waiting} interrupted)' if waiting else ''}. "
+            f"To continue: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}"
+            f"{outcome.resume_options}",
             highlight=False,
             soft_wrap=True,
         )
     if any(record.state == State.COMPLETE for record in ended):
-        confirmed = chosen is not None and chosen.confirmation is not None
-        which = f" (trial {chosen.trial}, confirmed)" if chosen is not None and confirmed else ""
+        confirmed = winner is not None and winner.confirmation is not None
+        which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
         console.print(
             f"Best configuration: {relative(study_dir.best)}{which}", highlight=False, soft_wrap=True
         )
-        console.print(f"All of it on a page: {relative(study_dir.report)}", highlight=False, soft_wrap=True)
+        console.print(f"Report: {relative(study_dir.report)}", highlight=False, soft_wrap=True)
     elif elsewhere:
         are = "trials are" if elsewhere > 1 else "trial is"
         console.print(
@@ -168,9 +171,11 @@ def show_end(
 
 
 def estimate(plan: Plan, timings: list[Timing], startup: float, gain: float = 1.0) -> float:
-    """Seconds if every trial and every run of --confirm trains all its epochs, after the `startup`.
+    """Estimate the seconds that all trials and runs of --confirm take if each trains all its epochs.
 
-    Those that train as one model train `gain` times as fast as by themselves.
+    Args:
+        startup: Seconds until the first trial starts.
+        gain: How many times as fast trials train when they are fused.
     """
     seconds = [
         timing.trial_seconds(plan.epochs) - plan.epochs * timing.train_seconds * (1 - 1 / gain)
@@ -181,31 +186,31 @@ def estimate(plan: Plan, timings: list[Timing], startup: float, gain: float = 1.
 
 
 def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Console) -> None:
-    """How long an epoch takes, and `in_all` seconds for all trials."""
+    """Print how long an epoch takes, and the estimate for all trials (`in_all`, in seconds)."""
     seconds = sorted(timing.epoch_seconds for timing in timings)
     ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
     span = " to ".join(dict.fromkeys(ends))
-    again = f" and {_confirming(plan):,} runs of the confirmation" if _confirming(plan) else ""
+    again = f" and {count_text(_confirming(plan), 'confirmation run')}" if _confirming(plan) else ""
     console.print(
-        f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} an epoch, about "
-        f"{format_duration(in_all)} for {plan.trials:,} whole trials{again} with start-up and tests; "
-        "early stopping and pruning make it less",
+        f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} per epoch, about "
+        f"{format_duration(in_all)} for {count_text(plan.trials, 'full trial')}{again}, including start-up "
+        "and tests; early stopping and pruning shorten it",
         highlight=False,
         soft_wrap=True,
     )
 
 
 def _confirming(plan: Plan) -> int:
-    """Runs that follow the search."""
+    """Return how many runs of --confirm follow the search."""
     return min(plan.settings.search.confirm, plan.trials) * plan.settings.search.confirm_seeds
 
 
 def _limits(search: SearchSettings) -> str:
     limits = []
     if search.timeout is not None:
-        limits.append(f"when {format_duration(search.timeout)} are spent")
+        limits.append(f"after {format_duration(search.timeout)}")
     if search.patience is not None:
-        limits.append(f"after {search.patience} whole trials' worth of epochs without a better result")
+        limits.append(f"after the epochs of {search.patience} full trials without a better result")
     if search.fail_fast:
         limits.append("when a trial fails")
     return ", or ".join(limits)

@@ -1,9 +1,8 @@
-"""What a run shows while it works: a live view on a terminal, a plain line an event, or JSON lines."""
+"""The progress of a run: a live view on a terminal, a plain line per event, or JSON lines."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ from rich.text import Text
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
+from sasrecf_tune.report.text import finite, parameters_text
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.trials import ENDED, State, TrialRecord, best, cell_text, rank, score_text
+from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank, score_text
 
 
 @dataclass
@@ -33,9 +33,14 @@ class _Running:
 
 @dataclass
 class Progress:
-    """The state that every view shows. `trials` is the study's total, `epochs` the most a trial can have.
+    """The state that every view shows.
 
-    `word` is what a trial is called. A subclass may name and compare trials otherwise.
+    Args:
+        trials: Trials of the study in total.
+        epochs: Maximum epochs of a trial.
+        before: Trials that had ended before this run.
+        since: Start of this run on `time.monotonic`, in seconds.
+        word: What a trial is called.
     """
 
     names: Sequence[str]
@@ -57,29 +62,29 @@ class Progress:
         return max(0, self.trials - len(self.records))
 
     def eta(self) -> float | None:
-        """Seconds until all trials have ended, from this run's mean; None before the first ended."""
+        """Estimate the seconds until all trials have ended; None before the first of this run has."""
         finished = len(self.records) - self.before
         if finished <= 0:
             return None
         return (time.monotonic() - self.since) / finished * self.left
 
     def leader(self) -> str:
-        """The best completed trial so far, "" while there is none."""
+        """The best completed trial so far, "" if there is none."""
         top = best(self.records, self.maximize)
         return f"trial {top.number} with {score_text(top.score)}" if top else ""
 
     def table(self, width: int, most: int) -> RenderableType | None:
-        """The best `most` trials so far, None while there are none."""
+        """The best `most` trials so far, None if there are none."""
         rows = rank(self.records, self.maximize)[:most]
         return ranking_table(rows, self.names, self.metric, width) if rows else None
 
     def named(self, params: Mapping[str, object]) -> Mapping[str, object]:
-        """What tells a trial from the others, beside its number and its parameters."""
+        """What identifies a trial besides its number and its parameters."""
         return {}
 
     def text(self, params: Mapping[str, object]) -> str:
         """A trial's parameters."""
-        return " ".join(f"{name}={cell_text(params[name])}" for name in self.names if name in params)
+        return parameters_text(params, self.names)
 
 
 def make_progress(
@@ -91,9 +96,9 @@ def make_progress(
     workers: int,
     records: Sequence[TrialRecord],
 ) -> Progress:
-    """Progress of a study that may have ended trials already."""
+    """Create the progress of a study, some of whose trials may have ended before."""
     ended = [record for record in records if record.state in ENDED]
-    # Where --trials was lowered more have ended than there are to be.
+    # After --trials was lowered, more trials may have ended than are planned.
     total = max(trials, len(ended))
     return Progress(names, metric, maximize, total, epochs, workers, ended, before=len(ended))
 
@@ -117,17 +122,17 @@ class _Base(Callback):
             self._begun_anew(report)
         if not report.continues_after:
             self._validated(report)
-        elif report.epoch == report.continues_after:  # the last that is sent again
+        elif report.epoch == report.continues_after:  # the last of the earlier attempt
             self._continued(report)
 
     def _validated(self, report: Report) -> None:
-        """A validation that is new."""
+        """Handle a new validation."""
 
     def _continued(self, report: Report) -> None:
-        """A trial goes on after this validation, of an earlier attempt."""
+        """Handle a trial that continues after this validation of an earlier attempt."""
 
     def _begun_anew(self, report: Report) -> None:
-        """A trial began anew, since what it was to continue from could not be used."""
+        """Handle a trial that restarted because its checkpoint could not be used."""
 
     def on_trial_end(self, record: TrialRecord) -> None:
         """See `Callback`."""
@@ -150,14 +155,14 @@ class _Base(Callback):
         return f"{self.progress.word} {report.number} continues after epoch {report.epoch}"
 
     def _anew_text(self, report: Report) -> str:
-        return f"{self.progress.word} {report.number} could not continue and began anew: {report.anew}"
+        return f"{self.progress.word} {report.number} could not continue and restarted: {report.anew}"
 
     def _retrying_text(self, number: int, attempt: int, reason: str) -> str:
-        return f"{self.progress.word} {number}: {reason}; it is tried again (attempt {attempt})"
+        return f"{self.progress.word} {number}: {reason}; retrying (attempt {attempt})"
 
 
 class PlainView(_Base):
-    """One line an event, for logs and pipes."""
+    """One line per event, for logs and pipes."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         super().__init__(progress)
@@ -214,7 +219,7 @@ class PlainView(_Base):
 
 
 class JsonView(_Base):
-    """One JSON object a line on standard output."""
+    """One JSON object per line on standard output."""
 
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
         """See `Callback`."""
@@ -274,7 +279,7 @@ class JsonView(_Base):
 
 
 class LiveView(_Base):
-    """Best trials on top, running ones with their learning curves below, then the progress of the whole."""
+    """The best trials, below them running trials with their learning curves, then the overall progress."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         super().__init__(progress)
@@ -321,7 +326,7 @@ class LiveView(_Base):
 
     def _total(self) -> RenderableType:
         progress = self.progress
-        # No room for "0 failed" in 80 columns; a failure must stand out.
+        # 80 columns have no room for "0 failed".
         counts = {
             state: count
             for state in (State.COMPLETE, State.PRUNED, State.FAILED)
@@ -343,10 +348,7 @@ class LiveView(_Base):
 
 
 def emit(event: dict[str, Any]) -> None:
-    """Write one JSON line; a number that is not finite becomes null."""
-    clean = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in event.items()
-    }
+    """Write one JSON line; numbers that are not finite become null."""
+    clean = {key: finite(value) if isinstance(value, float) else value for key, value in event.items()}
     sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()

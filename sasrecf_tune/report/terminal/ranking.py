@@ -1,4 +1,4 @@
-"""The report on a terminal: the ranked table, learning curves, and what the parameters do."""
+"""The report on a terminal: the ranked table, learning curves, importance and effects of parameters."""
 
 from __future__ import annotations
 
@@ -16,48 +16,45 @@ from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.tables import (
     STYLES,
-    epochs_text,
     print_failures,
     ranking_table,
     shared_sparklines,
     varied,
 )
-from sasrecf_tune.trials import ENDED, Row, cell_text, score_text
+from sasrecf_tune.report.text import epochs_text, percent_text, states_text
+from sasrecf_tune.trials import Row, cell_text, score_text
 
 _BAR_WIDTH = 24
 
 
-def show_report(material: ReportData, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
-    """Print `shown`, the first of the `rows` asked for, and what all trials say of the parameters."""
-    states = ", ".join(f"{material.count(state)} {state}" for state in ENDED)
-    if material.unfinished:
-        states += f", {material.unfinished} running or interrupted"
-    _line(console, f"{material.name}: {material.metric} on validation; {states}")
-    if not material.completed:
+def show_report(data: ReportData, rows: Sequence[Row], shown: Sequence[Row], console: Console) -> None:
+    """Print `shown`, the first of the selected `rows`, and importance and effects of the parameters."""
+    _line(console, f"{data.name}: {data.metric} on validation; {states_text(data)}")
+    if not data.completed:
         _line(console, "no trial has completed yet")
     if shown:
-        names, metric = varied(material.space), str(material.metric)
-        table = ranking_table(shown, names, metric, console.width, material.curves)
+        names, metric = varied(data.space), str(data.metric)
+        table = ranking_table(shown, names, metric, console.width, data.curves)
         if len(names) > 1 and table.columns[-1].header == "parameters":
-            _stacked(material, names, shown, console)
+            _print_stacked(data, names, shown, console)
         else:
             print_table(console, table)
         if len(shown) < len(rows):
             _line(console, f"... and {len(rows) - len(shown)} more (--top 0 shows all)")
-    elif material.rows:
-        _line(console, "no trial fits all filters")
-    _importance(material, console)
-    _marginals(material, console)
+    elif data.rows:
+        _line(console, "no trial matches all filters")
+    _print_importance(data, console)
+    _print_effects(data, console)
     print_failures(rows, console)
 
 
-def _stacked(material: ReportData, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
-    """The table where parameters have no room beside the rest: they stand below it, across the screen."""
-    metric = str(material.metric)
+def _print_stacked(data: ReportData, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
+    """Print the table with the parameters of each trial on a line of their own."""
+    metric = str(data.metric)
     width = max(6, len(metric))
     header = f"rank  {metric:>{width}}  trial  state      epochs     time  learning curve"
     _line(console, header, "bold")
-    curves = shared_sparklines(material.curves, [row.record.number for row in shown])
+    curves = shared_sparklines(data.curves, [row.record.number for row in shown])
     for place, row in enumerate(shown):
         record = row.record
         cells = (
@@ -70,30 +67,28 @@ def _stacked(material: ReportData, names: Sequence[str], shown: Sequence[Row], c
         console.print(Padding(Text(values, style="dim"), (0, 0, 0, 6)))
 
 
-def _importance(material: ReportData, console: Console) -> None:
-    found = importance(material)
+def _print_importance(data: ReportData, console: Console) -> None:
+    found = importance(data)
     if found is None:
-        if material.completed and len(material.ranked) < LEAST_TRIALS:
-            _line(console, f"\nwhat mattered can be told from {LEAST_TRIALS} completed trials on", "dim")
+        if data.completed and len(data.ranked) < LEAST_TRIALS:
+            _line(console, f"\nparameter importance needs at least {LEAST_TRIALS} completed trials", "dim")
         return
     grid = _titled(console, f"importance (fANOVA, from {found.trials} completed trials)")
     for name, share in found.shares.items():
-        grid.add_row(name, Text("█" * round(share * _BAR_WIDTH), style="cyan"), f"{share:>4.0%}")
+        grid.add_row(name, Text("█" * round(share * _BAR_WIDTH), style="cyan"), f"{percent_text(share):>4}")
     print_table(console, grid)
 
 
-def _marginals(material: ReportData, console: Console) -> None:
-    found = main_effects(material.records, material.varied, material.metric.maximize)
-    told = [one for one in found if any(level.behind is not None for level in one.levels)]
-    if not told:
-        return
-    beaten = [one for one in told if any(level.beaten for level in one.levels)]
-    if beaten:
-        grid = _titled(console, f"what the values do ({told[0].trials} completed trials; 95% intervals)")
-        for marginal in beaten:
-            grid.add_row(marginal.name, Text(marginal.sentence))
+def _print_effects(data: ReportData, console: Console) -> None:
+    effects = main_effects(data.records, data.varied, data.metric.maximize)
+    effects = [effect for effect in effects if any(level.behind is not None for level in effect.levels)]
+    clear = [effect for effect in effects if any(level.is_worse for level in effect.levels)]
+    if clear:
+        grid = _titled(console, f"effects of the values ({clear[0].trials} completed trials; 95% intervals)")
+        for effect in clear:
+            grid.add_row(effect.name, Text(effect.sentence))
         print_table(console, grid)
-    alike = [f"{one.name} (± {one.noise:.4f})" for one in told if one not in beaten]
+    alike = [f"{effect.name} (± {effect.noise:.4f})" for effect in effects if effect not in clear]
     if alike:
         console.print(Text(f"\nno difference beyond noise between the values of {', '.join(alike)}"))
 

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.trials import Row, State, TrialRecord, cell_text, score_text
+from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text
+from sasrecf_tune.trials import Row, State, cell_text, score_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
-# Columns that a learning curve takes.
+# Characters of a learning curve.
 CURVE_WIDTH = 12
 _FAILURES = 10
 
@@ -27,9 +28,10 @@ def ranking_table(
     width: int,
     curves: Mapping[int, Sequence[tuple[int, float]]] | None = None,
 ) -> Table:
-    """`rows` as they are; parameters share one column where `width` has no room for one each.
+    """Return the table of `rows`.
 
-    Learning curves, where given, have a column if there is room for all.
+    Parameters share one column if `width` (characters) has no room for a column each. Learning curves get a
+    column only if there is room for everything.
     """
     natural = _natural_width(rows, names, metric)
     separate = natural <= width
@@ -49,12 +51,8 @@ def ranking_table(
         drawn = []
     for place, row in enumerate(rows):
         record = row.record
-        values = {name: cell_text(record.params[name]) for name in names if name in record.params}
-        cells = (
-            [values.get(name, "") for name in names]
-            if separate
-            else [" ".join(f"{name}={value}" for name, value in values.items())]
-        )
+        params = record.params
+        cells = parameter_cells(params, names) if separate else [parameters_text(params, names)]
         table.add_row(
             str(row.rank) if row.rank else "",
             score_text(record.score),
@@ -69,17 +67,12 @@ def ranking_table(
 
 
 def varied(space: SearchSpace) -> tuple[str, ...]:
-    """Parameters that take more than one value; the others would only fill the table."""
+    """Return the parameters with more than one value, or all if there is none."""
     return tuple(p.name for p in space if p.size != 1) or space.names
 
 
-def epochs_text(record: TrialRecord) -> str:
-    """Epochs trained, and in brackets the best one: "12 (7)"."""
-    return f"{record.epochs} ({record.best_epoch})" if record.best_epoch else str(record.epochs)
-
-
 def print_failures(rows: Sequence[Row], console: Console) -> None:
-    """One line for each of the first failed trials: its number and reason."""
+    """Print the number and the reason of the first failed trials."""
     failed = [row.record for row in rows if row.record.error]
     for record in failed[:_FAILURES]:
         console.print(Text(f"trial {record.number} failed: {record.error}", style="red"))
@@ -88,7 +81,7 @@ def print_failures(rows: Sequence[Row], console: Console) -> None:
 
 
 def sparkline(values: Sequence[float], width: int = 20, span: tuple[float, float] | None = None) -> str:
-    """The last `width` values as bars, scaled between the least and the greatest of them, or over `span`."""
+    """Return the last `width` values as bars, scaled to `span` (their minimum and maximum by default)."""
     shown = list(values)[-width:]
     finite = [value for value in shown if value == value]
     if not finite:
@@ -101,9 +94,9 @@ def sparkline(values: Sequence[float], width: int = 20, span: tuple[float, float
 def shared_sparklines(
     curves: Mapping[int, Sequence[tuple[int, float]]], shown: Sequence[int], width: int = CURVE_WIDTH
 ) -> list[str]:
-    """Whole (epoch, score) curves as bars of one scale, and one number of epochs, so that they compare.
+    """Return the (epoch, score) curves of the trials `shown` as bars on a common scale.
 
-    Scale and epochs are those of all `curves`, so that a trial's bars do not depend on which are `shown`.
+    Scale and epochs are those of all `curves`, so a trial's bars do not depend on which trials are shown.
     """
     finite = [score for curve in curves.values() for _, score in curve if math.isfinite(score)]
     if not finite:
@@ -113,7 +106,7 @@ def shared_sparklines(
     lines = []
     for number in shown:
         curve = curves.get(number, [])
-        # Of the epochs that share a column the last one counts.
+        # The last epoch of a column counts.
         by_column = {(epoch - 1) * columns // last: score for epoch, score in curve}
         scores = [by_column.get(column, math.nan) for column in range(max(by_column, default=-1) + 1)]
         bars = [score if math.isfinite(score) else math.nan for score in scores]

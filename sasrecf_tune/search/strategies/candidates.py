@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sasrecf_tune.inputs.search_space import Scalar
+from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.search.strategies.history import Labels
 
 # Up to so many cells are all candidates; of a larger or infinite space, a sample is drawn for each trial.

@@ -6,15 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sasrecf_tune.inputs.hyperparameters import length_scale
 from sasrecf_tune.inputs.literals import Scalar, Value, is_number
 from sasrecf_tune.inputs.search_space import Choice, Parameter, SearchSpace
 
 Axes = Callable[[Any], list[float]]  # the coordinates of a parameter's value, each from 0 to 1
 
-# Length scales, as shares of a parameter's range: a small one means that neighbouring values have different
-# scores. The learning rate matters most; of most parameters the whole range is less than a length scale.
-_LENGTH_SCALES = {"learning_rate": 0.25, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
-_DEFAULT_LENGTH_SCALE = 2.0
 # Positive values are compared by their logarithms if the largest is more than so many times the smallest.
 _LOG_RATIO = 10.0
 
@@ -24,7 +21,7 @@ class Embedding:
 
     def __init__(self, space: SearchSpace) -> None:
         self._decode = space.decode
-        self._axes = [(p.name, _axes(p), _LENGTH_SCALES.get(p.name, _DEFAULT_LENGTH_SCALE)) for p in space]
+        self._axes = [(p.name, _axes(p), length_scale(p.name)) for p in space]
 
     def embed(self, params: Mapping[str, Any]) -> list[float]:
         """The point of parameters as RecBole reads them."""

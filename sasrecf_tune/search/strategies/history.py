@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial
 
-from sasrecf_tune.inputs.search_space import Scalar, SearchSpace
+from sasrecf_tune.inputs.literals import Scalar
+from sasrecf_tune.inputs.search_space import SearchSpace
 
 Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 Cell = tuple[Scalar, ...]

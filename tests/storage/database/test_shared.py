@@ -486,7 +486,7 @@ def test_a_result_is_kept_as_soon_as_the_database_refuses_it(join: Callable[...,
 
     one.peers.reconnect._pause = killed
     with refusing(one), pytest.raises(KeyboardInterrupt):
-        search.ended(result(trial.number, 0.7))
+        search.on_outcome(result(trial.number, 0.7))
     assert one.study_dir.pending_results() == [one.study_dir.pending_result(trial.number)]
     again = Peer(one.study_dir.directory.parent, str(one.plan.settings.storage))
     again.storage.engine.dispose()
@@ -508,7 +508,7 @@ def test_a_pending_result_is_removed_when_a_retry_succeeds(join: Callable[..., P
             away.close()
 
         one.peers.reconnect._pause = back
-        search.ended(result(trial.number))
+        search.on_outcome(result(trial.number))
     assert kept and search.done == 1 and not one.study_dir.pending_results()
 
 
@@ -540,7 +540,7 @@ def test_results_of_other_workers_are_kept_too(join: Callable[..., Peer], asked:
                     away.enter_context(refusing(one))
                 if self._waiting:
                     number = self._waiting.popleft().number
-                    handler.ended(result(number, number / 10))
+                    handler.on_outcome(result(number, number / 10))
 
         search = searching(one, executor=Workers)
         with pytest.raises(Interrupted if asked else StorageInternalError):
@@ -564,7 +564,7 @@ def test_a_stop_while_the_database_is_unavailable_is_an_interruption(
 
         def step(self, handler: Handler, timeout: float) -> None:
             if ended:
-                handler.ended(ended.pop())
+                handler.on_outcome(ended.pop())
 
     ended = [result(trials[0].number, 0.7)]
     search = searching(one, *trials, executor=Workers)
@@ -590,7 +590,7 @@ def test_a_hanging_database_does_not_prevent_a_stop(
     with other.shared.transaction(), stopping_on_signals(search, 0.0, console, quiet=True):
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(SQLAlchemyError, match="does not answer"):
-            search.ended(result(trial.number, 0.7))
+            search.on_outcome(result(trial.number, 0.7))
         with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"):
             search.run()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

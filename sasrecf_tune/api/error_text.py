@@ -1,0 +1,30 @@
+"""Error messages of the command line in the terms of the Python API."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from sasrecf_tune.errors import TuneError
+from sasrecf_tune.storage.directory import ANOTHER_STUDY
+
+_OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
+
+
+@contextlib.contextmanager
+def keyword_names() -> Iterator[None]:
+    """Name keyword arguments instead of command-line options in a TuneError that the block raises."""
+    try:
+        yield
+    except TuneError as error:
+        error.what, error.where, error.fix = map(_translate, (error.what, error.where, error.fix))
+        error.args = (error.what, error.where, error.fix)
+        raise
+
+
+def _translate(text: str) -> str:
+    text = text.replace(ANOTHER_STUDY, 'give the new study a name: study="NEW-NAME"')
+    if "sasrecf-tune " in text:  # a whole command
+        return text
+    return _OPTION.sub(lambda found: "config" if found[1] == "set" else found[1].replace("-", "_"), text)

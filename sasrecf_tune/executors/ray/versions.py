@@ -1,0 +1,104 @@
+"""Compares the versions of Python and of packages on the nodes of a Ray cluster with this machine's."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from sasrecf_tune.environment import install_command
+from sasrecf_tune.errors import WorkerError
+from sasrecf_tune.executors.ray.cluster import Node, import_ray
+
+# A trial's result depends on these, and so does the communication between a node and the coordinator.
+_PACKAGES = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
+_CHECK_SECONDS = 120
+
+
+def check_versions(nodes: Sequence[Node]) -> None:
+    """Check that all nodes have the versions of this process.
+
+    Raises:
+        WorkerError: Names the nodes and the versions.
+    """
+    raise_for_differences(find_differences(nodes, _CHECK_SECONDS))
+
+
+def find_differences(nodes: Sequence[Node], seconds: float) -> list[str]:
+    """Return the differences, as `compare_versions` does, of all nodes that answer within `seconds`."""
+    ray = import_ray()
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    query = ray.remote(num_cpus=0, max_retries=0)(_make_query())
+    node_of = {
+        query.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(): node
+        for node in nodes
+    }
+    ready, _ = ray.wait(list(node_of), num_returns=len(node_of), timeout=seconds)
+    ours = installed_versions()
+    differences: list[str] = []
+    for answer in ready:
+        try:
+            theirs = ray.get(answer)
+        except RayError:
+            continue  # the node was lost in the meantime
+        differences += compare_versions(ours, theirs, node_of[answer].address)
+    return differences
+
+
+def raise_for_differences(differences: Sequence[str]) -> None:
+    """Raise an error if there are differences.
+
+    Raises:
+        WorkerError: Lists the differences.
+    """
+    if differences:
+        raise WorkerError(
+            f"the nodes of the cluster differ from this machine: {'; '.join(sorted(set(differences)))}",
+            where="--executor ray",
+            fix=f"Install the same versions on all nodes: {install_command()}",
+        )
+
+
+def installed_versions() -> dict[str, str | None]:
+    """Return the versions that must be the same everywhere; None for a missing package."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        versions[name] = None
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name).partition("+")[0]  # torch's +cpu and +cu128 are one version
+    return versions
+
+
+def compare_versions(
+    ours: Mapping[str, str | None], theirs: Mapping[str, str | None], node: str
+) -> list[str]:
+    """Return the differences as text, for example ["node 10.0.0.3 has torch 2.4.0, not 2.13.0"]."""
+    return [
+        f"node {node} has {name} {theirs.get(name)}, not {wanted}"
+        if theirs.get(name)
+        else f"node {node} has no {name}"
+        for name, wanted in ours.items()
+        if theirs.get(name) != wanted
+    ]
+
+
+def _make_query() -> Callable[[], dict[str, str | None]]:
+    # A nested function, because Ray sends its whole code: this package may be missing on the node.
+    names = _PACKAGES
+
+    def query() -> dict[str, str | None]:
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        versions: dict[str, str | None] = {"python": platform.python_version()}
+        for name in names:
+            try:
+                versions[name] = version(name).partition("+")[0]
+            except PackageNotFoundError:
+                versions[name] = None
+        return versions
+
+    return query

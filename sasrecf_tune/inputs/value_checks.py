@@ -1,0 +1,185 @@
+"""Checks a single value against the table of RecBole's keys."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from sasrecf_tune.errors import MistakeCollector, ParameterError, suggest
+from sasrecf_tune.inputs.hyperparameters import TABLE, Hyperparameter, Kind
+from sasrecf_tune.inputs.literals import Value, from_string, is_number
+
+_TYPES: Mapping[Kind, type | tuple[type, ...]] = {
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "bool": bool,
+    "list": list,
+    "dict": dict,
+    "any": object,
+}
+_INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
+
+
+def check_value(name: str, value: Value) -> Value:
+    """`value` as RecBole must get it for the known key `name`: 64.0 becomes 64 for a whole number.
+
+    Raises:
+        ParameterError: the wrong type, out of range, or a wrong part of a list or mapping.
+        InputErrors: several wrong parts.
+    """
+    known = TABLE[name]
+    if value is None and (known.optional or known.kind == "any"):
+        return None
+    converted = _convert(known, value)
+    if known.choices and converted not in known.choices:
+        near = suggest(converted, map(str, known.choices)) if isinstance(converted, str) else ""
+        raise _wrong(known, value, near)
+    if is_number(converted):
+        below = converted <= known.low if known.open_low else converted < known.low
+        if below or converted > known.high or (isinstance(converted, float) and not math.isfinite(converted)):
+            raise _wrong(known, value)
+    if name in _CHECKS and converted is not None:
+        with MistakeCollector() as mistakes:
+            mistakes.add(*_CHECKS[name](converted))
+    return converted
+
+
+def is_interval(value: Value) -> bool:
+    """Whether RecBole reads `value` as an interval such as "[5,inf)", or as several with `;`.
+
+    RecBole skips a part that is not an interval, which would leave the data unfiltered without a message.
+    Source: recbole/data/dataset/dataset.py, _parse_intervals_str.
+    """
+    return isinstance(value, str) and all(map(_is_one_interval, value.split(";")))
+
+
+def _is_one_interval(text: str) -> bool:
+    match = _INTERVAL.fullmatch(text.strip())
+    try:
+        return match is not None and float(match.group(1)) <= float(match.group(2))
+    except ValueError:
+        return False
+
+
+def _convert(known: Hyperparameter, value: Value) -> Value:
+    """`value` with the type of `known`."""
+    if known.kind == "int" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if known.kind in ("list", "dict") and isinstance(value, str):
+        value = from_string(value)
+    if not isinstance(value, _TYPES[known.kind]) or (
+        isinstance(value, bool) and known.kind in ("int", "float")
+    ):
+        raise _wrong(known, value)
+    return value
+
+
+def _wrong(known: Hyperparameter, value: Value, near: str = "") -> ParameterError:
+    return ParameterError(f"`{known.name}` must be {known.range_text}, not {_short(value)}{near}")
+
+
+def _short(value: Value) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_whole(value: Value, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _is_above_zero(value: Value) -> bool:
+    return is_number(value) and value > 0
+
+
+# ---- The parts of lists and mappings ----
+
+# Per key of a mapping: what its value must be in words, and whether a value is that.
+_Parts = Mapping[str, tuple[str, Callable[[Value], bool]]]
+# Source: recbole/config/configurator.py, recbole/sampler/sampler.py.
+_NEGATIVE_SAMPLING: _Parts = {
+    "distribution": (
+        "uniform or popularity",
+        lambda value: value in ("uniform", "popularity", "none", "None"),
+    ),
+    "sample_num": ("a whole number from 1", lambda value: _is_whole(value, 1)),
+    "alpha": ("a number from 0", lambda value: is_number(value) and value >= 0),
+    "dynamic": ("True or False", lambda value: isinstance(value, bool)),
+    "candidate_num": ("a whole number from 0", lambda value: _is_whole(value, 0)),
+}
+# Source: torch.nn.utils.clip_grad_norm_.
+_CLIPPING: _Parts = {
+    "max_norm": ("a number above zero", _is_above_zero),
+    "norm_type": ("a number above zero or inf", lambda value: value == "inf" or _is_above_zero(value)),
+    "error_if_nonfinite": ("True or False", lambda value: isinstance(value, bool)),
+    "foreach": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
+}
+
+
+def _check_parts(name: str, value: Value, parts: _Parts) -> Iterator[ParameterError]:
+    assert isinstance(value, dict)
+    for key, part in value.items():
+        if key not in parts:
+            yield ParameterError(f"{name} has no `{key}`{suggest(key, parts)}")
+        elif not parts[key][1](part):
+            yield ParameterError(f"{key} of {name} must be {parts[key][0]}, not {_short(part)}")
+
+
+def _check_negative_sampling(value: Value) -> Iterator[ParameterError]:
+    yield from _check_parts("train_neg_sample_args", value, _NEGATIVE_SAMPLING)
+    assert isinstance(value, dict)
+    if value.get("dynamic") is True and not value.get("candidate_num"):
+        yield ParameterError("dynamic negatives of train_neg_sample_args need a candidate_num of at least 1")
+
+
+def _check_clipping(value: Value) -> Iterator[ParameterError]:
+    yield from _check_parts("clip_grad_norm", value, _CLIPPING)
+    assert isinstance(value, dict)
+    # Another name for it was reported above.
+    if "max_norm" not in value and value.keys() <= _CLIPPING.keys():
+        yield ParameterError(f"clip_grad_norm needs a max_norm above zero, not {value!r}")
+
+
+def _check_features(value: Value) -> Iterator[ParameterError]:
+    assert isinstance(value, list)
+    if not value or not all(isinstance(name, str) for name in value):
+        yield ParameterError(
+            f"selected_features must name at least one item column, not {_short(value)}",
+            fix="For example: selected_features choice [['class'], ['class', 'release_year']]",
+        )
+    elif len(set(map(str, value))) < len(value):
+        yield ParameterError(f"selected_features names a column twice: {_short(value)}")
+
+
+def _check_metrics(value: Value) -> Iterator[ParameterError]:
+    if not _are_all(value, lambda name: isinstance(name, str)):
+        yield ParameterError(f"metrics must be names, not {_short(value)}", fix="For example [NDCG, MRR].")
+
+
+def _check_topk(value: Value) -> Iterator[ParameterError]:
+    if not _are_all(value, lambda k: _is_whole(k, 1)):
+        yield ParameterError(
+            f"topk must be whole numbers from 1, not {_short(value)}", fix="For example [5, 10]."
+        )
+
+
+def _are_all(value: Value, right: Callable[[Value], bool]) -> bool:
+    """Whether all values of a list are right; RecBole takes one value for a list of it."""
+    return bool(value) and all(map(right, value if isinstance(value, list) else [value]))
+
+
+def _check_interval(value: Value) -> Iterator[ParameterError]:
+    if not is_interval(value):
+        yield ParameterError(f"{_short(value)} is not an interval", fix='For example "[5,inf)".')
+
+
+_CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
+    "selected_features": _check_features,
+    "train_neg_sample_args": _check_negative_sampling,
+    "clip_grad_norm": _check_clipping,
+    "metrics": _check_metrics,
+    "topk": _check_topk,
+    "user_inter_num_interval": _check_interval,
+    "item_inter_num_interval": _check_interval,
+}

@@ -1,0 +1,176 @@
+"""report.html: all results of a study on one page that loads nothing from the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sasrecf_tune.analysis.budget import budget
+from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
+from sasrecf_tune.analysis.main_effects import main_effects
+from sasrecf_tune.analysis.report_data import ReportData, report_data_of
+from sasrecf_tune.inputs.literals import is_number
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings, format_duration
+from sasrecf_tune.report.confirmation_text import (
+    heading,
+    interval_text,
+    note,
+    place_cells,
+    seeds_text,
+    sentences,
+)
+from sasrecf_tune.report.page.figures import cost_figures, search_figures
+from sasrecf_tune.report.page.parameter_figures import parameter_figures
+from sasrecf_tune.report.text import epochs_text, percent_text, states_text, timestamp_text, trials_text
+from sasrecf_tune.search.read_results import read_results
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.files import atomic_write
+from sasrecf_tune.trials import State, cell_text, score_text, value_order
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+# A parameter with more values has no drop-down list.
+_MOST_CHOICES = 12
+# The columns of the table of trials that stand before the parameters.
+_FIXED_COLUMNS = 6
+
+
+def write_page(study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace) -> None:
+    """Write the study's report.html.
+
+    Raises:
+        TuneError: The study cannot be read.
+    """
+    data = report_data_of(study_dir, settings, space, read_results(study_dir, settings, space))
+    atomic_write(study_dir.report, render_page(data))
+
+
+def render_page(data: ReportData) -> str:
+    """Return the HTML of the page."""
+    from plotly.offline import get_plotlyjs
+
+    completed = data.best is not None
+    shares = importance(data) if completed else None
+    text = (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            data=data,
+            manifest=data.manifest,
+            manifest_json=json.dumps(data.manifest, indent=2, ensure_ascii=False, default=str),
+            space_name=Path(data.space.source).name,
+            states=states_text(data),
+            lead=lead(data),
+            columns=["rank", str(data.metric), "trial", "state", "epochs", "time", *data.varied],
+            trial_filters=list(_trial_filters(data)),
+            fixed_parameters=_fixed_parameters(data),
+            search_figures=search_figures(data) if completed else [],
+            importance=shares,
+            main_effects=main_effects(data.records, data.varied, data.metric.maximize),
+            parameter_figures=parameter_figures(data, shares) if completed else [],
+            cost_figures=cost_figures(data) if completed else [],
+            budget=budget(data.records),
+            failures=_failures(data),
+            plotly=_script(get_plotlyjs()),
+        )
+    )
+    # A file name that is not valid UTF-8 cannot be written as it is.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def lead(data: ReportData) -> str:
+    """Say which trial is the best so far and how far it is ahead."""
+    if data.best is None:
+        return "No trial has completed yet."
+    best, metric, winner = data.best, data.metric, data.winner
+    if winner is not None and winner.confirmation is not None and data.confirmed_ranking is not None:
+        confirmation, verdict = data.confirmed_ranking
+        score, on = interval_text(verdict.places[0].score), seeds_text(confirmation.seeds)
+        return f"Confirmed: trial {winner.trial} with {metric} {score} on {on}."
+    start = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
+    if level := [r.number for r in data.ranked[1:] if r.score == best.score]:
+        return f"{start}, level with {trials_text(level)}."
+    if len(data.ranked) == 1:
+        return f"{start}, the only one that completed."
+    second = data.ranked[1]
+    ahead = abs(float(best.score or 0.0) - float(second.score or 0.0))
+    return f"{start}, {ahead:.4f} ahead of the next, trial {second.number}."
+
+
+@lru_cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sasrecf_tune.report.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+    environment.filters |= {
+        "cell": cell_text,
+        "duration": format_duration,
+        "epochs": epochs_text,
+        "percent": percent_text,
+        "score": score_text,
+        "thousands": "{:,}".format,
+        "timestamp": timestamp_text,
+        "trials": trials_text,
+    }
+    environment.tests["numeric"] = is_number
+    environment.globals |= {"LEAST_TRIALS": LEAST_TRIALS, "asset": _asset, "zip": zip}
+    environment.globals |= {
+        "heading": heading,
+        "note": note,
+        "place_cells": place_cells,
+        "sentences": sentences,
+    }
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    return _script(files("sasrecf_tune.report.page").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _script(text: str) -> Markup:
+    """Our own CSS or JavaScript, unescaped; it cannot end its element."""
+    from markupsafe import Markup
+
+    return Markup(text.replace("</script", "<\\/script"))
+
+
+def _trial_filters(data: ReportData) -> Iterator[tuple[str, int, list[str]]]:
+    """Name, column and values of each drop-down list above the table of trials."""
+    records = [row.record for row in data.rows]
+    columns = [("state", 3, [record.state for record in records])]
+    for column, name in enumerate(data.varied, start=_FIXED_COLUMNS):
+        columns.append((name, column, [r.params[name] for r in records if name in r.params]))
+    for name, column, values in columns:
+        by_text = {cell_text(value): value for value in values}
+        if 1 < len(by_text) <= _MOST_CHOICES:
+            yield name, column, sorted(by_text, key=lambda text: value_order(by_text[text]))
+
+
+def _fixed_parameters(data: ReportData) -> str:
+    """Parameters that have one value in all trials, such as "n_layers 2, n_heads 1"."""
+    params = data.rows[0].record.params if data.rows else {}
+    names = [name for name in data.space.names if name in params and name not in data.varied]
+    return ", ".join(f"{name} {cell_text(params[name])}" for name in names)
+
+
+def _failures(data: ReportData) -> dict[str, list[int]]:
+    """The numbers of the failed trials by their reason."""
+    reasons: dict[str, list[int]] = {}
+    for record in data.records:
+        if record.state == State.FAILED:
+            reasons.setdefault(record.error or "no reason was recorded", []).append(record.number)
+    return reasons

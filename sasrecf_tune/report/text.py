@@ -1,0 +1,82 @@
+"""Text that several tables and formats share: numbers, times, and lines of CSV and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sasrecf_tune.trials import State, TrialRecord, cell_text
+
+if TYPE_CHECKING:
+    from sasrecf_tune.analysis.report_data import ReportData
+
+
+def count_text(count: int, noun: str) -> str:
+    """Such as "1 trial" and "1,200 trials"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def trials_text(numbers: Sequence[int]) -> str:
+    """Such as "trial 3" and "trials 3, 5"; at most ten numbers are listed."""
+    more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:10]))}{more}"
+
+
+def states_text(data: ReportData) -> str:
+    """Such as "24 complete, 14 pruned, 1 running or interrupted"; states without a trial are left out."""
+    counts = {State.COMPLETE.value: data.completed}
+    counts |= {state.value: data.count(state) for state in (State.PRUNED, State.FAILED)}
+    counts["running or interrupted"] = data.unfinished
+    return ", ".join(f"{n:,} {state}" for state, n in counts.items() if n or state == State.COMPLETE)
+
+
+def parameter_cells(params: Mapping[str, object], names: Iterable[str]) -> list[str]:
+    """The value of each of `names` in a table; empty for a parameter that `params` does not have."""
+    return [cell_text(params[name]) if name in params else "" for name in names]
+
+
+def parameters_text(params: Mapping[str, object], names: Iterable[str]) -> str:
+    """Such as "n_layers=2 n_heads=1"; without those of `names` that `params` does not have."""
+    return " ".join(f"{name}={cell_text(params[name])}" for name in names if name in params)
+
+
+def epochs_text(record: TrialRecord) -> str:
+    """Epochs trained, and in brackets the best one: "12 (7)"."""
+    return f"{record.epochs} ({record.best_epoch})" if record.best_epoch else str(record.epochs)
+
+
+def percent_text(share: float) -> str:
+    """A share (0 to 1) as a whole percentage; "<1%" for a small one that is not 0."""
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
+def timestamp_text(timestamp: object) -> str:
+    """An ISO 8601 timestamp in UTC for people: "2026-01-01 10:00:00 UTC"."""
+    return str(timestamp).replace("T", " ").replace("+00:00", " UTC")
+
+
+def finite(value: float | None) -> float | None:
+    """`value` for JSON, which has no NaN or infinity: None in place of these."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def csv_line(cells: Sequence[object]) -> str:
+    """One line of a CSV file; a cell that is None is empty."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
+    return text.getvalue()
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] | range = ()
+) -> str:
+    """A Markdown table; columns whose index is in `left` are aligned left, the others right."""
+    rule = ["---" if column in left else "---:" for column in range(len(header))]
+    return "".join(_markdown_line(cells) for cells in (header, rule, *rows))
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"

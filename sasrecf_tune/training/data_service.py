@@ -1,0 +1,185 @@
+"""Prepares, describes and times the data and the models of a worker's configurations."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sasrecf_tune.engine.recbole import (
+    RECBOLE_ENGINE,
+    Built,
+    Engine,
+    Prepared,
+    build,
+    check_files,
+    data_directory,
+    make_config,
+    prepare,
+)
+from sasrecf_tune.errors import InputError
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
+from sasrecf_tune.inputs.dataset_rows import other_items, scan
+from sasrecf_tune.inputs.metrics import result_keys
+from sasrecf_tune.messages import (
+    DataSummary,
+    Describe,
+    FusionTiming,
+    Measure,
+    MeasureFusion,
+    Timing,
+    Waiting,
+)
+from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
+from sasrecf_tune.training.shared_cache import SharedCache
+
+
+class DataService:
+    """Keeps prepared data between requests.
+
+    Args:
+        gpu: The index of a GPU, "" for the CPU, None for the first GPU if there is one.
+        shared: A directory of this run for data that is prepared once for all workers.
+        on_waiting: Called when this worker starts and stops waiting for another one to prepare the data.
+
+    Raises:
+        InputError: There is no such GPU.
+    """
+
+    def __init__(
+        self,
+        gpu: str | None = None,
+        shared: Path | None = None,
+        on_waiting: Callable[[Waiting], None] = lambda _: None,
+    ) -> None:
+        if gpu and not torch.cuda.is_available():
+            raise InputError(
+                f"torch cannot use GPU {gpu}", where="--gpus", fix="Use --gpus none for the CPU."
+            )
+        self._gpu = _first_gpu() if gpu is None else gpu
+        self._cache: PreparedCache[Prepared] = PreparedCache()
+        self._shared: SharedCache[Prepared] | None = SharedCache(shared, on_waiting) if shared else None
+        self._fingerprints: dict[DatasetFiles, str] = {}
+
+    def describe(self, request: Describe) -> DataSummary:
+        """Prepare the data and describe it.
+
+        Raises:
+            InputError: The configuration or the data set cannot be used.
+        """
+        config = make_config(request.config, self._gpu)
+        item_columns = check_files(config, request.features)
+        notes = scan(data_directory(config), config)
+        engine, note = choose_engine(request.engine, config)
+        prepared = self._prepare(config, engine)
+        train, valid, test = prepared.splits
+        dataset = prepared.dataset
+        ranked = frozenset(map(str, dataset.field2id_token[dataset.iid_field][1:]))
+        notes += other_items(data_directory(config), config, ranked)
+        return DataSummary(
+            dataset=str(config["dataset"]),
+            users=int(dataset.user_num) - 1,
+            items=int(dataset.item_num) - 1,
+            interactions=len(train) + len(valid) + len(test) + int(dataset.user_num) - 1,
+            train_samples=len(train),
+            valid_samples=len(valid),
+            test_samples=len(test),
+            item_columns=item_columns,
+            fingerprint=self._fingerprint(config),
+            epochs=int(config["epochs"]),
+            metric_keys=result_keys(config["metrics"], config["topk"]),
+            device=device_name(config["device"]),
+            threads=torch.get_num_threads(),
+            notes=(*notes, note) if note else notes,
+        )
+
+    def measure(self, request: Measure) -> Timing:
+        """Time some training steps and a validation, and extrapolate to an epoch.
+
+        Raises:
+            InputError: The configuration or the data set cannot be used.
+        """
+        config = make_config(request.config, self._gpu)
+        self._prepare(config, choose_engine(request.engine, config)[0])  # not part of the trial's setup
+        began = time.perf_counter()
+        built, _ = self._build(config, request.engine)
+        setup = time.perf_counter() - began
+        trainer, batches = built.trainer, iter(built.train)
+        steps_per_epoch = len(built.train)
+        # The first step includes allocations; it counts only if it is the only one.
+        first = _time(lambda: trainer._train_epoch([next(batches)], 0))
+        counted = min(request.steps, steps_per_epoch - 1)
+        rest = [next(batches) for _ in range(counted)]
+        seconds = _time(lambda: trainer._train_epoch(rest, 0)) / counted if counted else first
+        trainer.eval_collector.data_collect(built.train)
+        valid = _time(lambda: trainer.evaluate(built.valid, load_best_model=False))
+        return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch, setup)
+
+    def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
+        """Compare training several trials as one model with training them in turn.
+
+        Raises:
+            InputError: The configuration or the data set cannot be used.
+        """
+        from sasrecf_tune.training.fusion_timing import measure_fusion
+
+        def build_trial() -> Built:
+            return self._build(make_config(request.config, self._gpu), request.engine)[0]
+
+        return measure_fusion(build_trial, request)
+
+    def _build(self, config: Any, engine_name: str) -> tuple[Built, str]:
+        engine, note = choose_engine(engine_name, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return build(config, self._prepare(config, engine), engine), note
+
+    def _prepare(self, config: Any, engine: Engine) -> Prepared:
+        key = f"{engine.name} {data_key(dict(config.final_config_dict))}"
+
+        def make() -> Prepared:
+            return prepare(config, engine)
+
+        shared = self._shared
+        return self._cache.get(key, make if shared is None else lambda: shared.get(key, make))
+
+    def _fingerprint(self, config: Any) -> str:
+        # Cached, because it reads all of the data.
+        directory = data_directory(config)
+        if directory not in self._fingerprints:
+            self._fingerprints[directory] = fingerprint(directory)
+        return self._fingerprints[directory]
+
+
+def choose_engine(name: str, config: Any) -> tuple[Engine, str]:
+    """Return the engine called `name`, or RecBole's and a note why."""
+    if name == "recbole":
+        return RECBOLE_ENGINE, ""
+    from sasrecf_tune.engine.fast.build import FAST, unsupported_reason
+
+    reason = unsupported_reason(config)
+    return (RECBOLE_ENGINE, f"trained by RecBole's own trainer: {reason}") if reason else (FAST, "")
+
+
+def device_name(device: torch.device) -> str:
+    """Return the GPU's name or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _time(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _first_gpu() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    return (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]

@@ -1,0 +1,203 @@
+"""YAML config files and --set options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sasrecf_tune.cli.arguments import base_settings
+from sasrecf_tune.errors import ConfigFileError, InputError
+from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.validation import (
+    check_config,
+)
+from tests.support.strategies import exactly, values
+
+
+def config_file(tmp_path: Path, content: str | bytes) -> Path:
+    path = tmp_path / "base.yaml"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_config_file(tmp_path: Path) -> None:
+    text = (
+        "\ufefflearning_rate: 1e-3  # a number, as RecBole reads it\r\n"
+        "weight_decay: .5e-1\r\n"
+        "epochs: 5.0\r\n"
+        "selected_features: [class, release_year]\r\n"
+        "train_neg_sample_args: ~\r\n"
+        "load_col: {item: [item_id, class]}\r\n"
+        "user_inter_num_interval: '[5,inf)'\r\n"
+        "my_own: [1, {a: b}]\r\n"
+    )
+    assert exactly(read_config_file(config_file(tmp_path, text))) == exactly(
+        {
+            "learning_rate": 0.001,
+            "weight_decay": 0.05,
+            "epochs": 5,
+            "selected_features": ["class", "release_year"],
+            "train_neg_sample_args": None,
+            "load_col": {"item": ["item_id", "class"]},
+            "user_inter_num_interval": "[5,inf)",
+            "my_own": [1, {"a": "b"}],
+        }
+    )
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n"])
+def test_an_empty_config_file(tmp_path: Path, text: str) -> None:
+    assert read_config_file(config_file(tmp_path, text)) == {}
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 49))
+
+CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 2000))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("epochs: 5\nn_layers: 1\nepochs: 6\n", r"base\.yaml:3:1: `epochs` is given twice"),
+        ("load_col:\n  item: [a]\n  item: [b]\n", "`item` is given twice"),
+        ("epochs: !!python/object/apply:os.system ['true']", r"base\.yaml:1:9: not YAML"),
+        ("epochs: !!python/name:os.system ''", r"base\.yaml:1:9: not YAML"),
+        ("epochs: [1, 2", "not YAML"),
+        ("epochs: 5\n  x: 6", "not YAML"),
+        ("a: 5\n---\nb: 6", "not YAML"),
+        ("\tepochs: 5", "not YAML"),
+        ("epochs: \x01", "not YAML"),
+        ("[" * 20_000, "not YAML"),
+        (LAUGHS, "too many values"),
+        ("x: &x [*x]", "recursive"),
+        ("x: &x {y: *x}", "recursive"),
+        (CHAIN, "too deep"),
+        ("- epochs", "has no `key: value` lines"),
+        ("epochs", "has no `key: value` lines"),
+        ("5: epochs", "has no `key: value` lines"),
+        ("? [a]\n: b", "not YAML"),
+        (b"epochs: 5 # \xff", "not UTF-8 text"),
+        ("epochs: 5".encode("utf-16"), "not UTF-8 text"),
+        ("#" * (1 << 20) + "\n", "larger than 1 MiB"),
+        ("epochs: many", "`epochs` must be a whole number"),
+        ("hidden_siz: 64", "unknown setting `hidden_siz`: did you mean `hidden_size`?"),
+        ("my_day: 2020-01-31", "`my_day` holds a date"),
+        ("my_day: 2020-99-99", "not YAML"),
+        ("my_set: !!set {a, b}", "`my_set` holds a set"),
+        ("my_map: {1: 2}", "`my_map` holds a dict"),
+        ("user_inter_num_interval: '[5,oo)'", "not an interval"),
+    ],
+)
+def test_config_files_that_are_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
+    with pytest.raises(ConfigFileError, match=said):
+        read_config_file(config_file(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", ["nope.yaml", ".", "nul\0.yaml"])
+def test_config_files_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigFileError):
+        read_config_file(tmp_path / name)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(), st.text().map(str.encode), st.text("abx:-[]{}&*!?|>%@`'\"#,0159.eE~ \n").map(str.encode)
+    )
+)
+def test_any_bytes_are_a_config_or_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    path = config_file(tmp_path, content)
+    try:
+        assert all(isinstance(key, str) for key in read_config_file(path))
+    except InputError as error:
+        assert all(str(path) in str(mistake) for mistake in error.mistakes)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"q[a-z]{0,5}", fullmatch=True),
+        st.one_of(
+            values,
+            st.sampled_from(["1e-3", "1e3", "1:30", "0o7", "yes", "~", "=", "2020-01-01", "[5,inf)", "-"]),
+        ),
+    )
+)
+def test_a_written_config_reads_back_equal_here_and_in_recbole(config: dict[str, Any]) -> None:
+    import yaml
+    from recbole.config import Config
+
+    text = write_config(config, "made by\na test")
+    assert text.startswith("# made by\n# a test\n")
+    loaded = yaml.load(text, Loader=Config._build_yaml_loader(object.__new__(Config)))
+    assert exactly(loaded) == exactly(config)
+
+
+def test_set_options() -> None:
+    assert read_override("epochs=5") == ("epochs", 5)
+    assert read_override(" learning_rate = 1e-3") == ("learning_rate", 0.001)
+    assert read_override("user_inter_num_interval=[5,inf)") == ("user_inter_num_interval", "[5,inf)")
+    assert read_override("selected_features=[class]") == ("selected_features", ["class"])
+    assert read_override("my_own=a=b") == ("my_own", "a=b")
+    assert read_override("clip_grad_norm=") == ("clip_grad_norm", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epochs", "is not KEY=VALUE"),
+        ("=5", "is not KEY=VALUE"),
+        ("5x=5", "is not KEY=VALUE"),
+        ("epochs=", "--set epochs: `epochs` must be a whole number"),
+        ("epochs=[", "--set epochs:.* not YAML"),
+        ("x=!!python/name:os.system", "not YAML"),
+        ("epoch=5", "did you mean `epochs`?"),
+    ],
+)
+def test_set_options_that_are_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigFileError, match=said):
+        read_override(text)
+
+
+def test_the_later_file_wins_and_set_wins_over_files(tmp_path: Path) -> None:
+    one, two = tmp_path / "1.yaml", tmp_path / "2.yaml"
+    one.write_text("epochs: 1\nn_layers: 1\nseed: 1\n")
+    two.write_text("epochs: 2\nn_layers: 2\n")
+    assert read_base([one, two], ["epochs=3", "epochs=3"]) == {"epochs": 3, "n_layers": 2, "seed": 1}
+    with pytest.raises(ConfigFileError, match="`epochs` is set twice"):
+        read_base([], ["epochs=3", "epochs=4"])
+
+
+def test_a_setting_of_ones_own_passes_unless_it_is_nearly_recboles() -> None:
+    assert check_config({"my_own": (1, 2)}, "x.yaml") == {"my_own": [1, 2]}
+    with pytest.raises(ConfigFileError, match=r"x\.yaml: unknown setting `epoch`: did you mean `epochs`"):
+        check_config({"epoch": 5}, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("option", "line", "model"),
+    [
+        (None, "", "SASRecF"),
+        ("SASRec", "", "SASRec"),
+        (None, "model: SASRec", "SASRec"),
+        ("SASRec", "model: SASRec", "SASRec"),
+        ("SASRecF", "model: SASRec", None),
+        ("SASRec", "selected_features: [class]", None),
+        (None, "model: GRU4Rec", None),
+    ],
+)
+def test_the_model_is_the_options_or_the_config_files(
+    tmp_path: Path, option: str | None, line: str, model: str | None
+) -> None:
+    space = parse("n_layers choice [1]\n")
+    file = config_file(tmp_path, f"epochs: 3\n{line}\n")
+    if model is None:
+        with pytest.raises(InputError, match=r"--config-files|--model"):
+            base_settings(space, None, "ml-100k", str(file), [], option)
+    else:
+        assert base_settings(space, None, "ml-100k", str(file), [], option) == (model, {"epochs": 3})
