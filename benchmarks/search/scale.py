@@ -76,7 +76,7 @@ def measure_study(plan: Plan, study_dir: StudyDirectory, running: int, window: i
     row["open_s"], study = timed(opened)
     # Opening the study has put the running trials back into the queue.
     storage, queue = study.optuna._storage, study.optuna.get_trials(deepcopy=False)[-running:]
-    with study._storage.together():
+    with study._storage.transaction():
         for waiting in queue if running else []:
             storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
     gc.collect()
@@ -94,7 +94,7 @@ def measure_study(plan: Plan, study_dir: StudyDirectory, running: int, window: i
     row["files_s"] = timed(files._write_ranking)[0]
     row["peak_memory_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     row["database_MiB"] = study_dir.database.stat().st_size / 2**20
-    study._storage._backend.engine.dispose()
+    study._storage.backend.engine.dispose()
     return row
 
 
@@ -129,7 +129,7 @@ def study(
         study_dir.directory.mkdir()
         base = base_config(settings, space) | {"epochs": EPOCHS}
         plan = make_plan(settings, space, base, fake_data_summary(EPOCHS))
-        planned_study(plan, study_dir, open_storage(study_dir, None))._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+        planned_study(plan, study_dir, open_storage(study_dir, None))._storage.backend.engine.dispose()  # type: ignore[attr-defined]
         for trials in map(int, marks.split(",")):
             if time.monotonic() - began > limit:
                 print_progress(f"stopped before {trials} trials: {limit:g} seconds have passed")

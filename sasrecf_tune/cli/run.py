@@ -81,7 +81,7 @@ def run(
             study = planned_study(plan, study_dir, storage, display.note)
             records = study.records()
             _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
-        plan = with_peer_notes(_record_plan(plan, study_dir, records), study.peers.others())
+        plan = with_peer_notes(_record_plan(plan, study_dir, records), study.peers.list_peers())
         files = ResultFiles(study_dir, plan, study, confirmed=confirmed)
         outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)
         records = study.records()
@@ -91,7 +91,7 @@ def run(
             show_end(plan, study_dir, records, outcome, winner, console)
         if any(record.state in ENDED for record in records):
             write_page(study_dir, settings, space)  # after the table: it takes longer
-        last = study.peers.leave(patient=bool(settings.search.confirm) and not outcome.interrupted)
+        last = study.peers.leave(wait_for_silent=bool(settings.search.confirm) and not outcome.interrupted)
         if last and study.peers.met_peers:
             # Other runs, which have left by now, may have written to the same directory.
             files.again(study.records())

@@ -24,7 +24,7 @@ from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import private_directory, remove, unfinished
+from sasrecf_tune.storage.files import private_directory, remove, temporary_files
 
 if TYPE_CHECKING:
     from sasrecf_tune.search.coordinator import Coordinator
@@ -103,22 +103,22 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
         StorageError: Another run holds the study, or its database cannot be used.
     """
     from sasrecf_tune.storage.database.errors import check_database, reading_errors
-    from sasrecf_tune.storage.database.open import reach_storage
-    from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
+    from sasrecf_tune.storage.database.open import check_storage
+    from sasrecf_tune.storage.lock import abandoned, exclusive, shared
 
     def clean_up() -> None:
-        left = [*unfinished(study_dir.directory), *study_dir.leftovers()]
+        left = [*temporary_files(study_dir.directory), *study_dir.leftovers()]
         remove(abandoned(study_dir, left) if settings.storage else left)
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
-    with among_others(study_dir, clean_up) if settings.storage else exclusive(study_dir):
+    with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
         with open_executor(settings, own) as executor, reading_errors(study_dir, settings.storage):
             if settings.storage is None:
                 check_database(study_dir, None)
             else:
-                reach_storage(study_dir, settings.storage)
+                check_storage(study_dir, settings.storage)
             yield executor
 
 

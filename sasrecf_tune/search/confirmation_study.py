@@ -153,7 +153,7 @@ def _join_study(
     for record in study.records():
         if record.state == State.WAITING and record.params and asked.run_of(record.params) is None:
             study.drop(record.number, _DROPPED)
-    study.peers.follow(
+    study.peers.watch_trials(
         lambda trials: history.add_trials([t for t in trials if t.user_attrs.get("error") != _DROPPED])
     )
     return study

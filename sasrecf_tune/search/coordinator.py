@@ -63,11 +63,11 @@ class Coordinator:
         Signal handlers may call it at any time.
         """
         self._limits.request_stop(reason, grace)
-        self._study.peers.stop_retrying()
+        self._study.peers.reconnect.stop_retrying()
 
     def hangs(self) -> bool:
-        """Whether the database has not answered for long since `stop`; see `WriteThroughStorage.hangs`."""
-        return self._study.peers.hangs()
+        """Whether the database has not answered for long since `stop`; see `ReconnectPolicy`."""
+        return self._study.peers.reconnect.give_up_if_hanging()
 
     def run(self) -> Outcome:
         """Search until a limit is reached or `stop` is called.
@@ -81,13 +81,13 @@ class Coordinator:
         try:
             self._search()
         except Exception as error:
-            if self._limits.interrupted and self._study.peers.away:
+            if self._limits.interrupted and self._study.peers.reconnect.is_disconnected:
                 raise Interrupted(
                     f"{self._limits.stop_reason}; the study's database was unreachable",
                     fix="Finished results are kept in the study directory. Run the same command to continue.",
                 ) from error
             raise
-        return self._limits.outcome([name for name, _ in self._study.peers.others()])
+        return self._limits.outcome([name for name, _ in self._study.peers.list_peers()])
 
     def on_report(self, report: Report) -> Decision:
         """Record a validation and decide how the trial goes on (`executors.base.Handler`)."""
@@ -139,14 +139,14 @@ class Coordinator:
             if self._limits.grace_over or not (self._running.trials or self._waits_for_peers()):
                 break
             self._executor.step(self, _TICK_SECONDS)
-            self._study.write_late()
+            self._study.flush_if_due()
             self._limits.time.save_if_due()
             for callback in self._callbacks:
                 callback.on_tick()
 
     def _start_trials(self) -> None:
         while self._executor.free > 0 and self._limits.allow_trial(
-            len(self._running.trials) + self._study.peers.elsewhere
+            len(self._running.trials) + self._study.peers.count_elsewhere()
         ):
             try:
                 job = self._running.start()

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 
 from sasrecf_tune.analysis.reproduction import diff_text
@@ -18,7 +18,7 @@ from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.study import IDENTITY, TuneStudy
 from sasrecf_tune.storage.database.cached import WriteThroughStorage
-from sasrecf_tune.storage.database.shared import SharedStorage
+from sasrecf_tune.storage.database.coordination import SingleCoordinator, open_coordinated
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 
 
@@ -41,12 +41,12 @@ def open_study(
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
     with contextlib.suppress(DuplicatedStudyError):
         storage.create_new_study([direction], name)
-    memory = _writer(storage, name)
+    memory, peers = open_coordinated(storage, name)
     study = optuna.load_study(study_name=name, storage=memory, sampler=sampler, pruner=pruner)
     plain = json.loads(json.dumps(dict(identity)))
 
     def identify() -> None:
-        known = memory.study_attributes().get(IDENTITY)
+        known = memory.read_study_attributes().get(IDENTITY)
         if known is None:
             if study.get_trials(deepcopy=False):
                 raise StudyMismatchError(
@@ -67,7 +67,7 @@ def open_study(
             )
 
     memory.transact(identify)
-    return TuneStudy(study, memory, space)
+    return TuneStudy(study, memory, peers, space)
 
 
 def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpace) -> TuneStudy:
@@ -84,10 +84,4 @@ def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpa
         raise StudyNotFoundError(
             f"the database holds no study {study_dir.optuna_name!r}", where=str(study_dir.directory)
         ) from error
-    return TuneStudy(study, memory, space)
-
-
-def _writer(storage: BaseStorage, name: str) -> WriteThroughStorage:
-    if isinstance(storage, RDBStorage) and storage.engine.dialect.name != "sqlite":
-        return SharedStorage(storage, name)
-    return WriteThroughStorage(storage, name)
+    return TuneStudy(study, memory, SingleCoordinator(memory), space)

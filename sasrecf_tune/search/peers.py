@@ -1,4 +1,4 @@
-"""What a run says of the others that work on its study at the same time."""
+"""Describes the other runs that work on a study at the same time."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from dataclasses import replace
 
 from sasrecf_tune.search.plan import Plan
 
-_NAMED = 5
+_MOST_NAMES = 5
 
 
 def search_description(plan: Plan) -> str:
-    """How a run searches, for the others."""
+    """How a run searches, for its peers."""
     return f"{plan.sampler}, pruner {plan.pruner.name}"
 
 
-def with_peer_notes(plan: Plan, others: Sequence[tuple[str, str]]) -> Plan:
-    """The plan with notes on `others`, names and how each searches."""
-    if not others:
+def with_peer_notes(plan: Plan, peers: Sequence[tuple[str, str]]) -> Plan:
+    """Add notes to the plan on its peers, given by name and description."""
+    if not peers:
         return plan
-    notes = [f"also at work on this study: {_listed([name for name, _ in others])}"]
-    for way in sorted({way for _, way in others} - {search_description(plan)}):
-        names = _listed([name for name, other in others if other == way])
-        notes.append(f"searched otherwise by {names} ({way}); here it is {search_description(plan)}")
+    mine = search_description(plan)
+    notes = [f"other runs on this study: {_listed([name for name, _ in peers])}"]
+    for description in sorted({description for _, description in peers} - {mine}):
+        names = _listed([name for name, other in peers if other == description])
+        notes.append(f"another search by {names} ({description}); this run uses {mine}")
     return replace(plan, notes=(*plan.notes, *notes))
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

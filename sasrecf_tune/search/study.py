@@ -16,6 +16,7 @@ from sasrecf_tune.messages import Failure, Report, Result
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.trial_attributes import CURVE, FAILED_ATTEMPTS, TrialReader, outcome_attributes
 from sasrecf_tune.storage.database.cached import WriteThroughStorage
+from sasrecf_tune.storage.database.coordination import Coordination
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.trials import TrialRecord
@@ -43,9 +44,11 @@ class TuneStudy:
         CorruptStudyError: it has attributes or trials that sasrecf-tune cannot have written.
     """
 
-    def __init__(self, study: optuna.Study, storage: WriteThroughStorage, space: SearchSpace) -> None:
+    def __init__(
+        self, study: optuna.Study, storage: WriteThroughStorage, peers: Coordination, space: SearchSpace
+    ) -> None:
         self.optuna = study
-        self.peers = storage
+        self.peers = peers
         self.say: Callable[[str], None] = lambda _: None
         self._storage = storage
         self._space = space
@@ -87,30 +90,27 @@ class TuneStudy:
         `about` tells the other runs how this one searches; `say` shows a message to the user.
         """
         self.say = say
-        self._storage.join(about, say)
+        self.peers.join(about, say)
 
     def requeue(self, number: int) -> bool:
         """Put a running trial back in the queue; returns whether it belonged to this run."""
-        trial_id = self._trials()[number]._trial_id
 
         def change() -> bool:
-            owned = self._storage.owns(trial_id)
+            owned = self.peers.owns(number)
             if owned:
-                self._requeue(trial_id)
+                self._requeue(number)
             return owned
 
         owned = self._storage.transact(change)
-        self._storage.release(trial_id)
+        self.peers.release(number)
         return owned
 
     def drop(self, number: int, reason: str) -> None:
         """End a trial of the queue as failed, since its result is not needed any more."""
-        trial_id = self._trials()[number]._trial_id
 
         def change() -> None:
-            if self._storage.get_trial(trial_id).state == TrialState.WAITING:
-                self._storage.set_trial_user_attr(trial_id, "error", reason)
-                self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            if self._storage.get_trial(number).state == TrialState.WAITING:
+                self._fail(number, reason)
 
         self._storage.transact(change)
 
@@ -141,9 +141,10 @@ class TuneStudy:
             try:
                 trial = self.optuna.ask(dict(distributions))
             except SpaceExhausted as exhausted:
-                if self._storage.shared:
+                if self.peers.shared:
                     raise  # which rolls back the trial: else each run would leave a failed one
-                self._fail_last(str(exhausted))
+                # Optuna creates a trial before the sampler finds that it has no configuration for it.
+                self._fail(self._trials()[-1].number, str(exhausted))
                 return exhausted
             for key, attribute in attributes(self._space.decode(trial.params)).items():
                 trial.set_user_attr(key, attribute)
@@ -163,13 +164,13 @@ class TuneStudy:
         failed = [*trial.user_attrs.get(FAILED_ATTEMPTS, []), reason]
 
         def change() -> bool:
-            if not self._storage.owns(trial._trial_id):
+            if not self.peers.owns(trial.number):
                 return False
             trial.set_user_attr(FAILED_ATTEMPTS, failed)
-            self._requeue(trial._trial_id)
+            self._requeue(trial.number)
             return True
 
-        self._release(self._storage.transact(change), trial._trial_id)
+        self._release(self._storage.transact(change), trial.number)
         return len(failed)
 
     def failed_attempts(self, trial: optuna.Trial) -> int:
@@ -178,11 +179,11 @@ class TuneStudy:
 
     def owns(self, trial: optuna.Trial) -> bool:
         """Whether the trial runs and belongs to this run, by what is known of the database."""
-        return self._storage.owns(trial._trial_id)
+        return self.peers.owns(trial.number)
 
     def report(self, trial: optuna.Trial, report: Report) -> bool:
         """Record a validation of a trial of this run; returns whether the pruner would stop the trial."""
-        if report.epoch in trial._cached_frozen_trial.intermediate_values:
+        if report.epoch in self._storage.get_trial(trial.number).intermediate_values:
             # A trial that was started again repeats reports of its first attempt. It was not pruned then, and
             # the pruner would judge it by the last epoch of that attempt.
             return False
@@ -207,9 +208,8 @@ class TuneStudy:
         Raises:
             TrialLost: it was reassigned to another run.
         """
-        trial_id = trial._trial_id
-        self._release(self._storage.transact(self._end(trial, outcome, log), refused), trial_id)
-        return self._reader.record(self._storage.get_trial(trial_id))
+        self._release(self._storage.transact(self._end(trial, outcome, log), refused), trial.number)
+        return self._reader.record(self._storage.get_trial(trial.number))
 
     def _end(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None) -> Callable[[], bool]:
         """A change for `transact` that ends the trial; it returns whether this run has ended it."""
@@ -218,17 +218,17 @@ class TuneStudy:
         value = self._reader.score(attributes["valid"]) if state == TrialState.COMPLETE else None
         if log:
             attributes["log"] = f"{log.parent.name}/{log.name}"
-        trial_id = trial._trial_id
+        number = trial.number
 
         def change() -> bool:
-            if not self._storage.owns(trial_id):
-                return self._storage.ended_here(trial_id)
+            if not self.peers.owns(number):
+                return self.peers.ended_here(number)
             for key, attribute in attributes.items():
                 trial.set_user_attr(key, attribute)
             if isinstance(outcome, Result):
-                self._storage.set_trial_system_attr(trial_id, CURVE, outcome.curve)
+                self._storage.set_trial_system_attr(number, CURVE, outcome.curve)
             if note:
-                self._storage.leave_note(trial_id, note)
+                self._storage.add_note(number, note)
             self.optuna.tell(trial, value, state=state)
             return True
 
@@ -244,7 +244,7 @@ class TuneStudy:
         def change() -> bool | None:
             if number >= len(self._trials()):
                 return False
-            if self._storage.reclaim(number, owner):
+            if self.peers.reclaim(number, owner):
                 # Its validations may be lost, and samplers learn from the best one.
                 self._storage.set_trial_intermediate_value(
                     number, outcome.best_epoch, self._reader.score(outcome.valid)
@@ -254,12 +254,12 @@ class TuneStudy:
 
         recorded = self._storage.transact(change)
         if recorded:
-            self._storage.release(number)
+            self.peers.release(number)
         return recorded
 
     def take_finished_by_peers(self) -> list[TrialRecord]:
         """The trials that other runs have ended since the last call."""
-        return [self._reader.record(self._trials()[number]) for number in self._storage.news()]
+        return [self._reader.record(self._trials()[number]) for number in self.peers.take_finished_by_peers()]
 
     def seconds_spent(self) -> float:
         """The seconds that all runs of this study have taken so far."""
@@ -267,26 +267,25 @@ class TuneStudy:
 
     def add_seconds(self, seconds: float) -> None:
         """Add to `seconds_spent`."""
-        self._seconds = self._storage.add_seconds(_SECONDS, seconds)
+        self._seconds = self.peers.add_seconds(_SECONDS, seconds)
 
-    def write_late(self) -> None:
-        """Write validations to the database that have waited for a while; to be called often."""
-        self._storage.write_late()
+    def flush_if_due(self) -> None:
+        """Write scores and a sign of life to the database, if it is time; to be called often."""
+        self._storage.flush_if_due()
+        self.peers.beat_if_due()
 
-    def _fail_last(self, reason: str) -> None:
-        # Optuna creates a trial before the sampler finds that it has no configuration for it.
-        trial = self._trials()[-1]
-        self._storage.set_trial_user_attr(trial._trial_id, "error", reason)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    def _fail(self, number: int, reason: str) -> None:
+        self._storage.set_trial_user_attr(number, "error", reason)
+        self._storage.set_trial_state_values(number, TrialState.FAIL)
 
-    def _release(self, owned: bool, trial_id: int) -> None:
-        self._storage.release(trial_id)
+    def _release(self, owned: bool, number: int) -> None:
+        self.peers.release(number)
         if not owned:
             raise TrialLost
 
     def _trials(self) -> list[FrozenTrial]:
         return self.optuna.get_trials(deepcopy=False)
 
-    def _requeue(self, trial_id: int) -> None:
+    def _requeue(self, number: int) -> None:
         # The next trial that Optuna is asked for is then this one, with its number and parameters.
-        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+        self._storage.set_trial_state_values(number, TrialState.WAITING)

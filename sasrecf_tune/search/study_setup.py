@@ -64,7 +64,7 @@ def planned_study(
         make_sampler(plan, history),
         make_pruner(plan.pruner, plan.space),
     )
-    study.peers.follow(history.add_trials)
+    study.peers.watch_trials(history.add_trials)
     study.join(search_description(plan), say)
     replay_pending(study_dir, study.record_pending, say)
     return study

@@ -10,7 +10,7 @@ from pathlib import Path
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 
 DATABASE = "study.db"
-# The end of an advice; a whole command line, since not every command that gives it has a --study.
+# Ends the advice of an error; a whole command line, since not every command that fails has a --study.
 ANOTHER_STUDY = "start another study: sasrecf-tune run --params-file FILE --study NEW-NAME"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
 
@@ -20,8 +20,8 @@ class StudyDirectory:
     """A study directory, `OUT/STUDY`, and the files in it of one kind of trials."""
 
     directory: Path
-    trial: str = "trial"  # what the name of a trial's file begins with
-    coordinator: str = ""  # of several in the directory, the one whose own files these are
+    trial: str = "trial"  # prefix of the names of trials' files
+    coordinator: str = ""  # whose own files these are, if several share the directory
 
     @property
     def name(self) -> str:
@@ -30,12 +30,12 @@ class StudyDirectory:
 
     @property
     def optuna_name(self) -> str:
-        """What the database calls the trials; with a space for a confirmation, which no study's name has."""
+        """The study's name in the database; a confirmation's has a space, which no other study's name has."""
         return self.name if self.trial == "trial" else f"{self.name} confirmation"
 
     @property
     def confirmation(self) -> StudyDirectory:
-        """The same directory, with the names that the runs of a confirmation have."""
+        """The same directory, with the file names of the runs of a confirmation."""
         return replace(self, trial="confirm")
 
     @property
@@ -45,7 +45,7 @@ class StudyDirectory:
 
     @property
     def lock(self) -> Path:
-        """Held by the one coordinator at work, or by all of them together."""
+        """Locked by the one coordinator at work, or shared by several."""
         return self.directory / "study.lock"
 
     @property
@@ -55,7 +55,7 @@ class StudyDirectory:
 
     @property
     def trials(self) -> Path:
-        """One row for each trial that ended."""
+        """One row for each trial that has ended."""
         return self.directory / "trials.csv"
 
     @property
@@ -70,7 +70,7 @@ class StudyDirectory:
 
     @property
     def report(self) -> Path:
-        """The results as a page."""
+        """The results as an HTML page."""
         return self.directory / "report.html"
 
     @property
@@ -80,7 +80,7 @@ class StudyDirectory:
 
     @property
     def hyper_result(self) -> Path:
-        """RecBole's own export format."""
+        """The results in RecBole's own export format."""
         return self.directory / "hyper.result"
 
     @property
@@ -90,7 +90,7 @@ class StudyDirectory:
 
     @property
     def confirmation_md(self) -> Path:
-        """What the confirmation says, for people."""
+        """The confirmation's conclusions, for people."""
         return self.directory / "confirmation.md"
 
     @property
@@ -103,46 +103,47 @@ class StudyDirectory:
         return self.checkpoints / f"{self.trial}-{number:04d}.pth"
 
     def unfinished(self, number: int) -> Path:
-        """What trial `number` continues from when it was interrupted."""
+        """The checkpoint that trial `number` continues from after an interruption."""
         return self.checkpoints / f"{self.trial}-{number:04d}.resume"
 
     def saved(self) -> list[Path]:
-        """Weights, and what is continued from, of all trials that have them."""
+        """Weights and checkpoints of all trials that have them."""
         return list(self.checkpoints.glob(f"{self.trial}-*"))
 
     def half_written(self) -> list[Path]:
-        """What workers were writing to `checkpoints` when they were killed."""
+        """Files that workers were writing to `checkpoints` when they were killed."""
         return list(self.checkpoints.glob(f".{self.trial}-*"))
 
     @property
     def prepared(self) -> Path:
-        """Data that the workers of a run share; gone when it ends."""
+        """Prepared data that the workers of a run share; removed when it ends."""
         return self.directory / f".prepared{self._mark}"
 
     def leftovers(self) -> list[Path]:
-        """What runs that were killed have left: files half written to `checkpoints`, prepared data."""
+        """What killed runs have left: files half written to `checkpoints`, prepared data."""
         return [*self.half_written(), *self.confirmation.half_written(), *self.directory.glob(".prepared*")]
 
     @property
     def logs(self) -> Path:
-        """What RecBole and the workers said."""
+        """The logs of RecBole and of the workers."""
         return self.directory / "logs"
 
     def log(self, number: int) -> Path:
-        """What RecBole said during trial `number`."""
+        """RecBole's log of trial `number`."""
         return self.logs / f"{self.trial}-{number:04d}.log"
 
     def worker_log(self, index: int) -> Path:
-        """What worker `index` said outside of trials."""
+        """The log of worker `index` outside of trials."""
         return self.logs / f"worker{self._mark}-{index}.log"
 
     def pending_result(self, number: int) -> Path:
-        """The result of trial `number` that the database could not be told of."""
-        return self.directory / f"{self.trial}-{number:04d}.untold.json"
+        """The result of trial `number` that could not be written to the database yet."""
+        return self.directory / f"{self.trial}-{number:04d}.pending.json"
 
     def pending_results(self) -> list[Path]:
-        """Such results."""
-        return sorted(self.directory.glob(f"{self.trial}-*.untold.json"))
+        """All such results; earlier versions named them .untold.json."""
+        ends = ("pending", "untold")
+        return sorted(path for end in ends for path in self.directory.glob(f"{self.trial}-*.{end}.json"))
 
     @property
     def _mark(self) -> str:
@@ -150,14 +151,14 @@ class StudyDirectory:
 
 
 def study_directory(out: Path, name: str) -> StudyDirectory:
-    """The layout of study `name` below `out`.
+    """The directory of study `name` below `out`.
 
     Raises:
-        InputError: the name would not make a plain directory name.
+        InputError: the name is not a plain directory name.
     """
     if not _SAFE_NAME.fullmatch(name) or name.endswith("."):
         raise InputError(
-            f"{name!r} cannot be a study's name",
+            f"invalid study name {name!r}",
             where="--study",
             fix="Use letters, digits and . _ + = @ - (100 at most, a letter or digit first).",
         )
@@ -165,19 +166,19 @@ def study_directory(out: Path, name: str) -> StudyDirectory:
 
 
 def default_name(dataset: str, params_file: Path, model: str = "") -> str:
-    """Such as "ml-100k-hyper" for ml-100k and hyper.test, or "ml-100k-SASRec-hyper" with a model."""
+    """The name of a study without --study, such as "ml-100k-hyper" or "ml-100k-SASRec-hyper"."""
     parts = [part for part in (dataset, model, params_file.stem) if part]
     plain = re.sub(r"[^A-Za-z0-9._+=@-]+", "-", "-".join(parts)).strip("-.")
     return plain[:100].rstrip(".") or "study"
 
 
 def studies(out: Path) -> list[StudyDirectory]:
-    """The studies below `out`, the one worked on last first."""
+    """The studies below `out`, the most recent one first."""
     found: list[tuple[float, str, StudyDirectory]] = []
     with contextlib.suppress(OSError):
         for path in out.iterdir():
             study_dir = StudyDirectory(path.absolute())
-            # One that cannot be looked into, or is being removed, does not hide the others.
+            # One that cannot be read, or is being removed, does not hide the others.
             with contextlib.suppress(OSError):
                 if study_dir.manifest.is_file():
                     found.append((-study_dir.manifest.stat().st_mtime, study_dir.name, study_dir))
@@ -185,10 +186,10 @@ def studies(out: Path) -> list[StudyDirectory]:
 
 
 def find_study(out: Path, name: str | None) -> StudyDirectory:
-    """Study `name` below `out`, or the one worked on last.
+    """Find study `name` below `out`, or the most recent one.
 
     Raises:
-        StudyNotFoundError: there is none; the message lists those there are.
+        StudyNotFoundError: it does not exist; the message lists those that do.
     """
     existing = studies(out)
     if name is None:
@@ -205,13 +206,13 @@ def find_study(out: Path, name: str | None) -> StudyDirectory:
         raise StudyNotFoundError(
             f"no study named {name!r}",
             where=str(out),
-            fix=f"There are: {names}." if names else "There are none; --out names the directory of studies.",
+            fix=f"Studies there: {names}." if names else "It has no studies: check --out.",
         )
     return study_dir
 
 
 def relative(path: Path) -> str:
-    """A path as short as it can be said here."""
+    """The path relative to the working directory, if it is below that."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -219,6 +220,6 @@ def relative(path: Path) -> str:
 
 
 def out_option(study_dir: StudyDirectory) -> str:
-    """What a command needs to find the study, "" where it does without."""
+    """The --out option that a command needs to find the study; "" if it needs none."""
     out = study_dir.directory.parent
     return "" if out == Path("tuning").absolute() else f" --out {relative(out)}"

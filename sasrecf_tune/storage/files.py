@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never sees half of one."""
+"""Writes files so that neither a reader nor a crash leaves half of one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 
 from sasrecf_tune.errors import StorageError
 
-# A file's temporary name: mkstemp adds eight of these characters.
-_UNFINISHED = re.compile(r"\..+\.(csv|md|html|json|yaml|result)\.[a-z0-9_]{8}")
-AGAIN = "Then run the same command again: it goes on where the study was."
-FULL = f"Free space on that disk, or raise the limit. {AGAIN}"
-NO_RIGHTS = f"Check that the directory is there and may be written, or choose another. {AGAIN}"
-MEND = f"Free space on that disk, or see to it that it may be written. {AGAIN}"
-_IN_THE_WAY = f"Something else stands in its place: move it away. {AGAIN}"
+# The temporary name of a file: mkstemp adds eight of these characters.
+_TEMPORARY = re.compile(r"\..+\.(csv|md|html|json|yaml|result)\.[a-z0-9_]{8}")
+RUN_AGAIN = "Then run the same command again: it continues the study."
+DISK_FULL_FIX = f"Free space on that disk, or raise the limit. {RUN_AGAIN}"
+NOT_WRITABLE_FIX = f"Check that the directory exists and is writable, or choose another one. {RUN_AGAIN}"
+DISK_FIX = f"Free space on that disk, or make it writable. {RUN_AGAIN}"
+_IN_THE_WAY = f"Another file or directory has this name: move it away. {RUN_AGAIN}"
 _REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), FULL),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), DISK_FULL_FIX),
     **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), _IN_THE_WAY),
 }
 
@@ -29,10 +29,10 @@ _REMEDIES = {
 def atomic_write(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to a temporary name beside `path` and move it into place.
 
-    The directory must be there: one that was removed during a search is not made anew.
+    The directory must exist: one that was removed during a search is not created again.
 
     Raises:
-        StorageError: the disk refused; what `path` held before is untouched.
+        StorageError: it cannot be written; an earlier file of this name is unchanged.
     """
     temporary = ""
     try:
@@ -52,10 +52,10 @@ def atomic_write(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and see it on disk.
+    """Append one line, and sync it to disk.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: it cannot be written.
     """
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
@@ -66,16 +66,13 @@ def append_line(path: Path, line: str) -> None:
         raise disk_error(path, error) from error
 
 
-def unfinished(directory: Path) -> list[Path]:
-    """What processes that were killed left of files they were writing to `directory`: results only.
-
-    And what others are writing there now.
-    """
-    return [path for path in directory.glob(".*") if _UNFINISHED.fullmatch(path.name)]
+def temporary_files(directory: Path) -> list[Path]:
+    """Result files in `directory` that are half written: by killed processes, or by others at this moment."""
+    return [path for path in directory.glob(".*") if _TEMPORARY.fullmatch(path.name)]
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files, and directories with all in them; what cannot be removed, or is gone, is passed over."""
+    """Remove files, and directories with their content; skip what is gone or cannot be removed."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -85,10 +82,10 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make `path` and what is missing above it.
+    """Create `path` and its missing parents.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: it cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -97,11 +94,11 @@ def make_directory(path: Path) -> None:
 
 
 def disk_error(path: Path, error: OSError) -> StorageError:
-    """What the system said about `path`, for people."""
+    """The error for people that says why `path` cannot be written."""
     return StorageError(
         f"cannot write: {error.strerror or error}",
         where=str(path),
-        fix=_REMEDIES.get(error.errno or 0, NO_RIGHTS),
+        fix=_REMEDIES.get(error.errno or 0, NOT_WRITABLE_FIX),
     )
 
 
@@ -113,10 +110,10 @@ def _umask() -> int:
 
 @contextlib.contextmanager
 def private_directory(path: Path) -> Iterator[Path | None]:
-    """An empty directory that only this user can read, at `path`, gone when the block ends.
+    """Create an empty directory at `path` that only this user can read; remove it when the block ends.
 
-    What lies there, left by a process that was killed or by someone else, is removed and never used. None
-    where that, or making the directory, is refused.
+    What is there already, from a killed process or someone else, is removed and never used. Yields None if
+    that, or creating the directory, is not possible.
     """
     shutil.rmtree(path, ignore_errors=True)
     try:

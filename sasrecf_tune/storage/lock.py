@@ -1,4 +1,4 @@
-"""Who may work in a study directory, and nothing left behind by a run that was refused."""
+"""Locks a study directory for one run or for several, and cleans up after runs that were refused."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import disk_error
 
-SEVERAL = "Several runs can work on one study that a server's database holds: --storage postgresql://USER@HOST/DATABASE"
-# So long a run may take that is alone to tidy up.
+_SHARE = "Several runs can work on a study in a server's database: --storage postgresql://USER@HOST/DATABASE"
+# How long a run may take to tidy up, which it does alone.
 _TIDY_SECONDS = 10.0
-# What a run left that cannot be asked is nobody's any more after so long: no file is half written for a day.
+# A file of this age is in use by no run, even one on another machine: no file is half written for a day.
 _OLD_SECONDS = 86400.0
 
 
 class _UnsupportedError(Exception):
-    """The file system has no locks."""
+    """The file system does not support locks."""
 
 
 @contextlib.contextmanager
 def exclusive(study_dir: StudyDirectory) -> Iterator[None]:
-    """Hold the study for one coordinator; the system lets go of it however the process ends.
+    """Lock the study for one coordinator; the system releases it however the process ends.
 
-    A directory that is made here goes away again when the input is refused, or the run is stopped, before it
-    holds a study.
+    A directory that is created here is removed again when the input is refused, or the run is stopped, before
+    it has a study.
 
     Raises:
-        StorageError: another coordinator is at work on it, or the directory cannot be written or locked.
+        StorageError: another coordinator is using it, or the directory cannot be written or locked.
     """
-    with _opened(study_dir) as handle:
+    with _open_lock_file(study_dir) as handle:
         try:
-            taken = _take(handle, fcntl.LOCK_EX)
+            taken = _try_lock(handle, fcntl.LOCK_EX)
         except _UnsupportedError as error:
             raise StorageError(
-                f"this file system has no locks (flock: {error}), and two runs on one study would ruin it",
+                f"this file system does not support locks (flock: {error}), which keep two runs apart",
                 where=str(study_dir.directory),
-                fix=f"Give --out a directory on another file system. {SEVERAL}, wherever its directory is.",
+                fix=f"Give --out a directory on another file system. {_SHARE}, wherever its directory is.",
             ) from error
         if not taken:
             other = os.read(handle, 32).decode(errors="replace").strip()
             raise StorageError(
-                f"another run is at work on this study (process {other or 'unknown'})",
+                f"another run is using this study (process {other or 'unknown'})",
                 where=str(study_dir.directory),
-                fix=f"Wait for it or stop it; `sasrecf-tune report` shows its results meanwhile. {SEVERAL}",
+                fix=f"Wait for it or stop it; meanwhile `sasrecf-tune report` shows its results. {_SHARE}",
             )
         try:
             os.ftruncate(handle, 0)
@@ -62,16 +62,16 @@ def exclusive(study_dir: StudyDirectory) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def among_others(study_dir: StudyDirectory, tidy: Callable[[], None]) -> Iterator[None]:
-    """Work in the study's directory beside other coordinators of a study that a server's database holds.
+def shared(study_dir: StudyDirectory, tidy: Callable[[], None]) -> Iterator[None]:
+    """Share the study's directory with other coordinators of a study in a server's database.
 
-    `tidy` is called first when there are none here, as far as this machine knows: a file system's locks may
-    be each machine's own, or it may have none. So it must leave alone what others could be writing.
+    `tidy` is called first if there are none, as far as this machine knows: the locks of a file system may be
+    local to each machine, or missing. So `tidy` must leave alone what others could be writing.
 
     Raises:
-        StorageError: a run that wants the directory for itself is at work, or it cannot be written.
+        StorageError: a run has locked the directory for itself, or it cannot be written.
     """
-    with _opened(study_dir) as handle:
+    with _open_lock_file(study_dir) as handle:
         try:
             _share(handle, study_dir, tidy)
         except _UnsupportedError:
@@ -82,8 +82,8 @@ def among_others(study_dir: StudyDirectory, tidy: Callable[[], None]) -> Iterato
 def abandoned(study_dir: StudyDirectory, paths: Iterable[Path]) -> list[Path]:
     """Those of `paths` that no run is writing or using.
 
-    Prepared data tells by its name whose it is: its process was of this machine, and is gone. Of others that
-    is known when they are a day old.
+    Prepared data has the machine and process that it belongs to in its name. A process of this machine can be
+    checked; everything else is abandoned when it is a day old.
     """
     here = f"{study_dir.prepared.name}-{host_name()}"
     return [path for path in paths if _abandoned(path, here)]
@@ -106,25 +106,25 @@ def _share(handle: int, study_dir: StudyDirectory, tidy: Callable[[], None]) -> 
     until = time.monotonic() + _TIDY_SECONDS
     tidied = False
     while True:
-        if not tidied and _take(handle, fcntl.LOCK_EX):
+        if not tidied and _try_lock(handle, fcntl.LOCK_EX):
             tidy()
             os.ftruncate(handle, 0)
             tidied = True
-        # The lock that is held is let go of first: another may come between.
-        if _take(handle, fcntl.LOCK_SH):
+        # The system releases the exclusive lock first: another process may come between.
+        if _try_lock(handle, fcntl.LOCK_SH):
             return
-        if time.monotonic() > until:  # so long nobody tidies up
+        if time.monotonic() > until:  # nobody tidies up for so long
             raise StorageError(
-                "a run that keeps this study in the directory itself is at work on it",
+                "a run without --storage is using this study",
                 where=str(study_dir.directory),
-                fix="Give that one the same --storage, or this one another --study name.",
+                fix="Give that run the same --storage, or this one another --study name.",
             )
         time.sleep(0.05)
 
 
 @contextlib.contextmanager
-def _opened(study_dir: StudyDirectory) -> Iterator[int]:
-    """The file that the lock is on."""
+def _open_lock_file(study_dir: StudyDirectory) -> Iterator[int]:
+    """Open the file that is locked."""
     try:
         made = [path for path in (study_dir.directory, *study_dir.directory.parents) if not path.exists()]
         study_dir.directory.mkdir(parents=True, exist_ok=True)
@@ -136,15 +136,15 @@ def _opened(study_dir: StudyDirectory) -> Iterator[int]:
             yield handle
         except (InputError, KeyboardInterrupt):
             begun = study_dir.manifest.exists() or study_dir.database.exists()
-            with contextlib.suppress(_UnsupportedError):  # then others may be at work here, and it stays
-                if made and not begun and _take(handle, fcntl.LOCK_EX):
+            with contextlib.suppress(_UnsupportedError):  # then others may use the directory, and it stays
+                if made and not begun and _try_lock(handle, fcntl.LOCK_EX):
                     _remove_empty(study_dir, made)
             raise
     finally:
         os.close(handle)
 
 
-def _take(handle: int, kind: int) -> bool:
+def _try_lock(handle: int, kind: int) -> bool:
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
@@ -155,9 +155,9 @@ def _take(handle: int, kind: int) -> bool:
 
 
 def _remove_empty(study_dir: StudyDirectory, made: Sequence[Path]) -> None:
-    """Remove the directories `made`, innermost first, and what a run leaves there before there is a study."""
+    """Remove the directories `made`, innermost first, with what a run writes before there is a study."""
     shutil.rmtree(study_dir.logs, ignore_errors=True)
-    with contextlib.suppress(OSError):  # something else has come to lie there
+    with contextlib.suppress(OSError):  # something else was put there
         study_dir.lock.unlink()
         for path in made:
             path.rmdir()

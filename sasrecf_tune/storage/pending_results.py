@@ -1,4 +1,4 @@
-"""Results that the database could not be told of, kept in the study directory until it can."""
+"""Results that could not be written to the database, kept in the study directory until they can."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sasrecf_tune.storage.files import atomic_write, remove
 
 
 class PendingResult:
-    """The result of one trial, while the database may refuse it.
+    """The result of one trial, as long as it may not be in the database.
 
-    `owner` is the token of the coordinator whose trial it is, "" where it has the study for itself: then
-    nothing is kept, and the trial is trained again.
+    `owner` is the token of the coordinator that trained it. It is "" for the only coordinator of a study, who
+    keeps nothing: the trial is trained again.
     """
 
     def __init__(self, study_dir: StudyDirectory, outcome: Result | Failure, owner: str) -> None:
@@ -27,7 +27,7 @@ class PendingResult:
         self._kept = False
 
     def keep(self) -> None:
-        """Write it down, unless it is there already, or the disk refuses too."""
+        """Write the file, unless it is there already, or cannot be written either."""
         if self._owner and not self._kept and isinstance(self._outcome, Result):
             outcome = self._outcome
             content = asdict(outcome) | {"decision": outcome.decision.value, "owner": self._owner}
@@ -36,39 +36,46 @@ class PendingResult:
                 self._kept = True
 
     def drop(self) -> None:
-        """It is in the database, or of no use."""
+        """Remove the file: the result is in the database, or not needed."""
         if self._owner:
             remove([self._path])
 
 
 class DrainHandler:
-    """In place of a coordinator that has given up its database: keeps what has ended, and ends the rest."""
+    """Handler of an executor when the database is lost: keeps results that arrive, and stops the rest."""
 
     def __init__(self, study_dir: StudyDirectory, owner: str) -> None:
-        self.heard = 0  # how many reports and ends
+        self.heard = 0  # reports and outcomes
         self.kept: set[int] = set()
-        self._layout = study_dir
+        self._study_dir = study_dir
         self._owner = owner
 
     def on_report(self, report: Report) -> Decision:
-        """See `Handler`."""
+        """Stop the trial."""
         self.heard += 1
         return Decision.STOP
 
     def on_outcome(self, outcome: Result | Failure) -> None:
-        """See `Handler`."""
+        """Keep the result of a trial that was trained to its end."""
         self.heard += 1
         if isinstance(outcome, Result) and outcome.decision is not Decision.STOP:
-            PendingResult(self._layout, outcome, self._owner).keep()
+            PendingResult(self._study_dir, outcome, self._owner).keep()
             self.kept.add(outcome.number)
 
 
 def replay_pending(
-    study_dir: StudyDirectory, tell: Callable[[int, Result, str], bool | None], say: Callable[[str], None]
+    study_dir: StudyDirectory, record: Callable[[int, Result, str], bool | None], say: Callable[[str], None]
 ) -> None:
-    """Have `tell` record what was kept, by number, result and owner.
+    """Record the results that were kept, and remove their files.
 
-    It returns whether that was of use, or None where that is not known yet, and the result is kept on.
+    Args:
+        study_dir: where they are.
+        record: takes number, result and owner of a trial; returns whether the result was needed, or None if
+            that is not known yet, and the file stays.
+        say: tells people which results were recorded.
+
+    Raises:
+        StorageError: a file cannot be read.
     """
     for path in study_dir.pending_results():
         try:
@@ -77,11 +84,11 @@ def replay_pending(
             notes = tuple(content.pop("notes"))
             outcome = Result(**content | {"decision": Decision(content["decision"]), "notes": notes})
         except FileNotFoundError:
-            continue  # another run has told of it
+            continue  # another run has recorded it
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise StorageError(f"cannot be read: {error}", where=str(path), fix="Move it away.") from error
-        told = tell(outcome.number, outcome, owner)
-        if told:
-            say(f"the result of trial {outcome.number}, which an earlier run had to keep, is in the database")
-        if told is not None:
+        needed = record(outcome.number, outcome, owner)
+        if needed:
+            say(f"the result of trial {outcome.number}, pending from an earlier run, is now in the database")
+        if needed is not None:
             remove([path])

@@ -46,7 +46,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (GOOD, "--timeout soon", "invalid duration 'soon'"),
         (GOOD, "--gpus first", "invalid `--gpus` value 'first'"),
         (GOOD, "--gpus 97", "torch cannot use GPU 97"),
-        (GOOD, "--study ../x", "cannot be a study's name"),
+        (GOOD, "--study ../x", "invalid study name"),
         (GOOD, "--model sasrecf", "cannot be tuned: did you mean `SASRecF`?"),
         (GOOD, "--model SASRec --set pooling_mode=max", "--set: `pooling_mode` is not a parameter of SASRec"),
         (GOOD, "--sampler best", "'best' is not one of"),

@@ -382,7 +382,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         read_comparison([PLANTED, f"./{PLANTED}"], tmp_path)
     with pytest.raises(StudyNotFoundError, match="no study named 'other'") as caught:
         read_comparison([PLANTED, "other"], tmp_path)
-    assert "There are: planted" in caught.value.fix
+    assert "Studies there: planted" in caught.value.fix
     with pytest.raises(StudyNotFoundError, match="not a study directory"):
         read_comparison([PLANTED, "./nowhere"], tmp_path)
     # Where there is none of that name below --out, a directory of that name will do.

@@ -324,7 +324,7 @@ def test_the_database_stays_optunas(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run:
         run.search.run()
         confirm(run, 2, 2)
-        with run.study._storage.together():  # one transaction, though two studies were opened
+        with run.study._storage.transaction():  # one transaction, though two studies were opened
             run.study.optuna.set_user_attr("seen", 1)
             seen = optuna.load_study(study_name="study", storage=f"sqlite:///{run.study_dir.database}")
             assert "seen" not in seen.user_attrs

@@ -143,7 +143,7 @@ def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_
     note = failure_note("x", tmp_path / "long.log")
     with bench(tmp_path, SPACE, Failing()) as run:
         trial = run.study.optuna.ask()
-        run.study._storage.leave_note(trial._trial_id, note)
+        run.study._storage.add_note(trial.number, note)
     assert with_peer_notes(studied(run.study_dir), 0) == note
     assert long in note and note.endswith("\n" + "`" * 10 + "\n")
 

@@ -217,7 +217,7 @@ def test_a_second_run_of_one_study_is_refused(
     run.until("started")
     second = cli(*four_rates)
     assert second.returncode == 1
-    assert f"another run is at work on this study (process {run.process.pid})" in second.stderr
+    assert f"another run is using this study (process {run.process.pid})" in second.stderr
     code, _ = run.finish()
     assert code == 0
 

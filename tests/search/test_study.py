@@ -43,7 +43,7 @@ from sasrecf_tune.storage.database.errors import check_database
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.server import with_driver
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.lock import abandoned, among_others, exclusive
+from sasrecf_tune.storage.lock import abandoned, exclusive, shared
 from sasrecf_tune.storage.manifest import write_manifest
 from sasrecf_tune.storage.url_masking import mask_passwords
 
@@ -185,7 +185,7 @@ def test_a_foreign_database_is_an_error_and_not_touched(study_dir: StudyDirector
     with sqlite3.connect(study_dir.database) as connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")
     before = study_dir.database.read_bytes()
-    with pytest.raises(StorageError, match="not of an Optuna study"):
+    with pytest.raises(StorageError, match="not one of Optuna"):
         open_storage(study_dir, None)
     assert study_dir.database.read_bytes() == before
 
@@ -204,7 +204,7 @@ def test_no_such_study_in_the_database(study_dir: StudyDirectory) -> None:
 def test_one_holder_at_a_time(study_dir: StudyDirectory) -> None:
     with (
         exclusive(study_dir),
-        pytest.raises(StorageError, match=r"another run is at work(.|\n)*--storage postgresql://"),
+        pytest.raises(StorageError, match=r"another run is using this study(.|\n)*--storage postgresql://"),
         exclusive(study_dir),
     ):
         pass
@@ -217,11 +217,11 @@ def test_several_share_a_directory_with_a_server_alone(
 ) -> None:
     monkeypatch.setattr(lock, "_TIDY_SECONDS", 0.0)
     tidied: list[int] = []
-    first, second = (among_others(study_dir, partial(tidied.append, number)) for number in (1, 2))
+    first, second = (shared(study_dir, partial(tidied.append, number)) for number in (1, 2))
     with first, second, pytest.raises(StorageError, match="another run"), exclusive(study_dir):
         pass
     assert tidied == [1]
-    third = among_others(study_dir, partial(tidied.append, 3))
+    third = shared(study_dir, partial(tidied.append, 3))
     with exclusive(study_dir), pytest.raises(StorageError, match="the same --storage"), third:
         pass
     assert tidied == [1]
@@ -236,12 +236,12 @@ def test_where_there_are_no_locks_a_server_alone_will_do(
     monkeypatch.setattr("fcntl.flock", unsupported)
     tidied: list[int] = []
     with (
-        among_others(study_dir, partial(tidied.append, 1)),
-        among_others(study_dir, partial(tidied.append, 2)),
+        shared(study_dir, partial(tidied.append, 1)),
+        shared(study_dir, partial(tidied.append, 2)),
     ):
         assert tidied == [1, 2]
     with (
-        pytest.raises(StorageError, match=r"has no locks \(flock: Function not implemented\)"),
+        pytest.raises(StorageError, match=r"does not support locks \(flock: Function not implemented\)"),
         exclusive(study_dir),
     ):
         pass
@@ -262,7 +262,7 @@ def test_a_lock_that_is_lost_while_it_is_shared_is_taken_again(
 
     monkeypatch.setattr("fcntl.flock", lost_once)
     tidied: list[int] = []
-    with among_others(study_dir, partial(tidied.append, 1)):
+    with shared(study_dir, partial(tidied.append, 1)):
         monkeypatch.undo()
         with pytest.raises(StorageError, match="another run"), exclusive(study_dir):
             pass
@@ -326,7 +326,7 @@ def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch:
     write_manifest(study_dir, {})
     text = study_dir.manifest.read_text()
     assert "s3/cr" not in text and "--storage=postgresql://me:***@host/db" in text
-    with pytest.raises(InputError, match="not kept"):
+    with pytest.raises(InputError, match="not stored"):
         open_storage(study_dir, "postgresql://me:***@host/db")
 
 
@@ -344,7 +344,7 @@ def test_a_password_in_the_query_is_shown_to_nobody(
     monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", f"--storage={address}"])
     write_manifest(study_dir, {"study": "study"})
     assert f"--storage={safe}" in study_dir.manifest.read_text()
-    with pytest.raises(InputError, match="is not kept with the study"):
+    with pytest.raises(InputError, match="is not stored with the study"):
         open_storage(study_dir, said)
 
 
@@ -367,11 +367,11 @@ def test_an_address_is_for_the_drivers_that_the_extras_install(address: str, dri
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("sqlite:///study.db", "SQLite is no server"),
-        ("tuning", "not the address of a database"),
-        ("mysql://me:secret@host:abc/tuning", "what stands after the host's colon is no port"),
+        ("sqlite:///study.db", "SQLite is not a server"),
+        ("tuning", "not a database address"),
+        ("mysql://me:secret@host:abc/tuning", "the port is not a number"),
         ("mysql://me:sec@ret@host/tuning", "Write %40 for each @"),
-        ("mysql://me@host", "names no database"),
+        ("mysql://me@host", "has no database name"),
     ],
 )
 def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, message: str) -> None:

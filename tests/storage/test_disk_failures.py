@@ -1,4 +1,4 @@
-"""What a disk can do to a study: a clear error, nothing is lost that had ended, the same command goes on."""
+"""Disk failures: the error is clear, no ended trial is lost, the same command continues the study."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @contextlib.contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: a full disk, as far as one can be had without being root."""
+    """Limit files to `size` bytes: a full disk, as far as it can be simulated without being root."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -45,7 +45,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 class Mishap(FakeTraining):
-    """Does `mishap` in the middle of trial `number`."""
+    """Calls `mishap` before trial `number` is trained."""
 
     def __init__(self, number: int, mishap: Callable[[], object]) -> None:
         super().__init__(quality)
@@ -66,7 +66,7 @@ def manifest_of(run: Bench) -> None:
 
 
 def finish(directory: Path, expected_before: int) -> None:
-    """The same search again ends with all 12 configurations, `expected_before` of which had been kept."""
+    """Repeat the search: it ends with all 12 configurations, `expected_before` of them recorded before."""
     training = FakeTraining(quality)
     with bench(directory, GRID, training) as run:
         run.search.run()
@@ -86,7 +86,7 @@ def test_the_disk_is_full_in_the_middle_of_a_search(tmp_path: Path) -> None:
             limits.enter_context(largest_file(1024))
 
         with (
-            pytest.raises(StorageError, match=r"study\.db: .*refuses.*\nFree space") as caught,
+            pytest.raises(StorageError, match=r"study\.db: database error: .*\nFree space") as caught,
             storage_errors(study_dir, None),
             bench(tmp_path, GRID, Mishap(3, fill)) as run,
         ):
@@ -112,7 +112,7 @@ def test_the_disk_is_full_from_the_start(tmp_path: Path) -> None:
     finish(tmp_path, expected_before=0)
 
 
-def test_something_stands_where_a_file_should(tmp_path: Path) -> None:
+def test_a_directory_in_the_place_of_a_file(tmp_path: Path) -> None:
     study_dir = StudyDirectory(tmp_path / "study")
 
     def put_in_the_way() -> None:
@@ -120,7 +120,7 @@ def test_something_stands_where_a_file_should(tmp_path: Path) -> None:
         study_dir.trials.mkdir()
 
     with (
-        pytest.raises(StorageError, match=r"trials\.csv: cannot write: Is a directory\nSomething else"),
+        pytest.raises(StorageError, match=r"trials\.csv: cannot write: Is a directory\nAnother file"),
         storage_errors(study_dir, None),
         bench(tmp_path, GRID, Mishap(2, put_in_the_way)) as run,
     ):
@@ -132,7 +132,7 @@ def test_something_stands_where_a_file_should(tmp_path: Path) -> None:
 def test_the_study_is_removed_during_a_search(tmp_path: Path) -> None:
     study_dir = StudyDirectory(tmp_path / "study")
     with (
-        pytest.raises(StorageError, match=r"study\.db: the study's database is gone"),
+        pytest.raises(StorageError, match=r"study\.db: the study's database was removed"),
         storage_errors(study_dir, None),
         bench(tmp_path, GRID, Mishap(2, lambda: shutil.rmtree(study_dir.directory))) as run,
     ):
@@ -141,7 +141,7 @@ def test_the_study_is_removed_during_a_search(tmp_path: Path) -> None:
     finish(tmp_path, expected_before=0)
 
 
-def test_a_trial_whose_weights_cannot_be_written_is_given_back(tmp_path: Path) -> None:
+def test_a_trial_whose_weights_cannot_be_written_is_queued_again(tmp_path: Path) -> None:
     class NoRoom(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.number == 2:
@@ -158,7 +158,7 @@ def test_a_trial_whose_weights_cannot_be_written_is_given_back(tmp_path: Path) -
     finish(tmp_path, expected_before=2)
 
 
-# ---- A study that was damaged since ----
+# ---- Studies that were corrupted ----
 
 
 @pytest.fixture(scope="module")
@@ -198,15 +198,15 @@ def instead(path: Path, make: Callable[[Path], object]) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (lambda path: cut(path, 0), "the study has begun, but its database is empty"),
-    "a header": (lambda path: cut(path, 100), "a damaged database"),
-    "half": (lambda path: cut(path, path.stat().st_size // 2), "a damaged database"),
-    "the last page short": (lambda path: cut(path, -1000), "a damaged database"),
-    "the last page missing": (lambda path: cut(path, -4096), "a damaged database"),
-    "scribbled over": (scribble, "a damaged database"),
-    "text": (lambda path: path.write_text("my notes\n"), "a damaged database, or none"),
-    "foreign": (foreign, "a database, but not of an Optuna study"),
-    "missing": (Path.unlink, "the study has begun, but its database is not there"),
+    "empty": (lambda path: cut(path, 0), "the study was started, but its database is empty"),
+    "a header": (lambda path: cut(path, 100), "the database is corrupt"),
+    "half": (lambda path: cut(path, path.stat().st_size // 2), "the database is corrupt"),
+    "the last page short": (lambda path: cut(path, -1000), "the database is corrupt"),
+    "the last page missing": (lambda path: cut(path, -4096), "the database is corrupt"),
+    "scribbled over": (scribble, "the database is corrupt"),
+    "text": (lambda path: path.write_text("my notes\n"), "the database is corrupt or not SQLite"),
+    "foreign": (foreign, "the database is not one of Optuna"),
+    "missing": (Path.unlink, "the study was started, but its database is missing"),
     "a directory": (lambda path: instead(path, Path.mkdir), "not a file"),
     "a pipe": (lambda path: instead(path, os.mkfifo), "not a file"),
 }
@@ -214,7 +214,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("command", ["report", "best", "resume", "run"])
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_study(study_dir: StudyDirectory, kind: str, command: str) -> None:
+def test_a_corrupt_database(study_dir: StudyDirectory, kind: str, command: str) -> None:
     damage, said = DAMAGE[kind]
     damage(study_dir.database)
 
@@ -257,22 +257,22 @@ def test_a_damaged_study(study_dir: StudyDirectory, kind: str, command: str) -> 
         "DELETE FROM trials WHERE number = 3",
     ],
 )
-def test_a_study_that_holds_something_else(study_dir: StudyDirectory, change: str) -> None:
+def test_a_study_with_unexpected_content(study_dir: StudyDirectory, change: str) -> None:
     with contextlib.closing(sqlite3.connect(study_dir.database)) as connection, connection:
         assert connection.execute(change).rowcount > 0
     for command in ("report", "best"):
         result = CliRunner().invoke(app, [command, "--out", str(study_dir.directory.parent)])
         assert isinstance(result.exception, StorageError), result.exception
-        assert "what sasrecf-tune did not write" in str(result.exception)
+        assert "unexpected content in the study database" in str(result.exception)
 
 
-def test_a_bug_of_ours_is_not_told_as_damage(study_dir: StudyDirectory) -> None:
+def test_other_exceptions_are_not_reported_as_corruption(study_dir: StudyDirectory) -> None:
     for error in (ValueError("x"), KeyError("x"), TypeError("x"), AttributeError("x")):
         with pytest.raises(type(error)), reading_errors(study_dir, None):
             raise error
 
 
-def test_studies_count_the_trials_that_have_ended(study_dir: StudyDirectory) -> None:
+def test_the_list_of_studies_counts_ended_trials(study_dir: StudyDirectory) -> None:
     lines = study_dir.trials.read_text().splitlines(keepends=True)
     listed = ["studies", "--json", "--out", str(study_dir.directory.parent)]
     for content, ended in (
@@ -291,7 +291,7 @@ def test_studies_count_the_trials_that_have_ended(study_dir: StudyDirectory) -> 
     assert "? of 12" in CliRunner().invoke(app, ["studies", "--out", str(study_dir.directory.parent)]).output
 
 
-def test_what_a_killed_run_left_half_written_is_rolled_back(study_dir: StudyDirectory) -> None:
+def test_the_transaction_of_a_killed_run_is_rolled_back(study_dir: StudyDirectory) -> None:
     script = f"""
 import os, signal, sqlite3
 connection = sqlite3.connect({str(study_dir.database)!r})
@@ -304,18 +304,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run([sys.executable, "-c", script], check=False)
     left = [path.name for path in study_dir.directory.glob("study.db-*")]
-    assert left, "SQLite keeps what it would undo beside the database"
+    assert left, "SQLite keeps its rollback journal beside the database"
     result = CliRunner().invoke(app, ["report", "--format", "csv", "--out", str(study_dir.directory.parent)])
     assert result.exception is None and result.output.count("complete") == 12
 
 
-def test_a_manifest_that_is_none(study_dir: StudyDirectory) -> None:
+def test_a_corrupt_manifest(study_dir: StudyDirectory) -> None:
     study_dir.manifest.write_text("{")
     result = CliRunner().invoke(app, ["report", "study", "--out", str(study_dir.directory.parent)])
     assert isinstance(result.exception, TuneError) and "`run` writes a new one" in str(result.exception)
 
 
-def test_errors_of_ours_stay_what_they_are(study_dir: StudyDirectory) -> None:
+def test_errors_of_this_program_pass_unchanged(study_dir: StudyDirectory) -> None:
     with pytest.raises(TuneError, match="mine"), reading_errors(study_dir, None):
         raise TuneError("mine")
     with pytest.raises(ZeroDivisionError), storage_errors(study_dir, None):
@@ -324,18 +324,18 @@ def test_errors_of_ours_stay_what_they_are(study_dir: StudyDirectory) -> None:
 
 # ---- Rights ----
 
-# Root may write anywhere, unless the process gives that up.
-_OBEDIENT = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
+# Root can write anywhere, unless the process gives that up.
+_LIMITED = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
 
 
 @pytest.fixture
-def obedient() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line as someone whom a directory's rights bind."""
+def unprivileged() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line as a user to whom the permissions of files apply."""
     prefix: list[str] = []
     if os.geteuid() == 0:
-        if shutil.which("setpriv") is None or subprocess.run([*_OBEDIENT, "true"], check=False).returncode:
+        if shutil.which("setpriv") is None or subprocess.run([*_LIMITED, "true"], check=False).returncode:
             pytest.skip("root, and setpriv cannot take its rights away")
-        prefix = _OBEDIENT
+        prefix = _LIMITED
 
     def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -349,41 +349,39 @@ def obedient() -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
-def test_a_directory_that_may_not_be_written(study_dir: StudyDirectory, obedient: Cli) -> None:
+def test_a_read_only_directory(study_dir: StudyDirectory, unprivileged: Cli) -> None:
     out = study_dir.directory.parent
     (out / "hyper.test").write_text(GRID)
     study_dir.directory.chmod(0o555)
     study_dir.database.chmod(0o444)
     study_dir.lock.touch(0o444)
     try:
-        assert obedient("report", "--out", out).returncode == 0
+        assert unprivileged("report", "--out", out).returncode == 0
         refused = [
-            obedient("resume", "--out", out),
-            obedient("run", "--params-file", out / "hyper.test", "--out", study_dir.directory),
+            unprivileged("resume", "--out", out),
+            unprivileged("run", "--params-file", out / "hyper.test", "--out", study_dir.directory),
         ]
     finally:
         study_dir.directory.chmod(0o755)
     for done in refused:
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "cannot write: Permission denied\nCheck that the directory is there" in done.stderr
+        assert "cannot write: Permission denied\nCheck that the directory exists" in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_a_study_that_may_not_be_looked_into_does_not_hide_the_others(
-    study_dir: StudyDirectory, obedient: Cli
-) -> None:
+def test_an_unreadable_study_does_not_hide_the_others(study_dir: StudyDirectory, unprivileged: Cli) -> None:
     out = study_dir.directory.parent
     shutil.copytree(study_dir.directory, out / "secret")
     (out / "secret").chmod(0)
     try:
-        listed = obedient("studies", "--out", out)
+        listed = unprivileged("studies", "--out", out)
     finally:
         (out / "secret").chmod(0o755)
     assert listed.returncode == 0 and "study" in listed.stdout and "secret" not in listed.stdout
     assert {found.name for found in studies(out)} == {"secret", "study"}
 
 
-def test_a_screen_that_is_a_full_disk(study_dir: StudyDirectory) -> None:
+def test_output_to_a_full_disk(study_dir: StudyDirectory) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "sasrecf_tune", "report", "--out", str(study_dir.directory.parent)],
@@ -399,7 +397,7 @@ def test_a_screen_that_is_a_full_disk(study_dir: StudyDirectory) -> None:
 
 
 class Outcomes:
-    """A coordinator that goes on, whatever happens."""
+    """A handler that continues, whatever happens."""
 
     def __init__(self) -> None:
         self.outcomes: list[Result | Failure] = []

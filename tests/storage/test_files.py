@@ -8,7 +8,7 @@ import pytest
 
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.storage.directory import default_name, find_study, study_directory
-from sasrecf_tune.storage.files import append_line, atomic_write, remove, unfinished
+from sasrecf_tune.storage.files import append_line, atomic_write, remove, temporary_files
 
 
 def test_atomic_write_leaves_the_old_file_when_the_disk_refuses(tmp_path: Path) -> None:
@@ -34,9 +34,9 @@ def test_what_a_killed_writer_left_is_dropped_and_nothing_else(tmp_path: Path) -
     kept = ["study.db", "study.db-journal", "ranking.csv", ".gitignore", ".notes.md", ".mine.settings"]
     for name in kept:
         (tmp_path / name).touch()
-    remove(unfinished(tmp_path))
+    remove(temporary_files(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
-    assert unfinished(tmp_path / "nowhere") == []
+    assert temporary_files(tmp_path / "nowhere") == []
 
 
 def test_append_to_a_directory_is_an_error_for_people(tmp_path: Path) -> None:
@@ -62,6 +62,6 @@ def test_a_missing_study_is_named_with_those_there_are(tmp_path: Path) -> None:
         find_study(tmp_path, None)
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "manifest.json").write_text("{}")
-    with pytest.raises(StudyNotFoundError, match="There are: one"):
+    with pytest.raises(StudyNotFoundError, match="Studies there: one"):
         find_study(tmp_path, "two")
     assert find_study(tmp_path, None).name == "one"

@@ -1,4 +1,4 @@
-"""Database servers of one's own, for the tests and for the campaigns of kills."""
+"""Starts database servers, for the tests and for the fault benchmarks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 
 class MissingError(Exception):
-    """There is no such server here, or no driver; the message says which."""
+    """The server or its driver is not installed, or fails; the message says which."""
 
 
 class Server(ABC):
-    """A server below `directory`, as whom it may run; `log` is what it says.
+    """A server whose data and log are below `directory`.
 
     Raises:
         MissingError: it is not installed, or fails.
@@ -35,11 +37,11 @@ class Server(ABC):
 
     def __init__(self, directory: Path) -> None:
         if importlib.util.find_spec(self.driver) is None:
-            raise MissingError(f"{self.driver} is not installed, which is in the extra `dev`")
+            raise MissingError(f"{self.driver} is not installed; it is in the extra `dev`")
         self.directory = directory
         self.data = directory / "data"
         self.log = directory / "log"
-        # A server refuses to run as root.
+        # Servers do not run as root.
         user = next((name for name in self.users if _exists(name)), "") if os.geteuid() == 0 else ""
         self.as_user = ["runuser", "-u", user, "--"] if user else []
         if user:
@@ -47,47 +49,47 @@ class Server(ABC):
 
     @abstractmethod
     def create(self, name: str) -> str:
-        """Make a database; returns its address, for --storage."""
+        """Create a database; returns its address, for --storage."""
 
     @abstractmethod
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+        """Start it, and wait until it accepts connections."""
 
     @abstractmethod
     def stop(self, how: str = "fast") -> None:
-        """Stop it, whoever is connected; "immediate" is as a crash."""
+        """Stop it, whoever is connected; "immediate" is like a crash."""
 
     def run(self, program: str | Path, *arguments: str | Path) -> None:
-        """Run a program of its to the end, as the user it runs as."""
+        """Run one of its programs to the end, as its user."""
         done = subprocess.run(
             [*self.as_user, program, *arguments],
-            stdout=subprocess.DEVNULL,  # which the server keeps open: a pipe would not end
+            stdout=subprocess.DEVNULL,  # the server keeps it open: a pipe would not end
             stderr=subprocess.DEVNULL,
             cwd=self.directory,
         )
         if done.returncode:
-            raise MissingError(f"{program} ended with {done.returncode}: {self.last_words()}")
+            raise MissingError(f"{program} ended with {done.returncode}: {self.log_tail()}")
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
 
 
 class PostgreSQL(Server):
-    """Listens on a socket in its directory alone."""
+    """Listens only on a socket in its directory."""
 
     kind = "postgresql"
     driver = "psycopg"
     users = ("postgres", "nobody")
 
     def __init__(self, directory: Path) -> None:
-        self._binaries = _directory_of("initdb", sorted(Path("/usr/lib/postgresql").glob("*/bin"))[::-1])
+        self._binaries = _find_directory("initdb", sorted(Path("/usr/lib/postgresql").glob("*/bin"))[::-1])
         super().__init__(directory)
         arguments = ("-D", self.data, "-U", "tuner", "-A", "trust", "-E", "UTF8", "--no-sync")
         self.run(self._binaries / "initdb", *arguments)
 
+    @override
     def create(self, name: str) -> str:
-        """See `Server`."""
         import psycopg
 
         address = f"host={self.directory} user=tuner dbname=postgres"
@@ -95,14 +97,14 @@ class PostgreSQL(Server):
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return f"postgresql+psycopg://tuner@/{name}?host={self.directory}"
 
+    @override
     def start(self) -> None:
-        """See `Server`."""
-        # No data outlives a test, so nothing is synced; its connections are many.
+        # No data outlives a test, so nothing is synced.
         options = f"-c listen_addresses='' -k {self.directory} -c fsync=off -c max_connections=200"
         self.run(self._control, "-D", self.data, "-l", self.log, "-w", "-o", options, "start")
 
+    @override
     def stop(self, how: str = "fast") -> None:
-        """See `Server`."""
         self.run(self._control, "-D", self.data, "-m", how, "-w", "stop")
 
     @property
@@ -111,13 +113,13 @@ class PostgreSQL(Server):
 
 
 class MariaDB(Server):
-    """Listens on a port of this machine's own address; its user has a password."""
+    """Listens on a port of 127.0.0.1; its user has a password."""
 
     kind = "mariadb"
     driver = "pymysql"
     users = ("mysql", "nobody")
     password = "s3cret"
-    # Nothing is synced, and little kept; all else is as it comes, such as latin1 for tables.
+    # Nothing is synced, and buffers are small; everything else is the default, such as latin1 for tables.
     _OPTIONS = (
         *("--no-defaults", "--debug-no-sync", "--innodb-doublewrite=0", "--innodb-undo-tablespaces=0"),
         *("--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M", "--skip-name-resolve"),
@@ -126,23 +128,23 @@ class MariaDB(Server):
 
     def __init__(self, directory: Path) -> None:
         places = [Path("/usr/sbin"), Path("/usr/libexec"), Path("/usr/bin"), Path("/usr/local/bin")]
-        self._server = _directory_of("mariadbd", places) / "mariadbd"
-        make = _directory_of("mariadb-install-db", places) / "mariadb-install-db"
+        self._server = _find_directory("mariadbd", places) / "mariadbd"
+        make = _find_directory("mariadb-install-db", places) / "mariadb-install-db"
         super().__init__(directory)
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0  # until it is first started
+        self._port = 0  # until the first start
         normal = "--auth-root-authentication-method=normal"
         self.run(make, *self._OPTIONS, f"--datadir={self.data}", normal, "--skip-test-db")
 
+    @override
     def create(self, name: str) -> str:
-        """See `Server`."""
         with self._administration() as cursor:
             cursor.execute(f"CREATE DATABASE `{name}`")
         return f"mysql://tuner:{self.password}@127.0.0.1:{self._port}/{name}"
 
+    @override
     def start(self) -> None:
-        """See `Server`."""
-        # Clients know it by its port, which it keeps.
+        # It keeps its port, which clients know.
         self._port = self._port or _free_port()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -158,17 +160,17 @@ class MariaDB(Server):
             )
         while not self._answers():
             if self._process.poll() is not None:
-                raise MissingError(f"{self._server} has ended: {self.last_words()}")
+                raise MissingError(f"{self._server} has ended: {self.log_tail()}")
             time.sleep(0.05)
         with self._administration() as cursor:
             cursor.execute(
                 f"GRANT ALL ON *.* TO tuner@127.0.0.1 IDENTIFIED BY '{self.password}' WITH GRANT OPTION"
             )
 
+    @override
     def stop(self, how: str = "fast") -> None:
-        """See `Server`."""
         if self._process is not None and self._process.poll() is None:
-            # Its own process, where another one stands before it to change the user.
+            # Its own process: that of `_process` may be one that only changes the user.
             server = int((self.directory / "pid").read_text())
             os.kill(server, signal.SIGKILL if how == "immediate" else signal.SIGTERM)
             self._process.wait()
@@ -193,12 +195,12 @@ KINDS: dict[str, type[Server]] = {kind.kind: kind for kind in (PostgreSQL, Maria
 
 @contextlib.contextmanager
 def running(kind: str) -> Iterator[Server]:
-    """A server of one of KINDS that is gone when the block ends.
+    """Run a server of one of KINDS until the block ends.
 
     Raises:
-        MissingError: there is none here, or no driver.
+        MissingError: it or its driver is not installed.
     """
-    # A short path: a socket's may have 107 characters.
+    # A short path: that of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="db-", dir="/tmp") as directory:
         Path(directory).chmod(0o755)
         server = KINDS[kind](Path(directory))
@@ -210,17 +212,17 @@ def running(kind: str) -> Iterator[Server]:
                 server.stop("immediate")
 
 
-def _directory_of(program: str, places: Sequence[Path]) -> Path:
+def _find_directory(program: str, places: Sequence[Path]) -> Path:
     found = shutil.which(program)
     for place in [Path(found).parent] if found else places:
         if (place / program).exists():
             return place
-    raise MissingError(f"{program} is not installed, as by `apt install postgresql mariadb-server`")
+    raise MissingError(f"{program} is not installed: `apt install postgresql mariadb-server`")
 
 
 def _free_port() -> int:
-    """None of those that the system gives to whoever connects: one could take it while the server is down."""
-    # Tests seed the common generator, each process with the same number.
+    """A free port outside the range of outgoing connections, which could take it while the server is down."""
+    # Tests seed the shared generator, in each process with the same number.
     for port in random.SystemRandom().sample(range(20000, 32000), 100):
         with contextlib.suppress(OSError), socket.socket() as free:
             free.bind(("127.0.0.1", port))

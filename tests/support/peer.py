@@ -1,4 +1,4 @@
-"""One of several coordinators on a study in a server's database, in this process."""
+"""A coordinator in this process, one of several on a study in a server's database."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sasrecf_tune.messages import Decision, Report, Result
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study_setup import planned_study
+from sasrecf_tune.storage.database.coordination import DatabaseCoordination
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.shared import SharedStorage
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -24,7 +25,7 @@ CELLS = 24
 
 
 class Peer:
-    """One of several on the study at `url`, with a directory of its own."""
+    """A coordinator of the study at `url`, with a directory of its own."""
 
     def __init__(self, directory: Path, url: str, sampler: Sampler = "grid", seed: int = 1) -> None:
         self.now = 0.0
@@ -46,10 +47,11 @@ class Peer:
         self.said: list[str] = []
         self.storage = open_storage(self.study_dir, url)
         self.study = planned_study(self.plan, self.study_dir, self.storage, self.said.append)
-        self.shared = self.study._storage
-        assert isinstance(self.shared, SharedStorage)
-        self.shared._clock = lambda: self.now
-        self.shared._attendance.next_beat = 0.0
+        shared, peers = self.study._storage, self.study.peers
+        assert isinstance(shared, SharedStorage) and isinstance(peers, DatabaseCoordination)
+        self.shared, self.peers = shared, peers
+        self.shared.clock = lambda: self.now
+        self.peers._heartbeat.next_beat = 0.0
 
     def ask(self, limit: int | None = None) -> optuna.Trial | None:
         return self.study.ask(distributions(self.plan.space), lambda _: {"seed": 1}, limit)
@@ -67,9 +69,9 @@ class Peer:
         return self.study.tell(trial, result(trial.number, score))
 
     def look(self) -> None:
-        """Look at what the others have done, as after some seconds."""
+        """Read what the others have done, as after some seconds."""
         self.now += 10
-        self.study.write_late()
+        self.study.flush_if_due()
 
 
 def result(number: int, score: float = 0.5) -> Result:

@@ -1,8 +1,8 @@
-"""`sasrecf-tune` with made-up training in its own process, and less patience:
+"""`sasrecf-tune` with simulated training in its own process, and shorter time limits:
 
     python -m tests.support.peer_process SECONDS ...
 
-SECONDS is how long an epoch takes; what follows is the command line. Death shows by silence alone.
+SECONDS is the duration of an epoch; the command line follows. Dead peers are found by their silence only.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def main() -> None:
         yield InlineExecutor(training.train, training.describe)
 
     session.open_executor = inline
-    render.write_page = lambda *_: None  # which takes longer than all the rest
+    render.write_page = lambda *_: None  # it takes longer than everything else
     heartbeats.BEAT_SECONDS, heartbeats.SILENT_SECONDS = 0.2, 2.0
-    heartbeats._place = lambda: ""
-    reconnect.AWAY_SECONDS = 8.0
+    heartbeats._machine_id = lambda: ""
+    reconnect.RETRY_SECONDS = 8.0
     server.IDLE_SECONDS = 1
     cli.main()
 

@@ -1,4 +1,4 @@
-"""Notes on trials, in Markdown, where optuna-dashboard looks for them."""
+"""Notes on trials, in Markdown, as optuna-dashboard stores them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# optuna_dashboard/_note.py, SYSTEM_ATTR_MAX_LENGTH: a note is kept in pieces of so many characters.
+# optuna_dashboard/_note.py, SYSTEM_ATTR_MAX_LENGTH: a note is stored in pieces of so many characters.
 _PIECE = 2045
 _LINES = 25
 _LAST_BYTES = 8192
@@ -16,12 +16,12 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
 
 def note_key(trial_id: int) -> str:
-    """The study's system attribute that a note on the trial `trial_id`, as the database counts them, has."""
+    """The system attribute of the study that marks a note on a trial, by the trial's ID in the database."""
     return f"dashboard:{trial_id}:note_ver"
 
 
 def note_attributes(trial_id: int, text: str) -> Mapping[str, Any]:
-    """The study's system attributes of a trial's first note."""
+    """The system attributes of the study that store the first note on a trial."""
     pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
     return {note_key(trial_id): 1} | {
         f"dashboard:{trial_id}:note_str:{index}": piece for index, piece in enumerate(pieces)
@@ -29,12 +29,12 @@ def note_attributes(trial_id: int, text: str) -> Mapping[str, Any]:
 
 
 def failure_note(reason: str, log: Path) -> str:
-    """Why a trial failed, how its `log` ends, and where that is."""
+    """The note on a failed trial: the reason, the path of its log, and the log's last lines."""
     lines = _last_lines(log)
-    # A fence that is in none of the lines: what stands between is shown as it is.
+    # Longer than any fence in the log, so that the log is shown verbatim.
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", lines))])
-    said = re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(reason.split()))
-    return f"**{said}**\n\nThe end of `{log.parent.name}/{log.name}`:\n\n{fence}text\n{lines}\n{fence}\n"
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(reason.split()))
+    return f"**{escaped}**\n\nThe end of `{log.parent.name}/{log.name}`:\n\n{fence}text\n{lines}\n{fence}\n"
 
 
 def _last_lines(log: Path) -> str:

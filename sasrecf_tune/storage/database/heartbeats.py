@@ -1,8 +1,8 @@
-"""Which coordinators work on a study in a server's database, by what each says of itself there.
+"""Which coordinators work on a study in a server's database, by the heartbeats that they write there.
 
-Each keeps one line among the study's system attributes, with the time of its last sign of life on the
+Each keeps one line among the study's system attributes, with the time of its last heartbeat on the
 database's clock: machines need not agree on the time. Optuna's own heartbeats (RDBStorage.record_heartbeat)
-are of trials: four statements each, where one for all of them will do.
+are of trials, with four statements each, where one for all of them is enough.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.storages._rdb import models
 from sqlalchemy import delete, extract, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from sasrecf_tune.environment import process_name
+from sasrecf_tune.storage.database.optuna_internals import StudyAttribute
 
 BEAT_SECONDS = 5.0
-# Whoever has been silent for so long is taken for dead.
+# A coordinator that has been silent for so long is considered dead.
 SILENT_SECONDS = 120.0
 
 _PREFIX = "sasrecf_tune:coordinator:"
-_Attribute: Any = models.StudySystemAttributeModel
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One process that asks for trials. `place` says where the number `pid` means something.
+    """One process that asks for trials, as it is stored.
 
-    `begun` is when the process began, in whatever unit the system has; `about` how it searches; `beat` when
-    it last gave a sign of life.
+    `place` identifies the machine and container in which `pid` is valid. `begun` is when the process was
+    started, in whatever unit the system has; `about` describes how it searches; `beat` is the time of its
+    last heartbeat.
     """
 
     name: str
@@ -47,132 +47,110 @@ class Peer:
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @property
-    def gone(self) -> bool:
-        """Whether it was a process of this machine, which has ended: that needs no waiting."""
-        return bool(self.place) and self.place == _place() and _begun(self.pid) != self.begun
+    def has_exited(self) -> bool:
+        """Whether it was a process of this machine that has ended: no need to wait for its silence."""
+        return bool(self.place) and self.place == _machine_id() and _start_time(self.pid) != self.begun
 
 
 def this_process(about: str = "") -> Peer:
     """This process, as a coordinator that has not been at work before."""
-    return Peer(process_name(), _place(), os.getpid(), _begun(os.getpid()), about)
-
-
-class HeartbeatTable:
-    """The coordinators of the study `study_id`; to be used inside a transaction that holds the study."""
-
-    def __init__(self, study_id: int) -> None:
-        self._study = study_id
-
-    def read(self, session: Session) -> tuple[dict[str, Peer], float]:
-        """All by token, and the database's time, in seconds."""
-        lines = session.execute(
-            select(_Attribute.value_json).where(
-                _Attribute.study_id == self._study, _Attribute.key.startswith(_PREFIX, autoescape=True)
-            )
-        ).scalars()
-        found = [Peer(**json.loads(line)) for line in lines]
-        return {one.token: one for one in found}, now(session)
-
-    def beat(self, session: Session, who: Peer, when: float) -> None:
-        """Write down that `who` is alive."""
-        where = (_Attribute.study_id == self._study, _Attribute.key == _PREFIX + who.token)
-        line = json.dumps(asdict(replace(who, beat=when)))
-        written: Any = session.execute(update(_Attribute).where(*where).values(value_json=line))
-        if not written.rowcount:
-            session.execute(
-                insert(_Attribute).values(study_id=self._study, key=_PREFIX + who.token, value_json=line)
-            )
-
-    def strike(self, session: Session, token: str) -> None:
-        """Take one out, who has left or is dead."""
-        session.execute(
-            delete(_Attribute).where(_Attribute.study_id == self._study, _Attribute.key == _PREFIX + token)
-        )
+    return Peer(process_name(), _machine_id(), os.getpid(), _start_time(os.getpid()), about)
 
 
 class Heartbeat:
     """This process among the coordinators of a study: it gives signs of life, and finds the dead.
 
-    `me` is None until it has joined. Methods that take a session belong inside a transaction that holds the
+    `me` is None until it has joined. Methods that take a session belong inside a transaction that locks the
     study.
     """
 
     def __init__(self, study_id: int) -> None:
         self.me: Peer | None = None
-        self.others: dict[str, Peer] = {}
+        self.peers: dict[str, Peer] = {}  # by token
         self.met_peers = False
         self.next_beat = 0.0  # on the caller's clock
-        self._roster = HeartbeatTable(study_id)
-        self._time = 0.0  # the database's, when the others were last looked at
-        self._listening_since = 0.0
-        self._idle_since = 0.0
+        self.time = 0.0  # of the last beat, on the database's clock
+        self._study = study_id
+        self._connected_since = 0.0
 
-    @property
-    def token(self) -> str:
-        """Of this coordinator, "" where it has not joined."""
-        return self.me.token if self.me is not None else ""
-
-    def attend(self, session: Session, when: float) -> None:
-        """Give a sign of life, look at the others, and take out the dead; `when` is the caller's time."""
+    def beat(self, session: Session, now: float) -> None:
+        """Give a sign of life, read those of the others, and remove the dead; `now` is the caller's time."""
         assert self.me is not None
-        everyone, time = self._roster.read(session)
+        everyone, time = self._read(session), database_time(session)
         mine = everyone.pop(self.me.token, None)
-        heard = mine.beat if mine is not None else self._time
-        if self._time and time - heard > 0.5 * SILENT_SECONDS:
-            self._listening_since = time
-        self.others = living(everyone, time, self._listening_since)
-        for token in everyone.keys() - self.others.keys():
-            self._roster.strike(session, token)
-        self._roster.beat(session, self.me, time)
-        self._time = time
-        self.met_peers = self.met_peers or bool(self.others)
-        self.next_beat = when + BEAT_SECONDS
+        last = mine.beat if mine is not None else self.time
+        if self.time and time - last > 0.5 * SILENT_SECONDS:
+            self._connected_since = time
+        self.peers = living(everyone, time, self._connected_since)
+        for token in everyone.keys() - self.peers.keys():
+            self._delete(session, token)
+        self._write(session, replace(self.me, beat=time))
+        self.time = time
+        self.met_peers = self.met_peers or bool(self.peers)
+        self.next_beat = now + BEAT_SECONDS
 
     def leave(self, session: Session) -> None:
-        """Take this coordinator out."""
-        self._roster.strike(session, self.token)
+        """Remove this coordinator."""
+        assert self.me is not None
+        self._delete(session, self.me.token)
 
-    def works(self) -> None:
-        """This coordinator has something to do."""
-        self._idle_since = 0.0
+    def any_silent(self, tokens: Iterable[str | None], since: float) -> bool:
+        """Whether one of these coordinators has given no sign of life since then."""
+        beats = [self.peers[token].beat if token in self.peers else 0.0 for token in tokens if token]
+        return any(beat <= since for beat in beats)
 
-    def unheard(self, tokens: Iterable[str | None]) -> bool:
-        """Whether one of them has given no sign of life since this coordinator has had nothing to do."""
-        self._idle_since = self._idle_since or self._time
-        beats = [self.others[token].beat if token in self.others else 0.0 for token in tokens if token]
-        return any(beat <= self._idle_since for beat in beats)
+    def _read(self, session: Session) -> dict[str, Peer]:
+        is_ours = StudyAttribute.study_id == self._study
+        is_peer = StudyAttribute.key.startswith(_PREFIX, autoescape=True)
+        lines = session.execute(select(StudyAttribute.value_json).where(is_ours, is_peer)).scalars()
+        found = [Peer(**json.loads(line)) for line in lines]
+        return {peer.token: peer for peer in found}
+
+    def _write(self, session: Session, peer: Peer) -> None:
+        line = json.dumps(asdict(peer))
+        change = update(StudyAttribute).where(*self._row(peer.token)).values(value_json=line)
+        written: Any = session.execute(change)
+        if not written.rowcount:
+            row = {"study_id": self._study, "key": _PREFIX + peer.token, "value_json": line}
+            session.execute(insert(StudyAttribute).values(row))
+
+    def _delete(self, session: Session, token: str) -> None:
+        session.execute(delete(StudyAttribute).where(*self._row(token)))
+
+    def _row(self, token: str) -> tuple[Any, ...]:
+        return StudyAttribute.study_id == self._study, StudyAttribute.key == _PREFIX + token
 
 
-def now(session: Session) -> float:
-    """The database's clock at this moment, in seconds; within a transaction it goes on."""
+def database_time(session: Session) -> float:
+    """The database's clock at this moment, in seconds; it goes on within a transaction."""
     if session.get_bind().dialect.name == "postgresql":
         return float(session.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
     return float(session.execute(select(func.unix_timestamp(text("sysdate(6)")))).scalar_one())
 
 
-def living(everyone: Mapping[str, Peer], when: float, listening_since: float) -> dict[str, Peer]:
-    """Those of `everyone` that are not known to be dead.
+def living(everyone: Mapping[str, Peer], now: float, connected_since: float) -> dict[str, Peer]:
+    """The coordinators of `everyone` that are not known to be dead.
 
-    One that has been silent for long is, if it could have been heard: who listens was itself cut off from
-    the database until `listening_since`, or that was down, and then nobody could.
+    A silent one is dead only if it could have been heard: it could not while the database was down, or while
+    the coordinator that asks was itself cut off from it, until `connected_since`.
     """
     return {
-        token: one
-        for token, one in everyone.items()
-        if not one.gone and max(one.beat, listening_since) >= when - SILENT_SECONDS
+        token: peer
+        for token, peer in everyone.items()
+        if not peer.has_exited and max(peer.beat, connected_since) >= now - SILENT_SECONDS
     }
 
 
-def _place() -> str:
-    """This boot of this machine and this container; "" where the system does not say."""
+def _machine_id() -> str:
+    """Identifies this boot of this machine and this container; "" where the system does not say."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return ""
 
 
-def _begun(pid: int) -> str:
-    """When process `pid` began, in clock ticks since the boot (proc_pid_stat(5)); "" when there is none."""
+def _start_time(pid: int) -> str:
+    """When process `pid` was started, in clock ticks since the boot (proc_pid_stat(5)); "" without one."""
     with contextlib.suppress(OSError):
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else rest[18]

@@ -1,4 +1,4 @@
-"""The database that a study is kept in: where it is, and how it is made."""
+"""Opens the database of a study, and creates it where there is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.errors import check_address, check_sqlite, display_url, storage_error
-from sasrecf_tune.storage.database.server import how_to_get_driver, open_server, reach
+from sasrecf_tune.storage.database.server import check_connection, driver_advice, open_server
 from sasrecf_tune.storage.directory import StudyDirectory
 
 
@@ -19,15 +19,15 @@ def open_storage(study_dir: StudyDirectory, storage: str | None) -> RDBStorage:
     """Connect to the database, creating tables where there are none.
 
     Raises:
-        InputError: its address lacks the password, or is none of a server.
-        StorageError: it is no database of Optuna's, or cannot be reached or written; or another run has been
-            making its tables for minutes.
+        InputError: the address is not that of a supported server, or lacks the password.
+        StorageError: it is not a database of Optuna, or cannot be reached or written; or another run has been
+            creating its tables for minutes.
     """
     if storage is not None:
         check_address(storage)
     else:
         check_sqlite(study_dir.database)
-    with _explained(study_dir, storage):
+    with _storage_errors(study_dir, storage):
         if storage is not None:
             return open_server(storage)
         if not study_dir.database.exists():
@@ -35,37 +35,37 @@ def open_storage(study_dir: StudyDirectory, storage: str | None) -> RDBStorage:
         return _sqlite(study_dir.database)
 
 
-def reach_storage(study_dir: StudyDirectory, storage: str) -> None:
-    """Connect to a server's database once, for what would else be found when the data is prepared.
+def check_storage(study_dir: StudyDirectory, storage: str) -> None:
+    """Connect to a server's database once, to find errors before data is prepared.
 
     Raises:
-        InputError: as `open_storage`.
+        InputError: as in `open_storage`.
         StorageError: it cannot be reached.
     """
     check_address(storage)
-    with _explained(study_dir, storage):
-        reach(storage)
+    with _storage_errors(study_dir, storage):
+        check_connection(storage)
 
 
 @contextlib.contextmanager
-def _explained(study_dir: StudyDirectory, storage: str | None) -> Iterator[None]:
+def _storage_errors(study_dir: StudyDirectory, storage: str | None) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
         raise StorageError(
             f"the database driver is not installed: {error}",
             where=display_url(study_dir, storage),
-            fix=how_to_get_driver(str(storage)),
+            fix=driver_advice(str(storage)),
         ) from error
     except StorageError:
         raise
-    except Exception as error:  # SQLAlchemy and drivers raise each their own
+    except Exception as error:  # of SQLAlchemy or of a driver
         raise storage_error(error, study_dir, storage) from error
 
 
 def _create_sqlite(path: Path) -> None:
-    # Under another name first: Optuna never makes an index that a full disk or a kill left unmade, and
-    # without one of them it would begin a second study of the same name.
+    # Under another name first: Optuna never creates an index that is missing after a full disk or a kill, and
+    # without one of them it would create a second study of the same name.
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def _create_sqlite(path: Path) -> None:
 
 
 def _sqlite(path: Path) -> RDBStorage:
-    # The path is not put into the address, where SQLAlchemy and Optuna would read ?, % and braces in it.
+    # The path is not part of the address, where SQLAlchemy and Optuna would interpret ?, % and braces.
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(path, check_same_thread=False)
 

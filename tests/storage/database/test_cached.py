@@ -1,4 +1,4 @@
-"""A study in memory and its database: never two truths."""
+"""A study in memory and its database never differ."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Subject:
-    """A study in memory, and what somebody else sees in its database."""
+    """A study in memory, and its database as another program sees it."""
 
     def __init__(self, path: Path) -> None:
         self.url = f"sqlite:///{path}"
@@ -83,7 +83,7 @@ def test_the_database_holds_what_memory_holds(subject: Subject) -> None:
     subject.study.tell(first, 0.5)
     subject.study.tell(third, state=TrialState.FAIL)
     subject.clock.now = 1.0
-    subject.memory.write_late()
+    subject.memory.flush_if_due()
     assert subject.agrees()
     again = WriteThroughStorage(subject.backend, "study")
     assert again.get_study_user_attrs(0) == {"about": {"metric": "MRR@10"}}
@@ -94,25 +94,25 @@ def test_the_database_holds_what_memory_holds(subject: Subject) -> None:
     ]
 
 
-def test_a_trial_put_back_is_asked_for_first_with_all_it_had(subject: Subject) -> None:
+def test_a_requeued_trial_is_asked_for_first_with_its_parameters(subject: Subject) -> None:
     first = subject.study.ask(DISTRIBUTIONS)
     subject.study.tell(subject.study.ask(DISTRIBUTIONS), 0.5)
-    # Optuna has looked for waiting trials by now, and remembers that there are none up to here.
+    # InMemoryStorage has looked for waiting trials by now, and remembers that there are none up to here.
     subject.memory.set_trial_state_values(first._trial_id, TrialState.WAITING)
     again = subject.study.ask(DISTRIBUTIONS)
     assert (again.number, again.params) == (first.number, first.params)
     assert subject.agrees()
 
 
-def test_validations_come_late_but_before_the_end(subject: Subject) -> None:
+def test_intermediate_values_are_written_late_but_before_the_end(subject: Subject) -> None:
     trial = subject.study.ask(DISTRIBUTIONS)
     before = subject.commits
     for epoch in range(1, 11):
         trial.report(epoch / 10, epoch)
-    subject.memory.write_late()
+    subject.memory.flush_if_due()
     assert subject.commits == before
     subject.clock.now = 1.0
-    subject.memory.write_late()
+    subject.memory.flush_if_due()
     assert subject.commits == before + 1
     assert subject.seen()[0].intermediate_values == {epoch: epoch / 10 for epoch in range(1, 11)}
     trial.report(1.1, 11)
@@ -120,9 +120,9 @@ def test_validations_come_late_but_before_the_end(subject: Subject) -> None:
     assert subject.seen()[0].last_step == 11
 
 
-def test_together_is_one_transaction(subject: Subject) -> None:
+def test_a_transaction_block_is_one_transaction(subject: Subject) -> None:
     before = subject.commits
-    with subject.memory.together():
+    with subject.memory.transaction():
         trial = subject.study.ask(DISTRIBUTIONS)
         trial.set_user_attr("seed", 2020)
         assert subject.seen() == []
@@ -132,7 +132,7 @@ def test_together_is_one_transaction(subject: Subject) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(fails_at=st.integers(min_value=0, max_value=30))
-def test_a_trial_ends_in_the_database_as_a_whole_or_not_at_all(
+def test_the_end_of_a_trial_is_written_completely_or_not_at_all(
     tmp_path_factory: pytest.TempPathFactory, fails_at: int
 ) -> None:
     subject = Subject(tmp_path_factory.mktemp("study") / "study.db")
@@ -146,11 +146,11 @@ def test_a_trial_ends_in_the_database_as_a_whole_or_not_at_all(
         if statements > fails_at:
             raise OSError("the disk is full")
 
-    # SQLAlchemy passes on what is raised here as it passes on what the database's driver raises.
+    # SQLAlchemy treats exceptions of this function like those of the driver.
     event.listen(subject.backend.engine, "before_cursor_execute", refuse)
     failed = False
     try:
-        with subject.memory.together():
+        with subject.memory.transaction():
             trial.set_user_attr("valid", {"mrr@10": 0.5})
             trial.set_user_attr("epochs", 1)
             subject.study.tell(trial, 0.5)
@@ -165,13 +165,13 @@ def test_a_trial_ends_in_the_database_as_a_whole_or_not_at_all(
         assert seen.state is TrialState.COMPLETE
 
 
-def test_there_must_be_such_a_study(tmp_path: Path) -> None:
+def test_the_study_must_exist(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         WriteThroughStorage(RDBStorage(f"sqlite:///{tmp_path}/study.db"), "study")
 
 
 def test_an_interrupted_transaction_leaves_nothing(subject: Subject) -> None:
-    with pytest.raises(KeyboardInterrupt), subject.memory.together():
+    with pytest.raises(KeyboardInterrupt), subject.memory.transaction():
         subject.study.ask().suggest_int("n_layers", 1, 3)
         raise KeyboardInterrupt
     assert subject.seen() == []

@@ -1,4 +1,4 @@
-"""What is otherwise in MySQL and MariaDB, on a real MariaDB; and what addresses and servers say to people."""
+"""Differences of MySQL and MariaDB, on a real MariaDB; and errors of addresses and servers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from sqlalchemy.engine import make_url
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database import mysql
-from sasrecf_tune.storage.database import server as servers_of_ours
+from sasrecf_tune.storage.database import server as server_module
 from sasrecf_tune.storage.database.errors import driver_message
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.server import with_driver
-from sasrecf_tune.storage.database.shared import SharedStorage
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.database_servers import MariaDB, Server, _free_port
 from tests.support.peer import Peer, result
@@ -52,11 +51,11 @@ def connected(url: str) -> Iterator[Connection]:
 
 
 @on_mariadb
-def test_tables_are_made_fit_whoever_made_them(url: str, study_dir: StudyDirectory, server: Server) -> None:
+def test_tables_of_other_programs_are_altered(url: str, study_dir: StudyDirectory, server: Server) -> None:
     plain = with_driver(make_url(url)).render_as_string(hide_password=False)
     optuna.create_study(storage=RDBStorage(plain), study_name="Study")
     with connected(url) as connection:
-        # As left by a kill between a table and its index, which Optuna never makes again.
+        # As after a kill between a table and its index, which Optuna never creates later.
         connection.execute(text("DROP INDEX ix_studies_study_name ON studies"))
         connection.execute(text("SET GLOBAL sql_mode = ''"))
     storage = open_storage(study_dir, url)
@@ -85,34 +84,34 @@ def test_tables_are_made_fit_whoever_made_them(url: str, study_dir: StudyDirecto
             connection.execute(text("SET GLOBAL sql_mode = DEFAULT"))
 
 
-def test_a_servers_port_is_not_what_a_seed_makes_it() -> None:
+def test_a_servers_port_does_not_depend_on_the_seed() -> None:
     state = random.getstate()
     _free_port()
     assert random.getstate() == state
 
 
 @on_mariadb
-def test_tables_are_not_made_while_another_makes_them(
+def test_tables_are_created_by_one_run_at_a_time(
     url: str, study_dir: StudyDirectory, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mysql, "_TURNS", 2)
-    monkeypatch.setattr(mysql, "_TURN_SECONDS", 0)
+    monkeypatch.setattr(mysql, "_LOCK_ATTEMPTS", 2)
+    monkeypatch.setattr(mysql, "_LOCK_SECONDS", 0)
     long = server.create("a_name_as_long_as_can_be_" + uuid.uuid4().hex)
     with connected(url) as other, connected(long) as another:
-        mysql.wait_for_turn(other, str(make_url(url).database))
-        with pytest.raises(StorageError, match="another run is making the tables"):
+        mysql.wait_for_lock(other, str(make_url(url).database))
+        with pytest.raises(StorageError, match="another run has been creating the tables"):
             open_storage(study_dir, url)
         assert not sqlalchemy.inspect(other).get_table_names()
         # Another database of the same server has its own turn, whatever its name.
         open_storage(study_dir, long).engine.dispose()
-        mysql.wait_for_turn(another, str(make_url(long).database))
-        with pytest.raises(StorageError, match="another run is making the tables"):
+        mysql.wait_for_lock(another, str(make_url(long).database))
+        with pytest.raises(StorageError, match="another run has been creating the tables"):
             open_storage(study_dir, long)
     open_storage(study_dir, url).engine.dispose()
 
 
 @on_both
-def test_numbers_come_back_to_the_last_digit(url: str, study_dir: StudyDirectory) -> None:
+def test_numbers_are_stored_exactly(url: str, study_dir: StudyDirectory) -> None:
     draw = random.Random(1)
     numbers = [
         0.1 + 0.2,
@@ -144,7 +143,7 @@ def test_numbers_come_back_to_the_last_digit(url: str, study_dir: StudyDirectory
 
 
 @on_mariadb
-def test_all_its_addresses_are_of_one_study(join: Callable[..., Peer], url: str) -> None:
+def test_all_spellings_of_an_address_open_one_study(join: Callable[..., Peer], url: str) -> None:
     first, second = (join(address=url.replace("mysql", kind, 1)) for kind in ("mysql", "mariadb+pymysql"))
     trials = [first.begin(), second.begin()]
     assert [trial.number for trial in trials] == [0, 1]
@@ -165,14 +164,13 @@ def test_all_its_addresses_are_of_one_study(join: Callable[..., Peer], url: str)
 
 
 @on_both
-def test_who_holds_the_study_and_idles_is_thrown_out(
+def test_a_coordinator_that_locks_the_study_and_idles_is_disconnected(
     join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = join()
-    monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)  # for connections from here on
+    monkeypatch.setattr(server_module, "IDLE_SECONDS", 1)  # for connections from here on
     idle = join()
-    assert isinstance(idle.shared, SharedStorage)
-    with pytest.raises(StorageInternalError), idle.shared.together():
+    with pytest.raises(StorageInternalError), idle.shared.transaction():
         assert idle.begin().number == 0
         trial = other.begin()  # as soon as it may
         idle.shared.set_study_user_attr(0, "too", "late")
@@ -182,12 +180,12 @@ def test_who_holds_the_study_and_idles_is_thrown_out(
 
 
 @on_mariadb
-def test_a_deadlock_costs_nothing_and_is_not_spoken_of(join: Callable[..., Peer], url: str) -> None:
+def test_a_deadlock_is_retried_silently(join: Callable[..., Peer], url: str) -> None:
     one = join()
     trial = one.begin()
     waiting: list[threading.Thread] = []
     with connected(url) as other:
-        # What has changed most is spared: it will not be this one.
+        # The server rolls back the transaction with fewer changes: not this one.
         other.execute(text("CREATE TABLE ballast (number INT)"))
         other.execute(text("INSERT INTO ballast VALUES (1)" + ", (1)" * 999))
         other.execute(text("SELECT trial_id FROM trials FOR UPDATE"))
@@ -217,32 +215,34 @@ def test_a_deadlock_costs_nothing_and_is_not_spoken_of(join: Callable[..., Peer]
 
 
 @on_mariadb
-def test_a_lock_that_is_not_let_go_of_is_waited_for_and_said(
+def test_a_lock_timeout_is_retried_and_reported(
     join: Callable[..., Peer], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers_of_ours, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(server_module, "IDLE_SECONDS", 1)
     one = join()
     trial = one.begin()
-    assert isinstance(one.shared, SharedStorage)
     with connected(url) as other:
         other.execute(text("SELECT study_id FROM studies FOR UPDATE"))
-        one.shared._outages._pause = lambda _: other.rollback()
+        one.peers.reconnect._pause = lambda _: other.rollback()
         one.study.tell(trial, result(trial.number))
-    assert "(Lock wait timeout exceeded; try restarting transaction); trying again" in one.said[0]
+    assert "(Lock wait timeout exceeded; try restarting transaction); retrying" in one.said[0]
     assert "answers again" in one.said[1]
     assert one.storage.get_all_trials(1)[0].state == TrialState.COMPLETE
 
 
 @on_mariadb
-def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., Peer]) -> None:
+def test_a_permanent_error_is_not_retried(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
     with one.storage.engine.begin() as connection:
         connection.execute(text("ALTER TABLE trials DROP COLUMN datetime_complete"))
     with pytest.raises(StorageInternalError) as refused:
         one.tell(trial)
-    assert "Unknown column" in driver_message(refused.value) and not one.said and not one.shared.away
+    assert (
+        "Unknown column" in driver_message(refused.value)
+        and not one.said
+        and not one.peers.reconnect.is_disconnected
+    )
 
 
 @pytest.mark.parametrize(
@@ -258,24 +258,24 @@ def test_what_a_server_refuses_for_good_is_not_tried_again(join: Callable[..., P
     ],
     indirect=["server"],
 )
-def test_what_is_wrong_with_an_address_is_said(
+def test_an_error_in_the_address_is_explained(
     url: str, study_dir: StudyDirectory, wrong: dict[str, Any], said: str, remedy: str
 ) -> None:
     address = make_url(url).set(**wrong).render_as_string(hide_password=False)
     with pytest.raises(StorageError) as first:
         open_storage(study_dir, address)
     assert said in str(first.value) and remedy in first.value.fix
-    assert "where the study was" not in first.value.fix
+    assert "continues the study" not in first.value.fix
     assert "(1" not in str(first.value) and "(2" not in str(first.value)
     assert MariaDB.password not in str(first.value) and "n0t" not in str(first.value)
     study_dir.directory.mkdir()
     study_dir.manifest.touch()
-    with pytest.raises(StorageError, match="it goes on where the study was"):
+    with pytest.raises(StorageError, match="it continues the study"):
         open_storage(study_dir, address)
 
 
 @on_mariadb
-def test_a_user_without_rights_is_told_so(url: str, study_dir: StudyDirectory) -> None:
+def test_missing_rights_are_explained(url: str, study_dir: StudyDirectory) -> None:
     with connected(url) as connection:
         database = make_url(url).database
         connection.execute(text("CREATE OR REPLACE USER guest@127.0.0.1 IDENTIFIED BY 'guest'"))

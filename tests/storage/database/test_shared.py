@@ -1,4 +1,4 @@
-"""Several coordinators on one study, on a real PostgreSQL, and where they differ on a real MariaDB."""
+"""Several coordinators on one study, on a real PostgreSQL; where it may differ, also on a real MariaDB."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.cli.session import stopping_on_signals
 from sasrecf_tune.errors import Interrupted, StudyMismatchError
-from sasrecf_tune.executors.base import Executor, Handler
+from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
@@ -36,9 +36,9 @@ from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.search.peers import with_peer_notes
 from sasrecf_tune.search.running_trials import RunningTrial
 from sasrecf_tune.search.study import TrialLost
-from sasrecf_tune.storage.database import heartbeats, reconnect, shared
+from sasrecf_tune.storage.database import coordination, heartbeats, reconnect
+from sasrecf_tune.storage.database.coordination import DatabaseCoordination
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.database.shared import SharedStorage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.pending_results import PendingResult, replay_pending
 from sasrecf_tune.trials import State, TrialRecord
@@ -51,7 +51,7 @@ on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=
 
 
 class Process:
-    """A coordinator in a process of its own; `events` is what it has said so far."""
+    """A coordinator in a process of its own; `events` are those that it has printed so far."""
 
     def __init__(
         self, directory: Path, out: str, url: str | None, *options: str, seconds: float = 0.03
@@ -76,7 +76,7 @@ class Process:
         )
 
     def hear(self, done: Callable[[dict[str, Any]], bool] = lambda _: False) -> bool:
-        """Listen until an event for which `done`, or the end; returns whether there was one."""
+        """Read events until one for which `done`, or the end; returns whether there was one."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.events.append(json.loads(line))
@@ -85,7 +85,7 @@ class Process:
         return False
 
     def until(self, kind: str, times: int = 1) -> None:
-        """Listen until it has said so often that something of this kind happened."""
+        """Read events until so many of this kind."""
         for _ in range(times):
             assert self.hear(lambda event: event["event"] == kind), self.errors()
 
@@ -96,7 +96,7 @@ class Process:
         return self._process.poll() is None
 
     def end(self) -> int:
-        """Listen to its end; returns its exit code."""
+        """Read events until it ends; returns its exit code."""
         self.hear()
         return self._process.wait()
 
@@ -108,7 +108,7 @@ class Process:
         return [event for event in self.events if event["event"] == kind]
 
     def table(self) -> tuple[str, str]:
-        """What is the same in the files of equal studies, whenever their trials were trained."""
+        """The files that are equal for equal studies, whenever their trials were trained."""
         return (self.directory / "hyper.result").read_text(), (self.directory / "best.yaml").read_text()
 
 
@@ -146,14 +146,14 @@ def whole(found: list[TrialRecord]) -> bool:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The tables of the study that one has for itself, in SQLite."""
+    """The files of the same study with a single coordinator, in SQLite."""
     run = Process(tmp_path_factory.mktemp("alone"), "alone", None, seconds=0)
     assert run.end() == 0, run.errors()
     return run.table()
 
 
 @on_both
-def test_the_living_finish_what_the_killed_began(
+def test_survivors_finish_the_trials_of_killed_coordinators(
     start: Callable[..., Process], url: str, alone: tuple[str, str]
 ) -> None:
     draw = random.Random(os.environ.get("SASRECF_TUNE_TESTS_SEED", "1"))
@@ -167,12 +167,12 @@ def test_the_living_finish_what_the_killed_began(
         assert survivor.end() == 0, survivor.errors()
         assert len(survivor.said("ended")) == len({event["trial"] for event in survivor.said("ended")})
     assert whole(records(url, runs[0].directory))
-    # The one that was last has it all; the other may have left while that one's last trials ran.
+    # The last one has all results; the other may have left while the last trials were running.
     last = [run for run in (runs[0], runs[3]) if run.said("end")[0]["ended"] == CELLS]
     assert last and all(run.table() == alone for run in last)
 
 
-def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
+def test_a_suspended_coordinator_does_not_overwrite_reassigned_trials(
     start: Callable[..., Process], url: str
 ) -> None:
     sleeper = start("one", url, seconds=0.1)
@@ -192,9 +192,7 @@ def test_one_that_was_asleep_does_not_write_over_what_others_were_given(
 
 
 @on_both
-def test_a_server_that_is_started_again_costs_nothing(
-    start: Callable[..., Process], server: Server, url: str
-) -> None:
+def test_a_server_restart_loses_nothing(start: Callable[..., Process], server: Server, url: str) -> None:
     runs = [start(out, url, "--confirm", "1", "--confirm-seeds", "2") for out in ("one", "two")]
     for run in runs:
         run.until("ended", 2)
@@ -207,11 +205,11 @@ def test_a_server_that_is_started_again_costs_nothing(
     assert whole(records(url, runs[0].directory))
     begun = [event["trial"] for run in runs for event in run.said("started") if "params" in event]
     assert len(set(begun)) == CELLS
-    # Only the last one confirms, when the other has left.
+    # Only the last coordinator confirms, when the other has left.
     assert sorted(len(run.said("confirmed")) for run in runs) == [0, 1]
 
 
-def test_a_result_is_kept_until_the_database_is_back(
+def test_a_pending_result_is_recorded_when_the_database_is_back(
     start: Callable[..., Process], server: Server, url: str
 ) -> None:
     first = start("one", url, seconds=0.5)
@@ -222,18 +220,18 @@ def test_a_result_is_kept_until_the_database_is_back(
     finally:
         server.start()
     assert "Traceback" not in first.errors()
-    assert "the study's database refuses: " in first.errors()
+    assert "database error: " in first.errors()
     (kept,) = StudyDirectory(first.directory).pending_results()
     again = start("one", url)
     assert again.end() == 0, again.errors()
-    assert "which an earlier run had to keep" in again.said("note")[0]["text"]
+    assert "pending from an earlier run" in again.said("note")[0]["text"]
     assert not kept.exists() and whole(records(url, first.directory))
     assert kept.name not in [
         StudyDirectory(first.directory).pending_result(event["trial"]).name for event in again.said("started")
     ]
 
 
-def test_two_train_for_real(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
+def test_two_runs_with_real_training(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
     (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003, 0.001]\n")
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
@@ -264,11 +262,11 @@ def test_two_train_for_real(tmp_path: Path, tiny_yaml: Path, url: str) -> None:
     assert scores == sorted(scores, reverse=True) and all(score > 0 for score in scores)
 
 
-# From here on, coordinators in this process.
+# ---- Coordinators in this process ----
 
 
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "best-first"])
-def test_no_two_are_given_the_same(join: Callable[..., Peer], sampler: Sampler) -> None:
+def test_no_configuration_is_given_out_twice(join: Callable[..., Peer], sampler: Sampler) -> None:
     first, second = join(sampler), join(sampler)
     turns = [first, second, second, first, second, first, first, first]
     trials = [one.begin() for one in turns]
@@ -277,21 +275,21 @@ def test_no_two_are_given_the_same(join: Callable[..., Peer], sampler: Sampler) 
     for one, trial in zip(turns, trials, strict=True):
         one.report(trial, 0.1, 0.2)
         one.tell(trial)
-    # Models and pruners see what others have found.
+    # Samplers and pruners see the results of others.
     first.look()
     assert len(first.study.optuna.get_trials(states=(optuna.trial.TrialState.COMPLETE,))) == 8
     assert [record.number for record in first.study.take_finished_by_peers()] == [1, 2, 4]
     assert first.study.take_finished_by_peers() == []
 
 
-def test_another_study_under_this_name_is_refused(join: Callable[..., Peer]) -> None:
+def test_another_study_of_this_name_is_refused(join: Callable[..., Peer]) -> None:
     join(seed=1)
     with pytest.raises(StudyMismatchError, match="seed: was 1, now 7"):
         join(seed=7)
 
 
 @on_both
-def test_totals_count_everybody(join: Callable[..., Peer]) -> None:
+def test_totals_count_the_trials_and_time_of_all_coordinators(join: Callable[..., Peer]) -> None:
     first, second = join(), join()
     trials = [first.begin(), second.begin()]
     assert first.ask(limit=2) is None and second.ask(limit=2) is None
@@ -300,14 +298,14 @@ def test_totals_count_everybody(join: Callable[..., Peer]) -> None:
     second.study.requeue(trials[1].number)
     again = first.ask(limit=2)
     assert again is not None and again.number == trials[1].number
-    # Two that work at the same time for so long have worked for so long.
+    # Time that two work at once counts once.
     for one in (first, second, first, second):
         one.study.add_seconds(100.0)
     assert 100.0 <= first.study.seconds_spent() < 150.0
 
 
 @on_both
-def test_a_silent_one_loses_its_trials_and_its_results(
+def test_a_silent_coordinator_loses_its_trials(
     join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = join()
@@ -317,7 +315,7 @@ def test_a_silent_one_loses_its_trials_and_its_results(
     other = join()
     taken = other.begin()
     assert taken.number == lost.number
-    # What waits is taken up again where it was; what was given away is not told of, nor given back.
+    # A waiting trial is continued; a reassigned one is neither recorded nor queued again.
     silent.look()
     assert silent.study.owns(kept) and not silent.study.owns(lost)
     with pytest.raises(TrialLost):
@@ -332,47 +330,46 @@ def test_a_silent_one_loses_its_trials_and_its_results(
         silent.study.retry(lost, "its worker died")
 
 
-def test_one_of_this_machine_that_has_ended_needs_no_waiting(join: Callable[..., Peer]) -> None:
+def test_a_process_of_this_machine_that_has_exited_is_dead_at_once(join: Callable[..., Peer]) -> None:
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
-    assert alive.study.peers.elsewhere == 1
-    assert isinstance(dead.shared, SharedStorage) and dead.shared._attendance.me is not None
-    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    assert alive.peers.count_elsewhere() == 1
+    assert dead.peers._heartbeat.me is not None
+    dead.peers._heartbeat.me = replace(dead.peers._heartbeat.me, begun="another time")
     dead.look()
     alive.look()
-    assert alive.study.peers.elsewhere == 0 and alive.begin().number == trial.number
+    assert alive.peers.count_elsewhere() == 0 and alive.begin().number == trial.number
 
 
-def test_what_the_last_look_finds_dead_leaves_something_to_do(join: Callable[..., Peer]) -> None:
+def test_an_idle_coordinator_takes_over_the_trials_of_a_dead_one(join: Callable[..., Peer]) -> None:
     dead, alive = join(), join()
     trial = dead.begin()
     alive.look()
-    assert isinstance(dead.shared, SharedStorage) and dead.shared._attendance.me is not None
-    dead.shared._attendance.me = replace(dead.shared._attendance.me, begun="another time")
+    assert dead.peers._heartbeat.me is not None
+    dead.peers._heartbeat.me = replace(dead.peers._heartbeat.me, begun="another time")
     dead.look()
-    # Long before its next sign of life is due, one that has nothing to do looks at the others.
-    assert heartbeats.BEAT_SECONDS > shared._LOOK_SECONDS
-    assert alive.study.peers.elsewhere == 1 and alive.study.peers.has_silent_peers()
+    # An idle coordinator looks at the others long before its next heartbeat is due.
+    assert heartbeats.BEAT_SECONDS > coordination._LOOK_SECONDS
+    assert alive.peers.count_elsewhere() == 1 and alive.peers.has_silent_peers()
     assert alive.begin().number == trial.number
-    assert not alive.study.peers.has_silent_peers()
+    assert not alive.peers.has_silent_peers()
 
 
-def test_what_ends_while_one_joins_counts_once(
+def test_a_trial_that_ends_during_a_join_is_counted_once(
     join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = join()
     trial, later = first.begin(), first.begin()
-    joins = SharedStorage.join
+    joins = DatabaseCoordination.join
 
-    def late(self: SharedStorage, about: str, say: Callable[[str], None]) -> None:
+    def late(self: DatabaseCoordination, about: str, say: Callable[[str], None]) -> None:
         first.tell(trial)
         joins(self, about, say)
 
-    monkeypatch.setattr(SharedStorage, "join", late)
+    monkeypatch.setattr(DatabaseCoordination, "join", late)
     second = join()
-    training = FakeTraining(lambda _: 0.5)
-    search = searching(second, InlineExecutor(training.train, training.describe))
+    search = searching(second)
     search._take_finished_by_peers()
     assert search.done == 1
     first.tell(later)
@@ -382,36 +379,35 @@ def test_what_ends_while_one_joins_counts_once(
 
 
 @on_both
-def test_who_was_cut_off_does_not_take_the_rest_for_dead(
+def test_a_coordinator_that_was_disconnected_does_not_declare_others_dead(
     join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = join(), join()
     first.begin()
-    clock = heartbeats.now
+    clock = heartbeats.database_time
     for heard, left in ((0.0, 1), (0.4, 1), (0.8, 1), (1.2, 0)):
         later = 1000 + heard * heartbeats.SILENT_SECONDS
-        monkeypatch.setattr(heartbeats, "now", lambda session, later=later: clock(session) + later)
+        monkeypatch.setattr(heartbeats, "database_time", lambda session, later=later: clock(session) + later)
         second.look()
-        assert second.study.peers.elsewhere == len(second.study.peers.others()) == left
+        assert second.peers.count_elsewhere() == len(second.peers.list_peers()) == left
 
 
-def test_the_last_one_to_leave_is_told_so(join: Callable[..., Peer]) -> None:
+def test_leave_tells_the_last_coordinator(join: Callable[..., Peer]) -> None:
     first, second = join(), join("random")
     second.look()
-    plan = with_peer_notes(second.plan, second.study.peers.others())
+    plan = with_peer_notes(second.plan, second.peers.list_peers())
     assert (
-        "searched otherwise by" in plan.notes[-1]
-        and "(grid, pruner none); here it is random" in plan.notes[-1]
+        "another search by" in plan.notes[-1]
+        and "(grid, pruner none); this run uses random" in plan.notes[-1]
     )
-    assert not first.study.peers.leave()
-    assert second.study.peers.leave()
+    assert not first.peers.leave()
+    assert second.peers.leave()
 
 
 @on_both
-def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callable[..., Peer]) -> None:
+def test_a_connection_lost_at_any_statement_changes_nothing(join: Callable[..., Peer]) -> None:
     first, second = join(), join()
-    assert isinstance(first.shared, SharedStorage)
-    first.shared._outages._pause = lambda _: None
+    first.peers.reconnect._pause = lambda _: None
     statements = cut_at = 0
 
     def cut(connection: Any, *_: object) -> None:
@@ -441,7 +437,7 @@ def test_a_connection_that_is_cut_at_any_statement_changes_nothing(join: Callabl
 
 
 @on_both
-def test_what_a_report_costs(join: Callable[..., Peer]) -> None:
+def test_reports_need_four_statements_in_all(join: Callable[..., Peer]) -> None:
     one = join()
     trials = [one.begin() for _ in range(4)]
     statements: list[str] = []
@@ -450,18 +446,25 @@ def test_what_a_report_costs(join: Callable[..., Peer]) -> None:
         one.report(trial, 0.1, 0.2, 0.3)
     assert statements == []
     one.now += 1
-    one.study.write_late()
-    # The lock, what others have changed, what is there already, and all validations in one statement.
+    one.study.flush_if_due()
+    # The lock, the changes of others, the values that exist, and all new values in one statement.
     assert len(statements) == 4
 
 
-def searching(one: Peer, executor: Executor) -> Coordinator:
-    return Coordinator(one.plan, one.study, one.study_dir, executor, [])
+def searching(
+    one: Peer, *trials: optuna.Trial, executor: type[InlineExecutor] = InlineExecutor
+) -> Coordinator:
+    """A search that is training `trials`."""
+    training = FakeTraining(lambda _: 0.5)
+    made = executor(training.train, training.describe)
+    search = Coordinator(one.plan, one.study, one.study_dir, made, [])
+    search._running.trials.update({trial.number: RunningTrial(trial, 4) for trial in trials})
+    return search
 
 
 @contextlib.contextmanager
 def refusing(one: Peer) -> Iterator[None]:
-    """The database is away, as `one` sees it."""
+    """Cut all connections of `one` to the database."""
 
     def cut(connection: Any, *_: object) -> None:
         connection.connection.driver_connection.close()
@@ -473,38 +476,29 @@ def refusing(one: Peer) -> Iterator[None]:
         event.remove(one.storage.engine, "before_cursor_execute", cut)
 
 
-def test_a_result_is_kept_as_soon_as_it_is_refused(join: Callable[..., Peer]) -> None:
+def test_a_result_is_kept_as_soon_as_the_database_refuses_it(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
-    training = FakeTraining(lambda _: 0.5)
-    search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running.trials[trial.number] = RunningTrial(trial, 4)
+    search = searching(one, trial)
 
     def killed(_: float) -> None:
         raise KeyboardInterrupt
 
-    one.shared._outages._pause = killed
+    one.peers.reconnect._pause = killed
     with refusing(one), pytest.raises(KeyboardInterrupt):
         search.on_outcome(result(trial.number, 0.7))
-    assert [path.name for path in one.study_dir.pending_results()] == [
-        one.study_dir.pending_result(trial.number).name
-    ]
+    assert one.study_dir.pending_results() == [one.study_dir.pending_result(trial.number)]
     again = Peer(one.study_dir.directory.parent, str(one.plan.settings.storage))
     again.storage.engine.dispose()
-    assert [record.score for record in again.study.records()] == [
-        0.7
-    ] and not again.study_dir.pending_results()
-    assert again.study.curves() == {trial.number: [(4, 0.7)]}  # as models need it
+    assert [record.score for record in again.study.records()] == [0.7]
+    assert not again.study_dir.pending_results()
+    assert again.study.curves() == {trial.number: [(4, 0.7)]}  # samplers need it
 
 
-def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., Peer]) -> None:
+def test_a_pending_result_is_removed_when_a_retry_succeeds(join: Callable[..., Peer]) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
     trial = one.begin()
-    training = FakeTraining(lambda _: 0.5)
-    search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running.trials[trial.number] = RunningTrial(trial, 4)
+    search = searching(one, trial)
     kept: list[Path] = []
     with contextlib.ExitStack() as away:
         away.enter_context(refusing(one))
@@ -513,17 +507,16 @@ def test_a_result_is_not_kept_on_when_the_database_takes_it(join: Callable[..., 
             kept.extend(one.study_dir.pending_results())
             away.close()
 
-        one.shared._outages._pause = back
+        one.peers.reconnect._pause = back
         search.on_outcome(result(trial.number))
     assert kept and search.done == 1 and not one.study_dir.pending_results()
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Peer], asked: bool) -> None:
-    """When a run has waited for long enough, and as soon as it is asked to end."""
+def test_results_of_other_workers_are_kept_too(join: Callable[..., Peer], asked: bool) -> None:
+    """When time is up, and as soon as the run is asked to stop."""
     one = join()
-    assert isinstance(one.shared, SharedStorage)
-    reconnect = one.shared._outages
+    reconnect = one.peers.reconnect
     waits = 0
     with contextlib.ExitStack() as away:
 
@@ -538,7 +531,7 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Peer]
         reconnect._pause, reconnect._clock = wait, lambda: one.now
 
         class Workers(InlineExecutor):
-            """All end while the database is away."""
+            """All trials end while the database is unavailable."""
 
             free = property(lambda self: 3 - len(self._waiting))
 
@@ -549,8 +542,7 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Peer]
                     number = self._waiting.popleft().number
                     handler.on_outcome(result(number, number / 10))
 
-        training = FakeTraining(lambda _: 0.5)
-        search = searching(one, Workers(training.train, training.describe))
+        search = searching(one, executor=Workers)
         with pytest.raises(Interrupted if asked else StorageInternalError):
             search.run()
     assert waits == 1
@@ -560,79 +552,69 @@ def test_what_others_workers_have_finished_is_kept_too(join: Callable[..., Peer]
     assert [record.score for record in again.study.records()] == [0.0, 0.1, 0.2]
 
 
-def test_a_database_that_is_away_when_all_is_given_back_is_an_interruption(
+def test_a_stop_while_the_database_is_unavailable_is_an_interruption(
     join: Callable[..., Peer],
 ) -> None:
     one = join()
-    assert isinstance(one.shared, SharedStorage)
-    one.shared._outages._pause = lambda _: None
+    one.peers.reconnect._pause = lambda _: None
     trials = [one.begin(), one.begin()]
 
     class Workers(InlineExecutor):
-        """One trial has ended, which nobody has heard of."""
+        """One trial has ended, but this is not known yet."""
 
         def step(self, handler: Handler, timeout: float) -> None:
             if ended:
                 handler.on_outcome(ended.pop())
 
     ended = [result(trials[0].number, 0.7)]
-    training = FakeTraining(lambda _: 0.5)
-    search = searching(one, Workers(training.train, training.describe))
-    for trial in trials:
-        search._running.trials[trial.number] = RunningTrial(trial, 4)
+    search = searching(one, *trials, executor=Workers)
     search.stop("stopped by SIGTERM", 0.0)
     with (
         refusing(one),
         pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"),
     ):
         search.run()
-    assert [path.name for path in one.study_dir.pending_results()] == [
-        one.study_dir.pending_result(trials[0].number).name
-    ]
+    assert one.study_dir.pending_results() == [one.study_dir.pending_result(trials[0].number)]
 
 
 @on_both
-def test_a_database_that_says_nothing_keeps_nobody_from_ending(
+def test_a_hanging_database_does_not_prevent_a_stop(
     join: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconnect, "HANG_SECONDS", 0.0)
     one, other = join(), join()
     trial = one.begin()
-    training = FakeTraining(lambda _: 0.5)
-    search = searching(one, InlineExecutor(training.train, training.describe))
-    search._running.trials[trial.number] = RunningTrial(trial, 4)
+    search = searching(one, trial)
     console = Console(file=io.StringIO())
-    # The other holds the study, and does nothing: nothing is answered, and nothing fails.
-    with other.shared.together(), stopping_on_signals(search, 0.0, console, quiet=True):
+    # The other locks the study and idles: no statement is answered, and none fails.
+    with other.shared.transaction(), stopping_on_signals(search, 0.0, console, quiet=True):
         signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(SQLAlchemyError, match="says nothing"):
+        with pytest.raises(SQLAlchemyError, match="does not answer"):
             search.on_outcome(result(trial.number, 0.7))
         with pytest.raises(Interrupted, match="stopped by SIGTERM; the study's database was unreachable"):
             search.run()
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    assert [path.name for path in one.study_dir.pending_results()] == [
-        one.study_dir.pending_result(trial.number).name
-    ]
+    assert one.study_dir.pending_results() == [one.study_dir.pending_result(trial.number)]
     other.look()
     assert other.study._trials()[trial.number].state == optuna.trial.TrialState.RUNNING
 
 
-def test_runs_that_begin_together_do_not_trip_over_what_was_kept(join: Callable[..., Peer]) -> None:
+def test_pending_results_that_another_run_removes_are_skipped(join: Callable[..., Peer]) -> None:
     one = join()
     trials = [one.begin() for _ in range(2)]
     for trial in trials:
-        PendingResult(one.study_dir, result(trial.number), one.shared.token).keep()
+        PendingResult(one.study_dir, result(trial.number), one.peers.token).keep()
 
     def told(number: int, *_: object) -> bool:
         for path in one.study_dir.pending_results():
-            path.unlink()  # another run tells of it
+            path.unlink()  # as another run does
         return True
 
     replay_pending(one.study_dir, told, one.said.append)
     assert len(one.said) == 1
 
 
-def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[..., Peer]) -> None:
+def test_a_pending_result_stays_until_the_retrained_trial_has_ended(join: Callable[..., Peer]) -> None:
     one, other = join(), join()
     trial = other.begin()
     PendingResult(one.study_dir, result(trial.number), "of an earlier run").keep()
@@ -644,7 +626,7 @@ def test_what_another_trains_again_is_kept_until_it_has_ended(join: Callable[...
     assert [record.score for record in other.study.records()] == [0.9]
 
 
-def test_who_comes_when_all_is_begun_has_not_failed(
+def test_a_run_that_finds_all_trials_taken_succeeds(
     join: Callable[..., Peer], start: Callable[..., Process], url: str
 ) -> None:
     one = join()

@@ -1,0 +1,125 @@
+"""All that is used of Optuna beyond its public API: the one module that a new release of Optuna can break.
+
+Optuna's tables are queried directly where RDBStorage needs many round trips to the server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Container, Mapping, Sequence
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import and_, insert, or_, select
+from sqlalchemy.orm import Session
+from typing_extensions import override
+
+# The ID that InMemoryStorage gives its first study.
+STUDY_ID = 0
+TABLES = models.BaseModel.metadata.tables
+StudyAttribute: Any = models.StudySystemAttributeModel
+
+_Study: Any = models.StudyModel
+_Trial: Any = models.TrialModel
+_Attribute: Any = models.TrialSystemAttributeModel
+_Value: Any = models.TrialIntermediateValueModel
+
+
+class MemoryStorage(InMemoryStorage):
+    """An InMemoryStorage of one study, whose trials can be replaced; the ID of a trial is its number."""
+
+    def load(
+        self,
+        name: str,
+        directions: Sequence[StudyDirection],
+        user_attrs: Mapping[str, Any],
+        system_attrs: Mapping[str, Any],
+        trials: Sequence[FrozenTrial],
+    ) -> None:
+        """Forget everything, and hold this study."""
+        InMemoryStorage.__init__(self)
+        InMemoryStorage.create_new_study(self, directions, name)
+        for key, value in user_attrs.items():
+            InMemoryStorage.set_study_user_attr(self, STUDY_ID, key, value)
+        for key, value in system_attrs.items():
+            InMemoryStorage.set_study_system_attr(self, STUDY_ID, key, value)
+        for trial in trials:
+            self.put(trial)
+
+    def put(self, trial: FrozenTrial) -> None:
+        """Replace the trial of the same number, or append `trial` if its number is the next one."""
+        number = trial.number
+        if number == len(self.trials()):
+            InMemoryStorage.create_new_trial(self, STUDY_ID, trial)
+            return
+        trial._trial_id = number
+        self._set_trial(number, trial)
+        self._update_cache(number, STUDY_ID)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number, not copied."""
+        return self._studies[STUDY_ID].trials
+
+    @override
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        # InMemoryStorage skips the trials before the last waiting one that it found, where a trial that was
+        # put back in the queue can be. It does so for exactly this tuple.
+        if states == (TrialState.WAITING,):
+            states = [TrialState.WAITING]
+        return super().get_all_trials(study_id, deepcopy, states)
+
+
+def storage_id(trial: FrozenTrial) -> int:
+    """The ID of a trial in the storage that it was read from."""
+    return trial._trial_id
+
+
+def read_trials(storage: RDBStorage, study_id: int, ids: set[int], after: int) -> list[FrozenTrial]:
+    """Read the trials `ids`, and all whose ID is greater than `after`."""
+    return storage._get_trials(study_id, None, ids, after)
+
+
+def lock_study(session: Session, study_id: int) -> None:
+    """Lock the study until the transaction ends, as Optuna does when it numbers a trial.
+
+    Raises:
+        StorageInternalError: the study was deleted.
+    """
+    row = select(_Study.study_id).where(_Study.study_id == study_id).with_for_update()
+    if session.execute(row).scalar_one_or_none() is None:
+        raise StorageInternalError("the study was deleted from the database")
+
+
+def read_states(
+    session: Session, study_id: int, ids: Collection[int], after: int, key: str
+) -> dict[int, tuple[TrialState, Any]]:
+    """State and system attribute `key` of the trials `ids`, and of those after `after`, by ID."""
+    rows = session.execute(
+        select(_Trial.trial_id, _Trial.state, _Attribute.value_json)
+        .outerjoin(_Attribute, and_(_Attribute.trial_id == _Trial.trial_id, _Attribute.key == key))
+        .where(_Trial.study_id == study_id, or_(_Trial.trial_id.in_(ids), _Trial.trial_id > after))
+    ).all()
+    return {trial_id: (state, json.loads(value or "null")) for trial_id, state, value in rows}
+
+
+def add_intermediate_values(session: Session, values: Sequence[tuple[int, int, float]]) -> None:
+    """Add intermediate values (trial ID, step, value); those that exist stay as they are."""
+    ids, steps = {row[0] for row in values}, {row[1] for row in values}
+    existing = session.execute(
+        select(_Value.trial_id, _Value.step).where(_Value.trial_id.in_(ids), _Value.step.in_(steps))
+    ).all()
+    known = {(trial_id, step) for trial_id, step in existing}
+    rows = []
+    for trial_id, step, value in values:
+        if (trial_id, step) not in known:
+            stored, kind = _Value.intermediate_value_to_stored_repr(value)
+            row = {"trial_id": trial_id, "step": step, "intermediate_value": stored}
+            rows.append(row | {"intermediate_value_type": kind})
+    if rows:
+        session.execute(insert(_Value), rows)
