@@ -29,7 +29,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         ("valid_metric choice ['MRR@10']", "", "`valid_metric` cannot be searched"),
         ("learning_rate choice []", "", "an empty choice"),
         ("learning_rate choice [__import__('os')]", "", "function calls are not evaluated"),
-        ("", "", "the file has no parameters"),
+        ("", "", "there are no parameters"),
         (
             "n_heads choice [3]\nhidden_size choice [64]",
             "",
