@@ -116,7 +116,7 @@ def test_settings_in_conflict_with_the_search_are_all_reported(cli: Cli, tmp_pat
         "--set: ",
         "--set: ",
         "--config-files: ",
-        "a config file names another data set than --dataset",
+        "a config file sets a different dataset than ",
     ]
 
 
