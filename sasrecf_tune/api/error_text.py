@@ -18,8 +18,11 @@ def keyword_names() -> Iterator[None]:
     try:
         yield
     except TuneError as error:
-        error.what, error.where, error.fix = map(_translate, (error.what, error.where, error.fix))
-        error.args = (error.what, error.where, error.fix)
+        for mistake in error.mistakes:
+            mistake.what, mistake.where, mistake.fix = map(
+                _translate, (mistake.what, mistake.where, mistake.fix)
+            )
+            mistake.args = (mistake.what, mistake.where, mistake.fix)
         raise
 
 

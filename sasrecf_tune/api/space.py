@@ -12,7 +12,7 @@ from sasrecf_tune.api.html import html_table
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs import params_file, search_space
 from sasrecf_tune.inputs.search_space import Choice, Int, Log, LogUniform, Parameter, QUniform, Uniform
-from sasrecf_tune.inputs.validation import check_space
+from sasrecf_tune.inputs.validation import parameter_mistakes
 
 _SOURCE = "space"
 _NUMBERS = ("low", "high", "q", "step")
@@ -43,11 +43,10 @@ class SearchSpace(search_space.SearchSpace):
                 fix="Read a params file with read_params_file(path).",
             )
         lines = [_parameter(name, values).write() for name, values in parameters.items()]
-        self._take(params_file.parse("\n".join(lines), _SOURCE))
+        with keyword_names():
+            self._take(params_file.parse("\n".join(lines), _SOURCE, parameter_mistakes))
 
     def _take(self, space: search_space.SearchSpace) -> None:
-        with keyword_names():
-            check_space(space)
         super().__init__(space.parameters, space.source, space.notes)
 
     def plain(self) -> search_space.SearchSpace:
@@ -70,7 +69,8 @@ def read_params_file(path: str | Path) -> SearchSpace:
         InputError: The file cannot be read, or something in it is wrong; the message has line and column.
     """
     space = SearchSpace.__new__(SearchSpace)
-    space._take(params_file.read(Path(path)))
+    with keyword_names():
+        space._take(params_file.read(Path(path), parameter_mistakes))
     return space
 
 
@@ -107,7 +107,7 @@ def integer(low: int, high: int, step: int = 1) -> Int:
 
 def _parameter(name: str, values: Any) -> Parameter:
     if not (isinstance(name, str) and name.isidentifier()):
-        raise InputError(f"{name!r} is no parameter's name", where=_SOURCE)
+        raise InputError(f"{name!r} is not a parameter name", where=_SOURCE)
     values = _without_numpy(values)
     if isinstance(values, Parameter):
         numbers = {key: _without_numpy(vars(values)[key]) for key in _NUMBERS if key in vars(values)}

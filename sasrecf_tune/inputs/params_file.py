@@ -119,7 +119,7 @@ def parse(text: str, source: str = "<text>", check: Check = lambda parameter: ()
                 notes += line.notes
         if not parameters and not mistakes:
             raise ParamsFileError(
-                "the file has no parameters",
+                "there are no parameters",
                 where=source,
                 fix="A line looks like: learning_rate choice [0.01, 0.001]",
             )

@@ -44,7 +44,7 @@ def test_a_mapping_is_the_params_file_of_the_same_lines(values: dict[str, Any], 
     ("values", "message"),
     [
         ({"lerning_rate": [0.01]}, "unknown parameter `lerning_rate`: did you mean `learning_rate`?"),
-        ({"xyz": [1]}, "others can be fixed with config."),
+        ({"xyz": [1]}, "set others with config."),
         ({"learning_rate": [-1.0]}, "learning_rate"),
         ({"learning_rate": []}, "an empty choice"),
         ({"learning_rate": st.log(0.1, 0.01)}, "the lower bound 0.1 is not below the upper bound 0.01"),
@@ -54,9 +54,9 @@ def test_a_mapping_is_the_params_file_of_the_same_lines(values: dict[str, Any], 
         ({"n_layers": st.integer("1", 3)}, "low is '1', not a number"),  # type: ignore[arg-type]
         ({"hidden_act": [object]}, "a type, which no parameter takes"),
         ({"topk": [[10], [20]]}, "`topk` cannot be searched"),
-        ({}, "no parameters in it"),
+        ({}, "there are no parameters"),
         ("hyper.test", "Read a params file with read_params_file(path)."),
-        ({"a\nb": [1]}, "'a\\nb' is no parameter's name"),
+        ({"a\nb": [1]}, "'a\\nb' is not a parameter name"),
     ],
 )
 def test_a_mistake_is_found_at_once(values: dict[str, Any], message: str) -> None:
@@ -64,6 +64,18 @@ def test_a_mistake_is_found_at_once(values: dict[str, Any], message: str) -> Non
         st.SearchSpace(values)
     assert message in str(caught.value)
     assert "--" not in str(caught.value)
+
+
+def test_all_mistakes_are_reported_at_once_in_terms_of_the_api(tmp_path: Path) -> None:
+    with pytest.raises(st.InputError) as caught:
+        st.SearchSpace({"topk": [[5], [10]], "n_layers": [0, 1], "zzz": [1]})
+    topk, layers, unknown = map(str, caught.value.mistakes)
+    assert "use config topk=[...]" in topk and "not 0" in layers and "set others with config" in unknown
+    path = tmp_path / "hyper.test"
+    path.write_text("n_layers choice [0\nhidden_siz choice [32]\n")
+    with pytest.raises(st.InputError) as caught:
+        st.read_params_file(path)
+    assert ["never closed" in str(caught.value), "unknown parameter" in str(caught.value)] == [True, True]
 
 
 def test_a_params_file_is_read(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         ("valid_metric choice ['MRR@10']", "", "`valid_metric` cannot be searched"),
         ("learning_rate choice []", "", "an empty choice"),
         ("learning_rate choice [__import__('os')]", "", "function calls are not evaluated"),
-        ("", "", "the file has no parameters"),
+        ("", "", "there are no parameters"),
         (
             "n_heads choice [3]\nhidden_size choice [64]",
             "",
@@ -116,7 +116,7 @@ def test_settings_in_conflict_with_the_search_are_all_reported(cli: Cli, tmp_pat
         "--set: ",
         "--set: ",
         "--config-files: ",
-        "a config file names another data set than --dataset",
+        "a config file sets a different dataset than ",
     ]
 
 

@@ -435,7 +435,7 @@ def test_the_caret_stands_below_the_column() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only\n#comments", "\ufeff", " \t"])
 def test_a_file_without_parameters(text: str) -> None:
-    with pytest.raises(ParamsFileError, match="the file has no parameters"):
+    with pytest.raises(ParamsFileError, match="there are no parameters"):
         parse(text)
 
 
@@ -484,7 +484,7 @@ def assert_a_space_or_a_clear_error(text: str) -> None:
     except InputError as caught:
         for error in mistakes_in(caught):
             if error.at is None:
-                assert "the file has no parameters" in error.what
+                assert "there are no parameters" in error.what
                 return
             lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
             line = lines[error.at.line - 1]
