@@ -46,7 +46,7 @@ def test_two_studies_are_compared(study: st.Study, tmp_path: Path) -> None:
     assert isinstance(frame, pd.DataFrame) and len(frame) == 2
     assert "it is not confirmed" in found.text and "| study |" in repr(found)
     assert ElementTree.fromstring(found._repr_html_()).tag == "div"
-    with pytest.raises(st.InputError, match="nothing to be compared with"):
+    with pytest.raises(st.InputError, match="requires at least two studies"):
         st.compare([study])
 
 
