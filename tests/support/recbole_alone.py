@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Where RecBole alone cannot run, it runs on what recbole_bridge.py gives it too.
+# Where RecBole alone cannot run, it runs with the shims of engine/recbole_shims.py.
 HELPED = """
 from types import ModuleType
 from sasrecf_tune.engine.recbole_shims import patch_pandas_3, numpy_1_names
