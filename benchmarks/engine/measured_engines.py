@@ -60,10 +60,10 @@ class MeasuredEngine:
         # Both engines need RecBole's models: their import belongs to the baseline of the memory.
         import recbole.model.sequential_recommender  # noqa: F401
 
-        from sasrecf_tune.engine import recbole
+        from sasrecf_tune.engine import recbole as recbole_engine
 
-        self._bridge = recbole
-        self._engine = recbole.RECBOLE_ENGINE
+        self._bridge = recbole_engine
+        self._engine = recbole_engine.RECBOLE_ENGINE
         if setting.engine != "recbole":
             from sasrecf_tune.engine.fast.build import FAST
 
