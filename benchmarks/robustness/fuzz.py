@@ -24,7 +24,7 @@ import typer
 from typer.main import get_command
 
 from sasrecf_tune.cli.app import app as command_line
-from sasrecf_tune.cli.arguments import run_settings
+from sasrecf_tune.cli.arguments import read_config, run_settings
 from sasrecf_tune.cli.session import check_settings
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.constraints import violations
@@ -160,7 +160,7 @@ class Fuzzer:
         )
         given = context.params
         del given["dry_run"], given["as_json"]
-        settings = run_settings(space, given)
+        settings = run_settings(space, read_config(given), given)
         base = check_settings(settings, space)
         first = first_configuration(space, base) | {"seed": settings.seed}
         if too_large(first):

@@ -7,7 +7,6 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -20,7 +19,6 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.manifest import settings_from
 
 Options = Mapping[str, Any]
 
@@ -41,7 +39,8 @@ def run_settings(space: SearchSpace, config: Options, options: Options) -> RunSe
     del given["study"]
     overrides = [f"{key}={_as_yaml(key, value)}" for key, value in config.items()]
     source = {"params_file": Path(space.source), "overrides": overrides}
-    return arguments.run_settings(space, _parse_options("run", given) | source)
+    parsed = _parse_options("run", given) | source
+    return arguments.run_settings(space, arguments.read_config(parsed), parsed)
 
 
 def resumed_settings(study_dir: StudyDirectory, options: Options) -> tuple[RunSettings, SearchSpace]:
@@ -91,12 +90,10 @@ def database_address(storage: str | None) -> str | None:
 def _changed_settings(
     study_dir: StudyDirectory, command: str, options: Options
 ) -> tuple[RunSettings, SearchSpace]:
-    from sasrecf_tune.cli.arguments import override_settings
+    from sasrecf_tune.cli.arguments import changed_settings
 
     given = _parse_options(command, options)
-    settings, space = settings_from(study_dir)
-    settings = replace(settings, storage=settings.database(given.pop("storage")))
-    return override_settings(settings, given), space
+    return changed_settings(study_dir, given.pop("storage"), given)
 
 
 def _as_on_command_line(name: str, value: Any) -> Any:

@@ -55,10 +55,10 @@ def run(
 ) -> None:
     """Search, and print the ranked table. The same command again continues the study."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import read_space, run_settings
+    from sasrecf_tune.cli.arguments import read_inputs, run_settings
 
-    space = read_space(given["params_file"], given["config_files"], given["overrides"], given["model"])
-    settings = run_settings(space, given)
+    space, config = read_inputs(given["params_file"], given)
+    settings = run_settings(space, config, given)
     start = runs.dry_run if dry_run else runs.run
     _exit_with(lambda: start(settings, space, make_console(), as_json=as_json))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,22 @@ from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_st
 from sasrecf_tune.storage.manifest import settings_from
 
 
-def run_settings(space: SearchSpace, given: Mapping[str, Any]) -> RunSettings:
+def run_settings(space: SearchSpace, config: Mapping[str, Any], given: Mapping[str, Any]) -> RunSettings:
     """Build the settings from the options of `run`, by field; an option overrides a config file.
+
+    Args:
+        space: The search space.
+        config: The settings of config files and `--set`, as `read_config` returns them.
+        given: The options.
 
     Raises:
         InputError: An option is invalid or contradicts another.
     """
     options = dict(given)
     search = SearchSettings(**{field.name: options.pop(field.name) for field in fields(SearchSettings)})
-    config = {field.name: options.pop(field.name) for field in fields(ConfigOptions)}
-    model, base = base_settings(space, dataset=options["dataset"], model=options["model"], **config)
+    model, base = base_settings(space, config, options)
+    for field in fields(ConfigOptions):
+        del options[field.name]
     metric, seed = base.pop("valid_metric", "MRR@10"), base.pop("seed", 2020)
     params_file, dataset, executor = options["params_file"], options["dataset"], options["executor"]
     name = options["name"] or default_name(dataset, params_file, "" if model == SASRECF else model)
@@ -58,8 +64,19 @@ def study_settings(
         TuneError: The study does not exist, or an option is invalid.
     """
     study_dir = find_study(out, study)
+    return study_dir, *changed_settings(study_dir, storage, given)
+
+
+def changed_settings(
+    study_dir: StudyDirectory, storage: str | None, given: Mapping[str, Any]
+) -> tuple[RunSettings, SearchSpace]:
+    """Read the settings and space of a study; the options that are not None replace settings.
+
+    Raises:
+        TuneError: The manifest cannot be read, or an option is invalid.
+    """
     settings, space = settings_from(study_dir)
-    return study_dir, override_settings(replace(settings, storage=settings.database(storage)), given), space
+    return override_settings(replace(settings, storage=settings.database(storage)), given), space
 
 
 def override_settings(settings: RunSettings, given: Mapping[str, Any]) -> RunSettings:
@@ -77,49 +94,62 @@ def override_settings(settings: RunSettings, given: Mapping[str, Any]) -> RunSet
     return changed
 
 
-def read_space(
-    params_file: Path, config_files: str, overrides: Sequence[str], model: str | None
-) -> SearchSpace:
-    """The search space in a params file, for the model that --model or a config file names.
+def read_config(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the config files and `--set` options.
 
     Raises:
-        InputErrors: all mistakes of the params file, the config files and the --set options.
-        InputError: the only one.
+        InputError: A file or an option is invalid.
+        InputErrors: Several are.
     """
-    base: dict[str, Any] = {}
+    return read_base([Path(name) for name in given["config_files"].split()], given["overrides"])
+
+
+def read_inputs(params_file: Path, given: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
+    """Read the params file, the config files and the `--set` options, each once: a pipe has no second time.
+
+    The params file is checked for the model that `--model` or a config file names.
+
+    Returns:
+        The search space, and the settings as `read_config` returns them.
+
+    Raises:
+        InputErrors: Several mistakes of all these.
+        InputError: The only one.
+    """
+    config: dict[str, Any] = {}
     with MistakeCollector() as mistakes:
         with mistakes.collect():
-            base = read_base([Path(name) for name in config_files.split()], overrides)
-        named = model or base.get("model")
+            config = read_config(given)
+        named = given["model"] or config.get("model")
         check = partial(parameter_mistakes, model=named if named in MODELS else SASRECF)
-        return read(params_file, check)
+        return read(params_file, check), config
 
 
 def base_settings(
-    space: SearchSpace,
-    data_path: Path | None,
-    dataset: str,
-    config_files: str,
-    overrides: Sequence[str],
-    model: str | None,
+    space: SearchSpace, config: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Read config files and `--set` options.
+    """Check the settings of config files and `--set` against the search space and the other options.
+
+    Args:
+        space: The search space.
+        config: The settings, as `read_config` returns them.
+        given: The options, by field.
 
     Returns:
         The model (`--model`, else that of the config files, else SASRecF), and the other settings, with
         `--data-path` as RecBole's `data_path`.
 
     Raises:
-        InputError: A file cannot be read, or a setting is not allowed or contradicts the search space or an
-            option.
+        InputError: A setting is not allowed or contradicts the search space or an option.
         InputErrors: Several of these.
     """
-    base = read_base([Path(name) for name in config_files.split()], overrides)
-    given = dict.fromkeys(text.partition("=")[0].strip() for text in overrides)
+    base = dict(config)
+    dataset, model, data_path = given["dataset"], given["model"], given["data_path"]
+    overridden = dict.fromkeys(text.partition("=")[0].strip() for text in given["overrides"])
     named = base.pop("model", None)
     chosen = str(model or named or SASRECF)
     with MistakeCollector() as mistakes:
-        for key in given:
+        for key in overridden:
             if key in space.names:
                 what = f"`{key}` is searched in {space.source} and also set"
                 mistakes.add(ConfigFileError(what, where="--set", fix="Remove one of them."))
@@ -128,7 +158,7 @@ def base_settings(
             mistakes.add(ConfigFileError(what, where=f"--model {model}", fix="Remove one of them."))
         with mistakes.collect():
             check_model(chosen)
-            for where, keys in (("--set", set(given)), ("--config-files", set(base) - set(given))):
+            for where, keys in (("--set", set(overridden)), ("--config-files", set(base) - set(overridden))):
                 with mistakes.collect():
                     check_keys([key for key in base if key in keys], chosen, where)
         if base.pop("dataset", dataset) != dataset:

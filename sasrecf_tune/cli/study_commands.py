@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.cli.arguments import base_settings, read_space
+from sasrecf_tune.cli.arguments import base_settings, read_inputs
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate
@@ -178,10 +178,10 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
     """
     model, base = check_model(given["model"] or SASRECF), dict[str, Any]()
     if syntax_only:
-        space = read_space(file, "", (), given["model"])
+        space, _ = read_inputs(file, {**given, "config_files": "", "overrides": ()})
     else:
-        space = read_space(file, given["config_files"], given["overrides"], given["model"])
-        model, base = base_settings(space, **given)
+        space, config = read_inputs(file, given)
+        model, base = base_settings(space, config, given)
     counted = feasibility(space, base)
     notes = [*space.notes, *without_effect(base)]
     facts: dict[str, Any] = {

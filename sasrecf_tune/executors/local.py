@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,8 @@ from sasrecf_tune.messages import (
 from sasrecf_tune.storage.directory import StudyDirectory
 
 T = TypeVar("T")
+
+_MAIN_MODULE_LOCK = threading.Lock()
 
 # If this many workers in a row die before they are ready or have prepared the data, the machine or the
 # installation is broken, and starting more does not help.
@@ -279,12 +282,13 @@ def _without_main_module() -> Iterator[None]:
 
     Otherwise a script that searches would need `if __name__ == "__main__":`.
     """
-    main_module = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main_module
+    with _MAIN_MODULE_LOCK:  # searches in several threads may start workers at the same time
+        main_module = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main_module
 
 
 def _fail_jobs(worker: _Worker, handler: Handler, kind: FailureKind, reason: str) -> None:

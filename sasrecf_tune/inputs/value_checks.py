@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from sasrecf_tune.errors import MistakeCollector, ParameterError, suggest
 from sasrecf_tune.inputs.hyperparameters import TABLE, Hyperparameter, Kind
@@ -169,9 +170,11 @@ def _are_all(value: Value, right: Callable[[Value], bool]) -> bool:
     return bool(value) and all(map(right, value if isinstance(value, list) else [value]))
 
 
-def _check_interval(value: Value) -> Iterator[ParameterError]:
+def _check_interval(name: str, value: Value) -> Iterator[ParameterError]:
     if not is_interval(value):
-        yield ParameterError(f"{_short(value)} is not an interval", fix='For example "[5,inf)".')
+        yield ParameterError(
+            f"`{name}` must be an interval, not {_short(value)}", fix='For example "[5,inf)".'
+        )
 
 
 _CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
@@ -180,6 +183,8 @@ _CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
     "clip_grad_norm": _check_clipping,
     "metrics": _check_metrics,
     "topk": _check_topk,
-    "user_inter_num_interval": _check_interval,
-    "item_inter_num_interval": _check_interval,
+    **{
+        name: partial(_check_interval, name)
+        for name in ("user_inter_num_interval", "item_inter_num_interval")
+    },
 }

@@ -112,6 +112,7 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
     """Return the part of the manifest that `settings_from` reads."""
     content = asdict(settings)
     del content["out"]  # the directory may be moved
+    base = content.pop("base")
     return {
         "study": content.pop("name"),
         **content,
@@ -119,7 +120,7 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
         "maximize": settings.metric.maximize,
         "params_file": str(settings.params_file.absolute()),
         "space": space.write(),
-        "config": content.pop("base"),
+        "config": base,
         "storage": storage,
     }
 

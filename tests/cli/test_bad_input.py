@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tests.support.synthetic_data import NAME, write_data_set
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -198,3 +202,17 @@ def test_check(cli: Cli, tmp_path: Path) -> None:
     assert cli("check", "hyper.test", "--syntax-only").returncode == 0
     done = cli("check", "hyper.test")
     assert done.returncode == 2 and "movie_title, release_year, class" in done.stderr
+
+
+def test_config_files_may_be_pipes(tmp_path: Path) -> None:
+    (tmp_path / "hyper.test").write_text("n_heads choice [1, 2]\n")
+    command = f"{sys.executable} -m sasrecf_tune check hyper.test --json --config-files"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} <(printf 'hidden_size: 63\\n')"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["possible"] == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.cli.arguments import base_settings
+from sasrecf_tune.cli.arguments import base_settings, read_config
 from sasrecf_tune.errors import ConfigFileError, InputError
 from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
 from sasrecf_tune.inputs.params_file import parse
@@ -90,7 +90,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         ("my_day: 2020-99-99", "not YAML"),
         ("my_set: !!set {a, b}", "`my_set` holds a set"),
         ("my_map: {1: 2}", "`my_map` holds a dict"),
-        ("user_inter_num_interval: '[5,oo)'", "not an interval"),
+        ("user_inter_num_interval: '[5,oo)'", "`user_inter_num_interval` must be an interval"),
     ],
 )
 def test_config_files_that_are_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
@@ -196,8 +196,11 @@ def test_the_model_is_the_options_or_the_config_files(
 ) -> None:
     space = parse("n_layers choice [1]\n")
     file = config_file(tmp_path, f"epochs: 3\n{line}\n")
+    given: dict[str, Any] = {"config_files": str(file), "overrides": [], "data_path": None}
+    given |= {"dataset": "ml-100k", "model": option}
+    config = read_config(given)
     if model is None:
         with pytest.raises(InputError, match=r"--config-files|--model"):
-            base_settings(space, None, "ml-100k", str(file), [], option)
+            base_settings(space, config, given)
     else:
-        assert base_settings(space, None, "ml-100k", str(file), [], option) == (model, {"epochs": 3})
+        assert base_settings(space, config, given) == (model, {"epochs": 3})
