@@ -91,7 +91,7 @@ def test_the_other_cells_show_their_results(outputs: list[list[dict[str, Any]]])
     frame, curves, best, confirmation, saved, loaded, callback = outputs[2:-2]
     assert "<td>complete</td>" in html(frame[-1]) and "<th>trial</th>" in html(curves[-1])
     assert "BestTrial(number=" in best[-1]["data"]["text/plain"]
-    assert "Confirmation of one configuration" in html(confirmation[-1])
+    assert "Confirmation of 1 configuration" in html(confirmation[-1])
     assert "best.yaml" in saved[-1]["data"]["text/plain"] and "confirmed" in html(loaded[-1])
     assert text(callback).startswith("2 complete 0.")
 
