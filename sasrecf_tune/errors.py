@@ -203,6 +203,11 @@ class StudyNotFoundError(InputError):
     """The study does not exist."""
 
 
+def no_completed_trial(study: str) -> StudyNotFoundError:
+    """Return the error that no trial of the study called `study` has completed."""
+    return StudyNotFoundError("no trial of this study has completed", where=study)
+
+
 class StorageError(TuneError):
     """The disk or the database failed."""
 
