@@ -30,12 +30,12 @@ def describe_machine(device: str) -> dict[str, Any]:
         InputError: a GPU is asked for and torch sees none.
     """
     seen, error = probe()
-    gpus = seen.get("cards") or []
+    gpus = seen.get("gpus") or []
     if device == "cuda" and not gpus:
         why = error or ("torch is built for the CPU only" if not seen.get("cuda") else "torch sees no GPU")
         raise InputError(f"no CUDA GPU: {why}", fix="--device cpu tests the script without a GPU.")
     return {
-        "card": gpus[0]["name"] if device == "cuda" else "none, the CPU",
+        "gpu": gpus[0]["name"] if device == "cuda" else "none, the CPU",
         "memory_GiB": round(gpus[0]["total"] / 2**30, 1) if device == "cuda" else None,
         "driver": _driver() if device == "cuda" else None,
         "cuda": seen.get("cuda"),
@@ -119,7 +119,7 @@ def main(
     found["fused"], tables["Trials trained as one model"] = run_benchmark(
         "fused.fused", [*common, "--trials", fused]
     )
-    names = {"card": found["card"], "driver": found["driver"], "torch": found["torch"]}
+    names = {"gpu": found["gpu"], "driver": found["driver"], "torch": found["torch"]}
     print(", ".join(f"{name} {value}" for name, value in names.items() if value))
     for title, text in tables.items():
         print(f"\n{title}:\n\n{text}", end="")

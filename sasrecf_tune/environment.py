@@ -62,8 +62,8 @@ def install_command(python: tuple[int, int] = sys.version_info[:2], extra: str =
     return f"pip install -c constraints-new.txt {package} && pip install --no-deps recbole==1.2.1"
 
 
-def how_to_get_ray(python: tuple[int, int] = sys.version_info[:2]) -> str:
+def how_to_get_ray() -> str:
     """Return what to do if Ray is missing."""
-    if python < WITHOUT_RAY:
-        return f"Install it: {install_command(python)}"
+    if sys.version_info[:2] < WITHOUT_RAY:
+        return f"Install it: {install_command()}"
     return "Ray 2.6.3 has no build for this Python; clusters require Python 3.11 on all nodes."

@@ -29,6 +29,8 @@ from typing_extensions import override
 
 # Further mistakes are counted.
 _MOST_SHOWN = 50
+# Characters of a line that `Location.caret` shows.
+_LINE_WIDTH = 100
 
 
 class TuneError(Exception):
@@ -158,10 +160,10 @@ class Location:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
 
-    def caret(self, width: int = 100) -> str:
-        """Return the line with a caret below the column; a long line is cut to `width` around it."""
-        start = max(0, self.column - 1 - width // 2) if len(self.text) > width else 0
-        shown = self.text[start : start + width]
+    def caret(self) -> str:
+        """Return the line with a caret below the column; a long line is cut around it."""
+        start = max(0, self.column - 1 - _LINE_WIDTH // 2) if len(self.text) > _LINE_WIDTH else 0
+        shown = self.text[start : start + _LINE_WIDTH]
         visible = "".join(c if c.isprintable() or c == "\t" else "?" for c in shown)
         # Tabs remain in the padding, so that the caret is below its column in any terminal.
         padding = "".join("\t" if c == "\t" else " " for c in visible[: self.column - 1 - start])
@@ -199,6 +201,11 @@ class StudyMismatchError(InputError):
 
 class StudyNotFoundError(InputError):
     """The study does not exist."""
+
+
+def no_completed_trial(study: str) -> StudyNotFoundError:
+    """Return the error that no trial of the study called `study` has completed."""
+    return StudyNotFoundError("no trial of this study has completed", where=study)
 
 
 class StorageError(TuneError):

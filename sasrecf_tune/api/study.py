@@ -17,7 +17,7 @@ from sasrecf_tune.api.callbacks import CallbackError, UserCallbacks
 from sasrecf_tune.api.confirmation import ConfirmationResult
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.html import study_html
-from sasrecf_tune.errors import StudyNotFoundError, TuneError
+from sasrecf_tune.errors import TuneError, no_completed_trial
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, Where
 from sasrecf_tune.report.formats.best_yaml import best_yaml, winner_config
@@ -267,7 +267,7 @@ class Study:
     @property
     def _winner(self) -> Winner:
         if self._results.winner is None:
-            raise StudyNotFoundError("no trial of this study has completed", where=self.name)
+            raise no_completed_trial(self.name)
         return self._results.winner
 
     def _summary(self) -> str:

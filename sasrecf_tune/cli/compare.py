@@ -14,7 +14,7 @@ from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibiliti
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.errors import InputError, StudyNotFoundError
+from sasrecf_tune.errors import InputError, StudyNotFoundError, no_completed_trial
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
@@ -134,7 +134,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
     results = read_results(study_dir, settings, space, storage)
     chosen = results.winner
     if chosen is None:
-        raise StudyNotFoundError("no trial of this study has completed", where=name)
+        raise no_completed_trial(name)
     config = winner_config(chosen, settings, space)
     ended = [record for record in results.records if record.state in ENDED]
     how = EvaluationSetup(name, str(settings.metric), settings.dataset, manifest["data"], config)

@@ -18,7 +18,7 @@ from sasrecf_tune.cli.session import (
     prepare_data,
     stopping_on_signals,
 )
-from sasrecf_tune.errors import StudyNotFoundError
+from sasrecf_tune.errors import no_completed_trial
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import SEEDS, RunSettings
@@ -81,7 +81,7 @@ def confirm_study(
         with reading_errors(study_dir, settings.storage):
             # Before the data is prepared, which takes long.
             if best(load_study(study_dir, storage, space).records(), maximize=True) is None:
-                raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
+                raise no_completed_trial(study_dir.name)
         plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
         plan, _ = choose_fusion(plan, executor, display)
         with reading_errors(study_dir, settings.storage):

@@ -219,7 +219,7 @@ def device(seen: dict[str, Any]) -> Finding:
     """Check the GPUs that torch finds."""
     gpus = [
         f"GPU {index}: {gpu['name']}, {_size(gpu['free'])} of {_size(gpu['total'])} free"
-        for index, gpu in enumerate(seen["cards"])
+        for index, gpu in enumerate(seen["gpus"])
     ]
     if gpus:
         return Finding("device", OK, "; ".join(gpus))

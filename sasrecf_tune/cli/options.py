@@ -34,7 +34,7 @@ def settings_options(
     """Add the options that `RunSettings` declares to a command, in the place of its parameter `given`.
 
     Args:
-        names: The fields whose options the command has, default all.
+        *names: The fields whose options the command has, default all.
         override: Whether the options change settings of an existing study. Their default is then None.
     """
     known = {each.name: each for each in parameters(RunSettings, override)}

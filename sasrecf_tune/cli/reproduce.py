@@ -19,7 +19,7 @@ from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.arguments import recbole_data_path
 from sasrecf_tune.cli.session import Display, check_settings, prepare_data
-from sasrecf_tune.errors import DataError, StudyNotFoundError, WorkerError
+from sasrecf_tune.errors import DataError, WorkerError, no_completed_trial
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -63,7 +63,7 @@ def reproduce_study(
     settings, space = settings_from(study_dir)
     results = read_results(study_dir, settings, space, storage)
     if results.winner is None or results.origin is None:
-        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
+        raise no_completed_trial(study_dir.name)
     if data_path is not None:
         base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
         settings = replace(settings, base=base)

@@ -28,6 +28,7 @@ from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.terminal.plan_summary import estimate, plan_facts, show_end, show_plan, show_timings
 from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 from sasrecf_tune.storage.files import make_directory
@@ -47,12 +48,12 @@ def run(
     console: Console,
     *,
     as_json: bool = False,
-    callbacks: Sequence[object] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> int:
     """Search, show progress, and print the ranked table.
 
     Args:
-        callbacks: Called after the result files are up to date; they define any methods of `Callback`.
+        callbacks: Called after the result files are up to date.
 
     Returns:
         The exit code.
@@ -172,7 +173,7 @@ def _search(
     study: TuneStudy,
     study_dir: StudyDirectory,
     executor: Executor,
-    callbacks: Sequence[object],
+    callbacks: Sequence[Callback],
     records: Sequence[TrialRecord],
     display: Display,
 ) -> Outcome:

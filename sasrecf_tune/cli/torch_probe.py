@@ -13,9 +13,9 @@ def facts() -> Iterator[dict[str, Any]]:
     import torch
 
     yield {"threads": torch.get_num_threads(), "cuda": torch.version.cuda}
-    cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    found = [(torch.cuda.get_device_name(card), *torch.cuda.mem_get_info(card)) for card in cards]
-    yield {"cards": [{"name": name, "free": free, "total": total} for name, free, total in found]}
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    found = [(torch.cuda.get_device_name(gpu), *torch.cuda.mem_get_info(gpu)) for gpu in gpus]
+    yield {"gpus": [{"name": name, "free": free, "total": total} for name, free, total in found]}
 
 
 def main() -> None:

@@ -234,7 +234,7 @@ _ENVIRONMENT = (
     _environment("model", "SASRecF", "the model", "--model", fusion_key=True),
     _environment("dataset", "ml-100k", "the data set", "--dataset"),
     _environment("data_path", "dataset/", "directory of data sets", "--data-path", is_path=True),
-    _environment("gpu_id", "0", "card to use", "--gpus", affects_data=False),
+    _environment("gpu_id", "0", "GPU to use", "--gpus", affects_data=False),
     _environment("use_gpu", True, "RecBole 1.2.1 ignores it", "--gpus", affects_data=False),
     _environment("worker", 0, "processes that load data", affects_data=False),
     _environment("state", "INFO", "level of logs", affects_data=False),

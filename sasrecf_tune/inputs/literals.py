@@ -103,17 +103,18 @@ def read_elements(text: str, start: int) -> list[Element]:
 
 
 def read_value(text: str) -> Value:
-    """The value that is the whole of `text`, where a string needs quotes.
+    """The value that is the whole of `text`, or the list of several with commas; a string needs quotes.
 
     Raises:
         LiteralError: the first mistake.
     """
     reader = _Reader(text, 0, words=False)
-    value = reader.value(depth=1)
-    reader.skip()
+    elements = reader.elements("", depth=1)
+    if not elements:
+        raise LiteralError("a value is missing here", reader.at)
     if reader.at != len(text):
         raise LiteralError("unexpected text after the value", reader.at)
-    return value
+    return [element.value for element in elements] if reader.comma else elements[0].value
 
 
 def from_string(text: str) -> Value:
@@ -124,14 +125,10 @@ def from_string(text: str) -> Value:
     """
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    reader = _Reader(text.strip(), 0, words=False)
     try:
-        elements = reader.elements("", depth=1)
-        if reader.at != len(reader.text) or not elements:
-            return text
+        return read_value(text.strip())
     except LiteralError:
         return text
-    return [element.value for element in elements] if reader.comma else elements[0].value
 
 
 class _Reader:

@@ -32,7 +32,7 @@ class ConfirmationFiles(Callback):
         planned: PlannedConfirmation,
         trials: Sequence[TrialRecord],
     ) -> None:
-        self._layout = study_dir
+        self._study_dir = study_dir
         self._plan = plan
         self._planned = planned
         self._trials = trials
@@ -47,7 +47,7 @@ class ConfirmationFiles(Callback):
         settings = self._plan.settings
         winner = pick_winner(self._trials, self._planned.now(), self._planned.study.maximize, settings.unit)
         if winner is not None:
-            atomic_write(self._layout.best, best_yaml(winner, settings, self._plan.space))
+            atomic_write(self._study_dir.best, best_yaml(winner, settings, self._plan.space))
         self._drop_checkpoints(
             [] if winner is None or winner.confirmation is None else [winner.record.number]
         )
@@ -59,11 +59,11 @@ class ConfirmationFiles(Callback):
         runs = all_runs(planned.runs(), planned.asked, self._trials)
         tests = planned.study.test_metrics()
         atomic_write(
-            self._layout.confirmation_csv, confirmation_csv(runs, tests, names, plan.data.metric_keys)
+            self._study_dir.confirmation_csv, confirmation_csv(runs, tests, names, plan.data.metric_keys)
         )
         verdict = rank_confirmed(now, planned.study.maximize, settings.unit)
         atomic_write(
-            self._layout.confirmation_md, confirmation_markdown(now, verdict, names, str(settings.metric))
+            self._study_dir.confirmation_md, confirmation_markdown(now, verdict, names, str(settings.metric))
         )
         # Any configuration may win. Until then best.yaml holds the winner of the previous confirmation.
         best = [
@@ -76,4 +76,4 @@ class ConfirmationFiles(Callback):
 
     def _drop_checkpoints(self, kept: Sequence[int]) -> None:
         ended = [record.number for record in self._planned.runs()]
-        drop_checkpoints(self._layout.confirmation, ended, kept)
+        drop_checkpoints(self._study_dir.confirmation, ended, kept)

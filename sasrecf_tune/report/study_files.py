@@ -50,7 +50,7 @@ class ResultFiles(Callback):
         clock: Callable[[], float] = time.monotonic,
         confirmed: Confirmation | None = None,
     ) -> None:
-        self._layout = study_dir
+        self._study_dir = study_dir
         self._plan = plan
         self._study = study
         self._clock = clock
@@ -78,7 +78,7 @@ class ResultFiles(Callback):
         """Add the trial to trials.csv at once, to the others when it is time."""
         self._records.append(record)
         if not self._shared:
-            append_line(self._layout.trials, trials_row(record, self._names, self._metrics))
+            append_line(self._study_dir.trials, trials_row(record, self._names, self._metrics))
         self._stale = True
         self.on_tick()
 
@@ -91,7 +91,7 @@ class ResultFiles(Callback):
     def _write_trials(self) -> None:
         lines = [trials_header(self._names, self._metrics)]
         lines += [trials_row(record, self._names, self._metrics) for record in self._records]
-        atomic_write(self._layout.trials, "".join(lines))
+        atomic_write(self._study_dir.trials, "".join(lines))
 
     def _write_ranking(self) -> None:
         started = self._clock()
@@ -99,18 +99,18 @@ class ResultFiles(Callback):
             self._write_trials()
         rows = rank(self._records, self._study.maximize)
         metric = str(self._plan.settings.metric)
-        atomic_write(self._layout.ranking_csv, ranking_csv(rows, self._names, self._metrics))
-        atomic_write(self._layout.ranking_md, ranking_markdown(rows, self._names, metric))
+        atomic_write(self._study_dir.ranking_csv, ranking_csv(rows, self._names, self._metrics))
+        atomic_write(self._study_dir.ranking_md, ranking_markdown(rows, self._names, metric))
         by_number = sorted(self._records, key=lambda record: record.number)
         atomic_write(
-            self._layout.hyper_result, hyper_result(by_number, self._study.test_metrics(), self._names)
+            self._study_dir.hyper_result, hyper_result(by_number, self._study.test_metrics(), self._names)
         )
         settings = self._plan.settings
         winner = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
         if winner is not None:
-            atomic_write(self._layout.best, best_yaml(winner, settings, self._plan.space))
+            atomic_write(self._study_dir.best, best_yaml(winner, settings, self._plan.space))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
-        drop_checkpoints(self._layout, [record.number for record in self._records], kept)
+        drop_checkpoints(self._study_dir, [record.number for record in self._records], kept)
         self._stale = False
         now = self._clock()
         self._next_write = now + max(_WRITE_SECONDS, (now - started) / _WRITE_SHARE)

@@ -34,14 +34,3 @@ class Callback:
 
     def on_search_end(self) -> None:
         """The search ended, in whatever way."""
-
-
-def as_callback(definition: object) -> Callback:
-    """Make a callback from an object that defines any of the methods of `Callback`."""
-    if isinstance(definition, Callback):
-        return definition
-    callback = Callback()
-    for name in vars(Callback):
-        if name.startswith("on_") and hasattr(definition, name):
-            setattr(callback, name, getattr(definition, name))
-    return callback

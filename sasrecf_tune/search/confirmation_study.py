@@ -14,7 +14,7 @@ from optuna.pruners import NopPruner
 from optuna.storages import BaseStorage
 
 from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations, fresh_seeds, without_seed
-from sasrecf_tune.errors import StudyNotFoundError
+from sasrecf_tune.errors import StudyNotFoundError, no_completed_trial
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.search_space import Choice, Int, SearchSpace
 from sasrecf_tune.search.open_study import load_study, open_study
@@ -99,7 +99,7 @@ def plan_confirmation(
     """
     ranked = best_configurations(records, plan.settings.metric.maximize, len(records))
     if not ranked:
-        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
+        raise no_completed_trial(study_dir.name)
     _, before, _ = load_confirmations(study_dir, storage, plan.space, records)
     seeds = max(seeds, len(before.seeds) if before else 0)
     fresh = fresh_seeds(greatest_seed(plan.space, plan.settings.seed), seeds)

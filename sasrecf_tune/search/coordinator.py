@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sasrecf_tune.errors import Interrupted
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.messages import Decision, Failure, Report, Result
-from sasrecf_tune.search.callbacks import as_callback
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.limits import Outcome, SearchLimits
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.running_trials import RunningTrials
@@ -28,7 +28,7 @@ _TICK_SECONDS = 0.25
 
 
 class Coordinator:
-    """One run of a study; `callbacks` have any of the methods of `Callback`."""
+    """One run of a study."""
 
     def __init__(
         self,
@@ -36,21 +36,16 @@ class Coordinator:
         study: TuneStudy,
         study_dir: StudyDirectory,
         executor: Executor,
-        callbacks: Sequence[object],
+        callbacks: Sequence[Callback],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._study = study
         self._study_dir = study_dir
         self._executor = executor
-        self._callbacks = [as_callback(callback) for callback in callbacks]
+        self._callbacks = callbacks
         self._running = RunningTrials(plan, study, study_dir, self._callbacks)
         study.take_finished_by_peers()  # since the study was opened: they are among its records
         self._limits = SearchLimits(plan, study, clock)
-
-    @property
-    def done(self) -> int:
-        """Trials of the study that have ended."""
-        return self._limits.done
 
     @property
     def stopping(self) -> bool:

@@ -32,32 +32,30 @@ class Fusion:
     text: str = ""
 
 
-def plan_fusion(settings: RunSettings, config: Config, executor: Executor, measured: bool = False) -> Fusion:
+def plan_fusion(settings: RunSettings, config: Config, executor: Executor, measure: bool = False) -> Fusion:
     """Decide how trials are fused, and set the slots of the executor.
 
     Args:
-        settings: With `fuse`, the number from --fuse or AUTO_FUSE.
+        settings: With `fuse`, the number from --fuse (more than 1) or AUTO_FUSE.
         config: A feasible RecBole configuration, for the measurement.
         executor: Measures, and gets the number as its `slots`.
-        measured: Whether to measure even if the number is given.
+        measure: Whether to measure even if the number is given.
 
     Raises:
         TuneError: as `Executor.describe`.
     """
     given = settings.fuse
-    if given == 1:
-        return Fusion()
-    if given != AUTO_FUSE and not measured:
+    if given != AUTO_FUSE and not measure:
         return Fusion(given, text=_UP_TO.format(given))
     sharers = max(1, settings.workers // max(1, len(settings.gpus)))
     most = MAX_FUSED if given == AUTO_FUSE else given
     request = MeasureFusion(config, settings.engine, _STEPS, most, MIN_GAIN, given != AUTO_FUSE, sharers)
-    fusion = choose_fusion(executor.measure_fusion(request), given)
+    fusion = pick_fusion(executor.measure_fusion(request), given)
     executor.slots = fusion.slots
     return fusion
 
 
-def choose_fusion(timing: FusionTiming, given: int) -> Fusion:
+def pick_fusion(timing: FusionTiming, given: int) -> Fusion:
     """The given number of trials, or for AUTO_FUSE the largest that was measured to be fast enough."""
     speedups = timing.ratios
     if given != AUTO_FUSE:

@@ -51,9 +51,9 @@ class Plan:
         """The largest number of epochs that a trial can have."""
         return max_epochs(self.space, self.data.epochs)
 
-    def config(self, params: dict[str, Any], seed: int | None = None) -> Config:
+    def config(self, params: dict[str, Any]) -> Config:
         """The RecBole configuration of a trial with `params`."""
-        return trial_config(self.base, params, self.settings.seed if seed is None else seed)
+        return trial_config(self.base, params, self.settings.seed)
 
     def start(self) -> dict[str, Any]:
         """RecBole's default of each parameter, or the nearest value of the space."""

@@ -35,6 +35,7 @@ from sasrecf_tune.messages import (
     Timing,
     Waiting,
 )
+from sasrecf_tune.training.device_timing import time_on_device
 from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
 from sasrecf_tune.training.shared_cache import SharedCache
 
@@ -109,15 +110,17 @@ class DataService:
         began = time.perf_counter()
         built, _ = self._build(config, request.engine)
         setup = time.perf_counter() - began
-        trainer, batches = built.trainer, iter(built.train)
+        trainer, device, batches = built.trainer, built.trainer.device, iter(built.train)
         steps_per_epoch = len(built.train)
         # The first step includes allocations; it counts only if it is the only one.
-        first = _time(lambda: trainer._train_epoch([next(batches)], 0))
+        first = time_on_device(lambda: trainer._train_epoch([next(batches)], 0), device)
         counted = min(request.steps, steps_per_epoch - 1)
         rest = [next(batches) for _ in range(counted)]
-        seconds = _time(lambda: trainer._train_epoch(rest, 0)) / counted if counted else first
+        seconds = first
+        if counted:
+            seconds = time_on_device(lambda: trainer._train_epoch(rest, 0), device) / counted
         trainer.eval_collector.data_collect(built.train)
-        valid = _time(lambda: trainer.evaluate(built.valid, load_best_model=False))
+        valid = time_on_device(lambda: trainer.evaluate(built.valid, load_best_model=False), device)
         return Timing(seconds * steps_per_epoch, valid, counted or 1, steps_per_epoch, setup)
 
     def measure_fusion(self, request: MeasureFusion) -> FusionTiming:
@@ -169,14 +172,6 @@ def choose_engine(name: str, config: Any) -> tuple[Engine, str]:
 def device_name(device: torch.device) -> str:
     """Return the GPU's name or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _time(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def _first_gpu() -> str:

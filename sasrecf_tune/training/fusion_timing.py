@@ -6,7 +6,6 @@ import itertools
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.environment import memory
 from sasrecf_tune.messages import FusionTiming, MeasureFusion
+from sasrecf_tune.training.device_timing import time_on_device
 from sasrecf_tune.training.failure_reason import is_memory
 
 # Usable part of the free memory.
@@ -76,23 +76,15 @@ def _ratio(alone: Any, trials: list[EpochRequest], batches: FixedBatches) -> flo
     ratios = []
     for batch in batches.all:
         batches.selected = [batch]
-        seconds = _time(lambda: alone._train_epoch(batches, 0), alone.device)
-        ratios.append(len(trials) * seconds / _time(fused.train_epoch, alone.device))
+        seconds = time_on_device(lambda: alone._train_epoch(batches, 0), alone.device)
+        ratios.append(len(trials) * seconds / time_on_device(fused.train_epoch, alone.device))
     return statistics.median(ratios[1:] or ratios)
-
-
-def _time(work: Callable[[], object], device: torch.device) -> float:
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def _free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    return float(memory()[0] or "inf")
+    return float(memory()[0])
 
 
 def _used_bytes(device: torch.device) -> int:

@@ -11,6 +11,8 @@ from sasrecf_tune.inputs.hyperparameters import DATA_INDEPENDENT_KEYS
 
 T = TypeVar("T")
 
+_SIZE = 3
+
 
 def data_key(config: dict[str, Any]) -> str:
     """Return a text that is equal for two complete RecBole configurations with the same prepared data."""
@@ -19,10 +21,9 @@ def data_key(config: dict[str, Any]) -> str:
 
 
 class PreparedCache(Generic[T]):
-    """Keeps the `size` values that were used last."""
+    """Keeps the `_SIZE` values that were used last."""
 
-    def __init__(self, size: int = 3) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._values: OrderedDict[str, T] = OrderedDict()
 
     def get(self, key: str, make: Callable[[], T]) -> T:
@@ -31,7 +32,7 @@ class PreparedCache(Generic[T]):
             self._values.move_to_end(key)
         else:
             made = make()
-            while len(self._values) >= self._size:
+            while len(self._values) >= _SIZE:
                 self._values.popitem(last=False)
             self._values[key] = made
         return self._values[key]

@@ -143,13 +143,13 @@ def test_pythons(version: tuple[int, int], status: str, said: str, monkeypatch: 
     assert found.status == status and said in found.found and bool(found.remedy) == (status != OK)
 
 
-CARD = {"name": "NVIDIA T4", "free": 14 << 30, "total": 15 << 30}
+GPU = {"name": "NVIDIA T4", "free": 14 << 30, "total": 15 << 30}
 
 
 def test_cards_are_named_with_their_memory() -> None:
-    found = doctor.device({"cuda": "13.0", "cards": [CARD, CARD]})
+    found = doctor.device({"cuda": "13.0", "gpus": [GPU, GPU]})
     assert found.found.startswith("GPU 0: NVIDIA T4, 14.0 GiB of 15.0 GiB free; GPU 1: ")
-    assert doctor.device({"cuda": None, "cards": []}).check == "device"
+    assert doctor.device({"cuda": None, "gpus": []}).check == "device"
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import event
+from typing_extensions import override
 
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -16,6 +17,7 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
+from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import base_config, make_plan
@@ -294,15 +296,17 @@ def test_result_files_are_written_when_the_database_fails(tmp_path: Path) -> Non
 
 
 def test_a_callback_needs_only_the_methods_that_it_uses(tmp_path: Path) -> None:
-    class Scores:
+    class Scores(Callback):
         def __init__(self) -> None:
             self.reports: list[float] = []
             self.ends: list[float | None] = []
 
+        @override
         def on_report(self, report: Report) -> None:
             self.reports.append(report.score)
 
     class Ends(Scores):
+        @override
         def on_trial_end(self, record: TrialRecord) -> None:
             self.ends.append(record.score)
 

@@ -25,7 +25,7 @@ from sasrecf_tune.messages import (
     Report,
     Result,
 )
-from sasrecf_tune.search.fusion import choose_fusion
+from sasrecf_tune.search.fusion import pick_fusion
 from sasrecf_tune.search.retry_policy import should_retry
 from sasrecf_tune.training.runner import Runner
 from tests.support.fused_trials import alone, check_same, together
@@ -185,7 +185,7 @@ def test_measure_fusion(job: Callable[..., Job]) -> None:
 def test_the_number_of_fused_trials_that_is_chosen(
     ratios: dict[int, float], given: int, slots: int, said: str
 ) -> None:
-    fusion = choose_fusion(FusionTiming(ratios, "why"), given)
+    fusion = pick_fusion(FusionTiming(ratios, "why"), given)
     assert fusion.slots == slots and said in fusion.text
     assert fusion.speedup == ratios.get(slots, 1.0)
 

@@ -91,9 +91,7 @@ def sparkline(values: Sequence[float], width: int = 20, span: tuple[float, float
     return "".join(BARS[round((value - low) * scale)] if value == value else " " for value in shown)
 
 
-def shared_sparklines(
-    curves: Mapping[int, Sequence[tuple[int, float]]], shown: Sequence[int], width: int = CURVE_WIDTH
-) -> list[str]:
+def shared_sparklines(curves: Mapping[int, Sequence[tuple[int, float]]], shown: Sequence[int]) -> list[str]:
     """Return the (epoch, score) curves of the trials `shown` as bars on a common scale.
 
     Scale and epochs are those of all `curves`, so a trial's bars do not depend on which trials are shown.
@@ -102,7 +100,7 @@ def shared_sparklines(
     if not finite:
         return []
     last = max(epoch for curve in curves.values() for epoch, _ in curve)
-    columns = min(width, last)
+    columns = min(CURVE_WIDTH, last)
     lines = []
     for number in shown:
         curve = curves.get(number, [])
@@ -110,7 +108,7 @@ def shared_sparklines(
         by_column = {(epoch - 1) * columns // last: score for epoch, score in curve}
         scores = [by_column.get(column, math.nan) for column in range(max(by_column, default=-1) + 1)]
         bars = [score if math.isfinite(score) else math.nan for score in scores]
-        lines.append(sparkline(bars, width, (min(finite), max(finite))))
+        lines.append(sparkline(bars, CURVE_WIDTH, (min(finite), max(finite))))
     return lines
 
 

@@ -166,13 +166,12 @@ class DatabaseCoordination(Coordination):
 
     shared = True
 
-    def __init__(self, storage: SharedStorage, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, storage: SharedStorage) -> None:
         self.reconnect = storage.reconnect
         self._storage = storage
         self._ownership = storage.ownership
         self._heartbeat = Heartbeat(storage.backend_study_id)
         self._next_look = 0.0
-        self._pause = pause
         storage.on_lock = self._check_peers
 
     @property
@@ -197,7 +196,7 @@ class DatabaseCoordination(Coordination):
         if not self.token:
             return True
         while wait_for_silent and self._has_silent(lambda: set(self._heartbeat.peers)):
-            self._pause(_LOOK_SECONDS)
+            time.sleep(_LOOK_SECONDS)
 
         def change() -> bool:
             self._beat(self._storage.session)

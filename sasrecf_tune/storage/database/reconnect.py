@@ -32,17 +32,15 @@ class ReconnectPolicy:
     `final_error` is set when it has given up; `say` tells people.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = time.monotonic, pause: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self) -> None:
         self.say: Callable[[str], None] = lambda _: None
         self.final_error: BaseException | None = None
         self._stop_requested_at: float | None = None
         self._attempt_began_at: float | None = None
         self._retry_until: float | None = None
         self._deadlocks = 0
-        self._clock = clock
-        self._pause = pause
+        self._clock: Callable[[], float] = time.monotonic
+        self._pause: Callable[[float], None] = time.sleep
 
     @property
     def is_disconnected(self) -> bool:

@@ -8,7 +8,6 @@ trial or grid cell, and totals are exact. The server releases the row when the c
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -44,20 +43,14 @@ class SharedStorage(WriteThroughStorage):
 
     backend: RDBStorage
 
-    def __init__(
-        self,
-        backend: RDBStorage,
-        name: str,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, backend: RDBStorage, name: str) -> None:
         self.on_lock: Callable[[Session], None] = lambda _: None
         self.on_change: Callable[[Sequence[FrozenTrial]], None] = lambda _: None
-        self.reconnect = ReconnectPolicy(clock, pause)
+        self.reconnect = ReconnectPolicy()
         self._unwritten_attributes: list[tuple[int, str, Any]] = []
         self._writing: list[tuple[int, int, float]] = []  # with the current transaction
         self._stale = False  # whether memory may differ from the database
-        super().__init__(backend, name, clock)
+        super().__init__(backend, name)
         self.ownership = TrialOwnership(self.trials())
 
     @contextlib.contextmanager

@@ -371,11 +371,11 @@ def test_a_trial_that_ends_during_a_join_is_counted_once(
     second = join()
     search = searching(second)
     search._take_finished_by_peers()
-    assert search.done == 1
+    assert search._limits.done == 1
     first.tell(later)
     second.look()
     search._take_finished_by_peers()
-    assert search.done == 2
+    assert search._limits.done == 2
 
 
 @on_both
@@ -509,7 +509,7 @@ def test_a_pending_result_is_removed_when_a_retry_succeeds(join: Callable[..., P
 
         one.peers.reconnect._pause = back
         search.on_outcome(result(trial.number))
-    assert kept and search.done == 1 and not one.study_dir.pending_results()
+    assert kept and search._limits.done == 1 and not one.study_dir.pending_results()
 
 
 @pytest.mark.parametrize("asked", [False, True])
