@@ -66,7 +66,7 @@ def studied(study_dir: StudyDirectory) -> optuna.Study:
     return optuna.load_study(study_name="study", storage=f"sqlite:///{study_dir.database}")
 
 
-def with_peer_notes(study: optuna.Study, number: int) -> str:
+def recorded_note(study: optuna.Study, number: int) -> str:
     return str(get_note(optuna.Trial(study, study.trials[number]._trial_id)))
 
 
@@ -126,14 +126,14 @@ def test_the_page_is_there_until_ctrl_c(study_dir: StudyDirectory) -> None:
 def test_a_note_says_why_and_how_the_log_ends(study_dir: StudyDirectory) -> None:
     study = studied(study_dir)
     failed = number_of_failed(study)
-    note = with_peer_notes(study, failed)
+    note = recorded_note(study, failed)
     assert note == failure_note(REASON, study_dir.log(failed))
     title, _, place, _, fence, *log, last = note.rstrip("\n").split("\n")
     assert title == r"**the loss became NaN: \<b\>\*learning\_rate\* too high?\</b\>**"
     assert place == f"The end of `logs/trial-{failed:04d}.log`:"
     assert (fence, last) == ("````text", "````")
     assert len(log) == 25 and log[-1] == "ValueError: ```nan``` <script>"
-    assert not any(with_peer_notes(study, number) for number in range(3) if number != failed)
+    assert not any(recorded_note(study, number) for number in range(3) if number != failed)
 
 
 def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_
     with bench(tmp_path, SPACE, Failing()) as run:
         trial = run.study.optuna.ask()
         run.study._storage.add_note(trial.number, note)
-    assert with_peer_notes(studied(run.study_dir), 0) == note
+    assert recorded_note(studied(run.study_dir), 0) == note
     assert long in note and note.endswith("\n" + "`" * 10 + "\n")
 
 
@@ -158,7 +158,7 @@ def test_a_note_of_someone_is_left(tmp_path: Path) -> None:
         memory = run.study._storage.get_study_system_attrs(run.study.optuna._study_id)
         assert not any("note" in key for key in memory)
     study = studied(run.study_dir)
-    assert with_peer_notes(study, number_of_failed(study)) == "mine"
+    assert recorded_note(study, number_of_failed(study)) == "mine"
 
 
 def invoked(study_dir: StudyDirectory, *arguments: str) -> BaseException | None:

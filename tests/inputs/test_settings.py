@@ -220,3 +220,10 @@ def test_invalid_manifests_are_refused(tmp_path: Path, key: str, value: Any, sai
     with pytest.raises(StorageError) as caught:
         settings_from(study_dir)
     assert said in str(caught.value) and str(study_dir.manifest) in str(caught.value)
+
+
+def test_a_study_in_its_directory_is_not_looked_for_on_a_server() -> None:
+    own = RunSettings(params_file=Path("hyper.test"), name="s", base={}, metric=parse_metric("MRR@10"))
+    assert own.database("postgresql://dbhost/tuning") is None
+    there = replace(own, storage="postgresql://tuner:***@dbhost/tuning")
+    assert there.database(None) == there.storage and there.database("postgresql://a/b") == "postgresql://a/b"
