@@ -84,7 +84,7 @@ def heeding_ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("heeding_ctrl_c")
-def test_the_page_is_there_until_ctrl_c(study_dir: StudyDirectory) -> None:
+def test_the_dashboard_runs_until_ctrl_c(study_dir: StudyDirectory) -> None:
     process = subprocess.Popen(
         [
             sys.executable,
@@ -123,7 +123,7 @@ def test_the_page_is_there_until_ctrl_c(study_dir: StudyDirectory) -> None:
         assert all(len(value) < 200 for value in attributes.values())
 
 
-def test_a_note_says_why_and_how_the_log_ends(study_dir: StudyDirectory) -> None:
+def test_a_note_has_the_reason_and_the_end_of_the_log(study_dir: StudyDirectory) -> None:
     study = studied(study_dir)
     failed = number_of_failed(study)
     note = recorded_note(study, failed)
@@ -136,7 +136,7 @@ def test_a_note_says_why_and_how_the_log_ends(study_dir: StudyDirectory) -> None
     assert not any(recorded_note(study, number) for number in range(3) if number != failed)
 
 
-def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_path: Path) -> None:
+def test_long_notes_and_missing_logs(study_dir: StudyDirectory, tmp_path: Path) -> None:
     assert "(cannot be read: No such file or directory)" in failure_note("x", tmp_path / "logs" / "none.log")
     long = "x" * 5000 + "\n" + "`" * 9
     (tmp_path / "long.log").write_text(long)
@@ -148,7 +148,7 @@ def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_
     assert long in note and note.endswith("\n" + "`" * 10 + "\n")
 
 
-def test_a_note_of_someone_is_left(tmp_path: Path) -> None:
+def test_a_note_of_the_user_is_not_overwritten(tmp_path: Path) -> None:
     def write(job: Job) -> None:
         study = studied(StudyDirectory(tmp_path / "study"))
         save_note(optuna.Trial(study, study.trials[job.number]._trial_id), "mine")
@@ -166,7 +166,7 @@ def invoked(study_dir: StudyDirectory, *arguments: str) -> BaseException | None:
     return CliRunner().invoke(app, command).exception
 
 
-def test_without_the_extra_it_says_how_to_get_it(
+def test_a_missing_dashboard_extra_is_an_error_with_the_install_command(
     study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
@@ -175,11 +175,11 @@ def test_without_the_extra_it_says_how_to_get_it(
     assert str(error) == 'optuna-dashboard is not installed: pip install "optuna-dashboard>=0.18"'
 
 
-def test_a_port_that_is_taken(study_dir: StudyDirectory) -> None:
+def test_a_port_in_use_is_an_error(study_dir: StudyDirectory) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         error = invoked(study_dir, "--port", str(other.getsockname()[1]))
     assert isinstance(error, InputError) and "Address already in use" in str(error)
 
 
-def test_no_such_study(study_dir: StudyDirectory) -> None:
+def test_a_missing_study_is_an_error(study_dir: StudyDirectory) -> None:
     assert isinstance(invoked(study_dir, "nope"), StudyNotFoundError)

@@ -481,7 +481,7 @@ def test_an_error_if_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
         said("auto")
 
 
-def test_an_unreachable_head_is_an_error_after_a_while() -> None:
+def test_an_unreachable_head_node_is_an_error_after_a_while() -> None:
     now = 0.0
     head = Head("127.0.0.1:1", lambda: now)
     for now in (1.0, 6.0, 12.0, 20.0):
@@ -492,7 +492,7 @@ def test_an_unreachable_head_is_an_error_after_a_while() -> None:
         head.check()
 
 
-def test_an_unreachable_head_while_data_is_prepared_is_an_error_of_our_own(on_ray: Make) -> None:
+def test_an_unreachable_head_node_during_data_preparation_is_a_worker_error(on_ray: Make) -> None:
     now = itertools.count(step=10.0)
     executor = on_ray(head=Head("127.0.0.1:1", now.__next__))
     with pytest.raises(WorkerError, match="the cluster is gone"):
@@ -500,7 +500,7 @@ def test_an_unreachable_head_while_data_is_prepared_is_an_error_of_our_own(on_ra
     assert not executor._pool.workers
 
 
-def test_capacity() -> None:
+def test_the_capacity_of_nodes_for_workers() -> None:
     some = [Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 5, 2)]
     assert [WorkerResources(cpus).capacity(some) for cpus in (1, 2, 5, 6)] == [9, 4, 1, 0]
     assert [WorkerResources(1, of_gpu).capacity(some) for of_gpu in (1, 2, 3)] == [2, 4, 5]

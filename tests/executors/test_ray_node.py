@@ -82,7 +82,7 @@ def test_data_is_unpacked_once_and_unchanged(tmp_path: Path, monkeypatch: pytest
     assert fingerprint(there) == fingerprint(home)
 
 
-def test_run_directories_are_deleted_also_those_of_killed_runs(temporary: Path) -> None:
+def test_run_directories_are_deleted_including_those_of_killed_runs(temporary: Path) -> None:
     with run_directory("one") as first, run_directory("one") as same:
         assert first == same
         (first / "file").touch()

@@ -25,7 +25,7 @@ def study_dir(tmp_path: Path) -> StudyDirectory:
     return StudyDirectory(tmp_path / "study")
 
 
-def test_another_identity_is_refused_and_the_difference_shown(study_dir: StudyDirectory) -> None:
+def test_a_study_with_other_settings_is_rejected_with_the_difference(study_dir: StudyDirectory) -> None:
     storage = open_storage(study_dir, None)
     open_study(study_dir, storage, SPACE, IDENTITY, True)
     open_study(study_dir, storage, SPACE, IDENTITY, True)
@@ -57,7 +57,7 @@ def test_a_study_whose_creation_was_interrupted_is_created_again(study_dir: Stud
     assert killed_at > 3
 
 
-def test_a_study_of_another_program_is_refused(study_dir: StudyDirectory) -> None:
+def test_a_study_of_another_program_is_rejected(study_dir: StudyDirectory) -> None:
     storage = open_storage(study_dir, None)
     optuna.create_study(storage=storage, study_name="study", direction="maximize").add_trial(
         optuna.trial.create_trial(value=1.0)
@@ -66,6 +66,6 @@ def test_a_study_of_another_program_is_refused(study_dir: StudyDirectory) -> Non
         open_study(study_dir, storage, SPACE, IDENTITY, True)
 
 
-def test_no_such_study_in_the_database(study_dir: StudyDirectory) -> None:
+def test_a_missing_study_in_the_database_is_an_error(study_dir: StudyDirectory) -> None:
     with pytest.raises(StudyNotFoundError, match="holds no study"):
         load_study(study_dir, open_storage(study_dir, None), SPACE)

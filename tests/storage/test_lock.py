@@ -19,7 +19,7 @@ from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.lock import abandoned, exclusive, shared
 
 
-def test_one_holder_at_a_time(study_dir: StudyDirectory) -> None:
+def test_only_one_run_can_lock_a_study(study_dir: StudyDirectory) -> None:
     with (
         exclusive(study_dir),
         pytest.raises(StorageError, match=r"another run is using this study(.|\n)*--storage postgresql://"),
@@ -30,7 +30,7 @@ def test_one_holder_at_a_time(study_dir: StudyDirectory) -> None:
         pass
 
 
-def test_several_share_a_directory_with_a_server_alone(
+def test_runs_share_a_directory_only_with_a_database_server(
     study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "_TIDY_SECONDS", 0.0)
@@ -45,7 +45,7 @@ def test_several_share_a_directory_with_a_server_alone(
     assert tidied == [1]
 
 
-def test_where_there_are_no_locks_a_server_alone_will_do(
+def test_a_file_system_without_locks_requires_a_database_server(
     study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unsupported(*_: object) -> None:
@@ -65,7 +65,7 @@ def test_where_there_are_no_locks_a_server_alone_will_do(
         pass
 
 
-def test_a_lock_that_is_lost_while_it_is_shared_is_taken_again(
+def test_a_lock_lost_while_becoming_shared_is_acquired_again(
     study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -87,7 +87,7 @@ def test_a_lock_that_is_lost_while_it_is_shared_is_taken_again(
     assert tidied == [1] and asked[-1] == fcntl.LOCK_SH | fcntl.LOCK_NB
 
 
-def test_only_what_nobody_uses_is_tidied_up(study_dir: StudyDirectory) -> None:
+def test_cleanup_removes_only_files_of_dead_runs(study_dir: StudyDirectory) -> None:
     other = subprocess.Popen(["true"])
     other.wait()
     made = {
@@ -111,7 +111,7 @@ def test_only_what_nobody_uses_is_tidied_up(study_dir: StudyDirectory) -> None:
     assert set(gone) == {made[f"{machine.host_name()}-{other.pid}"], made["elsewhere-8"], files[1]}
 
 
-def test_a_directory_goes_with_the_input_that_is_refused(tmp_path: Path) -> None:
+def test_invalid_input_leaves_no_study_directory(tmp_path: Path) -> None:
     def refused(study_dir: StudyDirectory, error: TuneError, *files: str) -> None:
         with pytest.raises(type(error)), exclusive(study_dir):
             for file in ("logs/worker-0.log", *files):

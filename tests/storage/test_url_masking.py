@@ -14,13 +14,13 @@ from sasrecf_tune.storage.manifest import write_manifest
 from sasrecf_tune.storage.url_masking import mask_passwords
 
 
-def test_a_password_is_never_shown(study_dir: StudyDirectory) -> None:
+def test_an_error_does_not_show_the_password(study_dir: StudyDirectory) -> None:
     with pytest.raises(StorageError) as caught:
         open_storage(study_dir, "postgresql://me:secret@localhost:1/none")
     assert "secret" not in str(caught.value)
 
 
-def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_does_not_store_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study_dir = StudyDirectory(tmp_path / "study")
     study_dir.directory.mkdir()
     monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", "--storage=postgresql://me:s3/cr:et@host/db"])
@@ -31,7 +31,7 @@ def test_a_password_is_not_kept_and_asked_for_again(tmp_path: Path, monkeypatch:
         open_storage(study_dir, "postgresql://me:***@host/db")
 
 
-def test_a_password_in_the_query_is_shown_to_nobody(
+def test_a_password_in_the_query_is_masked(
     study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = (

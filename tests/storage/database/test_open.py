@@ -34,7 +34,7 @@ def schema(study_dir: StudyDirectory) -> list[tuple[str, ...]]:
         )
 
 
-def test_a_database_that_was_not_made_to_the_end_is_completed(study_dir: StudyDirectory) -> None:
+def test_an_interrupted_database_creation_is_completed(study_dir: StudyDirectory) -> None:
     writes = killed_at = 0
     schemas = []
 
@@ -66,7 +66,7 @@ def test_a_database_that_was_not_made_to_the_end_is_completed(study_dir: StudyDi
     assert all(made == schemas[-1] for made in schemas)
 
 
-def test_a_commit_that_was_cut_off_is_taken_back(study_dir: StudyDirectory, tmp_path: Path) -> None:
+def test_an_interrupted_commit_is_rolled_back(study_dir: StudyDirectory, tmp_path: Path) -> None:
     storage = open_storage(study_dir, None)
     open_study(study_dir, storage, SPACE, IDENTITY, True).optuna.add_trial(
         optuna.trial.create_trial(value=1.0)
@@ -89,14 +89,14 @@ def test_a_commit_that_was_cut_off_is_taken_back(study_dir: StudyDirectory, tmp_
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0 cut off here", b"\0" * 5000])
-def test_a_damaged_database_is_an_error_and_not_touched(study_dir: StudyDirectory, content: bytes) -> None:
+def test_a_corrupt_database_is_an_error_and_unchanged(study_dir: StudyDirectory, content: bytes) -> None:
     study_dir.database.write_bytes(content)
     with pytest.raises(StorageError, match=r"study\.db"):
         open_storage(study_dir, None)
     assert study_dir.database.read_bytes() == content
 
 
-def test_a_foreign_database_is_an_error_and_not_touched(study_dir: StudyDirectory) -> None:
+def test_a_database_of_another_program_is_an_error_and_unchanged(study_dir: StudyDirectory) -> None:
     with sqlite3.connect(study_dir.database) as connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")
     before = study_dir.database.read_bytes()
@@ -105,7 +105,7 @@ def test_a_foreign_database_is_an_error_and_not_touched(study_dir: StudyDirector
     assert study_dir.database.read_bytes() == before
 
 
-def test_a_study_on_a_server_says_where_it_is(study_dir: StudyDirectory) -> None:
+def test_a_missing_database_file_names_the_recorded_server(study_dir: StudyDirectory) -> None:
     study_dir.directory.mkdir(exist_ok=True)
     study_dir.manifest.write_text(json.dumps({"storage": "postgresql://tuner:***@dbhost/tuning"}))
     with pytest.raises(StorageError, match=r"in another database: postgresql://tuner:\*\*\*@dbhost"):

@@ -34,7 +34,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
         ("mariadb+mysqldb://me@host/db", "mysql+mysqldb"),
     ],
 )
-def test_an_address_is_for_the_drivers_that_the_extras_install(address: str, driver: str) -> None:
+def test_an_address_selects_the_driver_that_the_extra_installs(address: str, driver: str) -> None:
     assert with_driver(make_url(address)).drivername == driver
 
 
@@ -48,7 +48,9 @@ def test_an_address_is_for_the_drivers_that_the_extras_install(address: str, dri
         ("mysql://me@host", "has no database name"),
     ],
 )
-def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, message: str) -> None:
+def test_invalid_storage_addresses_are_rejected_by_run(
+    cli: Cli, tmp_path: Path, address: str, message: str
+) -> None:
     (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
     done = cli("run", "--params-file", "hyper.test", "--dataset", "ml-100k", "--storage", address)
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
@@ -64,7 +66,7 @@ def test_what_is_no_server_is_refused(cli: Cli, tmp_path: Path, address: str, me
         ("oracle://me@host/db", "such as postgresql://"),
     ],
 )
-def test_what_is_no_address_of_a_known_server_is_refused(
+def test_addresses_of_unsupported_databases_are_rejected(
     study_dir: StudyDirectory, address: str, fix: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -80,7 +82,7 @@ def test_what_is_no_address_of_a_known_server_is_refused(
         ("postgresql+psycopg2://me@host/db", "psycopg2", "or write postgresql://..., and install"),
     ],
 )
-def test_a_missing_driver_is_told_how_to_get(
+def test_a_missing_driver_is_an_error_with_the_install_command(
     study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch, address: str, missing: str, fix: str
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
@@ -92,7 +94,7 @@ def test_a_missing_driver_is_told_how_to_get(
     assert "constraints-new.txt '.[mysql]' && pip" in install_command((3, 12), "mysql")
 
 
-def test_a_server_that_cannot_be_reached_is_found_before_data_is_prepared(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_an_error_before_data_is_prepared(tmp_path: Path) -> None:
     address = "postgresql://tuner:s3cret@127.0.0.1:1/tuning"
     name = "study"
     settings = RunSettings(
