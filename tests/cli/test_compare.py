@@ -114,11 +114,11 @@ def test_constant_scores_within_rounding_are_tied() -> None:
 
 def test_sentences_state_the_differences() -> None:
     best, worse = entry("mine", BEST), entry("baseline", WORSE)
-    said = sentences(compared(worse, best))
-    assert said[0].startswith("On validation mine is better than baseline by 0.0127 ± ")
-    assert said[1].startswith("On test mine is better than baseline by 0.0013 ± ") and len(said) == 2
-    said = sentences(compared(best, entry("other", CLOSE)))
-    assert said[0].startswith("On validation mine and other are tied: difference 0.0001 ± ")
+    lines = sentences(compared(worse, best))
+    assert lines[0].startswith("On validation mine is better than baseline by 0.0127 ± ")
+    assert lines[1].startswith("On test mine is better than baseline by 0.0013 ± ") and len(lines) == 2
+    lines = sentences(compared(best, entry("other", CLOSE)))
+    assert lines[0].startswith("On validation mine and other are tied: difference 0.0001 ± ")
     assert "at least two studies must be confirmed" in sentences(compared(best, entry("plain", ())))[0]
     assert "one seed does not show" in sentences(compared(entry("a", [0.1]), entry("b", [0.2])))[0]
 
@@ -126,14 +126,14 @@ def test_sentences_state_the_differences() -> None:
 def test_unequal_tuning_effort_is_a_warning() -> None:
     mine = entry("mine", BEST, search=Effort(12, 60, 9.0), planned=12, rivals=5)
     assert warnings(compared(mine, replace(mine, name="fair", search=Effort(8, 41, 9.0), planned=8))) == []
-    said = "\n".join(warnings(compared(mine, entry("less", WORSE, search=Effort(4, 59, 9.0)))))
-    assert "less was tuned less than mine: 4 trials against 12" in said and "epochs" not in said
-    assert "the search of less is not finished: 4 of 8 trials" in said
-    assert "the best of 5 confirmed configurations, that of less of 1" in said
-    said = "\n".join(warnings(compared(mine, replace(mine, name="short", search=Effort(12, 20, 9.0)))))
-    assert "short was tuned less than mine: 20 epochs against 60" in said
-    (said,) = warnings(compared(entry("a", BEST), entry("plain", ())))
-    assert said.startswith("plain has no rank: it is not confirmed: sasrecf-tune confirm plain.")
+    text = "\n".join(warnings(compared(mine, entry("less", WORSE, search=Effort(4, 59, 9.0)))))
+    assert "less was tuned less than mine: 4 trials against 12" in text and "epochs" not in text
+    assert "the search of less is not finished: 4 of 8 trials" in text
+    assert "the best of 5 confirmed configurations, that of less of 1" in text
+    text = "\n".join(warnings(compared(mine, replace(mine, name="short", search=Effort(12, 20, 9.0)))))
+    assert "short was tuned less than mine: 20 epochs against 60" in text
+    (text,) = warnings(compared(entry("a", BEST), entry("plain", ())))
+    assert text.startswith("plain has no rank: it is not confirmed: sasrecf-tune confirm plain.")
 
 
 def test_unconfirmed_studies_are_not_ranked() -> None:
@@ -204,7 +204,7 @@ def test_settings_without_effect_on_evaluation_are_comparable(
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         (
             measured("b", {"fingerprint": "def"}),
@@ -221,9 +221,9 @@ def test_settings_without_effect_on_evaluation_are_comparable(
         (measured("b", eval_args={"mode": "uni100"}), "eval_args: "),
     ],
 )
-def test_evaluation_differences_are_incompatibilities(other: EvaluationSetup, said: str) -> None:
+def test_evaluation_differences_are_incompatibilities(other: EvaluationSetup, message: str) -> None:
     (line,) = incompatibilities([measured("a"), other])
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 # ---- The command ----

@@ -193,7 +193,7 @@ def test_an_interrupted_run_that_is_no_longer_requested_is_not_trained(tmp_path:
     with bench(tmp_path, text, FakeTraining(score), sampler="grid", trials=3) as run:
         run.search.run()
         planned = plan_confirmation(run.plan, run.study_dir, run.storage, run.records(), 3, 1)
-        # As if killed: asked for, never told.
+        # As if killed: the runs are asked for, but have no result.
         for _ in range(3):
             planned.study.ask(distributions(planned.plan.space), lambda params: {})
     training = FakeTraining(score)

@@ -48,7 +48,7 @@ def test_a_correct_installation_passes_all_checks(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     checks = {line[9:].split()[0]: line.split()[0] for line in lines[:-2] if line[0] != " "}
     assert checks.pop("threads") in (OK, WARNING) and checks.pop("memory") in (OK, WARNING)
-    checks.pop("run_recbole", None)  # said on newer stacks alone
+    checks.pop("run_recbole", None)  # only on newer stacks
     sound = ("python", "versions", "checkpoints", "directory", "device", "training")
     assert checks == dict.fromkeys(sound, OK)
     assert "2 steps of a small SASRecF on ml-100k" in done.stdout
@@ -56,7 +56,7 @@ def test_a_correct_installation_passes_all_checks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "check", "said"),
+    ("broken", "check", "message"),
     [
         ("torch:raise ImportError('libcudart.so.12: no such file')", "torch", "ImportError: libcudart.so.12"),
         ("torch:import os\nos.kill(os.getpid(), 4)", "torch", "its process was killed by SIGILL"),
@@ -64,19 +64,19 @@ def test_a_correct_installation_passes_all_checks(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_installation_is_reported_as_a_problem(
-    tmp_path: Path, broken: str, check: str, said: str
+    tmp_path: Path, broken: str, check: str, message: str
 ) -> None:
     (tmp_path / "file").touch()
     done = examined(tmp_path, "--json", "--out", "file/out", broken=broken)
     assert done.returncode == 1 and not done.stderr, done.stderr
     found = {line["check"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert {name for name, line in found.items() if line["status"] == PROBLEM} == {"directory", check}
-    assert said in found[check]["found"] and install_command() in found[check]["remedy"]
+    assert message in found[check]["found"] and install_command() in found[check]["remedy"]
     assert str(tmp_path / "file") in found["directory"]["found"]
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "said"),
+    ("name", "version", "message"),
     [
         ("numpy", "3.0.0", "not tested"),
         ("pandas", "4.0.0", "not tested"),
@@ -86,12 +86,12 @@ def test_a_broken_installation_is_reported_as_a_problem(
         ("torch", None, "not installed"),
     ],
 )
-def test_unsupported_versions_are_problems(name: str, version: str | None, said: str) -> None:
+def test_unsupported_versions_are_problems(name: str, version: str | None, message: str) -> None:
     def installed(asked: str) -> str | None:
         return version if asked == name else doctor._installed(asked)
 
     found = {finding.check: finding for finding in doctor.versions(installed)}
-    assert found[name].status == PROBLEM and said in found[name].found
+    assert found[name].status == PROBLEM and message in found[name].found
     assert "pip install" in found[name].remedy
     assert f"{name} " not in found["versions"].found
 
@@ -123,28 +123,28 @@ def test_checkpoints_and_setuptools_are_reported_only_where_relevant(monkeypatch
 
 
 def test_versions_that_run_recbole_does_not_support_are_named() -> None:
-    def said(**versions: str | None) -> str:
+    def finding_text(**versions: str | None) -> str:
         known = PINNED | versions
         installed = lambda name: known[name] if name in known else doctor._installed(name)  # noqa: E731
         found = {finding.check: finding for finding in doctor.versions(installed)}
         assert found["run_recbole"].status == OK
         return found["run_recbole"].found
 
-    newer = said(numpy="2.5.5", pandas="3.1.1", ray=None)
+    newer = finding_text(numpy="2.5.5", pandas="3.1.1", ray=None)
     assert newer.startswith("numpy 2.5.5, pandas 3.1.1, no Ray: ") and "best.yaml" in newer
-    assert said(ray=None).startswith("no Ray: ")
+    assert finding_text(ray=None).startswith("no Ray: ")
 
 
 @pytest.mark.parametrize(
-    ("version", "status", "said"),
+    ("version", "status", "message"),
     [((3, 11), OK, ""), ((3, 12), OK, "without"), ((3, 13), OK, "without"), ((3, 14), WARNING, "not tested")],
 )
 def test_python_versions(
-    version: tuple[int, int], status: str, said: str, monkeypatch: pytest.MonkeyPatch
+    version: tuple[int, int], status: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
     found = doctor.python()
-    assert found.status == status and said in found.found and bool(found.remedy) == (status != OK)
+    assert found.status == status and message in found.found and bool(found.remedy) == (status != OK)
 
 
 CARD = {"name": "NVIDIA T4", "free": 14 << 30, "total": 15 << 30}

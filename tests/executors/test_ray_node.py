@@ -108,7 +108,7 @@ def test_errors_name_paths_of_the_coordinator(tmp_path: Path) -> None:
         str(worker._translate(DataError("empty", where=f"{there}:1"))) == "/home/me/mine/mine.inter:1: empty"
     )
     log = worker._study_dir.worker_log(0)
-    told = worker._translate(WorkerError("the worker died", fix=f"Its log: {log}"))
-    assert str(told) == f"the worker died (on node 10.0.0.3-abc)\nIts log: {home.worker_log(3)}"
+    translated = worker._translate(WorkerError("the worker died", fix=f"Its log: {log}"))
+    assert str(translated) == f"the worker died (on node 10.0.0.3-abc)\nIts log: {home.worker_log(3)}"
     worker.stop()
     assert not there.parent.exists()

@@ -20,7 +20,7 @@ from tests.support.fake_runner import EPOCHS
 
 @pytest.fixture
 def local(study_dir: StudyDirectory) -> Iterator[Callable[..., LocalExecutor]]:
-    """Makes executors of one worker with three slots, unless told otherwise."""
+    """Makes executors of one worker with three slots by default."""
     made: list[LocalExecutor] = []
 
     def make(**options: Any) -> LocalExecutor:

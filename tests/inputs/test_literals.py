@@ -44,7 +44,7 @@ def test_any_text_is_read_as_by_python_or_an_error_with_an_offset(text: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "offset", "said"),
+    ("text", "offset", "message"),
     [
         ("", 0, "a value is missing here"),
         ("f(1)", 0, "function calls are not evaluated"),
@@ -85,10 +85,10 @@ def test_any_text_is_read_as_by_python_or_an_error_with_an_offset(text: str) -> 
         ("{'a':" * 10**5, 96, "brackets are nested more than 20 deep"),
     ],
 )
-def test_invalid_literals_are_rejected(text: str, offset: int, said: str) -> None:
+def test_invalid_literals_are_rejected(text: str, offset: int, message: str) -> None:
     with pytest.raises(LiteralError) as caught:
         read_value(text)
-    assert said in caught.value.what and caught.value.offset == offset
+    assert message in caught.value.what and caught.value.offset == offset
 
 
 def test_twenty_nested_brackets_are_read() -> None:

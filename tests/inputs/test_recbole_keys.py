@@ -1,4 +1,4 @@
-"""Which settings RecBole knows, told apart from slips of the pen."""
+"""Settings that RecBole knows and settings without effect."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ def test_all_settings_of_recbole_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("lr", "`lr`, so it has no effect"), ("loss_decimal", "no effect: did you mean `loss_decimal_place`?")],
 )
-def test_unknown_settings_are_reported(name: str, said: str, tmp_path: Path) -> None:
-    assert [said in note for note in without_effect(["epochs", name])] == [True]
+def test_unknown_settings_are_reported(name: str, message: str, tmp_path: Path) -> None:
+    assert [message in note for note in without_effect(["epochs", name])] == [True]
     space = tmp_path / "hyper.test"
     space.write_text("learning_rate choice [0.01, 0.001]\n")
     (tmp_path / "own.yaml").write_text(f"{name}: 3\n")
-    told = CliRunner().invoke(app, ["check", str(space), "--config-files", str(tmp_path / "own.yaml")])
-    assert told.exit_code == 0 and said in told.output
+    result = CliRunner().invoke(app, ["check", str(space), "--config-files", str(tmp_path / "own.yaml")])
+    assert result.exit_code == 0 and message in result.output

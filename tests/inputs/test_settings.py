@@ -78,7 +78,7 @@ def test_metric_names_ignore_case() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("NDGC@10", "did you mean `NDCG`"),
         ("MRR", "needs a cut-off"),
@@ -86,8 +86,8 @@ def test_metric_names_ignore_case() -> None:
         ("AUC", "unknown metric"),
     ],
 )
-def test_invalid_metrics_are_rejected(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_invalid_metrics_are_rejected(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         parse_metric(text)
 
 
@@ -121,11 +121,11 @@ def test_the_number_of_workers_follows_the_gpus(
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "said"),
+    ("workers", "gpus", "message"),
     [(None, "none", "no GPU to share"), (3, "0,1", "2 GPUs with 2 trials each, but 3 workers")],
 )
-def test_conflicting_workers_and_gpus_are_rejected(workers: int | None, gpus: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_conflicting_workers_and_gpus_are_rejected(workers: int | None, gpus: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         worker_count(workers, parse_gpus(gpus), 2)
 
 
@@ -200,7 +200,7 @@ def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("workers", "two", "Expected `int`, got `str` - at `$.workers`"),
         ("engine", "slow", "Invalid enum value 'slow' - at `$.engine`"),
@@ -214,14 +214,14 @@ def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
         ("space", 1, "at `$.space`"),
     ],
 )
-def test_invalid_manifests_are_rejected(tmp_path: Path, key: str, value: Any, said: str) -> None:
+def test_invalid_manifests_are_rejected(tmp_path: Path, key: str, value: Any, message: str) -> None:
     content = settings_content(MADE, SPACE, None) | {key: value}
     study_dir = stored(
         tmp_path / "study", json.loads(json.dumps({k: v for k, v in content.items() if v is not ...}))
     )
     with pytest.raises(StorageError) as caught:
         settings_from(study_dir)
-    assert said in str(caught.value) and str(study_dir.manifest) in str(caught.value)
+    assert message in str(caught.value) and str(study_dir.manifest) in str(caught.value)
 
 
 def test_a_study_in_sqlite_ignores_the_server_address() -> None:

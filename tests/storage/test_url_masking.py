@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.errors import InputError, StorageError
-from sasrecf_tune.storage.database import errors as damage
+from sasrecf_tune.storage.database import errors
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import write_manifest
@@ -40,10 +40,10 @@ def test_a_password_in_the_query_is_masked(
     safe = "postgresql://me@host/db?passfile=/home/me/.pgpass&PassWord=***&sslmode=require&sslpassword=***"
     assert mask_passwords(address) == safe
     assert mask_passwords(f"{address} {address}") == f"{safe} {safe}"
-    said = damage.display_url(study_dir, address)
-    assert "s3cret" not in said and "t0p" not in said and "PassWord=***" in said
+    shown = errors.display_url(study_dir, address)
+    assert "s3cret" not in shown and "t0p" not in shown and "PassWord=***" in shown
     monkeypatch.setattr("sys.argv", ["sasrecf-tune", "run", f"--storage={address}"])
     write_manifest(study_dir, {"study": "study"})
     assert f"--storage={safe}" in study_dir.manifest.read_text()
     with pytest.raises(InputError, match="is not stored with the study"):
-        open_storage(study_dir, said)
+        open_storage(study_dir, shown)
