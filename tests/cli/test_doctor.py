@@ -156,7 +156,7 @@ def test_gpus_are_reported_with_their_memory() -> None:
     assert doctor.device({"cuda": None, "cards": []}).check == "device"
 
 
-def test_threads_that_exceed_the_cores_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_or_too_few_threads_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(taken: int, share: float | None, asked: str = "") -> tuple[str, str]:
         monkeypatch.setattr(doctor, "cores", lambda: 16)
         monkeypatch.setattr(doctor, "cpu_time", lambda: share)
