@@ -54,7 +54,7 @@ def stand_ins(directory: Path, scripts: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": f"{directory}:{os.environ['PATH']}"}
 
 
-def test_the_commands_over_ssh_and_in_the_array_are_the_same_search() -> None:
+def test_ssh_and_slurm_examples_run_the_same_search() -> None:
     over_ssh = re.search(r"nohup (sasrecf-tune run .*?) >>", loop_over_ssh().replace("\\\n", " "), re.DOTALL)
     assert over_ssh is not None
     ours, theirs = parsed(in_array()), parsed(over_ssh[1])
@@ -62,7 +62,7 @@ def test_the_commands_over_ssh_and_in_the_array_are_the_same_search() -> None:
     assert differing == {"threads", "checkpoint_every", "grace"}
 
 
-def test_slurm_sees_every_directive_and_ends_no_run_within_its_grace() -> None:
+def test_slurm_reads_every_directive_and_signals_before_the_grace_period() -> None:
     lines = ARRAY.read_text().splitlines()
     first_command = next(i for i, line in enumerate(lines) if line and not line.startswith("#"))
     assert not [line for line in lines[first_command:] if line.startswith("#SBATCH")]
@@ -73,7 +73,7 @@ def test_slurm_sees_every_directive_and_ends_no_run_within_its_grace() -> None:
 
 
 @pytest.mark.parametrize(("code", "requeued"), [(130, True), (0, False), (1, False), (137, False)])
-def test_a_task_that_was_stopped_goes_back_to_the_queue(tmp_path: Path, code: int, requeued: bool) -> None:
+def test_a_stopped_array_task_is_requeued(tmp_path: Path, code: int, requeued: bool) -> None:
     environment = stand_ins(
         tmp_path, {"srun": f'echo "$@" >> calls; exit {code}', "scontrol": 'echo "scontrol $*" >> calls'}
     )
@@ -85,7 +85,7 @@ def test_a_task_that_was_stopped_goes_back_to_the_queue(tmp_path: Path, code: in
     assert others == ["scontrol requeue 70_3"] * requeued
 
 
-def test_runs_over_ssh_are_left_alone_until_they_are_ended_one_by_one(tmp_path: Path) -> None:
+def test_runs_over_ssh_survive_the_connection_and_are_ended_one_by_one(tmp_path: Path) -> None:
     """`ssh` ends when nobody has its command's output open any more."""
     # What is run below must not reach further than this test's own run.
     ending = re.search(r"`(ssh alpha pkill -TERM -F tuning-beauty/run.pid [^`]+)`", SSH)

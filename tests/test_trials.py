@@ -23,9 +23,7 @@ records = st.lists(
 
 
 @given(records, st.booleans())
-def test_completed_trials_with_a_score_stand_first_and_best_first(
-    trials: list[TrialRecord], maximize: bool
-) -> None:
+def test_completed_trials_are_ranked_first_by_score(trials: list[TrialRecord], maximize: bool) -> None:
     rows = rank(trials, maximize)
     assert {row.record.number for row in rows} == {t.number for t in trials if t.state in ENDED}
     ranked = [row for row in rows if row.rank is not None]
@@ -39,13 +37,13 @@ def test_completed_trials_with_a_score_stand_first_and_best_first(
 
 
 @given(records)
-def test_failed_and_nan_trials_stand_below_pruned_ones(trials: list[TrialRecord]) -> None:
+def test_failed_and_nan_trials_are_sorted_below_pruned_ones(trials: list[TrialRecord]) -> None:
     states = [row.record.state for row in rank(trials, True) if row.rank is None]
     pruned = [i for i, state in enumerate(states) if state == State.PRUNED]
     assert pruned == list(range(len(pruned)))
 
 
-def test_nan_is_never_best() -> None:
+def test_a_nan_score_is_never_the_best() -> None:
     trials = [
         TrialRecord(0, State.COMPLETE, {}, score=math.nan),
         TrialRecord(1, State.COMPLETE, {}, score=0.1),
@@ -58,13 +56,13 @@ def test_nan_is_never_best() -> None:
     assert best(trials[2:], True) is None
 
 
-def test_no_parameter_shares_a_column_with_a_measurement() -> None:
+def test_ranking_csv_has_unique_column_names() -> None:
     names = [name for name, known in TABLE.items() if known.tunable != "no"]
     header = next(csv.reader(ranking_csv([], names, ["mrr@10"]).splitlines()))
     assert len(set(header)) == len(header)
 
 
-def test_the_table_for_people_holds_what_a_table_in_a_paper_needs() -> None:
+def test_ranking_markdown_has_the_columns_of_a_paper_table() -> None:
     trials = [
         TrialRecord(0, State.COMPLETE, {"n_layers": 2}, 0.12, epochs=12, best_epoch=7),
         TrialRecord(1, State.FAILED, {}),

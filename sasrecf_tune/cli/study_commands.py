@@ -14,7 +14,7 @@ from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.cli.arguments import base_settings, read_inputs
-from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
+from sasrecf_tune.errors import InputError, StorageError, no_completed_trial
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate
 from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
@@ -106,7 +106,7 @@ def _text(
         return text + test_markdown(shown, tests, metric_keys) + confirmed_markdown(data)
     if form == "latex":
         if not data.completed:
-            raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
+            raise no_completed_trial(study_dir.name)
         what = settings.model, settings.dataset
         text = ranking_latex(shown, data.varied, metric_keys, metric, study_dir.name, *what)
         if data.confirmed_ranking is not None:
@@ -162,7 +162,7 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     settings, space = settings_from(study_dir)
     chosen = read_results(study_dir, settings, space, storage).winner
     if chosen is None:
-        raise StudyNotFoundError("no trial of this study has completed", where=study_dir.name)
+        raise no_completed_trial(study_dir.name)
     write_output(best_yaml(chosen, settings, space), output)
 
 

@@ -124,7 +124,7 @@ def test_a_loaded_study_is_the_same_and_loads_no_torch(study: st.Study, director
         assert st.load_study(given).best == study.best
     code = f"import sasrecf_tune as st; st.load_study({str(study.path)!r}).best"
     assert not loaded_after(code, directory) & {"torch", "recbole", "ray"}
-    with pytest.raises(st.InputError, match=f"There are: {study.name}"):
+    with pytest.raises(st.InputError, match=f"Studies there: {study.name}"):
         st.load_study("another")
 
 

@@ -70,7 +70,7 @@ def compared(*entries: Entry) -> Comparison:
     return compare(entries, "ml-100k: 943 users", MRR, ["mrr@10"], UNIT)
 
 
-def test_two_studies_are_welchs_t_test() -> None:
+def test_two_studies_are_compared_with_welchs_t_test() -> None:
     (found,) = differences([entry("b", WORSE), entry("a", BEST)], "valid", MRR, UNIT)
     expected = stats.ttest_ind(BEST, WORSE, equal_var=False)
     low, high = expected.confidence_interval(0.95)
@@ -82,7 +82,7 @@ def test_two_studies_are_welchs_t_test() -> None:
     assert not found.tied
 
 
-def test_several_studies_are_games_and_howells_test() -> None:
+def test_several_studies_are_compared_with_the_games_howell_test() -> None:
     samples = {"a": BEST, "b": CLOSE, "c": WORSE}
     entries = [entry(name, scores) for name, scores in samples.items()]
     found = differences([*entries, entry("one seed", [0.05]), entry("none", [])], "valid", MRR, UNIT)
@@ -96,7 +96,7 @@ def test_several_studies_are_games_and_howells_test() -> None:
     assert [one.tied for one in found] == [True, False, False]
 
 
-def test_less_is_better_turns_the_order() -> None:
+def test_a_metric_to_minimize_reverses_the_order() -> None:
     metric = parse_metric("GiniIndex@10")
     scored = [
         entry(name, (), seeds=(1, 2, 3), valid={metric.key: s[:3]}) for name, s in (("a", BEST), ("c", WORSE))
@@ -106,37 +106,37 @@ def test_less_is_better_turns_the_order() -> None:
     assert [(one.first.name, one.second.name) for one in found.differences["valid"]] == [("c", "a")]
 
 
-def test_scores_that_are_all_the_same_are_apart_by_no_more_than_rounding() -> None:
+def test_constant_scores_within_rounding_are_tied() -> None:
     same, next_to_it = entry("a", (0.05, 0.05)), entry("b", (0.0501, 0.0501))
     assert compared(same, replace(same, name="c")).differences["valid"][0].p == 1.0
     assert compared(same, next_to_it).differences["valid"][0].tied
 
 
-def test_what_is_said() -> None:
+def test_sentences_state_the_differences() -> None:
     best, worse = entry("mine", BEST), entry("baseline", WORSE)
-    said = sentences(compared(worse, best))
-    assert said[0].startswith("On validation mine is better than baseline by 0.0127 ± ")
-    assert said[1].startswith("On test mine is better than baseline by 0.0013 ± ") and len(said) == 2
-    said = sentences(compared(best, entry("other", CLOSE)))
-    assert said[0].startswith("On validation mine and other are tied: difference 0.0001 ± ")
+    lines = sentences(compared(worse, best))
+    assert lines[0].startswith("On validation mine is better than baseline by 0.0127 ± ")
+    assert lines[1].startswith("On test mine is better than baseline by 0.0013 ± ") and len(lines) == 2
+    lines = sentences(compared(best, entry("other", CLOSE)))
+    assert lines[0].startswith("On validation mine and other are tied: difference 0.0001 ± ")
     assert "at least two studies must be confirmed" in sentences(compared(best, entry("plain", ())))[0]
     assert "one seed does not show" in sentences(compared(entry("a", [0.1]), entry("b", [0.2])))[0]
 
 
-def test_an_unfair_comparison_is_warned_of() -> None:
+def test_unequal_tuning_effort_is_a_warning() -> None:
     mine = entry("mine", BEST, search=Effort(12, 60, 9.0), planned=12, rivals=5)
     assert warnings(compared(mine, replace(mine, name="fair", search=Effort(8, 41, 9.0), planned=8))) == []
-    said = "\n".join(warnings(compared(mine, entry("less", WORSE, search=Effort(4, 59, 9.0)))))
-    assert "less was tuned less than mine: 4 trials against 12" in said and "epochs" not in said
-    assert "the search of less is not finished: 4 of 8 trials" in said
-    assert "the best of 5 confirmed configurations, that of less of 1" in said
-    said = "\n".join(warnings(compared(mine, replace(mine, name="short", search=Effort(12, 20, 9.0)))))
-    assert "short was tuned less than mine: 20 epochs against 60" in said
-    (said,) = warnings(compared(entry("a", BEST), entry("plain", ())))
-    assert said.startswith("plain has no rank: it is not confirmed: sasrecf-tune confirm plain.")
+    text = "\n".join(warnings(compared(mine, entry("less", WORSE, search=Effort(4, 59, 9.0)))))
+    assert "less was tuned less than mine: 4 trials against 12" in text and "epochs" not in text
+    assert "the search of less is not finished: 4 of 8 trials" in text
+    assert "the best of 5 confirmed configurations, that of less of 1" in text
+    text = "\n".join(warnings(compared(mine, replace(mine, name="short", search=Effort(12, 20, 9.0)))))
+    assert "short was tuned less than mine: 20 epochs against 60" in text
+    (text,) = warnings(compared(entry("a", BEST), entry("plain", ())))
+    assert text.startswith("plain has no rank: it is not confirmed: sasrecf-tune confirm plain.")
 
 
-def test_a_score_of_the_search_is_never_ranked_with_confirmed_ones() -> None:
+def test_unconfirmed_studies_are_not_ranked() -> None:
     found = compared(entry("plain", ()), entry("worse", WORSE), entry("best", BEST))
     assert [one.name for one in found.entries] == ["best", "worse", "plain"]
     rows = list(csv.DictReader(io.StringIO(comparison_csv(found))))
@@ -197,14 +197,14 @@ def measured(
         ({"eval_args": {"mode": "full"}}, {"eval_args": {"mode": {"valid": "full", "test": "full"}}}),
     ],
 )
-def test_what_has_no_effect_on_how_they_are_measured_keeps_none_apart(
+def test_settings_without_effect_on_evaluation_are_comparable(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
     assert incompatibilities([measured("a", **one), measured("b", **other)]) == []
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         (
             measured("b", {"fingerprint": "def"}),
@@ -221,9 +221,9 @@ def test_what_has_no_effect_on_how_they_are_measured_keeps_none_apart(
         (measured("b", eval_args={"mode": "uni100"}), "eval_args: "),
     ],
 )
-def test_what_keeps_them_apart(other: EvaluationSetup, said: str) -> None:
+def test_evaluation_differences_are_incompatibilities(other: EvaluationSetup, message: str) -> None:
     (line,) = incompatibilities([measured("a"), other])
-    assert line.startswith(said)
+    assert line.startswith(message)
 
 
 # ---- The command ----
@@ -263,7 +263,7 @@ def command(home: Path, *arguments: str, code: int = 0) -> str:
 MINE, BASELINE = "ml-100k-hyper", "ml-100k-SASRec-hyper"
 
 
-def test_the_baseline_is_a_study_like_any_other(home: Path) -> None:
+def test_a_sasrec_baseline_is_recorded_like_any_study(home: Path) -> None:
     directory = home / "tuning" / BASELINE
     text = (directory / "best.yaml").read_text()
     assert text.startswith("# SASRec, trial ")
@@ -285,7 +285,7 @@ def read_manifest_of(directory: Path) -> dict[str, Any]:
     return loaded
 
 
-def test_compare(home: Path) -> None:
+def test_compare_shows_the_confirmed_scores_of_both_studies(home: Path) -> None:
     code = (
         f"sys.argv = ['', 'compare', {MINE!r}, {BASELINE!r}]; from sasrecf_tune.cli.app import main; main()"
     )
@@ -326,7 +326,7 @@ def test_every_format_can_be_written(home: Path, tmp_path: Path, capsys: pytest.
         assert "On validation" in (tmp_path / "made" / form).read_text()
 
 
-def test_studies_of_other_data_or_measures_are_refused(home: Path, tmp_path: Path) -> None:
+def test_studies_with_different_data_are_rejected(home: Path, tmp_path: Path) -> None:
     mine = home / "tuning" / MINE
     plant(tmp_path, 8)
     refused = command(home, "compare", MINE, str(tmp_path / PLANTED), code=2)
@@ -348,7 +348,7 @@ def change(directory: Path, how: Callable[[dict[str, Any]], object]) -> None:
     (directory / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_unconfirmed_studies_of_one_name(tmp_path: Path) -> None:
+def test_unconfirmed_studies_of_the_same_name_are_told_apart_by_directory(tmp_path: Path) -> None:
     for place, seed in (("one", 0), ("two", 1)):
         (tmp_path / place).mkdir()
         plant(tmp_path / place, 8, seed)
@@ -360,7 +360,7 @@ def test_unconfirmed_studies_of_one_name(tmp_path: Path) -> None:
     assert content["differences"] == {"valid": [], "test": []} and "test" in content["studies"][0]
 
 
-def test_a_confirmation_without_a_seed_for_all_is_no_reason_to_search_on(tmp_path: Path) -> None:
+def test_a_confirmation_without_a_common_seed_advises_more_seeds(tmp_path: Path) -> None:
     study_dir = plant(tmp_path, 8)
     settings, _ = settings_from(study_dir)
     whole = confirmation([[0.05, None], [None, 0.04]])
@@ -373,7 +373,7 @@ def test_a_confirmation_without_a_seed_for_all_is_no_reason_to_search_on(tmp_pat
     )
 
 
-def test_what_cannot_be_compared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_study_arguments_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(tmp_path, 8)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="requires at least two studies"):

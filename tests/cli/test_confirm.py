@@ -78,7 +78,7 @@ def best(study_dir: StudyDirectory) -> dict[str, Any]:
     return loaded
 
 
-def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: Path) -> None:
+def test_the_best_trials_are_trained_on_fresh_seeds_and_ranked_by_mean(tmp_path: Path) -> None:
     training = FakeTraining(lucky)
     with bench(tmp_path, RATES, training, sampler="grid") as run:
         run.search.run()
@@ -118,7 +118,7 @@ def test_the_best_are_trained_on_fresh_seeds_and_ranked_by_their_mean(tmp_path: 
         assert "had 0.1000. The best of many" in luck_text(lucky_one, results.records, metric)
 
 
-def test_a_planted_leak_is_never_chosen(tmp_path: Path) -> None:
+def test_the_winner_is_not_selected_on_the_test_set(tmp_path: Path) -> None:
     # FakeTraining's test score is the negative of its validation score: what is best on test is worst here.
     with bench(
         tmp_path, RATES, FakeTraining(lambda config: 0.05 - float(str(config["learning_rate"])))
@@ -137,7 +137,7 @@ def test_a_planted_leak_is_never_chosen(tmp_path: Path) -> None:
         assert max(whole.tests, key=lambda run: whole.tests[run]["mrr@10"])[0] == leak
 
 
-def test_more_seeds_and_more_configurations_keep_what_is_there(tmp_path: Path) -> None:
+def test_more_seeds_or_configurations_keep_the_existing_runs(tmp_path: Path) -> None:
     training = FakeTraining(lucky)
     with bench(tmp_path, RATES, training, sampler="grid") as run:
         run.search.run()
@@ -159,7 +159,7 @@ def searched(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 28])
-def test_an_interrupted_confirmation_goes_on_and_ends_alike(tmp_path: Path, after: int) -> None:
+def test_a_resumed_confirmation_has_the_results_of_an_uninterrupted_one(tmp_path: Path, after: int) -> None:
     for name in ("whole", "cut"):
         searched(tmp_path / name)
     with bench(tmp_path / "whole", RATES, FakeTraining(lucky), sampler="grid") as run:
@@ -184,7 +184,7 @@ def test_an_interrupted_confirmation_goes_on_and_ends_alike(tmp_path: Path, afte
         assert [job.number for job in again.jobs] == list(range((after - 1) // 5, 6))
 
 
-def test_an_interrupted_run_that_nobody_asks_for_any_more_is_not_trained(tmp_path: Path) -> None:
+def test_an_interrupted_run_that_is_no_longer_requested_is_not_trained(tmp_path: Path) -> None:
     text = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001]\nn_layers choice [1, 2, 3]\n"
 
     def score(config: Mapping[str, Any]) -> float:
@@ -193,7 +193,7 @@ def test_an_interrupted_run_that_nobody_asks_for_any_more_is_not_trained(tmp_pat
     with bench(tmp_path, text, FakeTraining(score), sampler="grid", trials=3) as run:
         run.search.run()
         planned = plan_confirmation(run.plan, run.study_dir, run.storage, run.records(), 3, 1)
-        # As if killed: asked for, never told.
+        # As if killed: the runs are asked for, but have no result.
         for _ in range(3):
             planned.study.ask(distributions(planned.plan.space), lambda params: {})
     training = FakeTraining(score)
@@ -214,7 +214,7 @@ def test_an_interrupted_run_that_nobody_asks_for_any_more_is_not_trained(tmp_pat
         assert confirmed(run).complete
 
 
-def test_a_search_that_goes_on_keeps_the_confirmed_one_until_it_finds_a_better(tmp_path: Path) -> None:
+def test_a_continued_search_keeps_the_confirmed_winner_until_a_better_trial(tmp_path: Path) -> None:
     # The grid's order is random, but always the same: what is tried last is the best there is.
     with bench(tmp_path / "order", RATES, FakeTraining(lucky), sampler="grid") as run:
         run.search.run()
@@ -245,7 +245,7 @@ def test_a_search_that_goes_on_keeps_the_confirmed_one_until_it_finds_a_better(t
     assert "confirmed on" in newest and yaml.safe_load(newest)["learning_rate"] == last
 
 
-def test_failed_runs_are_told_and_leave_their_seed_out(tmp_path: Path) -> None:
+def test_failed_runs_are_reported_and_their_seed_is_excluded(tmp_path: Path) -> None:
     class Failing(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["seed"] == 3 and job.config["learning_rate"] == 0.03:
@@ -264,7 +264,7 @@ def test_failed_runs_are_told_and_leave_their_seed_out(tmp_path: Path) -> None:
     assert f"trial {trial} on seed 3 failed: the training loss became NaN" in out
 
 
-def test_a_confirmation_in_which_nothing_completes_leaves_best_yaml_alone(tmp_path: Path) -> None:
+def test_a_confirmation_without_completed_runs_does_not_change_best_yaml(tmp_path: Path) -> None:
     class Failing(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             if job.config["seed"] != 1:
@@ -279,7 +279,7 @@ def test_a_confirmation_in_which_nothing_completes_leaves_best_yaml_alone(tmp_pa
         assert run.study_dir.best.read_text() == before
 
 
-def test_nothing_to_confirm(tmp_path: Path) -> None:
+def test_a_study_without_completed_trials_cannot_be_confirmed(tmp_path: Path) -> None:
     with (
         bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run,
         pytest.raises(StudyNotFoundError),
@@ -287,7 +287,7 @@ def test_nothing_to_confirm(tmp_path: Path) -> None:
         confirm(run, 2, 2)
 
 
-def test_a_searched_seed_is_no_part_of_a_configuration(tmp_path: Path) -> None:
+def test_a_tuned_seed_is_not_part_of_a_configuration(tmp_path: Path) -> None:
     text = "learning_rate choice [0.1, 0.01]\nseed choice [7, 5, 6]\n"
     training = FakeTraining(
         lambda config: float(str(config["learning_rate"])) + float(str(config["seed"])) / 1e3
@@ -301,7 +301,7 @@ def test_a_searched_seed_is_no_part_of_a_configuration(tmp_path: Path) -> None:
         assert best(run.study_dir)["seed"] == 9
 
 
-def test_weights_of_the_chosen_run_are_kept(tmp_path: Path) -> None:
+def test_the_checkpoint_of_the_chosen_run_is_kept(tmp_path: Path) -> None:
     class Saving(FakeTraining):
         def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
             job.checkpoint.parent.mkdir(exist_ok=True)
@@ -320,7 +320,7 @@ def test_weights_of_the_chosen_run_are_kept(tmp_path: Path) -> None:
         assert {path.name for path in run.study_dir.checkpoints.iterdir()} == before | {kept}
 
 
-def test_the_database_stays_optunas(tmp_path: Path) -> None:
+def test_optuna_can_load_the_confirmation_study(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run:
         run.search.run()
         confirm(run, 2, 2)
@@ -336,7 +336,7 @@ def test_the_database_stays_optunas(tmp_path: Path) -> None:
     assert found.best_trial.user_attrs["test"]
 
 
-def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_events_of_a_confirmation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run:
         run.search.run()
         write_manifest(run.study_dir, {})
@@ -352,7 +352,7 @@ def test_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert events[-1]["event"] == "confirmed" and events[-1]["whole"]
 
 
-def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
+def test_the_page_and_latex_contain_the_confirmation(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
         run.search.run()
         confirm(run, top=3, seeds=3)
@@ -371,7 +371,7 @@ def test_the_page_and_latex_have_the_confirmation(tmp_path: Path) -> None:
         assert sentence in unescape(section) and latex(sentence) in table
 
 
-def test_fewer_seeds_than_were_confirmed_take_nothing_away(tmp_path: Path) -> None:
+def test_confirming_with_fewer_seeds_keeps_all_runs(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
         run.search.run()
         confirm(run, 3, 4)
@@ -381,7 +381,7 @@ def test_fewer_seeds_than_were_confirmed_take_nothing_away(tmp_path: Path) -> No
         assert (best(run.study_dir), rows(run.study_dir)) == before
 
 
-def test_a_metric_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+def test_nan_metrics_are_left_out(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
         run.search.run()
         confirm(run, 2, 2)
@@ -395,7 +395,7 @@ def test_a_metric_that_is_no_number_is_left_out(tmp_path: Path) -> None:
     json.dumps(confirmation_content(spoilt, verdict), allow_nan=False)
 
 
-def test_a_study_that_was_renamed_or_deleted_is_not_begun_anew(tmp_path: Path) -> None:
+def test_a_renamed_or_deleted_study_is_not_created_again(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky)) as run:
         run.search.run()
         confirm(run, 2, 2)

@@ -66,7 +66,7 @@ def studied(study_dir: StudyDirectory) -> optuna.Study:
     return optuna.load_study(study_name="study", storage=f"sqlite:///{study_dir.database}")
 
 
-def with_peer_notes(study: optuna.Study, number: int) -> str:
+def recorded_note(study: optuna.Study, number: int) -> str:
     return str(get_note(optuna.Trial(study, study.trials[number]._trial_id)))
 
 
@@ -84,7 +84,7 @@ def heeding_ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("heeding_ctrl_c")
-def test_the_page_is_there_until_ctrl_c(study_dir: StudyDirectory) -> None:
+def test_the_dashboard_runs_until_ctrl_c(study_dir: StudyDirectory) -> None:
     process = subprocess.Popen(
         [
             sys.executable,
@@ -123,20 +123,20 @@ def test_the_page_is_there_until_ctrl_c(study_dir: StudyDirectory) -> None:
         assert all(len(value) < 200 for value in attributes.values())
 
 
-def test_a_note_says_why_and_how_the_log_ends(study_dir: StudyDirectory) -> None:
+def test_a_note_has_the_reason_and_the_end_of_the_log(study_dir: StudyDirectory) -> None:
     study = studied(study_dir)
     failed = number_of_failed(study)
-    note = with_peer_notes(study, failed)
+    note = recorded_note(study, failed)
     assert note == failure_note(REASON, study_dir.log(failed))
     title, _, place, _, fence, *log, last = note.rstrip("\n").split("\n")
     assert title == r"**the loss became NaN: \<b\>\*learning\_rate\* too high?\</b\>**"
     assert place == f"The end of `logs/trial-{failed:04d}.log`:"
     assert (fence, last) == ("````text", "````")
     assert len(log) == 25 and log[-1] == "ValueError: ```nan``` <script>"
-    assert not any(with_peer_notes(study, number) for number in range(3) if number != failed)
+    assert not any(recorded_note(study, number) for number in range(3) if number != failed)
 
 
-def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_path: Path) -> None:
+def test_long_notes_and_missing_logs(study_dir: StudyDirectory, tmp_path: Path) -> None:
     assert "(cannot be read: No such file or directory)" in failure_note("x", tmp_path / "logs" / "none.log")
     long = "x" * 5000 + "\n" + "`" * 9
     (tmp_path / "long.log").write_text(long)
@@ -144,11 +144,11 @@ def test_a_long_note_and_a_log_that_is_not_there(study_dir: StudyDirectory, tmp_
     with bench(tmp_path, SPACE, Failing()) as run:
         trial = run.study.optuna.ask()
         run.study._storage.add_note(trial.number, note)
-    assert with_peer_notes(studied(run.study_dir), 0) == note
+    assert recorded_note(studied(run.study_dir), 0) == note
     assert long in note and note.endswith("\n" + "`" * 10 + "\n")
 
 
-def test_a_note_of_someone_is_left(tmp_path: Path) -> None:
+def test_a_note_of_the_user_is_not_overwritten(tmp_path: Path) -> None:
     def write(job: Job) -> None:
         study = studied(StudyDirectory(tmp_path / "study"))
         save_note(optuna.Trial(study, study.trials[job.number]._trial_id), "mine")
@@ -158,7 +158,7 @@ def test_a_note_of_someone_is_left(tmp_path: Path) -> None:
         memory = run.study._storage.get_study_system_attrs(run.study.optuna._study_id)
         assert not any("note" in key for key in memory)
     study = studied(run.study_dir)
-    assert with_peer_notes(study, number_of_failed(study)) == "mine"
+    assert recorded_note(study, number_of_failed(study)) == "mine"
 
 
 def invoked(study_dir: StudyDirectory, *arguments: str) -> BaseException | None:
@@ -166,7 +166,7 @@ def invoked(study_dir: StudyDirectory, *arguments: str) -> BaseException | None:
     return CliRunner().invoke(app, command).exception
 
 
-def test_without_the_extra_it_says_how_to_get_it(
+def test_a_missing_dashboard_extra_is_an_error_with_the_install_command(
     study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
@@ -175,11 +175,11 @@ def test_without_the_extra_it_says_how_to_get_it(
     assert str(error) == 'optuna-dashboard is not installed: pip install "optuna-dashboard>=0.18"'
 
 
-def test_a_port_that_is_taken(study_dir: StudyDirectory) -> None:
+def test_a_port_in_use_is_an_error(study_dir: StudyDirectory) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         error = invoked(study_dir, "--port", str(other.getsockname()[1]))
     assert isinstance(error, InputError) and "Address already in use" in str(error)
 
 
-def test_no_such_study(study_dir: StudyDirectory) -> None:
+def test_a_missing_study_is_an_error(study_dir: StudyDirectory) -> None:
     assert isinstance(invoked(study_dir, "nope"), StudyNotFoundError)

@@ -40,7 +40,7 @@ def examined(cwd: Path, *arguments: str, broken: str = "", **env: str) -> subpro
     )
 
 
-def test_a_sound_installation(tmp_path: Path) -> None:
+def test_a_correct_installation_passes_all_checks(tmp_path: Path) -> None:
     done = examined(tmp_path, "--out", "a/b")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not done.stderr and not list(tmp_path.iterdir())
@@ -48,7 +48,7 @@ def test_a_sound_installation(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 80
     checks = {line[9:].split()[0]: line.split()[0] for line in lines[:-2] if line[0] != " "}
     assert checks.pop("threads") in (OK, WARNING) and checks.pop("memory") in (OK, WARNING)
-    checks.pop("run_recbole", None)  # said on newer stacks alone
+    checks.pop("run_recbole", None)  # only on newer stacks
     sound = ("python", "versions", "checkpoints", "directory", "device", "training")
     assert checks == dict.fromkeys(sound, OK)
     assert "2 steps of a small SASRecF on ml-100k" in done.stdout
@@ -56,25 +56,27 @@ def test_a_sound_installation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "check", "said"),
+    ("broken", "check", "message"),
     [
         ("torch:raise ImportError('libcudart.so.12: no such file')", "torch", "ImportError: libcudart.so.12"),
         ("torch:import os\nos.kill(os.getpid(), 4)", "torch", "its process was killed by SIGILL"),
         ("recbole:import numpy\nnumpy.float_16_", "training", "a worker could not start: AttributeError"),
     ],
 )
-def test_a_broken_installation_is_a_line(tmp_path: Path, broken: str, check: str, said: str) -> None:
+def test_a_broken_installation_is_reported_as_a_problem(
+    tmp_path: Path, broken: str, check: str, message: str
+) -> None:
     (tmp_path / "file").touch()
     done = examined(tmp_path, "--json", "--out", "file/out", broken=broken)
     assert done.returncode == 1 and not done.stderr, done.stderr
     found = {line["check"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert {name for name, line in found.items() if line["status"] == PROBLEM} == {"directory", check}
-    assert said in found[check]["found"] and install_command() in found[check]["remedy"]
+    assert message in found[check]["found"] and install_command() in found[check]["remedy"]
     assert str(tmp_path / "file") in found["directory"]["found"]
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "said"),
+    ("name", "version", "message"),
     [
         ("numpy", "3.0.0", "not tested"),
         ("pandas", "4.0.0", "not tested"),
@@ -84,12 +86,12 @@ def test_a_broken_installation_is_a_line(tmp_path: Path, broken: str, check: str
         ("torch", None, "not installed"),
     ],
 )
-def test_versions_that_do_not_work(name: str, version: str | None, said: str) -> None:
+def test_unsupported_versions_are_problems(name: str, version: str | None, message: str) -> None:
     def installed(asked: str) -> str | None:
         return version if asked == name else doctor._installed(asked)
 
     found = {finding.check: finding for finding in doctor.versions(installed)}
-    assert found[name].status == PROBLEM and said in found[name].found
+    assert found[name].status == PROBLEM and message in found[name].found
     assert "pip install" in found[name].remedy
     assert f"{name} " not in found["versions"].found
 
@@ -97,7 +99,7 @@ def test_versions_that_do_not_work(name: str, version: str | None, said: str) ->
 PINNED = {"numpy": "1.26.4", "pandas": "2.3.3", "ray": "2.6.3", "setuptools": "80.10.2"}
 
 
-def test_only_what_is_true_is_said_of_checkpoints_and_setuptools(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_and_setuptools_are_reported_only_where_relevant(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
 
     def has_pkg_resources(there: bool) -> None:
@@ -120,39 +122,41 @@ def test_only_what_is_true_is_said_of_checkpoints_and_setuptools(monkeypatch: py
     assert checks(torch="2.5.1") == {"versions": OK, "setuptools": WARNING}
 
 
-def test_what_recbole_alone_cannot_work_with_is_said() -> None:
-    def said(**versions: str | None) -> str:
+def test_versions_that_run_recbole_does_not_support_are_named() -> None:
+    def finding_text(**versions: str | None) -> str:
         known = PINNED | versions
         installed = lambda name: known[name] if name in known else doctor._installed(name)  # noqa: E731
         found = {finding.check: finding for finding in doctor.versions(installed)}
         assert found["run_recbole"].status == OK
         return found["run_recbole"].found
 
-    newer = said(numpy="2.5.5", pandas="3.1.1", ray=None)
+    newer = finding_text(numpy="2.5.5", pandas="3.1.1", ray=None)
     assert newer.startswith("numpy 2.5.5, pandas 3.1.1, no Ray: ") and "best.yaml" in newer
-    assert said(ray=None).startswith("no Ray: ")
+    assert finding_text(ray=None).startswith("no Ray: ")
 
 
 @pytest.mark.parametrize(
-    ("version", "status", "said"),
+    ("version", "status", "message"),
     [((3, 11), OK, ""), ((3, 12), OK, "without"), ((3, 13), OK, "without"), ((3, 14), WARNING, "not tested")],
 )
-def test_pythons(version: tuple[int, int], status: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_versions(
+    version: tuple[int, int], status: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
     found = doctor.python()
-    assert found.status == status and said in found.found and bool(found.remedy) == (status != OK)
+    assert found.status == status and message in found.found and bool(found.remedy) == (status != OK)
 
 
 GPU = {"name": "NVIDIA T4", "free": 14 << 30, "total": 15 << 30}
 
 
-def test_cards_are_named_with_their_memory() -> None:
+def test_gpus_are_reported_with_their_memory() -> None:
     found = doctor.device({"cuda": "13.0", "gpus": [GPU, GPU]})
     assert found.found.startswith("GPU 0: NVIDIA T4, 14.0 GiB of 15.0 GiB free; GPU 1: ")
     assert doctor.device({"cuda": None, "gpus": []}).check == "device"
 
 
-def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_or_too_few_threads_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def found(taken: int, share: float | None, asked: str = "") -> tuple[str, str]:
         monkeypatch.setattr(doctor, "cores", lambda: 16)
         monkeypatch.setattr(doctor, "cpu_time", lambda: share)
@@ -166,7 +170,9 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert status == WARNING and "--workers 8" in remedy
 
 
-def test_what_a_container_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_cpu_limits_of_a_container_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     free, total = memory(tmp_path)
     assert 0 < free < total and cpu_time(tmp_path) is None
     machine = SimpleNamespace(available=4096 << 10, total=8192 << 10)
@@ -186,7 +192,7 @@ def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [doctor.free_memory(taken).status for taken in (None, 1 << 29, 1 << 30)] == [OK, OK, WARNING]
 
 
-def test_what_doctor_imports() -> None:
+def test_doctor_imports_no_heavy_libraries() -> None:
     heavy = "{'torch', 'recbole', 'optuna', 'numpy'}"
     script = f"import sys, sasrecf_tune.cli.doctor; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -68,7 +68,9 @@ def four_rates(tmp_path: Path, tiny_yaml: Path) -> tuple[str | Path, ...]:
     return ("run", "--params-file", "hyper.test", "--config-files", tiny_yaml)
 
 
-def test_killed_in_the_middle_and_started_again(tmp_path: Path, four_rates: tuple[str | Path, ...]) -> None:
+def test_a_killed_search_continues_with_the_same_command(
+    tmp_path: Path, four_rates: tuple[str | Path, ...]
+) -> None:
     run = Running(tmp_path, *four_rates)
     run.until("ended", trial=1)
     run.until("reported", trial=2)
@@ -94,9 +96,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path: Path, four_rates: tupl
     assert after[2].params == before[2].params
 
 
-def test_ctrl_c_keeps_what_ended_and_resume_goes_on(
-    tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
-) -> None:
+def test_resume_continues_after_ctrl_c(tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]) -> None:
     run = Running(tmp_path, *four_rates)
     run.until("ended", trial=0)
     run.process.send_signal(signal.SIGINT)
@@ -111,7 +111,7 @@ def test_ctrl_c_keeps_what_ended_and_resume_goes_on(
     assert last["ended"] == 4 and last["reason"] == "all 4 trials have ended"
 
 
-def test_sigterm_to_the_whole_group_gives_the_trial_back(
+def test_sigterm_to_coordinator_and_worker_requeues_the_trial(
     tmp_path: Path, four_rates: tuple[str | Path, ...]
 ) -> None:
     run = Running(tmp_path, *four_rates, "--set", "epochs=100000", "--grace", "0.001s")
@@ -129,7 +129,7 @@ def test_sigterm_to_the_whole_group_gives_the_trial_back(
     assert [trial.state.name for trial in trials(tmp_path / "tuning" / "ml-100k-hyper")] == ["WAITING"]
 
 
-def test_a_killed_worker_is_replaced_and_its_trial_tried_again(
+def test_a_killed_worker_is_replaced_and_its_trial_retried(
     tmp_path: Path, four_rates: tuple[str | Path, ...]
 ) -> None:
     # A trial has seven epochs left to be killed in when its first is heard of.
@@ -156,7 +156,9 @@ def test_a_killed_worker_is_replaced_and_its_trial_tried_again(
     assert len({trial.params["learning_rate"] for trial in found}) == 4
 
 
-def test_long_trials_continue_inside(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+def test_interrupted_trials_continue_after_their_last_checkpoint(
+    tmp_path: Path, cli: Cli, tiny_yaml: Path
+) -> None:
     (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003, 0.001]\n")
     options = ("--set", "epochs=10", "--pruner", "none", "--retries", "0")
     study = ("run", "--params-file", "hyper.test", "--config-files", tiny_yaml, *options)
@@ -210,7 +212,7 @@ def test_long_trials_continue_inside(tmp_path: Path, cli: Cli, tiny_yaml: Path) 
     assert kept == {".pth"}
 
 
-def test_a_second_run_of_one_study_is_refused(
+def test_a_second_run_of_the_same_study_is_rejected(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     run = Running(tmp_path, *four_rates)
@@ -226,7 +228,7 @@ def test_a_second_run_of_one_study_is_refused(
 ONE_BY_ONE = ("--sampler", "grid", "--pruner", "none")
 
 
-def test_two_workers_give_the_trials_of_one(
+def test_two_workers_train_the_same_trials_as_one(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     for workers in ("1", "2"):
@@ -274,7 +276,9 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_all_trials_failing_is_a_failure(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+def test_a_search_whose_trials_all_fail_exits_with_an_error(
+    tmp_path: Path, cli: Cli, tiny_yaml: Path
+) -> None:
     # Each step multiplies the weights by 1 - 100 * 100.
     text = "learning_rate choice [100]\nweight_decay choice [100]\nlearner choice [sgd]\n"
     (tmp_path / "hyper.test").write_text(text)
@@ -283,7 +287,9 @@ def test_all_trials_failing_is_a_failure(tmp_path: Path, cli: Cli, tiny_yaml: Pa
     assert "NaN" in done.stdout and "No trial completed" in done.stdout
 
 
-def test_a_search_in_which_nothing_can_be_trained_gives_up(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> None:
+def test_a_search_stops_after_five_failures_with_the_same_reason(
+    tmp_path: Path, cli: Cli, tiny_yaml: Path
+) -> None:
     (tmp_path / "hyper.test").write_text(
         "weight_decay choice [100, 99, 98, 97, 96, 95, 94]\nlearner choice [sgd]\n"
     )
@@ -301,7 +307,7 @@ def test_a_search_in_which_nothing_can_be_trained_gives_up(tmp_path: Path, cli: 
     assert "Trial 5 failed, and --fail-fast was given" in done.stdout
 
 
-def test_what_a_study_was_searched_with_is_not_forgotten(
+def test_the_manifest_records_earlier_samplers_and_pruners(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     four_rates = (*four_rates, "--set", "epochs=4")
@@ -317,7 +323,7 @@ def test_what_a_study_was_searched_with_is_not_forgotten(
     ]
 
 
-def test_the_way_on_from_a_spent_patience_leads_on(
+def test_the_suggested_command_continues_a_search_that_patience_ended(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     # Nothing is learnt: no trial is better than the first.

@@ -35,7 +35,7 @@ def odd_data_set(parent: Path, name: str, column: str) -> None:
     shutil.rmtree(source)
 
 
-def test_odd_names_all_the_way(tmp_path: Path, cli: Cli) -> None:
+def test_names_with_special_characters_work_in_every_command(tmp_path: Path, cli: Cli) -> None:
     column = "a 'b' *[{c}]?%41.#"
     odd_data_set(tmp_path, ODD, column)
     (tmp_path / f"{ODD}.test").write_text(f"selected_features choice [[{column!r}]]\n")
@@ -76,7 +76,7 @@ LONG = "x" * 300
     ],
     ids=lambda arguments: " ".join(arguments)[:30],
 )
-def test_refused_and_nothing_written(
+def test_invalid_names_are_rejected_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     inside = tmp_path / "inside"
@@ -95,7 +95,9 @@ def test_refused_and_nothing_written(
 
 
 @pytest.mark.parametrize("name", ["item_id_list", "item_length", "timestamp_list", "neg_item_id", "user_id"])
-def test_columns_named_as_recboles_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_item_columns_with_names_reserved_by_recbole_are_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     odd_data_set(tmp_path, "mine", name)
     Path("hyper.test").write_text(f"selected_features choice [[{name}]]\n")

@@ -60,7 +60,9 @@ def runs(study: Path) -> list[tuple[object, ...]]:
     ]
 
 
-def test_killed_stopped_and_gone_on_is_what_was_never_interrupted(directory: Path, cli: Cli) -> None:
+def test_an_interrupted_confirmation_has_the_results_of_an_uninterrupted_one(
+    directory: Path, cli: Cli
+) -> None:
     # Long enough to be met in the middle.
     search = (*SEARCH, "--set", "epochs=20", "--set", "stopping_step=20", *CONFIRM)
     whole = cli(*search, "--study", "whole")
@@ -150,7 +152,7 @@ def reproduce(study: StudyDirectory, capsys: pytest.CaptureFixture[str]) -> tupl
     return code, capsys.readouterr().out
 
 
-def test_reproduce_gives_the_same_to_the_last_digit_and_touches_nothing(
+def test_reproduce_finds_identical_metrics_and_changes_no_file(
     study: StudyDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()}
@@ -160,7 +162,7 @@ def test_reproduce_gives_the_same_to_the_last_digit_and_touches_nothing(
     assert {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()} == before
 
 
-def test_reproduce_says_what_differs(study: StudyDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reproduce_reports_the_differences(study: StudyDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(sqlite3.connect(study.database)) as connection, connection:
         changed = connection.execute(
             "UPDATE trial_user_attributes SET value_json = json_set(value_json, '$.\"mrr@10\"', 0.5) "
@@ -180,7 +182,7 @@ def test_reproduce_says_what_differs(study: StudyDirectory, capsys: pytest.Captu
     assert "torch: was 1.0, is " in out and "model: was another processor, is " in out
 
 
-def test_reproduce_wants_the_data_it_was_made_from(study: StudyDirectory) -> None:
+def test_reproduce_rejects_changed_data(study: StudyDirectory) -> None:
     interactions = Path("data") / synthetic_data.NAME / f"{synthetic_data.NAME}.inter"
     lines = interactions.read_text()
     interactions.write_text(lines + "u0\ti1\t99\n")
@@ -189,7 +191,7 @@ def test_reproduce_wants_the_data_it_was_made_from(study: StudyDirectory) -> Non
     assert caught.value.exit_code == 2
 
 
-def test_a_study_keeps_its_confirmation_in_the_manifest(study: StudyDirectory) -> None:
+def test_rewriting_the_manifest_keeps_the_confirmation(study: StudyDirectory) -> None:
     before = read_manifest(study)
     before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
     study.manifest.write_text(json.dumps(before))
@@ -200,7 +202,7 @@ def test_a_study_keeps_its_confirmation_in_the_manifest(study: StudyDirectory) -
     assert read_manifest(study)["confirmation"]["versions"]["torch"] != "1.0"
 
 
-def test_a_run_that_trains_nothing_does_not_claim_the_versions(study: StudyDirectory) -> None:
+def test_a_run_that_trains_nothing_keeps_the_recorded_versions(study: StudyDirectory) -> None:
     before = read_manifest(study)
     before["versions"]["torch"] = before["confirmation"]["versions"]["torch"] = "1.0"
     study.manifest.write_text(json.dumps(before))
@@ -211,7 +213,7 @@ def test_a_run_that_trains_nothing_does_not_claim_the_versions(study: StudyDirec
     assert after["confirmation"]["top"] == 1
 
 
-def test_compared() -> None:
+def test_metric_pairs_and_version_changes() -> None:
     nan = float("nan")
     assert (
         MetricPair("x", nan, nan).same and MetricPair("x", 0.1, 0.1).same and MetricPair("x", None, None).same

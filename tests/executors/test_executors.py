@@ -234,7 +234,7 @@ def test_an_error_if_no_worker_starts(
         train(local(runner), RecordingHandler(), job(0))
 
 
-def test_a_failure_that_taints_its_worker_ends_it(
+def test_a_worker_that_cannot_be_reused_after_a_failure_is_ended(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     handler = RecordingHandler()

@@ -116,8 +116,9 @@ def test_a_worker_killed_between_jobs_fails_none(on_ray: Make, job: Jobs) -> Non
 
 def test_idle_workers_are_released_and_requested_again(on_ray: Make, job: Jobs) -> None:
     now = 0.0
-    executor, handler, said = on_ray(workers=2, slots=0, clock=lambda: now), RecordingHandler(), list[str]()
-    executor.notify = said.append
+    executor, handler = on_ray(workers=2, slots=0, clock=lambda: now), RecordingHandler()
+    messages: list[str] = []
+    executor.notify = messages.append
     asked = MeasureFusion({}, "fast", 2, 4, 1.1, sharers=50)
     assert executor.measure_fusion(asked) == FusionTiming({2: 1.5}, "1 share")  # a node has one CPU
     executor.submit(job(0, "hang"))
@@ -128,7 +129,7 @@ def test_idle_workers_are_released_and_requested_again(on_ray: Make, job: Jobs) 
         assert len(executor._pool.workers) == (2 if now == 59.0 else 1)
     assert executor.free == 1
     train(executor, handler, job(1))
-    assert isinstance(handler.outcomes[1], Result) and len(executor._pool.workers) == 2 and not said
+    assert isinstance(handler.outcomes[1], Result) and len(executor._pool.workers) == 2 and not messages
 
 
 def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
@@ -236,11 +237,11 @@ def test_a_stopped_search_does_not_wait_for_a_node(
     on_ray: Make, tmp_path: Path, timeout: float | None
 ) -> None:
     now = itertools.count()
-    later, said = 0.0, list[str]()
+    later, messages = 0.0, list[str]()
 
     def stop(text: str) -> None:
         nonlocal later
-        said.append(text)
+        messages.append(text)
         if timeout:
             later = timeout
         else:
@@ -260,7 +261,7 @@ def test_a_stopped_search_does_not_wait_for_a_node(
         states = [record.state for record in one.records()]
     assert outcome.reason == ("the time limit (--timeout) is reached" if timeout else "stopped by Ctrl-C")
     assert outcome.interrupted == (timeout is None) and outcome.done == 0
-    assert len(said) == 1 and said[0].startswith("waiting for 2 of 2 workers (64 CPUs each): ")
+    assert len(messages) == 1 and messages[0].startswith("waiting for 2 of 2 workers (64 CPUs each): ")
     assert states == ["waiting"] and not executor._waiting
 
 
@@ -279,20 +280,20 @@ def test_withdraw_returns_jobs_that_were_assigned_but_not_sent(on_ray: Make, job
 
 
 def test_messages_about_waiting_workers() -> None:
-    now, some, told = 0.0, [Node("a", "10.0.0.1", 3, 0), Node("b", "10.0.0.2", 2, 0)], list[object]()
+    now, some, messages = 0.0, [Node("a", "10.0.0.1", 3, 0), Node("b", "10.0.0.2", 2, 0)], list[object]()
     waits = WaitingWorkers(room=True, clock=lambda: now)
-    assert WaitingWorkers(room=False).next_message(3, lambda: "told") == "told"
-    assert not waits.next_message(0, lambda: "told")
+    assert WaitingWorkers(room=False).next_message(3, lambda: "message") == "message"
+    assert not waits.next_message(0, lambda: "message")
     # When, how many wait, how many nodes there are, and for how many workers nobody uses what is there.
     for now, waiting, up, left in (
         *((0, 3, 1, 1), (9, 3, 1, 1), (10, 3, 1, 1), (15, 2, 1, 0), (30, 2, 2, 1), (30, 1, 2, 0)),
         *((41, 1, 2, 0), (49, 1, 1, 0), (51, 1, 1, 0), (62, 1, 1, 0), (63, 0, 2, 0), (64, 0, 2, 0)),
     ):
         text = partial(waiting_message, waiting, 3, WorkerResources(2), some[:up], left)
-        if said := waits.next_message(waiting, text):
-            told.append((now, said.removesuffix(" is free").removeprefix("waiting for ")))
+        if message := waits.next_message(waiting, text):
+            messages.append((now, message.removesuffix(" is free").removeprefix("waiting for ")))
     each = "of 3 workers (2 CPUs each): the cluster has"
-    assert told == [
+    assert messages == [
         (10, f"3 {each} 1 node with room for 1"),
         (30, f"2 {each} 2 nodes with room for 2, of which 1"),
         (41, f"1 {each} 2 nodes with room for 2, of which none"),
@@ -302,15 +303,15 @@ def test_messages_about_waiting_workers() -> None:
 
 
 def test_the_waiting_message_counts_resources_in_use(on_ray: Make, job: Jobs) -> None:
-    now, said = 0.0, list[str]()
+    now, messages = 0.0, list[str]()
     executor, handler = on_ray(workers=4, clock=lambda: now), RecordingHandler()
-    executor.notify = said.append
+    executor.notify = messages.append
     executor.describe(Describe({}, "fast"))
     drive(executor, handler, lambda: executor.free == 3 and free_capacity(WorkerResources(1)) == 0)
     for _ in range(2):
         now += 10
         executor.step(handler, 0)
-    (text,) = said
+    (text,) = messages
     assert text.startswith("waiting for 1 of 4 workers (1 CPU each): ")
     assert text.endswith(", of which none is free")
 
@@ -318,15 +319,17 @@ def test_the_waiting_message_counts_resources_in_use(on_ray: Make, job: Jobs) ->
 def test_a_late_node_with_other_versions_is_not_used(
     on_ray: Make, job: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor, handler, said = on_ray(workers=3), RecordingHandler(), list[str]()
-    executor.notify = said.append
+    executor, handler, messages = on_ray(workers=3), RecordingHandler(), list[str]()
+    executor.notify = messages.append
     executor.submit(job(0, "hang"))
     drive(executor, handler, lambda: handler.reports and executor.free == 2)
     ours = versions.installed_versions() | {"torch": "1.0"}
     monkeypatch.setattr(worker_pool, "installed_versions", lambda: ours)
     executor._pool.end([worker for worker in executor._pool.workers if not worker.jobs][:1])
-    drive(executor, handler, lambda: said)
-    assert re.match(r"nodes with other versions are not used: node \S+ has torch \S+, not 1\.0; pip", said[0])
+    drive(executor, handler, lambda: messages)
+    assert re.match(
+        r"nodes with other versions are not used: node \S+ has torch \S+, not 1\.0; pip", messages[0]
+    )
     assert len(executor._pool.workers) == 2 and executor.free == 1
     executor.step(handler, 0)
     assert len(executor._pool.workers) == 2 and not handler.outcomes
@@ -340,8 +343,8 @@ def test_versions_are_checked_again_only_after_a_failed_start(
 ) -> None:
     from ray.exceptions import RayActorError, RayError
 
-    executor, asked, said = on_ray(workers=3), list[float](), list[str]()
-    executor.notify = said.append
+    executor, asked, messages = on_ray(workers=3), list[float](), list[str]()
+    executor.notify = messages.append
 
     def differences(found: list[Node], seconds: float) -> list[str]:
         asked.append(seconds)
@@ -363,7 +366,7 @@ def test_versions_are_checked_again_only_after_a_failed_start(
     lost("", RayError("no such module"))
     lost("", RayError("no such module"))
     executor._pool.workers.clear()
-    assert max(asked) <= 5 and executor.free == 1 and len(said) == 1
+    assert max(asked) <= 5 and executor.free == 1 and len(messages) == 1
 
 
 SIGNALLED = """
@@ -464,24 +467,24 @@ def test_workers_end_with_a_coordinator_that_is_killed(cluster: Any, tmp_path: P
 
 
 def test_an_error_if_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    def said(address: str) -> None:
+    def connect(address: str) -> None:
         with connected(address):
             raise AssertionError("there is no such cluster")
 
     with pytest.raises(InputError, match="is not the address of a cluster"):
-        said("somewhere")
+        connect("somewhere")
     with pytest.raises(WorkerError, match=r"cannot connect: .* refused"):
-        said("127.0.0.1:1")
+        connect("127.0.0.1:1")
     with pytest.raises(InputError, match="requires `--workers`"):
         worker_count(None, (), 1, "ray")
     with pytest.raises(InputError, match="Ray assigns the GPUs"):
         worker_count(2, ("0", "1"), 1, "ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkerError, match="cannot import Ray"):
-        said("auto")
+        connect("auto")
 
 
-def test_an_unreachable_head_is_an_error_after_a_while() -> None:
+def test_an_unreachable_head_node_is_an_error_after_a_while() -> None:
     now = 0.0
     head = Head("127.0.0.1:1", lambda: now)
     for now in (1.0, 6.0, 12.0, 20.0):
@@ -492,7 +495,7 @@ def test_an_unreachable_head_is_an_error_after_a_while() -> None:
         head.check()
 
 
-def test_an_unreachable_head_while_data_is_prepared_is_an_error_of_our_own(on_ray: Make) -> None:
+def test_an_unreachable_head_node_during_data_preparation_is_a_worker_error(on_ray: Make) -> None:
     now = itertools.count(step=10.0)
     executor = on_ray(head=Head("127.0.0.1:1", now.__next__))
     with pytest.raises(WorkerError, match="the cluster is gone"):
@@ -500,7 +503,7 @@ def test_an_unreachable_head_while_data_is_prepared_is_an_error_of_our_own(on_ra
     assert not executor._pool.workers
 
 
-def test_capacity() -> None:
+def test_the_capacity_of_nodes_for_workers() -> None:
     some = [Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 5, 2)]
     assert [WorkerResources(cpus).capacity(some) for cpus in (1, 2, 5, 6)] == [9, 4, 1, 0]
     assert [WorkerResources(1, of_gpu).capacity(some) for of_gpu in (1, 2, 3)] == [2, 4, 5]
@@ -549,9 +552,9 @@ def study(space: Path, cluster: Any) -> Path:
             if not lost and len(reported - ended) == 3:
                 lost.append(next(iter(cluster.worker_nodes)))
                 cluster.remove_node(lost[0], allow_graceful=False)
-        said = coordinator.stderr.read()
+        errors = coordinator.stderr.read()
     add_node(cluster)
-    assert (coordinator.returncode, said) == (0, "")
+    assert (coordinator.returncode, errors) == (0, "")
     again = [event for event in events if event["event"] == "retrying"]
     assert len(again) == 1 and "was lost" in again[0]["reason"]
     return space / "tuning" / f"{synthetic_data.NAME}-s"
@@ -627,9 +630,9 @@ def test_the_study_is_confirmed_and_reproduced(
     logs = {path.name for path in (study / "logs").glob("confirm-*")}
     assert logs == {"confirm-0000.log", "confirm-0001.log"}
     monkeypatch.chdir(space)
-    said = io.StringIO()
-    assert reproduce_study(StudyDirectory(study), Console(file=said)) == 0, said.getvalue()
-    assert "All metrics are identical." in said.getvalue()
+    output = io.StringIO()
+    assert reproduce_study(StudyDirectory(study), Console(file=output)) == 0, output.getvalue()
+    assert "All metrics are identical." in output.getvalue()
 
 
 def test_a_missing_cluster_is_an_error_without_traceback(

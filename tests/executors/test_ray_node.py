@@ -82,7 +82,7 @@ def test_data_is_unpacked_once_and_unchanged(tmp_path: Path, monkeypatch: pytest
     assert fingerprint(there) == fingerprint(home)
 
 
-def test_run_directories_are_deleted_also_those_of_killed_runs(temporary: Path) -> None:
+def test_run_directories_are_deleted_including_those_of_killed_runs(temporary: Path) -> None:
     with run_directory("one") as first, run_directory("one") as same:
         assert first == same
         (first / "file").touch()
@@ -108,7 +108,7 @@ def test_errors_name_paths_of_the_coordinator(tmp_path: Path) -> None:
         str(worker._translate(DataError("empty", where=f"{there}:1"))) == "/home/me/mine/mine.inter:1: empty"
     )
     log = worker._study_dir.worker_log(0)
-    told = worker._translate(WorkerError("the worker died", fix=f"Its log: {log}"))
-    assert str(told) == f"the worker died (on node 10.0.0.3-abc)\nIts log: {home.worker_log(3)}"
+    translated = worker._translate(WorkerError("the worker died", fix=f"Its log: {log}"))
+    assert str(translated) == f"the worker died (on node 10.0.0.3-abc)\nIts log: {home.worker_log(3)}"
     worker.stop()
     assert not there.parent.exists()

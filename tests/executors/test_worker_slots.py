@@ -20,7 +20,7 @@ from tests.support.fake_runner import EPOCHS
 
 @pytest.fixture
 def local(study_dir: StudyDirectory) -> Iterator[Callable[..., LocalExecutor]]:
-    """Makes executors of one worker with three slots, unless told otherwise."""
+    """Makes executors of one worker with three slots by default."""
     made: list[LocalExecutor] = []
 
     def make(**options: Any) -> LocalExecutor:
@@ -151,7 +151,7 @@ def test_a_hung_worker_fails_all_its_jobs(
     assert {handler.failure(number).kind for number in (0, 1)} == {"hang"}
 
 
-def test_jobs_of_one_shape_share_a_worker(
+def test_jobs_with_the_same_shapes_share_a_worker(
     local: Callable[..., LocalExecutor], job: Callable[..., Job]
 ) -> None:
     executor, handler = local(workers=2, slots=2), RecordingHandler()

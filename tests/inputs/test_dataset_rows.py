@@ -118,14 +118,24 @@ REFUSED: list[tuple[str, str, Change, str]] = [
         field(6, 3, b"2020-01-31"),
         ":6: column 'timestamp' has type float, but the value",
     ),
-    ("time huge", "inter", field(6, 3, b"1e300"), ": column 'timestamp' contains a number that is infinite or"),
+    (
+        "time huge",
+        "inter",
+        field(6, 3, b"1e300"),
+        ": column 'timestamp' contains a number that is infinite or",
+    ),
     (
         "float text",
         "item",
         field(6, 4, b"cheap"),
         ":6: column 'price' has type float, but the value is 'cheap'",
     ),
-    ("float infinite", "item", field(6, 4, b"-inf"), ": column 'price' contains a number that is infinite or"),
+    (
+        "float infinite",
+        "item",
+        field(6, 4, b"-inf"),
+        ": column 'price' contains a number that is infinite or",
+    ),
     (
         "floats text",
         "item",

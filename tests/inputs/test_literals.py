@@ -21,20 +21,20 @@ def plain(value: Any) -> Any:
 
 
 @given(values)
-def test_what_python_writes_reads_back(value: Value) -> None:
+def test_values_written_by_repr_are_read_back(value: Value) -> None:
     assert exactly(read_value(repr(value))) == exactly(value)
     assert exactly(read_value(f" \t{value!r} \t")) == exactly(value)
 
 
 @given(source_values, st.sampled_from(["", " ", "\t "]))
-def test_it_reads_what_python_reads(tokens: list[str], gap: str) -> None:
+def test_literals_are_read_as_python_reads_them(tokens: list[str], gap: str) -> None:
     text = gap.join(tokens)
     assert exactly(read_value(text)) == exactly(plain(ast.literal_eval(text)))
 
 
 @settings(max_examples=300)
 @given(st.one_of(st.text(), st.text("0123456789abefxoEjTrue_.,-+[](){}'\"\\: #")))
-def test_any_text_is_what_python_reads_or_an_error_within_it(text: str) -> None:
+def test_any_text_is_read_as_by_python_or_an_error_with_an_offset(text: str) -> None:
     try:
         value = read_value(text)
     except LiteralError as error:
@@ -44,7 +44,7 @@ def test_any_text_is_what_python_reads_or_an_error_within_it(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "offset", "said"),
+    ("text", "offset", "message"),
     [
         ("", 0, "a value is missing here"),
         ("f(1)", 0, "function calls are not evaluated"),
@@ -85,13 +85,13 @@ def test_any_text_is_what_python_reads_or_an_error_within_it(text: str) -> None:
         ("{'a':" * 10**5, 96, "brackets are nested more than 20 deep"),
     ],
 )
-def test_what_is_refused(text: str, offset: int, said: str) -> None:
+def test_invalid_literals_are_rejected(text: str, offset: int, message: str) -> None:
     with pytest.raises(LiteralError) as caught:
         read_value(text)
-    assert said in caught.value.what and caught.value.offset == offset
+    assert message in caught.value.what and caught.value.offset == offset
 
 
-def test_twenty_brackets_are_read() -> None:
+def test_twenty_nested_brackets_are_read() -> None:
     assert read_value("[" * 20 + "]" * 20) == ast.literal_eval("[" * 20 + "]" * 20)
 
 
@@ -110,7 +110,7 @@ def test_twenty_brackets_are_read() -> None:
         ("", [], []),
     ],
 )
-def test_elements_and_where_they_stand(text: str, elements: list[Value], offsets: list[int]) -> None:
+def test_elements_are_read_with_their_offsets(text: str, elements: list[Value], offsets: list[int]) -> None:
     found = read_elements(f"x choice {text}", 9)
     assert [element.value for element in found] == elements
     assert [element.offset - 9 for element in found] == offsets
@@ -139,7 +139,7 @@ def test_elements_and_where_they_stand(text: str, elements: list[Value], offsets
         ("", ""),
     ],
 )
-def test_a_string_becomes_what_it_spells(text: str, value: Value) -> None:
+def test_a_string_is_converted_to_the_value_it_spells(text: str, value: Value) -> None:
     assert exactly(from_string(text)) == exactly(value)
 
 

@@ -1,4 +1,4 @@
-"""Which settings RecBole knows, told apart from slips of the pen."""
+"""Settings that RecBole knows and settings without effect."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.recbole_keys import recbole_keys, without_effect
 
 
-def test_what_recbole_names_itself_is_known() -> None:
+def test_all_settings_of_recbole_are_known() -> None:
     config = make_config({"model": "SASRecF", "dataset": "ml-100k", "train_neg_sample_args": None})
     assert {name for name in config.internal_config_dict if "-" not in name} <= recbole_keys()
     assert {name for names in config.parameters.values() for name in names} <= recbole_keys()
@@ -19,13 +19,13 @@ def test_what_recbole_names_itself_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("lr", "`lr`, so it has no effect"), ("loss_decimal", "no effect: did you mean `loss_decimal_place`?")],
 )
-def test_what_it_does_not_know_is_told(name: str, said: str, tmp_path: Path) -> None:
-    assert [said in note for note in without_effect(["epochs", name])] == [True]
+def test_unknown_settings_are_reported(name: str, message: str, tmp_path: Path) -> None:
+    assert [message in note for note in without_effect(["epochs", name])] == [True]
     space = tmp_path / "hyper.test"
     space.write_text("learning_rate choice [0.01, 0.001]\n")
     (tmp_path / "own.yaml").write_text(f"{name}: 3\n")
-    told = CliRunner().invoke(app, ["check", str(space), "--config-files", str(tmp_path / "own.yaml")])
-    assert told.exit_code == 0 and said in told.output
+    result = CliRunner().invoke(app, ["check", str(space), "--config-files", str(tmp_path / "own.yaml")])
+    assert result.exit_code == 0 and message in result.output

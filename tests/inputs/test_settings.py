@@ -53,12 +53,12 @@ RUNS = st.builds(
         ("1h 5s", 3605),
     ],
 )
-def test_durations(text: str, seconds: float) -> None:
+def test_durations_are_parsed(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5m", "0", "5x", "nan", "inf", "1e400", "h1"])
-def test_no_durations(text: str) -> None:
+def test_invalid_durations_are_rejected(text: str) -> None:
     with pytest.raises(InputError, match="invalid duration"):
         parse_duration(text)
 
@@ -66,11 +66,11 @@ def test_no_durations(text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "0s"), (59, "59s"), (725, "12m 05s"), (12000, "3h 20m"), (187200, "2d 04h")]
 )
-def test_durations_for_people(seconds: float, text: str) -> None:
+def test_durations_are_formatted(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
-def test_metrics_in_any_case() -> None:
+def test_metric_names_ignore_case() -> None:
     assert parse_metric("mrr@10") == Metric("MRR", 10)
     assert parse_metric("ndcg@5").key == "ndcg@5"
     assert parse_metric("gauc") == Metric("GAUC", None)
@@ -78,7 +78,7 @@ def test_metrics_in_any_case() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("NDGC@10", "did you mean `NDCG`"),
         ("MRR", "needs a cut-off"),
@@ -86,12 +86,12 @@ def test_metrics_in_any_case() -> None:
         ("AUC", "unknown metric"),
     ],
 )
-def test_no_metrics(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_invalid_metrics_are_rejected(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         parse_metric(text)
 
 
-def test_directions_and_names_are_recboles() -> None:
+def test_metric_names_and_directions_equal_recboles() -> None:
     from recbole.evaluator import metric_types, smaller_metrics
     from recbole.utils import EvaluatorType
 
@@ -103,7 +103,7 @@ def test_directions_and_names_are_recboles() -> None:
     assert set(smaller_metrics) & ranking == SMALLER_IS_BETTER
 
 
-def test_result_keys() -> None:
+def test_result_keys_of_metrics_with_and_without_a_cut_off() -> None:
     assert result_keys(["Recall", "GAUC"], [5, 10]) == ("recall@5", "recall@10", "gauc")
 
 
@@ -114,16 +114,18 @@ def test_result_keys() -> None:
         *((None, "auto", 2, 2), (4, "0,1", 1, 4), (1, "0,1", 1, 1), (3, "none", 1, 3), (4, "0,1", 2, 4)),
     ],
 )
-def test_workers_follow_the_cards(workers: int | None, gpus: str, each: int, count: int) -> None:
+def test_the_number_of_workers_follows_the_gpus(
+    workers: int | None, gpus: str, each: int, count: int
+) -> None:
     assert worker_count(workers, parse_gpus(gpus), each) == count
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "said"),
+    ("workers", "gpus", "message"),
     [(None, "none", "no GPU to share"), (3, "0,1", "2 GPUs with 2 trials each, but 3 workers")],
 )
-def test_workers_and_cards_at_odds(workers: int | None, gpus: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_conflicting_workers_and_gpus_are_rejected(workers: int | None, gpus: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         worker_count(workers, parse_gpus(gpus), 2)
 
 
@@ -149,7 +151,7 @@ def test_every_setting_has_an_option_with_its_default() -> None:
     )
 
 
-def test_a_new_field_is_an_option() -> None:
+def test_a_new_settings_field_becomes_an_option() -> None:
     @dataclass(frozen=True)
     class More(SearchSettings):
         warm_up: Annotated[int, typer.Option("--warm-up", min=0)] = 3
@@ -198,7 +200,7 @@ def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("workers", "two", "Expected `int`, got `str` - at `$.workers`"),
         ("engine", "slow", "Invalid enum value 'slow' - at `$.engine`"),
@@ -212,11 +214,18 @@ def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
         ("space", 1, "at `$.space`"),
     ],
 )
-def test_invalid_manifests_are_refused(tmp_path: Path, key: str, value: Any, said: str) -> None:
+def test_invalid_manifests_are_rejected(tmp_path: Path, key: str, value: Any, message: str) -> None:
     content = settings_content(MADE, SPACE, None) | {key: value}
     study_dir = stored(
         tmp_path / "study", json.loads(json.dumps({k: v for k, v in content.items() if v is not ...}))
     )
     with pytest.raises(StorageError) as caught:
         settings_from(study_dir)
-    assert said in str(caught.value) and str(study_dir.manifest) in str(caught.value)
+    assert message in str(caught.value) and str(study_dir.manifest) in str(caught.value)
+
+
+def test_a_study_in_sqlite_ignores_the_server_address() -> None:
+    own = RunSettings(params_file=Path("hyper.test"), name="s", base={}, metric=parse_metric("MRR@10"))
+    assert own.database("postgresql://dbhost/tuning") is None
+    there = replace(own, storage="postgresql://tuner:***@dbhost/tuning")
+    assert there.database(None) == there.storage and there.database("postgresql://a/b") == "postgresql://a/b"
