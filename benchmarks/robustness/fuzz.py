@@ -24,7 +24,7 @@ import typer
 from typer.main import get_command
 
 from sasrecf_tune.cli.app import app as command_line
-from sasrecf_tune.cli.arguments import read_config, run_settings
+from sasrecf_tune.cli.build_settings import read_config, run_settings
 from sasrecf_tune.cli.session import check_settings
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.constraints import violations

@@ -33,14 +33,14 @@ def run_settings(space: SearchSpace, config: Options, options: Options) -> RunSe
     Raises:
         InputError: Something given cannot be used.
     """
-    from sasrecf_tune.cli import arguments
+    from sasrecf_tune.cli import build_settings
 
     given = dict(options) | {"name": options["study"], "storage": database_address(options["storage"])}
     del given["study"]
     overrides = [f"{key}={_as_yaml(key, value)}" for key, value in config.items()]
     source = {"params_file": Path(space.source), "overrides": overrides}
     parsed = _parse_options("run", given) | source
-    return arguments.run_settings(space, arguments.read_config(parsed), parsed)
+    return build_settings.run_settings(space, build_settings.read_config(parsed), parsed)
 
 
 def resumed_settings(study_dir: StudyDirectory, options: Options) -> tuple[RunSettings, SearchSpace]:
@@ -90,7 +90,7 @@ def database_address(storage: str | None) -> str | None:
 def _changed_settings(
     study_dir: StudyDirectory, command: str, options: Options
 ) -> tuple[RunSettings, SearchSpace]:
-    from sasrecf_tune.cli.arguments import changed_settings
+    from sasrecf_tune.cli.build_settings import changed_settings
 
     given = _parse_options(command, options)
     return changed_settings(study_dir, given.pop("storage"), given)

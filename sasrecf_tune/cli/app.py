@@ -55,7 +55,7 @@ def run(
 ) -> None:
     """Search, and print the ranked table. The same command again continues the study."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import read_inputs, run_settings
+    from sasrecf_tune.cli.build_settings import read_inputs, run_settings
 
     space, config = read_inputs(given["params_file"], given)
     settings = run_settings(space, config, given)
@@ -77,7 +77,7 @@ def resume(
 ) -> None:
     """Continue a study with its last settings. Options given here replace them."""
     from sasrecf_tune.cli import run as runs
-    from sasrecf_tune.cli.arguments import study_settings
+    from sasrecf_tune.cli.build_settings import study_settings
 
     _, settings, space = study_settings(out, study, storage, given)
     _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
@@ -113,7 +113,7 @@ def confirm(
 
     The same command again continues; more seeds or configurations are added to the existing runs.
     """
-    from sasrecf_tune.cli.arguments import study_settings
+    from sasrecf_tune.cli.build_settings import study_settings
     from sasrecf_tune.cli.confirm import confirm_study
 
     study_dir, settings, space = study_settings(out, study, storage, given)

@@ -17,7 +17,7 @@ from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
-from sasrecf_tune.cli.arguments import recbole_data_path
+from sasrecf_tune.cli.build_settings import recbole_data_path
 from sasrecf_tune.cli.session import Display, check_settings, prepare_data
 from sasrecf_tune.errors import DataError, WorkerError, no_completed_trial
 from sasrecf_tune.executors.base import Executor, Handler

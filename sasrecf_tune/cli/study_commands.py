@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.cli.arguments import base_settings, read_inputs
+from sasrecf_tune.cli.build_settings import base_settings, read_inputs
 from sasrecf_tune.errors import InputError, StorageError, no_completed_trial
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate

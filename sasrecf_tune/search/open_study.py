@@ -17,7 +17,7 @@ from sasrecf_tune.analysis.reproduction import diff_text
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.study import IDENTITY, TuneStudy
-from sasrecf_tune.storage.database.cached import WriteThroughStorage
+from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.coordination import SingleCoordinator, open_coordinated
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 

@@ -15,7 +15,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Failure, Report, Result
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.trial_attributes import CURVE, FAILED_ATTEMPTS, TrialReader, outcome_attributes
-from sasrecf_tune.storage.database.cached import WriteThroughStorage
+from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.coordination import Coordination
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import CorruptStudyError

@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 from sasrecf_tune.cli.app import main
-from sasrecf_tune.cli.arguments import worker_count
+from sasrecf_tune.cli.build_settings import worker_count
 from sasrecf_tune.cli.reproduce import reproduce_study
 from sasrecf_tune.cli.run import run
 from sasrecf_tune.errors import InputError, WorkerError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.cli.arguments import base_settings, read_config
+from sasrecf_tune.cli.build_settings import base_settings, read_config
 from sasrecf_tune.errors import ConfigFileError, InputError
 from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
 from sasrecf_tune.inputs.params_file import parse

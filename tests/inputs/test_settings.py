@@ -10,7 +10,7 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.cli.arguments import override_settings, run_settings, worker_count
+from sasrecf_tune.cli.build_settings import override_settings, run_settings, worker_count
 from sasrecf_tune.cli.options import parameters
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.inputs.metrics import WITH_K, Metric, parse_metric, result_keys

@@ -15,7 +15,7 @@ from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.storage.database.coordination import DatabaseCoordination
 from sasrecf_tune.storage.database.open import open_storage
-from sasrecf_tune.storage.database.shared import SharedStorage
+from sasrecf_tune.storage.database.shared_storage import SharedStorage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 from tests.support.fake_training import summary

@@ -17,8 +17,8 @@ from typing_extensions import override
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
-from sasrecf_tune.search.strategies.embedding import Embedding
 from sasrecf_tune.search.strategies.history import History, Labels
+from sasrecf_tune.search.strategies.parameter_vectors import Embedding
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sasrecf_tune.search.strategies.embedding import Embedding
+from sasrecf_tune.search.strategies.parameter_vectors import Embedding
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
-from sasrecf_tune.search.strategies.embedding import Embedding
+from sasrecf_tune.search.strategies.parameter_vectors import Embedding
 
 
 class ForecastPruner(BasePruner):

@@ -11,12 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
-from sasrecf_tune.storage.database.cached import WriteThroughStorage
+from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.heartbeats import Heartbeat, database_time, this_process
 from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
 from sasrecf_tune.storage.database.ownership import owner_of
 from sasrecf_tune.storage.database.reconnect import ReconnectPolicy
-from sasrecf_tune.storage.database.shared import SharedStorage
+from sasrecf_tune.storage.database.shared_storage import SharedStorage
 
 # Attribute of the study: up to when, on the database's clock, its working time has been counted.
 _COUNTED = "sasrecf_tune:counted_until"

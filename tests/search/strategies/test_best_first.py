@@ -19,7 +19,7 @@ from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.search.strategies.best_first import expected_improvement
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.search.strategies.embedding import Embedding
+from sasrecf_tune.search.strategies.parameter_vectors import Embedding
 from sasrecf_tune.trials import State
 from tests.support.bench import bench
 from tests.support.fake_training import FakeTraining

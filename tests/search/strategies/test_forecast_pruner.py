@@ -13,8 +13,8 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.strategies import curve_forecast
 from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.search.strategies.embedding import Embedding
 from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
+from sasrecf_tune.search.strategies.parameter_vectors import Embedding
 
 SPACE = parse("learning_rate choice [0.01, 0.005, 0.0005, 0.0001]\nn_layers choice [1, 2, 3]\n")
 # Fast trials have nearly their final score at the third epoch, slow ones gain most of it later.

@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from sasrecf_tune.storage.database import cached, shared
+from sasrecf_tune.storage.database import cached_storage, shared_storage
 from sasrecf_tune.storage.database import optuna_internals as internals
-from sasrecf_tune.storage.database.cached import WriteThroughStorage
+from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from tests.support.paths import ROOT
 
 PACKAGE = ROOT / "sasrecf_tune"
@@ -66,7 +66,7 @@ def test_the_tables_are_those_that_are_queried() -> None:
 
 def test_no_name_of_ours_hides_one_of_optunas() -> None:
     theirs = {*dir(InMemoryStorage), *vars(InMemoryStorage())}
-    for module in (internals, cached, shared):
+    for module in (internals, cached_storage, shared_storage):
         hidden = own_names(ast.parse(inspect.getsource(module))) & theirs
         assert all(name == "__init__" or hasattr(BaseStorage, name) for name in hidden), module
 
