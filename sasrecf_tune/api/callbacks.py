@@ -25,6 +25,8 @@ class UserCallbacks(Callback):
     """
 
     def __init__(self, callbacks: Sequence[object]) -> None:
+        if not isinstance(callbacks, Sequence):
+            raise InputError("callbacks must be a list of objects", where="callbacks")
         for callback in callbacks:
             if not any(callable(getattr(callback, method, None)) for method in METHODS):
                 raise InputError(

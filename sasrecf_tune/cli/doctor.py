@@ -150,7 +150,7 @@ def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
     if torch and tuple(int(part) for part in torch.split(".")[:2]) >= (2, 6):
         # torch.load has weights_only=True since then; RecBole's checkpoints contain its Config.
         yield Finding(
-            "checkpoints", OK, f"torch {torch} reads those of a study, but not those that RecBole writes"
+            "checkpoints", OK, f"torch {torch} can load the checkpoints of a study, but not those of RecBole"
         )
     if not version_of("recbole"):
         return
@@ -261,7 +261,9 @@ def training() -> Finding:
         )
     else:
         step = timing.train_seconds / timing.steps_per_epoch
-        found = Finding("training", OK, f"2 steps of a small SASRecF on ml-100k, {step:.2g} s the second")
+        found = Finding(
+            "training", OK, f"2 steps of a small SASRecF on ml-100k; the second took {step:.2g} s"
+        )
     finally:
         executor.close()
     if str(scratch) not in found.found + found.remedy:  # else the remedy refers to a log in it

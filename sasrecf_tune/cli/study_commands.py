@@ -223,9 +223,10 @@ def _show_check(file: Path, space: SearchSpace, counted: Feasibility, notes: Seq
 
     total = counted.total
     size = "infinitely many" if total is None else f"{total:,}"
-    line(f"{file}: {size} configuration{'s' if total != 1 else ''} of {len(space)} parameters")
+    of = f"{len(space)} parameter{'s' if len(space) != 1 else ''}"
+    line(f"{file}: {size} configuration{'s' if total != 1 else ''} of {of}")
     for reason, count in counted.reasons:
-        line(f"{'some' if count is None else f'{count:,}'} of them are impossible and not run: {reason}")
+        line(f"not possible: {'some' if count is None else f'{count:,}'} of them ({reason})")
     if counted.feasible == 0:
         raise InputError("no configuration is possible", where=str(file))
     for note in notes:

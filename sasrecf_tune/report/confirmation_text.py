@@ -169,7 +169,7 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
         )
     cheapest = min(range(tied), key=lambda index: places[index].seconds)
     if places[cheapest].seconds > _CHEAPER * first.seconds:
-        which = f"the first is about as cheap as any, {format_duration(first.seconds)} per run"
+        which = f"none is clearly cheaper than the first, {format_duration(first.seconds)} per run"
     else:
         took, against = (format_duration(place.seconds) for place in (places[cheapest], first))
         where = f"rank {cheapest + 1}, trial {places[cheapest].trial}"

@@ -153,7 +153,9 @@ class SearchLimits:
                 options = f" --timeout {format_duration(2 * self.time.timeout).replace(' ', '')}"
             return Outcome(self.stop_reason, self.done, self.interrupted, self.failed, options)
         if self.done >= self._trials:
-            return Outcome(f"all {self.done} trials have ended", self.done)
+            return Outcome(
+                f"all {self.done} trials have ended" if self.done > 1 else "the trial has ended", self.done
+            )
         if self._patience.exhausted:
             options = f" --patience {2 * (self._settings.patience or 1)}"
             return Outcome(str(self._patience), self.done, resume_options=options)

@@ -206,7 +206,7 @@ def find_study(out: Path, name: str | None) -> StudyDirectory:
         raise StudyNotFoundError(
             f"no study named {name!r}",
             where=str(out),
-            fix=f"Studies there: {names}." if names else "It has no studies: check --out.",
+            fix=f"Studies there: {names}." if names else "There are no studies; `--out` names another place.",
         )
     return study_dir
 

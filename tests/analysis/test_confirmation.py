@@ -105,7 +105,7 @@ def test_tie_names_the_cheapest() -> None:
         "The others are worse than the first."
     ]
     assert said([FIVE[0], FIVE[0], FIVE[0]], seconds=[3, 3, 3]) == [
-        "Ranks 1 to 3 are tied; the first is about as cheap as any, 3s per run."
+        "Ranks 1 to 3 are tied; none is clearly cheaper than the first, 3s per run."
     ]
 
 

@@ -195,7 +195,7 @@ def test_check(cli: Cli, tmp_path: Path) -> None:
     done = cli("check", "hyper.test")
     assert done.returncode == 0, done.stderr
     assert "hyper.test: 12 configurations of 3 parameters" in done.stdout
-    assert "3 of them are impossible and not run: hidden_size is not divisible by n_heads" in done.stdout
+    assert "not possible: 3 of them (hidden_size is not divisible by n_heads)" in done.stdout
     done = cli("check", "hyper.test", "--set", "load_col={inter:[user_id,item_id]}")
     assert done.returncode == 2 and "RecBole is not told to load: timestamp" in done.stderr
     (tmp_path / "hyper.test").write_text("selected_features choice [[genre]]\n")

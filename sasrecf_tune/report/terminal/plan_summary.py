@@ -103,7 +103,7 @@ def space_text(plan: Plan) -> str:
     """Such as "hyper.test: 120 configurations"."""
     counted, name = plan.feasibility, plan.settings.params_file.name
     if counted.total is None:
-        return f"{name}: infinitely many configurations of {len(plan.space)} parameters"
+        return f"{name}: infinitely many configurations of {count_text(len(plan.space), 'parameter')}"
     if counted.feasible == counted.total:
         return f"{name}: {count_text(counted.total, 'configuration')}"
     return f"{name}: {counted.feasible:,} of {counted.total:,} configurations are possible"
