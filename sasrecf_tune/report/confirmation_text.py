@@ -168,10 +168,10 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
             f"({p} against the second)."
         )
     cheapest = min(range(tied), key=lambda index: places[index].seconds)
-    if places[cheapest].seconds > _CHEAPER * first.seconds:
-        which = f"none is clearly cheaper than the first, {format_duration(first.seconds)} per run"
+    took, against = (format_duration(place.seconds) for place in (places[cheapest], first))
+    if places[cheapest].seconds > _CHEAPER * first.seconds or took == against:
+        which = f"none is clearly cheaper than the first, {against} per run"
     else:
-        took, against = (format_duration(place.seconds) for place in (places[cheapest], first))
         where = f"rank {cheapest + 1}, trial {places[cheapest].trial}"
         which = f"the cheapest is {where}: {took} per run, not {against}"
     rest = "" if tied == len(places) else " The others are worse than the first."

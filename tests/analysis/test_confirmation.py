@@ -107,6 +107,8 @@ def test_tie_names_the_cheapest() -> None:
     assert said([FIVE[0], FIVE[0], FIVE[0]], seconds=[3, 3, 3]) == [
         "Ranks 1 to 3 are tied; none is clearly cheaper than the first, 3s per run."
     ]
+    (sentence,) = said([FIVE[0], FIVE[0]], seconds=[1.4, 0.6])  # both are shown as 1s
+    assert sentence == "Ranks 1 and 2 are tied; none is clearly cheaper than the first, 1s per run."
 
 
 def test_clear_winner_is_named() -> None:
