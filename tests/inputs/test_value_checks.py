@@ -110,8 +110,8 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         ("TIME_FIELD", None, "`TIME_FIELD` must be text, not None"),
         ("load_col", ["item_id"], "`load_col` must be a mapping .* or None"),
         ("rm_dup_inter", "frist", "did you mean `first`"),
-        ("user_inter_num_interval", "[5,inf", "not an interval"),
-        ("user_inter_num_interval", 5, "not an interval"),
+        ("user_inter_num_interval", "[5,inf", "must be an interval"),
+        ("user_inter_num_interval", 5, "must be an interval"),
         ("gpu_id", math.nan, "not nan"),
     ],
 )
