@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.messages import Report
 from sasrecf_tune.search.callbacks import Callback
@@ -34,16 +36,16 @@ class UserCallbacks(Callback):
                 )
         self._callbacks = callbacks
 
+    @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
-        """See `Callback`."""
         self._call("on_trial_start", number, params)
 
+    @override
     def on_report(self, report: Report) -> None:
-        """See `Callback`."""
         self._call("on_report", report)
 
+    @override
     def on_trial_end(self, record: TrialRecord) -> None:
-        """See `Callback`."""
         self._call("on_trial_end", record)
 
     def _call(self, name: str, *arguments: Any) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from sasrecf_tune.analysis.report_data import ReportData
-from sasrecf_tune.trials import State, TrialRecord, cell_text, score_text
+from sasrecf_tune.report.text import parameter_cells
+from sasrecf_tune.trials import State, TrialRecord, score_text
 
 _ROWS = 10
 # Curves drawn, and points of each: more cover one another.
@@ -44,7 +45,7 @@ def _table(data: ReportData) -> str:
             str(row.record.number),
             str(row.record.state),
             f"{row.record.epochs} ({row.record.best_epoch})" if row.record.best_epoch else "",
-            *(cell_text(row.record.params.get(name, "")) for name in data.varied),
+            *parameter_cells(row.record.params, data.varied),
         ]
         for row in data.rows[:_ROWS]
     ]

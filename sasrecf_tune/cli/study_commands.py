@@ -24,7 +24,7 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.inputs.validation import check_model
 from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
-from sasrecf_tune.report.text import timestamp_text
+from sasrecf_tune.report.text import count_text, timestamp_text
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
@@ -222,9 +222,8 @@ def _show_check(file: Path, space: SearchSpace, counted: Feasibility, notes: Seq
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     total = counted.total
-    size = "infinitely many" if total is None else f"{total:,}"
-    of = f"{len(space)} parameter{'s' if len(space) != 1 else ''}"
-    line(f"{file}: {size} configuration{'s' if total != 1 else ''} of {of}")
+    size = "infinitely many configurations" if total is None else count_text(total, "configuration")
+    line(f"{file}: {size} of {count_text(len(space), 'parameter')}")
     for reason, count in counted.reasons:
         line(f"not possible: {'some' if count is None else f'{count:,}'} of them ({reason})")
     if counted.feasible == 0:

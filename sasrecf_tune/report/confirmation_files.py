@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 from sasrecf_tune.analysis.confirmation import best_run, rank_confirmed
 from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.report.formats.best_yaml import best_yaml
@@ -38,8 +40,8 @@ class ConfirmationFiles(Callback):
         self._trials = trials
         self._write()
 
+    @override
     def on_trial_end(self, record: TrialRecord) -> None:
-        """See `Callback`."""
         self._write()
 
     def finish(self) -> None:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
@@ -109,12 +110,12 @@ class _Base(Callback):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
+    @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
-        """See `Callback`."""
         self.progress.running[number] = _Running(params, time.monotonic())
 
+    @override
     def on_report(self, report: Report) -> None:
-        """See `Callback`."""
         running = self.progress.running[report.number]
         running.scores.append(report.score)
         running.epoch = report.epoch
@@ -134,21 +135,21 @@ class _Base(Callback):
     def _begun_anew(self, report: Report) -> None:
         """Handle a trial that restarted because its checkpoint could not be used."""
 
+    @override
     def on_trial_end(self, record: TrialRecord) -> None:
-        """See `Callback`."""
         self.progress.running.pop(record.number, None)
         self.progress.records.append(record)
 
+    @override
     def on_trial_requeued(self, number: int) -> None:
-        """See `Callback`."""
         self.progress.running.pop(number, None)
 
+    @override
     def on_trial_lost(self, number: int) -> None:
-        """See `Callback`."""
         self.progress.running.pop(number, None)
 
+    @override
     def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
-        """See `Callback`."""
         self.progress.running.pop(number, None)
 
     def _continues_text(self, report: Report) -> str:
@@ -168,8 +169,8 @@ class PlainView(_Base):
         super().__init__(progress)
         self._console = console
 
+    @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
-        """See `Callback`."""
         super().on_trial_start(number, params)
         self._line(f"{self.progress.word} {number} started: {self.progress.text(params)}")
 
@@ -187,8 +188,8 @@ class PlainView(_Base):
             f"{format_duration(report.seconds)} since its start"
         )
 
+    @override
     def on_trial_end(self, record: TrialRecord) -> None:
-        """See `Callback`."""
         super().on_trial_end(record)
         progress = self.progress
         detail = (
@@ -202,15 +203,15 @@ class PlainView(_Base):
             f"({len(progress.records)}/{progress.trials} ended{leader}{remaining})"
         )
 
+    @override
     def on_trial_requeued(self, number: int) -> None:
-        """See `Callback`."""
         super().on_trial_requeued(number)
         self._line(
             f"{self.progress.word} {number} interrupted: it is taken up again when the study continues"
         )
 
+    @override
     def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
-        """See `Callback`."""
         super().on_trial_retry(number, attempt, reason)
         self._line(self._retrying_text(number, attempt, reason))
 
@@ -221,8 +222,8 @@ class PlainView(_Base):
 class JsonView(_Base):
     """One JSON object per line on standard output."""
 
+    @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
-        """See `Callback`."""
         super().on_trial_start(number, params)
         emit(
             {"event": "started", self.progress.word: number, **self.progress.named(params), "params": params}
@@ -247,8 +248,8 @@ class JsonView(_Base):
             }
         )
 
+    @override
     def on_trial_end(self, record: TrialRecord) -> None:
-        """See `Callback`."""
         super().on_trial_end(record)
         emit(
             {
@@ -262,18 +263,18 @@ class JsonView(_Base):
             }
         )
 
+    @override
     def on_trial_requeued(self, number: int) -> None:
-        """See `Callback`."""
         super().on_trial_requeued(number)
         emit({"event": "returned", self.progress.word: number})
 
+    @override
     def on_trial_lost(self, number: int) -> None:
-        """See `Callback`."""
         super().on_trial_lost(number)
         emit({"event": "lost", self.progress.word: number})
 
+    @override
     def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
-        """See `Callback`."""
         super().on_trial_retry(number, attempt, reason)
         emit({"event": "retrying", self.progress.word: number, "attempt": attempt, "reason": reason})
 
@@ -299,8 +300,8 @@ class LiveView(_Base):
     def _begun_anew(self, report: Report) -> None:
         self._console.print(Text(self._anew_text(report)))
 
+    @override
     def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
-        """See `Callback`."""
         super().on_trial_retry(number, attempt, reason)
         self._console.print(Text(self._retrying_text(number, attempt, reason), style="yellow"))
 
