@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +52,6 @@ class RayNodeWorker(NodeWorker):
         # As for local workers, only the coordinator acts on Ctrl-C and SIGTERM.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        # Processes of multiprocessing would run this file again, which is Ray's own program.
-        vars(sys.modules["__main__"]).pop("__file__", None)
         context = ray.get_runtime_context()
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         node = f"{address}-{context.get_node_id()[:6]}"
