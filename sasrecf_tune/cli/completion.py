@@ -32,8 +32,7 @@ def study_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def metrics(incomplete: str) -> list[str]:
     """Complete a metric, such as NDCG@10."""
-    names = [*(f"{name}@{k}" for name in WITH_K for k in _CUTOFFS), *WITHOUT_K]
-    return [name for name in names if name.lower().startswith(incomplete.lower())]
+    return _starting(incomplete, [*(f"{name}@{k}" for name in WITH_K for k in _CUTOFFS), *WITHOUT_K])
 
 
 def settings(incomplete: str) -> list[str]:
