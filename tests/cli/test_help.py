@@ -69,7 +69,7 @@ def test_completion_knows_studies_metrics_keys_and_columns(out: Path) -> None:
     assert completed(["report", *place, NAME[:2]], out) == [NAME]
     assert completed(["run", "--metric", "ND"], out) == ["NDCG@5", "NDCG@10", "NDCG@20"]
     assert completed(["run", "--set", "n_"], out) == ["n_layers=", "n_heads="]
-    assert completed(["report", *place, "--sort", "se"], out) == ["seconds"]
+    assert completed(["report", *place, "--sort", "sec"], out) == ["seconds"]
     assert "n_layers" in completed(["report", *place, "--sort", "n_"], out)
     assert "n_layers=" in completed(["report", *place, "--filter", "n_"], out)
 
