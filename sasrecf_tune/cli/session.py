@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
+from sasrecf_tune.errors import StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -25,7 +26,7 @@ from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import private_directory, remove, temporary_files
+from sasrecf_tune.storage.files import links_in, private_directory, remove, temporary_files
 
 if TYPE_CHECKING:
     from sasrecf_tune.search.coordinator import Coordinator
@@ -112,6 +113,12 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
         remove(abandoned(study_dir, left) if settings.storage else left)
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
+    if links := links_in(study_dir.directory):
+        raise StorageError(
+            "this link in the study directory leads elsewhere, and a run would write there",
+            where=str(links[0]),
+            fix="Replace it by what it leads to. The study directory itself, or --out, may be a link.",
+        )
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own

@@ -19,7 +19,7 @@ from typing import TypeVar
 from typing_extensions import override
 
 from sasrecf_tune.environment import cores
-from sasrecf_tune.errors import TuneError, WorkerError
+from sasrecf_tune.errors import StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
 from sasrecf_tune.executors.placement import pick_busy_worker, taints_worker
 from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
@@ -40,6 +40,7 @@ from sasrecf_tune.messages import (
     Waiting,
 )
 from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.files import append_line
 
 T = TypeVar("T")
 
@@ -296,8 +297,8 @@ def _fail_jobs(worker: _Worker, handler: Handler, kind: FailureKind, reason: str
         Failure.after_report(number, worker.last_reports.get(number), kind, reason) for number in worker.jobs
     ]
     for job in worker.jobs.values():
-        with contextlib.suppress(OSError), job.log.open("a", encoding="utf-8") as log:
-            log.write(f"\n{reason}\n")  # the worker could not write it
+        with contextlib.suppress(StorageError):
+            append_line(job.log, f"\n{reason}\n")  # the worker could not write it
     for failure in failures:
         handler.on_outcome(failure)
 

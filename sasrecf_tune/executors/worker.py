@@ -20,7 +20,7 @@ from sasrecf_tune.errors import StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Runner, answer
 from sasrecf_tune.executors.worker_slots import WorkerSlots
 from sasrecf_tune.messages import DataRequest, Decision, Failure, FailureKind, Job, Report, Result
-from sasrecf_tune.storage.files import disk_error, make_directory
+from sasrecf_tune.storage.files import disk_error, make_directory, open_own
 
 # Imported late: the module imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.training.runner:start_runner"
@@ -148,7 +148,7 @@ def _redirect_output(path: Path) -> None:
         with contextlib.suppress(OSError):  # an incomplete log must not fail a trial
             stream.flush()
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = open_own(path, os.O_WRONLY | os.O_APPEND, 0o644)
     except OSError as error:
         raise disk_error(path, error) from error
     os.dup2(handle, 1)
