@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -261,7 +262,7 @@ def _start(options: WorkerOptions) -> _Worker:
     process = context.Process(
         target=main, args=(theirs, replace(options)), name=f"sasrecf-tune-worker-{options.index}", daemon=True
     )
-    with _signals_blocked(), _without_main_module():
+    with _signals_blocked(), _without_main_module(), _without_working_directory():
         process.start()
     theirs.close()
     return _Worker(options, process, ours)
@@ -269,12 +270,30 @@ def _start(options: WorkerOptions) -> _Worker:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C and SIGTERM from the beginning; ours arrive after the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Start processes that ignore these signals from the beginning; ours arrive after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_working_directory() -> Iterator[None]:
+    """Keep the working directory off the path of a process that is started in the block.
+
+    `python -c` would import its modules from there first, from a file pickle.py for example. The process gets
+    the path of this one later.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextlib.contextmanager

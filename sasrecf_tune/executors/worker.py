@@ -56,10 +56,11 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     The answer to a `Job` is a sequence of reports, each of which is followed by a `Decision`, and then a
     `Result` or a `Failure`. Other requests have one answer or a TuneError. A `Waiting` may precede each.
     """
-    # Ctrl-C reaches all processes of the terminal, and SIGTERM often all processes of a scheduler's job. Only
-    # the coordinator acts on them.
+    # Ctrl-C and SIGHUP reach all processes of the terminal, and SIGTERM often all processes of a scheduler's
+    # job. Only the coordinator acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _exit_with_parent()
     try:
         make_directory(options.log.parent)
