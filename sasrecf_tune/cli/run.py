@@ -181,7 +181,7 @@ def _search(
     from sasrecf_tune.search.coordinator import Coordinator
 
     settings = plan.settings
-    metric, names = str(settings.metric), varied(plan.space)
+    metric, names = settings.metric, varied(plan.space)
     state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, settings.workers, records)
     done = len(state.records)
     display.emit("plan", **plan_facts(plan), done=done)

@@ -97,13 +97,13 @@ def _text(
     from sasrecf_tune.report.formats.trials import ranking_csv, ranking_json, ranking_markdown
     from sasrecf_tune.report.study_sections import confirmed_content, confirmed_markdown, test_markdown
 
-    metric = str(settings.metric)
+    metric = settings.metric
     metric_keys = tuple(data.manifest["data"]["metric_keys"])
     if form == "csv":
         return ranking_csv(shown, space.names, metric_keys, tests)
     if form == "markdown":
         text = ranking_markdown(shown, space.names, metric)
-        return text + test_markdown(shown, tests, metric_keys) + confirmed_markdown(data)
+        return text + test_markdown(shown, tests, metric_keys, metric) + confirmed_markdown(data)
     if form == "latex":
         if not data.completed:
             raise no_completed_trial(study_dir.name)
@@ -112,7 +112,7 @@ def _text(
         if data.confirmed_ranking is not None:
             text += "\n" + confirmed_latex(*data.confirmed_ranking, data.varied, metric, *what)
         return text
-    summary = {"study": study_dir.name, "metric": metric, "ended": len(data.rows)}
+    summary = {"study": study_dir.name, "metric": str(metric), "ended": len(data.rows)}
     return ranking_json(shown, summary | confirmed_content(data), tests)
 
 
@@ -131,7 +131,7 @@ def _table(
     def render(console: Console) -> None:
         show_report(data, rows, shown, console)
         if tests is not None:
-            show_tests(shown, tests, console)
+            show_tests(shown, tests, data.metric, console)
         show_confirmed(data, results, study_dir, console)
 
     if output is None:

@@ -8,11 +8,11 @@ from rich.text import Text
 
 from sasrecf_tune.analysis.comparison import Comparison, Difference, Effort, Entry, unequal_budgets
 from sasrecf_tune.analysis.confirmation import ALPHA
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import parameters_text
-from sasrecf_tune.trials import score_text
 
 _PARTS = {"valid": "validation", "test": "test"}
 
@@ -61,10 +61,10 @@ def scores(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for rank, entry in enumerate(comparison.entries, start=1):
         if entry.confirmed:
-            place, valid = str(rank), estimate_cells(entry.on("valid", metric.key))
+            place, valid = str(rank), estimate_cells(entry.on("valid", metric.key), metric)
         else:
-            place, valid = "", (f"({score_text(entry.score)})", "-")
-        test = estimate_cells(entry.on("test", metric.key))
+            place, valid = "", (f"({metric.text(entry.score)})", "-")
+        test = estimate_cells(entry.on("test", metric.key), metric)
         rows.append([place, entry.name, model_text(entry), *valid, *test])
     return headers, rows
 
@@ -86,7 +86,7 @@ def budgets(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 def sentences(comparison: Comparison) -> list[str]:
     """Say for each pair which study is better, on validation and on test."""
     lines = [
-        _pair_text(difference, place)
+        _pair_text(difference, place, comparison.metric)
         for part, place in _PARTS.items()
         for difference in comparison.differences[part]
     ]
@@ -151,9 +151,9 @@ def note(comparison: Comparison) -> str:
     return " ".join(parts)
 
 
-def _pair_text(difference: Difference, place: str) -> str:
+def _pair_text(difference: Difference, place: str, metric: Metric) -> str:
     first, second = difference.first.name, difference.second.name
-    size = f"{difference.mean:.4f} ± {difference.half_interval:.4f}"
+    size = f"{metric.text(difference.mean)} ± {metric.text(difference.half_interval)}"
     p = p_statement(difference.p)
     if difference.tied:
         return f"On {place} {first} and {second} are tied: difference {size} ({p})."

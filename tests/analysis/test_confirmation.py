@@ -225,6 +225,6 @@ def test_confirmation_as_json_and_markdown() -> None:
     assert content["tied"] == [0, 1] and len(content["runs"]) == 15
     assert [row["trial"] for row in content["configurations"]] == [0, 1, 2]
     assert content["configurations"][0]["test"]["mrr@10"]["mean"] == pytest.approx(0.005378)
-    text = confirmation_markdown(subject, verdict, ("n_layers",), str(parse_metric("mrr@10")))
+    text = confirmation_markdown(subject, verdict, ("n_layers",), parse_metric("mrr@10"))
     assert "| 1 | 0 | 0.0538 ± 0.0011 | 0.0009 | - | 1 | 1 |" in text
     assert "Tukey's HSD" in text and "assumes" in text

@@ -21,6 +21,7 @@ from sasrecf_tune.analysis.confirmation import Confirmation, on_validation, rank
 from sasrecf_tune.cli.confirm import confirm_best
 from sasrecf_tune.cli.session import Display
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
+from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.confirmation_text import luck_text, sentences
 from sasrecf_tune.report.formats.best_yaml import best_yaml
@@ -361,7 +362,7 @@ def test_the_page_and_latex_contain_the_confirmation(tmp_path: Path) -> None:
     names = run.plan.space.names
     page = render_page(replace(known_report_data(3), confirmation=confirmation, unit=0.0001))
     section = page.partition('<section id="confirmation">')[2].partition("</section>")[0]
-    table = confirmed_latex(confirmation, verdict, names, "MRR@10", "SASRecF", "ml-100k")
+    table = confirmed_latex(confirmation, verdict, names, parse_metric("MRR@10"), "SASRecF", "ml-100k")
     assert section.count("<tr>") == 1 + 3
     for place in verdict.places:
         assert f"{place.score.mean:.4f} ± {place.score.half_interval:.4f}" in section

@@ -163,7 +163,9 @@ def test_latex_marks_best_and_second_of_each_metric() -> None:
         for i, (s, g) in enumerate(scores)
     ]
     rows = rank([*records, TrialRecord(9, State.FAILED, {})], True)
-    text = ranking_latex(rows, ["a_b"], ["giniindex@10", "mrr@10"], "MRR@10", "s_1", "SASRec", "ml-100k")
+    text = ranking_latex(
+        rows, ["a_b"], ["giniindex@10", "mrr@10"], parse_metric("MRR@10"), "s_1", "SASRec", "ml-100k"
+    )
     assert r"rank & a\_b & MRR@10 & GiniIndex@10" in text
     assert re.findall(r"^\d & 1 & (.*) & (.*) \\\\$", text, re.MULTILINE) == [
         (r"\textbf{0.3000}", "0.9000"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.progress import JsonView, LiveView, PlainView, make_progress
 
@@ -18,14 +19,14 @@ REASON = "trial-0003.resume is damaged (checksum of [data]/0)"
 
 
 def plain(reports: list[Report], console: Console) -> None:
-    view = PlainView(make_progress([], "MRR@10", True, 9, 5, 1, []), console)
+    view = PlainView(make_progress([], parse_metric("MRR@10"), True, 9, 5, 1, []), console)
     view.on_trial_start(3, {})
     for report in reports:
         view.on_report(report)
 
 
 def live(reports: list[Report], console: Console) -> None:
-    with LiveView(make_progress([], "MRR@10", True, 9, 5, 1, []), console) as view:
+    with LiveView(make_progress([], parse_metric("MRR@10"), True, 9, 5, 1, []), console) as view:
         view.on_trial_start(3, {})
         for report in reports:
             view.on_report(report)
@@ -42,7 +43,7 @@ def test_restarted_trial_is_reported_once(
 
 
 def test_restarted_trial_is_a_json_event(capsys: pytest.CaptureFixture[str]) -> None:
-    view = JsonView(make_progress([], "MRR@10", True, 9, 5, 1, []))
+    view = JsonView(make_progress([], parse_metric("MRR@10"), True, 9, 5, 1, []))
     view.on_trial_start(3, {})
     view.on_report(replace(REPORT, anew=REASON))
     view.on_report(replace(REPORT, epoch=2))

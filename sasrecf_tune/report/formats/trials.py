@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.text import csv_line, finite, markdown_table, parameter_cells
-from sasrecf_tune.trials import Row, State, TrialRecord, score_text
+from sasrecf_tune.trials import Row, State, TrialRecord
 
 _BEFORE = ("number", "state")
 # Not "epochs" and "seed": parameters may have these names, and a column must have one of its own.
@@ -87,13 +88,13 @@ def ranking_json(
     return json.dumps({**summary, "trials": trials}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
+def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: Metric) -> str:
     """Return the ranking as a Markdown table."""
-    header = ["rank", metric, "trial", "state", "trained epochs", "best epoch", "seconds", *names]
+    header = ["rank", str(metric), "trial", "state", "trained epochs", "best epoch", "seconds", *names]
     cells = [
         [
             str(row.rank or ""),
-            score_text(row.record.score),
+            metric.text(row.record.score),
             str(row.record.number),
             row.record.state,
             str(row.record.epochs),

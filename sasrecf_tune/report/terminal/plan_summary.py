@@ -125,9 +125,7 @@ def show_end(
     rows = rank(ended, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
     if shown:
-        print_table(
-            console, ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width)
-        )
+        print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
         if len(rows) > len(shown):
             console.print(
                 f"... and {len(rows) - len(shown)} more: sasrecf-tune report {study_dir.name} --top 0"

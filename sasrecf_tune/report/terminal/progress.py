@@ -16,12 +16,13 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
 from sasrecf_tune.report.text import finite, parameters_text
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank, score_text
+from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Progress:
     """
 
     names: Sequence[str]
-    metric: str
+    metric: Metric
     maximize: bool
     trials: int
     epochs: int
@@ -72,7 +73,7 @@ class Progress:
     def leader(self) -> str:
         """The best completed trial so far, "" if there is none."""
         top = best(self.records, self.maximize)
-        return f"trial {top.number} with {score_text(top.score)}" if top else ""
+        return f"trial {top.number} with {self.metric.text(top.score)}" if top else ""
 
     def table(self, width: int, most: int) -> RenderableType | None:
         """The best `most` trials so far, None if there are none."""
@@ -90,7 +91,7 @@ class Progress:
 
 def make_progress(
     names: Sequence[str],
-    metric: str,
+    metric: Metric,
     maximize: bool,
     trials: int,
     epochs: int,
@@ -184,7 +185,7 @@ class PlainView(_Base):
         progress = self.progress
         self._line(
             f"{progress.word} {report.number} epoch {report.epoch}/{progress.epochs}: {progress.metric} "
-            f"{score_text(report.score)}, loss {report.train_loss:.4f}, "
+            f"{progress.metric.text(report.score)}, loss {report.train_loss:.4f}, "
             f"{format_duration(report.seconds)} since its start"
         )
 
@@ -193,7 +194,8 @@ class PlainView(_Base):
         super().on_trial_end(record)
         progress = self.progress
         detail = (
-            record.error or f"best {progress.metric} {score_text(record.score)} at epoch {record.best_epoch}"
+            record.error
+            or f"best {progress.metric} {progress.metric.text(record.score)} at epoch {record.best_epoch}"
         )
         leader = f"; leading: {progress.leader()}" if progress.leader() else ""
         eta = progress.eta()
@@ -320,7 +322,7 @@ class LiveView(_Base):
         line.append(f"epoch {running.epoch}/{progress.epochs} " if running.epoch else "in its first epoch ")
         if running.scores:
             line.append(sparkline(running.scores) + " ", style="cyan")
-            line.append(f"{score_text(running.scores[-1])} ")
+            line.append(f"{progress.metric.text(running.scores[-1])} ")
         line.append(format_duration(time.monotonic() - running.since) + "  ", style="dim")
         line.append(progress.text(running.params), style="dim")
         return line

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.analysis.contrasts import CONFIDENCE
 from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import main_effects
 from sasrecf_tune.analysis.report_data import ReportData
@@ -22,7 +23,7 @@ from sasrecf_tune.report.terminal.tables import (
     varied,
 )
 from sasrecf_tune.report.text import epochs_text, percent_text, states_text
-from sasrecf_tune.trials import Row, cell_text, score_text
+from sasrecf_tune.trials import Row, cell_text
 
 _BAR_WIDTH = 24
 
@@ -33,7 +34,7 @@ def show_report(data: ReportData, rows: Sequence[Row], shown: Sequence[Row], con
     if not data.completed:
         _line(console, "no trial has completed yet")
     if shown:
-        names, metric = varied(data.space), str(data.metric)
+        names, metric = varied(data.space), data.metric
         table = ranking_table(shown, names, metric, console.width, data.curves)
         if len(names) > 1 and table.columns[-1].header == "parameters":
             _print_stacked(data, names, shown, console)
@@ -51,15 +52,14 @@ def show_report(data: ReportData, rows: Sequence[Row], shown: Sequence[Row], con
 def _print_stacked(data: ReportData, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
     """Print the table with the parameters of each trial on a line of their own."""
     metric = str(data.metric)
-    width = max(6, len(metric))
+    width = max(data.metric.decimals + 2, len(metric))
     header = f"rank  {metric:>{width}}  trial  state      epochs     time  learning curve"
     _line(console, header, "bold")
     curves = shared_sparklines(data.curves, [row.record.number for row in shown])
     for place, row in enumerate(shown):
         record = row.record
-        cells = (
-            f"{row.rank or '':>4}  {score_text(record.score):>{width}}  {record.number:>5}  {record.state:<8}"
-        )
+        score = f"{data.metric.text(record.score):>{width}}"
+        cells = f"{row.rank or '':>4}  {score}  {record.number:>5}  {record.state:<8}"
         cells += f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}  "
         style = "bold green" if row.rank == 1 else STYLES.get(record.state, "")
         _line(console, cells + (curves[place] if curves else ""), style)
@@ -80,17 +80,24 @@ def _print_importance(data: ReportData, console: Console) -> None:
 
 
 def _print_effects(data: ReportData, console: Console) -> None:
-    effects = main_effects(data.records, data.varied, data.metric.maximize)
-    effects = [effect for effect in effects if any(level.behind is not None for level in effect.levels)]
-    clear = [effect for effect in effects if any(level.is_worse for level in effect.levels)]
+    effects = main_effects(data.records, data.varied, data.metric)
+    clear = [effect for effect in effects if effect.worse or (effect.close and effect.unknown)]
     if clear:
-        grid = _titled(console, f"effects of the values ({clear[0].trials} completed trials; 95% intervals)")
+        title = f"effects of the values ({clear[0].trials} completed trials; {CONFIDENCE:.0%} intervals)"
+        grid = _titled(console, title)
         for effect in clear:
-            grid.add_row(effect.name, Text(effect.sentence))
+            grid.add_row(effect.name, Text(effect.sentence(data.metric)))
         print_table(console, grid)
-    alike = [f"{effect.name} (± {effect.noise:.4f})" for effect in effects if effect not in clear]
+    alike, unknown = (
+        [effect for effect in effects if effect not in clear and bool(effect.close) == known]
+        for known in (True, False)
+    )
     if alike:
-        console.print(Text(f"\nno difference beyond noise between the values of {', '.join(alike)}"))
+        each = ", ".join(f"{e.name} (at most {data.metric.bound_text(e.at_most)})" for e in alike)
+        console.print(Text(f"\nno difference seen between the values of {each}"))
+    if unknown:
+        each = ", ".join(f"{effect.name} ({'; '.join(effect.unknown)})" for effect in unknown)
+        console.print(Text(f"\neffect not known: {each}"))
 
 
 def _titled(console: Console, title: str) -> Table:

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text
-from sasrecf_tune.trials import Row, State, cell_text, score_text
+from sasrecf_tune.trials import Row, State, cell_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
@@ -24,7 +25,7 @@ _FAILURES = 10
 def ranking_table(
     rows: Sequence[Row],
     names: Sequence[str],
-    metric: str,
+    metric: Metric,
     width: int,
     curves: Mapping[int, Sequence[tuple[int, float]]] | None = None,
 ) -> Table:
@@ -33,11 +34,11 @@ def ranking_table(
     Parameters share one column if `width` (characters) has no room for a column each. Learning curves get a
     column only if there is room for everything.
     """
-    natural = _natural_width(rows, names, metric)
+    natural = _natural_width(rows, names, str(metric))
     separate = natural <= width
     table = Table(pad_edge=False, box=None)
     table.add_column("rank", justify="right")
-    table.add_column(metric, justify="right", style="bold")
+    table.add_column(str(metric), justify="right", style="bold")
     table.add_column("trial", justify="right")
     table.add_column("state")
     table.add_column("epochs", justify="right")
@@ -55,7 +56,7 @@ def ranking_table(
         cells = parameter_cells(params, names) if separate else [parameters_text(params, names)]
         table.add_row(
             str(row.rank) if row.rank else "",
-            score_text(record.score),
+            metric.text(record.score),
             str(record.number),
             record.state,
             epochs_text(record),
