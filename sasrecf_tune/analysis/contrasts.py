@@ -127,12 +127,16 @@ def _unknown(
     """Return why the trials do not determine the contrast, "" if they do."""
     count = own.shape[1]
     alone = float(np.abs(contrast[:count]) @ (1 / np.maximum(own.sum(axis=0), 1)))
-    if not fit.estimable(contrast) or fit.spread(contrast) > _MOST_INFLATION * alone:
-        # Name the parameter that alone inflates the variance most.
-        inflation = {
-            name: _spread(np.hstack([own, others[name].columns]), contrast[:count]) for name in adjusted
-        }
-        return f"confounded with {max(inflation, key=lambda name: inflation[name])}"
+    inflation = {
+        name: _spread(np.hstack([own, others[name].columns]), contrast[:count]) / alone for name in adjusted
+    }
+    worst = max(inflation, key=lambda name: inflation[name], default="")
+    # Parameters that were drawn independently inflate it too, the more the fewer trials there are.
+    expected = len(own) / fit.freedom
+    if not fit.estimable(contrast) or fit.spread(contrast) > _MOST_INFLATION * alone * expected:
+        return f"confounded with {worst}"
+    if worst and inflation[worst] > _MOST_INFLATION:
+        return f"confounded with {worst}"
     weights = contrast @ fit.weights
     weights = weights / np.abs(weights).sum() * 2
     imbalance = {

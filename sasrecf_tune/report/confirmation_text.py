@@ -14,9 +14,6 @@ from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import count_text, parameters_text, trials_text
 from sasrecf_tune.trials import State, TrialRecord
 
-# A configuration is called cheaper if it takes at most this share of the first's time.
-_CHEAPER = 0.9
-
 
 def show_confirmation(
     confirmation: Confirmation,
@@ -167,12 +164,5 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
             f"Trial {first.trial} is better than the other {len(places) - 1} configurations "
             f"({p} against the second)."
         )
-    cheapest = min(range(tied), key=lambda index: places[index].seconds)
-    took, against = (format_duration(place.seconds) for place in (places[cheapest], first))
-    if places[cheapest].seconds > _CHEAPER * first.seconds or took == against:
-        which = f"none is clearly cheaper than the first, {against} per run"
-    else:
-        where = f"rank {cheapest + 1}, trial {places[cheapest].trial}"
-        which = f"the cheapest is {where}: {took} per run, not {against}"
     rest = "" if tied == len(places) else " The others are worse than the first."
-    return f"Ranks 1 {'and' if tied == 2 else 'to'} {tied} are tied; {which}.{rest}"
+    return f"Ranks 1 {'and' if tied == 2 else 'to'} {tied} are tied.{rest}"

@@ -206,7 +206,7 @@ def test_pareto_front_is_not_dominated() -> None:
         TrialRecord(i, State.COMPLETE, {}, score=rng.randint(0, 9) / 10, seconds=rng.randint(1, 9))
         for i in range(60)
     ]
-    front = pareto(records, lambda record: record.seconds, METRIC)
+    front = pareto(records, lambda record: record.seconds, maximize=True)
     for record in front:
         assert not any(
             (o.score or 0) >= (record.score or 0)

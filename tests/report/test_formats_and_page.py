@@ -111,7 +111,7 @@ def test_table_has_curves_importance_and_main_effects(out: Path) -> None:
     header, first = text.splitlines()[1:3]
     assert header.split()[-1] == "curve" and set(first.split()[-1]) <= set("▁▂▃▄▅▆▇█")
     assert re.search(r"^learning_rate +█+ +\d+%$", text, re.MULTILINE)
-    assert "95% intervals" in text and " beats " in text and "beyond noise" in text
+    assert "99% intervals" in text and " beats " in text and "effect not known: " in text
 
 
 def test_table_fits_80_columns(out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ from sasrecf_tune.report.comparison_text import (
 )
 from sasrecf_tune.report.formats.confirmation import estimate_content
 from sasrecf_tune.report.formats.latex import latex, latex_table, marked
-from sasrecf_tune.report.text import csv_line, markdown_table
+from sasrecf_tune.report.text import csv_line, json_text, markdown_table
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -72,7 +71,7 @@ def comparison_json(comparison: Comparison) -> str:
         "sentences": sentences(comparison),
         "warnings": warnings(comparison),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(content, indent=2) + "\n"
 
 
 def comparison_markdown(comparison: Comparison) -> str:

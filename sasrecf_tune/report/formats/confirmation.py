@@ -16,7 +16,7 @@ from sasrecf_tune.analysis.confirmation import (
 )
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.confirmation_text import heading, interval_text, note, p_text, sentences
-from sasrecf_tune.report.text import csv_line, finite, markdown_table, parameter_cells
+from sasrecf_tune.report.text import csv_line, markdown_table, parameter_cells
 from sasrecf_tune.trials import TrialRecord
 
 
@@ -78,7 +78,7 @@ def confirmation_markdown(
 
 
 def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[str, Any]:
-    """Return the confirmation for JSON; numbers that are not finite are null."""
+    """Return the confirmation for JSON."""
     return {
         "trials": list(confirmation.configurations),
         "seeds": list(confirmation.seeds),
@@ -110,10 +110,8 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
                 "state": record.state,
                 "epochs": record.epochs,
                 "seconds": record.seconds,
-                "valid": {key: finite(value) for key, value in record.valid.items()},
-                "test": {
-                    key: finite(value) for key, value in confirmation.tests.get((trial, seed), {}).items()
-                },
+                "valid": dict(record.valid),
+                "test": dict(confirmation.tests.get((trial, seed), {})),
                 "error": record.error or None,
             }
             for (trial, seed), record in sorted(confirmation.runs.items())

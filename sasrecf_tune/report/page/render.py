@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from sasrecf_tune.analysis.budget import budget
 from sasrecf_tune.analysis.contrasts import CONFIDENCE
-from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
+from sasrecf_tune.analysis.importance import DASHBOARD_DIFFERS, LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import main_effects
 from sasrecf_tune.analysis.report_data import ReportData, report_data_of
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
+from sasrecf_tune.report.bounds_text import bounds_sentence
 from sasrecf_tune.report.confirmation_text import (
     heading,
     interval_text,
@@ -129,6 +130,8 @@ def _environment() -> Environment:
     environment.tests["numeric"] = is_number
     environment.globals |= {
         "CONFIDENCE": CONFIDENCE,
+        "bounds_sentence": bounds_sentence,
+        "DASHBOARD_DIFFERS": DASHBOARD_DIFFERS,
         "LEAST_TRIALS": LEAST_TRIALS,
         "asset": _asset,
         "zip": zip,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
-from sasrecf_tune.report.text import finite, parameters_text
+from sasrecf_tune.report.text import json_text, parameters_text
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank
 
@@ -235,7 +234,7 @@ class JsonView(_Base):
         emit({"event": "continues", self.progress.word: report.number, "after": report.epoch})
 
     def _begun_anew(self, report: Report) -> None:
-        emit({"event": "anew", self.progress.word: report.number, "reason": report.anew})
+        emit({"event": "restarted", self.progress.word: report.number, "reason": report.anew})
 
     def _validated(self, report: Report) -> None:
         emit(
@@ -352,6 +351,5 @@ class LiveView(_Base):
 
 def emit(event: dict[str, Any]) -> None:
     """Write one JSON line; numbers that are not finite become null."""
-    clean = {key: finite(value) if isinstance(value, float) else value for key, value in event.items()}
-    sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json_text(event) + "\n")
     sys.stdout.flush()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.analysis.contrasts import CONFIDENCE
-from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
+from sasrecf_tune.analysis.importance import DASHBOARD_DIFFERS, LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import main_effects
 from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.inputs.settings import format_duration
@@ -20,6 +20,7 @@ from sasrecf_tune.report.terminal.tables import (
     print_failures,
     ranking_table,
     shared_sparklines,
+    show_bounds,
     varied,
 )
 from sasrecf_tune.report.text import epochs_text, percent_text, states_text
@@ -44,6 +45,7 @@ def show_report(data: ReportData, rows: Sequence[Row], shown: Sequence[Row], con
             _line(console, f"... and {len(rows) - len(shown)} more (--top 0 shows all)")
     elif data.rows:
         _line(console, "no trial matches all filters")
+    show_bounds(data.at_bounds, console)
     _print_importance(data, console)
     _print_effects(data, console)
     print_failures(rows, console)
@@ -77,6 +79,7 @@ def _print_importance(data: ReportData, console: Console) -> None:
     for name, share in found.shares.items():
         grid.add_row(name, Text("█" * round(share * _BAR_WIDTH), style="cyan"), f"{percent_text(share):>4}")
     print_table(console, grid)
+    console.print(Text(DASHBOARD_DIFFERS, style="dim"))
 
 
 def _print_effects(data: ReportData, console: Console) -> None:

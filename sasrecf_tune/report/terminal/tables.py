@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.analysis.bounds import AtBound
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.report.bounds_text import bounds_sentence
 from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text
 from sasrecf_tune.trials import Row, State, cell_text
 
@@ -70,6 +72,16 @@ def ranking_table(
 def varied(space: SearchSpace) -> tuple[str, ...]:
     """Return the parameters with more than one value, or all if there is none."""
     return tuple(p.name for p in space if p.size != 1) or space.names
+
+
+def show_bounds(found: Sequence[AtBound], console: Console) -> None:
+    """Print which values of the best lie on a bound, and lines for the params file; nothing without any."""
+    if found:
+        console.print()
+        console.print(Text(bounds_sentence(found)))
+        for one in found:
+            # Never wrapped, so that it can be copied.
+            console.print(Text(f"  {one.line}"), soft_wrap=True)
 
 
 def print_failures(rows: Sequence[Row], console: Console) -> None:
