@@ -175,7 +175,7 @@ def _next(name: str, numbers: Sequence[float]) -> int | float:
         if name in _DOUBLED:
             value = last * (2 if last > before else 0.5)
         elif is_geometric:
-            value = last * ratio
+            value = float(f"{last * ratio:.2g}")
     value = _rounded(_legal(name, value, last))
     is_whole = TABLE[name].kind == "int" or (value.is_integer() and all(isinstance(n, int) for n in numbers))
     return int(value) if is_whole else value
