@@ -45,7 +45,7 @@ def _axes(parameter: Parameter) -> Axes:
 
 def number_axis(low: float, high: float) -> Axes:
     """The coordinate from 0 to 1 of a number between `low` and `high`; none if they are equal."""
-    if high <= low:
+    if high / 2 - low / 2 <= 0:  # equal, or nearer than the smallest float
         return lambda _: []
     if low > 0 and math.log(high) - math.log(low) > math.log(_LOG_RATIO):
         start, span = math.log(low), math.log(high) - math.log(low)
