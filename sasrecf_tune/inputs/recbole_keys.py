@@ -46,24 +46,29 @@ def recbole_keys() -> frozenset[str]:
 
 @cache
 def _settings_of_models() -> Mapping[str, frozenset[str]]:
-    """The settings of each of RecBole's models: those like SASRecF first, then other sequential models."""
+    """The settings of each of RecBole's models: those that can be tuned first, then sequential ones.
+
+    Of these, those with few settings come first.
+    """
     package = _package()
     if package is None:
         return {}
     code = {path.stem: path for path in sorted((package / "model").glob("*_recommender/*.py"))}
     files = {path.stem: path for path in sorted((package / "properties" / "model").glob("*.yaml"))}
 
-    def distance(model: str) -> tuple[bool, bool]:
-        source = code.get(model.lower())
-        return model not in MODELS, source is None or source.parent.name != "sequential_recommender"
-
-    return {
+    settings = {
         model: frozenset(
-            _names(_GIVEN, files[model])
-            | (_names(_READ, code[model.lower()]) if model.lower() in code else set())
+            _names(_GIVEN, file) | (_names(_READ, code[model.lower()]) if model.lower() in code else set())
         )
-        for model in sorted(files, key=distance)
+        for model, file in files.items()
     }
+
+    def distance(model: str) -> tuple[bool, bool, int]:
+        source = code.get(model.lower())
+        sequential = source is not None and source.parent.name == "sequential_recommender"
+        return model not in MODELS, not sequential, len(settings[model])
+
+    return {model: settings[model] for model in sorted(settings, key=distance)}
 
 
 def models_with(names: Iterable[str], beside: Iterable[str] = ()) -> tuple[str, ...]:

@@ -16,11 +16,11 @@ from sasrecf_tune.errors import (
     TuneError,
     suggest,
 )
-from sasrecf_tune.inputs.foreign_parameters import foreign_mistake, is_foreign
+from sasrecf_tune.inputs.foreign_parameters import foreign_mistake
 from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF, TABLE, Hyperparameter
 from sasrecf_tune.inputs.literals import Value
 from sasrecf_tune.inputs.name_matching import misspelt, similar
-from sasrecf_tune.inputs.other_names import NOT_SETTINGS, OURS
+from sasrecf_tune.inputs.other_names import NOT_SETTINGS
 from sasrecf_tune.inputs.search_space import (
     Choice,
     Int,
@@ -108,38 +108,31 @@ def check_space(space: SearchSpace, model: str = SASRECF) -> None:
 
 def space_mistakes(parameters: Sequence[Parameter], model: str = SASRECF) -> list[ParamsFileError]:
     """What is wrong with the names and the values of the parameters of `model`, in any order."""
-    foreign = [parameter for parameter in parameters if is_foreign(parameter.name, model)]
-    found = [foreign_mistake(foreign, parameters, model)] if foreign else []
+    searchable = [key for key in _settings(model) if TABLE[key].tunable != "no"]
+    foreign: list[Parameter] = []
+    found: list[ParamsFileError] = []
     for parameter in parameters:
-        if parameter not in foreign:
-            found += _parameter_mistakes(parameter, model)
-    return found
+        name, known = parameter.name, TABLE.get(parameter.name)
+        if known and model in known.models:
+            found += _parameter_mistakes(parameter, known)
+        elif name in NOT_SETTINGS:
+            what = f"`{name}` cannot be searched: it is not a hyperparameter"
+            fix = f"Use {NOT_SETTINGS[name]}." if NOT_SETTINGS[name] else ""
+            found.append(ParamsFileError(what, at=parameter.at_name, fix=fix))
+        elif not known_elsewhere(name) and (near := misspelt(name, searchable) or similar(name, searchable)):
+            what = f"unknown parameter `{name}`: did you mean `{near}`?"
+            found.append(ParamsFileError(what, at=parameter.at_name))
+        else:
+            foreign.append(parameter)
+    return [*found, foreign_mistake(foreign, parameters, model)] if foreign else found
 
 
-def _parameter_mistakes(parameter: Parameter, model: str) -> list[ParamsFileError]:
-    name, known = parameter.name, TABLE.get(parameter.name)
-    if known is None:
-        return [_unknown(parameter, model)]
+def _parameter_mistakes(parameter: Parameter, known: Hyperparameter) -> list[ParamsFileError]:
     if known.tunable == "no" or (known.tunable == "fixed" and parameter.size != 1):
-        fix = f"Give all trials one value: {name} choice [VALUE]" if known.tunable == "fixed" else ""
-        what = f"`{name}` cannot be searched: {known.why_not}"
+        fix = f"Give all trials one value: {known.name} choice [VALUE]" if known.tunable == "fixed" else ""
+        what = f"`{known.name}` cannot be searched: {known.why_not}"
         return [ParamsFileError(what, at=parameter.at_name, fix=fix)]
     return _choice_mistakes(parameter) if isinstance(parameter, Choice) else _range_mistakes(parameter, known)
-
-
-def _unknown(parameter: Parameter, model: str) -> ParamsFileError:
-    """The mistake that no model of RecBole has the parameter."""
-    name = parameter.name
-    known = [key for key in _settings(model) if TABLE[key].tunable != "no"]
-    what, fix = f"unknown parameter `{name}`", "docs/reference/parameters.md lists the parameters."
-    if name in NOT_SETTINGS:
-        what = f"`{name}` cannot be searched: it is not a hyperparameter"
-        fix = f"Use {NOT_SETTINGS[name]}." if NOT_SETTINGS[name] else ""
-    elif name in OURS:
-        fix = f"Use {OURS[name]}."
-    elif near := misspelt(name, known) or similar(name, known):
-        what, fix = f"{what}: did you mean `{near}`?", ""
-    return ParamsFileError(what, at=parameter.at_name, fix=fix)
 
 
 def _choice_mistakes(parameter: Choice) -> list[ParamsFileError]:

@@ -88,9 +88,9 @@ def test_the_models_that_a_file_looks_like() -> None:
     assert models_with(["pretrain_epochs"]) == ("S3Rec", "RaCT")
     assert models_with(["selected_features", "pooling_mode"])[0] == "SASRecF"
     # Sequential models first, and before them those that also have the other names.
-    assert models_with(["reg_weight"])[:2] == ("Caser", "FOSSIL")
+    assert models_with(["reg_weight"])[:2] == ("HGN", "Caser")
     assert models_with(["reg_weight"], ["nv", "learning_rate"])[0] == "Caser"
-    assert models_with(["reg_weight"], ["n_layers"])[:2] == ("GCSAN", "DGCF")
+    assert models_with(["reg_weight"], ["n_layers"])[:2] == ("GCSAN", "SpectralCF")
     assert models_with(["my_own"]) == ()
 
 
