@@ -51,5 +51,7 @@ def _reason(key: str, model: str) -> str:
         return f": not read by {model}{use}"
     if key in recbole_keys():
         return f": only read by other models of RecBole{use}"
-    near = None if use else similar(key, (name for name in TABLE if has_effect(name, model)))
-    return ": unknown to RecBole" + (f"; did you mean `{near}`?" if near else use)
+    if not use:
+        near = similar(key, [name for name in (*TABLE, *OURS) if name in OURS or has_effect(name, model)])
+        use = f"; did you mean {OURS.get(near, f'`{near}`')}?" if near else ""
+    return f": unknown to RecBole{use}"

@@ -79,6 +79,13 @@ from sasrecf_tune.inputs.validation import check_config
                 "`foo` and `bar` have no effect: unknown to RecBole",
             ],
         ),
+        (
+            {"embeding_size": 64, "batchsize": 8},
+            [
+                "`embeding_size` has no effect: unknown to RecBole; did you mean hidden_size?",
+                "`batchsize` has no effect: unknown to RecBole; did you mean train_batch_size?",
+            ],
+        ),
     ],
 )
 def test_notes(config: dict[str, Any], notes: list[str]) -> None:

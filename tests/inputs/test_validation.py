@@ -72,7 +72,7 @@ def test_a_params_file_of_the_other_model_says_which_lines_do_not_fit() -> None:
         check_space(space, "SASRec")
     assert str(caught.value) == (
         "hyper.test:2:1: `pooling_mode` and `selected_features` (line 4) are not parameters of SASRec, "
-        "but of SASRecF, GRU4RecF and FDSA\n"
+        "but of SASRecF, FDSA and GRU4RecF\n"
         "    pooling_mode choice [sum]\n"
         "    ^\n"
         "Remove these lines. docs/reference/parameters.md lists the parameters."
