@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.report.terminal.console import SafeConsole, visible, write_output
+from sasrecf_tune.report.text import json_text
 
 HARMFUL = [
     "\x1b[31mred",
@@ -66,3 +68,10 @@ def _table(text: str) -> Table:
     table = Table("column")
     table.add_row(text)
     return table
+
+
+@pytest.mark.parametrize("text", [*HARMFUL, "\ud800", "a\nb", "é"])
+def test_json_is_harmless_and_exact(text: str) -> None:
+    written = json_text({"text": text})
+    assert json.loads(written) == {"text": text} and visible(written) == written
+    written.encode()
