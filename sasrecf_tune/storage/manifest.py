@@ -23,7 +23,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
-from sasrecf_tune.storage.url_masking import mask_passwords
+from sasrecf_tune.storage.url_masking import mask_command
 
 _FORMAT = 1
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
@@ -153,7 +153,7 @@ def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
 
 
 def _provenance() -> dict[str, Any]:
-    return {"command": [mask_passwords(word) for word in sys.argv], **environment()}
+    return {"command": mask_command(sys.argv), **environment()}
 
 
 def _write(study_dir: StudyDirectory, content: dict[str, Any]) -> None:
