@@ -18,6 +18,7 @@ from sasrecf_tune.cli.options import AsJson, Format, Given, Output, StudyName, T
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.report.terminal.console import make_console
+from sasrecf_tune.report.terminal.encoding import allow_any_text
 
 app = typer.Typer(
     name="sasrecf-tune",
@@ -283,6 +284,7 @@ def _exit_with(
 
 def main() -> None:
     """Run the command line and exit. A user error is printed without a traceback."""
+    allow_any_text()
     try:
         try:
             app()

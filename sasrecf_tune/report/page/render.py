@@ -58,7 +58,7 @@ def render_page(data: ReportData) -> str:
 
     completed = data.best is not None
     shares = importance(data) if completed else None
-    text = (
+    return (
         _environment()
         .get_template("page.html.jinja")
         .render(
@@ -81,8 +81,6 @@ def render_page(data: ReportData) -> str:
             plotly=_script(get_plotlyjs()),
         )
     )
-    # A file name that is not valid UTF-8 cannot be written as it is.
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def lead(data: ReportData) -> str:
