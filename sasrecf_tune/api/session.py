@@ -16,7 +16,7 @@ from rich.console import Console
 from sasrecf_tune.analysis.comparison import Comparison
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.inputs.settings import STORAGE_VARIABLE, RunSettings
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.storage.directory import StudyDirectory
 
@@ -84,7 +84,7 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None) -> C
 
 def database_address(storage: str | None) -> str | None:
     """The database's address, from the environment where it is not given."""
-    return storage or os.environ.get("SASRECF_TUNE_STORAGE") or None
+    return storage or os.environ.get(STORAGE_VARIABLE) or None
 
 
 def _changed_settings(

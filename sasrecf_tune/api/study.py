@@ -66,6 +66,7 @@ class Study:
         self._directory = directory
         self._storage = storage
         self._settings, self._space = settings_from(directory)
+        self._settings.database(storage)  # refuses an address that is of no use
 
     @property
     def name(self) -> str:
@@ -319,7 +320,7 @@ def load_study(study: str | Path, *, out: str | Path = "tuning", storage: str | 
     """Read a study that was searched before, from Python or on the command line.
 
     Args:
-        study: The study directory, or a name below `out`.
+        study: A name below `out`, or the path of the study directory.
         out: The directory of studies.
         storage: The database's address, for a study that is on a server.
 
@@ -331,9 +332,6 @@ def load_study(study: str | Path, *, out: str | Path = "tuning", storage: str | 
         >>> load_study("tuning/ml-100k-quickstart").best.params  # doctest: +SKIP
         {'learning_rate': 0.003, 'hidden_dropout_prob': 0.2}
     """
-    directory = StudyDirectory(Path(study).absolute())
-    if not directory.manifest.is_file():
-        with keyword_names():
-            name = Path(study)
-            directory = find_study(name.parent if name.parent.name else Path(out), name.name)
-    return Study(StudyDirectory(directory.directory.resolve()), storage)
+    with keyword_names():
+        directory = find_study(Path(out), str(study))
+        return Study(StudyDirectory(directory.directory.resolve()), storage)

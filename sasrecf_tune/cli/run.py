@@ -25,7 +25,15 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure
-from sasrecf_tune.report.terminal.plan_summary import estimate, plan_facts, show_end, show_plan, show_timings
+from sasrecf_tune.report.terminal.plan_summary import (
+    estimate,
+    plan_facts,
+    show_end,
+    show_plan,
+    show_timings,
+    unconfirmed_text,
+    winner_facts,
+)
 from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.callbacks import Callback
@@ -86,19 +94,24 @@ def run(
         files = ResultFiles(study_dir, plan, study, confirmed=confirmed)
         outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)
         records = study.records()
-        display.emit("end", reason=outcome.reason, ended=outcome.done, directory=str(study_dir.directory))
+        winner = pick_winner(records, confirmed, study.maximize, settings.unit)
+        ended = {"reason": outcome.reason, "ended": outcome.done, "directory": str(study_dir.directory)}
+        display.emit("end", **ended, best=winner_facts(winner))
         if not as_json:
-            winner = pick_winner(records, confirmed, study.maximize, settings.unit)
             show_end(plan, study_dir, records, outcome, winner, console)
         if any(record.state in ENDED for record in records):
             write_page(study_dir, settings, space)  # after the table: it takes longer
         last = study.peers.leave(wait_for_silent=bool(settings.search.confirm) and not outcome.interrupted)
         if last and study.peers.met_peers:
             # Other runs, which have left by now, may have written to the same directory.
-            files.again(study.records())
+            records = study.records()
+            files.again(records)
             write_page(study_dir, settings, space)
         code = _exit_code(outcome, records, last)
-        if code or not last or not settings.search.confirm:
+        if code or not settings.search.confirm:
+            return code
+        if not last:
+            display.note(unconfirmed_text(settings.search, study_dir, study.peers.list_peers()))
             return code
         code = confirm_best(plan, study_dir, storage, records, executor, display)
         write_page(study_dir, settings, space)

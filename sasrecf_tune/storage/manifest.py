@@ -30,21 +30,32 @@ _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer",
 
 
 def write_manifest(study_dir: StudyDirectory, content: dict[str, Any], trains: bool = True) -> None:
-    """Write `content`, with the times, the command, the machine and the versions.
+    """Write `content`, with the times, the commands, the machine and the versions.
+
+    `command` is the one that began the study; `later_commands` are the others that have trained trials.
 
     Args:
-        trains: Whether the run trains anything. If not, machine and versions remain those of the trials.
+        trains: Whether the run trains anything. If not, these remain those of the trials.
     """
     before = read_manifest(study_dir) if study_dir.manifest.is_file() else {}
-    keep = ("confirmation",) if trains else ("confirmation", "machine", "versions")
+    here = _provenance()
+    later = before.get("later_commands", [])
+    if "command" in before and trains and here["command"] not in (before["command"], *later):
+        later = [*later, here["command"]]
+    keep = [
+        "confirmation",
+        "command",
+        *(() if trains else ("updated", "sasrecf_tune", "machine", "versions")),
+    ]
     full = {
         "format": _FORMAT,
         "sasrecf_tune": __version__,
         "created": before.get("created", _now()),
         "updated": _now(),
         **content,
-        **_provenance(),
+        **here,
         **{key: before[key] for key in keep if key in before},
+        "later_commands": later,
     }
     _write(study_dir, full)
 

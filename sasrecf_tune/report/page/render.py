@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
@@ -84,7 +85,7 @@ def render_page(data: ReportData) -> str:
 
 
 def lead(data: ReportData) -> str:
-    """Say which trial is the best so far and how far it is ahead."""
+    """Say which trial is the best and how far it is ahead."""
     if data.best is None:
         return "No trial has completed yet."
     best, metric, winner = data.best, data.metric, data.winner
@@ -92,7 +93,8 @@ def lead(data: ReportData) -> str:
         confirmation, verdict = data.confirmed_ranking
         score, on = interval_text(verdict.places[0].score), seeds_text(confirmation.seeds)
         return f"Confirmed: trial {winner.trial} with {metric} {score} on {on}."
-    start = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
+    word = "Best" if data.finished else "Best so far"
+    start = f"{word}: trial {best.number} with {metric} {score_text(best.score)}"
     if level := [r.number for r in data.ranked[1:] if r.score == best.score]:
         return f"{start}, level with {trials_text(level)}."
     if len(data.ranked) == 1:
@@ -116,6 +118,7 @@ def _environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     environment.filters |= {
         "cell": cell_text,
+        "command": shlex.join,
         "duration": format_duration,
         "epochs": epochs_text,
         "percent": percent_text,
