@@ -199,6 +199,7 @@ class Study:
         workers: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
+        retry_failed: bool = False,
         callbacks: Sequence[object] = (),
         progress: bool = True,
     ) -> Study:
@@ -212,13 +213,15 @@ class Study:
             KeyboardInterrupt: The search was interrupted; what has ended is kept.
         """
         options = {
-            name: value for name, value in locals().items() if name not in ("self", "callbacks", "progress")
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "retry_failed", "callbacks", "progress")
         }
         options["storage"] = self._storage or session.database_address(None)
         try:
             with keyword_names():
                 settings, space = session.resumed_settings(self._directory, options)
-            return search(settings, space, callbacks, progress)
+            return search(settings, space, callbacks, progress, retry_failed=retry_failed)
         finally:
             self.reload()
 
@@ -249,6 +252,16 @@ class Study:
         self._results  # checks the database, which Optuna would create  # noqa: B018
         storage = open_storage(self._directory, self._settings.database(self._storage))
         return optuna.load_study(study_name=self._directory.optuna_name, storage=storage)
+
+    def delete(self) -> None:
+        """Delete the study: its trials in the database, and its files. Nobody is asked.
+
+        Raises:
+            StorageError: A run is using it, or it cannot be deleted.
+        """
+        with keyword_names():
+            storage = self._storage or session.database_address(None)
+            session.delete_study(self._directory, self._settings.database(storage))
 
     def reload(self) -> None:
         """Read the results anew when they are next asked for."""
@@ -288,12 +301,20 @@ class Study:
         return study_html(self._summary(), self._data, confirmation.text if confirmation else "")
 
 
-def search(settings: RunSettings, space: SearchSpace, callbacks: Sequence[object], progress: bool) -> Study:
+def search(
+    settings: RunSettings,
+    space: SearchSpace,
+    callbacks: Sequence[object],
+    progress: bool,
+    fresh: bool = False,
+    retry_failed: bool = False,
+) -> Study:
     """Run a search, and return its study; raises as `tune`."""
     directory = study_directory(settings.out, settings.name)
     with keyword_names():
         try:
-            code = session.run_search(settings, space, [UserCallbacks(callbacks)], progress)
+            own = [UserCallbacks(callbacks)]
+            code = session.run_search(settings, space, own, progress, fresh, retry_failed)
         except CallbackError as failure:
             assert failure.__cause__ is not None
             raise failure.__cause__ from None

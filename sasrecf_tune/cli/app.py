@@ -7,14 +7,25 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from sasrecf_tune import __version__
-from sasrecf_tune.cli.options import AsJson, Format, Given, Output, StudyName, TextFormat, settings_options
+from sasrecf_tune.cli import completion
+from sasrecf_tune.cli.help import WIDEST, Command, GroupedCommand
+from sasrecf_tune.cli.options import (
+    AsJson,
+    Format,
+    Given,
+    Output,
+    StudyName,
+    TextFormat,
+    Yes,
+    settings_options,
+)
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.report.terminal.console import make_console
@@ -26,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": WIDEST},
 )
 
 
@@ -44,7 +56,7 @@ def _app(
     """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @settings_options()
 def run(
     *,
@@ -52,19 +64,29 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and a time estimate; train nothing.")
     ] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Delete the study of this name first, and start again; asks, or --yes."),
+    ] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Search, and print the ranked table. The same command again continues the study."""
     from sasrecf_tune.cli import run as runs
     from sasrecf_tune.cli.build_settings import read_inputs, run_settings
+    from sasrecf_tune.cli.deletion import may_delete
+    from sasrecf_tune.storage.directory import study_directory
 
     space, config = read_inputs(given["params_file"], given)
     settings = run_settings(space, config, given)
-    start = runs.dry_run if dry_run else runs.run
-    _exit_with(lambda: start(settings, space, make_console(), as_json=as_json))
+    if dry_run:
+        _exit_with(lambda: runs.dry_run(settings, space, make_console(), as_json=as_json))
+    if fresh and not may_delete(study_directory(settings.out, settings.name), settings.storage, yes):
+        raise typer.Exit(1)
+    _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json, fresh=fresh))
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options(
     "trials", "timeout", "patience", "checkpoint_every", "workers", "executor", "address", override=True
 )
@@ -74,6 +96,9 @@ def resume(
     out: Out = Path("tuning"),
     storage: Storage = None,
     given: Given,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Train the failed trials again, with the same seeds.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Continue a study with its last settings. Options given here replace them."""
@@ -81,10 +106,10 @@ def resume(
     from sasrecf_tune.cli.build_settings import study_settings
 
     _, settings, space = study_settings(out, study, storage, given)
-    _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
+    _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json, retry_failed=retry_failed))
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("workers", "executor", "address", override=True)
 def confirm(
     *,
@@ -125,7 +150,7 @@ def confirm(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     study: StudyName = None,
     out: Out = Path("tuning"),
@@ -136,6 +161,7 @@ def report(
         typer.Option(
             "--filter",
             metavar="NAME=VALUE",
+            autocompletion=completion.filters,
             help="Show only trials with this value of a parameter or this state; may be repeated.",
         ),
     ] = [],  # noqa: B006  # typer reads the default; nothing changes it
@@ -144,6 +170,7 @@ def report(
         typer.Option(
             "--sort",
             metavar="NAME",
+            autocompletion=completion.sort_columns,
             help="score, seconds, a parameter, ...; -NAME reverses the order.  [default: score]",
         ),
     ] = None,
@@ -164,10 +191,15 @@ def report(
     report_study(out, study, storage, top, format, output, show_test, filter_, sort)
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="Two or more studies: names or directories.")
+        list[str],
+        typer.Argument(
+            metavar="STUDY...",
+            help="Two or more studies: names or directories.",
+            autocompletion=completion.study_names,
+        ),
     ],
     out: Out = Path("tuning"),
     storage: Storage = None,
@@ -183,7 +215,7 @@ def compare(
     compare_studies(studies, out, storage, format, output)
 
 
-@app.command()
+@app.command(cls=Command)
 def best(
     study: StudyName = None, out: Out = Path("tuning"), storage: Storage = None, output: Output = None
 ) -> None:
@@ -193,7 +225,7 @@ def best(
     best_config(out, study, storage, output)
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("data_path", "gpus", override=True)
 def reproduce(
     *,
@@ -217,7 +249,7 @@ def reproduce(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("dataset", "data_path", "config_files", "overrides", "model")
 def check(
     *,
@@ -236,15 +268,32 @@ def check(
     check_file(file, given, syntax_only, as_json)
 
 
-@app.command()
-def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
-    """List the studies, the most recent first."""
+@app.command(cls=Command)
+def studies(
+    out: Out = Path("tuning"),
+    delete: Annotated[
+        str | None,
+        typer.Option(
+            "--delete",
+            metavar="STUDY",
+            help="Delete this study, its files and its trials; asks, or --yes.",
+            autocompletion=completion.study_names,
+        ),
+    ] = None,
+    yes: Yes = False,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the studies, the most recent first, or delete one."""
+    from sasrecf_tune.cli.deletion import delete_command
     from sasrecf_tune.cli.study_commands import list_studies
 
+    if delete is not None:
+        raise typer.Exit(delete_command(out, delete, storage, yes))
     list_studies(out, as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def dashboard(
     study: StudyName = None,
     out: Out = Path("tuning"),
@@ -259,7 +308,7 @@ def dashboard(
     raise typer.Exit(serve(out, study, storage, port, make_console()))
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """Check that this machine can run a search; trains two steps."""
     from sasrecf_tune.cli.doctor import run_doctor
@@ -269,7 +318,7 @@ def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
 
 def _exit_with(
     work: Callable[[], int], stopped: str = "Stopped. Completed trials are kept; the same command continues."
-) -> None:
+) -> NoReturn:
     # SIGTERM, from a scheduler, is handled like Ctrl-C. The search installs its own handlers for both.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -36,6 +36,7 @@ from sasrecf_tune.report.terminal.plan_summary import (
 )
 from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
+from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
@@ -57,11 +58,15 @@ def run(
     *,
     as_json: bool = False,
     callbacks: Sequence[Callback] = (),
+    fresh: bool = False,
+    retry_failed: bool = False,
 ) -> int:
     """Search, show progress, and print the ranked table.
 
     Args:
         callbacks: Called after the result files are up to date.
+        fresh: Delete an existing study of this name, once the data is prepared.
+        retry_failed: Put failed trials back in the queue.
 
     Returns:
         The exit code.
@@ -75,17 +80,23 @@ def run(
     from sasrecf_tune.search.confirmation_study import load_confirmations
     from sasrecf_tune.search.peers import with_peer_notes
     from sasrecf_tune.search.study_setup import planned_study
+    from sasrecf_tune.storage.database import maintenance
     from sasrecf_tune.storage.database.errors import check_begun, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
     base = check_settings(settings, space)
     study_dir = study_directory(settings.out, settings.name)
     display = Display(console, as_json)
-    with open_session(settings, study_dir) as executor:
+    with open_session(settings, study_dir, fresh) as executor:
         plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
         plan, _ = choose_fusion(plan, executor, display)
+        if fresh:
+            maintenance.delete_study(study_dir, settings.storage)
         storage = open_storage(study_dir, settings.storage)
         check_begun(study_dir, storage, settings.storage)
+        if retry_failed:
+            failed = maintenance.retry_failed(study_dir, storage, settings.storage)
+            display.note(f"{count_text(failed, 'failed trial')} to be tried again")
         with reading_errors(study_dir, settings.storage):
             study = planned_study(plan, study_dir, storage, display.note)
             records = study.records()

@@ -20,6 +20,7 @@ from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
+from sasrecf_tune.report.terminal.live_view import LiveView
 from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
@@ -68,7 +69,7 @@ class Display:
     @contextlib.contextmanager
     def show_progress(
         self, state: progress.Progress
-    ) -> Iterator[progress.PlainView | progress.JsonView | progress.LiveView]:
+    ) -> Iterator[progress.PlainView | progress.JsonView | LiveView]:
         """Yield the callback that shows `state` while the block runs."""
         if self.as_json:
             yield progress.JsonView(state)
@@ -76,7 +77,7 @@ class Display:
             with NotebookView(state, self.console) as notebook:
                 yield notebook
         elif self.console.is_terminal:
-            with progress.LiveView(state, self.console) as live:
+            with LiveView(state, self.console) as live:
                 yield live
         else:
             yield progress.PlainView(state, self.console)
@@ -93,8 +94,8 @@ def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
 
 
 @contextlib.contextmanager
-def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
-    """Lock the study, check its database, and start workers.
+def open_session(settings: RunSettings, study_dir: StudyDirectory, fresh: bool = False) -> Iterator[Executor]:
+    """Lock the study, check its database unless it is to be deleted (`fresh`), and start workers.
 
     The lock is exclusive, or shared if the study is in a database on a server. Errors of the database in the
     block are raised as `StorageError`.
@@ -116,7 +117,8 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
             clean_up()  # before this run creates files of its own
         with open_executor(settings, own) as executor, reading_errors(study_dir, settings.storage):
             if settings.storage is None:
-                check_database(study_dir, None)
+                if not fresh:
+                    check_database(study_dir, None)
             else:
                 check_storage(study_dir, settings.storage)
             yield executor

@@ -146,6 +146,18 @@ class StudyDirectory:
         ends = ("pending", "untold")
         return sorted(path for end in ends for path in self.directory.glob(f"{self.trial}-*.{end}.json"))
 
+    def results(self) -> list[Path]:
+        """The files of a study and its confirmation, without the manifest and those of a run at work."""
+        named = [self.trials, self.ranking_csv, self.ranking_md, self.report, self.best, self.hyper_result]
+        named += [self.confirmation_csv, self.confirmation_md]
+        for kind in (self, self.confirmation):
+            named += [*kind.saved(), *kind.pending_results(), *kind.logs.glob(f"{kind.trial}-*.log")]
+        # The database last, which says what the other files are.
+        return [
+            *named,
+            *(self.database.with_name(DATABASE + end) for end in ("-journal", "-wal", "-shm", "")),
+        ]
+
     def changed_at(self) -> float:
         """When a trial, a run of a confirmation, or the settings were last recorded, as a Unix time.
 

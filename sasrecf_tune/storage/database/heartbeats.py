@@ -76,7 +76,7 @@ class Heartbeat:
     def beat(self, session: Session, now: float) -> None:
         """Give a sign of life, read those of the others, and remove the dead; `now` is the caller's time."""
         assert self.me is not None
-        everyone, time = self._read(session), database_time(session)
+        everyone, time = _read(session, self._study), database_time(session)
         mine = everyone.pop(self.me.token, None)
         last = mine.beat if mine is not None else self.time
         if self.time and time - last > 0.5 * SILENT_SECONDS:
@@ -99,13 +99,6 @@ class Heartbeat:
         beats = [self.peers[token].beat if token in self.peers else 0.0 for token in tokens if token]
         return any(beat <= since for beat in beats)
 
-    def _read(self, session: Session) -> dict[str, Peer]:
-        is_ours = StudyAttribute.study_id == self._study
-        is_peer = StudyAttribute.key.startswith(_PREFIX, autoescape=True)
-        lines = session.execute(select(StudyAttribute.value_json).where(is_ours, is_peer)).scalars()
-        found = [Peer(**json.loads(line)) for line in lines]
-        return {peer.token: peer for peer in found}
-
     def _write(self, session: Session, peer: Peer) -> None:
         line = json.dumps(asdict(peer))
         change = update(StudyAttribute).where(*self._row(peer.token)).values(value_json=line)
@@ -119,6 +112,20 @@ class Heartbeat:
 
     def _row(self, token: str) -> tuple[Any, ...]:
         return StudyAttribute.study_id == self._study, StudyAttribute.key == _PREFIX + token
+
+
+def living_peers(session: Session, study_id: int) -> list[str]:
+    """The names of the coordinators that are not known to be dead."""
+    found = living(_read(session, study_id), database_time(session), 0.0)
+    return sorted(peer.name for peer in found.values())
+
+
+def _read(session: Session, study_id: int) -> dict[str, Peer]:
+    is_ours = StudyAttribute.study_id == study_id
+    is_peer = StudyAttribute.key.startswith(_PREFIX, autoescape=True)
+    lines = session.execute(select(StudyAttribute.value_json).where(is_ours, is_peer)).scalars()
+    found = [Peer(**json.loads(line)) for line in lines]
+    return {peer.token: peer for peer in found}
 
 
 def database_time(session: Session) -> float:
