@@ -21,6 +21,7 @@ from sasrecf_tune.cli.options import (
     Format,
     Given,
     Output,
+    Space,
     StudyName,
     TextFormat,
     Yes,
@@ -54,6 +55,22 @@ def _app(
     ] = False,
 ) -> None:
     """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
+
+
+@app.command(cls=Command)
+def init(
+    space: Annotated[
+        Space,
+        typer.Argument(
+            help="quickstart: minutes on a CPU; sasrecf: RecBole's documentation; full: all parameters."
+        ),
+    ] = "quickstart",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a search space to begin with, with comments, to SPACE.test in this directory."""
+    from sasrecf_tune.cli.init import write_space
+
+    write_space(space, force)
 
 
 @app.command(cls=GroupedCommand)

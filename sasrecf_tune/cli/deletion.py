@@ -14,7 +14,6 @@ from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative
 from sasrecf_tune.storage.files import remove
-from sasrecf_tune.storage.lock import exclusive
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 
 
@@ -79,6 +78,7 @@ def delete(study_dir: StudyDirectory, address: str | None) -> None:
         StorageError: A run is using it, or it cannot be deleted.
     """
     from sasrecf_tune.storage.database.maintenance import delete_study
+    from sasrecf_tune.storage.lock import exclusive
 
     with exclusive(study_dir, required=address is None):
         delete_study(study_dir, address)

@@ -19,6 +19,7 @@ from sasrecf_tune.inputs.settings import COMPUTED, RunSettings, format_duration
 
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]
+Space = Literal["quickstart", "sasrecf", "full"]  # files in search_spaces/
 
 StudyName = Annotated[
     str | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
+from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -83,12 +85,26 @@ class Display:
             yield progress.PlainView(state, self.console)
 
 
+def check_system() -> None:
+    """Check that trials can be trained on this operating system.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if sys.platform == "win32":
+        raise InputError(
+            "trials cannot be trained on Windows: locks and signals of Linux and macOS are used",
+            fix="Use WSL 2 (wsl --install), and install sasrecf-tune there.",
+        )
+
+
 def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
     """Make every check that needs no data, and return the base configuration.
 
     Raises:
-        InputError: A value, a name or a combination is invalid.
+        InputError: A value, a name or a combination is invalid, or the operating system is not supported.
     """
+    check_system()
     check_space(space, check_model(settings.model))
     return base_config(settings, space)
 

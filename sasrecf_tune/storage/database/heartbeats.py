@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import delete, extract, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from sasrecf_tune.environment import process_name
+from sasrecf_tune.environment import host_name, process_name
 from sasrecf_tune.storage.database.optuna_internals import StudyAttribute
 
 BEAT_SECONDS = 5.0
@@ -151,14 +153,22 @@ def living(everyone: Mapping[str, Peer], now: float, connected_since: float) -> 
 def _machine_id() -> str:
     """Identifies this boot of this machine and this container; "" where the system does not say."""
     with contextlib.suppress(OSError):
+        if sys.platform != "linux":  # which has no containers in which other processes have the same IDs
+            return f"{host_name()} {uuid.getnode()} {psutil.boot_time():.0f}"
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return ""
 
 
 def _start_time(pid: int) -> str:
-    """When process `pid` was started, in clock ticks since the boot (proc_pid_stat(5)); "" without one."""
-    with contextlib.suppress(OSError):
+    """When process `pid` was started; "" if it has ended.
+
+    On Linux in clock ticks since the boot (proc_pid_stat(5)), which do not change when the clock is set.
+    """
+    with contextlib.suppress(OSError, psutil.Error):
+        if sys.platform != "linux":
+            process = psutil.Process(pid)
+            return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.3f}"
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else rest[18]
     return ""
