@@ -24,7 +24,9 @@ Space = Literal["quickstart", "sasrecf", "full"]  # files in search_spaces/
 StudyName = Annotated[
     str | None,
     typer.Argument(
-        metavar="STUDY", help="Study.  [default: the latest]", autocompletion=completion.study_names
+        metavar="STUDY",
+        help="Study: its name, or the path of its directory.  [default: the latest]",
+        autocompletion=completion.study_names,
     ),
 ]
 Output = Annotated[

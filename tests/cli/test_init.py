@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from sasrecf_tune.cli import init, session
+from sasrecf_tune.cli import init
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.cli.options import Space
 from sasrecf_tune.errors import InputError, StorageError
@@ -69,7 +68,7 @@ def test_the_installed_package_has_the_search_spaces() -> None:
     if '"editable": true' in (installed.read_text("direct_url.json") or ""):
         pytest.skip("an editable installation has those of the checkout")
     names = [f"sasrecf_tune/search_spaces/{name}.test" for name in SPACES]
-    assert [str(path) for path in installed.files or () if "search_spaces" in str(path)] == names
+    assert {str(path) for path in installed.files or ()} >= set(names)
 
 
 def test_init_takes_the_search_spaces_of_an_installed_package(
@@ -80,9 +79,3 @@ def test_init_takes_the_search_spaces_of_an_installed_package(
     monkeypatch.chdir(tmp_path)
     invoke("init", "sasrecf")
     assert Path("sasrecf.test").is_file()
-
-
-def test_windows_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(InputError, match="WSL 2"):
-        session.check_system()
