@@ -13,7 +13,7 @@ from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative
-from sasrecf_tune.storage.files import remove
+from sasrecf_tune.storage.files import refuse_links, remove
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 
 
@@ -80,6 +80,7 @@ def delete(study_dir: StudyDirectory, address: str | None) -> None:
     from sasrecf_tune.storage.database.maintenance import delete_study
     from sasrecf_tune.storage.lock import exclusive
 
+    refuse_links(study_dir.directory, "what is there could be deleted")
     with exclusive(study_dir, required=address is None):
         delete_study(study_dir, address)
         remove([*study_dir.leftovers(), *study_dir.logs.glob("worker*.log"), study_dir.lock])

@@ -171,6 +171,17 @@ def test_a_study_at_work_is_not_deleted(training: Unreliable, study_dir: StudyDi
     assert sorted(study_dir.directory.rglob("*")) == before
 
 
+def test_links_are_not_followed(training: Unreliable, study_dir: StudyDirectory, tmp_path: Path) -> None:
+    invoke(*RUN)
+    mine = tmp_path / "trial-0001.log"
+    mine.touch()
+    (study_dir.directory / "logs").rename(tmp_path / "others")
+    (study_dir.directory / "logs").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match="this link in the study directory leads elsewhere"):
+        invoke("studies", "--delete", "one", "--yes")
+    assert mine.exists() and study_dir.database.exists()
+
+
 @pytest.mark.parametrize("database", ["intact", "missing", "corrupt"])
 def test_a_study_is_begun_afresh(training: Unreliable, study_dir: StudyDirectory, database: str) -> None:
     invoke(*RUN)

@@ -28,7 +28,14 @@ from sasrecf_tune.report.confirmation_text import (
 from sasrecf_tune.report.page.figures import cost_figures, search_figures
 from sasrecf_tune.report.page.packing import pack_json, pack_plotly
 from sasrecf_tune.report.page.parameter_figures import parameter_figures
-from sasrecf_tune.report.text import epochs_text, percent_text, states_text, timestamp_text, trials_text
+from sasrecf_tune.report.text import (
+    count_text,
+    epochs_text,
+    percent_text,
+    states_text,
+    timestamp_text,
+    trials_text,
+)
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
@@ -117,6 +124,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "cell": cell_text,
         "command": shlex.join,
+        "count_of": count_text,
         "duration": format_duration,
         "epochs": epochs_text,
         "packed_json": pack_json,
