@@ -15,7 +15,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
+from sasrecf_tune.inputs.settings import AUTO_FUSE, STORAGE_VARIABLE, RunSettings
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
@@ -23,8 +23,10 @@ from sasrecf_tune.report.terminal.live_view import LiveView
 from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
-from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import private_directory, refuse_links, remove, temporary_files
+from sasrecf_tune.storage.manifest import read_manifest
+from sasrecf_tune.storage.url_masking import mask_address
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory, fresh: bool =
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
     refuse_links(study_dir.directory, "a run would write there")
+    if settings.storage and not fresh:
+        _check_not_local(study_dir, settings.storage)
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
@@ -133,6 +137,15 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory, fresh: bool =
             else:
                 check_storage(study_dir, settings.storage)
             yield executor
+
+
+def _check_not_local(study_dir: StudyDirectory, address: str) -> None:
+    if study_dir.database.is_file() and not read_manifest(study_dir).get("storage"):
+        raise InputError(
+            f"the study {study_dir.name!r} is in its directory (SQLite), not in {mask_address(address)}",
+            where="--storage",
+            fix=f"Remove it, and unset {STORAGE_VARIABLE}; or {ANOTHER_STUDY}",
+        )
 
 
 @contextlib.contextmanager

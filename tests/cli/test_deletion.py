@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import sasrecf_tune as st
+from sasrecf_tune.cli import run as runs
 from sasrecf_tune.cli import session
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError, StorageError
@@ -58,7 +59,8 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Unreliable:
     def inline(_: RunSettings, __: StudyDirectory) -> Iterator[Executor]:
         yield InlineExecutor(fake.train, fake.describe)
 
-    monkeypatch.setattr(session, "open_executor", inline)
+    for module in (session, runs):
+        monkeypatch.setattr(module, "open_executor", inline)
     monkeypatch.setattr(render, "write_page", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     Path("hyper.test").write_text("n_layers choice [1, 2, 3]\nn_heads choice [1, 2]\n")
@@ -230,6 +232,10 @@ def test_a_study_on_a_server(
     invoke(*RUN, "--storage", url)
     with pytest.raises(InputError, match="in another database"):
         invoke(*RUN, "--fresh", "--yes")
+    local = [word if word != "one" else "local" for word in RUN]
+    invoke(*local)
+    with pytest.raises(InputError, match="is in its directory"):
+        invoke(*local, "--storage", url)
     # A run elsewhere is at work.
     storage = open_storage(study_dir, url)
     _, peer = coordination.open_coordinated(storage, "one")
@@ -237,14 +243,14 @@ def test_a_study_on_a_server(
     for words in (
         ["studies", "--delete", "one", "--yes"],
         [*RUN, "--fresh", "--yes"],
-        ["resume", "--retry-failed"],
+        ["resume", "one", "--retry-failed"],
     ):
         with pytest.raises(StorageError, match="other runs work on this study"):
             invoke(*words, "--storage", url)
     peer.leave()
     assert len(states_on(url)) == 6
     training.broken = False
-    invoke("resume", "--retry-failed", "--storage", url)
+    invoke("resume", "one", "--retry-failed", "--storage", url)
     assert states_on(url) == [State.COMPLETE] * 6
     invoke(*RUN, "--fresh", "--yes", "--storage", url, "--confirm", "1", "--confirm-seeds", "1")
     assert sorted(one.study_name for one in storage.get_all_studies()) == ["one", "one confirmation"]

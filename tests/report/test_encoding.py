@@ -15,6 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sasrecf_tune.cli.app import main
+from sasrecf_tune.errors import DataError
+from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.report.terminal.encoding import allow_any_text
 from sasrecf_tune.storage.files import append_line, atomic_write
@@ -99,6 +101,13 @@ def test_a_params_file_with_a_name_that_is_not_utf8_is_recorded(tmp_path: Path) 
     write_manifest(study_dir, settings_content(given, space, None))
     read, _ = settings_from(study_dir)
     assert read.params_file == Path(NOT_UTF8).absolute() and read.base == given.base
+
+
+def test_a_data_set_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d\udcff").mkdir()
+    (tmp_path / "d\udcff" / "d\udcff.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        locate("d\udcff", str(tmp_path))
 
 
 def test_a_file_is_written_whatever_its_text(tmp_path: Path) -> None:
