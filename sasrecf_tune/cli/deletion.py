@@ -48,9 +48,10 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
     Raises:
         InputError: Nobody can be asked, or the study is in another database.
     """
-    if not study_dir.manifest.is_file():
+    here = study_dir.manifest.is_file()
+    if address is None and not here:
         return True
-    recorded = read_manifest(study_dir).get("storage")
+    recorded = read_manifest(study_dir).get("storage") if here else None
     if recorded and address is None:
         raise InputError(
             f"this study is in another database: {recorded}",
@@ -60,6 +61,13 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
     if yes:
         return True
     ended = trials_ended(study_dir.trials)
+    if address is not None:
+        from sasrecf_tune.storage.database.maintenance import count_ended
+
+        # It may have been searched from other machines, and have no directory here.
+        ended = count_ended(study_dir, address)
+        if ended is None and not here:
+            return True
     what = f"the study {study_dir.name} with {count_text(ended or 0, 'ended trial')}"
     if not sys.stdin.isatty():
         raise InputError(

@@ -236,6 +236,10 @@ def test_a_study_on_a_server(
     invoke(*local)
     with pytest.raises(InputError, match="is in its directory"):
         invoke(*local, "--storage", url)
+    # It is also asked for where the study has no directory, on another machine.
+    for out in ("tuning", "elsewhere"):
+        with pytest.raises(InputError, match=r"6 ended trials(.|\n)*--yes"):
+            invoke(*RUN, "--fresh", "--storage", url, "--out", out)
     # A run elsewhere is at work.
     storage = open_storage(study_dir, url)
     _, peer = coordination.open_coordinated(storage, "one")

@@ -45,6 +45,23 @@ def delete_study(study_dir: StudyDirectory, address: str | None) -> None:
     remove([*study_dir.results(), study_dir.manifest])
 
 
+def count_ended(study_dir: StudyDirectory, address: str) -> int | None:
+    """Count the trials that have ended of a study on a server; None if it does not exist.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    with storage_errors(study_dir, address):
+        storage = open_storage(study_dir, address)
+        try:
+            if not _has(storage, study_dir):
+                return None
+            study = storage.get_study_id_from_name(study_dir.optuna_name)
+            return sum(trial.state.is_finished() for trial in storage.get_all_trials(study, deepcopy=False))
+        finally:
+            storage.engine.dispose()
+
+
 def retry_failed(study_dir: StudyDirectory, storage: RDBStorage, address: str | None) -> int:
     """Put the failed trials back in the queue, with their numbers, parameters and seeds.
 
