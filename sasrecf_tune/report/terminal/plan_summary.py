@@ -47,6 +47,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "engine": plan.settings.engine,
         "executor": plan.settings.executor,
         "device": plan.data.device,
+        "notes": plan.notes,
     }
 
 
@@ -86,9 +87,8 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
             "saves",
             f"a checkpoint of each running trial every {'epoch' if every == 1 else f'{every} epochs'}",
         )
-    fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
-    if fixed:
-        grid.add_row("set", Text(parameters_text(fixed, fixed)))
+    if plan.fixed:
+        grid.add_row("set", Text(parameters_text(plan.fixed, plan.fixed)))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
