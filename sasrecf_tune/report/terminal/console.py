@@ -14,7 +14,8 @@ from rich.segment import Segment
 from rich.text import Text
 from typing_extensions import override
 
-from sasrecf_tune.storage.files import atomic_write, make_directory
+from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.storage.files import RUN_AGAIN, atomic_write, disk_error
 
 # Terminals act on control characters, and texts of others can contain them: in data, YAML keys, error texts,
 # paths. Characters that change the direction of text can hide what a line says.
@@ -55,13 +56,36 @@ def write_output(text: str, output: Path | None) -> None:
     """Print `text`, or write it to the file `output`.
 
     Raises:
+        InputError: It is a directory, or in one that does not exist.
         StorageError: The file cannot be written.
     """
     if output is None:
         sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
-    else:
-        make_directory(output.absolute().parent)
-        atomic_write(output.absolute(), text)
+        return
+    target = output.resolve()  # a link stays one
+    if target.is_dir():
+        raise InputError("this is a directory", where=str(output), fix="Give the name of a file in it.")
+    if not target.parent.is_dir():
+        raise InputError(
+            f"there is no directory {target.parent}",
+            where=str(output),
+            fix="Create it, or choose another one.",
+        )
+    try:
+        if target.exists() and not target.is_file():  # a pipe or a device, which is not to be replaced
+            with output.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        else:
+            atomic_write(target, text)
+    except OSError as error:
+        raise _writing_error(disk_error(output, error)) from error
+    except StorageError as error:
+        raise _writing_error(error) from error
+
+
+def _writing_error(error: StorageError) -> StorageError:
+    # No study is continued by writing the file again.
+    return StorageError(error.what, where=error.where, fix=error.fix.removesuffix(RUN_AGAIN).strip())
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:
