@@ -15,12 +15,14 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.cli.options import AsJson, Format, Given, Output, StudyName, TextFormat, settings_options
+from sasrecf_tune.cli.recbole_options import Commands, RecBoleCommand
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.report.terminal.console import make_console
 
 app = typer.Typer(
     name="sasrecf-tune",
+    cls=Commands,
     help="Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -43,7 +45,7 @@ def _app(
     """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
 
 
-@app.command()
+@app.command(cls=RecBoleCommand)
 @settings_options()
 def run(
     *,
@@ -216,7 +218,7 @@ def reproduce(
     )
 
 
-@app.command()
+@app.command(cls=RecBoleCommand)
 @settings_options("dataset", "data_path", "config_files", "overrides", "model")
 def check(
     *,

@@ -71,7 +71,6 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DatasetFiles:
     if not there:
         raise DataError(
             f"no data set {dataset!r}: {found.interactions} does not exist",
-            where="--dataset",
             fix=(
                 f"Set --data-path to the directory that contains {dataset}/{dataset}.inter; "
                 "only ml-100k comes with RecBole."

@@ -73,7 +73,7 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
         ({"gpus": 1, "fuse": 4}, "--gpus 1 --fuse 4"),
         ({"gpus": "none", "workers": 3, "threads": 1}, "--gpus none --workers 3 --threads 1"),
         ({"model": "SASRec", "metric": "NDCG@10", "seed": 7}, "--model SASRec --metric NDCG@10 --seed 7"),
-        ({"config_files": ["a.yaml", Path("b.yaml")]}, "--config-files 'a.yaml b.yaml'"),
+        ({"config_files": ["a.yaml", Path("b.yaml")]}, "--config-files a.yaml --config-files b.yaml"),
         (
             {"out": "elsewhere", "study": "mine", "data_path": "data"},
             "--out elsewhere --study mine --data-path data",
@@ -120,7 +120,7 @@ def test_settings_are_those_of_the_command(
         ({"config": {"epoch": 5}}, "unknown setting `epoch`: did you mean `epochs`?"),
         ({"config": {"epochs": object()}}, "config: epochs: <object"),
         ({"config": {"learning_rate": 0.1}}, "`learning_rate` is searched in space and also set"),
-        ({"config_files": ["a b.yaml"]}, "a path with spaces"),
+        ({"config_files": ["a b.yaml"]}, "config_files: no such file: 'a b.yaml'"),
         ({"callbacks": [print]}, "none of the methods on_trial_start, on_report, on_trial_end"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
@@ -122,6 +123,7 @@ def _environment() -> Environment:
         "epochs": epochs_text,
         "percent": percent_text,
         "score": score_text,
+        "shell": shlex.join,
         "thousands": "{:,}".format,
         "timestamp": timestamp_text,
         "trials": trials_text,

@@ -55,14 +55,16 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("study", f"{study_dir.name} in {relative(study_dir.directory)}")
+    grid.add_row("study", Text(f"{study_dir.name} in {relative(study_dir.directory)}"))
     grid.add_row("model", plan.settings.model)
     grid.add_row(
         "data",
-        f"{data.dataset}: {data.users:,} users, {data.items:,} items, {data.interactions:,} interactions; "
-        f"{data.train_samples:,} training sequences",
+        Text(
+            f"{data.dataset}: {data.users:,} users, {data.items:,} items, "
+            f"{data.interactions:,} interactions; {data.train_samples:,} training sequences"
+        ),
     )
-    grid.add_row("space", space_text(plan))
+    grid.add_row("space", Text(space_text(plan)))
     for reason, count in counted.reasons:
         grid.add_row("", f"{'some' if count is None else f'{count:,}'} cannot exist: {reason}")
     trials = count_text(plan.trials, "trial")
@@ -130,7 +132,11 @@ def show_end(
         )
         if len(rows) > len(shown):
             console.print(
-                f"... and {len(rows) - len(shown)} more: sasrecf-tune report {study_dir.name} --top 0"
+                f"... and {len(rows) - len(shown)} more: "
+                f"sasrecf-tune report {study_dir.name}{out_option(study_dir)} --top 0",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
             )
         fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
@@ -141,6 +147,7 @@ def show_end(
         f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {relative(study_dir.directory)}",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )
     # Trials of this run have all ended.
     elsewhere = sum(record.state == State.RUNNING for record in records)
@@ -153,14 +160,16 @@ def show_end(
             f"{outcome.resume_options}",
             highlight=False,
             soft_wrap=True,
+            markup=False,
         )
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = winner is not None and winner.confirmation is not None
         which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
-        console.print(
-            f"Best configuration: {relative(study_dir.best)}{which}", highlight=False, soft_wrap=True
-        )
-        console.print(f"Report: {relative(study_dir.report)}", highlight=False, soft_wrap=True)
+        for text in (
+            f"Best configuration: {relative(study_dir.best)}{which}",
+            f"Report: {relative(study_dir.report)}",
+        ):
+            console.print(text, highlight=False, soft_wrap=True, markup=False)
     elif elsewhere:
         are = "trials are" if elsewhere > 1 else "trial is"
         console.print(
