@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
+from sasrecf_tune.cli.help import Command, GroupedCommand
 from sasrecf_tune.errors import InputError, InputErrors, suggest
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.recbole_keys import recbole_keys
@@ -44,7 +45,7 @@ _REPLACED: Mapping[str, _Replaced] = {
 }
 
 
-class RecBoleCommand(TyperCommand):
+class RecBoleOptions(TyperCommand):
     """A command with `--set` that takes `--KEY=VALUE` too."""
 
     @override
@@ -53,6 +54,14 @@ class RecBoleCommand(TyperCommand):
             own = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
             args = _translate(args, own | {"--help"}, f"sasrecf-tune {ctx.info_name}")
         return super().parse_args(ctx, args)
+
+
+class RunCommand(RecBoleOptions, GroupedCommand):
+    """`run`."""
+
+
+class CheckCommand(RecBoleOptions, Command):
+    """`check`."""
 
 
 class Commands(TyperGroup):
