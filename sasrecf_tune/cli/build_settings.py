@@ -182,7 +182,8 @@ def base_settings(
 
 def chosen_dataset(config: BaseConfig, given: Mapping[str, Any]) -> str:
     """The data set of `--dataset`, else that of the config files, else RecBole's example."""
-    return str(given["dataset"] or config.get("dataset") or DATASET)
+    named = config.get("dataset") if given["dataset"] is None else given["dataset"]
+    return DATASET if named is None else str(named)
 
 
 def recbole_data_path(data_path: Path | str, dataset: str) -> str:
