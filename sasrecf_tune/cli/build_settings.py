@@ -44,6 +44,7 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
     check_fuse(options["fuse"], options["engine"])
     computed = {
         "base": base,
+        "sources": {key: source for key, source in config.sources.items() if key in base},
         "model": model,
         "dataset": dataset,
         "name": name,
@@ -169,7 +170,7 @@ def base_settings(
                 what = f"`{key}` is {setting!r}, but `--{key}` is {option!r}"
                 mistakes.add(ConfigFileError(what, where=config.sources[key], fix="Remove one of them."))
         with mistakes.collect():
-            check_model(chosen)
+            check_model(chosen, "--model" if model else config.sources.get("model", "--model"))
             for where, keys in (("--set", set(overridden)), ("--config-files", set(base) - set(overridden))):
                 with mistakes.collect():
                     check_keys([key for key in base if key in keys], chosen, where)

@@ -28,6 +28,7 @@ class _Replaced(NamedTuple):
 
 
 _IN_STUDY = "results are written to the study directory; `report --output FILE` writes a table of them"
+_OLD_NEGATIVES = "RecBole 1.2.1 has train_neg_sample_args instead, which follows loss_type here"
 _ONE_PROCESS = "a trial is trained by one process; --workers trains several trials at the same time"
 _REPLACED: Mapping[str, _Replaced] = {
     "output_file": _Replaced(_IN_STUDY),
@@ -41,6 +42,7 @@ _REPLACED: Mapping[str, _Replaced] = {
     "num_samples": _Replaced("`--trials` limits the number of trials", "--trials"),
     "n_trials": _Replaced("`--trials` limits the number of trials", "--trials"),
     "saved": _Replaced("the weights of each complete trial are kept until the search has a better one"),
+    **dict.fromkeys(("neg_sampling", "training_neg_sample_num"), _Replaced(_OLD_NEGATIVES)),
     **dict.fromkeys(("nproc", "ip", "port", "world_size", "group_offset"), _Replaced(_ONE_PROCESS)),
 }
 

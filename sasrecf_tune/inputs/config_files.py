@@ -57,6 +57,9 @@ _FLOAT = re.compile(
         |\.(?:nan|NaN|NAN))$""",
     re.X,
 )
+_UNQUOTED_INTERVAL = re.compile(
+    r"""(?:^|[{,])[ \t]*["']?(\w+)["']?[ \t]*:[ \t]*(\[[^\[\]"'\n]*\))""", re.MULTILINE
+)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
@@ -237,7 +240,7 @@ def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
 
 def _unquoted_interval(text: str) -> str:
     """How to write an interval that YAML takes for a list that never ends; "" if there is none."""
-    match = re.search(r"""^[ \t]*["']?(\w+)["']?[ \t]*:[ \t]*(\[[^\]"'\n]*\))""", text, re.MULTILINE)
+    match = _UNQUOTED_INTERVAL.search(text)
     return f'Write the interval in quotes: {match[1]}: "{match[2]}"' if match else ""
 
 

@@ -25,6 +25,8 @@ MOST_FUSED = 64
 DATASET = "ml-100k"
 # Marks an option that is None if left out: the default is computed from other settings.
 COMPUTED = object()
+# The metadata of a field without an option.
+NO_OPTION = {"option": False}
 
 
 def parse_duration(text: str, where: str = "--timeout") -> float:
@@ -243,7 +245,8 @@ Storage = Annotated[
 class RunSettings:
     """The settings of `sasrecf-tune run`.
 
-    `base` is the RecBole configuration from config files and `--set`, without the parameters of a trial.
+    `base` is the RecBole configuration from config files and `--set`, without the parameters of a trial;
+    `sources` says for each key where it was given.
     `gpus` is as `parse_gpus` returns it.
     """
 
@@ -359,6 +362,7 @@ class RunSettings:
         Engine,
         Option("--engine", help="fast: RecBole's mathematics, optimized; recbole: RecBole's own trainer."),
     ] = "fast"
+    sources: dict[str, str] = field(default_factory=dict, metadata=NO_OPTION)
 
     def database(self, given: str | None) -> str | None:
         """Return the database address of the study: `given` if the study is on a server, else None.

@@ -68,8 +68,8 @@ def _as_value(key: str, value: Any) -> Value:
     raise ParameterError(f"`{key}` holds a {type(value).__name__}, which RecBole does not take")
 
 
-def check_model(model: str) -> str:
-    """`model`, if it can be tuned.
+def check_model(model: str, where: str = "--model") -> str:
+    """`model`, which `where` names, if it can be tuned.
 
     Raises:
         InputError: it cannot.
@@ -77,7 +77,7 @@ def check_model(model: str) -> str:
     if model not in MODELS:
         raise InputError(
             f"model {model!r} cannot be tuned{suggest(model, MODELS)}",
-            where="--model",
+            where=where,
             fix=f"The models that can be tuned are {' and '.join(MODELS)}.",
         )
     return model

@@ -92,10 +92,11 @@ def _is_above_zero(value: Value) -> bool:
 # Per key of a mapping: what its value must be in words, and whether a value is that.
 _Parts = Mapping[str, tuple[str, Callable[[Value], bool]]]
 # Source: recbole/config/configurator.py, recbole/sampler/sampler.py.
+_DISTRIBUTIONS = ("uniform", "popularity")
 _NEGATIVE_SAMPLING: _Parts = {
     "distribution": (
         "uniform, popularity or None",
-        lambda value: value in ("uniform", "popularity", None),
+        lambda value: value in (*_DISTRIBUTIONS, None),
     ),
     "sample_num": ("a whole number from 1", lambda value: _is_whole(value, 1)),
     "alpha": ("a number from 0", lambda value: is_number(value) and value >= 0),
@@ -115,7 +116,9 @@ def _check_parts(name: str, value: Value, parts: _Parts) -> Iterator[ParameterEr
     assert isinstance(value, dict)
     for key, part in value.items():
         if key not in parts:
-            yield ParameterError(f"{name} has no `{key}`{suggest(key, parts)}")
+            # RecBole before 1.1 had {'uniform': 1}.
+            fix = f"Write {{'distribution': {key!r}, 'sample_num': {part}}}." if key in _DISTRIBUTIONS else ""
+            yield ParameterError(f"{name} has no `{key}`{suggest(key, parts)}", fix=fix)
         elif not parts[key][1](part):
             yield ParameterError(f"{key} of {name} must be {parts[key][0]}, not {_short(part)}")
 

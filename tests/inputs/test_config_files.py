@@ -206,7 +206,7 @@ def test_the_model_is_the_options_or_the_config_files(
     given |= {"dataset": None, "model": option}
     config = read_config(given)
     if model is None:
-        with pytest.raises(InputError, match=r"--config-files|--model"):
+        with pytest.raises(InputError, match=r"--config-files|base\.yaml: "):
             base_settings(space, config, given)
     else:
         assert base_settings(space, config, given) == (model, {"epochs": 3})
@@ -295,8 +295,15 @@ def test_config_files_in_several_options_are_all_read(tmp_path: Path) -> None:
     assert config.sources == {"epochs": str(tmp_path / "b.yaml"), "n_layers": files[0], "seed": "--set"}
 
 
-def test_an_interval_without_quotes_is_explained(tmp_path: Path) -> None:
-    file = config_file(tmp_path, "epochs: 5\nuser_inter_num_interval: [5,inf)\nseed: 1\n")
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("user_inter_num_interval: [5,inf)", 'user_inter_num_interval: "[5,inf)"'),
+        ("val_interval: {rating: [3, inf)}", 'rating: "[3, inf)"'),
+    ],
+)
+def test_an_interval_without_quotes_is_explained(tmp_path: Path, line: str, written: str) -> None:
+    file = config_file(tmp_path, f"epochs: 5\n{line}\nseed: 1\n")
     with pytest.raises(ConfigFileError, match="not YAML") as caught:
         read_config_file(file)
-    assert caught.value.fix == 'Write the interval in quotes: user_inter_num_interval: "[5,inf)"'
+    assert caught.value.fix == f"Write the interval in quotes: {written}"

@@ -137,7 +137,7 @@ def given_to_run(*arguments: str) -> dict[str, Any]:
 
 
 def test_every_setting_has_an_option_with_its_default() -> None:
-    expanded = {"base", "search"}
+    expanded = {"base", "search", "sources"}
     declared = {field.name for cls in (RunSettings, SearchSettings, ConfigOptions) for field in fields(cls)}
     assert {option.name for option in parameters(RunSettings)} == declared - expanded
     given = given_to_run("--workers", "1")

@@ -87,6 +87,7 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         ("clip_grad_norm", {"max_nrom": 5}, "clip_grad_norm has no `max_nrom`: did you mean `max_norm`?"),
         ("clip_grad_norm", 5, "a mapping"),
         ("train_neg_sample_args", {"distrbution": "uniform"}, "did you mean `distribution`?"),
+        ("train_neg_sample_args", {"uniform": 2}, "Write {'distribution': 'uniform', 'sample_num': 2}"),
         ("train_neg_sample_args", {"distribution": "normal"}, "must be uniform, popularity or None"),
         (
             "clip_grad_norm",

@@ -85,8 +85,11 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     if every := plan.settings.search.checkpoint_every:
         grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
     fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
-    if fixed:
-        grid.add_row("set", Text(parameters_text(fixed, fixed)))
+    sources = plan.settings.sources
+    for number, source in enumerate(dict.fromkeys(sources.get(key, "") for key in fixed)):
+        given = [key for key in fixed if sources.get(key, "") == source]
+        text = f"{source}: {parameters_text(fixed, given)}" if source else parameters_text(fixed, given)
+        grid.add_row("" if number else "set", Text(text))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
