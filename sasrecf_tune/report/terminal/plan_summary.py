@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -85,10 +86,7 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     if every := plan.settings.search.checkpoint_every:
         grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
     fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
-    sources = plan.settings.sources
-    for number, source in enumerate(dict.fromkeys(sources.get(key, "") for key in fixed)):
-        given = [key for key in fixed if sources.get(key, "") == source]
-        text = f"{source}: {parameters_text(fixed, given)}" if source else parameters_text(fixed, given)
+    for number, text in enumerate(settings_lines(fixed, plan.settings.sources)):
         grid.add_row("" if number else "set", Text(text))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
@@ -102,6 +100,17 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("note", Text(note))  # as Text, since it quotes values with brackets
     print_table(console, grid)
     console.print()
+
+
+def settings_lines(config: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
+    """The settings of each config file and of `--set`, such as "base.yaml: epochs=50 n_layers=1".
+
+    Settings without a source, from a manifest that does not have it, are on a line without a name.
+    """
+    found: dict[str, list[str]] = {}
+    for key in config:
+        found.setdefault(sources.get(key, ""), []).append(key)
+    return [f"{source}: " * bool(source) + parameters_text(config, keys) for source, keys in found.items()]
 
 
 def space_text(plan: Plan) -> str:
