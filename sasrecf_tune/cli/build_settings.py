@@ -164,10 +164,10 @@ def base_settings(
             if key in space.names:
                 what = f"`{key}` is searched in {space.source} and also set"
                 mistakes.add(ConfigFileError(what, where="--set", fix="Remove one of them."))
-        for key in ("model", "dataset"):
+        for key, noun in (("model", "model"), ("dataset", "data set")):
             setting, option = config.get(key), given[key]
             if None not in (setting, option) and setting != option:
-                what = f"`{key}` is {setting!r}, but `--{key}` is {option!r}"
+                what = f"names the {noun} {setting!r}, but `--{key}` is {option!r}"
                 mistakes.add(ConfigFileError(what, where=config.sources[key], fix="Remove one of them."))
         with mistakes.collect():
             check_model(chosen, "--model" if model else config.sources.get("model", "--model"))

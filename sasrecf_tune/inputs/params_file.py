@@ -45,6 +45,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # What follows a name in `n_layers 2`, `n_layers in [1, 2]`, and in lines of YAML or Python.
 _LIST_WITHOUT_KIND = re.compile(r"[ \t]*(?:in\b|[:=])?[ \t]*([^#]*?)[ \t]*(?:#.*)?$")
+_GLUED = re.compile(rf"({'|'.join(_KINDS)})(?=[\[({{'\"])")
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)[ \t]*[:=]", re.ASCII)
 _HEADER = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*")
 
@@ -166,6 +167,8 @@ class _Line:
                 self.after_name,
                 f"Write for example: {name} choice [VALUE, VALUE]; comments begin with #.",
             )
+        if glued := _GLUED.match(kind):
+            raise self.error(f"a space is missing after `{glued[1]}`", self.kind_at + glued.end())
         if kind not in _KINDS and (suggestion := self._without_kind()):
             raise self.error(f"`{name}` has no kind", self.kind_at, suggestion)
         if kind not in _KINDS:

@@ -155,6 +155,10 @@ def _check_features(value: Value) -> Iterator[ParameterError]:
 def _check_metrics(value: Value) -> Iterator[ParameterError]:
     if not _are_all(value, lambda name: isinstance(name, str)):
         yield ParameterError(f"metrics must be names, not {_short(value)}", fix="For example [NDCG, MRR].")
+    elif isinstance(value, list) and any("@" in str(name) for name in value):
+        yield ParameterError(
+            f"metrics are names without a cut-off, not {_short(value)}", fix="Set the cut-offs with topk."
+        )
 
 
 def _check_topk(value: Value) -> Iterator[ParameterError]:

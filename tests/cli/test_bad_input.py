@@ -118,7 +118,7 @@ def test_settings_in_conflict_with_the_search_are_all_reported(cli: Cli, tmp_pat
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2 and [line.removeprefix("error: ").partition("`")[0] for line in said] == [
         "--set: ",
-        "base.yaml: ",
+        "base.yaml: names the data set 'other', but ",
         "--set: ",
         "--config-files: ",
     ]

@@ -238,7 +238,7 @@ def test_the_data_set_is_the_options_or_the_config_files(
     if dataset is None:
         with pytest.raises(ConfigFileError) as caught:
             base_settings(space, config, given)
-        assert str(caught.value).startswith(f"{file}: `dataset` is 'ml-1m', but `--dataset` is 'shop'")
+        assert str(caught.value).startswith(f"{file}: names the data set 'ml-1m', but `--dataset` is 'shop'")
     else:
         assert chosen_dataset(config, given) == dataset
         assert base_settings(space, config, given) == ("SASRecF", {"epochs": 3})

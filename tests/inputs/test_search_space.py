@@ -368,6 +368,8 @@ def test_the_fingerprint_stays_the_same_over_versions() -> None:
         ("\n\n  a  Uniform  0,1", 3, 6, "did you mean `uniform`?"),
         ("a", 1, 2, "`a` has no kind"),
         ("a # choice [1]", 1, 2, "`a` has no kind"),
+        ("a choice[1, 2]", 1, 9, "a space is missing after `choice`"),
+        ("a choice(1, 2)", 1, 9, "a space is missing after `choice`"),
         ("a 2", 1, 3, "Write: a choice [2]"),
         ("a [1, 2]  # c", 1, 3, "Write: a choice [1, 2]"),
         ("a 0.1,0.2", 1, 3, "Write: a choice [0.1,0.2]"),

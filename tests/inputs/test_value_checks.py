@@ -105,6 +105,7 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         ("train_neg_sample_args", {"dynamic": True}, "need a candidate_num of at least 1"),
         ("metrics", [5], r"metrics must be names, not \[5\]"),
         ("metrics", [], "metrics must be names"),
+        ("metrics", ["NDCG@10"], "metrics are names without a cut-off"),
         ("topk", [5, 0], "topk must be whole numbers from 1"),
         ("topk", {"a": 1}, "`topk` must be a list, not"),
         ("NEG_PREFIX", [{}], r"`NEG_PREFIX` must be text, not \[{}\]"),
