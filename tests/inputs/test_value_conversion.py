@@ -166,3 +166,13 @@ def test_values_that_recbole_would_not_take(text: str, said: str) -> None:
 def test_converting_again_changes_nothing(name: str, value: Value) -> None:
     converted = convert(name, value)
     assert exactly(convert(name, converted)) == exactly(converted)
+
+
+@given(st.sampled_from(sorted(TABLE)), st.one_of(st.text(), st.text("[](){},;'\"~None 0159.eE-:\\\n")))
+def test_any_set_option_is_read_or_a_clear_error(name: str, text: str) -> None:
+    try:
+        key, value = read_override(f"{name}={text}")
+    except InputError as error:
+        assert all(f"--set {name}" in str(mistake) for mistake in error.mistakes)
+    else:
+        assert exactly(convert(key, value)) == exactly(value)
