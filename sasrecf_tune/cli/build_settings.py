@@ -49,7 +49,7 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
         "dataset": dataset,
         "name": name,
         "out": options["out"].absolute(),
-        "metric": options["metric"] or parse_metric(str(metric)),
+        "metric": options["metric"] or parse_metric(str(metric), config.sources.get("valid_metric", "")),
         "seed": int(seed) if options["seed"] is None else options["seed"],
         "search": search,
         "workers": worker_count(options["workers"], options["gpus"], options["trials_per_gpu"], executor),

@@ -117,6 +117,8 @@ def read_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     key = key.strip()
+    if (underscored := key.replace("-", "_")) in TABLE:
+        key = underscored
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", key):
         raise ConfigFileError(f"{text!r} is not KEY=VALUE", where="--set", fix="For example --set epochs=50.")
     where = f"--set {key}"

@@ -55,7 +55,7 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DatasetFiles:
         DataError: the directory or its `.inter` file is missing.
     """
     if not dataset or dataset != Path(dataset).name or dataset in {".", ".."}:
-        raise DataError(f"{dataset!r} is not a data set name", where="--dataset")
+        raise DataError(f"{dataset!r} is not a data set name")
     if dataset == "ml-100k":
         package = importlib.util.find_spec("recbole")
         if package is None or package.origin is None:

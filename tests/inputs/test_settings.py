@@ -225,6 +225,13 @@ def test_invalid_manifests_are_rejected(tmp_path: Path, key: str, value: Any, me
     assert message in str(caught.value) and str(study_dir.manifest) in str(caught.value)
 
 
+def test_a_wrong_metric_is_reported_where_it_is_given() -> None:
+    config = BaseConfig()
+    config.add({"valid_metric": "NDGC@10"}, "base.yaml")
+    with pytest.raises(InputError, match=r"base\.yaml: unknown metric `NDGC`: did you mean `NDCG`"):
+        run_settings(SPACE, config, given_to_run())
+
+
 def test_a_study_in_sqlite_ignores_the_server_address() -> None:
     own = RunSettings(params_file=Path("hyper.test"), name="s", base={}, metric=parse_metric("MRR@10"))
     assert own.database("postgresql://dbhost/tuning") is None

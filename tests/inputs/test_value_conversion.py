@@ -57,6 +57,7 @@ from tests.support.strategies import exactly, values
         ("epochs=5.0", 5),
         ("learning_rate='1e-3'", 0.001),
         ("learning_rate=1E-3", 0.001),
+        ("learning-rate=0.1", 0.1),
         ("enable_amp=True", True),
         ("enable_amp=true", True),
         ("enable_amp=yes", True),
