@@ -123,6 +123,8 @@ def read_override(text: str) -> tuple[str, Any]:
         raise ConfigFileError(f"{text!r} is not KEY=VALUE", where="--set", fix="For example --set epochs=50.")
     where = f"--set {key}"
     kind = TABLE[key].kind if key in TABLE else "any"
+    if value == str(Path("~").expanduser()) and key in TABLE and not TABLE[key].is_path:
+        value = "~"  # which a shell has replaced
     with MistakeCollector() as mistakes:
         if kind in ("str", "interval") and value.strip()[:1] not in ("'", '"'):
             # An interval is not YAML: [5,inf) opens a list that never ends.

@@ -84,6 +84,12 @@ def test_a_set_option_is_read_as_its_key_needs(text: str, value: Value) -> None:
     assert exactly(read_override(text)[1]) == exactly(value)
 
 
+def test_a_tilde_that_the_shell_has_replaced_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert read_override("RATING_FIELD=/home/me") == ("RATING_FIELD", None)
+    assert read_override("data_path=/home/me") == ("data_path", "/home/me")
+
+
 @pytest.mark.parametrize(
     ("line", "value"),
     [
