@@ -156,7 +156,7 @@ def base_settings(
     """
     base = dict(config)
     dataset, model = chosen_dataset(config, given), given["model"]
-    overridden = dict.fromkeys(text.partition("=")[0].strip() for text in given["overrides"])
+    overridden = [key for key, source in config.sources.items() if source == "--set"]
     named = base.pop("model", None)
     chosen = str(model or named or SASRECF)
     with MistakeCollector() as mistakes:
@@ -200,6 +200,8 @@ def recbole_data_path(data_path: Path | str, dataset: str) -> str:
         holds_files = (path / f"{dataset}.inter").is_file() and path.name == dataset
     except OSError as error:  # the name is too long, or access is denied
         raise DataError(f"cannot read: {error.strerror}", where=str(data_path)) from error
+    except ValueError as error:  # a NUL in the name
+        raise DataError("not the name of a directory", where=repr(str(data_path))) from error
     return str(path.parent if holds_files else data_path)
 
 

@@ -253,6 +253,15 @@ def test_the_data_path_of_a_config_file_may_be_the_data_sets_own_directory(tmp_p
     assert base_settings(space, read_config(given), given)[1] == {"data_path": str(tmp_path)}
     given["data_path"] = Path("elsewhere")
     assert base_settings(space, read_config(given), given)[1] == {"data_path": "elsewhere"}
+    given = given_options(config_file(tmp_path, 'data_path: "a\\0b"\n'))
+    with pytest.raises(InputError, match="not the name of a directory"):
+        base_settings(space, read_config(given), given)
+
+
+def test_a_searched_parameter_is_not_set_however_it_is_written(tmp_path: Path) -> None:
+    given = given_options(config_file(tmp_path, ""), overrides=["n-layers=2"])
+    with pytest.raises(ConfigFileError, match="`n_layers` is searched in <text> and also set"):
+        base_settings(parse("n_layers choice [1]\n"), read_config(given), given)
 
 
 def test_a_config_files_option_names_one_file_or_several(
