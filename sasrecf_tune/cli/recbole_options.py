@@ -13,8 +13,9 @@ from typer.core import TyperCommand, TyperGroup
 from typing_extensions import override
 
 from sasrecf_tune.cli.help import Command, GroupedCommand
-from sasrecf_tune.errors import InputError, InputErrors, suggest
+from sasrecf_tune.errors import InputError, InputErrors
 from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.name_matching import misspelt
 from sasrecf_tune.inputs.recbole_keys import recbole_keys
 
 _SAMPLERS = {"exhaustive": "grid", "grid": "grid", "bayes": "tpe", "tpe": "tpe", "random": "random"}
@@ -136,7 +137,9 @@ def _key(name: str) -> str:
 
 
 def _check_near(option: str, own: set[str]) -> None:
-    if suggest(option, own, cutoff=0.75):
+    name = option[2:].replace("-", "_")
+    if misspelt(name, [each.lstrip("-") for each in own]):
         return  # Typer suggests it
-    if near := suggest(option[2:].replace("-", "_"), TABLE, cutoff=0.75):
-        raise InputError(f"no such option{near}", where=option, fix="--KEY=VALUE sets one of RecBole's keys.")
+    if near := misspelt(name, TABLE):
+        what = f"no such option: did you mean `{near}`?"
+        raise InputError(what, where=option, fix="--KEY=VALUE sets one of RecBole's keys.")

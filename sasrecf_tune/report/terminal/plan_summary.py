@@ -47,6 +47,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "engine": plan.settings.engine,
         "executor": plan.settings.executor,
         "device": plan.data.device,
+        "notes": plan.notes,
     }
 
 
@@ -85,8 +86,7 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("then", f"the best {count} again on {seeds} each, without pruning")
     if every := plan.settings.search.checkpoint_every:
         grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
-    fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
-    for number, text in enumerate(settings_lines(fixed, plan.settings.sources)):
+    for number, text in enumerate(settings_lines(plan.fixed, plan.settings.sources)):
         grid.add_row("" if number else "set", Text(text))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
