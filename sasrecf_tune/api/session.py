@@ -120,10 +120,7 @@ def _as_on_command_line(name: str, value: Any) -> Any:
     if name == "gpus" and not isinstance(value, str):
         return ",".join(map(str, [value] if isinstance(value, int) else value))
     if name == "config_files":
-        files = [str(file) for file in ([value] if isinstance(value, str | Path) else value)]
-        if spaced := next((file for file in files if len(file.split()) != 1), None):
-            raise InputError(f"{spaced!r}: a path with spaces cannot be used", where=name)
-        return " ".join(files)
+        return [str(file) for file in ([value] if isinstance(value, str | Path) else value)]
     return value
 
 

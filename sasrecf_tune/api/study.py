@@ -333,7 +333,7 @@ def search(
         raise TuneError(
             f"trial {last.number} failed: {last.error}",
             where=found.name,
-            fix=f'The trials that have ended are kept: sasrecf_tune.load_study("{relative(found.path)}")',
+            fix=f"The trials that have ended are kept: sasrecf_tune.load_study({relative(found.path)!r})",
         )
     return found
 

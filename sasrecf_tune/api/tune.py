@@ -16,7 +16,7 @@ from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler, Where
 def tune(
     space: SearchSpace | Mapping[str, Any],
     *,
-    dataset: str = "ml-100k",
+    dataset: str | None = None,
     data_path: str | Path | None = None,
     config: Mapping[str, Any] | None = None,
     config_files: str | Path | Sequence[str | Path] = (),

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.cli import completion
-from sasrecf_tune.cli.help import WIDEST, Command, GroupedCommand
+from sasrecf_tune.cli.help import WIDEST, Command
 from sasrecf_tune.cli.options import (
     AsJson,
     Format,
@@ -25,6 +25,7 @@ from sasrecf_tune.cli.options import (
     Yes,
     settings_options,
 )
+from sasrecf_tune.cli.recbole_options import CheckCommand, Commands, RunCommand
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.report.terminal.console import make_console
@@ -32,6 +33,7 @@ from sasrecf_tune.report.terminal.encoding import allow_any_text
 
 app = typer.Typer(
     name="sasrecf-tune",
+    cls=Commands,
     help="Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -71,7 +73,7 @@ def init(
     write_space(space, force)
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=RunCommand)
 @settings_options()
 def run(
     *,
@@ -264,7 +266,7 @@ def reproduce(
     )
 
 
-@app.command(cls=Command)
+@app.command(cls=CheckCommand)
 @settings_options("dataset", "data_path", "config_files", "overrides", "model")
 def check(
     *,

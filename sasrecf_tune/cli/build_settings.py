@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.errors import ConfigFileError, DataError, InputError, MistakeCollector
-from sasrecf_tune.inputs.config_files import read_base
+from sasrecf_tune.inputs.config_files import BaseConfig, config_paths, read_base
 from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import ConfigOptions, Engine, RunSettings, SearchSettings, Where
+from sasrecf_tune.inputs.settings import DATASET, ConfigOptions, Engine, RunSettings, SearchSettings, Where
 from sasrecf_tune.inputs.validation import check_model, space_mistakes
 from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
 from sasrecf_tune.storage.manifest import settings_from
 
 
-def run_settings(space: SearchSpace, config: Mapping[str, Any], given: Mapping[str, Any]) -> RunSettings:
+def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any]) -> RunSettings:
     """Build the settings from the options of `run`, by field; an option overrides a config file.
 
     Args:
@@ -37,16 +37,19 @@ def run_settings(space: SearchSpace, config: Mapping[str, Any], given: Mapping[s
     for field in fields(ConfigOptions):
         del options[field.name]
     metric, seed = base.pop("valid_metric", "MRR@10"), base.pop("seed", 2020)
-    params_file, dataset, executor = options["params_file"], options["dataset"], options["executor"]
+    params_file, executor = options["params_file"], options["executor"]
+    dataset = chosen_dataset(config, given)
     name = options["name"] or default_name(dataset, params_file, "" if model == SASRECF else model)
     study_directory(options["out"], name)
     check_fuse(options["fuse"], options["engine"])
     computed = {
         "base": base,
+        "sources": {key: source for key, source in config.sources.items() if key in base},
         "model": model,
+        "dataset": dataset,
         "name": name,
         "out": options["out"].absolute(),
-        "metric": options["metric"] or parse_metric(str(metric)),
+        "metric": options["metric"] or parse_metric(str(metric), config.sources.get("valid_metric", "")),
         "seed": int(seed) if options["seed"] is None else options["seed"],
         "search": search,
         "workers": worker_count(options["workers"], options["gpus"], options["trials_per_gpu"], executor),
@@ -94,17 +97,25 @@ def override_settings(settings: RunSettings, given: Mapping[str, Any]) -> RunSet
     return changed
 
 
-def read_config(given: Mapping[str, Any]) -> dict[str, Any]:
+def read_config(given: Mapping[str, Any]) -> BaseConfig:
     """Read the config files and `--set` options.
 
     Raises:
         InputError: A file or an option is invalid.
         InputErrors: Several are.
     """
-    return read_base([Path(name) for name in given["config_files"].split()], given["overrides"])
+    config = BaseConfig()
+    files: list[Path] = []
+    with MistakeCollector() as mistakes:
+        for text in given["config_files"]:
+            with mistakes.collect():
+                files += config_paths(text)
+        with mistakes.collect():
+            config = read_base(files, given["overrides"])
+    return config
 
 
-def read_inputs(params_file: Path, given: Mapping[str, Any]) -> tuple[SearchSpace, dict[str, Any]]:
+def read_inputs(params_file: Path, given: Mapping[str, Any]) -> tuple[SearchSpace, BaseConfig]:
     """Read the params file, the config files and the `--set` options, each once: a pipe has no second time.
 
     The params file is checked for the model that `--model` or a config file names.
@@ -116,7 +127,7 @@ def read_inputs(params_file: Path, given: Mapping[str, Any]) -> tuple[SearchSpac
         InputErrors: Several mistakes of all these.
         InputError: The only one.
     """
-    config: dict[str, Any] = {}
+    config = BaseConfig()
     with MistakeCollector() as mistakes:
         with mistakes.collect():
             config = read_config(given)
@@ -126,7 +137,7 @@ def read_inputs(params_file: Path, given: Mapping[str, Any]) -> tuple[SearchSpac
 
 
 def base_settings(
-    space: SearchSpace, config: Mapping[str, Any], given: Mapping[str, Any]
+    space: SearchSpace, config: BaseConfig, given: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Check the settings of config files and `--set` against the search space and the other options.
 
@@ -137,15 +148,15 @@ def base_settings(
 
     Returns:
         The model (`--model`, else that of the config files, else SASRecF), and the other settings, with
-        `--data-path` as RecBole's `data_path`.
+        the directory of `--data-path`, else of the config files, as RecBole's `data_path`.
 
     Raises:
         InputError: A setting is not allowed or contradicts the search space or an option.
         InputErrors: Several of these.
     """
     base = dict(config)
-    dataset, model, data_path = given["dataset"], given["model"], given["data_path"]
-    overridden = dict.fromkeys(text.partition("=")[0].strip() for text in given["overrides"])
+    dataset, model = chosen_dataset(config, given), given["model"]
+    overridden = [key for key, source in config.sources.items() if source == "--set"]
     named = base.pop("model", None)
     chosen = str(model or named or SASRECF)
     with MistakeCollector() as mistakes:
@@ -153,21 +164,28 @@ def base_settings(
             if key in space.names:
                 what = f"`{key}` is searched in {space.source} and also set"
                 mistakes.add(ConfigFileError(what, where="--set", fix="Remove one of them."))
-        if model is not None and named not in (None, model):
-            what = f"a config file sets a different model, {named!r}"
-            mistakes.add(ConfigFileError(what, where=f"--model {model}", fix="Remove one of them."))
+        for key, noun in (("model", "model"), ("dataset", "data set")):
+            setting, option = config.get(key), given[key]
+            if None not in (setting, option) and setting != option:
+                what = f"names the {noun} {setting!r}, but `--{key}` is {option!r}"
+                mistakes.add(ConfigFileError(what, where=config.sources[key], fix="Remove one of them."))
         with mistakes.collect():
-            check_model(chosen)
-        if base.pop("dataset", dataset) != dataset:
-            what = "a config file sets a different dataset than `--dataset`"
-            mistakes.add(ConfigFileError(what, fix=f"The run would use {dataset!r}."))
+            check_model(chosen, "--model" if model else config.sources.get("model", "--model"))
+    base.pop("dataset", None)
+    data_path = base.pop("data_path", None) if given["data_path"] is None else given["data_path"]
     if data_path is not None:
         base["data_path"] = recbole_data_path(data_path, dataset)
     return chosen, base
 
 
-def recbole_data_path(data_path: Path, dataset: str) -> str:
-    """Convert `--data-path` to RecBole's `data_path`, the parent of the directory with the files.
+def chosen_dataset(config: BaseConfig, given: Mapping[str, Any]) -> str:
+    """The data set of `--dataset`, else that of the config files, else RecBole's example."""
+    named = config.get("dataset") if given["dataset"] is None else given["dataset"]
+    return DATASET if named is None else str(named)
+
+
+def recbole_data_path(data_path: Path | str, dataset: str) -> str:
+    """Return RecBole's `data_path`, the parent of the directory with the files.
 
     Either of the two directories is accepted.
 
@@ -175,10 +193,13 @@ def recbole_data_path(data_path: Path, dataset: str) -> str:
         DataError: The directory cannot be read.
     """
     try:
-        holds_files = (data_path / f"{dataset}.inter").is_file() and data_path.resolve().name == dataset
+        path = Path(data_path).resolve()
+        holds_files = (path / f"{dataset}.inter").is_file() and path.name == dataset
     except OSError as error:  # the name is too long, or access is denied
         raise DataError(f"cannot read: {error.strerror}", where=str(data_path)) from error
-    return str(data_path.resolve().parent if holds_files else data_path)
+    except ValueError as error:  # a NUL in the name
+        raise DataError("not the name of a directory", where=repr(str(data_path))) from error
+    return str(path.parent if holds_files else data_path)
 
 
 def check_fuse(fuse: int, engine: Engine) -> None:

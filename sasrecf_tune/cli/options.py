@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import typer
 
 from sasrecf_tune.cli import completion
-from sasrecf_tune.inputs.settings import COMPUTED, RunSettings, format_duration
+from sasrecf_tune.inputs.settings import COMPUTED, NO_OPTION, RunSettings, format_duration
 
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]
@@ -74,6 +74,8 @@ def settings_options(
 def parameters(settings: Any, override: bool = False) -> Iterator[Parameter]:
     """Convert the fields of a dataclass to Typer parameters; a dataclass in a field is expanded in place."""
     for field in fields(settings):
+        if field.metadata == NO_OPTION:
+            continue
         hint = get_type_hints(settings, include_extras=True)[field.name]
         kind, option, *marks = (None, hint) if is_dataclass(hint) else get_args(hint)
         if is_dataclass(option):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.cli.build_settings import base_settings, read_inputs
+from sasrecf_tune.cli.build_settings import base_settings, chosen_dataset, read_inputs
 from sasrecf_tune.errors import InputError, StorageError, no_completed_trial
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate
@@ -179,7 +179,7 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
     """
     model, base = check_model(given["model"] or SASRECF), dict[str, Any]()
     if syntax_only:
-        space, _ = read_inputs(file, {**given, "config_files": "", "overrides": ()})
+        space, _ = read_inputs(file, {**given, "config_files": (), "overrides": ()})
     else:
         space, config = read_inputs(file, given)
         model, base = base_settings(space, config, given)
@@ -196,10 +196,8 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
         "notes": notes,
     }
     if not syntax_only:
-        facts |= {
-            "dataset": given["dataset"],
-            "item_columns": _item_columns(given["dataset"], model, space, base),
-        }
+        dataset = chosen_dataset(config, given)
+        facts |= {"dataset": dataset, "item_columns": _item_columns(dataset, model, space, base)}
     if as_json:
         print(json_text(facts))
     else:
@@ -253,7 +251,7 @@ def list_studies(out: Path, as_json: bool) -> None:
         return
     console = make_console()
     if not rows:
-        console.print(f"no studies in {out}", highlight=False)
+        console.print(f"no studies in {out}", highlight=False, markup=False)
         return
     table = Table(box=None, pad_edge=False)
     for header in ("study", "model", "dataset", "metric", "trials ended", "updated"):

@@ -10,12 +10,30 @@ from typing import Any
 import yaml
 
 from sasrecf_tune.errors import ConfigFileError, MistakeCollector
+from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.literals import LiteralError, read_value
 from sasrecf_tune.inputs.validation import check_config
-from sasrecf_tune.inputs.value_checks import is_interval
 
 _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
+
+
+class BaseConfig(dict[str, Any]):
+    """Settings of config files and `--set`.
+
+    Attributes:
+        sources: For each key, the config file that it is from, or "--set".
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: dict[str, str] = {}
+
+    def add(self, config: Mapping[str, Any], source: str) -> None:
+        """Add the settings of `source`, which replace earlier ones."""
+        self.update(config)
+        self.sources |= dict.fromkeys(config, source)
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,6 +56,9 @@ _FLOAT = re.compile(
         |[-+]?\.(?:inf|Inf|INF)
         |\.(?:nan|NaN|NAN))$""",
     re.X,
+)
+_UNQUOTED_INTERVAL = re.compile(
+    r"""(?:^|[{,])[ \t]*["']?(\w+)["']?[ \t]*:[ \t]*(\[[^\[\]"'\n]*\))""", re.MULTILINE
 )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
@@ -85,7 +106,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def read_override(text: str) -> tuple[str, Any]:
-    """Key and value of one `--set KEY=VALUE`; the value is YAML, as in a config file.
+    """Key and value of one `--set KEY=VALUE`; how the value is read depends on the key.
+
+    A text or an interval may be without quotes. Any other value is YAML, as in a config file, or a Python
+    literal, as on RecBole's command line.
 
     Raises:
         ConfigFileError: no `=`, or a value that is not allowed.
@@ -93,36 +117,79 @@ def read_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     key = key.strip()
+    if (underscored := key.replace("-", "_")) in TABLE:
+        key = underscored
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", key):
         raise ConfigFileError(f"{text!r} is not KEY=VALUE", where="--set", fix="For example --set epochs=50.")
     where = f"--set {key}"
+    kind = TABLE[key].kind if key in TABLE else "any"
+    if value == str(Path("~").expanduser()) and key in TABLE and not TABLE[key].is_path:
+        value = "~"  # which a shell has replaced
     with MistakeCollector() as mistakes:
-        # An interval is not YAML: [5,inf) opens a list that never ends.
-        loaded, repeated = (value, []) if is_interval(value) else _load(value, where)
-        mistakes.add(*repeated)
+        if kind in ("str", "interval") and value.strip()[:1] not in ("'", '"'):
+            # An interval is not YAML: [5,inf) opens a list that never ends.
+            loaded = value if value.isspace() else value.strip()
+        else:
+            loaded, repeated = _read_literal(value.strip(), where)
+            mistakes.add(*repeated)
         checked = check_config({key: loaded}, where)
     return key, checked[key]
 
 
-def read_base(files: Iterable[Path], overrides: Iterable[str]) -> dict[str, Any]:
+def config_paths(text: str) -> list[Path]:
+    """The files that one `--config-files` names: RecBole's separated by spaces, which a name may also have.
+
+    Raises:
+        ConfigFileError: there is no file of the whole name, nor of its parts.
+
+    Example:
+        >>> config_paths("base.yaml")
+        [PosixPath('base.yaml')]
+    """
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    if len(words) < 2:
+        return [Path(text[start:end]) for start, end in words]
+    found: list[Path] = []
+    missing: list[str] = []
+    while words:
+        # The longest name that exists, since it may have spaces; else one word.
+        names = [text[words[0][0] : end] for _, end in reversed(words)]
+        name = next(filter(_exists, names), None)
+        if name is None:
+            missing.append(names[-1])
+        found.append(Path(name or names[-1]))
+        words = words[len(words) - names.index(str(name)) if name else 1 :]
+    if missing:
+        # Without any file it may be one name that has spaces.
+        which = ", ".join(map(repr, missing)) if len(missing) < len(found) else repr(text.strip())
+        raise ConfigFileError(
+            f"no such file: {which}",
+            where="--config-files",
+            fix="Separate several files by spaces, or repeat the option.",
+        )
+    return found
+
+
+def read_base(files: Iterable[Path], overrides: Iterable[str]) -> BaseConfig:
     """The base configuration: files in their order, then --set options; a later value replaces an earlier.
 
     Raises:
         ConfigFileError: a file or an option is wrong, or --set gives a key two values.
         InputErrors: several of these.
     """
-    base: dict[str, Any] = {}
+    base = BaseConfig()
     given: dict[str, Any] = {}
     with MistakeCollector() as mistakes:
         for path in files:
             with mistakes.collect():
-                base |= read_config_file(path)
+                base.add(read_config_file(path), str(path))
         for text in overrides:
             with mistakes.collect():
                 key, value = read_override(text)
                 if given.setdefault(key, value) != value:
                     raise ConfigFileError(f"`{key}` is set twice", where="--set", fix="Keep one of the two.")
-    return base | given
+    base.add(given, "--set")
+    return base
 
 
 def write_config(config: Mapping[str, Any], header: str) -> str:
@@ -136,6 +203,23 @@ def write_config(config: Mapping[str, Any], header: str) -> str:
     return comment + body
 
 
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long, or a NUL in it
+        return False
+
+
+def _read_literal(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
+    """What `_load` returns, for a value that may also be a Python list or mapping with None in it."""
+    if text[:1] in ("[", "{", "("):
+        try:
+            return read_value(text), []
+        except LiteralError:
+            pass
+    return _load(text, where)
+
+
 def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
     """What the YAML text holds, and a mistake for each key that is given twice."""
     try:
@@ -147,7 +231,8 @@ def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = _place(where, mark) if mark else where
-        raise ConfigFileError(f"not YAML: {error.problem or error.context}", where=place) from error
+        what = f"not YAML: {error.problem or error.context}"
+        raise ConfigFileError(what, where=place, fix=_unquoted_interval(text)) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigFileError(f"not YAML: {str(error).splitlines()[0]}", where=where) from error
     _check_extent(loaded, where)
@@ -155,6 +240,12 @@ def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
         ConfigFileError(f"`{key.value}` is given twice", where=_place(where, key.start_mark))
         for key in loader.repeated
     ]
+
+
+def _unquoted_interval(text: str) -> str:
+    """How to write an interval that YAML takes for a list that never ends; "" if there is none."""
+    match = _UNQUOTED_INTERVAL.search(text)
+    return f'Write the interval in quotes: {match[1]}: "{match[2]}"' if match else ""
 
 
 def _place(where: str, mark: yaml.Mark) -> str:

@@ -61,7 +61,7 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DatasetFiles:
             fix="Rename the directory and its files; or, if it is UTF-8, set LC_ALL=C.UTF-8.",
         )
     if not dataset or dataset != Path(dataset).name or dataset in {".", ".."}:
-        raise DataError(f"{dataset!r} is not a data set name", where="--dataset")
+        raise DataError(f"{dataset!r} is not a data set name")
     if dataset == "ml-100k":
         package = importlib.util.find_spec("recbole")
         if package is None or package.origin is None:
@@ -77,7 +77,6 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DatasetFiles:
     if not there:
         raise DataError(
             f"no data set {dataset!r}: {found.interactions} does not exist",
-            where="--dataset",
             fix=(
                 f"Set --data-path to the directory that contains {dataset}/{dataset}.inter; "
                 "only ml-100k comes with RecBole."

@@ -62,7 +62,7 @@ def scan(data: DatasetFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
 def unreadable_number(data: DatasetFiles, config: Mapping[str, Any]) -> DataError | None:
     """The first value of a float column that is not a number, as an error; None if all are numbers."""
     separator, encoding = text_format(config)
-    between = str(config["seq_separator"])
+    between = config["seq_separator"]  # None: any white space
     for path in [*_interactions(data, config), data.file("item")]:
         if not path.is_file():
             continue

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sasrecf_tune.inputs.literals import Scalar, Value
 
-Kind = Literal["int", "float", "str", "bool", "list", "dict", "any"]
+Kind = Literal["int", "float", "str", "bool", "list", "dict", "interval", "any"]
 # "yes": a search may give it several values; "fixed": one value for all trials, because scores would not be
 # comparable otherwise; "no": not a hyperparameter, set by an option or not at all.
 Tunable = Literal["yes", "fixed", "no"]
@@ -31,6 +31,7 @@ _KIND_TEXTS: Mapping[Kind, str] = {
     "bool": "True or False",
     "list": "a list",
     "dict": "a mapping {key: value}",
+    "interval": "an interval such as [5,inf)",
     "any": "any value",
 }
 
@@ -42,6 +43,7 @@ class Hyperparameter:
     Args:
         low: Lower bound; `open_low` excludes it.
         high: Upper bound, included.
+        any_case: RecBole takes `choices` in upper and lower case.
         optional: None is allowed.
         why_not: Why it cannot be searched, if `tunable` is not "yes".
         models: The models that have it.
@@ -67,6 +69,7 @@ class Hyperparameter:
     group: Literal["model", "training", "data", "evaluation", "environment"]
     open_low: bool = False
     choices: tuple[Scalar, ...] = ()
+    any_case: bool = False
     optional: bool = False
     tunable: Tunable = "yes"
     why_not: str = ""
@@ -123,7 +126,8 @@ _TRAINING = (
     _training("train_batch_size", "int", 2048, "training samples a step", 1, 1 << 24, fusion_key=True),
     _training("weight_decay", "float", 0.0, "L2 penalty on all weights", 0, 100, length_scale=0.5),
     # RecBole's sixth, sparse_adam, refuses SASRecF's dense gradients.
-    _training("learner", "str", "adam", "optimiser", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop")),
+    _training("learner", "str", "adam", "optimiser", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop"),
+        any_case=True),
     _training("epochs", "int", 300, "most training epochs of a trial", 1, 1_000_000),
     _training("stopping_step", "int", 10, "evaluations without progress before a trial ends", 0, 1 << 30),
     _training("eval_step", "int", 1, "epochs between two evaluations", 1, 1_000_000),
@@ -151,10 +155,10 @@ _EVALUATION = (
         "how the data is split and ranked", affects_data=True, affects_evaluation=True, fusion_key=True),
     _evaluation("repeatable", "bool", True, "items of the history may be recommended", affects_data=True,
         affects_evaluation=True),
-    _evaluation("metrics", "any", ["Recall", "MRR", "NDCG", "Hit", "Precision"], "metrics to compute",
-        tunable="no", why_not=f"{_SAME_MEASURE}; use --metric and --set metrics=[...]", fusion_key=True),
-    _evaluation("topk", "any", [10], "cut-offs of the metrics", tunable="no",
-        why_not=f"{_SAME_MEASURE}; use --set topk=[...]", fusion_key=True),
+    _evaluation("metrics", "list", ["Recall", "MRR", "NDCG", "Hit", "Precision"], "metrics to compute",
+        tunable="no", why_not=f"{_SAME_MEASURE}; use --metric and --set 'metrics=[...]'", fusion_key=True),
+    _evaluation("topk", "list", [10], "cut-offs of the metrics", tunable="no",
+        why_not=f"{_SAME_MEASURE}; use --set 'topk=[...]'", fusion_key=True),
     _evaluation("valid_metric", "str", "MRR@10", "metric to select by", tunable="no",
         why_not=f"{_SAME_MEASURE}; use --metric"),
     _evaluation("valid_metric_bigger", "bool", True, "whether more is better; RecBole derives it",
@@ -168,6 +172,8 @@ _EVALUATION = (
 )
 
 
+# Names and formats that RecBole does without: it reads no such column, or takes Python's default.
+_DISPENSABLE = {"LABEL_FIELD", "encoding", "seq_separator"}
 _data_setting = partial(Hyperparameter, group="data")
 
 
@@ -175,7 +181,7 @@ def _data(name: str, kind: Kind, default: Value, meaning: str, **columns: Any) -
     return _data_setting(
         name, kind, default, meaning,
         # RecBole can do without a filter or a list of columns, but not without the names it builds on.
-        optional=kind != "str" or default is None,
+        optional=kind != "str" or default is None or name in _DISPENSABLE,
         tunable="fixed",
         why_not="it changes which users and items are evaluated, so scores would not be comparable",
         **columns,
@@ -189,9 +195,9 @@ _unread = partial(
 
 
 _DATA = (
-    _data("user_inter_num_interval", "any", "[0,inf)",
+    _data("user_inter_num_interval", "interval", "[0,inf)",
         "users kept by their number of interactions, such as [5,inf)", affects_evaluation=True),
-    _data("item_inter_num_interval", "any", "[0,inf)",
+    _data("item_inter_num_interval", "interval", "[0,inf)",
         "items kept by their number of interactions, such as [5,inf)", affects_evaluation=True),
     _data("filter_inter_by_user_or_item", "bool", True,
         "drop interactions of users and items that are filtered out"),
@@ -238,20 +244,20 @@ _DATA = (
 
 
 def _environment(
-    name: str, default: Value, meaning: str, instead: str = "", **columns: Any
+    name: str, default: Value, meaning: str, instead: str = "", kind: Kind = "any", **columns: Any
 ) -> Hyperparameter:
     why_not = "it is not a hyperparameter" + (f"; use {instead}" if instead else "")
     return Hyperparameter(
-        name, "any", default, meaning, group="environment", optional=True, tunable="no", why_not=why_not,
+        name, kind, default, meaning, group="environment", optional=True, tunable="no", why_not=why_not,
         instead=instead, **columns,
     )
 
 
 _unused = partial(_environment, affects_data=False, unused=True)
 _ENVIRONMENT = (
-    _environment("model", "SASRecF", "the model", "--model", fusion_key=True),
-    _environment("dataset", "ml-100k", "the data set", "--dataset"),
-    _environment("data_path", "dataset/", "directory of data sets", "--data-path", is_path=True),
+    _environment("model", "SASRecF", "the model", "--model", "str", fusion_key=True),
+    _environment("dataset", "ml-100k", "the data set", "--dataset", "str"),
+    _environment("data_path", "dataset/", "directory of data sets", "--data-path", "str", is_path=True),
     _environment("reproducibility", True, "deterministic cuDNN", affects_data=False),
     _unused("gpu_id", "0", "GPU to use", "--gpus"),
     _unused("use_gpu", True, "RecBole 1.2.1 ignores it", "--gpus"),

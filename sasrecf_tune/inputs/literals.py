@@ -117,6 +117,25 @@ def read_value(text: str) -> Value:
     return [element.value for element in elements] if reader.comma else elements[0].value
 
 
+def read_words(text: str) -> list[Value]:
+    """The elements of the list that is the whole of `text`: values or words, with or without brackets.
+
+    Raises:
+        LiteralError: the first mistake.
+
+    Example:
+        >>> read_words("[class, 'release_year']"), read_words("movie title, 类别")
+        (['class', 'release_year'], ['movie title', '类别'])
+    """
+    if text.strip() and not re.search(r"[\[\](){}'\"]", text):
+        return [from_string(word.strip()) for word in text.split(",")]
+    reader = _Reader(text.strip(), 0)
+    value = reader.value(depth=1)
+    if reader.at != len(reader.text) or not isinstance(value, list):
+        raise LiteralError("not a list", reader.at)
+    return value
+
+
 def from_string(text: str) -> Value:
     """The value that RecBole reads from a string in a configuration.
 
@@ -259,4 +278,6 @@ class _Reader:
 def _expression_fix(rest: str) -> str:
     if re.match(r"[-+*/%]|for\b|if\b", rest):
         return "Expressions are not evaluated: write the values out."
+    if re.match(r"[\d.'\"\w]", rest) or rest[:1] in ("\uff0c", "\u3001", ";"):
+        return "Write `,` between two values."
     return ""

@@ -65,8 +65,8 @@ class Metric:
         return self.name if self.k is None else f"{self.name}@{self.k}"
 
 
-def parse_metric(text: str) -> Metric:
-    """The metric that `text` names, in upper or lower case.
+def parse_metric(text: str, where: str = "--metric") -> Metric:
+    """The metric that `text` names, in upper or lower case; `where` it is given.
 
     Raises:
         InputError: no such metric, or no cut-off where one is needed.
@@ -79,20 +79,18 @@ def parse_metric(text: str) -> Metric:
         >>> parse_metric("MRR")
         Traceback (most recent call last):
         sasrecf_tune.errors.InputError: --metric: `MRR` needs a cut-off
-        Write for example --metric MRR@10.
+        Write for example MRR@10.
     """
     name, _, cutoff = text.strip().partition("@")
     known = {known.lower(): known for known in (*WITH_K, *WITHOUT_K)}
     proper = known.get(name.lower())
     if proper is None:
         hint = suggest(name, known.values()) or f"; the metrics are {', '.join(known.values())}"
-        raise InputError(f"unknown metric `{name}`{hint}", where="--metric")
+        raise InputError(f"unknown metric `{name}`{hint}", where=where)
     if proper in WITHOUT_K:
         return Metric(proper, None)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", cutoff):
-        raise InputError(
-            f"`{text}` needs a cut-off", where="--metric", fix=f"Write for example --metric {proper}@10."
-        )
+        raise InputError(f"`{text}` needs a cut-off", where=where, fix=f"Write for example {proper}@10.")
     return Metric(proper, int(cutoff))
 
 

@@ -33,6 +33,7 @@ from sasrecf_tune.inputs.search_space import (
     SearchSpace,
     Uniform,
 )
+from sasrecf_tune.inputs.value_conversion import convert
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
@@ -42,6 +43,10 @@ _GREATEST_EXPONENT = math.log(sys.float_info.max)
 _KINDS = ("choice", "uniform", "quniform", "loguniform", "int", "log")
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# What follows a name in `n_layers 2`, `n_layers in [1, 2]`, and in lines of YAML or Python.
+_LIST_WITHOUT_KIND = re.compile(r"[ \t]*(?:in\b|[:=])?[ \t]*([^#]*?)[ \t]*(?:#.*)?$")
+_GLUED = re.compile(rf"({'|'.join(_KINDS)})(?=[\[({{'\"])")
+_ASSIGNED = re.compile(r"([A-Za-z_]\w*)[ \t]*[:=]", re.ASCII)
 _HEADER = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*")
 
 # What is wrong with the parameters of a file beyond their syntax.
@@ -149,6 +154,11 @@ class _Line:
         assert header is not None
         self.name, self.kind, self.after_name = header.group(1), header.group(2), header.end(1)
         self.kind_at, self.rest = header.start(2), header.end()
+        if (match := _ASSIGNED.match(self.text, self.start)) and not _NAME.fullmatch(self.name):
+            self.name, self.after_name = match[1], match.end(1)
+            after = self.text[match.end() :].strip()
+            fix = f"Write: {self.name} {after}" if after.startswith(_KINDS) else self._without_kind()
+            raise self.error(f"expected a kind after `{self.name}`", self.after_name, fix)
         if not _NAME.fullmatch(self.name):
             raise self.error(f"{self.name[:60]!r} is not a parameter name", self.start)
         return self.name
@@ -161,10 +171,27 @@ class _Line:
                 self.after_name,
                 f"Write for example: {name} choice [VALUE, VALUE]; comments begin with #.",
             )
+        if glued := _GLUED.match(kind):
+            raise self.error(f"a space is missing after `{glued[1]}`", self.kind_at + glued.end())
+        if kind not in _KINDS and (suggestion := self._without_kind()):
+            raise self.error(f"`{name}` has no kind", self.kind_at, suggestion)
         if kind not in _KINDS:
             near = suggest(kind, _KINDS) or f"; the kinds are {', '.join(_KINDS)}"
             raise self.error(f"unknown kind `{kind[:60]}`{near}", self.kind_at)
         return self._choice() if kind == "choice" else self._range()
+
+    def _without_kind(self) -> str:
+        """How to write a line whose kind was left out; "" for another mistake."""
+        match = _LIST_WITHOUT_KIND.match(self.text, self.after_name)
+        assert match is not None
+        written = match[1] if match[1].startswith("[") else f"[{match[1]}]"
+        try:
+            elements = read_elements(written, 0)
+        except LiteralError:
+            return ""
+        # A single word is rather a misspelt kind.
+        is_list = bool(elements) and (match[1][:1] in "[('\"" or not isinstance(elements[0].value, str))
+        return f"Write: {self.name} choice {written}" if is_list else ""
 
     def error(self, what: str, offset: int, fix: str = "") -> ParamsFileError:
         return ParamsFileError(what, at=self._location(offset), fix=fix)
@@ -181,8 +208,12 @@ class _Line:
             raise self.error("an empty choice", self.rest, "Give at least one value.")
         kept: dict[str, Element] = {}
         repeated: dict[str, None] = {}
+        listed: dict[str, None] = {}
         for element in elements:
-            value = from_string(element.value) if isinstance(element.value, str) else element.value
+            read = from_string(element.value) if isinstance(element.value, str) else element.value
+            value = convert(self.name, read)
+            if isinstance(read, str) and isinstance(value, list):
+                listed[repr(value)] = None
             text = exact(value)
             if text in kept:
                 repeated[text] = None
@@ -194,6 +225,10 @@ class _Line:
             f"line {self.number}: {self.name} lists {text[:60]} more than once; it is tried once"
             for text in repeated
         ]
+        if listed:
+            self.notes.append(
+                f"line {self.number}: each value of {self.name} is a list, so these are {', '.join(listed)}"
+            )
         values, offsets = zip(*((element.value, element.offset) for element in kept.values()), strict=True)
         return Choice(self.name, values, offsets, at=self._location(self.rest))
 

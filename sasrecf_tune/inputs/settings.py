@@ -22,8 +22,12 @@ SEEDS = 5
 # --fuse auto: the number of trials that a measurement at the start favours.
 AUTO_FUSE = 0
 MOST_FUSED = 64
+# The data set that comes with RecBole.
+DATASET = "ml-100k"
 # Marks an option that is None if left out: the default is computed from other settings.
 COMPUTED = object()
+# The metadata of a field without an option.
+NO_OPTION = {"option": False}
 
 
 def parse_duration(text: str, where: str = "--timeout") -> float:
@@ -212,8 +216,14 @@ class ConfigOptions:
         Option("--data-path", "--data_path", help="Directory that contains DATASET/DATASET.inter and .item."),
     ] = None
     config_files: Annotated[
-        str, Option("--config-files", "--config_files", help="RecBole YAML files, separated by spaces.")
-    ] = ""
+        list[str],
+        Option(
+            "--config-files",
+            "--config_files",
+            metavar="FILE",
+            help="RecBole YAML file, or several separated by spaces; may be repeated. A later file wins.",
+        ),
+    ] = field(default_factory=list)
     overrides: Annotated[
         list[str],
         Option("--set", metavar="KEY=VALUE", help="RecBole setting for all trials; may be repeated."),
@@ -238,16 +248,22 @@ Storage = Annotated[
 class RunSettings:
     """The settings of `sasrecf-tune run`.
 
-    `base` is the RecBole configuration from config files and `--set`, without the parameters of a trial.
+    `base` is the RecBole configuration from config files and `--set`, without the parameters of a trial;
+    `sources` says for each key where it was given.
     `gpus` is as `parse_gpus` returns it.
     """
 
     params_file: Annotated[
         Path, Option("--params-file", "--params_file", help="Search space in RecBole's hyper.test format.")
     ]
-    dataset: Annotated[str, Option("--dataset", help="RecBole data set; ml-100k comes with RecBole.")] = (
-        "ml-100k"
-    )
+    dataset: Annotated[
+        str,
+        Option(
+            "--dataset",
+            help="RecBole data set.  [default: dataset of the config files, or RecBole's own ml-100k]",
+        ),
+        COMPUTED,
+    ] = DATASET
     base: Annotated[dict[str, Any], ConfigOptions]
     model: Annotated[
         str,
@@ -349,6 +365,7 @@ class RunSettings:
         Engine,
         Option("--engine", help="fast: RecBole's mathematics, optimized; recbole: RecBole's own trainer."),
     ] = "fast"
+    sources: dict[str, str] = field(default_factory=dict, metadata=NO_OPTION)
 
     def database(self, given: str | None) -> str | None:
         """Return the database address of the study: `given` if the study is on a server, else None.

@@ -80,8 +80,8 @@ def _as_value(key: str, value: Any) -> Value:
     raise ParameterError(f"`{key}` holds a {type(value).__name__}, which RecBole does not take")
 
 
-def check_model(model: str) -> str:
-    """`model`, if it can be tuned.
+def check_model(model: str, where: str = "--model") -> str:
+    """`model`, which `where` names, if it can be tuned.
 
     Raises:
         InputError: it cannot.
@@ -89,7 +89,7 @@ def check_model(model: str) -> str:
     if model not in MODELS:
         raise InputError(
             f"model {model!r} cannot be tuned{suggest(model, MODELS)}",
-            where="--model",
+            where=where,
             fix=f"The models that can be tuned are {' and '.join(MODELS)}.",
         )
     return model
@@ -170,9 +170,7 @@ def _range_mistakes(
 
 def _value_mistakes(name: str, value: Value) -> Sequence[TuneError]:
     try:
-        checked = check_value(name, value)
+        check_value(name, value)
     except InputError as error:
         return error.mistakes
-    if type(checked) is not type(value) and not isinstance(value, str):
-        return [ParameterError(f"{value!r} must be written {checked!r}")]
     return ()

@@ -9,7 +9,8 @@ from functools import partial
 
 from sasrecf_tune.errors import MistakeCollector, ParameterError, suggest
 from sasrecf_tune.inputs.hyperparameters import TABLE, Hyperparameter, Kind
-from sasrecf_tune.inputs.literals import Value, from_string, is_number
+from sasrecf_tune.inputs.literals import Value, is_number
+from sasrecf_tune.inputs.value_conversion import convert
 
 _TYPES: Mapping[Kind, type | tuple[type, ...]] = {
     "int": int,
@@ -18,22 +19,27 @@ _TYPES: Mapping[Kind, type | tuple[type, ...]] = {
     "bool": bool,
     "list": list,
     "dict": dict,
+    "interval": str,
     "any": object,
 }
 _INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
 
 
 def check_value(name: str, value: Value) -> Value:
-    """`value` as RecBole must get it for the known key `name`: 64.0 becomes 64 for a whole number.
+    """`value` as RecBole must get it for the known key `name`: "64" and 64.0 become 64 for a whole number.
 
     Raises:
         ParameterError: the wrong type, out of range, or a wrong part of a list or mapping.
         InputErrors: several wrong parts.
     """
     known = TABLE[name]
-    if value is None and (known.optional or known.kind == "any"):
+    converted = convert(name, value)
+    if converted is None and (known.optional or known.kind == "any"):
         return None
-    converted = _convert(known, value)
+    if not isinstance(converted, _TYPES[known.kind]) or (
+        isinstance(converted, bool) and known.kind in ("int", "float")
+    ):
+        raise _wrong(known, value)
     if known.choices and converted not in known.choices:
         near = suggest(converted, map(str, known.choices)) if isinstance(converted, str) else ""
         raise _wrong(known, value, near)
@@ -64,19 +70,6 @@ def _is_one_interval(text: str) -> bool:
         return False
 
 
-def _convert(known: Hyperparameter, value: Value) -> Value:
-    """`value` with the type of `known`."""
-    if known.kind == "int" and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if known.kind in ("list", "dict") and isinstance(value, str):
-        value = from_string(value)
-    if not isinstance(value, _TYPES[known.kind]) or (
-        isinstance(value, bool) and known.kind in ("int", "float")
-    ):
-        raise _wrong(known, value)
-    return value
-
-
 def _wrong(known: Hyperparameter, value: Value, near: str = "") -> ParameterError:
     return ParameterError(f"`{known.name}` must be {known.range_text}, not {_short(value)}{near}")
 
@@ -99,10 +92,11 @@ def _is_above_zero(value: Value) -> bool:
 # Per key of a mapping: what its value must be in words, and whether a value is that.
 _Parts = Mapping[str, tuple[str, Callable[[Value], bool]]]
 # Source: recbole/config/configurator.py, recbole/sampler/sampler.py.
+_DISTRIBUTIONS = ("uniform", "popularity")
 _NEGATIVE_SAMPLING: _Parts = {
     "distribution": (
-        "uniform or popularity",
-        lambda value: value in ("uniform", "popularity", "none", "None"),
+        "uniform, popularity or None",
+        lambda value: value in (*_DISTRIBUTIONS, None),
     ),
     "sample_num": ("a whole number from 1", lambda value: _is_whole(value, 1)),
     "alpha": ("a number from 0", lambda value: is_number(value) and value >= 0),
@@ -122,14 +116,19 @@ def _check_parts(name: str, value: Value, parts: _Parts) -> Iterator[ParameterEr
     assert isinstance(value, dict)
     for key, part in value.items():
         if key not in parts:
-            yield ParameterError(f"{name} has no `{key}`{suggest(key, parts)}")
+            # RecBole before 1.1 had {'uniform': 1}.
+            fix = f"Write {{'distribution': {key!r}, 'sample_num': {part}}}." if key in _DISTRIBUTIONS else ""
+            yield ParameterError(f"{name} has no `{key}`{suggest(key, parts)}", fix=fix)
         elif not parts[key][1](part):
             yield ParameterError(f"{key} of {name} must be {parts[key][0]}, not {_short(part)}")
 
 
 def _check_negative_sampling(value: Value) -> Iterator[ParameterError]:
-    yield from _check_parts("train_neg_sample_args", value, _NEGATIVE_SAMPLING)
     assert isinstance(value, dict)
+    if value.get("distribution", "uniform") is None:
+        # RecBole's log shows "none" for the other values too; without negatives none is read.
+        value = {key: part for key, part in value.items() if part is not None}
+    yield from _check_parts("train_neg_sample_args", value, _NEGATIVE_SAMPLING)
     if value.get("dynamic") is True and not value.get("candidate_num"):
         yield ParameterError("dynamic negatives of train_neg_sample_args need a candidate_num of at least 1")
 
@@ -156,6 +155,10 @@ def _check_features(value: Value) -> Iterator[ParameterError]:
 def _check_metrics(value: Value) -> Iterator[ParameterError]:
     if not _are_all(value, lambda name: isinstance(name, str)):
         yield ParameterError(f"metrics must be names, not {_short(value)}", fix="For example [NDCG, MRR].")
+    elif isinstance(value, list) and any("@" in str(name) for name in value):
+        yield ParameterError(
+            f"metrics are names without a cut-off, not {_short(value)}", fix="Set the cut-offs with topk."
+        )
 
 
 def _check_topk(value: Value) -> Iterator[ParameterError]:

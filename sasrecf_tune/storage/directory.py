@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -270,6 +271,6 @@ def relative(path: Path) -> str:
 
 
 def out_option(study_dir: StudyDirectory) -> str:
-    """The --out option that a command needs to find the study; "" if it needs none."""
+    """The --out option that a command needs to find the study, quoted for a shell; "" if it needs none."""
     out = study_dir.directory.parent
-    return "" if out == Path("tuning").absolute() else f" --out {relative(out)}"
+    return "" if out == Path("tuning").absolute() else f" --out {shlex.quote(relative(out))}"

@@ -73,7 +73,8 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
         ({"gpus": 1, "fuse": 4}, "--gpus 1 --fuse 4"),
         ({"gpus": "none", "workers": 3, "threads": 1}, "--gpus none --workers 3 --threads 1"),
         ({"model": "SASRec", "metric": "NDCG@10", "seed": 7}, "--model SASRec --metric NDCG@10 --seed 7"),
-        ({"config_files": ["a.yaml", Path("b.yaml")]}, "--config-files 'a.yaml b.yaml'"),
+        ({"config_files": ["a.yaml", Path("b.yaml")]}, "--config-files a.yaml --config-files b.yaml"),
+        ({"config_files": "c d.yaml"}, "--config-files 'c d.yaml'"),
         (
             {"out": "elsewhere", "study": "mine", "data_path": "data"},
             "--out elsewhere --study mine --data-path data",
@@ -93,6 +94,7 @@ def test_settings_are_those_of_the_command(
 ) -> None:
     Path("a.yaml").write_text("epochs: 3\n")
     Path("b.yaml").write_text("epochs: 4\n")
+    Path("c d.yaml").write_text("dataset: shop\nmodel: SASRec\n")
     Path("space").write_text("learning_rate choice [0.01, 0.001]\n")
     with pytest.raises(Stop):
         st.tune(SPACE, **arguments)
@@ -120,7 +122,7 @@ def test_settings_are_those_of_the_command(
         ({"config": {"epoch": 5}}, "unknown setting `epoch`: did you mean `epochs`?"),
         ({"config": {"epochs": object()}}, "config: epochs: <object"),
         ({"config": {"learning_rate": 0.1}}, "`learning_rate` is searched in space and also set"),
-        ({"config_files": ["a b.yaml"]}, "a path with spaces"),
+        ({"config_files": ["a b.yaml"]}, "config_files: no such file: 'a b.yaml'"),
         ({"callbacks": [print]}, "none of the methods on_trial_start, on_report, on_trial_end"),
     ],
 )

@@ -70,7 +70,7 @@ def test_all_mistakes_are_reported_at_once_in_terms_of_the_api(tmp_path: Path) -
     with pytest.raises(st.InputError) as caught:
         st.SearchSpace({"topk": [[5], [10]], "n_layers": [0, 1], "zzz": [1]})
     topk, layers, unknown = map(str, caught.value.mistakes)
-    assert "use config topk=[...]" in topk and "not 0" in layers and "unknown parameter `zzz`" in unknown
+    assert "use config 'topk=[...]'" in topk and "not 0" in layers and "unknown parameter `zzz`" in unknown
     path = tmp_path / "hyper.test"
     path.write_text("n_layers choice [0\nhidden_siz choice [32]\n")
     with pytest.raises(st.InputError) as caught:

@@ -113,12 +113,12 @@ def test_all_mistakes_of_a_file_and_of_the_configuration_are_reported(
 def test_settings_in_conflict_with_the_search_are_all_reported(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "hyper.test").write_text(GOOD)
     (tmp_path / "base.yaml").write_text("dataset: other\npooling_mode: max\n")
-    options = ["--set", "learning_rate=0.1", "--model", "SASRec"]
-    done = cli("check", "hyper.test", "--config-files", "base.yaml", *options)
+    options = "--dataset ml-100k --set learning_rate=0.1 --model SASRec"
+    done = cli("check", "hyper.test", "--config-files", "base.yaml", *options.split())
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2 and [line.removeprefix("error: ").partition("`")[0] for line in said] == [
         "--set: ",
-        "a config file sets a different dataset than ",
+        "base.yaml: names the data set 'other', but ",
     ]
 
 

@@ -9,9 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.cli.build_settings import base_settings, read_config
+from sasrecf_tune.cli.build_settings import base_settings, chosen_dataset, read_config
 from sasrecf_tune.errors import ConfigFileError, InputError
-from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
+from sasrecf_tune.inputs.config_files import (
+    config_paths,
+    read_base,
+    read_config_file,
+    read_override,
+    write_config,
+)
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.unused_settings import effective
 from sasrecf_tune.inputs.validation import (
@@ -197,12 +203,118 @@ def test_the_model_is_the_options_or_the_config_files(
 ) -> None:
     space = parse("n_layers choice [1]\n")
     file = config_file(tmp_path, f"epochs: 3\n{line}\n")
-    given: dict[str, Any] = {"config_files": str(file), "overrides": [], "data_path": None}
-    given |= {"dataset": "ml-100k", "model": option}
+    given: dict[str, Any] = {"config_files": [str(file)], "overrides": [], "data_path": None}
+    given |= {"dataset": None, "model": option}
     config = read_config(given)
     if model is None:
-        with pytest.raises(InputError, match=r"--config-files|--model"):
+        with pytest.raises(InputError, match=r"--config-files|base\.yaml: "):
             base_settings(space, config, given)
     else:
         chosen, base = base_settings(space, config, given)
         assert (chosen, effective(base, chosen)) == (model, {"epochs": 3})
+
+
+def given_options(file: Path, **options: object) -> dict[str, Any]:
+    given = {"config_files": [str(file)], "overrides": [], "data_path": None, "dataset": None, "model": None}
+    return given | options
+
+
+@pytest.mark.parametrize(
+    ("option", "line", "dataset"),
+    [
+        (None, "", "ml-100k"),
+        (None, "dataset: shop", "shop"),
+        (None, "dataset: ~", "ml-100k"),
+        ("shop", "", "shop"),
+        ("shop", "dataset: shop", "shop"),
+        ("shop", "dataset: ml-1m", None),
+    ],
+)
+def test_the_data_set_is_the_options_or_the_config_files(
+    tmp_path: Path, option: str | None, line: str, dataset: str | None
+) -> None:
+    file = config_file(tmp_path, f"epochs: 3\n{line}\n")
+    given = given_options(file, dataset=option)
+    config = read_config(given)
+    space = parse("n_layers choice [1]\n")
+    if dataset is None:
+        with pytest.raises(ConfigFileError) as caught:
+            base_settings(space, config, given)
+        assert str(caught.value).startswith(f"{file}: names the data set 'ml-1m', but `--dataset` is 'shop'")
+    else:
+        assert chosen_dataset(config, given) == dataset
+        assert base_settings(space, config, given) == ("SASRecF", {"epochs": 3})
+
+
+def test_the_data_path_of_a_config_file_may_be_the_data_sets_own_directory(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "shop.inter").touch()
+    file = config_file(tmp_path, f"dataset: shop\ndata_path: {tmp_path / 'shop'}\n")
+    given = given_options(file)
+    space = parse("n_layers choice [1]\n")
+    assert base_settings(space, read_config(given), given)[1] == {"data_path": str(tmp_path)}
+    given["data_path"] = Path("elsewhere")
+    assert base_settings(space, read_config(given), given)[1] == {"data_path": "elsewhere"}
+    given = given_options(config_file(tmp_path, 'data_path: "a\\0b"\n'))
+    with pytest.raises(InputError, match="not the name of a directory"):
+        base_settings(space, read_config(given), given)
+
+
+def test_a_searched_parameter_is_not_set_however_it_is_written(tmp_path: Path) -> None:
+    given = given_options(config_file(tmp_path, ""), overrides=["n-layers=2"])
+    with pytest.raises(ConfigFileError, match="`n_layers` is searched in <text> and also set"):
+        base_settings(parse("n_layers choice [1]\n"), read_config(given), given)
+
+
+def test_a_config_files_option_names_one_file_or_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.yaml", "b.yaml", "my a.yaml", "two  spaces.yaml"):
+        Path(name).write_text("epochs: 3\n")
+
+    def names(text: str) -> list[str]:
+        return list(map(str, config_paths(text)))
+
+    assert names("") == names("  ") == []
+    assert names("a.yaml") == names(" a.yaml ") == ["a.yaml"]
+    assert names("a.yaml  b.yaml") == ["a.yaml", "b.yaml"]
+    assert names("my a.yaml") == ["my a.yaml"]
+    assert names("b.yaml my a.yaml a.yaml") == ["b.yaml", "my a.yaml", "a.yaml"]
+    assert names("two  spaces.yaml") == ["two  spaces.yaml"]
+    assert names("nope.yaml") == ["nope.yaml"]  # `cannot read` when it is opened
+    for text, said in [
+        ("my b.yaml c.yaml", "no such file: 'my', 'c.yaml'"),
+        ("a.yaml c.yaml", "no such file: 'c.yaml'"),
+        ("no such.yaml", "no such file: 'no such.yaml'"),
+        ("nul\0 .yaml", "no such file"),
+    ]:
+        with pytest.raises(ConfigFileError, match=said):
+            config_paths(text)
+
+
+def test_config_files_in_several_options_are_all_read(tmp_path: Path) -> None:
+    for name, text in [
+        ("my a.yaml", "epochs: 1\nn_layers: 1"),
+        ("b.yaml", "epochs: 2"),
+        ("c.yaml", "seed: 3"),
+    ]:
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / "my a.yaml"), f"{tmp_path / 'b.yaml'} {tmp_path / 'c.yaml'}"]
+    config = read_config({"config_files": files, "overrides": ["seed=4"]})
+    assert config == {"epochs": 2, "n_layers": 1, "seed": 4}
+    assert config.sources == {"epochs": str(tmp_path / "b.yaml"), "n_layers": files[0], "seed": "--set"}
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("user_inter_num_interval: [5,inf)", 'user_inter_num_interval: "[5,inf)"'),
+        ("val_interval: {rating: [3, inf)}", 'rating: "[3, inf)"'),
+    ],
+)
+def test_an_interval_without_quotes_is_explained(tmp_path: Path, line: str, written: str) -> None:
+    file = config_file(tmp_path, f"epochs: 5\n{line}\nseed: 1\n")
+    with pytest.raises(ConfigFileError, match="not YAML") as caught:
+        read_config_file(file)
+    assert caught.value.fix == f"Write the interval in quotes: {written}"

@@ -37,7 +37,7 @@ LINES: dict[str, list[int]] = {
     "# epochs choise [1": [],
     "": [],
     "n_heads int 1,4": [],
-    "n_layers choice [0, 1, x, 2.0]": [18, 24, 27],
+    "n_layers choice [0, 1, x, 2.5]": [18, 24, 27],
     "lerning_rate choice [0.01, 0]": [1],
     "  attn_dropout_prob choice [0.1": [28],
     "inner_size choice [1, 2] 3": [26],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sasrecf_tune.cli.build_settings import override_settings, run_settings, worker_count
 from sasrecf_tune.cli.options import parameters
 from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.inputs.config_files import BaseConfig
 from sasrecf_tune.inputs.metrics import WITH_K, Metric, parse_metric, result_keys
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import (
@@ -136,11 +137,11 @@ def given_to_run(*arguments: str) -> dict[str, Any]:
 
 
 def test_every_setting_has_an_option_with_its_default() -> None:
-    expanded = {"base", "search"}
+    expanded = {"base", "search", "sources"}
     declared = {field.name for cls in (RunSettings, SearchSettings, ConfigOptions) for field in fields(cls)}
     assert {option.name for option in parameters(RunSettings)} == declared - expanded
     given = given_to_run("--workers", "1")
-    made = run_settings(SPACE, {}, given)
+    made = run_settings(SPACE, BaseConfig(), given)
     assert given.keys() == declared - expanded
     assert made == RunSettings(
         params_file=Path("space.test"),
@@ -162,7 +163,7 @@ def test_a_new_settings_field_becomes_an_option() -> None:
 
 def test_options_become_settings() -> None:
     given = given_to_run("--timeout", "1h", "--gpus", "0,1", "--fuse", "auto", "--metric", "ndcg@5")
-    made = run_settings(SPACE, {}, given)
+    made = run_settings(SPACE, BaseConfig(), given)
     assert (made.search.timeout, made.gpus, made.workers, made.fuse) == (3600.0, ("0", "1"), 2, 0)
     assert made.metric == Metric("NDCG", 5)
     changed = override_settings(made, {"timeout": 60.0, "trials": None, "workers": 3})
@@ -222,6 +223,13 @@ def test_invalid_manifests_are_rejected(tmp_path: Path, key: str, value: Any, me
     with pytest.raises(StorageError) as caught:
         settings_from(study_dir)
     assert message in str(caught.value) and str(study_dir.manifest) in str(caught.value)
+
+
+def test_a_wrong_metric_is_reported_where_it_is_given() -> None:
+    config = BaseConfig()
+    config.add({"valid_metric": "NDGC@10"}, "base.yaml")
+    with pytest.raises(InputError, match=r"base\.yaml: unknown metric `NDGC`: did you mean `NDCG`"):
+        run_settings(SPACE, config, given_to_run())
 
 
 def test_a_study_in_sqlite_ignores_the_server_address() -> None:

@@ -22,7 +22,7 @@ from sasrecf_tune.inputs.validation import (
         ("valid_metric choice ['MRR@10']", 1, "cannot be searched"),
         ("eval_batch_size choice [1, 2]", 1, "Give all trials one value"),
         ("n_layers choice [1, 2, 0]", 24, "not 0"),
-        ("n_layers choice [1, 2.0]", 21, "2.0 must be written 2"),
+        ("n_layers choice [1, 2.5]", 21, "not 2.5"),
         ("n_layers choice [1, x]", 21, "not 'x'"),
         ("n_layers int 0,3", 14, "not 0"),
         ("n_layers uniform 1,3", 18, "Write: n_layers int 1,3"),

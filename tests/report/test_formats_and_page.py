@@ -293,6 +293,13 @@ def test_texts_of_a_study_are_escaped_on_the_page() -> None:
     assert len([s for s in after.scripts if not s.startswith("{")]) == 4
 
 
+def test_the_command_on_the_page_is_quoted_for_a_shell() -> None:
+    plain = known_report_data(3)
+    command = ["sasrecf-tune", "run", "--out", "my [a] out", "--set", "topk=[5, 10]"]
+    page = read(render_page(replace(plain, manifest=plain.manifest | {"command": command})))
+    assert "sasrecf-tune run --out 'my [a] out' --set 'topk=[5, 10]'" in page.text
+
+
 def test_page_of_the_documented_grid_is_below_2_mb() -> None:
     assert len(render_page(known_report_data(120)).encode()) < 2_000_000
 

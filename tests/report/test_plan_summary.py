@@ -12,7 +12,12 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.page.render import lead, render_page
-from sasrecf_tune.report.terminal.plan_summary import show_plan, show_timings, unconfirmed_text
+from sasrecf_tune.report.terminal.plan_summary import (
+    settings_lines,
+    show_plan,
+    show_timings,
+    unconfirmed_text,
+)
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.fake_training import summary
@@ -69,3 +74,11 @@ def test_the_page_shows_the_command_that_began_the_study_and_those_that_continue
     assert (
         section.index("--set &#39;a b=[1, 2]&#39;") < section.index("continued by") < section.index("resume")
     )
+
+
+def test_settings_are_listed_by_where_they_were_given() -> None:
+    config = {"epochs": 5, "learner": "sgd", "n_layers": 1}
+    sources = {"epochs": "my a.yaml", "learner": "--set", "n_layers": "my a.yaml"}
+    assert settings_lines(config, sources) == ["my a.yaml: epochs=5 n_layers=1", "--set: learner=sgd"]
+    assert settings_lines(config, {}) == ["epochs=5 learner=sgd n_layers=1"]
+    assert settings_lines({}, {}) == []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -58,14 +58,16 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("study", f"{study_dir.name} in {relative(study_dir.directory)}")
+    grid.add_row("study", Text(f"{study_dir.name} in {relative(study_dir.directory)}"))
     grid.add_row("model", plan.settings.model)
     grid.add_row(
         "data",
-        f"{data.dataset}: {data.users:,} users, {data.items:,} items, {data.interactions:,} interactions; "
-        f"{data.train_samples:,} training sequences",
+        Text(
+            f"{data.dataset}: {data.users:,} users, {data.items:,} items, "
+            f"{data.interactions:,} interactions; {data.train_samples:,} training sequences"
+        ),
     )
-    grid.add_row("space", space_text(plan))
+    grid.add_row("space", Text(space_text(plan)))
     for reason, count in counted.reasons:
         grid.add_row("", f"{'some' if count is None else f'{count:,}'} cannot exist: {reason}")
     trials = count_text(plan.trials, "trial")
@@ -88,8 +90,8 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
             "saves",
             f"a checkpoint of each running trial every {'epoch' if every == 1 else f'{every} epochs'}",
         )
-    if plan.fixed:
-        grid.add_row("set", Text(parameters_text(plan.fixed, plan.fixed)))
+    for number, text in enumerate(settings_lines(plan.fixed, plan.settings.sources)):
+        grid.add_row("" if number else "set", Text(text))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
@@ -103,6 +105,17 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("note", Text(note))  # as Text, since it quotes values with brackets
     print_table(console, grid)
     console.print()
+
+
+def settings_lines(config: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
+    """The settings of each config file and of `--set`, such as "base.yaml: epochs=50 n_layers=1".
+
+    Settings without a source, from a manifest that does not have it, are on a line without a name.
+    """
+    found: dict[str, list[str]] = {}
+    for key in config:
+        found.setdefault(sources.get(key, ""), []).append(key)
+    return [f"{source}: " * bool(source) + parameters_text(config, keys) for source, keys in found.items()]
 
 
 def space_text(plan: Plan) -> str:
@@ -134,7 +147,11 @@ def show_end(
         print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
         if len(rows) > len(shown):
             console.print(
-                f"... and {len(rows) - len(shown)} more: sasrecf-tune report {study_dir.name} --top 0"
+                f"... and {len(rows) - len(shown)} more: "
+                f"sasrecf-tune report {study_dir.name}{out_option(study_dir)} --top 0",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
             )
         fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
@@ -145,6 +162,7 @@ def show_end(
         f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {relative(study_dir.directory)}",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )
     # Trials of this run have all ended.
     elsewhere = sum(record.state == State.RUNNING for record in records)
@@ -157,14 +175,16 @@ def show_end(
             f"{outcome.resume_options}",
             highlight=False,
             soft_wrap=True,
+            markup=False,
         )
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = winner is not None and winner.confirmation is not None
         which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
-        console.print(
-            f"Best configuration: {relative(study_dir.best)}{which}", highlight=False, soft_wrap=True
-        )
-        console.print(f"Report: {relative(study_dir.report)}", highlight=False, soft_wrap=True)
+        for text in (
+            f"Best configuration: {relative(study_dir.best)}{which}",
+            f"Report: {relative(study_dir.report)}",
+        ):
+            console.print(text, highlight=False, soft_wrap=True)
         if winner is not None:
             show_bounds(at_bounds(winner.record.params, records, plan.space, plan.base), console)
     elif elsewhere:

@@ -1,0 +1,83 @@
+"""Options of RecBole's run_hyper.py on our command line."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from sasrecf_tune.cli import app as application
+from sasrecf_tune.errors import InputError
+
+
+def parsed(command: str, line: str) -> dict[str, Any]:
+    group: Any = get_command(application.app)
+    context = group.commands[command].make_context(command, shlex.split(line))
+    return dict(context.params)
+
+
+def refused(line: str) -> InputError:
+    error = CliRunner().invoke(application.app, shlex.split(line)).exception
+    assert isinstance(error, InputError), error
+    return error
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_setting_of_recbole_is_a_set_option(command: str) -> None:
+    own = "--params_file=hyper.test --dataset=shop --config_files='a.yaml b.yaml' --data_path=data"
+    keys = "--epochs=3 --learning_rate=0.01 --topk=[5,10] --metrics=\"['NDCG', 'MRR']\" --learning-rate=0.01"
+    options = parsed(command, f"{own} --set n_layers=1 {keys} --worker=2 --model=SASRec")
+    assert options["overrides"] == [
+        "n_layers=1",
+        "epochs=3",
+        "learning_rate=0.01",
+        "topk=[5,10]",
+        "metrics=['NDCG', 'MRR']",
+        "learning_rate=0.01",
+        "worker=2",
+    ]
+    assert (options["dataset"], options["model"]) == ("shop", "SASRec")
+    assert options["config_files"] == ["a.yaml b.yaml"]
+    assert str(options.get("params_file") or options["file"]) == "hyper.test"
+
+
+def test_options_of_ours_stay_ours() -> None:
+    options = parsed("run", "--params-file hyper.test --seed=5 --max_evals=7 --metric=NDCG@10 --workers=2")
+    assert options["overrides"] == [] and (options["seed"], options["trials"]) == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("run --params_file=h.test --output_file=x.result", "run --params_file=h.test"),
+        ("run --params_file=h.test --output_file x.result --seed 5", "run --params_file=h.test --seed 5"),
+        ("run --output_file=x --tool=Hyperopt --params_file=h.test", "run --params_file=h.test"),
+        ("check --params_file=h.test --display_file=x", "check h.test"),
+        ("run --params_file h.test --epochs 3", "run --params_file h.test --set epochs=3"),
+        (
+            "run --params_file h.test --metrics \"['NDCG']\" --algo=bayes",
+            "run --params_file h.test --set \"metrics=['NDCG']\" --sampler tpe",
+        ),
+        ("run --params_file 'my h.test' --early_stop=10", "run --params_file 'my h.test' --patience 10"),
+        ("check h.test --algo=random", "check h.test"),
+        ("run --params_file h.test --study_name=mine", "run --params_file h.test --study mine"),
+        ("--params_file=h.test --epochs=3", "run --params_file=h.test --epochs=3"),
+        ("--output_file=x", "run --output_file=x"),
+    ],
+)
+def test_an_option_with_another_form_is_refused_with_the_command_to_write(line: str, written: str) -> None:
+    prefix, _, command = refused(line).texts[-1].rpartition("Write: ")
+    assert shlex.split(command) == ["sasrecf-tune", *shlex.split(written)]
+    assert prefix
+
+
+@pytest.mark.parametrize(
+    ("option", "near"), [("--epoch=3", "epochs"), ("--learning_rat=0.1", "learning_rate")]
+)
+def test_a_misspelt_setting_is_refused(option: str, near: str) -> None:
+    assert f"{option.partition('=')[0]}: no such option: did you mean `{near}`?" in str(
+        refused(f"check h.test {option}")
+    )
