@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,8 +254,13 @@ class RecordingTrainerMixin:
         if not torch.stack([weight.detach().isfinite().all() for weight in model.parameters()]).all():
             raise ValueError(NOT_A_NUMBER)
         score, result = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
-        self.last_valid = {key: float(value) for key, value in result.items()}
-        return float(score), result
+        self.last_valid = self.as_numbers(result)
+        return self.as_numbers({"score": score})["score"], result
+
+    def as_numbers(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Return RecBole's metrics as they are rounded: 0.8124 is 0.8123999834 once it has been a float32."""
+        decimals = int(self.config["metric_decimal_place"])  # type: ignore[attr-defined]
+        return {key: round(float(value), decimals) for key, value in metrics.items()}
 
     def _neg_sample_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
         # As RecBole's. But where an item is a candidate of several targets of a user, RecBole writes all its

@@ -10,6 +10,7 @@ from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.literals import Scalar, is_number
+from sasrecf_tune.inputs.metrics import VALUE, check_kinds
 from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
@@ -79,16 +80,23 @@ class Plan:
 
 
 def base_config(settings: RunSettings, space: SearchSpace) -> Config:
-    """The RecBole configuration that all trials share: model, data, metrics and fixed keys."""
+    """The RecBole configuration that all trials share: model, data, metrics and fixed keys.
+
+    Raises:
+        ConfigFileError: RecBole cannot compute the metrics together.
+    """
     metric = settings.metric
     base: Config = {"model": settings.model, "dataset": settings.dataset}
     base |= {key: value for key, value in settings.base.items() if key not in space.names}
     base["valid_metric"] = str(metric)
     default_metrics = ["Recall", "MRR", "NDCG", "Hit", "Precision"]  # recbole/properties/overall.yaml
+    if metric.name in VALUE:
+        default_metrics = [metric.name]
     metrics = base.get("metrics") or default_metrics
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if metric.name.lower() not in {name.lower() for name in metrics}:
         metrics.append(metric.name)
+    check_kinds(metrics, base.get("eval_args") or TABLE["eval_args"].default)
     topk = base.get("topk") or [10]
     topk = [topk] if isinstance(topk, int) else list(topk)
     if metric.k is not None and metric.k not in topk:

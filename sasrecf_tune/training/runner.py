@@ -142,8 +142,7 @@ class Runner(DataService):
         if decision is Decision.CONTINUE:
             trainer.model.load_state_dict(trainer.best_state)
             # None if the split leaves nothing to test on, for example {'LS': 'valid_only'}.
-            metrics = trainer.evaluate(built.test, load_best_model=False) or {}
-            test = {key: float(value) for key, value in metrics.items()}
+            test = trainer.as_numbers(trainer.evaluate(built.test, load_best_model=False) or {})
             _save_best_weights(job.checkpoint, job.config, trainer, best)
         return Result(
             number=job.number,
