@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sasrecf_tune.errors import InputError, ParameterError
@@ -96,7 +96,7 @@ def base_config(settings: RunSettings, space: SearchSpace) -> Config:
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if metric.name.lower() not in {name.lower() for name in metrics}:
         metrics.append(metric.name)
-    check_kinds(metrics, base.get("eval_args") or TABLE["eval_args"].default)
+    check_kinds(metrics, base.get("eval_args") or {})
     topk = base.get("topk") or [10]
     topk = [topk] if isinstance(topk, int) else list(topk)
     if metric.k is not None and metric.k not in topk:
@@ -206,6 +206,18 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
         cells = _Cells(space, base)
     pruner = plan_pruner(settings.search.pruner, max_epochs(space, data.epochs))
     return Plan(settings, space, base, counted, sampler, trials, pruner, data, tuple(notes), cells)
+
+
+def with_device_note(plan: Plan, earlier: Sequence[str]) -> Plan:
+    """Add a note if trials of the study were trained on `earlier` devices that are of another kind."""
+    others = [name for name in earlier if name != plan.data.device]
+    if not others:
+        return plan
+    note = (
+        f"earlier trials were trained on {' and '.join(others)}, those of this run on {plan.data.device}: "
+        "dropout draws other random numbers there, so the same configuration has another score"
+    )
+    return replace(plan, notes=(*plan.notes, note))
 
 
 class _Cells:
