@@ -303,7 +303,7 @@ class RunSettings:
             "--gpus",
             metavar="auto|none|0,1",
             parser=parse_gpus,
-            help="GPUs, assigned to the workers in turn; none: the CPU.",
+            help="GPUs, by index or name, assigned to the workers in turn; none: the CPU.",
         ),
     ] = ()
     trials_per_gpu: Annotated[
