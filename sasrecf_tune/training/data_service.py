@@ -60,9 +60,8 @@ class DataService:
         on_waiting: Callable[[Waiting], None] = lambda _: None,
     ) -> None:
         if gpu and not torch.cuda.is_available():
-            raise InputError(
-                f"torch cannot use GPU {gpu}", where="--gpus", fix="Use --gpus none for the CPU."
-            )
+            name = f"GPU {gpu}" if gpu.isdigit() else gpu
+            raise InputError(f"torch cannot use {name}", where="--gpus", fix="Use --gpus none for the CPU.")
         self._gpu = (first_gpu() if torch.cuda.is_available() else "") if gpu is None else gpu
         self._cache: PreparedCache[Prepared] = PreparedCache()
         self._shared: SharedCache[Prepared] | None = SharedCache(shared, on_waiting) if shared else None
