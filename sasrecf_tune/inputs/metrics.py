@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sasrecf_tune.errors import ConfigFileError, InputError, suggest
+from sasrecf_tune.trials import score_text
 
 # Those of EvaluatorType.RANKING, of each user's ranked items (recbole/evaluator/metrics.py).
 WITH_K = (
@@ -28,14 +30,17 @@ RANKING = (*WITH_K, *WITHOUT_K)
 # Those of EvaluatorType.VALUE, of the scores of all targets and their sampled candidates together.
 VALUE = ("AUC", "RMSE", "MAE", "LogLoss")
 SMALLER_IS_BETTER = frozenset({"averagepopularity", "giniindex", "rmse", "mae", "logloss"})
+# RecBole's default of metric_decimal_place.
+DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and its cut-off `k` (None for GAUC and the metrics of VALUE)."""
+    """A metric, its cut-off `k` (None for those without one), and the decimals that RecBole rounds it to."""
 
     name: str
     k: int | None
+    decimals: int = field(default=DECIMALS, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -46,6 +51,19 @@ class Metric:
     def maximize(self) -> bool:
         """Whether a larger value is better."""
         return self.name.lower() not in SMALLER_IS_BETTER
+
+    @property
+    def unit(self) -> float:
+        """The unit that RecBole rounds its values to, such as 1e-4."""
+        return float(10.0**-self.decimals)
+
+    def text(self, value: float | None) -> str:
+        """A value with its decimals; "-" for None."""
+        return score_text(value, self.decimals)
+
+    def bound_text(self, value: float) -> str:
+        """A margin of error, rounded up, so that it is never 0."""
+        return self.text(max(1, math.ceil(value / self.unit - 1e-9)) * self.unit)
 
     def __str__(self) -> str:
         return self.name if self.k is None else f"{self.name}@{self.k}"
