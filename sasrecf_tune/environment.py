@@ -11,6 +11,10 @@ from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 
+# Makes torch compute matrix products with ten bits of each number, whatever a program sets; images of NVIDIA
+# set it. Workers remove it.
+TF32_OVERRIDE = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
+
 
 def process_name() -> str:
     """Return a name of this process that is valid in a file name: its machine and process id."""

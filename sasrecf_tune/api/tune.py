@@ -39,7 +39,7 @@ def tune(
     confirm: int = 0,
     confirm_seeds: int = SEEDS,
     workers: int | None = None,
-    gpus: str | int | Sequence[int] = "auto",
+    gpus: str | int | Sequence[int | str] = "auto",
     trials_per_gpu: int = 1,
     threads: int | None = None,
     executor: Where = "local",
@@ -63,7 +63,7 @@ def tune(
         study: The study's name. Default: the data set and the name of the params file, or "space" for a space
             written in Python.
         timeout: Seconds, or text such as "90m"; `hang_timeout` and `grace` too.
-        gpus: "auto", "none", the index of a GPU, or several indices.
+        gpus: "auto", "none", the index or the name of a GPU, or several of them.
         fresh: Delete an existing study of this name first. Nobody is asked.
         callbacks: Objects with any of the methods `on_trial_start(number, params)`, `on_report(report)` and
             `on_trial_end(record)`. An exception in one ends the search; results are kept.

@@ -13,7 +13,7 @@ import typer
 
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.hyperparameters import TABLE
-from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
+from sasrecf_tune.inputs.metrics import VALUE, WITH_K, WITHOUT_K
 from sasrecf_tune.inputs.search_space import Choice
 from sasrecf_tune.report.row_selection import FIELDS
 from sasrecf_tune.storage.directory import find_study, studies
@@ -32,7 +32,8 @@ def study_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def metrics(incomplete: str) -> list[str]:
     """Complete a metric, such as NDCG@10."""
-    return _starting(incomplete, [*(f"{name}@{k}" for name in WITH_K for k in _CUTOFFS), *WITHOUT_K])
+    with_k = (f"{name}@{k}" for name in WITH_K for k in _CUTOFFS)
+    return _starting(incomplete, [*with_k, *WITHOUT_K, *VALUE])
 
 
 def settings(incomplete: str) -> list[str]:

@@ -31,6 +31,7 @@ from rich.text import Text
 from sasrecf_tune.cli.session import check_system
 from sasrecf_tune.environment import (
     NEWEST,
+    TF32_OVERRIDE,
     WITHOUT_RAY,
     cores,
     cpu_time,
@@ -100,6 +101,8 @@ def examine(out: Path) -> Iterator[Finding]:
         yield free_memory(None)
         return
     yield device(seen)
+    if TF32_OVERRIDE in os.environ:
+        yield tf32(os.environ[TF32_OVERRIDE])
     trained = training()
     yield trained
     yield free_memory(peak_memory(children=True) if trained.status == OK else None)
@@ -239,6 +242,17 @@ def device(seen: dict[str, Any]) -> Finding:
             "device", WARNING, f"CPU: there is a GPU, but torch, {build}, does not find it", remedy
         )
     return Finding("device", OK, "CPU; torch finds no CUDA GPU")
+
+
+def tf32(value: str) -> Finding:
+    """Report the variable that makes torch round factors of matrix products on a GPU to ten bits."""
+    return Finding(
+        "tf32",
+        WARNING,
+        f"{TF32_OVERRIDE} is {value}: with 1, torch on a GPU computes in TF32, whatever a program sets; "
+        "workers ignore it, RecBole alone does not",
+        f"unset {TF32_OVERRIDE}",
+    )
 
 
 def threads(taken: int | None) -> Finding:

@@ -22,6 +22,7 @@ from sasrecf_tune.cli.session import Display, check_settings, prepare_data
 from sasrecf_tune.errors import DataError, WorkerError, no_completed_trial
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.executors.visible_gpus import visible_gpus
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.messages import DataSummary, Decision, Failure, Job, Report, Result
@@ -112,7 +113,10 @@ def _train(
         work = StudyDirectory(Path(scratch) / settings.name)
         make_directory(work.directory)
         executor = LocalExecutor(
-            work, gpus=settings.gpus, hang_timeout=settings.search.hang_timeout, threads=origin.threads
+            work,
+            gpus=visible_gpus(settings.gpus),
+            hang_timeout=settings.search.hang_timeout,
+            threads=origin.threads,
         )
         with contextlib.closing(executor):
             _check_data(prepare_data(settings, space, base, executor, display), manifest)
@@ -213,6 +217,8 @@ def _show(metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], 
         display.line("All metrics are identical.", "green")
     for name, (before, after) in others.items():
         display.line(f"{name}: was {before}, is {after}")
+    if differing and "device" in others:
+        display.line("Dropout draws other random numbers on another kind of device.")
     if differing and not others:
         display.line("Versions, machine, device and threads are the same.")
 

@@ -40,7 +40,7 @@ from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
+from sasrecf_tune.search.plan import Plan, first_configuration, make_plan, with_device_note
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
@@ -103,6 +103,7 @@ def run(
             study = planned_study(plan, study_dir, storage, display.note)
             records = study.records()
             _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
+        plan = with_device_note(plan, study.devices())
         plan = with_peer_notes(_record_plan(plan, study_dir, records), study.peers.list_peers())
         files = ResultFiles(study_dir, plan, study, confirmed=confirmed)
         outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)

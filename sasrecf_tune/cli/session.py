@@ -14,6 +14,7 @@ from sasrecf_tune.environment import process_name
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.executors.visible_gpus import visible_gpus
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, STORAGE_VARIABLE, RunSettings
 from sasrecf_tune.inputs.validation import check_model, check_space
@@ -161,7 +162,7 @@ def open_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[
         executor = LocalExecutor(
             study_dir,
             settings.workers,
-            settings.gpus,
+            visible_gpus(settings.gpus),
             settings.search.hang_timeout,
             # A single worker shares its prepared data with nobody.
             shared=directory if settings.workers > 1 else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     from recbole.data import create_dataset
     from recbole.data.utils import create_samplers, get_dataloader
     from recbole.trainer import Trainer
-    from recbole.utils import get_model, init_seed
+    from recbole.utils import EvaluatorType, get_model, init_seed
     from recbole.utils.logger import RemoveColorFilter
 
     from sasrecf_tune.engine.recbole_shims import numpy_1_names, patch_pandas_3
@@ -254,8 +254,30 @@ class RecordingTrainerMixin:
         if not torch.stack([weight.detach().isfinite().all() for weight in model.parameters()]).all():
             raise ValueError(NOT_A_NUMBER)
         score, result = super()._valid_epoch(valid_data, show_progress)  # type: ignore[misc]
-        self.last_valid = {key: float(value) for key, value in result.items()}
-        return float(score), result
+        self.last_valid = self.as_numbers(result)
+        return self.as_numbers({"score": score})["score"], result
+
+    def as_numbers(self, metrics: Mapping[str, Any]) -> dict[str, float]:
+        """Return RecBole's metrics as they are rounded: 0.8124 is 0.8123999834 once it has been a float32."""
+        decimals = int(self.config["metric_decimal_place"])  # type: ignore[attr-defined]
+        return {key: round(float(value), decimals) for key, value in metrics.items()}
+
+    def _neg_sample_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
+        # As RecBole's. But where an item is a candidate of several targets of a user, RecBole writes all its
+        # scores to one place at once: with one thread the last one stays, with several threads any of them.
+        trainer: Any = self
+        interaction, users, positive_u, positive_i = batched_data
+        if interaction.length <= trainer.test_batch_size:
+            scores = trainer.model.predict(interaction.to(trainer.device))
+        else:
+            scores = trainer._spilt_predict(interaction, interaction.length)
+        if trainer.config["eval_type"] == EvaluatorType.VALUE:
+            return interaction, scores, positive_u, positive_i
+        items = interaction[trainer.config["ITEM_ID_FIELD"]].to(users.device)
+        last = last_of_each(users * trainer.tot_item_num + items)
+        table = torch.full((int(positive_u[-1]) + 1, trainer.tot_item_num), -torch.inf, device=trainer.device)
+        table[users[last].to(trainer.device), items[last].to(trainer.device)] = scores[last.to(scores.device)]
+        return interaction, table, positive_u, positive_i
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **_: object) -> None:
         self.best_epoch = epoch + 1
@@ -263,6 +285,14 @@ class RecordingTrainerMixin:
         self.best_state = {
             name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()
         }
+
+
+def last_of_each(values: torch.Tensor) -> torch.Tensor:
+    """Return the place of the last occurrence of each value, in the order of the values."""
+    ordered, places = torch.sort(values, stable=True)
+    is_last = torch.ones_like(ordered, dtype=torch.bool)
+    is_last[:-1] = ordered[1:] != ordered[:-1]
+    return places[is_last]
 
 
 class _StockTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recbole is untyped

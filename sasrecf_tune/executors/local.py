@@ -20,9 +20,10 @@ from typing import TypeVar
 from typing_extensions import override
 
 from sasrecf_tune.environment import cores
-from sasrecf_tune.errors import StorageError, TuneError, WorkerError
+from sasrecf_tune.errors import InputError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
-from sasrecf_tune.executors.placement import pick_busy_worker, taints_worker
+from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker
+from sasrecf_tune.executors.visible_gpus import first_gpu
 from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import (
@@ -74,7 +75,8 @@ class LocalExecutor(Executor):
     ended: lost memory or a broken CUDA context must not fail the next job.
 
     Args:
-        gpus: GPU indices that the workers use in turn; empty for the first GPU, ("",) for the CPU.
+        gpus: GPUs that the workers use in turn, by the names of `visible_gpus`; empty for the first GPU,
+            ("",) for the CPU.
         hang_timeout: Seconds without a message after which a worker is killed; None for no limit.
         runner, shared: See `WorkerOptions`.
         clock: Returns the time in seconds.
@@ -124,7 +126,14 @@ class LocalExecutor(Executor):
 
     @override
     def describe(self, request: Describe) -> DataSummary:
-        return self._request(request, DataSummary)
+        summary = self._request(request, DataSummary)
+        if summary.device != "cpu":
+            # A worker that is started later and finds no GPU must not train on the CPU instead.
+            self._options = [
+                options if options.gpu is not None else replace(options, gpu=first_gpu())
+                for options in self._options
+            ]
+        return summary
 
     @override
     def measure(self, request: Measure) -> Timing:
@@ -185,6 +194,13 @@ class LocalExecutor(Executor):
             if worker.retiring and not worker.jobs:
                 self._stop(worker)
             handler.on_outcome(message)
+            if ends_worker(message) and worker.jobs:
+                self._stop(worker)
+                _fail_jobs(worker, handler, FailureKind.WORKER_DIED, message.reason)
+        elif isinstance(message, InputError):
+            # A GPU of --gpus, which is checked when a worker starts.
+            fix = "nvidia-smi shows the GPUs of this machine. To continue: sasrecf-tune resume."
+            raise WorkerError(f"a worker cannot start: {message.what}", where=message.where, fix=fix)
         elif isinstance(message, TuneError):
             raise message
         # After the handler: the time it takes is not the worker's.

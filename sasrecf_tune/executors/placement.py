@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeGuard, TypeVar
 
 from sasrecf_tune.inputs.hyperparameters import shape
 from sasrecf_tune.messages import Failure, FailureKind, Job, Result
@@ -34,10 +34,16 @@ def pick_busy_worker(job: Job, workers: Sequence[W], slots: int, idle: bool) -> 
     return None if best is None or (idle and not same_shape(best)) else best
 
 
+def ends_worker(outcome: Result | Failure) -> TypeGuard[Failure]:
+    """Return whether the job's worker reported that it can train nothing any more: its GPU failed."""
+    return isinstance(outcome, Failure) and outcome.kind == FailureKind.WORKER_DIED
+
+
 def taints_worker(outcome: Result | Failure) -> bool:
     """Return whether the job may leave behind what fails later jobs: lost memory, a broken CUDA context."""
     return isinstance(outcome, Failure) and outcome.kind in (
         FailureKind.ERROR,
         FailureKind.MEMORY,
         FailureKind.FUSED,
+        FailureKind.WORKER_DIED,
     )

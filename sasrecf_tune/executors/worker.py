@@ -15,7 +15,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from sasrecf_tune.environment import install_command
+from sasrecf_tune.environment import TF32_OVERRIDE, install_command
 from sasrecf_tune.errors import StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Runner, answer
 from sasrecf_tune.executors.worker_slots import WorkerSlots
@@ -34,7 +34,7 @@ class WorkerOptions:
         index: The worker's number in its executor.
         log: The file for output that belongs to no job.
         threads: Threads of torch; 0 for torch's default.
-        gpu: The index of a GPU, "" for the CPU, None for the first GPU.
+        gpu: A GPU as CUDA_VISIBLE_DEVICES names it, "" for the CPU, None for the first GPU.
         runner: "module:function" that creates the worker's `Runner` from `gpu` and, if there is a `shared`
             directory, from that directory and a function that sends `Waiting`.
         shared: A directory of this run for data that is prepared once for all workers.
@@ -71,6 +71,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     faulthandler.enable()  # a segmentation fault writes its traceback to the log
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    os.environ.pop(TF32_OVERRIDE, None)
     if options.gpu is not None:
         # Must be set before torch is imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu

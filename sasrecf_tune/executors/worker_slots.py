@@ -64,6 +64,7 @@ class WorkerSlots:
 
     def _advance(self, running: _RunningJob, answer: object) -> None:
         outcome: Result | Failure | None = None
+        running.request = None  # it holds the trial's tensors, whose memory an error in this turn returns
         try:
             running.request = running.thread.advance(answer)
             if running.thread.finished:

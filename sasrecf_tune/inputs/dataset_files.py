@@ -152,6 +152,8 @@ def check_columns(
     inter = _interaction_columns(data, config)
     ids = [str(config[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     item_id, item_file = str(config["ITEM_ID_FIELD"]), data.file("item")
+    # RecBole embeds the id once more if it is a feature, also without an item file.
+    features = tuple(name for name in features if name != item_id)
     if not features and not reads_items(data, config):
         _check_loaded(data, config, {"inter": ids})
         return ()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, reads_items, text_format
+from sasrecf_tune.inputs.time_precision import Fields, TimePrecision
 
 _BLOCK = 1 << 21
 _QUOTE = b'"'
@@ -54,6 +55,8 @@ def scan(data: DatasetFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
     for path in _interactions(data, config):
         row_scan = _RowScan(path, separator, encoding, ids=(user, item), time=str(config["TIME_FIELD"]))
         notes += row_scan.run()
+        if not config["benchmark_filename"]:  # RecBole does not sort ready-made splits
+            notes += row_scan.precision.note(f"{path.name}: {row_scan.time}", _normalizes_time(config))
     if reads_items(data, config):
         notes += _RowScan(data.file("item"), separator, encoding, ids=(item,), unique=item).run()
     return tuple(notes)
@@ -125,6 +128,12 @@ def _interactions(data: DatasetFiles, config: Mapping[str, Any]) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def _normalizes_time(config: Mapping[str, Any]) -> bool:
+    """Whether RecBole scales times to [0, 1] (_normalize)."""
+    fields = config["normalize_field"]
+    return str(config["TIME_FIELD"]) in fields if fields else bool(config["normalize_all"])
+
+
 def line_blocks(path: Path) -> Iterator[bytes]:
     """The file in blocks of a few MiB; each consists of whole lines and ends in a line feed."""
     with path.open("rb") as file:
@@ -147,6 +156,7 @@ class _RowScan:
     without_id: list[int] = field(default_factory=list)  # lines
     seen: set[bytes] = field(default_factory=set)  # values of the column `unique`
     repeated: list[int] = field(default_factory=list)  # lines with such a value that an earlier line has
+    precision: TimePrecision = field(default_factory=TimePrecision)
 
     def run(self) -> list[str]:
         self.names = list(columns(self.path, self.separator, self.encoding))
@@ -241,6 +251,9 @@ class _RowScan:
             raise self._time_error(row[self.time], index)
         if any(row[name] in _MISSING for name in self.ids):
             self.without_id.append(self.lines + index + 1)
+        elif self.time:
+            fields_read = (Fields.of([row[name]]) for name in (*self.ids, self.time))
+            self.precision.add(np.array([self.lines + index]), *fields_read)
         elif self.unique:
             self._note_repeated(row[self.unique], index)
 
@@ -259,6 +272,11 @@ class _RowScan:
             column = self.names.index(name)
             dropped |= _are_missing(codes, edges[:, column] + 1, edges[:, column + 1])
         self.without_id += (which[dropped] + self.lines + 1).tolist()
+        if self.time:
+            places = [self.names.index(name) for name in (*self.ids, self.time)]
+            kept = edges[~dropped]
+            columns_read = (Fields(codes, kept[:, place] + 1, kept[:, place + 1]) for place in places)
+            self.precision.add(self.lines + which[~dropped], *columns_read)
         if self.unique:
             column = self.names.index(self.unique)
             fields = zip(

@@ -1,16 +1,17 @@
-"""RecBole's ranking metrics: names, direction, and how a user writes them ("NDCG@10")."""
+"""RecBole's metrics: names, direction, how a user writes them ("NDCG@10"), and which go together."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from sasrecf_tune.errors import InputError, suggest
+from sasrecf_tune.errors import ConfigFileError, InputError, suggest
 from sasrecf_tune.trials import score_text
 
-# Those of EvaluatorType.RANKING, the only kind that full ranking can compute (recbole/evaluator/metrics.py).
+# Those of EvaluatorType.RANKING, of each user's ranked items (recbole/evaluator/metrics.py).
 WITH_K = (
     "Hit",
     "MRR",
@@ -25,14 +26,17 @@ WITH_K = (
     "TailPercentage",
 )
 WITHOUT_K = ("GAUC",)
-SMALLER_IS_BETTER = frozenset({"averagepopularity", "giniindex"})
+RANKING = (*WITH_K, *WITHOUT_K)
+# Those of EvaluatorType.VALUE, of the scores of all targets and their sampled candidates together.
+VALUE = ("AUC", "RMSE", "MAE", "LogLoss")
+SMALLER_IS_BETTER = frozenset({"averagepopularity", "giniindex", "rmse", "mae", "logloss"})
 # RecBole's default of metric_decimal_place.
 DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, its cut-off `k` (None for GAUC), and the decimals that RecBole rounds it to."""
+    """A metric, its cut-off `k` (None for those without one), and the decimals that RecBole rounds it to."""
 
     name: str
     k: int | None
@@ -82,12 +86,12 @@ def parse_metric(text: str, where: str = "--metric") -> Metric:
         Write for example MRR@10.
     """
     name, _, cutoff = text.strip().partition("@")
-    known = {known.lower(): known for known in (*WITH_K, *WITHOUT_K)}
+    known = {known.lower(): known for known in (*RANKING, *VALUE)}
     proper = known.get(name.lower())
     if proper is None:
         hint = suggest(name, known.values()) or f"; the metrics are {', '.join(known.values())}"
         raise InputError(f"unknown metric `{name}`{hint}", where=where)
-    if proper in WITHOUT_K:
+    if proper not in WITH_K:
         return Metric(proper, None)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", cutoff):
         raise InputError(f"`{text}` needs a cut-off", where=where, fix=f"Write for example {proper}@10.")
@@ -96,9 +100,37 @@ def parse_metric(text: str, where: str = "--metric") -> Metric:
 
 def result_keys(metrics: Iterable[str], topk: Iterable[int]) -> tuple[str, ...]:
     """The keys of RecBole's result for `metrics` and `topk`, in RecBole's order."""
-    cutoffs, without_k = tuple(topk), {name.lower() for name in WITHOUT_K}
+    cutoffs, without_k = tuple(topk), {name.lower() for name in (*WITHOUT_K, *VALUE)}
     return tuple(
         key
         for name in map(str.lower, metrics)
         for key in ([name] if name in without_k else [f"{name}@{k}" for k in cutoffs])
     )
+
+
+def check_kinds(metrics: Iterable[str], eval_args: Mapping[str, Any]) -> None:
+    """Check that RecBole can compute all `metrics` in one evaluation.
+
+    Raises:
+        ConfigFileError: Metrics of both kinds, or metrics of VALUE where all items are ranked.
+
+    Source: recbole/config/configurator.py, _set_default_parameters.
+    """
+    names = {name.lower() for name in metrics}
+    values, ranking = (", ".join(name for name in kind if name.lower() in names) for kind in (VALUE, RANKING))
+    if values and ranking:
+        raise ConfigFileError(
+            f"RecBole cannot compute {values} together with {ranking}",
+            where="metrics",
+            fix="Set metrics to one kind, and select by one of them: --set metrics=[AUC] --metric AUC.",
+        )
+    mode = eval_args.get("mode", "full")
+    modes = set(mode.values() if isinstance(mode, Mapping) else [mode])
+    if values and (not modes or "full" in modes):
+        raise ConfigFileError(
+            f"{values} cannot be computed where all items are ranked (mode full of eval_args): there are no "
+            "sampled candidates to compare a target with",
+            where="eval_args",
+            fix="Use GAUC, which ranks all items. Or sample candidates, for example: --set "
+            '"eval_args={split: {LS: valid_and_test}, order: TO, group_by: user, mode: uni100}".',
+        )

@@ -54,10 +54,12 @@ def parse_duration(text: str, where: str = "--timeout") -> float:
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
-    """Convert "auto" (the first GPU), "none" (the CPU) or indices such as "0,1" to GPU indices.
+    """Convert "auto" (the first GPU), "none" (the CPU) or a list such as "0,1" to GPUs.
+
+    An element is an index, or a name as nvidia-smi -L prints it: GPU-... or MIG-...
 
     Returns:
-        The indices; empty for "auto", one empty string for "none".
+        The indices and names; empty for "auto", one empty string for "none".
 
     Raises:
         InputError: The text is none of these.
@@ -67,8 +69,11 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     if text in {"none", ""}:
         return ("",)
     gpus = tuple(part.strip() for part in text.split(","))
-    if not all(gpu.isdigit() for gpu in gpus):
-        raise InputError(f"invalid `--gpus` value {text!r}", fix="Use auto, none, or indices such as 0,1.")
+    if not all(re.fullmatch(r"[0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+", gpu) for gpu in gpus):
+        raise InputError(
+            f"invalid `--gpus` value {text!r}",
+            fix="Use auto, none, indices such as 0,1, or names such as GPU-... or MIG-... of nvidia-smi -L.",
+        )
     return gpus
 
 
@@ -317,7 +322,7 @@ class RunSettings:
             "--gpus",
             metavar="auto|none|0,1",
             parser=parse_gpus,
-            help="GPUs, assigned to the workers in turn; none: the CPU.",
+            help="GPUs, by index or name, assigned to the workers in turn; none: the CPU.",
         ),
     ] = ()
     trials_per_gpu: Annotated[

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.literals import Scalar, is_number
+from sasrecf_tune.inputs.metrics import VALUE, check_kinds
 from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.inputs.unused_settings import effective, unused_notes
@@ -87,17 +88,24 @@ class Plan:
 
 
 def base_config(settings: RunSettings, space: SearchSpace) -> Config:
-    """The RecBole configuration that all trials share: model, data, metrics and fixed keys."""
+    """The RecBole configuration that all trials share: model, data, metrics and fixed keys.
+
+    Raises:
+        ConfigFileError: RecBole cannot compute the metrics together.
+    """
     metric = settings.metric
     base: Config = {"model": settings.model, "dataset": settings.dataset}
     given = effective(settings.base, settings.model)
     base |= {key: value for key, value in given.items() if key not in space.names}
     base["valid_metric"] = str(metric)
     default_metrics = ["Recall", "MRR", "NDCG", "Hit", "Precision"]  # recbole/properties/overall.yaml
+    if metric.name in VALUE:
+        default_metrics = [metric.name]
     metrics = base.get("metrics") or default_metrics
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     if metric.name.lower() not in {name.lower() for name in metrics}:
         metrics.append(metric.name)
+    check_kinds(metrics, base.get("eval_args") or {})
     topk = base.get("topk") or [10]
     topk = [topk] if isinstance(topk, int) else list(topk)
     if metric.k is not None and metric.k not in topk:
@@ -207,6 +215,18 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
         cells = _Cells(space, base)
     pruner = plan_pruner(settings.search.pruner, max_epochs(space, data.epochs))
     return Plan(settings, space, base, counted, sampler, trials, pruner, data, tuple(notes), cells)
+
+
+def with_device_note(plan: Plan, earlier: Sequence[str]) -> Plan:
+    """Add a note if trials of the study were trained on `earlier` devices that are of another kind."""
+    others = [name for name in earlier if name != plan.data.device]
+    if not others:
+        return plan
+    note = (
+        f"earlier trials were trained on {' and '.join(others)}, those of this run on {plan.data.device}: "
+        "dropout draws other random numbers there, so the same configuration has another score"
+    )
+    return replace(plan, notes=(*plan.notes, note))
 
 
 class _Cells:

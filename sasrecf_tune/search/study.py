@@ -80,6 +80,11 @@ class TuneStudy:
         defaults = {"valid": {}, "test": {}, "device": "", "threads": 0, "fused": 1}
         return {key: attributes.get(key, default) for key, default in defaults.items()}
 
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices that trials were trained on, in the order of the trials."""
+        names = (trial.user_attrs.get("device") for trial in self._trials())
+        return tuple(dict.fromkeys(str(name) for name in names if name))
+
     def curves(self) -> dict[int, list[tuple[int, float]]]:
         """(epoch, score) pairs by trial number."""
         return {t.number: sorted(t.intermediate_values.items()) for t in self._trials()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from sasrecf_tune.engine.recbole import (
     prepare,
 )
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.executors.visible_gpus import first_gpu
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
 from sasrecf_tune.inputs.dataset_rows import other_items, scan
 from sasrecf_tune.inputs.metrics import result_keys
@@ -35,6 +35,7 @@ from sasrecf_tune.messages import (
     Timing,
     Waiting,
 )
+from sasrecf_tune.training.device_memory import release_memory
 from sasrecf_tune.training.device_timing import time_on_device
 from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
 from sasrecf_tune.training.shared_cache import SharedCache
@@ -44,7 +45,7 @@ class DataService:
     """Keeps prepared data between requests.
 
     Args:
-        gpu: The index of a GPU, "" for the CPU, None for the first GPU if there is one.
+        gpu: A GPU as CUDA_VISIBLE_DEVICES names it, "" for the CPU, None for the first GPU if there is one.
         shared: A directory of this run for data that is prepared once for all workers.
         on_waiting: Called when this worker starts and stops waiting for another one to prepare the data.
 
@@ -59,10 +60,9 @@ class DataService:
         on_waiting: Callable[[Waiting], None] = lambda _: None,
     ) -> None:
         if gpu and not torch.cuda.is_available():
-            raise InputError(
-                f"torch cannot use GPU {gpu}", where="--gpus", fix="Use --gpus none for the CPU."
-            )
-        self._gpu = _first_gpu() if gpu is None else gpu
+            name = f"GPU {gpu}" if gpu.isdigit() else gpu
+            raise InputError(f"torch cannot use {name}", where="--gpus", fix="Use --gpus none for the CPU.")
+        self._gpu = (first_gpu() if torch.cuda.is_available() else "") if gpu is None else gpu
         self._cache: PreparedCache[Prepared] = PreparedCache()
         self._shared: SharedCache[Prepared] | None = SharedCache(shared, on_waiting) if shared else None
         self._fingerprints: dict[DatasetFiles, str] = {}
@@ -105,6 +105,12 @@ class DataService:
         Raises:
             InputError: The configuration or the data set cannot be used.
         """
+        try:
+            return self._time_steps(request)
+        finally:
+            release_memory()
+
+    def _time_steps(self, request: Measure) -> Timing:
         config = make_config(request.config, self._gpu)
         self._prepare(config, choose_engine(request.engine, config)[0])  # not part of the trial's setup
         began = time.perf_counter()
@@ -134,7 +140,10 @@ class DataService:
         def build_trial() -> Built:
             return self._build(make_config(request.config, self._gpu), request.engine)[0]
 
-        return measure_fusion(build_trial, request)
+        try:
+            return measure_fusion(build_trial, request)
+        finally:
+            release_memory()
 
     def _build(self, config: Any, engine_name: str) -> tuple[Built, str]:
         engine, note = choose_engine(engine_name, config)
@@ -172,9 +181,3 @@ def choose_engine(name: str, config: Any) -> tuple[Engine, str]:
 def device_name(device: torch.device) -> str:
     """Return the GPU's name or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _first_gpu() -> str:
-    if not torch.cuda.is_available():
-        return ""
-    return (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]

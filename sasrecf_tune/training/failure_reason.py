@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import errno
+import re
 
 import torch
 
 from sasrecf_tune.engine.recbole import NOT_A_NUMBER
 from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.messages import FailureKind
+
+# Memory of a GPU or of its libraries, or torch's of the CPU, as their errors say it.
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|_ALLOC_FAILED|ALLOCATION_FAILED"
+)
+# Errors of CUDA after which "the process must be terminated and relaunched" (documentation of cudaError), and
+# those of a GPU that no longer answers.
+_LOST_GPU = re.compile(
+    r"illegal memory access|illegal instruction|misaligned address|invalid address space"
+    r"|invalid program counter|operation not supported on global/shared|hardware stack error"
+    r"|device-side assert|launch failure|launch timed out|uncorrectable|unknown error"
+    r"|no CUDA-capable device|devices are busy or unavailable|GPU is lost|context is destroyed",
+    re.IGNORECASE,
+)
 
 
 class FusedTrialsError(Exception):
@@ -20,10 +35,24 @@ class FusedTrialsError(Exception):
 
 
 def is_memory(error: Exception) -> bool:
-    """Return whether memory has run out: Python's, a GPU's, or that of torch's CPU allocator."""
+    """Return whether memory has run out: Python's, a GPU's, its libraries', or torch's of the CPU."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+
+
+def gpu_is_lost(error: Exception) -> bool:
+    """Return whether this process can no longer use its GPU, so that every later trial would fail, too."""
+    if is_memory(error) or isinstance(error, TuneError):
+        return False
+    if "CUDA" in str(error) and _LOST_GPU.search(str(error)):
+        return True
+    # cuBLAS and cuDNN report the same in their own words.
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def failure_kind(error: Exception) -> FailureKind:
@@ -39,12 +68,14 @@ def failure_kind(error: Exception) -> FailureKind:
     return FailureKind.NAN if text == NOT_A_NUMBER or "returned nan values" in text else FailureKind.ERROR
 
 
-def failure_reason(error: Exception) -> str:
-    """Describe `error` for the user."""
-    kind = failure_kind(error)
+def failure_reason(error: Exception, kind: FailureKind) -> str:
+    """Describe `error`, a failure of this kind, for the user."""
     if kind == FailureKind.NAN:
         return "the training loss became NaN (learning_rate too high for this configuration?)"
     text = " ".join(str(error).split())[:400]
+    if kind == FailureKind.WORKER_DIED:
+        # CUDA's advice on debugging follows in further lines.
+        return f"the GPU failed: {str(error).strip().partition(chr(10))[0][:400]}"
     if kind == FailureKind.MEMORY:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):

@@ -15,7 +15,7 @@ import torch
 from sasrecf_tune.engine.recbole import Built, log_to_stderr, make_config
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.pausable import current_thread
-from sasrecf_tune.messages import Config, Decision, Failure, Job, Report, Result, Waiting
+from sasrecf_tune.messages import Config, Decision, Failure, FailureKind, Job, Report, Result, Waiting
 from sasrecf_tune.storage.files import disk_error
 from sasrecf_tune.training import torch_files
 from sasrecf_tune.training.checkpoint import (
@@ -28,7 +28,8 @@ from sasrecf_tune.training.checkpoint import (
     restore,
 )
 from sasrecf_tune.training.data_service import DataService, choose_engine, device_name
-from sasrecf_tune.training.failure_reason import failure_kind, failure_reason
+from sasrecf_tune.training.device_memory import release_memory
+from sasrecf_tune.training.failure_reason import failure_kind, failure_reason, gpu_is_lost
 
 if TYPE_CHECKING:
     from sasrecf_tune.training.fused_epochs import EpochHook, FusedEpochs
@@ -86,8 +87,14 @@ class Runner(DataService):
             return self._train(job, on_report, progress)
         except Exception as error:  # noqa: BLE001  # RecBole and torch can raise anything
             traceback.print_exc()  # standard error is the trial's log
+            lost = bool(self._gpu) and gpu_is_lost(error)
+            kind = FailureKind.WORKER_DIED if lost else failure_kind(error)
             epochs = progress.reports[-1].epoch if progress.reports else 0
-            return Failure(job.number, failure_kind(error), failure_reason(error), epochs, progress.seconds)
+            failure = Failure(job.number, kind, failure_reason(error, kind), epochs, progress.seconds)
+        # Not before the error is gone, which refers to the trial's tensors.
+        if failure.kind in (FailureKind.MEMORY, FailureKind.FUSED):
+            release_memory()
+        return failure
 
     def train_epochs(self, requests: Sequence[object]) -> Sequence[object]:
         """Train an epoch of those paused trials that can train as one model; return the answer to each."""
@@ -142,8 +149,7 @@ class Runner(DataService):
         if decision is Decision.CONTINUE:
             trainer.model.load_state_dict(trainer.best_state)
             # None if the split leaves nothing to test on, for example {'LS': 'valid_only'}.
-            metrics = trainer.evaluate(built.test, load_best_model=False) or {}
-            test = {key: float(value) for key, value in metrics.items()}
+            test = trainer.as_numbers(trainer.evaluate(built.test, load_best_model=False) or {})
             _save_best_weights(job.checkpoint, job.config, trainer, best)
         return Result(
             number=job.number,

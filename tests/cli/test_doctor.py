@@ -17,7 +17,7 @@ import pytest
 
 from sasrecf_tune.cli import doctor
 from sasrecf_tune.cli.doctor import OK, PROBLEM, WARNING
-from sasrecf_tune.environment import cpu_time, install_command, memory
+from sasrecf_tune.environment import TF32_OVERRIDE, cpu_time, install_command, memory
 from tests.support.paths import ROOT
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -154,6 +154,19 @@ def test_gpus_are_reported_with_their_memory() -> None:
     found = doctor.device({"cuda": "13.0", "gpus": [GPU, GPU]})
     assert found.found.startswith("GPU 0: NVIDIA T4, 14.0 GiB of 15.0 GiB free; GPU 1: ")
     assert doctor.device({"cuda": None, "gpus": []}).check == "device"
+
+
+def test_a_variable_that_turns_tf32_on_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "probe", lambda: ({"cuda": "13.0", "gpus": [GPU], "threads": 1}, ""))
+    monkeypatch.setattr(doctor, "training", lambda: doctor.Finding("training", OK, ""))
+
+    def found() -> list[tuple[str, str]]:
+        return [(one.status, one.remedy) for one in doctor.examine(tmp_path) if one.check == "tf32"]
+
+    monkeypatch.delenv(TF32_OVERRIDE, raising=False)
+    assert found() == []
+    monkeypatch.setenv(TF32_OVERRIDE, "1")
+    assert found() == [(WARNING, "unset TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")]
 
 
 def test_too_many_or_too_few_threads_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,8 @@ def test_reproduce_reports_the_differences(study: StudyDirectory, capsys: pytest
             "WHERE key = 'test' AND trial_id > 2"
         )
         assert changed.rowcount == 4
+        device = "UPDATE trial_user_attributes SET value_json = '\"NVIDIA T4\"' WHERE key = 'device'"
+        assert connection.execute(device).rowcount
     manifest = read_manifest(study)
     manifest["confirmation"]["versions"]["torch"] = "1.0"
     manifest["confirmation"]["machine"]["model"] = "another processor"
@@ -179,6 +181,7 @@ def test_reproduce_reports_the_differences(study: StudyDirectory, capsys: pytest
     recorded, now, difference = map(float, line.split()[2:])
     assert recorded == 0.5 and difference == pytest.approx(now - recorded)
     assert "1 of " in out and "numbers differ" in out
+    assert "device: was NVIDIA T4, is cpu\n" in out and "Dropout draws other random numbers" in out
     assert "torch: was 1.0, is " in out and "model: was another processor, is " in out
 
 

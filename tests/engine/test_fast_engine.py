@@ -17,7 +17,7 @@ from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
 from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, build, make_config, prepare
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.hyperparameters import MODELS
-from sasrecf_tune.inputs.metrics import WITH_K, WITHOUT_K
+from sasrecf_tune.inputs.metrics import VALUE, WITH_K, WITHOUT_K
 from sasrecf_tune.messages import Decision, Describe, Job, Measure, Report, Result
 from sasrecf_tune.training.runner import Runner
 from tests.support.synthetic_data import NAME, base, data, muted
@@ -309,6 +309,7 @@ def test_nan_weights_fail_the_trial(data: Path, engine: Engine, train_batch_size
         trained(data, engine, **changes, epochs=5)
 
 
+SAMPLED = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20", "group_by": "user"}
 SETTINGS: list[dict[str, Any]] = [
     {"shuffle": False},
     {"eval_step": 2, "worker": 1},
@@ -319,6 +320,14 @@ SETTINGS: list[dict[str, Any]] = [
     {"ITEM_LIST_LENGTH_FIELD": "many", "LIST_SUFFIX": "_before", "NEG_PREFIX": "not_"},
     {"hidden_dropout_prob": 1.0, "attn_dropout_prob": 1.0},
     {"metrics": [*WITH_K, *WITHOUT_K]},
+    {"eval_args": SAMPLED, "metrics": [*VALUE], "valid_metric": "AUC"},
+    {"eval_args": SAMPLED, "metrics": [*VALUE], "valid_metric": "LogLoss"},
+    {"eval_args": SAMPLED, "metrics": ["GAUC"], "valid_metric": "GAUC", "metric_decimal_place": 3},
+    {"selected_features": ["item_id", "colour"]},
+    {"selected_features": ["tags", "price", "item_id"]},
+    {"selected_features": ["item_id"]},
+    {"selected_features": ["item_id"], "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    | {"numerical_features": []},
 ]
 
 
@@ -329,7 +338,9 @@ def test_settings_of_data_and_evaluation_mean_what_they_mean_to_recbole(
     losses, metrics, _ = trained(data, RECBOLE_ENGINE, **changes)
     ours, our_metrics, _ = trained(data, FAST, **changes)
     assert ours == pytest.approx(losses, rel=1e-5)
-    assert metrics and our_metrics == [pytest.approx(m, abs=1.01e-4) for m in metrics]
+    decimals = changes.get("metric_decimal_place", 4)
+    assert metrics and our_metrics == [pytest.approx(m, abs=1.01 * 10**-decimals) for m in metrics]
+    assert all(value == round(value, decimals) for result in metrics for value in result.values())
 
 
 def job(data: Path, tmp_path: Path, **changes: Any) -> Job:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sasrecf_tune.environment import TF32_OVERRIDE
 from sasrecf_tune.errors import WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
@@ -257,6 +258,35 @@ def test_a_worker_that_cannot_be_reused_after_a_failure_is_ended(
     train(local(), handler, job(0, "nan"), job(1, "memory"), job(2, "error"), job(3))
     processes = [report.metrics["process"] for report in handler.reports if report.epoch == 1]
     assert processes[0] == processes[1] and len(set(processes)) == 3
+
+
+def test_a_worker_that_lost_its_gpu_is_ended(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    handler = RecordingHandler()
+    train(local(), handler, job(0, "died"), job(1))
+    first, second = (report.metrics["process"] for report in handler.reports if report.epoch == 1)
+    assert first != second and handler.failure(0).kind == FailureKind.WORKER_DIED
+
+
+def test_a_later_worker_that_finds_no_gpu_does_not_train_on_the_cpu(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    executor, handler = local("OnGpu"), RecordingHandler()
+    assert executor.describe(Describe({}, "fast")).device == "NVIDIA T4"
+    train(executor, handler, job(0, "kill"))
+    with pytest.raises(WorkerError, match=r"a worker cannot start: torch cannot use GPU 5\n.*resume"):
+        train(executor, handler, job(1))
+
+
+def test_workers_do_not_inherit_the_override_of_tf32(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TF32_OVERRIDE, "1")
+    handler = RecordingHandler()
+    train(local(), handler, job(0))
+    assert isinstance(handler.outcomes[0], Result)
 
 
 def test_a_hung_worker_is_killed_and_replaced(

@@ -107,6 +107,20 @@ def test_a_failure_affects_one_job(
     assert (process_of(handler, 3) != process_of(handler, 0)) is retiring
 
 
+def test_a_worker_that_lost_its_gpu_fails_all_its_jobs(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    executor, handler = local(), RecordingHandler()
+    submit(executor, job(0), job(1, "died"), job(2))
+    drive(executor, handler, lambda: len(handler.outcomes) == 3)
+    for number in range(3):
+        failure = handler.failure(number)
+        assert (failure.kind, failure.reason) == (FailureKind.WORKER_DIED, "made to fail: died")
+    executor.submit(job(3))
+    drive(executor, handler, lambda: 3 in handler.outcomes)
+    assert isinstance(handler.outcomes[3], Result) and process_of(handler, 3) != process_of(handler, 1)
+
+
 def test_a_dead_worker_fails_all_its_jobs(
     local: Callable[..., LocalExecutor], job: Callable[..., Job], study_dir: StudyDirectory
 ) -> None:

@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 
 from sasrecf_tune.cli.build_settings import override_settings, run_settings, worker_count
 from sasrecf_tune.cli.options import parameters
-from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.errors import ConfigFileError, InputError, StorageError
 from sasrecf_tune.inputs.config_files import BaseConfig
-from sasrecf_tune.inputs.metrics import WITH_K, Metric, parse_metric, result_keys
+from sasrecf_tune.inputs.metrics import (
+    RANKING,
+    SMALLER_IS_BETTER,
+    VALUE,
+    WITH_K,
+    Metric,
+    check_kinds,
+    parse_metric,
+    result_keys,
+)
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import (
     ConfigOptions,
@@ -24,6 +33,7 @@ from sasrecf_tune.inputs.settings import (
     parse_duration,
     parse_gpus,
 )
+from sasrecf_tune.search.plan import base_config
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import settings_content, settings_from, write_manifest
 from tests.support.readme_blocks import commands
@@ -84,7 +94,7 @@ def test_metric_names_ignore_case() -> None:
         ("NDGC@10", "did you mean `NDCG`"),
         ("MRR", "needs a cut-off"),
         ("MRR@0", "needs"),
-        ("AUC", "unknown metric"),
+        ("AUCC", "unknown metric `AUCC`: did you mean `AUC`"),
     ],
 )
 def test_invalid_metrics_are_rejected(text: str, message: str) -> None:
@@ -96,16 +106,55 @@ def test_metric_names_and_directions_equal_recboles() -> None:
     from recbole.evaluator import metric_types, smaller_metrics
     from recbole.utils import EvaluatorType
 
-    from sasrecf_tune.inputs.metrics import SMALLER_IS_BETTER, WITH_K, WITHOUT_K
-
-    ranking = {name for name, kind in metric_types.items() if kind == EvaluatorType.RANKING}
-    ours = {name.lower() for name in (*WITH_K, *WITHOUT_K)}
-    assert ours == ranking
-    assert set(smaller_metrics) & ranking == SMALLER_IS_BETTER
+    for kind, names in ((EvaluatorType.RANKING, RANKING), (EvaluatorType.VALUE, VALUE)):
+        assert {name.lower() for name in names} == {n for n, found in metric_types.items() if found == kind}
+    assert set(smaller_metrics) == SMALLER_IS_BETTER
+    assert not parse_metric("logloss").maximize and parse_metric("auc").maximize
 
 
 def test_result_keys_of_metrics_with_and_without_a_cut_off() -> None:
     assert result_keys(["Recall", "GAUC"], [5, 10]) == ("recall@5", "recall@10", "gauc")
+    assert result_keys(["AUC", "LogLoss"], [5, 10]) == ("auc", "logloss")
+
+
+SAMPLED = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "uni20"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "eval_args", "message"),
+    [
+        (["AUC", "Recall"], SAMPLED, "cannot compute AUC together with Recall"),
+        (["logloss", "gauc"], SAMPLED, "cannot compute LogLoss together with GAUC"),
+        (["AUC"], {}, "AUC cannot be computed where all items are ranked"),
+        (["RMSE", "MAE"], {"mode": "full"}, "RMSE, MAE cannot be computed"),
+        (["AUC"], {"mode": {"valid": "uni20", "test": "full"}}, "AUC cannot be computed"),
+    ],
+)
+def test_metrics_that_recbole_cannot_compute_are_refused(
+    metrics: list[str], eval_args: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigFileError, match=message):
+        check_kinds(metrics, eval_args)
+
+
+@pytest.mark.parametrize("mode", ["uni20", "pop20", {"valid": "uni20"}, {"valid": "uni20", "test": "uni30"}])
+def test_metrics_of_one_kind_can_be_computed_with_sampled_candidates(mode: Any) -> None:
+    check_kinds(["AUC", "MAE", "RMSE", "LogLoss"], {"mode": mode})
+    check_kinds(["GAUC", "NDCG"], {"mode": mode})
+
+
+def test_a_value_metric_is_computed_alone_unless_metrics_are_set() -> None:
+    space = parse("learning_rate choice [0.01]")
+    auc = RunSettings(
+        params_file=Path("h"), name="s", base={"eval_args": SAMPLED}, metric=parse_metric("auc")
+    )
+    assert base_config(auc, space)["metrics"] == ["AUC"]
+    both = replace(auc, base=auc.base | {"metrics": ["LogLoss"]})
+    assert base_config(both, space)["metrics"] == ["LogLoss", "AUC"]
+    with pytest.raises(ConfigFileError, match="cannot compute AUC together with Recall"):
+        base_config(replace(auc, base=auc.base | {"metrics": ["Recall"]}), space)
+    with pytest.raises(ConfigFileError, match="cannot compute AUC together with MRR"):
+        base_config(replace(both, base=both.base | {"metrics": "AUC"}, metric=parse_metric("MRR@10")), space)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -20,7 +21,7 @@ from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
-from sasrecf_tune.search.plan import base_config, make_plan
+from sasrecf_tune.search.plan import base_config, make_plan, with_device_note
 from sasrecf_tune.storage.files import remove
 from sasrecf_tune.trials import State, TrialRecord, rank
 from tests.support.bench import ENDLESS, GRID, bench, cells, quality
@@ -293,6 +294,16 @@ def test_result_files_are_written_when_the_database_fails(tmp_path: Path) -> Non
         event.remove(run.storage.engine, "before_cursor_execute", refuse)
         ranked = run.study_dir.ranking_csv.read_text().splitlines()
     assert len(ranked) == 1 + 3
+
+
+def test_a_study_that_continues_on_another_device_has_a_note(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, FakeTraining(quality), trials=2) as run:
+        run.search.run()
+        assert run.study.devices() == ("cpu",)
+        assert with_device_note(run.plan, run.study.devices()) is run.plan
+        plan = replace(run.plan, data=replace(run.plan.data, device="NVIDIA H100"))
+        note = with_device_note(plan, ("NVIDIA H100", "NVIDIA A100", "cpu")).notes[-1]
+    assert "trials were trained on NVIDIA A100 and cpu, those of this run on NVIDIA H100: dropout" in note
 
 
 def test_a_callback_needs_only_the_methods_that_it_uses(tmp_path: Path) -> None:

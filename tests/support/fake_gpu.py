@@ -256,6 +256,7 @@ def fake_gpu(own_generator: bool = True) -> Iterator[FakeGpu]:
         "mem_get_info": lambda _=None: (8 << 30, 8 << 30),
         "max_memory_allocated": lambda _=None: 1 << 20,
         "synchronize": lambda _=None: None,
+        "empty_cache": lambda: None,
         "manual_seed": gpu.seed,
         "manual_seed_all": gpu.seed,
         "get_rng_state": gpu.state,

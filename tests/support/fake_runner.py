@@ -7,8 +7,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from sasrecf_tune.environment import TF32_OVERRIDE
+from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors.pausable import current_thread
 from sasrecf_tune.messages import (
     DataSummary,
@@ -58,6 +61,7 @@ class StandIn:
 
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
         print(f"trial {job.number} on card {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        assert TF32_OVERRIDE not in os.environ, "a worker removes it"
         decision = Decision.CONTINUE
         curve: list[float] = []
         for epoch in range(1, EPOCHS + 1):
@@ -104,7 +108,7 @@ def act(job: Job) -> Failure | None:
             raise SystemExit("as some libraries do")
         case "hang":
             threading.Event().wait()
-        case "nan" | "memory" | "error" as kind:
+        case "nan" | "memory" | "error" | "died" as kind:
             return Failure(job.number, FailureKind(kind), f"made to fail: {kind}", epochs=1)
     return None
 
@@ -145,3 +149,15 @@ def always_dies(gpu: str | None) -> StandIn:
 
 def cannot_be_made(gpu: str | None) -> StandIn:
     raise ImportError("no such library")
+
+
+class OnGpu(StandIn):
+    """Has a GPU, of which a worker that was told to use a certain one finds nothing."""
+
+    def __init__(self, gpu: str | None) -> None:
+        if gpu is not None:
+            raise InputError(f"torch cannot use GPU {gpu}", where="--gpus")
+        super().__init__(gpu)
+
+    def describe(self, request: Describe) -> DataSummary:
+        return replace(super().describe(request), device="NVIDIA T4")

@@ -27,6 +27,7 @@ def together(
     while running := [number for number, thread in threads.items() if not thread.finished]:
         answers = runner.train_epochs([paused[number] for number in running])
         for number, answer in zip(running, answers, strict=True):
+            paused[number] = None
             paused[number] = threads[number].advance(answer)
     return {number: thread.result for number, thread in threads.items()}
 
