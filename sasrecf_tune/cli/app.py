@@ -65,7 +65,17 @@ def run(
 
 @app.command()
 @settings_options(
-    "trials", "timeout", "patience", "checkpoint_every", "workers", "executor", "address", override=True
+    "trials",
+    "timeout",
+    "patience",
+    "grace",
+    "checkpoint_every",
+    "workers",
+    "gpus",
+    "threads",
+    "executor",
+    "address",
+    override=True,
 )
 def resume(
     *,
@@ -84,7 +94,7 @@ def resume(
 
 
 @app.command()
-@settings_options("workers", "executor", "address", override=True)
+@settings_options("workers", "gpus", "threads", "executor", "address", override=True)
 def confirm(
     *,
     study: StudyName = None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
+from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -93,7 +94,9 @@ def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
 
 
 @contextlib.contextmanager
-def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+def open_session(
+    settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation
+) -> Iterator[Executor]:
     """Lock the study, check its database, and start workers.
 
     The lock is exclusive, or shared if the study is in a database on a server. Errors of the database in the
@@ -114,7 +117,10 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
-        with open_executor(settings, own) as executor, reading_errors(study_dir, settings.storage):
+        with (
+            open_executor(settings, own, allocation) as executor,
+            reading_errors(study_dir, settings.storage),
+        ):
             if settings.storage is None:
                 check_database(study_dir, None)
             else:
@@ -123,7 +129,9 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
 
 
 @contextlib.contextmanager
-def open_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+def open_executor(
+    settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation
+) -> Iterator[Executor]:
     """Start workers, whose files are in `study_dir`, and stop them when the block ends."""
     if settings.executor == "ray":
         from sasrecf_tune.executors.ray.executor import ray_executor
@@ -134,12 +142,12 @@ def open_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[
     with private_directory(study_dir.prepared) as directory:
         executor = LocalExecutor(
             study_dir,
-            settings.workers,
+            allocation.workers,
             settings.gpus,
             settings.search.hang_timeout,
             # A single worker shares its prepared data with nobody.
-            shared=directory if settings.workers > 1 else None,
-            threads=settings.threads,
+            shared=directory if allocation.workers > 1 else None,
+            threads=allocation.threads,
             slots=settings.fuse,
         )
         with contextlib.closing(executor):
@@ -180,7 +188,7 @@ def choose_fusion(
     config = first_configuration(plan.space, plan.base) | {"seed": settings.seed}
     timed = measure or settings.fuse == AUTO_FUSE
     with display.status("timing trials that train as one model") if timed else contextlib.nullcontext():
-        fusion = plan_fusion(settings, config, executor, measure)
+        fusion = plan_fusion(settings, plan.allocation.workers, config, executor, measure)
     return replace(plan, notes=(*plan.notes, fusion.text)), fusion.speedup
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -46,6 +47,8 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "engine": plan.settings.engine,
         "executor": plan.settings.executor,
         "device": plan.data.device,
+        "workers": plan.allocation.workers,
+        "threads": plan.data.threads,
     }
 
 
@@ -85,10 +88,9 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
     if fixed:
         grid.add_row("set", Text(parameters_text(fixed, fixed)))
-    workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
-    threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
-    grid.add_row("device", f"{place}{data.device}{threads}{workers}; engine {plan.settings.engine}")
+    grid.add_row("device", f"{place}{data.device}; engine {plan.settings.engine}")
+    grid.add_row("workers", str(plan.allocation))
     if done or again:
         interrupted = f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
@@ -182,7 +184,9 @@ def estimate(plan: Plan, timings: list[Timing], startup: float, gain: float = 1.
         for timing in timings
     ]
     trial = sum(seconds) / len(seconds)
-    return startup + trial * (plan.trials + _confirming(plan)) / plan.settings.workers
+    # How many trials each worker trains; with more workers than trials some train none.
+    turns = sum(math.ceil(count / plan.allocation.workers) for count in (plan.trials, _confirming(plan)))
+    return startup + trial * turns
 
 
 def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Console) -> None:
