@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sasrecf_tune.executors.allocation import Wishes, allocate, allocate_gpus, usable_cores
+from sasrecf_tune.executors.allocation import (
+    Wishes,
+    allocate,
+    allocate_gpus,
+    allowed_cores,
+    usable_cores,
+)
 from sasrecf_tune.machine import Machine
 
 GIB = 1 << 30
@@ -51,7 +57,7 @@ def test_no_number_of_workers_gets_much_more_of_the_machine(machine: Machine) ->
         return min(found, share(workers, machine.quota, machine.quota_used))
 
     ours = got(usable_cores(machine))
-    assert ours >= 0.89 * max(got(workers) for workers in range(1, machine.cores + 1))
+    assert ours >= 0.89 * max(got(workers) for workers in range(1, allowed_cores(machine) + 1))
 
 
 @pytest.mark.parametrize(
