@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,6 +90,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **a_second: float) -> None:
         self.now, self.a_second, self.own = 0.0, a_second, 0.0
+        self.on_sleep: Callable[[], None] = lambda: None
         times = SimpleNamespace(sleep=self.sleep, monotonic=lambda: self.now)
         monkeypatch.setattr(machine, "time", times)
         monkeypatch.setattr(machine, "_own_seconds", lambda: self.own * self.now)
@@ -97,6 +100,7 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        self.on_sleep()
 
     def cpu_times(self, percpu: bool) -> list[SimpleNamespace]:
         used = SimpleNamespace(**{name: 100 + value * self.now for name, value in self.a_second.items()})
@@ -128,15 +132,9 @@ def test_what_others_in_the_container_use_of_its_quota_is_measured(
     groups("", cpu_max="200000 100000\n", cpu_stat="usage_usec 0\n")
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     monkeypatch.setattr(machine, "_MEMBERSHIP", tmp_path / "nowhere")
-    sleep = clock.sleep
-
-    def use(seconds: float) -> None:
-        sleep(seconds)
-        groups("", cpu_stat=f"usage_usec {1.5e6 * clock.now:.0f}\nuser_usec 7\n")
-
-    machine.time.sleep = use  # type: ignore[assignment]  # the clock's
+    clock.on_sleep = lambda: groups("", cpu_stat=f"usage_usec {1.5e6 * clock.now:.0f}\nuser_usec 7\n")
     found = examine_machine(2.0)
-    assert (found.quota, found.quota_used, found.busy) == (2.0, pytest.approx(1.5), pytest.approx(1.0))
+    assert found.quota == 2.0 and found.quota_used == pytest.approx(1.5) and found.busy == pytest.approx(1.0)
 
 
 def test_a_process_that_computes_makes_the_machine_busy() -> None:
@@ -180,7 +178,7 @@ def test_a_gpu_is_found_without_torch(tmp_path: Path, monkeypatch: pytest.Monkey
     libraries, device = tmp_path / "torch" / "lib", tmp_path / "nvidia0"
     libraries.mkdir(parents=True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda _: spec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
     monkeypatch.setattr(machine, "_GPUS", (str(tmp_path / "nvidia[0-9]*"),))
     assert not has_gpu()
     device.touch()
@@ -191,5 +189,5 @@ def test_a_gpu_is_found_without_torch(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not has_gpu()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
     assert has_gpu()
-    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert not has_gpu()

@@ -60,7 +60,9 @@ def main() -> None:
     if (executor, training) != ("local", "real"):
 
         @contextlib.contextmanager
-        def replaced(settings: RunSettings, study_dir: StudyDirectory, _: Allocation) -> Iterator[Executor]:
+        def replaced(
+            settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation
+        ) -> Iterator[Executor]:
             made = _inline(training) if executor == "inline" else _fake_processes(settings, study_dir)
             try:
                 yield made

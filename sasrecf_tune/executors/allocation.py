@@ -31,6 +31,7 @@ class Allocation:
         reason: Why there are so many.
         notes: What the user should know.
         gpu: Whether they are to train on GPUs.
+        at_once: How many of them train at once on cores of their own; 0 for all of them.
     """
 
     workers: int = 1
@@ -38,6 +39,7 @@ class Allocation:
     reason: str = ""
     notes: tuple[str, ...] = ()
     gpu: bool = False
+    at_once: int = 0
 
     def __str__(self) -> str:
         threads = f" of {_count(self.threads, 'thread')}" if self.threads else ""
@@ -82,7 +84,7 @@ def allocate(
 def allocate_gpus(machine: Machine, trials: int, workers: int, wishes: Wishes | None = None) -> Allocation:
     """Decide how many threads each of the `workers` has whose models are on GPUs."""
     found = _allocation(machine, workers, min(workers, max(1, trials)), wishes or Wishes(), [])
-    return replace(found, gpu=True)
+    return replace(found, gpu=True, at_once=0)
 
 
 def usable_cores(machine: Machine) -> int:
@@ -137,7 +139,8 @@ def _allocation(
             f"{_count(active, 'worker')} of {_count(threads, 'thread')} on {_count(have, 'core')}: "
             f"more {what} than cores are no faster"
         )
-    return Allocation(workers, threads, ", ".join([*reasons, machine_text(machine)]), tuple(notes))
+    reason = ", ".join([*reasons, machine_text(machine)])
+    return Allocation(workers, threads, reason, tuple(notes), at_once=max(1, min(active, have // threads)))
 
 
 def _share(count: int, have: float, busy: float) -> float:

@@ -15,6 +15,8 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.machine import Machine
+from sasrecf_tune.messages import Timing
+from sasrecf_tune.report.terminal.plan_summary import estimate
 from sasrecf_tune.search.plan import make_plan
 from tests.support.fake_training import summary
 
@@ -94,3 +96,18 @@ def test_memory_is_estimated_from_the_files_and_the_scores_of_a_batch(tmp_path: 
     assert worker_memory("big", batches, base) > 9 * 2**30
     assert worker_memory("big", RATES, base, together=4) > 16 * 2**30
     assert worker_memory("big", RATES, base | {"loss_type": "BPR"}) < 2**30
+
+
+@pytest.mark.parametrize(
+    ("workers", "trials", "confirm", "turns"),
+    [(1, 3, 0, 3), (2, 3, 0, 2), (8, 3, 0, 1), (64, 3, 0, 1), (64, 200, 0, 25), (2, 3, 1, 5)],
+)
+def test_an_estimate_counts_no_workers_without_a_trial_or_a_core(
+    workers: int, trials: int, confirm: int, turns: int
+) -> None:
+    search = SearchSettings(trials=trials, confirm=confirm)
+    settings = replace(SETTINGS, workers=workers, search=search)
+    space = parse("learning_rate uniform 0.001,0.1\n")
+    plan = make_plan(settings, space, {}, summary(), allocate_workers(settings, space, {}))
+    timing = Timing(train_seconds=8.0, valid_seconds=1.0, steps=1, steps_per_epoch=1)
+    assert estimate(plan, [timing], 7.0) == 7.0 + turns * timing.trial_seconds(plan.epochs)

@@ -52,7 +52,9 @@ def main() -> None:
     sys.argv = ["sasrecf-tune", *sys.argv[2:]]
 
     @contextlib.contextmanager
-    def inline(_: RunSettings, __: StudyDirectory, ___: Allocation) -> Iterator[Executor]:
+    def inline(
+        settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation
+    ) -> Iterator[Executor]:
         yield InlineExecutor(training.train, training.describe)
 
     session.open_executor = inline

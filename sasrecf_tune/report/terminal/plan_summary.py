@@ -184,8 +184,9 @@ def estimate(plan: Plan, timings: list[Timing], startup: float, gain: float = 1.
         for timing in timings
     ]
     trial = sum(seconds) / len(seconds)
-    # How many trials each worker trains; with more workers than trials some train none.
-    turns = sum(math.ceil(count / plan.allocation.workers) for count in (plan.trials, _confirming(plan)))
+    # How many trials each worker trains; more workers than cores, or than trials, do not help.
+    workers = plan.allocation.at_once or plan.allocation.workers
+    turns = sum(math.ceil(count / workers) for count in (plan.trials, _confirming(plan)))
     return startup + trial * turns
 
 
