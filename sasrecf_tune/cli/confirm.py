@@ -16,8 +16,8 @@ from sasrecf_tune.cli.session import (
     choose_fusion,
     open_session,
     prepare_data,
-    stopping_on_signals,
 )
+from sasrecf_tune.cli.signals import stopping_on_signals
 from sasrecf_tune.cli.worker_allocation import allocate_workers
 from sasrecf_tune.errors import no_completed_trial
 from sasrecf_tune.executors.base import Executor
@@ -169,7 +169,6 @@ def _train(
         epochs=plan.epochs,
         workers=plan.allocation.workers,
         records=list(begun.runs.values()),
-        before=len(begun.runs),
         word="run",
         always_counted=(State.COMPLETE,),
         asked=planned.asked,
