@@ -89,8 +89,7 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     if fixed:
         grid.add_row("set", Text(parameters_text(fixed, fixed)))
     place = f"{data.place}: " if data.place else ""
-    grid.add_row("device", f"{place}{data.device}; engine {plan.settings.engine}")
-    grid.add_row("workers", str(plan.allocation))
+    grid.add_row("device", f"{place}{data.device}, engine {plan.settings.engine}; {plan.allocation}")
     if done or again:
         interrupted = f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
