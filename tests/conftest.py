@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sasrecf_tune.inputs.settings import Sampler
+from tests.support.command_line import command
 from tests.support.database_servers import MissingError, Server, running
 from tests.support.ray_cluster import add_node, ray_cluster
 from tests.support.tiny import TINY
@@ -101,13 +101,13 @@ def tiny_yaml(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m sasrecf_tune ARGS` in an empty directory, as a user would."""
+    """Runs `python -m sasrecf_tune ARGS` in an empty directory, as a user would; see `command`."""
 
     def call(
         *args: str | Path, timeout: float = 240, cwd: Path = tmp_path
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "sasrecf_tune", *map(str, args)],
+            command(*args),
             cwd=cwd,
             capture_output=True,
             text=True,

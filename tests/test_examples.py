@@ -59,7 +59,7 @@ def test_ssh_and_slurm_examples_run_the_same_search() -> None:
     assert over_ssh is not None
     ours, theirs = parsed(in_array()), parsed(over_ssh[1])
     differing = {name for name in ours if ours[name] != theirs[name]}
-    assert differing == {"threads", "checkpoint_every", "grace"}
+    assert differing == {"checkpoint_every", "grace"}
 
 
 def test_slurm_reads_every_directive_and_signals_before_the_grace_period() -> None:

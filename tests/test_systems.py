@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from sasrecf_tune.cli import session
-from sasrecf_tune.environment import peak_memory
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.machine import peak_memory
 from sasrecf_tune.storage.database import heartbeats
 
 

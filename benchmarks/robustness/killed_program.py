@@ -23,6 +23,7 @@ from benchmarks.search.instant_training import InstantRunner
 from sasrecf_tune.messages import Decision, Job, Report, Result
 
 if TYPE_CHECKING:
+    from sasrecf_tune.executors.allocation import Allocation
     from sasrecf_tune.executors.base import Executor
     from sasrecf_tune.inputs.settings import RunSettings
     from sasrecf_tune.storage.directory import StudyDirectory
@@ -59,7 +60,9 @@ def main() -> None:
     if (executor, training) != ("local", "real"):
 
         @contextlib.contextmanager
-        def replaced(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+        def replaced(
+            settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation
+        ) -> Iterator[Executor]:
             made = _inline(training) if executor == "inline" else _fake_processes(settings, study_dir)
             try:
                 yield made
@@ -76,7 +79,7 @@ def _fake_processes(settings: RunSettings, study_dir: StudyDirectory) -> Executo
     from sasrecf_tune.executors.local import LocalExecutor
 
     return LocalExecutor(
-        study_dir, settings.workers, runner="benchmarks.robustness.killed_program:FakeRunner"
+        study_dir, settings.workers or 1, runner="benchmarks.robustness.killed_program:FakeRunner"
     )
 
 

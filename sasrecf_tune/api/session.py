@@ -117,7 +117,7 @@ def _as_on_command_line(name: str, value: Any) -> Any:
         return Path(value)
     if name in _TEXTS and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value) if isinstance(value, int) else f"{value:f}"
-    if name == "gpus" and not isinstance(value, str):
+    if name == "gpus" and value is not None and not isinstance(value, str):
         return ",".join(map(str, [value] if isinstance(value, int) else value))
     if name == "config_files":
         return [str(file) for file in ([value] if isinstance(value, str | Path) else value)]

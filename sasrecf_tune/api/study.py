@@ -161,6 +161,8 @@ class Study:
         seeds: int | None = None,
         *,
         workers: int | None = None,
+        gpus: str | int | Sequence[int] | None = None,
+        threads: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
         progress: bool = True,
@@ -174,7 +176,7 @@ class Study:
             TuneError: No trial has completed, an argument cannot be used, or the training failed.
             KeyboardInterrupt: It was interrupted; the runs that have ended are kept.
         """
-        options = {"top": top, "seeds": seeds, "workers": workers, "executor": executor, "address": address}
+        options = {name: value for name, value in locals().items() if name not in ("self", "progress")}
         with keyword_names():
             try:
                 storage = self._storage or session.database_address(None)
@@ -195,8 +197,11 @@ class Study:
         trials: int | None = None,
         timeout: float | str | None = None,
         patience: int | None = None,
+        grace: float | str | None = None,
         checkpoint_every: int | None = None,
         workers: int | None = None,
+        gpus: str | int | Sequence[int] | None = None,
+        threads: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
         retry_failed: bool = False,

@@ -105,7 +105,17 @@ def run(
 
 @app.command(cls=Command)
 @settings_options(
-    "trials", "timeout", "patience", "checkpoint_every", "workers", "executor", "address", override=True
+    "trials",
+    "timeout",
+    "patience",
+    "grace",
+    "checkpoint_every",
+    "workers",
+    "gpus",
+    "threads",
+    "executor",
+    "address",
+    override=True,
 )
 def resume(
     *,
@@ -127,7 +137,7 @@ def resume(
 
 
 @app.command(cls=Command)
-@settings_options("workers", "executor", "address", override=True)
+@settings_options("workers", "gpus", "threads", "executor", "address", override=True)
 def confirm(
     *,
     study: StudyName = None,

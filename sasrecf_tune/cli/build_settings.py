@@ -42,6 +42,7 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
     name = options["name"] or default_name(dataset, params_file, "" if model == SASRECF else model)
     study_directory(options["out"], name)
     check_fuse(options["fuse"], options["engine"])
+    check_workers(options["workers"], options["gpus"], options["trials_per_gpu"], executor)
     computed = {
         "base": base,
         "sources": {key: source for key, source in config.sources.items() if key in base},
@@ -52,7 +53,6 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
         "metric": options["metric"] or parse_metric(str(metric), config.sources.get("valid_metric", "")),
         "seed": int(seed) if options["seed"] is None else options["seed"],
         "search": search,
-        "workers": worker_count(options["workers"], options["gpus"], options["trials_per_gpu"], executor),
         "address": cluster_address(options["address"], executor),
     }
     return RunSettings(**options | computed)
@@ -90,10 +90,14 @@ def override_settings(settings: RunSettings, given: Mapping[str, Any]) -> RunSet
     """
     new = {name: value for name, value in given.items() if value is not None}
     search = {name: new.pop(name) for name in list(new) if hasattr(settings.search, name)}
+    if "gpus" in new and settings.workers == max(1, len(settings.gpus)) * settings.trials_per_gpu:
+        new = {"workers": None} | new  # their number was that of the other GPUs
+    if new.get("gpus") == ("",):
+        new["trials_per_gpu"] = 1
     changed = replace(settings, search=replace(settings.search, **search), **new)
     cluster_address(new.get("address"), changed.executor)
-    if changed.executor != settings.executor:
-        worker_count(changed.workers, changed.gpus, 1, changed.executor)
+    if changed.executor != settings.executor or "gpus" in new:
+        check_workers(changed.workers, changed.gpus, 1, changed.executor)
     return changed
 
 
@@ -229,10 +233,10 @@ def cluster_address(address: str | None, executor: Where) -> str:
     return address or "auto"
 
 
-def worker_count(
+def check_workers(
     workers: int | None, gpus: tuple[str, ...], trials_per_gpu: int, executor: Where = "local"
-) -> int:
-    """Return the number of workers: `workers`, else `trials_per_gpu` for each GPU.
+) -> None:
+    """Check that the options about workers agree.
 
     Raises:
         InputError: The numbers contradict each other, no GPU can be shared, or Ray has no `workers`.
@@ -255,14 +259,11 @@ def worker_count(
                 "`--executor ray` requires `--workers`",
                 fix="Add --workers N, the number of trials to train at the same time.",
             )
-        return workers
+        return
     count = max(1, len(gpus))
-    if workers is None:
-        return count * trials_per_gpu
-    if trials_per_gpu > 1 and workers != count * trials_per_gpu:
+    if workers is not None and trials_per_gpu > 1 and workers != count * trials_per_gpu:
         raise InputError(
             f"{count} GPU{'s' * (count > 1)} with {trials_per_gpu} trials each, but {workers} workers",
             where="--workers",
             fix="Use only one of --workers and --trials-per-gpu.",
         )
-    return workers

@@ -18,6 +18,7 @@ from sasrecf_tune.cli.session import (
     prepare_data,
 )
 from sasrecf_tune.cli.signals import stopping_on_signals
+from sasrecf_tune.cli.worker_allocation import allocate_workers
 from sasrecf_tune.errors import no_completed_trial
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -77,13 +78,15 @@ def confirm_study(
     seeds = seeds or len(before.get("seeds", ())) or settings.search.confirm_seeds or SEEDS
     settings = replace(settings, search=replace(settings.search, confirm=top, confirm_seeds=seeds))
     display = Display(console, as_json)
-    with open_session(settings, study_dir) as executor:
+    allocation = allocate_workers(settings, space, base, trials=top * seeds)
+    with open_session(settings, study_dir, allocation) as executor:
         storage = open_storage(study_dir, settings.storage)
         with reading_errors(study_dir, settings.storage):
             # Before the data is prepared, which takes long.
             if best(load_study(study_dir, storage, space).records(), maximize=True) is None:
                 raise no_completed_trial(study_dir.name)
-        plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
+        data = prepare_data(settings, space, base, executor, display)
+        plan = make_plan(settings, space, base, data, allocation)
         plan, _ = choose_fusion(plan, executor, display)
         with reading_errors(study_dir, settings.storage):
             study = open_study(study_dir, storage, space, plan.identity(), settings.metric.maximize)
@@ -165,7 +168,7 @@ def _train(
         maximize=settings.metric.maximize,
         trials=len(begun.wanted),
         epochs=plan.epochs,
-        workers=settings.workers,
+        workers=plan.allocation.workers,
         records=list(begun.runs.values()),
         word="run",
         always_counted=(State.COMPLETE,),

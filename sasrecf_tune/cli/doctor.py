@@ -29,18 +29,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.cli.session import check_system
-from sasrecf_tune.environment import (
-    NEWEST,
-    TF32_OVERRIDE,
-    WITHOUT_RAY,
-    cores,
-    cpu_time,
-    install_command,
-    memory,
-    peak_memory,
-)
+from sasrecf_tune.environment import NEWEST, TF32_OVERRIDE, WITHOUT_RAY, install_command
 from sasrecf_tune.errors import TuneError
+from sasrecf_tune.executors.allocation import Wishes, allocate
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.machine import Machine, examine_machine, memory, peak_memory, threads_setting
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -52,6 +45,10 @@ _TESTED = f"Install the tested versions: {install_command()}"
 _RECBOLE = Requirement("recbole==1.2.1")
 _LITTLE_DISK = 1 << 30
 _PROBE_SECONDS = 120
+# Cores that other programs use, worth a warning.
+_BUSY = 0.5
+# More than any machine has cores.
+_MANY_TRIALS = 1 << 20
 # A small SASRecF, which trains two steps within seconds on any machine.
 _CONFIG: dict[str, Any] = {
     "model": "SASRecF",
@@ -95,7 +92,7 @@ def examine(out: Path) -> Iterator[Finding]:
     yield from versions()
     yield directory(out)
     seen, error = probe()
-    yield threads(seen.get("threads"))
+    yield workers(examine_machine())
     if error:  # a worker cannot start either
         yield Finding("torch", PROBLEM, error, _TESTED)
         yield free_memory(None)
@@ -255,26 +252,25 @@ def tf32(value: str) -> Finding:
     )
 
 
-def threads(taken: int | None) -> Finding:
-    """Compare torch's number of threads with the cores and the CPU limit of the container."""
-    have, share, asked = cores(), cpu_time(), os.environ.get("OMP_NUM_THREADS")
-    found = f"{have} core{'s' * (have > 1)}"
-    if taken:
-        found += f", torch uses {taken} thread{'s' * (taken > 1)}"
-    if taken and share is not None and taken > share + 0.5:
-        remedy = f"export OMP_NUM_THREADS={max(1, round(share))}"
-        return Finding("threads", WARNING, f"{found}, the container is limited to {share:g}", remedy)
-    if taken and asked and taken < have:
-        remedy = f"unset OMP_NUM_THREADS, or train several trials at the same time: --workers {have // taken}"
-        return Finding("threads", WARNING, f"{found}: OMP_NUM_THREADS is {asked}", remedy)
-    return Finding("threads", OK, found)
+def workers(machine: Machine) -> Finding:
+    """Report how many workers a search has on the CPU, and what keeps it from having more."""
+    asked = threads_setting()
+    found = str(allocate(machine, _MANY_TRIALS, Wishes(environment=asked)))
+    remedies = []
+    if machine.busy >= _BUSY:
+        remedies.append("Other programs are using the CPU: a search beside them is slower.")
+    if machine.quota is not None and machine.quota < machine.cores:
+        remedies.append("The CPU quota of the container or the service is lower than the number of cores.")
+    if asked and 1 < asked <= machine.cores:
+        remedies.append(f"unset OMP_NUM_THREADS: {asked} workers of one thread do more than one of {asked}.")
+    return Finding("workers", WARNING if remedies else OK, found, " ".join(remedies))
 
 
 def training() -> Finding:
     """Train two steps of a small SASRecF on ml-100k and validate, in a worker like those of a search."""
     scratch = Path(tempfile.mkdtemp(prefix="sasrecf-tune-doctor-"))
     study_dir = StudyDirectory(scratch / "study")
-    executor = LocalExecutor(study_dir)
+    executor = LocalExecutor(study_dir, threads=1)
     try:
         config = _CONFIG | {"checkpoint_dir": str(study_dir.checkpoints)}
         timing = executor.measure(Measure(config, "fast", steps=1))  # after an untimed first step

@@ -22,6 +22,7 @@ from sasrecf_tune.cli.session import (
     prepare_data,
 )
 from sasrecf_tune.cli.signals import stopping_on_signals
+from sasrecf_tune.cli.worker_allocation import allocate_workers
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
@@ -89,8 +90,10 @@ def run(
     base = check_settings(settings, space)
     study_dir = study_directory(settings.out, settings.name)
     display = Display(console, as_json)
-    with open_session(settings, study_dir, fresh) as executor:
-        plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
+    allocation = allocate_workers(settings, space, base)
+    with open_session(settings, study_dir, allocation, fresh) as executor:
+        data = prepare_data(settings, space, base, executor, display)
+        plan = make_plan(settings, space, base, data, allocation)
         plan, _ = choose_fusion(plan, executor, display)
         if fresh:
             maintenance.delete_study(study_dir, settings.storage)
@@ -144,12 +147,14 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     """
     base = check_settings(settings, space)
     display = Display(console, as_json)
+    allocation = allocate_workers(settings, space, base)
     with tempfile.TemporaryDirectory() as scratch:
         study_dir = StudyDirectory(Path(scratch) / settings.name)
         make_directory(study_dir.directory)
         began = time.monotonic()
-        with open_executor(settings, study_dir) as executor:
-            plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
+        with open_executor(settings, study_dir, allocation) as executor:
+            data = prepare_data(settings, space, base, executor, display)
+            plan = make_plan(settings, space, base, data, allocation)
             startup = time.monotonic() - began
             plan, gain = choose_fusion(plan, executor, display, measure=True)
             with display.status("timing a few steps"):
@@ -209,8 +214,8 @@ def _search(
     from sasrecf_tune.search.coordinator import Coordinator
 
     settings = plan.settings
-    metric, names = settings.metric, varied(plan.space)
-    state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, settings.workers, records)
+    metric, names, workers = settings.metric, varied(plan.space), plan.allocation.workers
+    state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, workers, records)
     done = len(state.records)
     display.emit("plan", **plan_facts(plan), done=done)
     if not display.as_json:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sasrecf_tune.environment import process_name
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.visible_gpus import visible_gpus
@@ -107,7 +108,9 @@ def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
 
 
 @contextlib.contextmanager
-def open_session(settings: RunSettings, study_dir: StudyDirectory, fresh: bool = False) -> Iterator[Executor]:
+def open_session(
+    settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation, fresh: bool = False
+) -> Iterator[Executor]:
     """Lock the study, check its database unless it is to be deleted (`fresh`), and start workers.
 
     The lock is exclusive, or shared if the study is in a database on a server. Errors of the database in the
@@ -131,7 +134,10 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory, fresh: bool =
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
-        with open_executor(settings, own) as executor, reading_errors(study_dir, settings.storage):
+        with (
+            open_executor(settings, own, allocation) as executor,
+            reading_errors(study_dir, settings.storage),
+        ):
             if settings.storage is None:
                 if not fresh:
                     check_database(study_dir, None)
@@ -150,7 +156,9 @@ def _check_not_local(study_dir: StudyDirectory, address: str) -> None:
 
 
 @contextlib.contextmanager
-def open_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+def open_executor(
+    settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation
+) -> Iterator[Executor]:
     """Start workers, whose files are in `study_dir`, and stop them when the block ends."""
     if settings.executor == "ray":
         from sasrecf_tune.executors.ray.executor import ray_executor
@@ -161,12 +169,12 @@ def open_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[
     with private_directory(study_dir.prepared) as directory:
         executor = LocalExecutor(
             study_dir,
-            settings.workers,
+            allocation.workers,
             visible_gpus(settings.gpus),
             settings.search.hang_timeout,
             # A single worker shares its prepared data with nobody.
-            shared=directory if settings.workers > 1 else None,
-            threads=settings.threads,
+            shared=directory if allocation.workers > 1 else None,
+            threads=allocation.threads,
             slots=settings.fuse,
         )
         with contextlib.closing(executor):
@@ -207,5 +215,5 @@ def choose_fusion(
     config = first_configuration(plan.space, plan.base) | {"seed": settings.seed}
     timed = measure or settings.fuse == AUTO_FUSE
     with display.status("timing trials that train as one model") if timed else contextlib.nullcontext():
-        fusion = plan_fusion(settings, config, executor, measure)
+        fusion = plan_fusion(settings, plan.allocation.workers, config, executor, measure)
     return replace(plan, notes=(*plan.notes, fusion.text)), fusion.speedup

@@ -9,10 +9,10 @@ from typing import Any
 
 
 def facts() -> Iterator[dict[str, Any]]:
-    """Yield torch's number of threads and CUDA version, then the GPUs with their free and total bytes."""
+    """Yield torch's CUDA version, then the GPUs with their free and total bytes."""
     import torch
 
-    yield {"threads": torch.get_num_threads(), "cuda": torch.version.cuda}
+    yield {"cuda": torch.version.cuda}
     gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     found = [(torch.cuda.get_device_name(gpu), *torch.cuda.mem_get_info(gpu)) for gpu in gpus]
     yield {"gpus": [{"name": name, "free": free, "total": total} for name, free, total in found]}

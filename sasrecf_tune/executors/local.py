@@ -19,7 +19,6 @@ from typing import TypeVar
 
 from typing_extensions import override
 
-from sasrecf_tune.environment import cores
 from sasrecf_tune.errors import InputError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
 from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker
@@ -80,7 +79,7 @@ class LocalExecutor(Executor):
         hang_timeout: Seconds without a message after which a worker is killed; None for no limit.
         runner, shared: See `WorkerOptions`.
         clock: Returns the time in seconds.
-        threads: Threads of each worker; None divides the CPU's cores among the workers.
+        threads: Threads of each worker; 0 for torch's choice.
         slots: Jobs that a worker trains at a time; 0 for one until `slots` is set.
     """
 
@@ -93,17 +92,14 @@ class LocalExecutor(Executor):
         runner: str = RUNNER,
         clock: Callable[[], float] = time.monotonic,
         shared: Path | None = None,
-        threads: int | None = None,
+        threads: int = 0,
         slots: int = 1,
     ) -> None:
-        if threads is None:
-            # A single worker keeps torch's default number of threads, as plain RecBole does.
-            threads = 0 if workers == 1 else max(1, cores() // workers)
         self._options = [
             WorkerOptions(
                 index=index,
                 log=study_dir.worker_log(index),
-                threads=0 if any(gpus) else threads,
+                threads=threads,
                 gpu=gpus[index % len(gpus)] if gpus else None,
                 runner=runner,
                 shared=shared,

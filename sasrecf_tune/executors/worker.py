@@ -33,7 +33,7 @@ class WorkerOptions:
     Attributes:
         index: The worker's number in its executor.
         log: The file for output that belongs to no job.
-        threads: Threads of torch; 0 for torch's default.
+        threads: Threads of torch; 0 for torch's choice.
         gpu: A GPU as CUDA_VISIBLE_DEVICES names it, "" for the CPU, None for the first GPU.
         runner: "module:function" that creates the worker's `Runner` from `gpu` and, if there is a `shared`
             directory, from that directory and a function that sends `Waiting`.
@@ -69,11 +69,10 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         pipe.send(error)
         return
     faulthandler.enable()  # a segmentation fault writes its traceback to the log
-    if options.threads:
-        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    # Must be set before torch is imported.
+    set_threads(options.threads)
     os.environ.pop(TF32_OVERRIDE, None)
     if options.gpu is not None:
-        # Must be set before torch is imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu
     sys.argv = sys.argv[:1]
     try:
@@ -111,6 +110,19 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
                 pipe.send(error)
             except Exception as error:  # noqa: BLE001  # shown to the user
                 pipe.send(WorkerError(f"{type(error).__name__}: {error}", where=str(options.log)))
+
+
+def set_threads(threads: int) -> None:
+    """Set the environment that OpenMP and MKL read when torch is imported; 0 keeps their own choice."""
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    # Each worker would bind its threads to the same cores, the first ones, or have another number of threads.
+    for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "OMP_DYNAMIC"):
+        os.environ.pop(name, None)
+    # By default threads spin while they wait for each other. When another program takes the core of one, the
+    # others waste theirs for milliseconds, hundreds of times a step.
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _train(

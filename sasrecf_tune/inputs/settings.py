@@ -255,7 +255,7 @@ class RunSettings:
 
     `base` is the RecBole configuration from config files and `--set`, without the parameters of a trial;
     `sources` says for each key where it was given.
-    `gpus` is as `parse_gpus` returns it.
+    `gpus` is as `parse_gpus` returns it. `workers` and `threads` are None if each run is to decide.
     """
 
     params_file: Annotated[
@@ -307,15 +307,15 @@ class RunSettings:
     ] = 2020
     search: SearchSettings = SearchSettings()
     workers: Annotated[
-        int,
+        int | None,
         Option(
             "--workers",
             min=1,
             max=1024,
-            help="Trials trained at the same time.  [default: --trials-per-gpu for each GPU of --gpus]",
+            help="Trials trained at the same time.  "
+            "[default: one for each free CPU core; with GPUs --trials-per-gpu for each]",
         ),
-        COMPUTED,
-    ] = 1
+    ] = None
     gpus: Annotated[
         tuple[str, ...],
         Option(
@@ -341,7 +341,7 @@ class RunSettings:
             min=1,
             max=1024,
             help="CPU threads of a worker; with Ray also the CPUs it reserves.  "
-            "[default: this machine's cores, shared among the workers; with Ray 1]",
+            "[default: OMP_NUM_THREADS, or 1; more if there are fewer workers than free cores]",
         ),
     ] = None
     executor: Annotated[

@@ -32,11 +32,14 @@ class Fusion:
     text: str = ""
 
 
-def plan_fusion(settings: RunSettings, config: Config, executor: Executor, measure: bool = False) -> Fusion:
+def plan_fusion(
+    settings: RunSettings, workers: int, config: Config, executor: Executor, measure: bool = False
+) -> Fusion:
     """Decide how trials are fused, and set the slots of the executor.
 
     Args:
         settings: With `fuse`, the number from --fuse (more than 1) or AUTO_FUSE.
+        workers: The number of workers.
         config: A feasible RecBole configuration, for the measurement.
         executor: Measures, and gets the number as its `slots`.
         measure: Whether to measure even if the number is given.
@@ -47,7 +50,7 @@ def plan_fusion(settings: RunSettings, config: Config, executor: Executor, measu
     given = settings.fuse
     if given != AUTO_FUSE and not measure:
         return Fusion(given, text=_UP_TO.format(given))
-    sharers = max(1, settings.workers // max(1, len(settings.gpus)))
+    sharers = max(1, workers // max(1, len(settings.gpus)))
     most = MAX_FUSED if given == AUTO_FUSE else given
     request = MeasureFusion(config, settings.engine, _STEPS, most, MIN_GAIN, given != AUTO_FUSE, sharers)
     fusion = pick_fusion(executor.measure_fusion(request), given)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sasrecf_tune.errors import InputError, ParameterError
+from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.literals import Scalar, is_number
@@ -33,6 +34,7 @@ class Plan:
         sampler: As of --sampler, but not "auto".
         trials: Of the study, in all runs together.
         notes: What the user should know, one text each.
+        allocation: The workers.
         cells: Lists all feasible cells; None if there are more than LISTED_CELLS.
     """
 
@@ -45,6 +47,7 @@ class Plan:
     pruner: PrunerPlan
     data: DataSummary
     notes: tuple[str, ...] = ()
+    allocation: Allocation = field(default_factory=Allocation)
     cells: Callable[[], Sequence[dict[str, Scalar]]] | None = field(default=None, repr=False)
 
     @property
@@ -120,9 +123,14 @@ def trial_config(base: Config, params: dict[str, Any], seed: int) -> Config:
 
 def max_epochs(space: SearchSpace, default: int) -> int:
     """The largest number of epochs of the space, `default` if they are not searched."""
-    if "epochs" not in space.names:
+    return largest_value(space, "epochs", default)
+
+
+def largest_value(space: SearchSpace, name: str, default: int) -> int:
+    """The largest value of a parameter of whole numbers, `default` if it is not searched."""
+    if name not in space.names:
         return default
-    parameter = space["epochs"]
+    parameter = space[name]
     values = getattr(parameter, "values", None)
     return max(int(value) for value in values) if values else int(getattr(parameter, "high", default))
 
@@ -173,8 +181,18 @@ def searched_features(space: SearchSpace) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(name) for names in lists for name in names))  # type: ignore[union-attr]
 
 
-def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: DataSummary) -> Plan:
-    """Decide sampler, pruner and number of trials.
+@dataclass(frozen=True)
+class TrialCount:
+    """How many trials a study has, by which sampler; `notes` are for the user."""
+
+    feasibility: Feasibility
+    sampler: str
+    trials: int
+    notes: tuple[str, ...]
+
+
+def count_trials(settings: RunSettings, space: SearchSpace, base: Config) -> TrialCount:
+    """Decide sampler and number of trials.
 
     Raises:
         InputError: the space has no feasible configuration, or the sampler cannot search it.
@@ -188,7 +206,7 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
     wanted = settings.search.trials
     sampler = settings.search.sampler
     finite = counted.feasible
-    notes = [*space.notes, *data.notes, *unused_notes(settings.base, settings.model)]
+    notes = []
     if sampler == "grid" and finite is None:
         infinite = ", ".join(p.name for p in space if p.size is None)
         raise InputError(
@@ -210,11 +228,50 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
                 f"--trials {wanted} is more than the {finite} cells of the space; each is tried once"
             )
         trials = finite
+    return TrialCount(counted, sampler, trials, tuple(notes))
+
+
+def make_plan(
+    settings: RunSettings,
+    space: SearchSpace,
+    base: Config,
+    data: DataSummary,
+    allocation: Allocation | None = None,
+) -> Plan:
+    """Decide sampler, pruner and number of trials.
+
+    Raises:
+        InputError: the space has no feasible configuration, or the sampler cannot search it.
+    """
+    count, allocation = count_trials(settings, space, base), allocation or Allocation()
+    notes = [
+        *space.notes,
+        *data.notes,
+        *unused_notes(settings.base, settings.model),
+        *count.notes,
+        *allocation.notes,
+    ]
+    if allocation.gpu and data.device == "cpu":
+        notes.append(
+            "this machine has a GPU that torch cannot use: `sasrecf-tune doctor` says why; "
+            "with --gpus none there is a worker for each core"
+        )
     cells = None
-    if finite is not None and finite <= LISTED_CELLS:
+    if count.feasibility.feasible is not None and count.feasibility.feasible <= LISTED_CELLS:
         cells = _Cells(space, base)
-    pruner = plan_pruner(settings.search.pruner, max_epochs(space, data.epochs))
-    return Plan(settings, space, base, counted, sampler, trials, pruner, data, tuple(notes), cells)
+    return Plan(
+        settings,
+        space,
+        base,
+        count.feasibility,
+        count.sampler,
+        count.trials,
+        plan_pruner(settings.search.pruner, max_epochs(space, data.epochs)),
+        data,
+        tuple(notes),
+        allocation,
+        cells,
+    )
 
 
 def with_device_note(plan: Plan, earlier: Sequence[str]) -> Plan:

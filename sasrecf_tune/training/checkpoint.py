@@ -39,6 +39,7 @@ class TrialCheckpoint:
         seconds: Time that they took.
         state: See `capture`.
         fused: The largest number of trials that trained as one model.
+        threads: The number of threads that it was trained with; 0 if it is not known.
     """
 
     identity: str
@@ -46,6 +47,7 @@ class TrialCheckpoint:
     seconds: float
     state: dict[str, Any]
     fused: int = 1
+    threads: int = 0
 
     def write(self, path: Path) -> None:
         """Write a file that `torch.load(..., weights_only=True)` can read.
@@ -86,6 +88,7 @@ def read(path: Path, wanted: str) -> TrialCheckpoint:
                 seconds=float(content["seconds"]),
                 state=content["state"],
                 fused=int(content["fused"]),
+                threads=int(content.get("threads", 0)),
             )
     except Exception as error:  # zipfile and torch can raise anything
         raise UnusableCheckpointError(f"{path.name} is damaged ({type(error).__name__})") from error

@@ -12,7 +12,7 @@ import torch
 from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer, fusion_key
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.engine.rng import TrialRng
-from sasrecf_tune.environment import memory, peak_memory
+from sasrecf_tune.machine import memory, peak_memory
 from sasrecf_tune.messages import FusionTiming, MeasureFusion
 from sasrecf_tune.training.device_timing import time_on_device
 from sasrecf_tune.training.failure_reason import is_memory

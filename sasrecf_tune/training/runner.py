@@ -83,6 +83,7 @@ class Runner(DataService):
         Every error becomes a Failure: a trial's error must not end the search.
         """
         progress = _TrialProgress()
+        threads = torch.get_num_threads()
         try:
             return self._train(job, on_report, progress)
         except Exception as error:  # noqa: BLE001  # RecBole and torch can raise anything
@@ -91,6 +92,8 @@ class Runner(DataService):
             kind = FailureKind.WORKER_DIED if lost else failure_kind(error)
             epochs = progress.reports[-1].epoch if progress.reports else 0
             failure = Failure(job.number, kind, failure_reason(error, kind), epochs, progress.seconds)
+        finally:
+            torch.set_num_threads(threads)  # `_use_threads_of` may have changed it
         # Not before the error is gone, which refers to the trial's tensors.
         if failure.kind in (FailureKind.MEMORY, FailureKind.FUSED):
             release_memory()
@@ -169,11 +172,12 @@ class Runner(DataService):
 
     def _build_or_resume(self, job: Job, config: Any, progress: _TrialProgress) -> tuple[Built, str]:
         """Build the trainer, restored from the resume file if there is one; return the engine's note, too."""
-        built, note = self._build(config, job.engine)
         if job.resume_file is None or not job.resume_file.exists():
-            return built, note
+            return self._build(config, job.engine)
         try:
             checkpoint = read(job.resume_file, self._identity(job, config))
+            _use_threads_of(checkpoint, config["device"])
+            built, note = self._build(config, job.engine)
             restore(built, checkpoint)
         except UnusableCheckpointError as error:
             cause = f": {error.__cause__}" if error.__cause__ else ""
@@ -191,8 +195,9 @@ class Runner(DataService):
         trial = self._identity(job, config)
         try:
             state = capture(built)
-            checkpoint = TrialCheckpoint(trial, progress.reports, progress.seconds, state, progress.fused)
-            checkpoint.write(job.resume_file)
+            TrialCheckpoint(
+                trial, progress.reports, progress.seconds, state, progress.fused, torch.get_num_threads()
+            ).write(job.resume_file)
         except OSError as error:
             # Training itself is not affected.
             _log.warning("If the trial is interrupted, its last epochs are lost: %s", error)
@@ -210,6 +215,20 @@ def _add_epoch_hook(built: Built, alone: bool) -> EpochHook | None:
     from sasrecf_tune.training.fused_epochs import EpochHook
 
     return EpochHook(built.trainer, built.train, built.valid, thread.pause, alone)
+
+
+def _use_threads_of(checkpoint: TrialCheckpoint, device: torch.device) -> None:
+    """Continue a trial with the number of threads that it began with, on which its result depends.
+
+    Raises:
+        UnusableCheckpointError: The worker trains other trials at the same time, with other threads.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or checkpoint.threads in (0, threads):
+        return
+    if current_thread() is not None:
+        raise UnusableCheckpointError(f"it began with {checkpoint.threads} threads, not {threads}")
+    torch.set_num_threads(checkpoint.threads)
 
 
 def _resend_reports(reports: list[Report], on_report: OnReport) -> None:

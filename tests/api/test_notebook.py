@@ -30,7 +30,7 @@ except KeyboardInterrupt:
 # So that the page's cells take seconds.
 SMALLER = {
     '{"epochs": 5, "hidden_size": 64, "MAX_ITEM_LIST_LENGTH": 10}': CONFIG,
-    "trials=8": "trials=2",
+    "trials=8": "trials=2, workers=1",
     "trials=9": "trials=3",
     "top=3, seeds=5": "top=1, seeds=1",
     ".plot()": "",

@@ -20,6 +20,8 @@ import pytest
 import yaml
 
 import sasrecf_tune as st
+from sasrecf_tune.cli import worker_allocation
+from sasrecf_tune.machine import Machine
 from sasrecf_tune.messages import Report
 from sasrecf_tune.trials import TrialRecord
 from tests.support.command_line import Cli
@@ -28,7 +30,7 @@ from tests.support.readme_blocks import README, ROOT
 from tests.support.tiny import TINY
 
 SPACE = st.SearchSpace({"learning_rate": [0.01, 0.001], "hidden_dropout_prob": st.uniform(0.1, 0.6)})
-OPTIONS: dict[str, Any] = {"config": TINY, "pruner": "none", "progress": False}
+OPTIONS: dict[str, Any] = {"config": TINY, "pruner": "none", "progress": False, "workers": 1}
 
 
 class Recorder:
@@ -212,14 +214,14 @@ def test_ctrl_c_keeps_what_has_ended_in_a_script_without_a_main_guard(tmp_path: 
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("trial 1 started"):
+        if line.startswith("trial 2 started"):  # of the two before it, one has ended with two workers
             process.send_signal(signal.SIGINT)
             break
     out, error = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGINT and error.rstrip().endswith("KeyboardInterrupt"), error
     assert "Stopped. What has ended is kept in tuning/ml-100k-space." in out
     study = st.load_study(tmp_path / "tuning" / "ml-100k-space")
-    assert study.trials[0].state == "complete" and len(study.trials) < 10
+    assert any(trial.state == "complete" for trial in study.trials) and len(study.trials) < 10
 
 
 def test_a_study_without_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +237,7 @@ def test_a_study_without_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_readme_and_the_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(worker_allocation, "examine_machine", lambda: Machine(1))
     block = re.search(
         r"^## From Python\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL | re.MULTILINE
     )

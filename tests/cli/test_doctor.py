@@ -9,15 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pytest
 
 from sasrecf_tune.cli import doctor
 from sasrecf_tune.cli.doctor import OK, PROBLEM, WARNING
-from sasrecf_tune.environment import TF32_OVERRIDE, cpu_time, install_command, memory
+from sasrecf_tune.environment import TF32_OVERRIDE, install_command
+from sasrecf_tune.machine import Machine
 from tests.support.paths import ROOT
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,7 +46,7 @@ def test_a_correct_installation_passes_all_checks(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     checks = {line[9:].split()[0]: line.split()[0] for line in lines[:-2] if line[0] != " "}
-    assert checks.pop("threads") in (OK, WARNING) and checks.pop("memory") in (OK, WARNING)
+    assert checks.pop("workers") in (OK, WARNING) and checks.pop("memory") in (OK, WARNING)
     checks.pop("run_recbole", None)  # only on newer stacks
     sound = ("python", "versions", "checkpoints", "directory", "device", "training")
     assert checks == dict.fromkeys(sound, OK)
@@ -169,34 +168,23 @@ def test_a_variable_that_turns_tf32_on_is_a_warning(monkeypatch: pytest.MonkeyPa
     assert found() == [(WARNING, "unset TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")]
 
 
-def test_too_many_or_too_few_threads_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    def found(taken: int, share: float | None, asked: str = "") -> tuple[str, str]:
-        monkeypatch.setattr(doctor, "cores", lambda: 16)
-        monkeypatch.setattr(doctor, "cpu_time", lambda: share)
-        monkeypatch.setenv("OMP_NUM_THREADS", asked)
-        finding = doctor.threads(taken)
-        return finding.status, finding.remedy
-
-    assert found(16, None) == found(8, None) == found(4, 4.0) == (OK, "")
-    assert found(16, 4.0) == (WARNING, "export OMP_NUM_THREADS=4")
-    status, remedy = found(2, None, "2")
-    assert status == WARNING and "--workers 8" in remedy
-
-
-def test_memory_and_cpu_limits_of_a_container_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("machine", "threads", "status", "words"),
+    [
+        (Machine(16, busy=0.2), "", OK, "16 workers of 1 thread: 16 cores"),
+        (Machine(16), "1", OK, "16 workers of 1 thread: OMP_NUM_THREADS=1, 16 cores"),
+        (Machine(4, busy=2.0), "", WARNING, "4 cores, 2 busy"),
+        (Machine(16, quota=4.0), "", WARNING, "4 workers of 1 thread: 16 cores, limited to 4"),
+        (Machine(16), "8", WARNING, "2 workers of 8 threads: OMP_NUM_THREADS=8"),
+    ],
+)
+def test_a_busy_machine_a_quota_and_threads_are_a_warning(
+    machine: Machine, threads: str, status: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free, total = memory(tmp_path)
-    assert 0 < free < total and cpu_time(tmp_path) is None
-    machine = SimpleNamespace(available=4096 << 10, total=8192 << 10)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000\n")
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert memory(tmp_path) == (4096 << 10, 8192 << 10) and cpu_time(tmp_path) is None
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "cpu.max").write_text("250000 100000\n")
-    assert memory(tmp_path) == (4000, 5000) and cpu_time(tmp_path) == 2.5
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    found = doctor.workers(machine)
+    assert found.status == status and words in found.found and bool(found.remedy) == (status == WARNING)
 
 
 def test_little_memory_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.ray.executor import RayExecutor
+from sasrecf_tune.executors.worker import set_threads
 from sasrecf_tune.messages import (
     Decision,
     Describe,
@@ -361,9 +362,23 @@ def test_workers_use_the_gpus_in_turn(
     assert logs == [f"trial {number} on card {number % 2}\n" for number in range(4)]
 
 
-def test_workers_on_the_cpu_share_its_threads(study_dir: StudyDirectory) -> None:
-    def threads(workers: int, gpus: tuple[str, ...]) -> set[int]:
-        return {options.threads for options in LocalExecutor(study_dir, workers, gpus)._options}
+@pytest.mark.parametrize("gpus", [(), ("",), ("0", "1")])
+def test_every_worker_has_the_threads_of_its_executor(
+    study_dir: StudyDirectory, gpus: tuple[str, ...]
+) -> None:
+    assert {options.threads for options in LocalExecutor(study_dir, 2, gpus, threads=4)._options} == {4}
 
-    assert threads(1, ("",)) == threads(1, ()) == threads(2, ("0", "1")) == {0}
-    assert threads(1000, ("",)) == threads(1000, ()) == {1}
+
+def test_the_threads_of_a_worker_are_set_before_torch_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def environment(threads: int, **given: str) -> dict[str, str]:
+        monkeypatch.setattr(os, "environ", dict(given))
+        set_threads(threads)
+        return dict(os.environ)
+
+    passive = {"OMP_WAIT_POLICY": "PASSIVE"}
+    counts = {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
+    assert environment(3, MKL_NUM_THREADS="8") == environment(3) == counts | passive
+    assert environment(0, OMP_NUM_THREADS="2") == {"OMP_NUM_THREADS": "2"} | passive
+    # The user's own policy stays; a binding would put all workers on the same cores.
+    assert environment(3, GOMP_SPINCOUNT="100") == counts | {"GOMP_SPINCOUNT": "100"}
+    assert environment(3, OMP_PROC_BIND="true", GOMP_CPU_AFFINITY="0-3") == counts | passive

@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 from sasrecf_tune.cli.app import main
-from sasrecf_tune.cli.build_settings import worker_count
+from sasrecf_tune.cli.build_settings import check_workers
 from sasrecf_tune.cli.reproduce import reproduce_study
 from sasrecf_tune.cli.run import run
 from sasrecf_tune.errors import InputError, WorkerError
@@ -476,9 +476,9 @@ def test_an_error_if_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(WorkerError, match=r"cannot connect: .* refused"):
         connect("127.0.0.1:1")
     with pytest.raises(InputError, match="requires `--workers`"):
-        worker_count(None, (), 1, "ray")
+        check_workers(None, (), 1, "ray")
     with pytest.raises(InputError, match="Ray assigns the GPUs"):
-        worker_count(2, ("0", "1"), 1, "ray")
+        check_workers(2, ("0", "1"), 1, "ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkerError, match="cannot import Ray"):
         connect("auto")

@@ -10,7 +10,7 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sasrecf_tune.cli.build_settings import override_settings, run_settings, worker_count
+from sasrecf_tune.cli.build_settings import check_workers, override_settings, run_settings
 from sasrecf_tune.cli.options import parameters
 from sasrecf_tune.errors import ConfigFileError, InputError, StorageError
 from sasrecf_tune.inputs.config_files import BaseConfig
@@ -158,16 +158,10 @@ def test_a_value_metric_is_computed_alone_unless_metrics_are_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "each", "count"),
-    [
-        *((None, "auto", 1, 1), (None, "none", 1, 1), (None, "0,1", 1, 2), (None, "0,1", 3, 6)),
-        *((None, "auto", 2, 2), (4, "0,1", 1, 4), (1, "0,1", 1, 1), (3, "none", 1, 3), (4, "0,1", 2, 4)),
-    ],
+    ("workers", "gpus", "each"), [(None, "0,1", 3), (4, "0,1", 1), (3, "none", 1), (4, "0,1", 2)]
 )
-def test_the_number_of_workers_follows_the_gpus(
-    workers: int | None, gpus: str, each: int, count: int
-) -> None:
-    assert worker_count(workers, parse_gpus(gpus), each) == count
+def test_workers_that_agree_with_gpus_are_accepted(workers: int | None, gpus: str, each: int) -> None:
+    check_workers(workers, parse_gpus(gpus), each)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +170,7 @@ def test_the_number_of_workers_follows_the_gpus(
 )
 def test_conflicting_workers_and_gpus_are_rejected(workers: int | None, gpus: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        worker_count(workers, parse_gpus(gpus), 2)
+        check_workers(workers, parse_gpus(gpus), 2)
 
 
 def given_to_run(*arguments: str) -> dict[str, Any]:
@@ -189,7 +183,7 @@ def test_every_setting_has_an_option_with_its_default() -> None:
     expanded = {"base", "search", "sources"}
     declared = {field.name for cls in (RunSettings, SearchSettings, ConfigOptions) for field in fields(cls)}
     assert {option.name for option in parameters(RunSettings)} == declared - expanded
-    given = given_to_run("--workers", "1")
+    given = given_to_run()
     made = run_settings(SPACE, BaseConfig(), given)
     assert given.keys() == declared - expanded
     assert made == RunSettings(
@@ -213,10 +207,24 @@ def test_a_new_settings_field_becomes_an_option() -> None:
 def test_options_become_settings() -> None:
     given = given_to_run("--timeout", "1h", "--gpus", "0,1", "--fuse", "auto", "--metric", "ndcg@5")
     made = run_settings(SPACE, BaseConfig(), given)
-    assert (made.search.timeout, made.gpus, made.workers, made.fuse) == (3600.0, ("0", "1"), 2, 0)
+    assert (made.search.timeout, made.gpus, made.workers, made.fuse) == (3600.0, ("0", "1"), None, 0)
     assert made.metric == Metric("NDCG", 5)
     changed = override_settings(made, {"timeout": 60.0, "trials": None, "workers": 3})
     assert (changed.search.timeout, changed.search.trials, changed.workers) == (60.0, None, 3)
+
+
+def test_a_resumed_study_has_the_workers_of_the_gpus_given() -> None:
+    def workers(before: RunSettings, **given: Any) -> int | None:
+        return override_settings(before, given).workers
+
+    # A study of an earlier version, which recorded the default.
+    two = replace(MADE, gpus=("0", "1"), trials_per_gpu=2, workers=4)
+    assert workers(two, gpus=("0",)) is None and workers(two, gpus=("0",), workers=3) == 3
+    assert workers(two) == 4
+    assert workers(replace(two, workers=3), gpus=("0",)) == 3
+    assert override_settings(two, {"gpus": ("",)}).trials_per_gpu == 1
+    with pytest.raises(InputError, match="Ray assigns the GPUs"):
+        override_settings(replace(MADE, executor="ray", workers=2), {"gpus": ("0",)})
 
 
 def stored(directory: Path, content: dict[str, Any]) -> StudyDirectory:
@@ -252,7 +260,7 @@ def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("workers", "two", "Expected `int`, got `str` - at `$.workers`"),
+        ("workers", "two", "Expected `int | null`, got `str` - at `$.workers`"),
         ("engine", "slow", "Invalid enum value 'slow' - at `$.engine`"),
         ("gpus", "0", "got `str` - at `$.gpus`"),
         ("search", {"trials": 1.5}, "Expected `int | null`, got `float` - at `$.search.trials`"),

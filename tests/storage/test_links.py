@@ -10,6 +10,7 @@ import pytest
 
 from sasrecf_tune.cli.session import open_session
 from sasrecf_tune.errors import StorageError
+from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.executors.ray.file_sync import FileChanges, apply_changes
 from sasrecf_tune.executors.worker import _redirect_output
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -84,7 +85,7 @@ def test_a_run_refuses_a_study_directory_with_links(name: str, mine: Path, tmp_p
     path.symlink_to(mine if path.suffix else tmp_path)
     with (
         pytest.raises(StorageError, match="leads elsewhere") as caught,
-        open_session(settings(tmp_path), StudyDirectory(tmp_path / "study")),
+        open_session(settings(tmp_path), StudyDirectory(tmp_path / "study"), Allocation()),
     ):
         pass
     assert str(path) in str(caught.value) and mine.read_text() == CONTENT

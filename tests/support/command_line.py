@@ -14,12 +14,22 @@ from typing import Any
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def command(*args: str | Path) -> list[str]:
+    """The command line of `sasrecf-tune ARGS`; without --workers it trains one trial at a time.
+
+    The default number depends on how busy the machine is, and each worker takes seconds to start.
+    """
+    words = [sys.executable, "-m", "sasrecf_tune", *map(str, args)]
+    decides = args[:1] in (("run",), ("resume",), ("confirm",)) and not {"--workers", "--help"} & {*args}
+    return [*words, "--workers", "1"] if decides else words
+
+
 class Running:
     """A run whose events are read as they come, so that it can be killed at a chosen one."""
 
     def __init__(self, cwd: Path, *args: str | Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sasrecf_tune", *map(str, args), "--json"],
+            [*command(*args), "--json"],
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from sasrecf_tune.cli import app as cli
 from sasrecf_tune.cli import session
+from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.settings import RunSettings
@@ -51,7 +52,9 @@ def main() -> None:
     sys.argv = ["sasrecf-tune", *sys.argv[2:]]
 
     @contextlib.contextmanager
-    def inline(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
+    def inline(
+        settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation
+    ) -> Iterator[Executor]:
         yield InlineExecutor(training.train, training.describe)
 
     session.open_executor = inline

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from sasrecf_tune.executors.pausable import PausableThread
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.training.runner import Runner
 from tests.support.synthetic_data import base, data, quiet
@@ -150,6 +151,41 @@ def test_an_interrupted_trial_has_the_same_results(
     killed = trial("killed", engine, 1, **changes)
     killed.killed_in_each_epoch().same_as(whole)
     assert killed.attempts == len(epochs)
+
+
+def test_a_trial_continues_with_the_threads_that_it_began_with(trial: Callable[..., Trial]) -> None:
+    before = torch.get_num_threads()
+    made = trial("x", "fast", 1, epochs=2)
+    try:
+        torch.set_num_threads(before + 1)
+        made.attempt(stop_after(1))
+        torch.set_num_threads(before)
+        result = made.attempt(lambda _: Decision.CONTINUE)
+        assert result.epochs == 2 and result.threads == before + 1
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_trial_beside_others_starts_again_with_other_threads(trial: Callable[..., Trial]) -> None:
+    made = trial("x", "fast", 1)
+    made.attempt(stop_after(2))
+    assert made.job.resume_file is not None
+    content = torch.load(made.job.resume_file, weights_only=True)
+    torch.save(content | {"threads": torch.get_num_threads() + 1}, made.job.resume_file)
+    reports: list[Report] = []
+
+    def note(report: Report) -> Decision:
+        reports.append(report)
+        return Decision.STOP
+
+    runner = Runner("")
+    thread = PausableThread(lambda: runner.train(made.job, note))
+    request = thread.advance()
+    while not thread.finished:
+        (answer,) = runner.train_epochs([request])
+        request = thread.advance(answer)
+    assert [report.epoch for report in reports] == [1] and "began with" in reports[0].anew
 
 
 def stop_after(epoch: int) -> Callable[[Report], Decision]:

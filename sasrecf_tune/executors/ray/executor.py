@@ -69,7 +69,7 @@ def ray_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[R
         check_versions(nodes)
         executor = RayExecutor(
             study_dir,
-            settings.workers,
+            settings.workers or 1,  # Ray's must be given
             choose_resources(settings.gpus, settings.trials_per_gpu, settings.threads, nodes),
             hang_timeout=settings.search.hang_timeout,
             head=head,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,8 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "engine": plan.settings.engine,
         "executor": plan.settings.executor,
         "device": plan.data.device,
+        "workers": plan.allocation.workers,
+        "threads": plan.data.threads,
         "notes": plan.notes,
     }
 
@@ -92,10 +95,8 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         )
     for number, text in enumerate(settings_lines(plan.fixed, plan.settings.sources)):
         grid.add_row("" if number else "set", Text(text))
-    workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
-    threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
-    grid.add_row("device", f"{place}{data.device}{threads}{workers}; engine {plan.settings.engine}")
+    grid.add_row("device", f"{place}{data.device}, engine {plan.settings.engine}; {plan.allocation}")
     if done or again:
         interrupted = f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
@@ -229,7 +230,10 @@ def estimate(plan: Plan, timings: list[Timing], startup: float, gain: float = 1.
         for timing in timings
     ]
     trial = sum(seconds) / len(seconds)
-    return startup + trial * (plan.trials + _confirming(plan)) / plan.settings.workers
+    # How many trials each worker trains; more workers than cores, or than trials, do not help.
+    workers = plan.allocation.at_once or plan.allocation.workers
+    turns = sum(math.ceil(count / workers) for count in (plan.trials, _confirming(plan)))
+    return startup + trial * turns
 
 
 def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Console) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sasrecf_tune.cli.session import open_session
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.storage.database.open import open_storage
@@ -107,7 +108,7 @@ def test_an_unreachable_server_is_an_error_before_data_is_prepared(tmp_path: Pat
     )
     with (
         pytest.raises(StorageError, match=r"onnection refused(.|\n)*whether the server runs") as caught,
-        open_session(settings, StudyDirectory(tmp_path / name)),
+        open_session(settings, StudyDirectory(tmp_path / name), Allocation()),
     ):
         pytest.fail("has begun")
     assert "s3cret" not in str(caught.value)

@@ -1,0 +1,1 @@
+"""Benchmarks of the default use of a machine."""
