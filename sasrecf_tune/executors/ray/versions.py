@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import WorkerError
-from sasrecf_tune.executors.ray.cluster import Node, import_ray
+from sasrecf_tune.executors.ray.cluster import Node
+from sasrecf_tune.executors.ray.ray_api import import_ray
 
 # A trial's result depends on these, and so does the communication between a node and the coordinator.
 _PACKAGES = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
@@ -58,7 +59,7 @@ def raise_for_differences(differences: Sequence[str]) -> None:
         raise WorkerError(
             f"the nodes of the cluster differ from this machine: {'; '.join(sorted(set(differences)))}",
             where="--executor ray",
-            fix=f"Install the same versions on all nodes: {install_command()}",
+            fix=f"Install the same versions on all nodes: {install_command(extra='ray')}",
         )
 
 
