@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from sasrecf_tune import __version__
+from sasrecf_tune.cli import completion
+from sasrecf_tune.cli.help import WIDEST, Command, GroupedCommand
 from sasrecf_tune.cli.options import AsJson, Format, Given, Output, StudyName, TextFormat, settings_options
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": WIDEST},
 )
 
 
@@ -43,7 +45,7 @@ def _app(
     """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @settings_options()
 def run(
     *,
@@ -63,7 +65,7 @@ def run(
     _exit_with(lambda: start(settings, space, make_console(), as_json=as_json))
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options(
     "trials", "timeout", "patience", "checkpoint_every", "workers", "executor", "address", override=True
 )
@@ -83,7 +85,7 @@ def resume(
     _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("workers", "executor", "address", override=True)
 def confirm(
     *,
@@ -124,7 +126,7 @@ def confirm(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     study: StudyName = None,
     out: Out = Path("tuning"),
@@ -135,6 +137,7 @@ def report(
         typer.Option(
             "--filter",
             metavar="NAME=VALUE",
+            autocompletion=completion.filters,
             help="Show only trials with this value of a parameter or this state; may be repeated.",
         ),
     ] = [],  # noqa: B006  # typer reads the default; nothing changes it
@@ -143,6 +146,7 @@ def report(
         typer.Option(
             "--sort",
             metavar="NAME",
+            autocompletion=completion.sort_columns,
             help="score, seconds, a parameter, ...; -NAME reverses the order.  [default: score]",
         ),
     ] = None,
@@ -163,10 +167,15 @@ def report(
     report_study(out, study, storage, top, format, output, show_test, filter_, sort)
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="Two or more studies: names or directories.")
+        list[str],
+        typer.Argument(
+            metavar="STUDY...",
+            help="Two or more studies: names or directories.",
+            autocompletion=completion.study_names,
+        ),
     ],
     out: Out = Path("tuning"),
     storage: Storage = None,
@@ -182,7 +191,7 @@ def compare(
     compare_studies(studies, out, storage, format, output)
 
 
-@app.command()
+@app.command(cls=Command)
 def best(
     study: StudyName = None, out: Out = Path("tuning"), storage: Storage = None, output: Output = None
 ) -> None:
@@ -192,7 +201,7 @@ def best(
     best_config(out, study, storage, output)
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("data_path", "gpus", override=True)
 def reproduce(
     *,
@@ -216,7 +225,7 @@ def reproduce(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("dataset", "data_path", "config_files", "overrides", "model")
 def check(
     *,
@@ -235,7 +244,7 @@ def check(
     check_file(file, given, syntax_only, as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """List the studies, the most recent first."""
     from sasrecf_tune.cli.study_commands import list_studies
@@ -243,7 +252,7 @@ def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     list_studies(out, as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def dashboard(
     study: StudyName = None,
     out: Out = Path("tuning"),
@@ -258,7 +267,7 @@ def dashboard(
     raise typer.Exit(serve(out, study, storage, port, make_console()))
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """Check that this machine can run a search; trains two steps."""
     from sasrecf_tune.cli.doctor import run_doctor
@@ -269,15 +278,15 @@ def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
 def _exit_with(
     work: Callable[[], int], stopped: str = "Stopped. Completed trials are kept; the same command continues."
 ) -> None:
-    # SIGTERM, from a scheduler, is handled like Ctrl-C. The search installs its own handlers for both.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = work()
-    except KeyboardInterrupt:  # Typer would exit without a message
-        Console(stderr=True).print(stopped, highlight=False)
-        code = Interrupted.exit_code
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    from sasrecf_tune.cli.signals import interrupted_by_signals
+
+    # The search installs its own handlers.
+    with interrupted_by_signals():
+        try:
+            code = work()
+        except KeyboardInterrupt:  # Typer would exit without a message
+            Console(stderr=True).print(stopped, highlight=False)
+            code = Interrupted.exit_code
     raise typer.Exit(code)
 
 

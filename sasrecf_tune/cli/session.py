@@ -1,33 +1,29 @@
-"""What `run`, `confirm` and `reproduce` share: checks, workers, data preparation, signals and the display."""
+"""What `run`, `confirm` and `reproduce` share: checks, workers, data preparation and the display."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
+from sasrecf_tune.errors import StorageError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
+from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
+from sasrecf_tune.report.terminal.live_view import LiveView
 from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import private_directory, remove, temporary_files
-
-if TYPE_CHECKING:
-    from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.storage.files import links_in, private_directory, remove, temporary_files
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class Display:
     @contextlib.contextmanager
     def show_progress(
         self, state: progress.Progress
-    ) -> Iterator[progress.PlainView | progress.JsonView | progress.LiveView]:
+    ) -> Iterator[progress.PlainView | progress.JsonView | LiveView]:
         """Yield the callback that shows `state` while the block runs."""
         if self.as_json:
             yield progress.JsonView(state)
@@ -76,7 +72,7 @@ class Display:
             with NotebookView(state, self.console) as notebook:
                 yield notebook
         elif self.console.is_terminal:
-            with progress.LiveView(state, self.console) as live:
+            with LiveView(state, self.console) as live:
                 yield live
         else:
             yield progress.PlainView(state, self.console)
@@ -111,6 +107,12 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
         remove(abandoned(study_dir, left) if settings.storage else left)
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
+    if links := links_in(study_dir.directory):
+        raise StorageError(
+            "this link in the study directory leads elsewhere, and a run would write there",
+            where=str(links[0]),
+            fix="Replace it by what it leads to. The study directory itself, or --out, may be a link.",
+        )
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
@@ -182,47 +184,3 @@ def choose_fusion(
     with display.status("timing trials that train as one model") if timed else contextlib.nullcontext():
         fusion = plan_fusion(settings, config, executor, measure)
     return replace(plan, notes=(*plan.notes, fusion.text)), fusion.speedup
-
-
-@contextlib.contextmanager
-def stopping_on_signals(search: Coordinator, grace: float, console: Console, quiet: bool) -> Iterator[None]:
-    """Stop the search after the running epochs at the first Ctrl-C or SIGTERM, at once at the second.
-
-    In a thread other than the main one, signals stay as they are.
-
-    Args:
-        grace: Seconds that the epochs have after SIGTERM, since a scheduler sends SIGKILL soon after it. A
-            database that hangs is not waited for either.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
-        if search.stopping:
-            raise KeyboardInterrupt
-        if number == signal.SIGTERM:
-            search.stop("stopped by SIGTERM", grace)
-            limit = f" (at most {format_duration(grace)})"
-        else:
-            search.stop("stopped by Ctrl-C")
-            limit = ""
-        if not quiet:
-            console.print(
-                f"stopping after the running epochs{limit}; a second signal stops at once", style="yellow"
-            )
-
-    def check(_: int, __: FrameType | None) -> None:
-        if search.hangs():
-            raise KeyboardInterrupt
-
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGALRM: check}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number, handler in before.items():
-            # None: a handler that was not installed from Python, which cannot be restored.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
