@@ -508,6 +508,29 @@ def test_a_missing_token_is_an_error_that_says_how_to_set_it(cluster: RayCluster
     assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in ended.stdout
 
 
+STARTED_BY_UV = """
+import sys
+from sasrecf_tune.executors.ray.cluster import connected
+with connected(sys.argv[1]):
+    import ray
+    print(dict(ray.get_runtime_context().runtime_env))
+"""
+
+
+@pytest.mark.skipif(sys.version_info[:2] < OWN_RAY, reason="Ray 2.6.3 knows no uv")
+def test_a_run_started_by_uv_sends_no_working_directory_to_the_nodes(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "started.py").write_text(STARTED_BY_UV)
+    # A shell that is called `uv run`, as Ray looks for one among the parents of this process.
+    (tmp_path / "run").write_text(f"{sys.executable} started.py {cluster.address}; exit $?")
+    ended = subprocess.run(
+        ["uv", "run"], executable="/bin/sh", cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{}\n", "")
+
+
 def test_nodes_of_both_autoscalers_are_told_from_those_started_by_hand() -> None:
     def report(*types: str) -> bytes:
         return json.dumps({"autoscaler_report": {"active_nodes": dict.fromkeys(types, 1)}}).encode()

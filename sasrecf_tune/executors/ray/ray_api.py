@@ -42,7 +42,7 @@ def import_ray() -> Any:
         fix = f"Install it: {install_command(extra='ray')}"
         raise WorkerError(f"cannot import Ray: {reason}", where="--executor ray", fix=fix) from error
     # Today's Ray prints its messages about lost workers to stdout, which the events of --json have.
-    ray._private.worker._worker_logs_enabled = False  # type: ignore[attr-defined]
+    ray._private.worker._worker_logs_enabled = False
     return ray
 
 
