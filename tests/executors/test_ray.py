@@ -82,6 +82,14 @@ def gone(*processes: int) -> bool:
     return not psutil.wait_procs(running, timeout=30)[1]
 
 
+def lose_node(cluster: RayCluster, executor: RayExecutor, nodes: list[RayNode]) -> None:
+    """Remove that of `nodes` which has the executor's worker, as if its machine had been lost."""
+    address = executor._pool.running[0].node.rpartition("-")[0]
+    (lost,) = (node for node in nodes if node.address == address)
+    nodes.remove(lost)
+    cluster.remove(lost)
+
+
 def test_a_worker_lost_by_ray_fails_its_job_and_is_replaced(
     on_ray: Make, job: Jobs, study_dir: StudyDirectory
 ) -> None:
@@ -137,14 +145,12 @@ def test_idle_workers_are_released_and_requested_again(on_ray: Make, job: Jobs) 
 def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
     on_ray: Make, study_dir: StudyDirectory, cluster: RayCluster
 ) -> None:
-    """The one node that is large enough is removed when two epochs are over, and another takes its place."""
-    first = cluster.add(num_cpus=8)
-    added: list[RayNode] = []
+    """Of two nodes that are large enough, the trial's is lost when two epochs are over."""
+    large = cluster.add(num_cpus=8, number=2)
 
     def lose(report: Report) -> Decision:
-        if report.epoch == 2 and not added:
-            added.append(cluster.add(num_cpus=8))
-            cluster.remove(first)
+        if report.epoch == 2 and len(large) == 2:
+            lose_node(cluster, executor, large)
         return Decision.CONTINUE
 
     def keeping() -> Job:
@@ -162,7 +168,7 @@ def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
     assert not study_dir.checkpoint(0).exists()
     del handler.outcomes[0]
     train(executor, handler, keeping())
-    cluster.remove(added[0])
+    cluster.remove(*large)
     assert isinstance(handler.outcomes[0], Result)
     assert "continues from epoch 1" in study_dir.log(0).read_text()
     assert study_dir.checkpoint(0).read_text() == "weights of 0"
@@ -189,14 +195,12 @@ def test_a_failure_in_a_fused_group_affects_one_job(on_ray: Make, job: Jobs) -> 
 def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
     cluster: RayCluster, study_dir: StudyDirectory, space: Path
 ) -> None:
-    """The one node that is large enough is removed when each has trained twice; another takes its place."""
-    first = cluster.add(num_cpus=8)
-    added: list[RayNode] = []
+    """Of two nodes that are large enough, the group's is lost when each has trained twice."""
+    large = cluster.add(num_cpus=8, number=2)
 
     def lose(report: Report) -> Decision:
-        if not added and {number for number in range(3) if len(handler.epochs(number)) == 2} == {0, 1, 2}:
-            added.append(cluster.add(num_cpus=8))
-            cluster.remove(first)
+        if len(large) == 2 and all(len(handler.epochs(number)) == 2 for number in range(3)):
+            lose_node(cluster, executor, large)
         return Decision.CONTINUE
 
     def group(where: StudyDirectory) -> list[Job]:
@@ -215,7 +219,7 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
         train(executor, again, *group(study_dir))
     finally:
         executor.close()
-    cluster.remove(added[0])
+    cluster.remove(*large)
     apart = StudyDirectory(study_dir.directory / "alone")
     apart.directory.mkdir()
     for number, outcome in alone(group(apart)).items():
@@ -396,7 +400,7 @@ def test_workers_share_a_gpu(
 ) -> None:
     # RecBole leaves it behind in a process that has trained on the CPU: no node would have the card.
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    node = cluster.add(num_cpus=2, num_gpus=1)
+    (node,) = cluster.add(num_cpus=2, num_gpus=1)
     executor = on_ray(workers=2, resources=WorkerResources(1, per_gpu=2))
     handler = RecordingHandler()
     executor.submit(job(0, "hang"))

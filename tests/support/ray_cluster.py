@@ -79,13 +79,13 @@ class RayCluster:
         self.client_address = f"ray://127.0.0.1:{client_port}"
         self.nodes: list[RayNode] = []
 
-    def add(self, *, num_cpus: int = 1, num_gpus: int = 0, number: int = 1) -> RayNode:
-        """Add nodes; returns the last one. They may join a moment later."""
+    def add(self, *, num_cpus: int = 1, num_gpus: int = 0, number: int = 1) -> list[RayNode]:
+        """Add nodes, which start at the same time; they may join a moment later."""
         added = [next(_addresses) for _ in range(number)]
         size = ("--num-cpus", str(num_cpus), "--num-gpus", str(num_gpus), "--address", self.address)
         nodes = [RayNode(f"127.0.0.{last}", self._directory / str(last), *size) for last in added]
         self.nodes += nodes
-        return [node.wait() for node in nodes][-1]
+        return [node.wait() for node in nodes]
 
     def remove(self, node: RayNode) -> None:
         """Remove a node as if its machine had been lost."""
