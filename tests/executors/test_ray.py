@@ -472,6 +472,21 @@ def test_workers_end_with_a_coordinator_that_is_killed(cluster: RayCluster, tmp_
     assert gone(process, actor)
 
 
+def test_a_cluster_of_another_ray_is_an_error_without_traceback(
+    cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        raise ConnectionError(
+            "Initialization failure from server:\nTraceback (most recent call last):\n File"
+        )
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(WorkerError) as caught, connected(cluster.address):
+        pass
+    assert re.match("cannot connect: the cluster does not accept Ray [0-9.]+, which this", caught.value.what)
+    assert "same versions of Python and Ray" in caught.value.fix
+
+
 def test_an_error_if_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(address: str) -> None:
         with connected(address):

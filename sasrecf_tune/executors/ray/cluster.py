@@ -25,6 +25,7 @@ _NO_CLUSTER = (
     "Start one with `ray start --head`, or name another with --address: HOST:6379 if this machine is one "
     "of its nodes, ray://HOST:10001 if not."
 )
+_SAME_VERSIONS = "All nodes and this machine need the same versions of Python and Ray."
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,13 @@ def connected(address: str) -> Iterator[Head]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except ConnectionError as error:
-        fix = _NO_CLUSTER + token_advice()
+        if "Traceback" in str(error):  # of Ray's client server, to which a process of another Ray connects
+            raise WorkerError(
+                f"cannot connect: the cluster does not accept Ray {ray.__version__}, which this machine has",
+                where=f"--address {address}",
+                fix=_SAME_VERSIONS,
+            ) from error
+        fix = f"{_NO_CLUSTER} {_SAME_VERSIONS}{token_advice()}"
         raise WorkerError(_error_text(error), where=f"--address {address}", fix=fix) from error
     except ray.exceptions.RayError as error:  # no token, or the cluster ends
         what = f"cannot connect: {_error_text(error).partition('. ')[0]}"
@@ -131,7 +138,7 @@ def connected(address: str) -> Iterator[Head]:
         raise WorkerError(
             f"cannot connect: {_error_text(error)}",
             where=f"--address {address}",
-            fix="All nodes and this machine need the same versions of Python and Ray."
+            fix=_SAME_VERSIONS
             if "ersion" in str(error)
             else "Check the cluster with `ray status` on one of its nodes.",
         ) from error
