@@ -431,11 +431,14 @@ def test_an_error_if_no_worker_starts(on_ray: Make, job: Jobs, study_dir: StudyD
 
 
 def test_nodes_must_have_the_same_versions(cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_versions(running_nodes())
+    head, gone = Head(cluster.address), Head("127.0.0.1:1", itertools.count(step=30.0).__next__)
+    check_versions(running_nodes(), head)
+    with pytest.raises(WorkerError, match="the cluster is gone"):
+        check_versions(running_nodes(), gone)
     ours = versions.installed_versions() | {"torch": "1.0"}
     monkeypatch.setattr(versions, "installed_versions", lambda: ours)
     with pytest.raises(WorkerError, match=r"node \S+ has torch \S+, not 1\.0"):
-        check_versions(running_nodes())
+        check_versions(running_nodes(), head)
     assert compare_versions({"ray": "2"}, {"ray": None}, "a") == ["node a has no ray"]
 
 
