@@ -18,9 +18,9 @@ from sasrecf_tune.errors import InputError, StorageError, no_completed_trial
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility
 from sasrecf_tune.inputs.dataset_files import check_columns, locate
 from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
-from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.inputs.unused_settings import unused_notes
 from sasrecf_tune.inputs.validation import check_model
 from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
@@ -183,7 +183,7 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
         space, config = read_inputs(file, given)
         model, base = base_settings(space, config, given)
     counted = feasibility(space, base)
-    notes = [*space.notes, *without_effect(base)]
+    notes = [*space.notes, *unused_notes(base, model)]
     facts: dict[str, Any] = {
         "file": str(file),
         "model": model,

@@ -46,6 +46,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "engine": plan.settings.engine,
         "executor": plan.settings.executor,
         "device": plan.data.device,
+        "notes": plan.notes,
     }
 
 
@@ -82,9 +83,8 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("then", f"the best {count} again on {seeds} each, without pruning")
     if every := plan.settings.search.checkpoint_every:
         grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
-    fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
-    if fixed:
-        grid.add_row("set", Text(parameters_text(fixed, fixed)))
+    if plan.fixed:
+        grid.add_row("set", Text(parameters_text(plan.fixed, plan.fixed)))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
