@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -613,9 +614,16 @@ def ranked(study: Path) -> list[dict[str, str]]:
     return sorted(rows, key=lambda row: json.dumps(row))
 
 
+def trials_on(node: RayNode) -> set[int]:
+    """The trials of `study` that have a log on a node: those that are training there."""
+    directory = Path(tempfile.gettempdir()) / f"sasrecf-tune-{os.getuid()}"
+    logs = directory.glob(f"*-{node.address}-*/worker-*/{synthetic_data.NAME}-s/logs/trial-*.log")
+    return {int(log.stem.removeprefix("trial-")) for log in logs}
+
+
 @pytest.fixture(scope="module")
 def study(space: Path, cluster: RayCluster) -> Path:
-    """Searched on three nodes, of which one is lost while each of them trains a trial."""
+    """Searched on three nodes, of which one is lost while it trains a trial."""
     command = [sys.executable, "-m", "sasrecf_tune", "run", *SEARCH, "--executor", "ray"]
     command += ["--address", cluster.address, "--workers", "3", "--json"]
     events: list[dict[str, Any]] = []
@@ -626,13 +634,14 @@ def study(space: Path, cluster: RayCluster) -> Path:
         assert coordinator.stdout is not None and coordinator.stderr is not None
         for line in coordinator.stdout:
             events.append(json.loads(line))
-            reported, ended = (
-                {event["trial"] for event in events if event["event"] == kind}
-                for kind in ("reported", "ended")
-            )
-            if not lost and len(reported - ended) == 3:
-                lost.append(cluster.nodes[0])
-                cluster.remove(lost[0])
+            if not lost:
+                # A trial goes on only when its report is answered: none ends in the meantime.
+                coordinator.send_signal(signal.SIGSTOP)
+                reported = {event["trial"] for event in events if event["event"] == "reported"}
+                lost = [node for node in cluster.nodes if trials_on(node) & reported][:1]
+                for node in lost:
+                    cluster.remove(node)
+                coordinator.send_signal(signal.SIGCONT)
         errors = coordinator.stderr.read()
     cluster.add()
     assert (coordinator.returncode, errors) == (0, "")
