@@ -300,6 +300,13 @@ class Int(_Parameter):
 Parameter = Choice | Uniform | QUniform | LogUniform | Int | Log
 
 
+def is_ordered(parameter: Parameter) -> bool:
+    """Whether its values are numbers that all differ, not names."""
+    if not isinstance(parameter, Choice):
+        return True
+    return len({float(x) for x in parameter.choices if is_number(x)}) == len(parameter.choices)
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """The parameters of a params file, in its order; `source` and `notes` do not count in comparisons.
