@@ -148,10 +148,10 @@ def _as_yaml(key: str, value: Any) -> str:
 
 
 def _console(progress: bool) -> Console:
-    from sasrecf_tune.report.terminal.console import make_console
+    from sasrecf_tune.report.terminal.console import SafeConsole, make_console
     from sasrecf_tune.report.terminal.notebook import NotebookConsole, in_notebook
 
     if not progress:
         # Not a terminal, even where FORCE_COLOR is set, as Jupyter does: a live view would take the output.
-        return Console(file=io.StringIO(), quiet=True, force_jupyter=False, force_terminal=False)
+        return SafeConsole(file=io.StringIO(), quiet=True, force_jupyter=False, force_terminal=False)
     return NotebookConsole() if in_notebook() else make_console()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from sasrecf_tune import __version__
@@ -285,7 +284,7 @@ def _exit_with(
         try:
             code = work()
         except KeyboardInterrupt:  # Typer would exit without a message
-            Console(stderr=True).print(stopped, highlight=False)
+            make_console(sys.stderr).print(stopped, highlight=False)
             code = Interrupted.exit_code
     raise typer.Exit(code)
 
@@ -319,4 +318,4 @@ def _discard_output() -> None:
 
 def _print_error(*texts: str) -> None:
     text = Text("\n\n").join(Text.assemble(("error: ", "bold red"), text) for text in texts)
-    Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+    make_console(sys.stderr).print(text, soft_wrap=True, highlight=False)

@@ -213,6 +213,8 @@ def check_sqlite(path: Path) -> None:
         raise _sqlite_error(str(error), str(path)) from error
     except sqlite3.Error as error:
         verdict, tables = str(error), set()
+    except UnicodeDecodeError:
+        verdict, tables = "it has text that is not UTF-8", set()
     if verdict != "ok":
         raise StorageError(
             f"the database is corrupt or not SQLite: {verdict.split(chr(10))[-1]}",
