@@ -22,22 +22,20 @@ def host_name() -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "-", platform.node())[:60] or "host"
 
 
-# Ray 2.6.3, which RecBole 1.2.1 requires, has no build from here on. Without clusters it is not needed.
-WITHOUT_RAY = (3, 12)
+# Ray 2.6.3, which RecBole 1.2.1 requires, has no build from here on; clusters use today's Ray there.
+OWN_RAY = (3, 12)
 # The newest tested Python.
 NEWEST = (3, 13)
+
+
+def ray_versions(python: tuple[int, int] = sys.version_info[:2]) -> str:
+    """Return the versions of Ray that clusters may use with this Python; pyproject.toml has them too."""
+    return ">=2.60,<3" if python >= OWN_RAY else ">=2.6,<=2.6.3"
 
 
 def install_command(python: tuple[int, int] = sys.version_info[:2], extra: str = "") -> str:
     """Return the command that installs the versions that were tested together; README has it too."""
     package = f"'.[{extra}]'" if extra else "."
-    if python < WITHOUT_RAY:
+    if python < OWN_RAY:
         return f"pip install -c constraints.txt {package}"
     return f"pip install -c constraints-new.txt {package} && pip install --no-deps recbole==1.2.1"
-
-
-def how_to_get_ray() -> str:
-    """Return what to do if Ray is missing."""
-    if sys.version_info[:2] < WITHOUT_RAY:
-        return f"Install it: {install_command()}"
-    return "Ray 2.6.3 has no build for this Python; clusters require Python 3.11 on all nodes."

@@ -6,17 +6,18 @@ import contextlib
 import functools
 import os
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sasrecf_tune.inputs.settings import Sampler
 from tests.support.command_line import command
 from tests.support.database_servers import MissingError, Server, running
-from tests.support.ray_cluster import add_node, ray_cluster
+from tests.support.ray_cluster import RayCluster, ray_cluster
 from tests.support.tiny import TINY
 
 if TYPE_CHECKING:
@@ -28,11 +29,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A Ray cluster of three nodes with a CPU each, on this machine; whoever removes a node adds another."""
-    with ray_cluster() as made:
-        for _ in range(2):
-            add_node(made)
+def cluster() -> Iterator[RayCluster]:
+    """A Ray cluster of three nodes with a CPU each, on this machine; this process is a driver.
+
+    Whoever removes a node adds another.
+    """
+    from sasrecf_tune.executors.ray.cluster import connected, running_nodes
+
+    with ray_cluster() as made, connected(made.address):
+        made.add(number=2)
+        while len(running_nodes()) < 3:
+            threading.Event().wait(0.05)
         yield made
 
 
@@ -80,15 +87,6 @@ def join(tmp_path: Path, url: str) -> Iterator[Callable[..., Peer]]:
     yield one
     for coordinator in joined:
         coordinator.storage.engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def connection(cluster: Any) -> Iterator[Any]:
-    """This process is a driver of the cluster."""
-    from sasrecf_tune.executors.ray.cluster import connected
-
-    with connected(cluster.address):
-        yield cluster
 
 
 @pytest.fixture

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.cli.session import check_system
-from sasrecf_tune.environment import NEWEST, TF32_OVERRIDE, WITHOUT_RAY, install_command
+from sasrecf_tune.environment import NEWEST, OWN_RAY, TF32_OVERRIDE, install_command, ray_versions
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.allocation import Wishes, allocate
 from sasrecf_tune.executors.local import LocalExecutor
@@ -43,6 +44,7 @@ _STYLES = {OK: "green", WARNING: "yellow", PROBLEM: "bold red"}
 _TESTED = f"Install the tested versions: {install_command()}"
 # Required everywhere, but in pyproject.toml only where pip can install it.
 _RECBOLE = Requirement("recbole==1.2.1")
+_RECBOLES_RAY = "<=2.6.3"
 _LITTLE_DISK = 1 << 30
 _PROBE_SECONDS = 120
 # Cores that other programs use, worth a warning.
@@ -113,8 +115,8 @@ def python() -> Finding:
         return Finding(
             "python", WARNING, f"{found}: not tested with this version", f"Use Python 3.11 to {newest}."
         )
-    if version >= WITHOUT_RAY:
-        found += "; RecBole is used without Ray, whose version 2.6.3 has no build for it"
+    if version >= OWN_RAY:
+        found += "; RecBole is used without its own Ray 2.6.3, which has no build for it"
     return Finding("python", OK, found)
 
 
@@ -148,7 +150,21 @@ def versions(installed: Callable[[str], str | None] | None = None) -> Iterator[F
         else:
             fine.append(f"{name} {found}")
     yield Finding("versions", OK, ", ".join(fine))
+    yield ray(version_of)
     yield from _consequences(version_of)
+
+
+def ray(version_of: Callable[[str], str | None]) -> Finding:
+    """Check the version of Ray, which only clusters need."""
+    found, python = version_of("ray"), sys.version_info[:2]
+    install = f"Install the tested version: {install_command(python, 'ray')}"
+    if found is None:
+        return Finding("ray", OK, f"not installed; only --executor ray needs it. {install}")
+    wanted = ray_versions(python)
+    if not SpecifierSet(wanted).contains(found, prereleases=True):
+        found += f": not tested; on Python {python[0]}.{python[1]}, --executor ray is tested with {wanted}"
+        return Finding("ray", WARNING, found, install)
+    return Finding("ray", OK, f"{found}, for --executor ray; all nodes of a cluster need this version")
 
 
 def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
@@ -166,9 +182,13 @@ def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
         for name, last in (("numpy", 1), ("pandas", 2))
         if (found := version_of(name)) and int(found.split(".")[0]) > last
     ]
-    without = [*newer, *([] if version_of("ray") else ["no Ray"])]
-    if without:
-        text = f"{', '.join(without)}: supported here, but RecBole alone cannot run best.yaml"
+    found = version_of("ray")
+    if found is None:
+        newer.append("no Ray")
+    elif not SpecifierSet(_RECBOLES_RAY).contains(found, prereleases=True):
+        newer.append(f"ray {found}")
+    if newer:
+        text = f"{', '.join(newer)}: supported here, but RecBole alone cannot run best.yaml"
         yield Finding("run_recbole", OK, text)
     elif importlib.util.find_spec("pkg_resources") is None:
         yield Finding(

@@ -7,15 +7,18 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from sasrecf_tune.cli import doctor
 from sasrecf_tune.cli.doctor import OK, PROBLEM, WARNING
-from sasrecf_tune.environment import TF32_OVERRIDE, install_command
+from sasrecf_tune.environment import TF32_OVERRIDE, install_command, ray_versions
 from sasrecf_tune.machine import Machine
 from tests.support.paths import ROOT
 
@@ -48,7 +51,7 @@ def test_a_correct_installation_passes_all_checks(tmp_path: Path) -> None:
     checks = {line[9:].split()[0]: line.split()[0] for line in lines[:-2] if line[0] != " "}
     assert checks.pop("workers") in (OK, WARNING) and checks.pop("memory") in (OK, WARNING)
     checks.pop("run_recbole", None)  # only on newer stacks
-    sound = ("python", "versions", "checkpoints", "directory", "device", "training")
+    sound = ("python", "versions", "ray", "checkpoints", "directory", "device", "training")
     assert checks == dict.fromkeys(sound, OK)
     assert "2 steps of a small SASRecF on ml-100k" in done.stdout
     assert "a worker on ml-100k uses" in done.stdout
@@ -113,7 +116,7 @@ def test_checkpoints_and_setuptools_are_reported_only_where_relevant(monkeypatch
     def checks(**versions: str) -> dict[str, str]:
         known = PINNED | versions
         found = doctor.versions(lambda name: known.get(name) or doctor._installed(name))
-        return {finding.check: finding.status for finding in found}
+        return {finding.check: finding.status for finding in found if finding.check != "ray"}
 
     assert checks(torch="2.5.1", setuptools="99.0") == {"versions": OK}
     assert checks(torch="2.10.0+cu130") == {"versions": OK, "checkpoints": OK}
@@ -132,11 +135,48 @@ def test_versions_that_run_recbole_does_not_support_are_named() -> None:
     newer = finding_text(numpy="2.5.5", pandas="3.1.1", ray=None)
     assert newer.startswith("numpy 2.5.5, pandas 3.1.1, no Ray: ") and "best.yaml" in newer
     assert finding_text(ray=None).startswith("no Ray: ")
+    assert finding_text(ray="2.60.0").startswith("ray 2.60.0: ")
+
+
+@pytest.mark.parametrize(
+    ("python", "found", "status", "message"),
+    [
+        ((3, 11), "2.6.3", OK, "2.6.3, for --executor ray"),
+        ((3, 11), "2.60.0", WARNING, "2.60.0: not tested; on Python 3.11, --executor ray is tested with"),
+        ((3, 12), "2.60.0", OK, "2.60.0, for --executor ray"),
+        ((3, 13), "2.44.1", WARNING, "2.44.1: not tested"),
+        ((3, 13), None, OK, "not installed; only --executor ray needs it. Install the tested version: pip"),
+    ],
+)
+def test_the_version_of_ray_is_compared_with_the_tested_ones(
+    python: tuple[int, int], found: str | None, status: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (*python, 0, "final", 0))
+    finding = doctor.ray(lambda _: found)
+    assert finding.status == status and finding.found.startswith(message)
+    assert "'.[ray]'" in finding.found + finding.remedy or (status, found is None) == (OK, False)
+
+
+def test_the_tested_versions_of_ray_are_those_of_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (text,) = project["optional-dependencies"]["ray"]
+    requirement = Requirement(text)
+    assert requirement.specifier == SpecifierSet(ray_versions((3, 12)))
+    assert str(requirement.marker) == 'python_version >= "3.12"'
+    for python, constraints in (((3, 11), "constraints.txt"), ((3, 13), "constraints-new.txt")):
+        lines = (ROOT / constraints).read_text().splitlines()
+        (pinned,) = (line.removeprefix("ray==") for line in lines if line.startswith("ray=="))
+        assert SpecifierSet(ray_versions(python)).contains(pinned)
 
 
 @pytest.mark.parametrize(
     ("version", "status", "message"),
-    [((3, 11), OK, ""), ((3, 12), OK, "without"), ((3, 13), OK, "without"), ((3, 14), WARNING, "not tested")],
+    [
+        ((3, 11), OK, ""),
+        ((3, 12), OK, "its own Ray"),
+        ((3, 13), OK, "its own Ray"),
+        ((3, 14), WARNING, "not tested"),
+    ],
 )
 def test_python_versions(
     version: tuple[int, int], status: str, message: str, monkeypatch: pytest.MonkeyPatch

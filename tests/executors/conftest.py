@@ -40,7 +40,7 @@ def local(study_dir: StudyDirectory) -> Iterator[Callable[..., LocalExecutor]]:
 
 
 @pytest.fixture
-def on_ray(study_dir: StudyDirectory, connection: object) -> Iterator[Callable[..., RayExecutor]]:
+def on_ray(study_dir: StudyDirectory, cluster: object) -> Iterator[Callable[..., RayExecutor]]:
     """Makes executors with workers on the cluster."""
     made: list[RayExecutor] = []
 

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from sasrecf_tune.cli.app import main
 from sasrecf_tune.cli.build_settings import check_workers
 from sasrecf_tune.cli.reproduce import reproduce_study
 from sasrecf_tune.cli.run import run
+from sasrecf_tune.environment import OWN_RAY
 from sasrecf_tune.errors import InputError, WorkerError
 from sasrecf_tune.executors.ray import versions, worker_pool
 from sasrecf_tune.executors.ray.actor import Worker
@@ -39,6 +41,7 @@ from sasrecf_tune.executors.ray.cluster import (
     running_nodes,
 )
 from sasrecf_tune.executors.ray.executor import RayExecutor
+from sasrecf_tune.executors.ray.ray_api import are_started_on_demand
 from sasrecf_tune.executors.ray.versions import check_versions, compare_versions
 from sasrecf_tune.executors.ray.waiting import WaitingWorkers, waiting_message
 from sasrecf_tune.messages import (
@@ -59,7 +62,7 @@ from tests.support.executors import RecordingHandler, drive, train
 from tests.support.fake_runner import EPOCHS
 from tests.support.fake_training import FakeTraining
 from tests.support.fused_trials import alone, check_same
-from tests.support.ray_cluster import add_node, ray_cluster
+from tests.support.ray_cluster import RayCluster, RayNode, ray_cluster
 
 DATA = ("--params-file", "s.test", "--dataset", synthetic_data.NAME, "--data-path", ".")
 SEARCH = (*DATA, "--config-files", "c.yaml", "--sampler", "grid", "--pruner", "none")
@@ -78,6 +81,14 @@ def gone(*processes: int) -> bool:
     """Whether all of these end within half a minute."""
     running = [psutil.Process(process) for process in processes if psutil.pid_exists(process)]
     return not psutil.wait_procs(running, timeout=30)[1]
+
+
+def lose_node(cluster: RayCluster, executor: RayExecutor, nodes: list[RayNode]) -> None:
+    """Remove that of `nodes` which has the executor's worker, as if its machine had been lost."""
+    address = executor._pool.running[0].node.rpartition("-")[0]
+    (lost,) = (node for node in nodes if node.address == address)
+    nodes.remove(lost)
+    cluster.remove(lost)
 
 
 def test_a_worker_lost_by_ray_fails_its_job_and_is_replaced(
@@ -133,16 +144,14 @@ def test_idle_workers_are_released_and_requested_again(on_ray: Make, job: Jobs) 
 
 
 def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
-    on_ray: Make, study_dir: StudyDirectory, connection: Any
+    on_ray: Make, study_dir: StudyDirectory, cluster: RayCluster
 ) -> None:
-    """The one node that is large enough is removed when two epochs are over, and another takes its place."""
-    first = add_node(connection, num_cpus=8)
-    added: list[Any] = []
+    """Of two nodes that are large enough, the trial's is lost when two epochs are over."""
+    large = cluster.add(num_cpus=8, number=2)
 
     def lose(report: Report) -> Decision:
-        if report.epoch == 2 and not added:
-            added.append(add_node(connection, num_cpus=8))
-            connection.remove_node(first, allow_graceful=False)
+        if report.epoch == 2 and len(large) == 2:
+            lose_node(cluster, executor, large)
         return Decision.CONTINUE
 
     def keeping() -> Job:
@@ -160,7 +169,7 @@ def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
     assert not study_dir.checkpoint(0).exists()
     del handler.outcomes[0]
     train(executor, handler, keeping())
-    connection.remove_node(added[0])
+    cluster.remove(*large)
     assert isinstance(handler.outcomes[0], Result)
     assert "continues from epoch 1" in study_dir.log(0).read_text()
     assert study_dir.checkpoint(0).read_text() == "weights of 0"
@@ -185,16 +194,14 @@ def test_a_failure_in_a_fused_group_affects_one_job(on_ray: Make, job: Jobs) -> 
 
 
 def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
-    connection: Any, study_dir: StudyDirectory, space: Path
+    cluster: RayCluster, study_dir: StudyDirectory, space: Path
 ) -> None:
-    """The one node that is large enough is removed when each has trained twice; another takes its place."""
-    first = add_node(connection, num_cpus=8)
-    added: list[Any] = []
+    """Of two nodes that are large enough, the group's is lost when each has trained twice."""
+    large = cluster.add(num_cpus=8, number=2)
 
     def lose(report: Report) -> Decision:
-        if not added and {number for number in range(3) if len(handler.epochs(number)) == 2} == {0, 1, 2}:
-            added.append(add_node(connection, num_cpus=8))
-            connection.remove_node(first, allow_graceful=False)
+        if len(large) == 2 and all(len(handler.epochs(number)) == 2 for number in range(3)):
+            lose_node(cluster, executor, large)
         return Decision.CONTINUE
 
     def group(where: StudyDirectory) -> list[Job]:
@@ -213,7 +220,7 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
         train(executor, again, *group(study_dir))
     finally:
         executor.close()
-    connection.remove_node(added[0])
+    cluster.remove(*large)
     apart = StudyDirectory(study_dir.directory / "alone")
     apart.directory.mkdir()
     for number, outcome in alone(group(apart)).items():
@@ -382,7 +389,7 @@ with cluster.connected(sys.argv[1]):
 """
 
 
-def test_the_sigterm_handler_survives_importing_ray(cluster: Any) -> None:
+def test_the_sigterm_handler_survives_importing_ray(cluster: RayCluster) -> None:
     """In a process of its own: here Ray has been imported."""
     command = [sys.executable, "-c", SIGNALLED, cluster.address]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -390,21 +397,21 @@ def test_the_sigterm_handler_survives_importing_ray(cluster: Any) -> None:
 
 
 def test_workers_share_a_gpu(
-    on_ray: Make, job: Jobs, study_dir: StudyDirectory, connection: Any, monkeypatch: pytest.MonkeyPatch
+    on_ray: Make, job: Jobs, study_dir: StudyDirectory, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # RecBole leaves it behind in a process that has trained on the CPU: no node would have the card.
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    node = add_node(connection, num_cpus=2, num_gpus=1)
+    (node,) = cluster.add(num_cpus=2, num_gpus=1)
     executor = on_ray(workers=2, resources=WorkerResources(1, per_gpu=2))
     handler = RecordingHandler()
     executor.submit(job(0, "hang"))
     drive(executor, handler, lambda: handler.epochs(0) and executor.free)
     train(executor, handler, job(1))  # while the first has not ended
-    connection.remove_node(node)
+    cluster.remove(node)
     assert study_dir.log(1).read_text() == "trial 1 on card 0\n"
 
 
-def test_resources_that_no_node_has_are_an_error(connection: Any) -> None:
+def test_resources_that_no_node_has_are_an_error(cluster: RayCluster) -> None:
     plain, cards = Node("a", "10.0.0.1", 4, 0), Node("b", "10.0.0.2", 4, 2)
     assert choose_resources((), 1, None, [plain]) == WorkerResources(1)
     assert choose_resources((), 1, 2, [plain, cards]) == WorkerResources(2, per_gpu=1)
@@ -424,12 +431,15 @@ def test_an_error_if_no_worker_starts(on_ray: Make, job: Jobs, study_dir: StudyD
     assert caught.value.fix == f"Its log: {study_dir.worker_log(0)}"
 
 
-def test_nodes_must_have_the_same_versions(connection: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    check_versions(running_nodes())
+def test_nodes_must_have_the_same_versions(cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, gone = Head(cluster.address), Head("127.0.0.1:1", itertools.count(step=30.0).__next__)
+    check_versions(running_nodes(), head)
+    with pytest.raises(WorkerError, match="the cluster is gone"):
+        check_versions(running_nodes(), gone)
     ours = versions.installed_versions() | {"torch": "1.0"}
     monkeypatch.setattr(versions, "installed_versions", lambda: ours)
     with pytest.raises(WorkerError, match=r"node \S+ has torch \S+, not 1\.0"):
-        check_versions(running_nodes())
+        check_versions(running_nodes(), head)
     assert compare_versions({"ray": "2"}, {"ray": None}, "a") == ["node a has no ray"]
 
 
@@ -456,7 +466,7 @@ with connected(sys.argv[1]):
 """
 
 
-def test_workers_end_with_a_coordinator_that_is_killed(cluster: Any, tmp_path: Path) -> None:
+def test_workers_end_with_a_coordinator_that_is_killed(cluster: RayCluster, tmp_path: Path) -> None:
     command = [sys.executable, "-c", COORDINATOR, cluster.address, str(tmp_path / "study")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as coordinator:
         assert coordinator.stdout is not None
@@ -464,6 +474,21 @@ def test_workers_end_with_a_coordinator_that_is_killed(cluster: Any, tmp_path: P
         actor = parent(process)
         coordinator.kill()
     assert gone(process, actor)
+
+
+def test_a_cluster_of_another_ray_is_an_error_without_traceback(
+    cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        raise ConnectionError(
+            "Initialization failure from server:\nTraceback (most recent call last):\n File"
+        )
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(WorkerError) as caught, connected(cluster.address):
+        pass
+    assert re.match("cannot connect: the cluster does not accept Ray [0-9.]+, which this", caught.value.what)
+    assert "same versions of Python and Ray" in caught.value.fix
 
 
 def test_an_error_if_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,6 +507,63 @@ def test_an_error_if_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkerError, match="cannot import Ray"):
         connect("auto")
+
+
+WITHOUT_TOKEN = """
+import sys
+from sasrecf_tune.errors import WorkerError
+from sasrecf_tune.executors.ray.cluster import connected
+try:
+    with connected(sys.argv[1]):
+        pass
+except WorkerError as error:
+    print(error.message, error.fix, sep="\\n")
+"""
+
+
+@pytest.mark.skipif(sys.version_info[:2] < OWN_RAY, reason="Ray 2.6.3 knows no tokens")
+def test_a_missing_token_is_an_error_that_says_how_to_set_it(cluster: RayCluster) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "nowhere"}
+    command = [sys.executable, "-c", WITHOUT_TOKEN, cluster.address]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert re.match(rf"--address {cluster.address}: cannot connect: .*token", ended.stdout, re.DOTALL)
+    assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in ended.stdout
+
+
+STARTED_BY_UV = """
+import sys
+from sasrecf_tune.executors.ray.cluster import connected
+with connected(sys.argv[1]):
+    import ray
+    print(dict(ray.get_runtime_context().runtime_env))
+"""
+
+
+@pytest.mark.skipif(sys.version_info[:2] < OWN_RAY, reason="Ray 2.6.3 knows no uv")
+def test_a_run_started_by_uv_sends_no_working_directory_to_the_nodes(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "started.py").write_text(STARTED_BY_UV)
+    # A shell that is called `uv run`, as Ray looks for one among the parents of this process.
+    (tmp_path / "run").write_text(f"{sys.executable} started.py {cluster.address}; exit $?")
+    ended = subprocess.run(
+        ["uv", "run"], executable="/bin/sh", cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{}\n", "")
+
+
+def test_nodes_of_both_autoscalers_are_told_from_those_started_by_hand() -> None:
+    def report(*types: str) -> bytes:
+        return json.dumps({"autoscaler_report": {"active_nodes": dict.fromkeys(types, 1)}}).encode()
+
+    here, group = {"Alive": True}, {"ray.io/node-group": "worker"}
+    assert are_started_on_demand([here], report("head.default", "worker")) is True
+    assert are_started_on_demand([here], report("node_1f3a", "node_22b0")) is False
+    assert are_started_on_demand([here], report()) is are_started_on_demand([here], None) is None
+    assert are_started_on_demand([here, {"Alive": True, "Labels": group}], None) is True
+    assert are_started_on_demand([here, {"Alive": False, "Labels": group}], None) is None
 
 
 def test_an_unreachable_head_node_is_an_error_after_a_while() -> None:
@@ -532,28 +614,36 @@ def ranked(study: Path) -> list[dict[str, str]]:
     return sorted(rows, key=lambda row: json.dumps(row))
 
 
+def trials_on(node: RayNode) -> set[int]:
+    """The trials of `study` that have a log on a node: those that are training there."""
+    directory = Path(tempfile.gettempdir()) / f"sasrecf-tune-{os.getuid()}"
+    logs = directory.glob(f"*-{node.address}-*/worker-*/{synthetic_data.NAME}-s/logs/trial-*.log")
+    return {int(log.stem.removeprefix("trial-")) for log in logs}
+
+
 @pytest.fixture(scope="module")
-def study(space: Path, cluster: Any) -> Path:
-    """Searched on three nodes, of which one is lost while each of them trains a trial."""
+def study(space: Path, cluster: RayCluster) -> Path:
+    """Searched on three nodes, of which one is lost while it trains a trial."""
     command = [sys.executable, "-m", "sasrecf_tune", "run", *SEARCH, "--executor", "ray"]
     command += ["--address", cluster.address, "--workers", "3", "--json"]
     events: list[dict[str, Any]] = []
-    lost: list[Any] = []
+    lost: list[RayNode] = []
     with subprocess.Popen(
         command, cwd=space, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as coordinator:
         assert coordinator.stdout is not None and coordinator.stderr is not None
         for line in coordinator.stdout:
             events.append(json.loads(line))
-            reported, ended = (
-                {event["trial"] for event in events if event["event"] == kind}
-                for kind in ("reported", "ended")
-            )
-            if not lost and len(reported - ended) == 3:
-                lost.append(next(iter(cluster.worker_nodes)))
-                cluster.remove_node(lost[0], allow_graceful=False)
+            if not lost:
+                # A trial goes on only when its report is answered: none ends in the meantime.
+                coordinator.send_signal(signal.SIGSTOP)
+                reported = {event["trial"] for event in events if event["event"] == "reported"}
+                lost = [node for node in cluster.nodes if trials_on(node) & reported][:1]
+                for node in lost:
+                    cluster.remove(node)
+                coordinator.send_signal(signal.SIGCONT)
         errors = coordinator.stderr.read()
-    add_node(cluster)
+    cluster.add()
     assert (coordinator.returncode, errors) == (0, "")
     again = [event for event in events if event["event"] == "retrying"]
     assert len(again) == 1 and "was lost" in again[0]["reason"]
@@ -580,18 +670,17 @@ def test_three_nodes_and_one_local_worker_give_the_same_ranking(
 
 
 def test_the_autoscaler_starts_and_ends_nodes_for_a_search(
-    space: Path, here: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    space: Path, here: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray's autoscaler starts up to two nodes; the head has no CPU for workers."""
     from tests.support import autoscaling_ray  # imports Ray, which warns when it is imported first
 
-    scaling = tmp_path / "scaling.json"
-    scaling.write_text(json.dumps(autoscaling_ray.config(idle_seconds=2, cpus=1, most=2)))
     monkeypatch.setenv("AUTOSCALER_UPDATE_INTERVAL_S", "1")
     events: list[dict[str, Any]] = []
     started: list[int] = []
-    with ray_cluster(num_cpus=0, autoscaling_config=str(scaling)) as cluster:
-        (monitor,) = cluster.head_node.all_processes["monitor"]
+    config = autoscaling_ray.config(idle_seconds=2, cpus=1, most=2)
+    with ray_cluster(num_cpus=0, autoscaling=config) as cluster:
+        (monitor,) = (each for each in cluster.head.processes() if "/monitor.py" in " ".join(each.cmdline()))
         command = [sys.executable, "-m", "sasrecf_tune", "run", *SEARCH, "--study", "grown"]
         command += ["--executor", "ray", "--address", cluster.address, "--workers", "2", "--json"]
         with subprocess.Popen(command, cwd=space, stdout=subprocess.PIPE, text=True) as coordinator:
@@ -599,7 +688,7 @@ def test_the_autoscaler_starts_and_ends_nodes_for_a_search(
             for line in coordinator.stdout:
                 events.append(json.loads(line))
                 if events[-1]["event"] == "reported" and not started:
-                    started = [child.pid for child in psutil.Process(monitor.process.pid).children()]
+                    started = [child.pid for child in monitor.children()]
         assert coordinator.returncode == 0
         assert started and gone(*started)
     note = "waiting for 2 of 2 workers (1 CPU each): the cluster has 1 node with room for 0"
@@ -620,7 +709,7 @@ def test_logs_and_checkpoints_are_copied_from_the_nodes(study: Path) -> None:
 
 
 def test_the_study_is_confirmed_and_reproduced(
-    study: Path, space: Path, cluster: Any, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    study: Path, space: Path, cluster: RayCluster, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = read_manifest(StudyDirectory(study))
     assert (manifest["executor"], manifest["address"]) == ("ray", cluster.address)

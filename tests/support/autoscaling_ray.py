@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
-import ray._private.node
-from ray._private.parameter import RayParams
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
@@ -15,6 +14,8 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
 )
+
+from tests.support.ray_cluster import RayNode
 
 HEAD, WORKER = "head", "worker"
 # Nodes have the addresses 127.0.1.1 and so on, which other clusters do not use.
@@ -31,6 +32,7 @@ def config(idle_seconds: float, cpus: int, most: int) -> dict[str, Any]:
         "provider": {
             "type": "external",
             "module": f"{__name__}.Nodes",
+            "cpus": cpus,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
             "foreground_node_launch": True,
@@ -70,7 +72,8 @@ class Nodes(NodeProvider):
                 TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE,
             }
         }
-        self._nodes: dict[str, Any] = {}
+        self._directory, self._cpus = Path(provider_config["directory"]), provider_config["cpus"]
+        self._nodes: dict[str, RayNode] = {}
         self._started = 0
 
     @staticmethod
@@ -94,32 +97,18 @@ class Nodes(NodeProvider):
 
     external_ip = internal_ip
 
-    def create_node_with_resources(
-        self, node_config: object, tags: dict[str, str], count: int, resources: dict[str, float]
-    ) -> None:
+    def create_node(self, node_config: object, tags: dict[str, str], count: int) -> None:
+        started: list[RayNode] = []
         for _ in range(count):
             self._started += 1
             name = f"{_NET}.{self._started}"
-            ray_params: Any = RayParams  # its type hints lack some parameters
-            parameters = ray_params(
-                node_ip_address=name,
-                gcs_address=self._head,
-                redis_address=self._head,
-                num_cpus=resources["CPU"],
-                num_gpus=0,
-                object_store_memory=80 << 20,
-                min_worker_port=0,
-                max_worker_port=0,
-                node_manager_port=0,
-                dashboard_port=None,
-                include_log_monitor=False,
-            )
+            options = ("--address", self._head, "--num-cpus", str(self._cpus))
+            started.append(RayNode(name, self._directory / str(self._started), *options))
+        for node in started:
             # The node's processes end with this one.
-            self._nodes[name] = ray._private.node.Node(
-                parameters, head=False, shutdown_at_exit=False, spawn_reaper=True
-            )
-            self._tags[name] = tags | {TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE}
+            self._nodes[node.address] = node.wait()
+            self._tags[node.address] = tags | {TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE}
 
     def terminate_node(self, node_id: str) -> None:
         del self._tags[node_id]
-        self._nodes.pop(node_id).kill_all_processes(check_alive=False, allow_graceful=True)
+        self._nodes.pop(node_id).kill()

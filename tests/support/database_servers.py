@@ -145,7 +145,7 @@ class MariaDB(Server):
     @override
     def start(self) -> None:
         # It keeps its port, which clients know.
-        self._port = self._port or _free_port()
+        self._port = self._port or free_port()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -220,7 +220,7 @@ def _find_directory(program: str, places: Sequence[Path]) -> Path:
     raise MissingError(f"{program} is not installed: `apt install postgresql mariadb-server`")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A free port outside the range of outgoing connections, which could take it while the server is down."""
     # Tests seed the shared generator, in each process with the same number.
     for port in random.SystemRandom().sample(range(20000, 32000), 100):

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.environment import OWN_RAY
+
 # Where RecBole alone cannot run, it runs with the shims of engine/recbole_shims.py.
 HELPED = """
 from types import ModuleType
@@ -39,7 +41,8 @@ def run_all():
 
 def recbole_itself(cwd: Path, calls: list[dict[str, Any]]) -> list[Any]:
     """What RecBole's own `run_recbole` gives for each call's arguments, in a process of its own."""
-    alone = importlib.util.find_spec("ray") is not None
+    # RecBole needs a part of its own Ray, which today's Ray has in another package.
+    alone = sys.version_info[:2] < OWN_RAY and importlib.util.find_spec("ray") is not None
     script = DIRECT.format(calls=json.dumps(calls), run="run_all()" if alone else HELPED)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import logging
 import os
 import signal
 import socket
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sasrecf_tune.environment import how_to_get_ray
 from sasrecf_tune.errors import InputError, WorkerError
+from sasrecf_tune.executors.ray.ray_api import has_autoscaler, import_ray, token_advice
 
 _CONNECT_SECONDS = 10
-_AUTOSCALER_SECONDS = 30
 # Seconds between two checks of the head node, and until it is given up. Ray would wait 60 seconds
 # (gcs_rpc_server_reconnect_timeout_s) and then end this process with a message of its own.
 _HEAD_CHECK_SECONDS = 5
@@ -29,6 +25,7 @@ _NO_CLUSTER = (
     "Start one with `ray start --head`, or name another with --address: HOST:6379 if this machine is one "
     "of its nodes, ray://HOST:10001 if not."
 )
+_SAME_VERSIONS = "All nodes and this machine need the same versions of Python and Ray."
 
 
 @dataclass(frozen=True)
@@ -116,8 +113,6 @@ def connected(address: str) -> Iterator[Head]:
         InputError: The address is not valid.
         WorkerError: Ray is not installed, or there is no compatible cluster.
     """
-    # Do not send usage statistics to Ray's developers.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ours = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler, when it is imported and later
     ray = import_ray()
     signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
@@ -127,12 +122,23 @@ def connected(address: str) -> Iterator[Head]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except ConnectionError as error:
-        raise WorkerError(_error_text(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
+        if "Traceback" in str(error):  # of Ray's client server, to which a process of another Ray connects
+            raise WorkerError(
+                f"cannot connect: the cluster does not accept Ray {ray.__version__}, which this machine has",
+                where=f"--address {address}",
+                fix=_SAME_VERSIONS,
+            ) from error
+        fix = f"{_NO_CLUSTER} {_SAME_VERSIONS}{token_advice()}"
+        raise WorkerError(_error_text(error), where=f"--address {address}", fix=fix) from error
+    except ray.exceptions.RayError as error:  # no token, or the cluster ends
+        what = f"cannot connect: {_error_text(error).partition('. ')[0]}"
+        fix = _NO_CLUSTER + token_advice()
+        raise WorkerError(what, where=f"--address {address}", fix=fix) from error
     except RuntimeError as error:  # the versions of Ray or Python differ, which the message says
         raise WorkerError(
             f"cannot connect: {_error_text(error)}",
             where=f"--address {address}",
-            fix="All nodes and this machine need the same versions of Python and Ray."
+            fix=_SAME_VERSIONS
             if "ersion" in str(error)
             else "Check the cluster with `ray status` on one of its nodes.",
         ) from error
@@ -214,7 +220,7 @@ def choose_resources(
     """
     wanted = gpus != ("",) and (trials_per_gpu > 1 or any(node.gpus for node in nodes))
     resources = WorkerResources(threads or 1, trials_per_gpu if wanted else 0)
-    if resources.capacity(nodes) == 0 and not _has_autoscaler():
+    if resources.capacity(nodes) == 0 and not has_autoscaler():
         largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
         raise InputError(
             f"no node of the cluster has {resources} for a worker; the largest has {largest.cpus:g} CPUs and "
@@ -224,39 +230,6 @@ def choose_resources(
             "`ray start --address HEAD:6379`.",
         )
     return resources
-
-
-def import_ray() -> Any:
-    """Import Ray.
-
-    Raises:
-        WorkerError: It is not installed, or cannot be imported.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray uses a deprecated part of setuptools
-            import ray
-    except ImportError as error:
-        raise WorkerError(
-            f"cannot import Ray: {_error_text(error)}", where="--executor ray", fix=how_to_get_ray()
-        ) from error
-    return ray
-
-
-def _has_autoscaler() -> bool:
-    """Return whether the cluster starts nodes on demand."""
-    import_ray()
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    until = time.monotonic() + _AUTOSCALER_SECONDS
-    while time.monotonic() < until:
-        with contextlib.suppress(Exception):  # the report is missing until the autoscaler has started
-            report = json.loads(_internal_kv_get(b"__autoscaling_status"))["autoscaler_report"]
-            # A node that was started by hand has a type of its own (autoscaler/_private/readonly).
-            if report["active_nodes"]:
-                return any(not name.startswith("node_") for name in report["active_nodes"])
-        time.sleep(1)
-    return False
 
 
 def _check_address(address: str) -> None:

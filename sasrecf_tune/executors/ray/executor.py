@@ -66,7 +66,7 @@ def ray_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[R
         import ray
 
         nodes = running_nodes()
-        check_versions(nodes)
+        check_versions(nodes, head)
         executor = RayExecutor(
             study_dir,
             settings.workers or 1,  # Ray's must be given

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import WorkerError
-from sasrecf_tune.executors.ray.cluster import Node, import_ray
+from sasrecf_tune.executors.ray.cluster import Head, Node
+from sasrecf_tune.executors.ray.ray_api import import_ray
 
 # A trial's result depends on these, and so does the communication between a node and the coordinator.
 _PACKAGES = ("sasrecf-tune", "ray", "recbole", "torch", "numpy", "pandas")
 _CHECK_SECONDS = 120
+# Seconds between two looks at the head node: if it is lost, Ray ends this process.
+_TICK_SECONDS = 1
 
 
-def check_versions(nodes: Sequence[Node]) -> None:
+def check_versions(nodes: Sequence[Node], head: Head) -> None:
     """Check that all nodes have the versions of this process.
 
     Raises:
-        WorkerError: Names the nodes and the versions.
+        WorkerError: Names the nodes and the versions; or the head node has not responded for too long.
     """
-    raise_for_differences(find_differences(nodes, _CHECK_SECONDS))
+    raise_for_differences(find_differences(nodes, _CHECK_SECONDS, head.check))
 
 
-def find_differences(nodes: Sequence[Node], seconds: float) -> list[str]:
+def find_differences(
+    nodes: Sequence[Node], seconds: float, check_head: Callable[[], None] = lambda: None
+) -> list[str]:
     """Return the differences, as `compare_versions` does, of all nodes that answer within `seconds`."""
     ray = import_ray()
     from ray.exceptions import RayError
@@ -36,7 +43,13 @@ def find_differences(nodes: Sequence[Node], seconds: float) -> list[str]:
         query.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(): node
         for node in nodes
     }
-    ready, _ = ray.wait(list(node_of), num_returns=len(node_of), timeout=seconds)
+    until = time.monotonic() + seconds
+    ready: list[Any] = []
+    waiting = list(node_of)
+    while waiting and time.monotonic() < until:
+        done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_TICK_SECONDS)
+        ready += done
+        check_head()
     ours = installed_versions()
     differences: list[str] = []
     for answer in ready:
@@ -58,7 +71,7 @@ def raise_for_differences(differences: Sequence[str]) -> None:
         raise WorkerError(
             f"the nodes of the cluster differ from this machine: {'; '.join(sorted(set(differences)))}",
             where="--executor ray",
-            fix=f"Install the same versions on all nodes: {install_command()}",
+            fix=f"Install the same versions on all nodes: {install_command(extra='ray')}",
         )
 
 

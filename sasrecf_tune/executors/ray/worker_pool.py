@@ -240,6 +240,5 @@ class WorkerPool:
         self.target = min(self.target, self.limit)
         if not self._known_differences.issuperset(differences):
             self._known_differences.update(differences)
-            self._notify(
-                f"nodes with other versions are not used: {'; '.join(differences)}; {install_command()}"
-            )
+            install = install_command(extra="ray")
+            self._notify(f"nodes with other versions are not used: {'; '.join(differences)}; {install}")

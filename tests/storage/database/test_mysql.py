@@ -27,7 +27,7 @@ from sasrecf_tune.storage.database.errors import driver_message
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.server import with_driver
 from sasrecf_tune.storage.directory import StudyDirectory
-from tests.support.database_servers import MariaDB, Server, _free_port
+from tests.support.database_servers import MariaDB, Server, free_port
 from tests.support.peer import Peer, result
 
 on_both = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
@@ -86,7 +86,7 @@ def test_tables_of_other_programs_are_altered(url: str, study_dir: StudyDirector
 
 def test_a_servers_port_does_not_depend_on_the_seed() -> None:
     state = random.getstate()
-    _free_port()
+    free_port()
     assert random.getstate() == state
 
 
