@@ -12,7 +12,7 @@ from typing_extensions import override
 from sasrecf_tune.analysis.confirmation import Confirmation, rank_confirmed
 from sasrecf_tune.cli.session import (
     Display,
-    check_settings,
+    check_inputs,
     choose_fusion,
     open_session,
     prepare_data,
@@ -70,11 +70,12 @@ def confirm_study(
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
-    base = check_settings(settings, space)
+    checked = check_inputs(settings, space)
     before = read_manifest(study_dir).get("confirmation", {})
     top = top or before.get("top") or settings.search.confirm or _TOP
     seeds = seeds or len(before.get("seeds", ())) or settings.search.confirm_seeds or SEEDS
-    settings = replace(settings, search=replace(settings.search, confirm=top, confirm_seeds=seeds))
+    search = replace(settings.search, confirm=top, confirm_seeds=seeds)
+    settings = replace(checked.settings, search=search)
     display = Display(console, as_json)
     with open_session(settings, study_dir) as executor:
         storage = open_storage(study_dir, settings.storage)
@@ -82,7 +83,7 @@ def confirm_study(
             # Before the data is prepared, which takes long.
             if best(load_study(study_dir, storage, space).records(), maximize=True) is None:
                 raise no_completed_trial(study_dir.name)
-        plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
+        plan = make_plan(settings, space, checked.base, prepare_data(checked, space, executor, display))
         plan, _ = choose_fusion(plan, executor, display)
         with reading_errors(study_dir, settings.storage):
             study = open_study(study_dir, storage, space, plan.identity(), settings.metric.maximize)

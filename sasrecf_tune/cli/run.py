@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,9 +12,9 @@ from rich.console import Console
 from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.cli.session import (
     Display,
-    check_settings,
+    check_inputs,
     choose_fusion,
-    open_executor,
+    open_scratch,
     open_session,
     prepare_data,
     stopping_on_signals,
@@ -31,7 +29,6 @@ from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
-from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
@@ -70,11 +67,13 @@ def run(
     from sasrecf_tune.storage.database.errors import check_begun, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
-    base = check_settings(settings, space)
+    checked = check_inputs(settings, space)
+    settings = checked.settings
     study_dir = study_directory(settings.out, settings.name)
     display = Display(console, as_json)
     with open_session(settings, study_dir) as executor:
-        plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
+        data = prepare_data(checked, space, executor, display)
+        plan = make_plan(settings, space, checked.base, data)
         plan, _ = choose_fusion(plan, executor, display)
         storage = open_storage(study_dir, settings.storage)
         check_begun(study_dir, storage, settings.storage)
@@ -114,18 +113,16 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     Raises:
         TuneError: As `run`.
     """
-    base = check_settings(settings, space)
+    checked = check_inputs(settings, space)
+    settings = checked.settings
     display = Display(console, as_json)
-    with tempfile.TemporaryDirectory() as scratch:
-        study_dir = StudyDirectory(Path(scratch) / settings.name)
-        make_directory(study_dir.directory)
-        began = time.monotonic()
-        with open_executor(settings, study_dir) as executor:
-            plan = make_plan(settings, space, base, prepare_data(settings, space, base, executor, display))
-            startup = time.monotonic() - began
-            plan, gain = choose_fusion(plan, executor, display, measure=True)
-            with display.status("timing a few steps"):
-                timings = [executor.measure(request) for request in _measurements(plan, study_dir)]
+    began = time.monotonic()
+    with open_scratch(settings) as (executor, study_dir):
+        plan = make_plan(settings, space, checked.base, prepare_data(checked, space, executor, display))
+        startup = time.monotonic() - began
+        plan, gain = choose_fusion(plan, executor, display, measure=True)
+        with display.status("timing a few steps"):
+            timings = [executor.measure(request) for request in _measurements(plan, study_dir)]
     in_all = estimate(plan, timings, startup, gain)
     seconds = [round(timing.epoch_seconds, 3) for timing in timings]
     display.emit("plan", **plan_facts(plan), epoch_seconds=seconds, seconds=round(in_all, 3))

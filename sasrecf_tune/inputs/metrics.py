@@ -23,6 +23,9 @@ WITH_K = (
     "TailPercentage",
 )
 WITHOUT_K = ("GAUC",)
+RANKING = (*WITH_K, *WITHOUT_K)
+# Those of EvaluatorType.VALUE: RecBole computes them from sampled candidates, and without those of RANKING.
+VALUE = ("AUC", "RMSE", "MAE", "LogLoss")
 SMALLER_IS_BETTER = frozenset({"averagepopularity", "giniindex"})
 
 
@@ -64,7 +67,7 @@ def parse_metric(text: str) -> Metric:
         Write for example --metric MRR@10.
     """
     name, _, cutoff = text.strip().partition("@")
-    known = {known.lower(): known for known in (*WITH_K, *WITHOUT_K)}
+    known = {known.lower(): known for known in RANKING}
     proper = known.get(name.lower())
     if proper is None:
         hint = suggest(name, known.values()) or f"; the metrics are {', '.join(known.values())}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from sasrecf_tune.errors import MistakeCollector, ParameterError, suggest
+from sasrecf_tune.inputs import data_settings, evaluation_settings
 from sasrecf_tune.inputs.hyperparameters import TABLE, Hyperparameter, Kind
 from sasrecf_tune.inputs.literals import Value, from_string, is_number
 
@@ -156,6 +157,8 @@ def _check_features(value: Value) -> Iterator[ParameterError]:
 def _check_metrics(value: Value) -> Iterator[ParameterError]:
     if not _are_all(value, lambda name: isinstance(name, str)):
         yield ParameterError(f"metrics must be names, not {_short(value)}", fix="For example [NDCG, MRR].")
+    else:
+        yield from evaluation_settings.check_metrics(value)
 
 
 def _check_topk(value: Value) -> Iterator[ParameterError]:
@@ -183,8 +186,19 @@ _CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
     "clip_grad_norm": _check_clipping,
     "metrics": _check_metrics,
     "topk": _check_topk,
+    "eval_args": evaluation_settings.check_eval_args,
+    "repeatable": evaluation_settings.check_repeatable,
+    "val_interval": partial(data_settings.check_value_intervals, is_interval=is_interval),
+    "threshold": data_settings.check_threshold,
+    "seq_len": data_settings.check_lengths,
+    "discretization": data_settings.check_bins,
+    "benchmark_filename": data_settings.check_parts,
     **{
         name: partial(_check_interval, name)
         for name in ("user_inter_num_interval", "item_inter_num_interval")
+    },
+    **{
+        name: partial(data_settings.check_columns_by_file, name)
+        for name in ("load_col", "unload_col", "unused_col")
     },
 }

@@ -87,7 +87,8 @@ class Runner(DataService):
         except Exception as error:  # noqa: BLE001  # RecBole and torch can raise anything
             traceback.print_exc()  # standard error is the trial's log
             epochs = progress.reports[-1].epoch if progress.reports else 0
-            return Failure(job.number, failure_kind(error), failure_reason(error), epochs, progress.seconds)
+            reason = failure_reason(error, job.log)
+            return Failure(job.number, failure_kind(error), reason, epochs, progress.seconds)
 
     def train_epochs(self, requests: Sequence[object]) -> Sequence[object]:
         """Train an epoch of those paused trials that can train as one model; return the answer to each."""
