@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from sasrecf_tune import __version__
+from sasrecf_tune.cli import completion
+from sasrecf_tune.cli.help import WIDEST, Command, GroupedCommand
 from sasrecf_tune.cli.options import AsJson, Format, Given, Output, StudyName, TextFormat, settings_options
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
@@ -25,6 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": WIDEST},
 )
 
 
@@ -43,7 +46,7 @@ def _app(
     """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @settings_options()
 def run(
     *,
@@ -63,7 +66,7 @@ def run(
     _exit_with(lambda: start(settings, space, make_console(), as_json=as_json))
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options(
     "trials", "timeout", "patience", "checkpoint_every", "workers", "executor", "address", override=True
 )
@@ -83,7 +86,7 @@ def resume(
     _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("workers", "executor", "address", override=True)
 def confirm(
     *,
@@ -124,7 +127,7 @@ def confirm(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     study: StudyName = None,
     out: Out = Path("tuning"),
@@ -135,6 +138,7 @@ def report(
         typer.Option(
             "--filter",
             metavar="NAME=VALUE",
+            autocompletion=completion.filters,
             help="Show only trials with this value of a parameter or this state; may be repeated.",
         ),
     ] = [],  # noqa: B006  # typer reads the default; nothing changes it
@@ -143,6 +147,7 @@ def report(
         typer.Option(
             "--sort",
             metavar="NAME",
+            autocompletion=completion.sort_columns,
             help="score, seconds, a parameter, ...; -NAME reverses the order.  [default: score]",
         ),
     ] = None,
@@ -163,10 +168,15 @@ def report(
     report_study(out, study, storage, top, format, output, show_test, filter_, sort)
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="Two or more studies: names or directories.")
+        list[str],
+        typer.Argument(
+            metavar="STUDY...",
+            help="Two or more studies: names or directories.",
+            autocompletion=completion.study_names,
+        ),
     ],
     out: Out = Path("tuning"),
     storage: Storage = None,
@@ -182,7 +192,7 @@ def compare(
     compare_studies(studies, out, storage, format, output)
 
 
-@app.command()
+@app.command(cls=Command)
 def best(
     study: StudyName = None, out: Out = Path("tuning"), storage: Storage = None, output: Output = None
 ) -> None:
@@ -192,7 +202,7 @@ def best(
     best_config(out, study, storage, output)
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("data_path", "gpus", override=True)
 def reproduce(
     *,
@@ -216,7 +226,7 @@ def reproduce(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 @settings_options("dataset", "data_path", "config_files", "overrides", "model")
 def check(
     *,
@@ -235,7 +245,7 @@ def check(
     check_file(file, given, syntax_only, as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """List the studies, the most recent first."""
     from sasrecf_tune.cli.study_commands import list_studies
@@ -243,7 +253,7 @@ def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     list_studies(out, as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 def dashboard(
     study: StudyName = None,
     out: Out = Path("tuning"),
@@ -258,7 +268,7 @@ def dashboard(
     raise typer.Exit(serve(out, study, storage, port, make_console()))
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
     """Check that this machine can run a search; trains two steps."""
     from sasrecf_tune.cli.doctor import run_doctor

@@ -167,7 +167,6 @@ def _train(
         epochs=plan.epochs,
         workers=settings.workers,
         records=list(begun.runs.values()),
-        before=len(begun.runs),
         word="run",
         always_counted=(State.COMPLETE,),
         asked=planned.asked,

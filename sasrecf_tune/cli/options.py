@@ -14,16 +14,28 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
+from sasrecf_tune.cli import completion
 from sasrecf_tune.inputs.settings import COMPUTED, RunSettings, format_duration
 
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]
 
-StudyName = Annotated[str | None, typer.Argument(metavar="STUDY", help="Study.  [default: the latest]")]
+StudyName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="STUDY", help="Study.  [default: the latest]", autocompletion=completion.study_names
+    ),
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, for programs.")]
+# The fields whose options the shell completes.
+_COMPLETED = {
+    "metric": completion.metrics,
+    "overrides": completion.settings,
+    "name": completion.study_names,
+}
 # The values of a command's settings options, by field.
 Given = dict[str, Any]
 
@@ -68,8 +80,9 @@ def parameters(settings: Any, override: bool = False) -> Iterator[Parameter]:
             kind, default = kind | None, None
         if option.parser:
             kind, default = str | None, _option_text(default)
+        option = copy(option)
+        option.autocompletion = _COMPLETED.get(field.name)
         if override:
-            option = copy(option)
             option.help = re.sub(r"(  \[default: .*])?$", "  [default: as before]", option.help, count=1)
         yield Parameter(
             field.name,

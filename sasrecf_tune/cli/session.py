@@ -27,6 +27,7 @@ from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
+from sasrecf_tune.report.terminal.live_view import LiveView
 from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, feature_lists, first_configuration, searched_features
@@ -75,7 +76,7 @@ class Display:
     @contextlib.contextmanager
     def show_progress(
         self, state: progress.Progress
-    ) -> Iterator[progress.PlainView | progress.JsonView | progress.LiveView]:
+    ) -> Iterator[progress.PlainView | progress.JsonView | LiveView]:
         """Yield the callback that shows `state` while the block runs."""
         if self.as_json:
             yield progress.JsonView(state)
@@ -83,7 +84,7 @@ class Display:
             with NotebookView(state, self.console) as notebook:
                 yield notebook
         elif self.console.is_terminal:
-            with progress.LiveView(state, self.console) as live:
+            with LiveView(state, self.console) as live:
                 yield live
         else:
             yield progress.PlainView(state, self.console)

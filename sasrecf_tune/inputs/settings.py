@@ -1,5 +1,6 @@
 """The settings of a run. Each field is declared once, with the command-line option that sets it."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,13 @@ def format_duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def rough_duration(seconds: float) -> str:
+    """Format an estimate with about two digits, rounded up: "40s", "12m", "2h 30m" or "3d 06h"."""
+    steps = ((60, 10), (600, 60), (3600, 300), (36_000, 1800), (172_800, 3600))
+    step = next((step for limit, step in steps if seconds < limit), 21_600)
+    return re.sub(r" 00[smh]$", "", format_duration(max(1, math.ceil(seconds / step)) * step))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.literals import Value, from_string, is_number
 from sasrecf_tune.trials import Row, TrialRecord, cell_text, value_order
 
-_FIELDS: dict[str, Callable[[TrialRecord], Any]] = {
+FIELDS: dict[str, Callable[[TrialRecord], Any]] = {
     "trial": lambda record: record.number,
     "state": lambda record: record.state,
     "seconds": lambda record: record.seconds,
@@ -56,7 +56,7 @@ def _ordered(rows: list[Row], names: Sequence[str], order: str | None) -> list[R
     down, name = name.startswith("-"), name.removeprefix("-")
     if name == "score":
         return rows[::-1] if down else rows
-    get = _getter(name, tuple(_FIELDS), names, "--sort", also=("score",))
+    get = _getter(name, tuple(FIELDS), names, "--sort", also=("score",))
     # Equal rows stay in the order of the ranking both ways; trials without a value come last.
     with_value = [row for row in rows if get(row.record) is not None]
     without = [row for row in rows if get(row.record) is None]
@@ -69,7 +69,7 @@ def _getter(
     if name in names:
         return lambda record: record.params.get(name)
     if name in fields:
-        return _FIELDS[name]
+        return FIELDS[name]
     known = [*also, *fields, *names]
     raise InputError(
         f"unknown name `{name}`{suggest(name, known)}", where=where, fix=f"Known names: {', '.join(known)}."

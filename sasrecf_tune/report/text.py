@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.trials import State, TrialRecord, cell_text
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ def epochs_text(record: TrialRecord) -> str:
 def percent_text(share: float) -> str:
     """A share (0 to 1) as a whole percentage; "<1%" for a small one that is not 0."""
     return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration of seconds to minutes with two digits: "0.42s", "4.2s", "42s", "1m 05s"."""
+    if seconds < 9.95:
+        return f"{seconds:.{2 if seconds < 0.995 else 1}f}s"
+    return format_duration(seconds)
 
 
 def timestamp_text(timestamp: object) -> str:

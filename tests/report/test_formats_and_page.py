@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import gzip
 import io
 import json
 import re
@@ -24,6 +26,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.report.formats.latex import latex, ranking_latex
+from sasrecf_tune.report.page.figures import whole_ticks
 from sasrecf_tune.report.page.render import lead, render_page
 from sasrecf_tune.report.row_selection import pick
 from sasrecf_tune.report.terminal.tables import shared_sparklines
@@ -178,7 +181,7 @@ def test_latex_marks_best_and_second_of_each_metric() -> None:
 
 
 class Reader(HTMLParser):
-    """Tags, and the text of scripts and of everything else."""
+    """Tags, and the text of scripts (unpacked) and of everything else."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,9 +189,11 @@ class Reader(HTMLParser):
         self.scripts: list[str] = []
         self.text = ""
         self._inside = ""
+        self._size: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._inside = tag
+        self._size = dict(attrs).get("data-size")
         self.tags.append((tag, dict(attrs)))
         if tag == "script":
             self.scripts.append("")
@@ -200,6 +205,9 @@ class Reader(HTMLParser):
             self.text += data
 
     def handle_endtag(self, tag: str) -> None:
+        if tag == "script" and self._size:
+            data = base64.b85decode(self.scripts[-1].replace(".", "<"))
+            self.scripts[-1] = gzip.decompress(data[: int(self._size)]).decode()
         self._inside = ""
 
 
@@ -244,7 +252,19 @@ def test_texts_of_a_study_are_escaped_on_the_page() -> None:
     assert after.text.count("onerror=alert(1)") > 5
     assert {tag for tag, _ in after.tags} == {tag for tag, _ in before.tags}
     assert not any("onerror" in attributes for _, attributes in after.tags)
-    assert len([s for s in after.scripts if not s.startswith("{")]) == 3
+    assert len([s for s in after.scripts if not s.startswith("{")]) == 4
+
+
+def test_page_of_the_documented_grid_is_below_2_mb() -> None:
+    assert len(render_page(known_report_data(120)).encode()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [([3], 1), ([1, 9], 1), ([0, 10], 1), ([0, 11], 2), ([1, 300], 50), ([0, 99_999], 10_000)],
+)
+def test_whole_ticks_are_at_most_eleven_whole_numbers(values: list[int], step: int) -> None:
+    assert whole_ticks(values)["dtick"] == step
 
 
 def test_page_loads_nothing_and_describes_its_figures() -> None:

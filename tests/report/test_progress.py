@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,9 @@ import pytest
 from rich.console import Console
 
 from sasrecf_tune.messages import Report
-from sasrecf_tune.report.terminal.progress import JsonView, LiveView, PlainView, make_progress
+from sasrecf_tune.report.terminal.live_view import LiveView
+from sasrecf_tune.report.terminal.progress import JsonView, PlainView, Progress, make_progress
+from sasrecf_tune.trials import State, TrialRecord
 
 REPORT = Report(3, 1, 0.05, {"mrr@10": 0.05}, train_loss=1.0, seconds=2.0)
 REASON = "trial-0003.resume is damaged (checksum of [data]/0)"
@@ -49,3 +52,63 @@ def test_restarted_trial_is_a_json_event(capsys: pytest.CaptureFixture[str]) -> 
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["started", "anew", "reported", "reported"]
     assert events[1] == {"event": "anew", "trial": 3, "reason": REASON}
+
+
+PARAMS = {"learning_rate": 0.001, "hidden_dropout_prob": 0.5, "n_layers": 2, "train_batch_size": 2048}
+ENDED = [TrialRecord(n, State.COMPLETE, PARAMS, 0.2 - n / 100, 2020, 10, 5, 20.0) for n in range(3)]
+
+
+def progress_of(records: list[TrialRecord], trials: int = 9, epochs: int = 50, workers: int = 1) -> Progress:
+    return make_progress(tuple(PARAMS), "NDCG@10", True, trials, epochs, workers, records)
+
+
+def after_one_epoch(progress: Progress, width: int) -> list[str]:
+    """The lines of the live view while trial 3 is in its second epoch, which takes 2 seconds."""
+    console = Console(width=width, height=24)
+    view = LiveView(progress, console)
+    view.on_trial_start(3, PARAMS)
+    view.on_report(REPORT)
+    with console.capture() as captured:
+        console.print(view._render())
+    return captured.get().splitlines()
+
+
+def test_time_left_is_unknown_before_the_first_epoch() -> None:
+    progress = progress_of([])
+    PlainView(progress, Console(file=io.StringIO())).on_trial_start(3, PARAMS)
+    assert progress.time_left() == ""
+
+
+@pytest.mark.parametrize(
+    ("records", "workers", "text"),
+    [
+        # 9 trials of 50 epochs of 2 seconds, without the first epoch.
+        ([], 1, "at most 15m left"),
+        ([], 4, "at most 4m left"),
+        # Trials end after 10 epochs: 5 of 10 epochs, and 9 epochs of the running one.
+        (ENDED, 1, "about 2m left"),
+    ],
+)
+def test_time_left_is_shown_from_the_first_epoch_on(
+    records: list[TrialRecord], workers: int, text: str
+) -> None:
+    assert after_one_epoch(progress_of(records, workers=workers), 80)[-1].endswith(text)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_live_view_names_its_numbers(width: int) -> None:
+    lines = after_one_epoch(progress_of(ENDED), width)
+    assert max(map(len, lines)) <= width and not any("…" in line.split("=")[0] for line in lines)
+    header, running = next((line, below) for line, below in itertools.pairwise(lines) if "elapsed" in line)
+    assert header.split()[:7] == ["trial", "epoch", "NDCG@10", "loss", "epoch", "takes", "elapsed"]
+    assert running.split()[:5] == ["3", "1/50", "0.0500", "1.0000", "2.0s"]
+    assert ("learning curve" in header) == (width >= 100)
+
+
+@pytest.mark.parametrize("height", [10, 24])
+def test_live_view_fits_the_window(height: int) -> None:
+    console = Console(width=60, height=height)
+    view = LiveView(progress_of(ENDED * 5, trials=90, workers=20), console)
+    for number in range(20):
+        view.on_trial_start(number, PARAMS)
+    assert len(console.render_lines(view._render())) <= height

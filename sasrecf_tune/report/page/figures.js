@@ -14,17 +14,48 @@
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, colored(one, style)]));
   }
 
+  // The bytes of a text in base 85 with "." for "<": see packing.py.
+  function decoded(text) {
+    const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;.=>?@^_`{|}~";
+    const value = new Uint8Array(128);
+    [...digits].forEach((digit, index) => { value[digit.charCodeAt(0)] = index; });
+    const bytes = new DataView(new ArrayBuffer(text.length / 5 * 4));
+    for (let from = 0, to = 0; from < text.length; from += 5, to += 4) {
+      let number = 0;
+      for (let at = from; at < from + 5; at++) number = number * 85 + value[text.charCodeAt(at)];
+      bytes.setUint32(to, number);
+    }
+    return new Uint8Array(bytes.buffer);
+  }
+
+  async function unpack(script) {
+    const bytes = decoded(script.textContent).subarray(0, Number(script.dataset.size));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  }
+
+  let code = "";
+  const contents = new Map();
+  const unpacked = Promise.all([
+    ...figures.map(async (one) => { contents.set(one, JSON.parse(await unpack(one.querySelector("script")))); }),
+    unpack(document.getElementById("plotly")).then((text) => { code = text; }),
+  ]);
+  unpacked.catch(() => {
+    const text = "Figures need a browser of 2023 or later.";
+    document.querySelectorAll(".plot").forEach((plot) => { plot.textContent = text; plot.style.height = "auto"; });
+  });
+
   // Plotly is parsed when the first figure is drawn, not when the page opens.
   function start() {
     const script = document.createElement("script");
-    script.textContent = document.getElementById("plotly").textContent;
+    script.textContent = code;
     document.head.append(script);
   }
 
   function draw(figure, width) {
     if (!window.Plotly) start();
     const style = getComputedStyle(document.documentElement);
-    const content = colored(JSON.parse(figure.querySelector("script").textContent), style);
+    const content = colored(contents.get(figure), style);
     const [ink, line] = [style.getPropertyValue("--ink").trim(), style.getPropertyValue("--line").trim()];
     const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
     const plot = figure.querySelector(".plot");
@@ -45,7 +76,7 @@
   const observer = new IntersectionObserver((entries) => {
     for (const entry of entries.filter((one) => one.isIntersecting)) {
       observer.unobserve(entry.target);
-      draw(entry.target);
+      unpacked.then(() => draw(entry.target), () => {});
     }
   }, { rootMargin: "200px" });
   figures.forEach((figure) => observer.observe(figure));
@@ -53,7 +84,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((one) => draw(one)));
   addEventListener("beforeprint", () => {
     document.documentElement.classList.add("paper");
-    for (const figure of figures) {
+    for (const figure of code ? figures : []) {
       const wide = figure.parentElement.classList.contains("one");
       draw(figure, wide ? paper : paper / 2 - 12);
     }

@@ -83,6 +83,13 @@ def axes(x: str, y: str) -> Json:
     return {"xaxis": {"title": {"text": plotly_text(x)}}, "yaxis": {"title": {"text": plotly_text(y)}}}
 
 
+def whole_ticks(values: Sequence[float]) -> Json:
+    """Return the part of an axis's layout that puts ticks of `values` at whole numbers, about ten at most."""
+    span = max(values, default=0) - min(values, default=0)
+    step = next(n * 10**power for power in range(19) for n in (1, 2, 5) if span <= 10 * n * 10**power)
+    return {"tick0": 0, "dtick": step, "tickformat": ",d"}
+
+
 def joined_lines(lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Json:
     """Return many (label, x, y) lines as one trace with gaps, which a browser draws at once."""
     trace: Json = {"type": "scatter", "mode": "lines", "x": [], "y": [], "text": []}
@@ -104,6 +111,7 @@ def _history(data: ReportData) -> Figure:
     numbers = sorted(record.number for record in data.ranked)
     scores |= {"x": numbers, "name": "completed", "marker": {"color": "--complete"}}
     line |= {"x": numbers, "name": "best so far", "line": {"color": "--best", "shape": "hv", "width": 2}}
+    layout["xaxis"] |= whole_ticks(numbers)
     best = data.ranked[0]
     text = (
         f"The score of each completed trial, and the best so far: {score_text(best.score)}, reached by trial "
@@ -137,7 +145,9 @@ def _learning_curves(data: ReportData) -> Figure:
         f"{data.metric} on the validation set after each epoch ({counts}). "
         f"The best, trial {best.number}, had its best epoch at {best.best_epoch} of {best.epochs}."
     )
-    return Figure("curves", "Learning curves", text, traces, axes("epoch", str(data.metric)))
+    layout = axes("epoch", str(data.metric))
+    layout["xaxis"] |= whole_ticks([epoch for trace in traces for epoch in trace["x"] if epoch is not None])
+    return Figure("curves", "Learning curves", text, traces, layout)
 
 
 def _cost(data: ReportData, title: str, unit: str, cost: Callable[[TrialRecord], float]) -> Figure:
@@ -169,6 +179,7 @@ def _cost(data: ReportData, title: str, unit: str, cost: Callable[[TrialRecord],
     else:
         text += f"The cheapest trial is also the best: {ends[0]}."
     layout = axes(f"{title} ({unit})", str(data.metric))
+    layout["xaxis"] |= whole_ticks([cost(record) for record in data.ranked])
     return Figure(f"cost-{unit}", f"Score against {title}", text, traces, layout)
 
 

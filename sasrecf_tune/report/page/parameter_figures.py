@@ -11,7 +11,15 @@ from sasrecf_tune.analysis.importance import Importance
 from sasrecf_tune.analysis.numeric_study import is_logarithmic, numeric_study, plotly_text
 from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.inputs.literals import is_number
-from sasrecf_tune.report.page.figures import Figure, FigureGroup, Json, axes, joined_lines, optuna_figure
+from sasrecf_tune.report.page.figures import (
+    Figure,
+    FigureGroup,
+    Json,
+    axes,
+    joined_lines,
+    optuna_figure,
+    whole_ticks,
+)
 from sasrecf_tune.trials import TrialRecord, cell_text, score_text
 
 # Lines of parallel coordinates: more would cover each other.
@@ -62,6 +70,8 @@ def _slices(data: ReportData, names: Sequence[str]) -> list[Figure]:
         elif len(set(values)) <= _TICKS:
             ticks = sorted(set(values))
             layout["xaxis"] |= {"tickvals": ticks, "ticktext": [cell_text(value) for value in ticks]}
+        elif all(isinstance(value, int) for value in values) and "type" not in layout["xaxis"]:
+            layout["xaxis"] |= whole_ticks(values)
         else:
             layout["xaxis"]["exponentformat"] = "e"
         text = f"{metric} by {name}: the best, {score_text(best.score)}, has {cell_text(best.params[name])}."

@@ -25,6 +25,7 @@ from sasrecf_tune.report.confirmation_text import (
     sentences,
 )
 from sasrecf_tune.report.page.figures import cost_figures, search_figures
+from sasrecf_tune.report.page.packing import pack_json, pack_plotly
 from sasrecf_tune.report.page.parameter_figures import parameter_figures
 from sasrecf_tune.report.text import epochs_text, percent_text, states_text, timestamp_text, trials_text
 from sasrecf_tune.search.read_results import read_results
@@ -54,8 +55,6 @@ def write_page(study_dir: StudyDirectory, settings: RunSettings, space: SearchSp
 
 def render_page(data: ReportData) -> str:
     """Return the HTML of the page."""
-    from plotly.offline import get_plotlyjs
-
     completed = data.best is not None
     shares = importance(data) if completed else None
     text = (
@@ -78,7 +77,7 @@ def render_page(data: ReportData) -> str:
             cost_figures=cost_figures(data) if completed else [],
             budget=budget(data.records),
             failures=_failures(data),
-            plotly=_script(get_plotlyjs()),
+            plotly=pack_plotly(),
         )
     )
     # A file name that is not valid UTF-8 cannot be written as it is.
@@ -115,11 +114,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     environment.filters |= {
         "cell": cell_text,
         "duration": format_duration,
         "epochs": epochs_text,
+        "packed_json": pack_json,
         "percent": percent_text,
         "score": score_text,
         "thousands": "{:,}".format,

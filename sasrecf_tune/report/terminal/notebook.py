@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.jupyter import JUPYTER_HTML_FORMAT
 
-from sasrecf_tune.report.terminal.progress import LiveView, Progress
+from sasrecf_tune.report.terminal.live_view import LiveView
+from sasrecf_tune.report.terminal.progress import Progress
 
 _SECONDS = 1.0
 

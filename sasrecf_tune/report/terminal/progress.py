@@ -1,4 +1,4 @@
-"""The progress of a run: a live view on a terminal, a plain line per event, or JSON lines."""
+"""The progress of a run: its state, and a view with a plain line or a JSON line per event."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console, RenderableType
 from rich.text import Text
 from typing_extensions import override
 
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.inputs.settings import format_duration, rough_duration
 from sasrecf_tune.messages import Report
-from sasrecf_tune.report.terminal.tables import ranking_table, sparkline
-from sasrecf_tune.report.text import finite, parameters_text
+from sasrecf_tune.report.terminal.tables import ranking_table
+from sasrecf_tune.report.text import finite, parameters_text, seconds_text
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank, score_text
 
 
 @dataclass
-class _Running:
+class Running:
+    """A trial in training: when this attempt began on `time.monotonic`, and its last report."""
+
     params: Mapping[str, object]
     since: float
-    scores: list[float] = field(default_factory=list)
-    epoch: int = 0
+    report: Report | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that have ended."""
+        return self.report.epoch if self.report else 0
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Progress:
     Args:
         trials: Trials of the study in total.
         epochs: Maximum epochs of a trial.
-        before: Trials that had ended before this run.
+        curves: For each trial that this run trained, its (epoch, score) pairs.
         since: Start of this run on `time.monotonic`, in seconds.
         word: What a trial is called.
     """
@@ -51,8 +54,8 @@ class Progress:
     epochs: int
     workers: int
     records: list[TrialRecord]
-    running: dict[int, _Running] = field(default_factory=dict)
-    before: int = 0
+    running: dict[int, Running] = field(default_factory=dict)
+    curves: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
     word: str = "trial"
     always_counted: Sequence[str] = (State.COMPLETE, State.PRUNED)
@@ -62,12 +65,24 @@ class Progress:
         """Trials that have not ended."""
         return max(0, self.trials - len(self.records))
 
-    def eta(self) -> float | None:
-        """Estimate the seconds until all trials have ended; None before the first of this run has."""
-        finished = len(self.records) - self.before
-        if finished <= 0:
-            return None
-        return (time.monotonic() - self.since) / finished * self.left
+    def time_left(self) -> str:
+        """Say how long all trials still take, from the first epoch on; "" if that is not known.
+
+        A trial is taken to train as many epochs as those that have ended; before the first has, all of them,
+        which is an upper bound.
+        """
+        ended = [record for record in self.records if record.epochs]
+        reports = [running.report for running in self.running.values() if running.report]
+        epochs = sum(each.epochs for each in ended) + sum(each.epoch for each in reports)
+        if not epochs or not self.left:
+            return ""
+        seconds = sum(each.seconds for each in ended) + sum(each.seconds for each in reports)
+        each = sum(record.epochs for record in ended) / len(ended) if ended else self.epochs
+        waiting = max(0, self.left - len(self.running))
+        to_train = each * waiting + sum(max(1, each - one.epoch) for one in self.running.values())
+        at_once = min(self.left, max(self.workers, len(self.running)))
+        word = "about" if ended else "at most"
+        return f"{word} {rough_duration(seconds / epochs * to_train / at_once)} left"
 
     def leader(self) -> str:
         """The best completed trial so far, "" if there is none."""
@@ -77,7 +92,7 @@ class Progress:
     def table(self, width: int, most: int) -> RenderableType | None:
         """The best `most` trials so far, None if there are none."""
         rows = rank(self.records, self.maximize)[:most]
-        return ranking_table(rows, self.names, self.metric, width) if rows else None
+        return ranking_table(rows, self.names, self.metric, width, self.curves) if rows else None
 
     def named(self, params: Mapping[str, object]) -> Mapping[str, object]:
         """What identifies a trial besides its number and its parameters."""
@@ -101,10 +116,10 @@ def make_progress(
     ended = [record for record in records if record.state in ENDED]
     # After --trials was lowered, more trials may have ended than are planned.
     total = max(trials, len(ended))
-    return Progress(names, metric, maximize, total, epochs, workers, ended, before=len(ended))
+    return Progress(names, metric, maximize, total, epochs, workers, ended)
 
 
-class _Base(Callback):
+class Base(Callback):
     """Keeps `Progress` current; the views add what they show."""
 
     def __init__(self, progress: Progress) -> None:
@@ -112,13 +127,14 @@ class _Base(Callback):
 
     @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
-        self.progress.running[number] = _Running(params, time.monotonic())
+        self.progress.running[number] = Running(params, time.monotonic())
+        self.progress.curves[number] = []
 
     @override
     def on_report(self, report: Report) -> None:
         running = self.progress.running[report.number]
-        running.scores.append(report.score)
-        running.epoch = report.epoch
+        running.report = report
+        self.progress.curves[report.number].append((report.epoch, report.score))
         if report.anew:
             self._begun_anew(report)
         if not report.continues_after:
@@ -162,7 +178,7 @@ class _Base(Callback):
         return f"{self.progress.word} {number}: {reason}; retrying (attempt {attempt})"
 
 
-class PlainView(_Base):
+class PlainView(Base):
     """One line per event, for logs and pipes."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
@@ -182,10 +198,11 @@ class PlainView(_Base):
 
     def _validated(self, report: Report) -> None:
         progress = self.progress
+        epoch = seconds_text(report.seconds / report.epoch)
         self._line(
             f"{progress.word} {report.number} epoch {report.epoch}/{progress.epochs}: {progress.metric} "
             f"{score_text(report.score)}, loss {report.train_loss:.4f}, "
-            f"{format_duration(report.seconds)} since its start"
+            f"{epoch} an epoch, elapsed {format_duration(report.seconds)}"
         )
 
     @override
@@ -196,8 +213,8 @@ class PlainView(_Base):
             record.error or f"best {progress.metric} {score_text(record.score)} at epoch {record.best_epoch}"
         )
         leader = f"; leading: {progress.leader()}" if progress.leader() else ""
-        eta = progress.eta()
-        remaining = f"; about {format_duration(eta)} left" if eta and progress.left else ""
+        time_left = progress.time_left()
+        remaining = f"; {time_left}" if time_left else ""
         self._line(
             f"{progress.word} {record.number} {record.state}: {detail} "
             f"({len(progress.records)}/{progress.trials} ended{leader}{remaining})"
@@ -219,7 +236,7 @@ class PlainView(_Base):
         self._console.print(Text(text), soft_wrap=True, highlight=False)
 
 
-class JsonView(_Base):
+class JsonView(Base):
     """One JSON object per line on standard output."""
 
     @override
@@ -277,75 +294,6 @@ class JsonView(_Base):
     def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
         super().on_trial_retry(number, attempt, reason)
         emit({"event": "retrying", self.progress.word: number, "attempt": attempt, "reason": reason})
-
-
-class LiveView(_Base):
-    """The best trials, below them running trials with their learning curves, then the overall progress."""
-
-    def __init__(self, progress: Progress, console: Console) -> None:
-        super().__init__(progress)
-        self._console = console
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> LiveView:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-    def _continued(self, report: Report) -> None:
-        self._console.print(Text(self._continues_text(report)))
-
-    def _begun_anew(self, report: Report) -> None:
-        self._console.print(Text(self._anew_text(report)))
-
-    @override
-    def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
-        super().on_trial_retry(number, attempt, reason)
-        self._console.print(Text(self._retrying_text(number, attempt, reason), style="yellow"))
-
-    def _render(self) -> RenderableType:
-        progress = self.progress
-        room = max(3, self._console.height - 8 - 2 * len(progress.running))
-        table = progress.table(self._console.width, min(10, room))
-        parts: list[RenderableType] = [] if table is None else [table, Text("")]
-        parts += [self._running_line(number, running) for number, running in sorted(progress.running.items())]
-        return Group(*parts, self._total())
-
-    def _running_line(self, number: int, running: _Running) -> RenderableType:
-        progress = self.progress
-        line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{progress.word} {number} ", style="cyan")
-        line.append(f"epoch {running.epoch}/{progress.epochs} " if running.epoch else "in its first epoch ")
-        if running.scores:
-            line.append(sparkline(running.scores) + " ", style="cyan")
-            line.append(f"{score_text(running.scores[-1])} ")
-        line.append(format_duration(time.monotonic() - running.since) + "  ", style="dim")
-        line.append(progress.text(running.params), style="dim")
-        return line
-
-    def _total(self) -> RenderableType:
-        progress = self.progress
-        # 80 columns have no room for "0 failed".
-        counts = {
-            state: count
-            for state in (State.COMPLETE, State.PRUNED, State.FAILED)
-            if (count := sum(r.state == state for r in progress.records)) or state in progress.always_counted
-        }
-        # A running trial counts with the share of its epochs.
-        share = sum(running.epoch / progress.epochs for running in progress.running.values())
-        line = Table.grid(padding=(0, 1))
-        eta = progress.eta()
-        line.add_row(
-            ProgressBar(total=max(1, progress.trials), completed=len(progress.records) + share, width=24),
-            Text(
-                f"{len(progress.records)}/{progress.trials} {progress.word}s: "
-                + ", ".join(f"{count} {state}" for state, count in counts.items())
-            ),
-            Text(f"about {format_duration(eta)} left" if eta and progress.left else "", style="dim"),
-        )
-        return line
 
 
 def emit(event: dict[str, Any]) -> None:

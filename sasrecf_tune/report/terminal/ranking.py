@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import main_effects
 from sasrecf_tune.analysis.report_data import ReportData
-from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.tables import (
-    STYLES,
     print_failures,
     ranking_table,
-    shared_sparklines,
     varied,
 )
-from sasrecf_tune.report.text import epochs_text, percent_text, states_text
-from sasrecf_tune.trials import Row, cell_text, score_text
+from sasrecf_tune.report.text import percent_text, states_text
+from sasrecf_tune.trials import Row
 
 _BAR_WIDTH = 24
 
@@ -34,11 +30,7 @@ def show_report(data: ReportData, rows: Sequence[Row], shown: Sequence[Row], con
         _line(console, "no trial has completed yet")
     if shown:
         names, metric = varied(data.space), str(data.metric)
-        table = ranking_table(shown, names, metric, console.width, data.curves)
-        if len(names) > 1 and table.columns[-1].header == "parameters":
-            _print_stacked(data, names, shown, console)
-        else:
-            print_table(console, table)
+        print_table(console, ranking_table(shown, names, metric, console.width, data.curves))
         if len(shown) < len(rows):
             _line(console, f"... and {len(rows) - len(shown)} more (--top 0 shows all)")
     elif data.rows:
@@ -46,25 +38,6 @@ def show_report(data: ReportData, rows: Sequence[Row], shown: Sequence[Row], con
     _print_importance(data, console)
     _print_effects(data, console)
     print_failures(rows, console)
-
-
-def _print_stacked(data: ReportData, names: Sequence[str], shown: Sequence[Row], console: Console) -> None:
-    """Print the table with the parameters of each trial on a line of their own."""
-    metric = str(data.metric)
-    width = max(6, len(metric))
-    header = f"rank  {metric:>{width}}  trial  state      epochs     time  learning curve"
-    _line(console, header, "bold")
-    curves = shared_sparklines(data.curves, [row.record.number for row in shown])
-    for place, row in enumerate(shown):
-        record = row.record
-        cells = (
-            f"{row.rank or '':>4}  {score_text(record.score):>{width}}  {record.number:>5}  {record.state:<8}"
-        )
-        cells += f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}  "
-        style = "bold green" if row.rank == 1 else STYLES.get(record.state, "")
-        _line(console, cells + (curves[place] if curves else ""), style)
-        values = "  ".join(f"{n} {cell_text(record.params[n])}" for n in names if n in record.params)
-        console.print(Padding(Text(values, style="dim"), (0, 0, 0, 6)))
 
 
 def _print_importance(data: ReportData, console: Console) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -27,14 +28,16 @@ def ranking_table(
     metric: str,
     width: int,
     curves: Mapping[int, Sequence[tuple[int, float]]] | None = None,
-) -> Table:
+) -> RenderableType:
     """Return the table of `rows`.
 
-    Parameters share one column if `width` (characters) has no room for a column each. Learning curves get a
-    column only if there is room for everything.
+    If `width` (characters) has no room for a column for each parameter, the parameters of a trial are on a
+    line of their own. Learning curves are left out where there is no room for them.
     """
     natural = _natural_width(rows, names, metric)
-    separate = natural <= width
+    drawn = shared_sparklines(curves, [row.record.number for row in rows]) if curves else []
+    if natural > width:
+        return _stacked_table(rows, names, metric, width, drawn)
     table = Table(pad_edge=False, box=None)
     table.add_column("rank", justify="right")
     table.add_column(metric, justify="right", style="bold")
@@ -42,17 +45,14 @@ def ranking_table(
     table.add_column("state")
     table.add_column("epochs", justify="right")
     table.add_column("time", justify="right")
-    for name in names if separate else ["parameters"]:
+    for name in names:
         table.add_column(name, overflow="fold")
-    drawn = shared_sparklines(curves, [row.record.number for row in rows]) if curves else []
     if drawn and natural + CURVE_WIDTH + 2 <= width:
         table.add_column("curve", no_wrap=True)
     else:
         drawn = []
     for place, row in enumerate(rows):
         record = row.record
-        params = record.params
-        cells = parameter_cells(params, names) if separate else [parameters_text(params, names)]
         table.add_row(
             str(row.rank) if row.rank else "",
             score_text(record.score),
@@ -60,10 +60,34 @@ def ranking_table(
             record.state,
             epochs_text(record),
             format_duration(record.seconds),
-            *(Text(cell) for cell in [*cells, *drawn[place : place + 1]]),
-            style="bold green" if row.rank == 1 else STYLES.get(record.state, ""),
+            *map(Text, [*parameter_cells(record.params, names), *drawn[place : place + 1]]),
+            style=_style(row),
         )
     return table
+
+
+def _stacked_table(
+    rows: Sequence[Row], names: Sequence[str], metric: str, width: int, drawn: Sequence[str]
+) -> RenderableType:
+    """Return a table with the parameters of each trial on the lines below its scores."""
+    size = max(6, len(metric))
+    header = f"rank  {metric:>{size}}  trial  state      epochs     time"
+    if len(header) + 2 + CURVE_WIDTH > width:
+        drawn = []
+    lines: list[RenderableType] = [Text(header + ("  learning curve" if drawn else ""), style="bold")]
+    for place, row in enumerate(rows):
+        record = row.record
+        cells = (
+            f"{row.rank or '':>4}  {score_text(record.score):>{size}}  {record.number:>5}  {record.state:<8}"
+            f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}"
+        )
+        lines.append(Text("  ".join([cells, *drawn[place : place + 1]]), style=_style(row)))
+        lines.append(Padding(Text(parameters_text(record.params, names), style="dim"), (0, 0, 0, 6)))
+    return Group(*lines)
+
+
+def _style(row: Row) -> str:
+    return "bold green" if row.rank == 1 else STYLES.get(row.record.state, "")
 
 
 def varied(space: SearchSpace) -> tuple[str, ...]:

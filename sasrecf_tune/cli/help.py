@@ -1,0 +1,62 @@
+"""Help texts: options in groups with an example each, and summaries of commands that are not cut."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from typer.core import TyperCommand
+from typing_extensions import override
+
+# The groups of the options of `run`: a title, an example, and the fields. Other commands, which have fewer
+# options, list them without groups.
+GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "What to tune": (
+        "--params-file hyper.test --dataset ml-100k --set epochs=50",
+        ("params_file", "dataset", "data_path", "config_files", "overrides", "model"),
+    ),
+    "Search": (
+        "--metric NDCG@10 --seed 7 --confirm 5",
+        ("metric", "seed", "sampler", "pruner", "confirm", "confirm_seeds"),
+    ),
+    "Budget": ("--trials 50 --timeout 2h", ("trials", "timeout", "patience")),
+    "Machine": (
+        "--gpus 0,1 --trials-per-gpu 2",
+        (
+            *("workers", "threads", "gpus", "trials_per_gpu", "executor", "address"),
+            *("fuse", "engine"),
+        ),
+    ),
+    "Output": ("--study first --out results", ("name", "out", "storage", "dry_run", "as_json", "help")),
+    "Faults": (
+        "--checkpoint-every 1 --hang-timeout 30m",
+        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every"),
+    ),
+}
+WIDEST = 110
+
+
+class Command(TyperCommand):
+    """A command whose summary in the list of commands is its whole first sentence."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.context_settings.setdefault("max_content_width", WIDEST)
+
+    @override
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return re.sub(r"\s+", " ", re.split(r"(?<=\.)\s", self.help or "", maxsplit=1)[0]).rstrip(".")
+
+
+class GroupedCommand(Command):
+    """A command that lists its options in `GROUPS`."""
+
+    @override
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        records = {each.name: each.get_help_record(ctx) for each in self.get_params(ctx)}
+        for title, (example, names) in GROUPS.items():
+            with formatter.section(f"{title}, such as {example}"):
+                formatter.write_dl([records.pop(name) for name in names if name in records])
+        if records:
+            with formatter.section("Other options"):
+                formatter.write_dl(list(records.values()))
