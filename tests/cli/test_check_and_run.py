@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,12 +13,13 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from sasrecf_tune.cli import session
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.inline import InlineExecutor
-from tests.support.shop import SMALL, edit, write_shop
+from tests.support.shop import SESSION_SETTINGS, SMALL, edit, write_sessions, write_shop
 from tests.support.synthetic_data import muted
 
 __all__ = ["muted"]
@@ -24,7 +27,6 @@ __all__ = ["muted"]
 Change = Callable[[str], str]
 
 SPLIT = "split: {LS: valid_and_test}"
-PLAIN = "eval_args={split: {LS: valid_and_test}, order: TO, mode: full}"
 
 
 def drop_column(index: int) -> Change:
@@ -50,9 +52,24 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("no load_col", {}, "selected_features=[brand]", ""),
     ("a filter's column", {}, "val_interval={rating: '[2,inf)'}", ""),
     ("a label's column", {}, "threshold={rating: 3}", ""),
-    ("explicit load_col", {}, "load_col={inter: [user_id, item_id], item: [item_id, brand]}", "timestamp (shop.inter)"),
-    ("unknown column", {}, "val_interval={ratings: '[2,inf)'}", "no column 'ratings': did you mean `rating`?"),
-    ("load and unload", {}, "load_col={inter: [user_id, item_id, timestamp]} unload_col={inter: [rating]}", "cannot both"),
+    (
+        "explicit load_col",
+        {},
+        "load_col={inter: [user_id, item_id], item: [item_id, brand]}",
+        "timestamp (shop.inter)",
+    ),
+    (
+        "unknown column",
+        {},
+        "val_interval={ratings: '[2,inf)'}",
+        "no column 'ratings': did you mean `rating`?",
+    ),
+    (
+        "load and unload",
+        {},
+        "load_col={inter: [user_id, item_id, timestamp]} unload_col={inter: [rating]}",
+        "cannot both",
+    ),
     ("letters", {}, "load_col={inter: user_id}", "needs a list of columns for inter"),
     ("items", {}, "load_col={inter: '*', items: '*'}", "did you mean `item`?"),
     ("all columns", {}, "load_col={inter: '*', item: '*'}", ""),
@@ -68,35 +85,93 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("a float and others", {}, "selected_features=[tags,price,brand] numerical_features=[price]", ""),
     ("a float not numerical", {}, "selected_features=[price]", "embeds only if told to"),
     ("tokens numerical", {}, "numerical_features=[brand]", "has type token, not float"),
-    ("bins of two", {}, "selected_features=[price] numerical_features=[price] discretization={price: {method: ED}}", "bucket"),
-    ("bins", {}, "selected_features=[price] numerical_features=[price] discretization={price: {method: ED, bucket: 4}}", ""),
+    (
+        "bins of two",
+        {},
+        "selected_features=[price] numerical_features=[price] discretization={price: {method: ED}}",
+        "bucket",
+    ),
+    (
+        "bins",
+        {},
+        "selected_features=[price] numerical_features=[price] discretization={price: {method: ED, bucket: 4}}",
+        "",
+    ),
     ("bins not numerical", {}, "discretization={price: {method: LD}}", "not in numerical_features"),
     ("both normalised", {}, "normalize_field=[rating] normalize_all=True", "cannot both be set"),
     # files
     ("no item id", {"item": drop_column(0)}, "", "there is no column 'item_id' (ITEM_ID_FIELD)"),
     ("item id renamed", {"item": head("item_id", "movie_id")}, "", "there is no column 'item_id'"),
     ("item id of numbers", {"item": head("item_id:token", "item_id:float")}, "", "must have type token"),
-    ("other ids", {"item": lambda text: text.replace("\ni", "\nx")}, "", "no item_id of shop.inter is in shop.item"),
-    ("other ids kept", {"item": lambda text: text.replace("\ni", "\nx")}, "filter_inter_by_user_or_item=False", "no item_id of"),
+    (
+        "other ids",
+        {"item": lambda text: text.replace("\ni", "\nx")},
+        "",
+        "no item_id of shop.inter is in shop.item",
+    ),
+    (
+        "other ids kept",
+        {"item": lambda text: text.replace("\ni", "\nx")},
+        "filter_inter_by_user_or_item=False",
+        "no item_id of",
+    ),
     ("no item file", {"item": lambda _: ""}, "", "the file is empty"),
     ("only names", {"item": lambda text: text.splitlines()[0]}, "", "no rows"),
     ("no interactions", {"inter": lambda text: text.splitlines()[0] + "\n"}, "", "no rows"),
     ("empty", {"inter": lambda _: ""}, "", "the file is empty"),
-    ("a name in two files", {"item": head("brand", "rating")}, "load_col=null selected_features=[tags]", "is in shop.inter and in shop.item"),
+    (
+        "a name in two files",
+        {"item": head("brand", "rating")},
+        "load_col=null selected_features=[tags]",
+        "is in shop.inter and in shop.item",
+    ),
     ("not loaded twice", {"inter": head("rating:float", "brand:token")}, "", ""),
     ("dates", {"inter": lambda text: text.replace("\t140", "\t2018-09-0")}, "", "Write times as numbers"),
     ("dates as tokens", {"inter": head("timestamp:float", "timestamp:token")}, "", "Write times as numbers"),
     ("no time", {"inter": drop_column(3)}, "", "there is no column 'timestamp'"),
-    ("words as prices", {"item": lambda text: text.replace("\t1.0\t", "\tcheap\t")}, "selected_features=[price] numerical_features=[price]", "remove it from numerical_features"),
+    (
+        "words as prices",
+        {"item": lambda text: text.replace("\t1.0\t", "\tcheap\t")},
+        "selected_features=[price] numerical_features=[price]",
+        "remove it from numerical_features",
+    ),
     ("words not loaded", {"item": lambda text: text.replace("\t1.0\t", "\tcheap\t")}, "", ""),
     ("an item twice", {"item": lambda text: text + text.splitlines()[-1] + "\n"}, "", ""),
     ("users", {"user": with_users}, "load_col=null", ""),
-    ("other users", {"user": lambda text: with_users(text).replace("\nu", "\nv")}, "load_col=null", "no user_id of shop.inter"),
-    ("users without ids", {"user": lambda text: with_users(text).replace("user_id", "uid")}, "load_col=null", "no column 'user_id'"),
+    (
+        "other users",
+        {"user": lambda text: with_users(text).replace("\nu", "\nv")},
+        "load_col=null",
+        "no user_id of shop.inter",
+    ),
+    (
+        "users without ids",
+        {"user": lambda text: with_users(text).replace("user_id", "uid")},
+        "load_col=null",
+        "no column 'user_id'",
+    ),
     ("users not read", {"user": lambda _: "what is this"}, "", ""),
     # users, items and splits
-    ("histories of one", {"inter": lambda text: "\n".join([text.splitlines()[0], *(f"u{i}\ti{i % 20}\t1\t{i}" for i in range(40))])}, "", "the training split is empty"),
-    ("histories of two", {"inter": lambda text: "\n".join([text.splitlines()[0], *(f"u{i // 2}\ti{i % 20}\t1\t{i}" for i in range(40))])}, "", "the validation split is empty"),
+    (
+        "histories of one",
+        {
+            "inter": lambda text: "\n".join(
+                [text.splitlines()[0], *(f"u{i}\ti{i % 20}\t1\t{i}" for i in range(40))]
+            )
+        },
+        "",
+        "the training split is empty",
+    ),
+    (
+        "histories of two",
+        {
+            "inter": lambda text: "\n".join(
+                [text.splitlines()[0], *(f"u{i // 2}\ti{i % 20}\t1\t{i}" for i in range(40))]
+            )
+        },
+        "",
+        "the validation split is empty",
+    ),
     ("no user left", {}, "user_inter_num_interval='[900,inf)'", "no interactions are left"),
     ("no value left", {}, "val_interval={rating: '[9,inf)'}", "no interactions are left"),
     ("topk", {}, "topk=100", "topk 100 is more than the 20 items"),
@@ -113,19 +188,44 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("mode of zero", {}, f"eval_args={{{SPLIT}, order: TO, mode: uni0}}", "uniN or popN"),
     ("labels", {}, f"eval_args={{{SPLIT}, order: TO, mode: labeled}}", "needs labels"),
     ("one mode", {}, f"eval_args={{{SPLIT}, order: TO, mode: {{valid: uni5, test: full}}}}", ""),
-    ("misspelt phase", {}, f"eval_args={{{SPLIT}, order: TO, mode: {{vaild: uni5}}}}", "did you mean `valid`?"),
+    (
+        "misspelt phase",
+        {},
+        f"eval_args={{{SPLIT}, order: TO, mode: {{vaild: uni5}}}}",
+        "did you mean `valid`?",
+    ),
     ("pop", {}, f"eval_args={{{SPLIT}, order: TO, mode: pop5}}", ""),
     ("two ratios", {}, "eval_args={split: {RS: [0.8, 0.2]}, order: TO, mode: full}", "three ratios"),
-    ("ratios of text", {}, "eval_args={split: {RS: ['0.8', '0.1', '0.1']}, order: TO, mode: full}", "three ratios"),
-    ("no validation", {}, "eval_args={split: {RS: [0.8, 0, 0.2]}, order: TO, mode: full}", "nothing to train or to validate"),
+    (
+        "ratios of text",
+        {},
+        "eval_args={split: {RS: ['0.8', '0.1', '0.1']}, order: TO, mode: full}",
+        "three ratios",
+    ),
+    (
+        "no validation",
+        {},
+        "eval_args={split: {RS: [0.8, 0, 0.2]}, order: TO, mode: full}",
+        "nothing to train or to validate",
+    ),
     ("no test", {}, "eval_args={split: {RS: [0.8, 0.2, 0]}, order: TO, mode: full}", ""),
     ("ratios", {}, "eval_args={split: {RS: [8, 1, 1]}, order: TO, mode: full, group_by: user}", ""),
     ("no groups", {}, "eval_args={split: {RS: [8, 1, 1]}, order: TO, mode: full, group_by: none}", ""),
-    ("other groups", {}, "eval_args={split: {RS: [8, 1, 1]}, order: TO, mode: full, group_by: item}", "group_by"),
+    (
+        "other groups",
+        {},
+        "eval_args={split: {RS: [8, 1, 1]}, order: TO, mode: full, group_by: item}",
+        "group_by",
+    ),
     ("time", {}, "eval_args={split: {TS: [8, 1, 1]}, order: TO, mode: full}", ""),
     ("test only", {}, "eval_args={split: {LS: test_only}, order: TO, mode: full}", "nothing to validate on"),
     ("valid only", {}, "eval_args={split: {LS: valid_only}, order: TO, mode: full}", ""),
-    ("leave two out", {}, "eval_args={split: {LS: valid_and_tset}, order: TO}", "did you mean `valid_and_test`?"),
+    (
+        "leave two out",
+        {},
+        "eval_args={split: {LS: valid_and_tset}, order: TO}",
+        "did you mean `valid_and_test`?",
+    ),
     ("two splits", {}, "eval_args={split: {LS: valid_only, RS: [8, 1, 1]}, order: TO}", "one of RS"),
     ("another split", {}, "eval_args={split: {CV: 5}, order: TO}", "one of RS"),
     ("no such key", {}, f"eval_args={{{SPLIT}, order: TO, modes: full}}", "did you mean `mode`?"),
@@ -145,7 +245,7 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("users as items", {}, "alias_of_item_id=[user_id]", "both as a user and as an item"),
     ("unknown alias", {}, "alias_of_item_id=[other]", "no column 'other'"),
     ("no such part", {}, "benchmark_filename=[train,valid,test]", "shop.train.inter"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -190,30 +290,84 @@ def both(dataset: str, settings: Mapping[str, Any], options: list[str]) -> tuple
 
 
 @pytest.mark.parametrize(
-    ("changes", "options", "said"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+    ("changes", "options", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_check_and_run_agree(
     shop: Path, tmp_path: Path, changes: Mapping[str, Change], options: str, said: str
 ) -> None:
     shutil.copytree(shop, tmp_path / "data")
     edit(tmp_path / "data", "shop", changes)
-    words = [one for one in options.replace(" unload_col", "\nunload_col").split("\n")]
-    given = [part for word in words for part in separate(word)]
+    agree("shop", SMALL, options, said)
+
+
+# Of ready-made histories: the changes of a part, options, and what is said.
+SESSIONS: list[tuple[str, Mapping[str, Change], str, str]] = [
+    ("without time", {}, "", ""),
+    ("without load_col", {}, "load_col=", ""),
+    ("two parts", {}, "benchmark_filename=[train,test]", "must name three parts"),
+    ("four parts", {}, "benchmark_filename=[train,valid,test,more]", "must name three parts"),
+    ("one part", {}, "benchmark_filename=train", "must be a list"),
+    ("another name", {}, "benchmark_filename=[train,dev,test]", "sess.dev.inter: the file does not exist"),
+    ("no parts named", {}, "benchmark_filename=", "benchmark_filename=[train, valid, test]"),
+    ("no alias", {}, "alias_of_item_id=", "alias_of_item_id=[item_id_list]"),
+    ("no histories", {"train": drop_column(1)}, "", "are not those of"),
+    ("an empty history", {"valid": lambda text: f"{text}s\t\ti1\n"}, "", "item_id_list is empty"),
+    ("long histories", {}, "MAX_ITEM_LIST_LENGTH=2", "more than MAX_ITEM_LIST_LENGTH (2)"),
+    ("no item", {"test": lambda text: f"{text}s\ti1\t\n"}, "", "RecBole does not filter"),
+    ("another column", {"train": head("item_id:token", "target:token")}, "", "are not those of"),
+    ("random order", {}, "eval_args={order: RO}", "order of eval_args must be TO"),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "said"), [case[1:] for case in SESSIONS], ids=[case[0] for case in SESSIONS]
+)
+def test_ready_made_histories(tmp_path: Path, changes: Mapping[str, Change], options: str, said: str) -> None:
+    write_sessions(tmp_path / "data")
+    for part, change in changes.items():
+        path = tmp_path / "data" / "sess" / f"sess.{part}.inter"
+        path.write_text(change(path.read_text()))
+    agree("sess", SMALL | SESSION_SETTINGS, options, said)
+
+
+def test_the_columns_to_load_are_in_all_results(shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop, tmp_path / "data")
+    Path("lr.test").write_text("learning_rate choice [0.01]\n")
+    sets = [f"--set={key}={value}" for key, value in SMALL.items()]
+    common = ["--dataset", "shop", "--data-path", "data", "--gpus", "none", *sets]
+    assert answer("run", "--params-file", "lr.test", *common) == (0, "")
+    best = yaml.safe_load(Path("tuning/shop-lr/best.yaml").read_text())
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "brand"]}
+    assert best["load_col"] == columns
+    # The same command, and one that gives the columns, continue the study.
+    assert answer("run", "--params-file", "lr.test", *common) == (0, "")
+    given = f"--set=load_col={json.dumps(columns)}"
+    assert answer("run", "--params-file", "lr.test", *common, given) == (0, "")
+
+
+def test_notes(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(shop, tmp_path / "data")
+    Path("lr.test").write_text("learning_rate choice [0.01]\n")
+    sets = [f"--set={key}={value}" for key, value in SMALL.items()]
+    sets.append("--set=eval_args={split: {LS: valid_and_test}, order: TO, mode: uni5}")
+    app(["check", "lr.test", "--dataset", "shop", "--data-path", "data", *sets], standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "note: load_col: added timestamp, item_id, brand" in out
+    assert "only 6 items are ranked" in out
+
+
+def agree(dataset: str, settings: Mapping[str, str], options: str, said: str) -> None:
+    """Check that both commands answer the same: `said`, or nothing."""
+    given = separate(options)
     names = {text.partition("=")[0] for text in given}
-    code, message = both("shop", {key: value for key, value in SMALL.items() if key not in names}, given)
-    assert (code, "" if code == 0 else said) == (2 if said else 0, said), message
+    kept = {key: value for key, value in settings.items() if key not in names}
+    code, message = both(dataset, kept, [text for text in given if not text.endswith("=")])
+    assert code == (2 if said else 0), message
     assert said in message
     for word in ("Error", "Traceback", "NoneType", "object has no"):
         assert word not in message
 
 
 def separate(options: str) -> list[str]:
-    """The KEY=VALUE of a text with several."""
-    parts: list[str] = []
-    for word in options.split(" "):
-        key = word.partition("=")[0]
-        if "=" in word and key.isidentifier():
-            parts.append(word)
-        elif parts:
-            parts[-1] += f" {word}"
-    return parts
+    """The KEY=VALUE of a text with several, whose values may have spaces."""
+    return [part for part in re.split(r" (?=[a-zA-Z_]+=)", options) if part]

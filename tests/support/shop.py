@@ -8,7 +8,7 @@ from pathlib import Path
 
 USERS, ITEMS = 40, 20
 # Settings with which a step takes milliseconds.
-SMALL: Mapping[str, str] = {
+SMALL: dict[str, str] = {
     "selected_features": "[brand]",
     "epochs": "2",
     "MAX_ITEM_LIST_LENGTH": "10",
@@ -17,6 +17,14 @@ SMALL: Mapping[str, str] = {
     "n_layers": "1",
     "hidden_dropout_prob": "0.0",
     "attn_dropout_prob": "0.0",
+}
+
+# What the files of `write_sessions` need.
+SESSION_SETTINGS: dict[str, str] = {
+    "USER_ID_FIELD": "session_id",
+    "load_col": "{inter: [session_id, item_id_list, item_id], item: [item_id, brand]}",
+    "benchmark_filename": "[train, valid, test]",
+    "alias_of_item_id": "[item_id_list]",
 }
 
 
