@@ -49,12 +49,7 @@ _WORDS = (
 
 
 def plain_words(message: str) -> str:
-    """A message about the value of an option, without the words of the library that checks it.
-
-    Example:
-        >>> plain_words("Input should be greater than or equal to 1")
-        'must be at least 1'
-    """
+    """A message about the value of an option, without the words of the library that checks it."""
     for pattern, words in _WORDS:
         message = re.sub(pattern, words, message)
     return message

@@ -202,6 +202,12 @@ def _preparation_error(error: Exception, config: RecBoleConfig) -> TuneError:
         return cause
     if "feat is empty" in str(error):  # recbole/data/dataset/dataset.py, _reset_index
         return nothing_left(data, config)
+    if str(error).startswith("Preload"):
+        return DataError(
+            "RecBole cannot read the weights that it names",
+            where="preload_weight",
+            fix="Remove it: SASRecF does not use such weights.",
+        )
     return UnknownReasonError("RecBole cannot prepare the data set", where=str(data.path))
 
 

@@ -97,6 +97,12 @@ def check_combinations(config: Mapping[str, Any]) -> None:
                 where="unload_col",
                 fix=f"To read all columns but those: --set \"load_col={{{file}: '*'}}\".",
             )
+    if not config["LIST_SUFFIX"]:
+        raise ConfigFileError(
+            "it is empty, so that the columns of histories would replace others",
+            where="LIST_SUFFIX",
+            fix="Remove it: RecBole's default is _list.",
+        )
     if config["normalize_all"] is True and config["normalize_field"] is not None:
         raise ConfigFileError(
             "normalize_field and normalize_all cannot both be set",

@@ -8,7 +8,13 @@ from typing import Any
 
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.dataset_columns import added_columns, check_columns
-from sasrecf_tune.inputs.dataset_faults import check_histories, check_ids, unreadable_number
+from sasrecf_tune.inputs.dataset_faults import (
+    FILTERS,
+    NO_FILTER,
+    check_histories,
+    check_ids,
+    unreadable_number,
+)
 from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.dataset_rows import scan
 from sasrecf_tune.inputs.evaluation_settings import candidates, check_evaluation
@@ -74,6 +80,12 @@ def check_dataset(
     if own_path and config["dataset"] == BUILTIN:
         notes.append(f"--data-path has no effect: RecBole reads the {BUILTIN} that comes with it")
     notes += _sampling_notes(complete)
+    if complete["benchmark_filename"]:
+        notes += [
+            f"{key} has no effect: RecBole does not filter the files of benchmark_filename"
+            for key in FILTERS
+            if complete[key] not in NO_FILTER
+        ]
     return DatasetCheck(item_columns, load_col, tuple(notes))
 
 

@@ -9,6 +9,7 @@ from sasrecf_tune.errors import DataError, suggest
 from sasrecf_tune.inputs.data_settings import check_combinations
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
 from sasrecf_tune.inputs.feature_columns import check_features
+from sasrecf_tune.inputs.value_checks import is_interval
 
 _READ = ("inter", "user", "item")
 # RecBole 1.2.1 has the name of the history's column for this item column only (sequential_dataset.py).
@@ -37,6 +38,13 @@ def check_columns(
         ConfigFileError: Data settings exclude each other.
     """
     check_combinations(config)
+    for suffix in config["additional_feat_suffix"] or []:
+        if not data.file(str(suffix)).is_file():
+            raise DataError(
+                "the file does not exist, and additional_feat_suffix names it",
+                where=str(data.file(str(suffix))),
+                fix="Remove it from additional_feat_suffix: SASRecF does not read it.",
+            )
     headers = _headers(data, config, features)
     item_id = str(config["ITEM_ID_FIELD"])
     if features:
@@ -92,9 +100,10 @@ def _headers(data: DatasetFiles, config: Mapping[str, Any], features: Sequence[s
     """The columns of the files of interactions, users and items, with those that must exist checked."""
     form = text_format(config)
     inter = columns(data.interactions, *form)
+    read = loaded_columns(data, config, "inter", inter)
     for part in config["benchmark_filename"] or []:
         other = columns(data.interactions_of(str(part)), *form)
-        if other != inter:
+        if {name: other.get(name) for name in read} != {name: inter[name] for name in read}:
             raise DataError(
                 f"its columns ({', '.join(other)}) or their types are not those of {data.interactions.name} "
                 f"({', '.join(inter)})",
@@ -125,7 +134,9 @@ def _check_id_columns(data: DatasetFiles, config: Mapping[str, Any], headers: Ma
         name, header = str(config[key]), headers[source]
         if name not in header:
             fix = f"Its columns: {', '.join(header)}."
-            if source == "inter":
+            if key == "ITEM_ID_FIELD" and config["benchmark_filename"]:
+                fix += f" Rename that of the next item to {_BENCHMARK_ITEM}: RecBole 1.2.1 needs the name."
+            elif source == "inter":
                 fix += f" Set {key} to one of them: --set {key}=NAME."
             else:
                 fix += f" It must have {name}:token, with the ids of {data.interactions.name}."
@@ -193,7 +204,7 @@ def _needed(
                 where=key,
                 fix=f"The columns of {data.interactions.name}: {', '.join(headers['inter'])}.",
             )
-        _check_type(data, key, name, source, headers[source][name])
+        _check_type(data, key, name, source, headers[source][name], config)
         own = {"inter": [], "user": [user], "item": [item]}[source]
         needed[source] = list(dict.fromkeys([*needed.get(source, own), name]))
     return needed
@@ -209,13 +220,25 @@ def _named_columns(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "alias_of_item_id", str(name)
 
 
-def _check_type(data: DatasetFiles, key: str, name: str, source: str, kind: str) -> None:
+def _check_type(
+    data: DatasetFiles, key: str, name: str, source: str, kind: str, config: Mapping[str, Any]
+) -> None:
     if key == "numerical_features" and not kind.startswith("float"):
         raise DataError(
             f"column {name!r} of {data.name}.{source} has type {kind}, not float or float_seq",
             where=key,
             fix=f"Remove it from numerical_features: {kind} columns are embedded without that.",
         )
+    if key == "val_interval":
+        kept = config[key][name]
+        fits = {"float": is_interval(str(kept)), "token": isinstance(kept, list)}.get(kind, False)
+        if not fits:
+            raise DataError(
+                f"column {name!r} has type {kind}, for which {kept!r} is no filter",
+                where=key,
+                fix="A float column takes an interval such as '[3,inf)', a token column a list of values; "
+                "others cannot be filtered.",
+            )
     if key.startswith("alias_of") and not kind.startswith("token"):
         raise DataError(f"column {name!r} has type {kind}, not token or token_seq", where=key)
 

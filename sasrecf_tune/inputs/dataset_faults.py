@@ -14,8 +14,8 @@ from sasrecf_tune.inputs.dataset_columns import TIMES_ARE_NUMBERS, loaded_column
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
 from sasrecf_tune.inputs.dataset_rows import MISSING, interaction_files
 
-_FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
-_NO_FILTER = (None, "[0,inf)")
+FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
+NO_FILTER = (None, "[0,inf)")
 
 
 def unreadable_number(
@@ -71,7 +71,7 @@ def _number_fix(name: str, config: Mapping[str, Any]) -> str:
 
 def nothing_left(data: DatasetFiles, config: Mapping[str, Any]) -> DataError:
     """The error that no interaction, user or item is left after RecBole's filtering."""
-    filters = [f"{key}: {config[key]}" for key in _FILTERS if config[key] not in _NO_FILTER]
+    filters = [f"{key}: {config[key]}" for key in FILTERS if config[key] not in NO_FILTER]
     fix = f"The filters are {'; '.join(filters)}. Filter less." if filters else "No filter is set."
     for name, kept in (config["val_interval"] or {}).items():
         if isinstance(kept, list) and not all(isinstance(value, str) for value in kept):

@@ -92,9 +92,18 @@ def locate(dataset: str, data_path: str | None, parts: Sequence[str] | None = No
         where="--dataset",
         fix=(
             f"Set --data-path to the directory that contains {dataset}/{missing[0].name}; "
-            "only ml-100k comes with RecBole."
+            f"only {BUILTIN} comes with RecBole." + _files_there(directory)
         ),
     )
+
+
+def _files_there(directory: Path) -> str:
+    """A sentence about the files of a directory that has not those that are needed."""
+    try:
+        names = sorted(path.name for path in directory.iterdir() if path.is_file())
+    except OSError:
+        return ""
+    return f" The files of {directory}: {', '.join(names[:8])}{', ...' * (len(names) > 8)}." if names else ""
 
 
 def _usual_place(part: str) -> int:

@@ -22,7 +22,7 @@ from sasrecf_tune.engine.recbole import (
     make_config,
     prepare,
 )
-from sasrecf_tune.errors import InputError
+from sasrecf_tune.errors import DataError, InputError
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
 from sasrecf_tune.inputs.dataset_rows import other_items
 from sasrecf_tune.inputs.metrics import WITH_K, result_keys
@@ -162,11 +162,15 @@ class DataService:
 
 
 def _check_cutoffs(config: Any, items: int) -> None:
-    """Check that the metrics can be computed: RecBole takes the best topk of all items.
+    """Check that items can be ranked: RecBole takes the best topk of all items.
 
     Raises:
-        InputError: There are fewer items.
+        InputError: There are fewer items, or a single one.
     """
+    if items < 2:
+        raise DataError(
+            f"{items} item is left after filtering, and ranking needs two", where=str(config["data_path"])
+        )
     cutoffs = {name.lower() for name in WITH_K}
     if max(config["topk"]) > items and any(name.lower() in cutoffs for name in config["metrics"]):
         raise InputError(
