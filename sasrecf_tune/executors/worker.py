@@ -101,9 +101,13 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         pipe.send(error)
         return
     except Exception as error:  # noqa: BLE001  # an import can raise anything
-        reason, fix = f"{type(error).__name__}: {error}", "Install the tested versions"
-        if isinstance(error, ModuleNotFoundError) and error.name == "recbole":
-            reason, fix = "RecBole is not installed", "Install it with the other dependencies"
+        traceback.print_exception(error)
+        reason, fix = f"the reason is not known; {options.log} has it", "Install the tested versions"
+        if isinstance(error, ImportError):
+            reason = f"a library cannot be imported ({error})"
+        if isinstance(error, ModuleNotFoundError):
+            name = "RecBole" if error.name == "recbole" else str(error.name)
+            reason, fix = f"{name} is not installed", "Install it with the other dependencies"
         pipe.send(WorkerError(f"a worker could not start: {reason}", fix=f"{fix}: {install_command()}"))
         return
 

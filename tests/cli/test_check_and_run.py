@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import re
@@ -19,6 +20,7 @@ from sasrecf_tune.cli import session
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.inline import InlineExecutor
+from tests.support.recbole_alone import recbole_itself
 from tests.support.shop import SESSION_SETTINGS, SMALL, edit, write_sessions, write_shop
 from tests.support.synthetic_data import muted
 
@@ -385,6 +387,18 @@ def test_ready_made_histories(tmp_path: Path, changes: Mapping[str, Change], opt
     agree("sess", SMALL | SESSION_SETTINGS, options, said)
 
 
+def test_ready_made_histories_have_the_scores_of_stock_recbole(tmp_path: Path) -> None:
+    write_sessions(tmp_path / "data")
+    Path("lr.test").write_text("learning_rate choice [0.01]\n")
+    sets = [f"--set={key}={value}" for key, value in (SMALL | SESSION_SETTINGS).items()]
+    common = ["--dataset", "sess", "--data-path", "data", "--gpus", "none", *sets]
+    assert answer("run", "--params-file", "lr.test", *common) == (0, "")
+    (row,) = csv.DictReader(Path("tuning/sess-lr/trials.csv").open())
+    ((score, valid, _),) = recbole_itself(tmp_path, [{"config_file_list": ["tuning/sess-lr/best.yaml"]}])
+    assert {key: float(row[f"valid {key}"]) for key in valid} == valid
+    assert valid["mrr@10"] == score
+
+
 def test_the_columns_to_load_are_in_all_results(shop: Path, tmp_path: Path) -> None:
     shutil.copytree(shop, tmp_path / "data")
     Path("lr.test").write_text("learning_rate choice [0.01]\n")
@@ -409,6 +423,20 @@ def test_notes(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     out = capsys.readouterr().out
     assert "note: load_col: added timestamp, item_id, brand" in out
     assert "only 6 items are ranked" in out
+
+
+def test_the_data_set_inside_recbole_needs_no_path(
+    tiny_yaml: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("lr.test").write_text("learning_rate choice [0.01]\n")
+    app(
+        ["check", "lr.test", "--config-files", str(tiny_yaml), "--data-path", "data"],
+        standalone_mode=False,
+    )
+    assert (
+        "note: --data-path has no effect: RecBole reads the ml-100k that comes with it"
+        in capsys.readouterr().out
+    )
 
 
 def agree(dataset: str, settings: Mapping[str, str], options: str, said: str) -> None:
