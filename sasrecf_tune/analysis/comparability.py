@@ -17,6 +17,9 @@ _COUNTS = {
     "test_samples": "test samples",
 }
 
+# Studies and values that a message names.
+_LISTED = 10
+
 
 @dataclass(frozen=True)
 class EvaluationSetup:
@@ -59,9 +62,15 @@ def _differing(studies: Sequence[EvaluationSetup], facts: Sequence[Mapping[str, 
             is_count = isinstance(value, int) and not isinstance(value, bool)
             studies_by_value.setdefault(f"{value:,}" if is_count else str(value), []).append(study.name)
         if len(studies_by_value) > 1:
-            values = "; ".join(f"{value} in {', '.join(names)}" for value, names in studies_by_value.items())
-            lines.append(f"{key}: {values}")
+            parts = [f"{value} in {_listed(names)}" for value, names in studies_by_value.items()]
+            more = f"; and {len(parts) - _LISTED} more values" if len(parts) > _LISTED else ""
+            lines.append(f"{key}: {'; '.join(parts[:_LISTED])}{more}")
     return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED])}{more}"
 
 
 def _setting(key: str, config: Mapping[str, Any]) -> Any:

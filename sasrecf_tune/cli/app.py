@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -279,15 +278,15 @@ def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
 def _exit_with(
     work: Callable[[], int], stopped: str = "Stopped. Completed trials are kept; the same command continues."
 ) -> None:
-    # SIGTERM, from a scheduler, is handled like Ctrl-C. The search installs its own handlers for both.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = work()
-    except KeyboardInterrupt:  # Typer would exit without a message
-        Console(stderr=True).print(stopped, highlight=False)
-        code = Interrupted.exit_code
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    from sasrecf_tune.cli.signals import interrupted_by_signals
+
+    # The search installs its own handlers.
+    with interrupted_by_signals():
+        try:
+            code = work()
+        except KeyboardInterrupt:  # Typer would exit without a message
+            Console(stderr=True).print(stopped, highlight=False)
+            code = Interrupted.exit_code
     raise typer.Exit(code)
 
 

@@ -16,8 +16,8 @@ from sasrecf_tune.cli.session import (
     choose_fusion,
     open_session,
     prepare_data,
-    stopping_on_signals,
 )
+from sasrecf_tune.cli.signals import stopping_on_signals
 from sasrecf_tune.errors import no_completed_trial
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from rich.console import Console
@@ -13,6 +14,9 @@ from typing_extensions import override
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.storage.directory import find_study
 from sasrecf_tune.storage.manifest import settings_from
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _HOST = "127.0.0.1"  # the page can delete the study
 
@@ -25,6 +29,29 @@ class _QuietHandler(WSGIRequestHandler):
     @override
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def own_pages_only(dashboard: WSGIApplication, port: Callable[[], int]) -> WSGIApplication:
+    """Refuse what pages of other sites send to `dashboard`, which can delete the study.
+
+    A browser sends requests of any open page to this machine. Their Origin is another one; with DNS rebinding
+    it is the same, but then Host is the other site's name.
+    """
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        hosts = {f"{name}:{port()}" for name in (_HOST, "localhost")}
+        origin = environ.get("HTTP_ORIGIN")
+        foreign = environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
+        if (
+            environ.get("HTTP_HOST") in hosts
+            and (origin is None or origin in {f"http://{host}" for host in hosts})
+            and (environ["REQUEST_METHOD"] in ("GET", "HEAD") or not foreign)
+        ):
+            return dashboard(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"This dashboard answers only its own pages at http://{_HOST}:{port()}/.\n".encode()]
+
+    return application
 
 
 def serve(out: Path, name: str | None, storage: str | None, port: int, console: Console) -> int:
@@ -58,7 +85,9 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
             f"the database does not contain the study {study_dir.name!r}", where=str(study_dir.directory)
         ) from error
     try:
-        server = make_server(_HOST, port, optuna_dashboard.wsgi(opened), _Server, _QuietHandler)
+        # The port is known once the server listens.
+        application = own_pages_only(optuna_dashboard.wsgi(opened), lambda: server.server_port)
+        server = make_server(_HOST, port, application, _Server, _QuietHandler)
     except OSError as error:
         raise InputError(
             f"cannot listen on port {port}: {error.strerror}",

@@ -200,7 +200,7 @@ def probe() -> tuple[dict[str, Any], str]:
     """Run `torch_probe` in another process; returns what torch finds, and an error or ""."""
     # With sys.path of this process, like the workers: -m would search the working directory first.
     script = f"import sys; sys.path[:] = {sys.path!r}; from sasrecf_tune.cli.torch_probe import main; main()"
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, "-P", "-c", script]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
     except subprocess.TimeoutExpired:

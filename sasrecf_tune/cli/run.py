@@ -17,8 +17,8 @@ from sasrecf_tune.cli.session import (
     open_scratch,
     open_session,
     prepare_data,
-    stopping_on_signals,
 )
+from sasrecf_tune.cli.signals import stopping_on_signals
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings

@@ -1,29 +1,26 @@
-"""What `run`, `confirm` and `reproduce` share: checks, workers, data preparation, signals and the display."""
+"""What `run`, `confirm` and `reproduce` share: checks, workers, data preparation and the display."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
-from sasrecf_tune.errors import UnknownReasonError, WorkerError
+from sasrecf_tune.errors import StorageError, UnknownReasonError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.recbole_defaults import complete_config
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings, format_duration
+from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
@@ -32,10 +29,13 @@ from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, feature_lists, first_configuration, searched_features
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import make_directory, private_directory, remove, temporary_files
-
-if TYPE_CHECKING:
-    from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.storage.files import (
+    links_in,
+    make_directory,
+    private_directory,
+    remove,
+    temporary_files,
+)
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,12 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
         remove(abandoned(study_dir, left) if settings.storage else left)
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
+    if links := links_in(study_dir.directory):
+        raise StorageError(
+            "this link in the study directory leads elsewhere, and a run would write there",
+            where=str(links[0]),
+            fix="Replace it by what it leads to. The study directory itself, or --out, may be a link.",
+        )
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
@@ -253,47 +259,3 @@ def choose_fusion(
     with display.status("timing trials that train as one model") if timed else contextlib.nullcontext():
         fusion = plan_fusion(settings, config, executor, measure)
     return replace(plan, notes=(*plan.notes, fusion.text)), fusion.speedup
-
-
-@contextlib.contextmanager
-def stopping_on_signals(search: Coordinator, grace: float, console: Console, quiet: bool) -> Iterator[None]:
-    """Stop the search after the running epochs at the first Ctrl-C or SIGTERM, at once at the second.
-
-    In a thread other than the main one, signals stay as they are.
-
-    Args:
-        grace: Seconds that the epochs have after SIGTERM, since a scheduler sends SIGKILL soon after it. A
-            database that hangs is not waited for either.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: FrameType | None) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
-        if search.stopping:
-            raise KeyboardInterrupt
-        if number == signal.SIGTERM:
-            search.stop("stopped by SIGTERM", grace)
-            limit = f" (at most {format_duration(grace)})"
-        else:
-            search.stop("stopped by Ctrl-C")
-            limit = ""
-        if not quiet:
-            console.print(
-                f"stopping after the running epochs{limit}; a second signal stops at once", style="yellow"
-            )
-
-    def check(_: int, __: FrameType | None) -> None:
-        if search.hangs():
-            raise KeyboardInterrupt
-
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGALRM: check}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number, handler in before.items():
-            # None: a handler that was not installed from Python, which cannot be restored.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from typing import TypeVar
 from typing_extensions import override
 
 from sasrecf_tune.environment import cores
-from sasrecf_tune.errors import TuneError, WorkerError
+from sasrecf_tune.errors import StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
 from sasrecf_tune.executors.placement import pick_busy_worker, taints_worker
 from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
@@ -40,6 +41,7 @@ from sasrecf_tune.messages import (
     Waiting,
 )
 from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.files import append_line
 
 T = TypeVar("T")
 
@@ -260,7 +262,7 @@ def _start(options: WorkerOptions) -> _Worker:
     process = context.Process(
         target=main, args=(theirs, replace(options)), name=f"sasrecf-tune-worker-{options.index}", daemon=True
     )
-    with _signals_blocked(), _without_main_module():
+    with _signals_blocked(), _without_main_module(), _without_working_directory():
         process.start()
     theirs.close()
     return _Worker(options, process, ours)
@@ -268,12 +270,30 @@ def _start(options: WorkerOptions) -> _Worker:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C and SIGTERM from the beginning; ours arrive after the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Start processes that ignore these signals from the beginning; ours arrive after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_working_directory() -> Iterator[None]:
+    """Keep the working directory off the path of a process that is started in the block.
+
+    `python -c` would import its modules from there first, from a file pickle.py for example. The process gets
+    the path of this one later.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextlib.contextmanager
@@ -296,8 +316,8 @@ def _fail_jobs(worker: _Worker, handler: Handler, kind: FailureKind, reason: str
         Failure.after_report(number, worker.last_reports.get(number), kind, reason) for number in worker.jobs
     ]
     for job in worker.jobs.values():
-        with contextlib.suppress(OSError), job.log.open("a", encoding="utf-8") as log:
-            log.write(f"\n{reason}\n")  # the worker could not write it
+        with contextlib.suppress(StorageError):
+            append_line(job.log, f"\n{reason}\n")  # the worker could not write it
     for failure in failures:
         handler.on_outcome(failure)
 

@@ -32,7 +32,7 @@ from sasrecf_tune.messages import (
     Report,
     Result,
 )
-from sasrecf_tune.storage.files import disk_error, make_directory
+from sasrecf_tune.storage.files import disk_error, make_directory, open_own
 
 # Imported late: the module imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.training.runner:start_runner"
@@ -74,10 +74,11 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     The answer to a `Job` is a sequence of reports, each of which is followed by a `Decision`, and then a
     `Result` or a `Failure`. Other requests have one answer or a TuneError. A `Waiting` may precede each.
     """
-    # Ctrl-C reaches all processes of the terminal, and SIGTERM often all processes of a scheduler's job. Only
-    # the coordinator acts on them.
+    # Ctrl-C and SIGHUP reach all processes of the terminal, and SIGTERM often all processes of a scheduler's
+    # job. Only the coordinator acts on them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _exit_with_parent()
     try:
         make_directory(options.log.parent)
@@ -182,7 +183,7 @@ def _redirect_output(path: Path) -> None:
         with contextlib.suppress(OSError):  # an incomplete log must not fail a trial
             stream.flush()
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = open_own(path, os.O_WRONLY | os.O_APPEND, 0o644)
     except OSError as error:
         raise disk_error(path, error) from error
     os.dup2(handle, 1)

@@ -14,6 +14,8 @@ from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import parameters_text
 from sasrecf_tune.trials import score_text
 
+# Pairs that are written out: those of the best ten studies.
+_MOST_PAIRS = 45
 _PARTS = {"valid": "validation", "test": "test"}
 
 
@@ -84,12 +86,14 @@ def budgets(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Say for each pair which study is better, on validation and on test."""
-    lines = [
-        _pair_text(difference, place)
-        for part, place in _PARTS.items()
-        for difference in comparison.differences[part]
-    ]
+    """Say for each pair which study is better, on validation and on test; for many studies not for all."""
+    lines: list[str] = []
+    for part, place in _PARTS.items():
+        differences = comparison.differences[part]
+        lines += [_pair_text(difference, place) for difference in differences[:_MOST_PAIRS]]
+        if len(differences) > _MOST_PAIRS:
+            more = len(differences) - _MOST_PAIRS
+            lines.append(f"... and {more:,} more pairs on {place}: --format json has all.")
     if lines:
         return lines
     if sum(entry.confirmed for entry in comparison.entries) < 2:

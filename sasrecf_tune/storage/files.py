@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ DISK_FULL_FIX = f"Free space on that disk, or raise the limit. {RUN_AGAIN}"
 NOT_WRITABLE_FIX = f"Check that the directory exists and is writable, or choose another one. {RUN_AGAIN}"
 DISK_FIX = f"Free space on that disk, or make it writable. {RUN_AGAIN}"
 _IN_THE_WAY = f"Another file or directory has this name: move it away. {RUN_AGAIN}"
+NOT_REGULAR = "it is a link or not a regular file"
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), DISK_FULL_FIX),
-    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), _IN_THE_WAY),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP), _IN_THE_WAY),
 }
 
 
@@ -51,6 +53,35 @@ def atomic_write(path: Path, text: str) -> None:
         raise disk_error(path, error) from error
 
 
+def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open a file of a study directory to write to it; a link or a device there is not followed.
+
+    A study directory may come from someone else, and its links may lead to files of this user.
+
+    Args:
+        flags: As for os.open; the file is created if it does not exist.
+
+    Returns:
+        The file descriptor.
+
+    Raises:
+        OSError: It cannot be opened, or it is not a regular file.
+    """
+    # Without O_NONBLOCK a FIFO waits for a reader.
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise OSError(errno.ELOOP, NOT_REGULAR, str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.ELOOP, NOT_REGULAR, str(path))
+    os.set_blocking(handle, True)
+    return handle
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line, and sync it to disk.
 
@@ -58,12 +89,20 @@ def append_line(path: Path, line: str) -> None:
         StorageError: it cannot be written.
     """
     try:
-        with path.open("a", encoding="utf-8", newline="") as file:
+        with os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8", newline="") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def links_in(directory: Path) -> list[Path]:
+    """The links in a study directory, at any depth."""
+    found: list[Path] = []
+    for place, folders, files in os.walk(directory):
+        found += [path for path in map(Path(place).joinpath, [*folders, *files]) if path.is_symlink()]
+    return sorted(found)
 
 
 def temporary_files(directory: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sasrecf_tune.environment import host_name
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import disk_error
+from sasrecf_tune.storage.files import disk_error, open_own
 
 _SHARE = "Several runs can work on a study in a server's database: --storage postgresql://USER@HOST/DATABASE"
 # How long a run may take to tidy up, which it does alone.
@@ -128,9 +128,10 @@ def _open_lock_file(study_dir: StudyDirectory) -> Iterator[int]:
     try:
         made = [path for path in (study_dir.directory, *study_dir.directory.parents) if not path.exists()]
         study_dir.directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(study_dir.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = open_own(study_dir.lock, os.O_RDWR)
     except OSError as error:
-        raise disk_error(study_dir.directory, error) from error
+        where = study_dir.lock if error.errno == errno.ELOOP else study_dir.directory
+        raise disk_error(where, error) from error
     try:
         try:
             yield handle

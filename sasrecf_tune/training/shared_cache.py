@@ -20,6 +20,21 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def _held(directory: Path) -> Path:
+    """Return a path to `directory` that stays the same directory when someone renames or replaces it.
+
+    Raises:
+        PermissionError: Others may write to it, or it belongs to someone else.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    found = os.fstat(handle)
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        os.close(handle)
+        raise PermissionError(f"{directory} is not private")
+    by_handle = Path(f"/proc/self/fd/{handle}")  # on Linux; it stays open as long as the process
+    return by_handle if by_handle.exists() else directory
+
+
 class SharedCache(Generic[T]):
     """Keeps objects with tensors in files, by key.
 
@@ -33,7 +48,11 @@ class SharedCache(Generic[T]):
     """
 
     def __init__(self, directory: Path, on_waiting: Callable[[Waiting], None] = lambda _: None) -> None:
-        self._directory = directory
+        self._directory: Path | None = None
+        try:
+            self._directory = _held(directory)
+        except OSError as error:
+            self._warn(error)
         self._on_waiting = on_waiting
 
     def get(self, key: str, make: Callable[[], T]) -> T:
@@ -42,6 +61,8 @@ class SharedCache(Generic[T]):
         Other processes wait meanwhile. If the creating process is killed, the next one creates it. If the
         file cannot be written or read, each process creates its own object.
         """
+        if self._directory is None:
+            return make()
         path = self._directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
         try:
             lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -81,5 +102,8 @@ class SharedCache(Generic[T]):
         return found
 
     def _use_own(self, made: T, error: Exception) -> T:
-        _log.warning("The prepared data is used by this worker only, because it cannot be shared (%s)", error)
+        self._warn(error)
         return made
+
+    def _warn(self, error: Exception) -> None:
+        _log.warning("The prepared data is used by this worker only, because it cannot be shared (%s)", error)

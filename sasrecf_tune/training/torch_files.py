@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from sasrecf_tune.storage.files import open_own
+
 
 def save(path: Path, content: Any, *, durable: bool = True) -> None:
     """Write `content` with torch.save to a temporary file and rename it to `path`.
@@ -22,7 +24,7 @@ def save(path: Path, content: Any, *, durable: bool = True) -> None:
     temporary = path.with_name(f".{path.name}.part")
     path.parent.mkdir(exist_ok=True)  # not the study directory, which the user may have removed
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             torch.save(content, file)
             if durable:
                 file.flush()

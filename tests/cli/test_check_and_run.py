@@ -393,7 +393,7 @@ def test_ready_made_histories_have_the_scores_of_stock_recbole(tmp_path: Path) -
     sets = [f"--set={key}={value}" for key, value in (SMALL | SESSION_SETTINGS).items()]
     common = ["--dataset", "sess", "--data-path", "data", "--gpus", "none", *sets]
     assert answer("run", "--params-file", "lr.test", *common) == (0, "")
-    (row,) = csv.DictReader(Path("tuning/sess-lr/trials.csv").open())
+    (row,) = csv.DictReader(Path("tuning/sess-lr/trials.csv").read_text().splitlines())
     ((score, valid, _),) = recbole_itself(tmp_path, [{"config_file_list": ["tuning/sess-lr/best.yaml"]}])
     assert {key: float(row[f"valid {key}"]) for key in valid} == valid
     assert valid["mrr@10"] == score

@@ -388,3 +388,16 @@ def test_invalid_study_arguments_are_rejected(tmp_path: Path, monkeypatch: pytes
     # Where there is none of that name below --out, a directory of that name will do.
     with pytest.raises(InputError, match="requires at least two studies"):
         read_comparison([PLANTED], tmp_path / "tuning")
+
+
+def test_many_studies_are_not_compared_line_by_line() -> None:
+    many = [entry(f"study-{number}", BEST) for number in range(40)]
+    found = compare(many, "data", MRR, ["mrr@10"], UNIT)
+    lines = sentences(found)
+    assert len(lines) < 100 and "... and 735 more pairs on validation: --format json has all." in lines
+    assert len(json.loads(comparison_json(found))["differences"]["valid"]) == 780
+
+
+def test_differing_settings_of_many_studies_are_a_short_message() -> None:
+    setups = [EvaluationSetup(f"study-{n}", "MRR@10", f"data-{n}", {}, {}) for n in range(1000)]
+    assert max(map(len, incompatibilities(setups))) < 2000

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from optuna_dashboard import get_note, save_note
 from typer.testing import CliRunner
 
 from sasrecf_tune.cli.app import app
+from sasrecf_tune.cli.dashboard import own_pages_only
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
@@ -46,6 +48,42 @@ class Failing(FakeTraining):
         job.log.write_text(LOG)
         self.before(job)
         return Failure(job.number, FailureKind.NAN, REASON)
+
+
+OWN = "127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "allowed"),
+    [
+        ("GET", {"HTTP_HOST": OWN}, True),
+        ("GET", {"HTTP_HOST": "localhost:8080"}, True),
+        ("GET", {"HTTP_HOST": OWN, "HTTP_SEC_FETCH_SITE": "cross-site"}, True),  # a link on another page
+        ("DELETE", {"HTTP_HOST": OWN, "HTTP_ORIGIN": f"http://{OWN}"}, True),
+        ("POST", {"HTTP_HOST": OWN, "HTTP_ORIGIN": "http://attacker.example"}, False),
+        ("POST", {"HTTP_HOST": OWN, "HTTP_ORIGIN": "null"}, False),
+        ("POST", {"HTTP_HOST": OWN, "HTTP_ORIGIN": "http://127.0.0.1:9000"}, False),
+        ("POST", {"HTTP_HOST": OWN, "HTTP_SEC_FETCH_SITE": "cross-site"}, False),
+        ("DELETE", {"HTTP_HOST": "attacker.example:8080"}, False),
+        ("GET", {"HTTP_HOST": "127.0.0.1.attacker.example:8080"}, False),
+        ("GET", {"HTTP_HOST": "127.0.0.1"}, False),
+        ("GET", {}, False),
+    ],
+)
+def test_the_dashboard_answers_only_its_own_pages(
+    method: str, headers: dict[str, str], allowed: bool
+) -> None:
+    answered: list[str] = []
+
+    def dashboard(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"page"]
+
+    def start_response(status: str, *_: Any) -> Any:
+        answered.append(status)
+
+    (body,) = own_pages_only(dashboard, lambda: 8080)({"REQUEST_METHOD": method, **headers}, start_response)
+    assert (answered, body == b"page") == ((["200 OK"], True) if allowed else (["403 Forbidden"], False))
 
 
 def with_manifest(run: Bench) -> None:
@@ -109,6 +147,9 @@ def test_the_dashboard_runs_until_ctrl_c(study_dir: StudyDirectory) -> None:
             assert b"Optuna Dashboard" in page.read()
         with urllib.request.urlopen(address.replace("dashboard", "api"), timeout=60) as answer:
             trials: list[dict[str, Any]] = json.load(answer)["trials"]
+        rebound = urllib.request.Request(address, headers={"Host": "attacker.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(rebound, timeout=60)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:

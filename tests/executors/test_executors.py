@@ -189,11 +189,27 @@ def test_a_worker_killed_between_jobs_fails_none(
     assert isinstance(handler.outcomes[1], Result)
 
 
-def test_workers_ignore_ctrl_c_and_sigterm(
+def test_workers_import_nothing_from_the_working_directory(
+    local: Callable[..., LocalExecutor],
+    job: Callable[..., Job],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("pickle", "multiprocessing", "torch", "json"):
+        (tmp_path / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'imported')!r}, 'w')\nraise ImportError\n"
+        )
+    monkeypatch.chdir(tmp_path)
+    handler = RecordingHandler()
+    train(local(), handler, job(0))
+    assert isinstance(handler.outcomes[0], Result) and not (tmp_path / "imported").exists()
+
+
+def test_workers_ignore_ctrl_c_sigterm_and_sighup(
     processes: Callable[..., Executor], job: Callable[..., Job]
 ) -> None:
     def signalled(report: Report) -> Decision:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(int(report.metrics["process"]), number)
         return Decision.CONTINUE
 

@@ -49,6 +49,33 @@ def test_an_object_is_created_once_per_key(tmp_path: Path) -> None:
     assert make.count == 2
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
+def test_a_directory_that_others_can_open_is_not_used(mode: int, tmp_path: Path) -> None:
+    tmp_path.chmod(mode)
+    make = Counted()
+    for _ in range(2):
+        SharedCache[dict[str, torch.Tensor]](tmp_path).get("a", make)
+    assert make.count == 2 and not list(tmp_path.iterdir())
+
+
+def test_a_link_to_a_directory_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    SharedCache[dict[str, torch.Tensor]](tmp_path / "link").get("a", Counted())
+    assert not list((tmp_path / "real").iterdir())
+
+
+def test_files_of_a_directory_that_was_put_in_its_place_are_not_read(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "prepared", tmp_path / "theirs"
+    for directory, value in ((ours, 1), (theirs, 2)):
+        directory.mkdir(mode=0o700)
+        SharedCache[int](directory).get("a", lambda value=value: value)  # type: ignore[misc]
+    cache = SharedCache[int](ours)
+    ours.rename(tmp_path / "moved")
+    theirs.rename(ours)
+    assert cache.get("a", lambda: 3) == 1
+
+
 def test_changes_of_one_worker_are_private(tmp_path: Path) -> None:
     make = Counted()
     one, two = (SharedCache[dict[str, torch.Tensor]](tmp_path).get("a", make) for _ in range(2))
@@ -113,7 +140,7 @@ def test_each_process_uses_its_own_object_if_files_fail(
     tmp_path: Path, refuse: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = tmp_path / "shared"
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
     refuse(directory)
     make = Counted()
     for _ in range(2):
@@ -174,7 +201,7 @@ def test_shared_data_gives_the_same_results(
     split = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20", "group_by": "user"}
     config = base(data) | changes | {"eval_args": split}
     shared = tmp_path / "shared"
-    shared.mkdir()
+    shared.mkdir(mode=0o700)
     results = []
     for runner in (Runner(""), Runner("", shared), Runner("", shared)):
         for number in (0, 1):  # the second has the data as the first left it

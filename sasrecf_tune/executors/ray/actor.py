@@ -50,7 +50,7 @@ class RayNodeWorker(NodeWorker):
         import ray
 
         # As for local workers, only the coordinator acts on Ctrl-C and SIGTERM.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         context = ray.get_runtime_context()
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import disk_error, remove
+from sasrecf_tune.storage.files import disk_error, open_own, remove
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,15 @@ def apply_changes(study_dir: StudyDirectory, changes: FileChanges) -> None:
         StorageError: A file cannot be written.
     """
     for name, added in changes.logs.items():
-        with _disk_errors(study_dir.logs / name) as path, path.open("ab") as log:
+        with (
+            _disk_errors(study_dir.logs / name) as path,
+            os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND), "ab") as log,
+        ):
             log.write(added)
     for name, content in changes.checkpoints.items():
         with _disk_errors(study_dir.checkpoints / name) as path:
             temporary = path.with_name(f".{name}.part")
-            with temporary.open("wb") as file:
+            with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

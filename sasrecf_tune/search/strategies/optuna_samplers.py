@@ -122,12 +122,14 @@ def optuna_sampler(name: str, seed: int) -> Callable[[int], BaseSampler]:
             return lambda number: samplers.GPSampler(seed=seed + number, deterministic_objective=False)
         case "cmaes":
             try:
-                import cmaes  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+                import cmaes  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
             except ImportError as error:
                 raise InputError(
                     "the sampler cmaes needs the package `cmaes`", where="--sampler", fix="pip install cmaes"
                 ) from error
-            return lambda number: samplers.CmaEsSampler(seed=seed + number, warn_independent_sampling=False)
+            from sasrecf_tune.storage.database.optuna_internals import ReplayingCmaEsSampler
+
+            return lambda number: ReplayingCmaEsSampler(seed=seed + number, warn_independent_sampling=False)
         case "qmc":
             # Trials are the points of one low-discrepancy sequence, so the seed is the same for all.
             return lambda _: samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)

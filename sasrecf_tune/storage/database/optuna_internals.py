@@ -10,6 +10,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
+from optuna.samplers import CmaEsSampler
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
@@ -73,6 +74,40 @@ class MemoryStorage(InMemoryStorage):
         if states == (TrialState.WAITING,):
             states = [TrialState.WAITING]
         return super().get_all_trials(study_id, deepcopy, states)
+
+
+class ReplayingCmaEsSampler(CmaEsSampler):
+    """A CmaEsSampler that computes its state from the trials.
+
+    Optuna's own keeps the state as a pickle in the database, where someone else could have put another one.
+    A sequential search proposes the same values with both.
+    """
+
+    _completed: Sequence[FrozenTrial] = ()
+
+    @override
+    def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> None:
+        self._completed = completed_trials
+
+    @override
+    def _init_optimizer(self, trans: Any, direction: StudyDirection) -> Any:
+        rng = self._cma_rng.rng
+        before = rng.get_state()
+        optimizer = super()._init_optimizer(trans, direction)
+        if self._get_solution_trials(list(self._completed), 1):
+            rng.set_state(before)  # Optuna's would have read its state, and drawn no seed for it
+        sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+        while True:
+            told = self._get_solution_trials(list(self._completed), optimizer.generation)
+            if len(told) < optimizer.population_size:
+                return optimizer
+            optimizer.tell(
+                [(trans.transform(t.params), sign * t.values[0]) for t in told[: optimizer.population_size]]
+            )
+
+    @override
+    def _split_optimizer_str(self, optimizer_str: str) -> dict[str, str]:
+        return {}  # nothing is stored
 
 
 def storage_id(trial: FrozenTrial) -> int:

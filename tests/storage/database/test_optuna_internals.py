@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import StorageInternalError
+from optuna.samplers import CmaEsSampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -233,3 +237,41 @@ def test_private_names_of_optuna_are_in_one_module() -> None:
     for path, tree in trees.items():
         found = uses(tree, names - own_names(tree))
         assert not [use for use in found if use.removeprefix("self.") not in inherited], path
+
+
+class _Bomb:
+    """What executes code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch unpickled",)
+
+
+def cmaes_values(sampler: Callable[[int], CmaEsSampler], trials: int = 40) -> list[dict[str, float]]:
+    study = optuna.create_study()
+    for number in range(trials):
+        study.sampler = sampler(number)
+        trial = study.ask({"x": FloatDistribution(-5, 5), "y": FloatDistribution(-5, 5)})
+        study.tell(trial, (trial.params["x"] - 2) ** 2 + trial.params["y"] ** 2)
+    return [trial.params for trial in study.trials]
+
+
+def test_cmaes_proposes_what_optunas_proposes() -> None:
+    ours = cmaes_values(lambda number: internals.ReplayingCmaEsSampler(seed=number))
+    assert ours == cmaes_values(lambda number: CmaEsSampler(seed=number))
+
+
+def test_cmaes_unpickles_nothing_and_stores_no_pickle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study(sampler=internals.ReplayingCmaEsSampler(seed=1))
+    bomb = pickle.dumps(_Bomb()).hex()
+    for number in range(12):
+        trial = study.ask({"x": DISTRIBUTION, "y": DISTRIBUTION})
+        study._storage.set_trial_system_attr(trial._trial_id, "cma:optimizer:0", bomb)
+        study.tell(trial, float(number))
+    assert not Path("unpickled").exists()
+    for stored in study.trials:
+        assert {key: value for key, value in stored.system_attrs.items() if "optimizer" in key} == {
+            "cma:optimizer:0": bomb
+        }

@@ -23,7 +23,7 @@ from rich.console import Console
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from sasrecf_tune.cli.session import stopping_on_signals
+from sasrecf_tune.cli.signals import stopping_on_signals
 from sasrecf_tune.errors import Interrupted, StudyMismatchError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.executors.inline import InlineExecutor

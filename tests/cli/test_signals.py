@@ -1,0 +1,91 @@
+"""Signals that end a run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from sasrecf_tune.cli.signals import end_signals, interrupted_by_signals, stopping_on_signals
+
+
+class Search:
+    """Records why it was stopped."""
+
+    stopping = False
+
+    def stop(self, reason: str, grace: float | None = None) -> None:
+        self.stopping, self.reason, self.grace = True, reason, grace
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "grace"),
+    [
+        (signal.SIGINT, "stopped by Ctrl-C", None),
+        (signal.SIGTERM, "stopped by SIGTERM", 25.0),
+        (signal.SIGHUP, "stopped by SIGHUP", 25.0),
+    ],
+)
+def test_the_first_signal_stops_the_search_and_the_second_ends_it(
+    number: signal.Signals, reason: str, grace: float | None
+) -> None:
+    search = Search()
+    before = signal.getsignal(number)
+    with stopping_on_signals(cast(Any, search), 25.0, Console(file=io.StringIO()), quiet=False):
+        signal.raise_signal(number)
+        assert (search.stopping, search.reason, search.grace) == (True, reason, grace)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) == before and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_before_the_search_they_interrupt(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+        signal.raise_signal(number)
+
+
+def test_a_run_under_nohup_goes_on() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert end_signals() == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+PROGRAM = """
+import signal, sys
+from sasrecf_tune.cli.signals import interrupted_by_signals
+try:
+    with interrupted_by_signals():
+        print("ready", flush=True)
+        signal.pause()
+except KeyboardInterrupt:
+    for _ in range(3):
+        print("after the end", flush=True)
+        print("and an error", file=sys.stderr, flush=True)
+    sys.exit(130)
+"""
+
+
+def test_printing_does_not_fail_when_the_terminal_has_closed() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        assert os.read(ours, 100).strip() == b"ready"
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
+        process.wait()
