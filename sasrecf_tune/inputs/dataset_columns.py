@@ -6,18 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sasrecf_tune.errors import DataError, suggest
+from sasrecf_tune.inputs.column_conflicts import check_dropped, check_names
 from sasrecf_tune.inputs.data_settings import check_combinations
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
 from sasrecf_tune.inputs.feature_columns import check_features
+from sasrecf_tune.inputs.loading import READ, Header, loaded_columns, reads_file, reads_items
 from sasrecf_tune.inputs.value_checks import is_interval
 
-_READ = ("inter", "user", "item")
 # RecBole 1.2.1 has the name of the history's column for this item column only (sequential_dataset.py).
 _BENCHMARK_ITEM = "item_id"
 
 TIMES_ARE_NUMBERS = "Write times as numbers, such as seconds since 1970: 1535760000 for 2018-09-01."
-
-Header = Mapping[str, str]  # the columns of a file with their types
 
 
 def check_columns(
@@ -51,8 +50,8 @@ def check_columns(
         check_features(data, config, headers["item"], features)
     needed = _needed(data, config, headers, features)
     _check_loaded(data, config, needed)
-    _check_dropped(data, config, headers, features)
-    _check_names(data, config, headers, features)
+    check_dropped(data, config, headers, features)
+    check_names(data, config, headers, features)
     reads_item_file = features or reads_items(data, config)
     return tuple(name for name in headers["item"] if name != item_id) if reads_item_file else ()
 
@@ -80,20 +79,6 @@ def added_columns(
             added += new
             complete[source] = [*listed, *new]
     return complete, list(dict.fromkeys(added))
-
-
-def reads_items(data: DatasetFiles, config: Mapping[str, Any]) -> bool:
-    """Whether RecBole reads the item file."""
-    return reads_file(data, config, "item")
-
-
-def reads_file(data: DatasetFiles, config: Mapping[str, Any], source: str) -> bool:
-    """Whether RecBole reads the file of users or items.
-
-    Source: recbole/data/dataset/dataset.py, _load_user_or_item_feat.
-    """
-    load = config["load_col"]
-    return data.file(source).is_file() and (load is None or bool(load.get(source)))
 
 
 def _headers(data: DatasetFiles, config: Mapping[str, Any], features: Sequence[str]) -> dict[str, Header]:
@@ -193,7 +178,7 @@ def _needed(
     if features or reads_items(data, config):
         needed["item"] = [item, *features]
     for key, name in _named_columns(config):
-        sources = ["inter"] if key == "threshold" else list(_READ)
+        sources = ["inter"] if key == "threshold" else list(READ)
         if name in headers["item"] and name in features:
             sources = ["item"]
         source = next((one for one in sources if name in headers[one]), None)
@@ -276,74 +261,3 @@ def _check_loaded(data: DatasetFiles, config: Mapping[str, Any], needed: Mapping
             where="load_col",
             fix=f'Load them: --set "load_col={{{text}}}" (or the same in a config file).',
         )
-
-
-def _check_dropped(
-    data: DatasetFiles, config: Mapping[str, Any], headers: Mapping[str, Header], features: Sequence[str]
-) -> None:
-    """Check that RecBole does not drop a column that the model reads after loading it.
-
-    Source: recbole/data/dataset/dataset.py, _drop_unused_col and _set_label_by_threshold.
-    """
-    user, item = str(config["USER_ID_FIELD"]), str(config["ITEM_ID_FIELD"])
-    used = {"inter": {user, item}, "item": {item, *features}, "user": {user}}
-    if config["benchmark_filename"]:
-        used["inter"].add(f"{item}{config['LIST_SUFFIX']}")
-    for source, names in (config["unused_col"] or {}).items():
-        if source not in used or (source != "inter" and not reads_file(data, config, source)):
-            raise DataError(
-                f"it names columns of {data.name}.{source}, which RecBole does not load",
-                where="unused_col",
-                fix=f"Remove {source} from unused_col.",
-            )
-        for name in names:
-            if name in used[source]:
-                raise DataError(
-                    f"column {name!r} is needed, but unused_col drops it",
-                    where="unused_col",
-                    fix=f"Remove {name} from unused_col.",
-                )
-    for name in config["threshold"] or {}:
-        needed = {*used["inter"], str(config["TIME_FIELD"])}
-        if name in needed or not headers["inter"][name].startswith("float"):
-            raise DataError(f"column {name!r} cannot be made a label", where="threshold")
-
-
-def _check_names(
-    data: DatasetFiles, config: Mapping[str, Any], headers: Mapping[str, Header], features: Sequence[str]
-) -> None:
-    """Check for column names that RecBole cannot tell apart: it has one type and one numbering for a name."""
-    loaded = {source: loaded_columns(data, config, source, headers[source]) for source in _READ}
-    user, item = str(config["USER_ID_FIELD"]), str(config["ITEM_ID_FIELD"])
-    taken = {user, str(config["TIME_FIELD"]), str(config["ITEM_LIST_LENGTH_FIELD"])}
-    taken |= {name + str(config["LIST_SUFFIX"]) for name in headers["inter"]}
-    taken.add(f"{config['NEG_PREFIX']}{config['ITEM_ID_FIELD']}")
-    for name in sorted(loaded["item"] & taken):
-        raise DataError(
-            f"the item column {name!r} has a name that RecBole gives to a column of its own",
-            where=f"{data.file('item')}:1",
-            fix="Rename it in the file, or remove it from load_col.",
-        )
-    special = {*features, *(config["numerical_features"] or [])}
-    for first, second in (("inter", "item"), ("inter", "user"), ("user", "item")):
-        for name in sorted(loaded[first] & loaded[second]):
-            if name in {("inter", "item"): {item}, ("inter", "user"): {user}}.get((first, second), set()):
-                continue
-            kinds = {headers[first][name], headers[second][name]}
-            if kinds == {"float"} and name not in special:
-                continue
-            raise DataError(
-                f"column {name!r} is in {data.name}.{first} and in {data.name}.{second}: RecBole takes one "
-                "name for one column",
-                where=f"{data.file(second)}:1",
-                fix=f"Rename one, or load only one: leave {name} out of {first} or of {second} in load_col.",
-            )
-
-
-def loaded_columns(data: DatasetFiles, config: Mapping[str, Any], source: str, header: Header) -> set[str]:
-    """The columns of a file that RecBole loads."""
-    if source != "inter" and not reads_file(data, config, source):
-        return set()
-    listed = "*" if config["load_col"] is None else config["load_col"].get(source) or []
-    dropped = (config["unload_col"] or {}).get(source) or []
-    return {name for name in header if (listed == "*" or name in listed) and name not in dropped}

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.inputs.dataset_columns import TIMES_ARE_NUMBERS, loaded_columns, reads_file
+from sasrecf_tune.inputs.dataset_columns import TIMES_ARE_NUMBERS
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
 from sasrecf_tune.inputs.dataset_rows import MISSING, interaction_files
+from sasrecf_tune.inputs.loading import loaded_columns, reads_file
 
 FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 NO_FILTER = (None, "[0,inf)")

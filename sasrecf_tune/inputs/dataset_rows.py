@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.inputs.dataset_columns import TIMES_ARE_NUMBERS, reads_file, reads_items
+from sasrecf_tune.inputs.dataset_columns import TIMES_ARE_NUMBERS
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
+from sasrecf_tune.inputs.loading import reads_file, reads_items
 
 _BLOCK = 1 << 21
 _QUOTE = b'"'
