@@ -83,6 +83,19 @@ def check_parts(value: Value) -> Iterator[ParameterError]:
         )
 
 
+def check_not_empty(name: str, value: Value) -> Iterator[ParameterError]:
+    """What is wrong with a separator, or with a part of column names."""
+    if value == "":
+        yield ParameterError(f"`{name}` must not be empty", fix="Remove it: RecBole has a default.")
+
+
+def check_suffixes(value: Value) -> Iterator[ParameterError]:
+    """What is wrong with a value of `additional_feat_suffix`."""
+    for suffix in value if isinstance(value, list) else []:
+        if suffix in ("inter", "user", "item"):
+            yield ParameterError(f"additional_feat_suffix has {suffix!r}, which RecBole reads anyway")
+
+
 def check_combinations(config: Mapping[str, Any]) -> None:
     """Check RecBole's complete configuration for data settings that exclude each other.
 
@@ -97,12 +110,6 @@ def check_combinations(config: Mapping[str, Any]) -> None:
                 where="unload_col",
                 fix=f"To read all columns but those: --set \"load_col={{{file}: '*'}}\".",
             )
-    if not config["LIST_SUFFIX"]:
-        raise ConfigFileError(
-            "it is empty, so that the columns of histories would replace others",
-            where="LIST_SUFFIX",
-            fix="Remove it: RecBole's default is _list.",
-        )
     if config["normalize_all"] is True and config["normalize_field"] is not None:
         raise ConfigFileError(
             "normalize_field and normalize_all cannot both be set",

@@ -187,7 +187,11 @@ def _needed(
             raise DataError(
                 f"the data set has no column {name!r}{suggest(name, known)}",
                 where=key,
-                fix=f"The columns of {data.interactions.name}: {', '.join(headers['inter'])}.",
+                fix=" ".join(
+                    f"The columns of {data.name}.{each}: {', '.join(headers[each])}."
+                    for each in sources
+                    if headers[each]
+                ),
             )
         _check_type(data, key, name, source, headers[source][name], config)
         own = {"inter": [], "user": [user], "item": [item]}[source]

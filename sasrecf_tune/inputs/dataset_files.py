@@ -132,9 +132,13 @@ def columns(file: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[
             line = codecs.getreader(encoding)(reader).readline(1 << 20).rstrip("\r\n")
     except OSError as error:
         raise DataError(f"cannot read: {error.strerror or error}", where=str(file)) from error
-    except (UnicodeDecodeError, LookupError) as error:
+    except LookupError as error:
         raise DataError(
-            f"the first line is not {encoding}: {error}",
+            f"there is no encoding {encoding!r}", where="encoding", fix="For example: --set encoding=utf-8."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the first line is not {encoding}: byte {error.object[error.start]:#x} cannot be read",
             where=f"{file}:1",
             fix="Save the file in that encoding, or give its encoding: --set encoding=NAME.",
         ) from error

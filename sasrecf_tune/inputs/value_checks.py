@@ -193,6 +193,11 @@ _CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
     "seq_len": data_settings.check_lengths,
     "discretization": data_settings.check_bins,
     "benchmark_filename": data_settings.check_parts,
+    "additional_feat_suffix": data_settings.check_suffixes,
+    **{
+        name: partial(data_settings.check_not_empty, name)
+        for name in ("field_separator", "seq_separator", "LIST_SUFFIX", "NEG_PREFIX")
+    },
     **{
         name: partial(_check_interval, name)
         for name in ("user_inter_num_interval", "item_inter_num_interval")

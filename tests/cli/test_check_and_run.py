@@ -248,6 +248,23 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("users as items", {}, "alias_of_item_id=[user_id]", "both as a user and as an item"),
     ("unknown alias", {}, "alias_of_item_id=[other]", "no column 'other'"),
     # further
+    ("no separator", {}, "field_separator=''", "`field_separator` must not be empty"),
+    ("no separator of values", {}, "selected_features=[tags] seq_separator=''", "`seq_separator` must not"),
+    ("no prefix", {}, "loss_type=BPR NEG_PREFIX=''", "`NEG_PREFIX` must not be empty"),
+    ("a suffix twice", {}, "additional_feat_suffix=[inter]", "which RecBole reads anyway"),
+    ("no such encoding", {}, "encoding=nonsense", "there is no encoding 'nonsense'"),
+    (
+        "another encoding",
+        {"item": lambda text: text.replace("b1", "\ufffd")},
+        "encoding=ascii",
+        "not ascii: byte 0xef",
+    ),
+    (
+        "a misspelt number column",
+        {},
+        "numerical_features=[prize]",
+        "The columns of shop.item: item_id, brand",
+    ),
     ("a list for a float", {}, "val_interval={rating: [2, 5]}", ""),
     ("words for a float", {}, "val_interval={rating: ['2', '5']}", "is no filter"),
     ("an interval for tokens", {}, "val_interval={brand: '[0,3]'}", "is no filter"),
@@ -292,7 +309,7 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("user is item", {}, "ITEM_ID_FIELD=user_id", "both as a user and as an item"),
     ("another length field", {}, "ITEM_LIST_LENGTH_FIELD=brand", "a name that RecBole gives"),
     ("another suffix", {}, "LIST_SUFFIX=_seq", ""),
-    ("empty suffix", {}, "LIST_SUFFIX=''", "LIST_SUFFIX: it is empty"),
+    ("empty suffix", {}, "LIST_SUFFIX=''", "`LIST_SUFFIX` must not be empty"),
     ("no such part", {}, "benchmark_filename=[train,valid,test]", "shop.train.inter"),
 ]
 
