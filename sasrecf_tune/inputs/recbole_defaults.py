@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Mapping
 from copy import deepcopy
@@ -64,6 +65,6 @@ def defaults(model: str, dataset: str) -> dict[str, Any]:
         files.append(properties / "quick_start_config" / "special_sequential_on_ml-100k.yaml")
     found: dict[str, Any] = {}
     for file in files:
-        if file.is_file():
+        with contextlib.suppress(OSError):  # it does not exist, or its name is too long
             found |= load_yaml(file.read_text(encoding="utf-8")) or {}
     return found
