@@ -21,7 +21,7 @@ A traceback for a user error is a bug.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -129,6 +129,10 @@ class MistakeCollector:
         for mistake in mistakes:
             self._found += mistake.mistakes
 
+    def sort(self, key: Callable[[TuneError], int]) -> None:
+        """Put those kept so far in order; equal ones stay as they are."""
+        self._found.sort(key=key)
+
     @contextmanager
     def collect(self) -> Iterator[None]:
         """Keep the mistakes that this inner block raises, and go on after it."""
@@ -233,8 +237,13 @@ class Interrupted(TuneError):  # noqa: N818  # like KeyboardInterrupt
     exit_code = 130
 
 
-def suggest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return ": did you mean `x`?" for the most similar of `known`, "" if none reaches `cutoff`."""
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ": did you mean `x`?" for the most similar of `known`, "" if none is similar."""
     by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word[:100].lower(), by_lower, n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(word[:100].lower(), by_lower, n=1)
     return f": did you mean `{by_lower[near[0]]}`?" if near else ""
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

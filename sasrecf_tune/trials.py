@@ -58,7 +58,7 @@ def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
     """Rank completed trials, best first; pruned ones follow, then failed ones and those with a NaN score.
 
     Trials with equal scores share a rank, in the order of their numbers. Ties are common, since RecBole
-    rounds scores to four decimals.
+    rounds scores.
     """
     ended = [record for record in records if record.state in ENDED]
     ordered = sorted(ended, key=lambda record: _sort_key(record, maximize))
@@ -99,9 +99,9 @@ def cell_text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def score_text(score: float | None) -> str:
-    """A score with four decimals, as RecBole rounds; "-" for None."""
-    return "-" if score is None else f"{score:.4f}"
+def score_text(score: float | None, decimals: int) -> str:
+    """A score with as many decimals as RecBole rounds to; "-" for None."""
+    return "-" if score is None else f"{score:.{decimals}f}"
 
 
 def value_order(value: object) -> tuple[int, float]:

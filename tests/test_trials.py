@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.formats.trials import ranking_csv, ranking_markdown
 from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank
 
@@ -67,7 +68,9 @@ def test_ranking_markdown_has_the_columns_of_a_paper_table() -> None:
         TrialRecord(0, State.COMPLETE, {"n_layers": 2}, 0.12, epochs=12, best_epoch=7),
         TrialRecord(1, State.FAILED, {}),
     ]
-    header, line, *rows = ranking_markdown(rank(trials, True), ["n_layers"], "MRR@10").splitlines()
+    header, line, *rows = ranking_markdown(
+        rank(trials, True), ["n_layers"], parse_metric("MRR@10")
+    ).splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (header, *rows)]
     assert all(len(row) == line.count("|") - 1 for row in cells)
     first, failed = (dict(zip(cells[0], row, strict=True)) for row in cells[1:])

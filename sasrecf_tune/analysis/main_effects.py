@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sasrecf_tune.analysis.binning import Binned, binned
+from sasrecf_tune.analysis.contrasts import Contrast, Covariate, Floats, contrasts
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
-Floats = NDArray[np.float64]
-
-CONFIDENCE = 0.95
-# With fewer degrees of freedom the error is not estimated.
-_LEAST_FREEDOM = 3
-# Standard deviation of rounding: RecBole rounds scores to four decimals.
-_ROUNDING = 1e-4 / math.sqrt(12)
+NEVER = "no trial completed"
+# Two values are compared if the shares of their trials that were pruned differ by no more than this.
+_PRUNED_ALIKE = 0.15
+# A scale is logarithmic when the greatest value is at least this many times the least.
+_LOG_RATIO = 10
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Level:
         mean: Mean score of its completed trials.
         best: Best score of its completed trials.
         behind: By how much it is worse than the best value, which has 0; None if that cannot be estimated.
-        margin: Half of the 95% interval of `behind`.
+        margin: Half of the interval of `behind`.
+        unknown: Why `behind` is not known.
     """
 
     label: str
@@ -48,11 +48,27 @@ class Level:
     best: float | None
     behind: float | None = None
     margin: float = 0.0
+    unknown: str = ""
+
+    @property
+    def pruned_share(self) -> float:
+        """The share of its ended trials that were pruned."""
+        return self.pruned / self.ended if self.ended else 0.0
 
     @property
     def is_worse(self) -> bool:
         """Whether it is significantly worse than the best value."""
         return self.behind is not None and self.behind > self.margin
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether it may differ from the best value by chance."""
+        return self.behind is not None and self.margin > 0 and not self.is_worse
+
+    @property
+    def at_most(self) -> float:
+        """The greatest difference to the best value that the trials allow."""
+        return (self.behind or 0.0) + self.margin
 
 
 @dataclass(frozen=True)
@@ -65,35 +81,53 @@ class MainEffect:
     adjusted_for: tuple[str, ...] = ()
 
     @property
-    def noise(self) -> float:
-        """The widest margin of its levels."""
-        return max(level.margin for level in self.levels)
+    def close(self) -> list[Level]:
+        """The values that may differ from the best by chance."""
+        return [level for level in self.levels[1:] if level.is_alike]
 
     @property
-    def sentence(self) -> str:
+    def worse(self) -> list[Level]:
+        """The values that are worse than the best."""
+        return [level for level in self.levels if level.is_worse]
+
+    @property
+    def unknown(self) -> dict[str, list[Level]]:
+        """The values that are not compared with the best, by the reason."""
+        reasons: dict[str, list[Level]] = {}
+        for level in self.levels:
+            if level.behind is None:
+                reasons.setdefault(level.unknown, []).append(level)
+        return reasons
+
+    @property
+    def at_most(self) -> float:
+        """The greatest difference of the close values to the best that the trials allow."""
+        return max((level.at_most for level in self.close), default=0.0)
+
+    def sentence(self, metric: Metric) -> str:
         """Such as "2 beats 1 by 0.0040 ± 0.0010; 3 cannot be told from 2"."""
-        first, *others = self.levels
-        worse = [level for level in others if level.is_worse]
-        close = [level.label for level in others if level.behind is not None and not level.is_worse]
-        unknown = [level for level in others if level.behind is None]
+        best = self.levels[0].label
         parts = []
-        if worse:
-            differences = ", ".join(f"{o.label} by {o.behind:.4f} ± {o.margin:.4f}" for o in worse)
-            parts.append(f"{first.label} beats {differences}")
-        if close and not worse:
-            words = _joined([first.label, *close], "and")
-            parts.append(f"{words} cannot be told apart (differences within ± {self.noise:.4f} are noise)")
-        elif close:
-            parts.append(f"{_joined(close, 'and')} cannot be told from {first.label}")
-        if len(unknown) == len(others):
-            return "too few completed trials to compare"
-        never = [level.label for level in unknown if not level.completed]
-        if never:
-            parts.append(f"no trial completed with {_joined(never, 'or')}")
+        if self.worse:
+            differences = ", ".join(
+                f"{level.label} by {metric.text(level.behind)} ± {metric.bound_text(level.margin)}"
+                for level in self.worse
+            )
+            parts.append(f"{best} beats {differences}")
+        if self.close:
+            labels = [level.label for level in self.close]
+            what = f"{_joined(labels, 'and')} cannot be told from {best}"
+            if not self.worse:
+                what = f"{_joined([best, *labels], 'and')} cannot be told apart"
+            parts.append(f"{what} (the difference is at most {metric.bound_text(self.at_most)})")
+        for reason, levels in self.unknown.items():
+            labels = [level.label for level in levels]
+            which = "" if len(labels) >= len(self.levels) - 1 else f"{_joined(labels, 'and')} "
+            parts.append(f"{which}not known: {reason}")
         return "; ".join(parts)
 
 
-def main_effects(records: Sequence[TrialRecord], names: Sequence[str], maximize: bool) -> list[MainEffect]:
+def main_effects(records: Sequence[TrialRecord], names: Sequence[str], metric: Metric) -> list[MainEffect]:
     """Estimate the effect of each parameter of `names` with more than one value among ended trials."""
     ended = [record for record in records if record.state in ENDED and record.params]
     scored = [
@@ -104,39 +138,27 @@ def main_effects(records: Sequence[TrialRecord], names: Sequence[str], maximize:
     parameters = [binned(name, ended) for name in names]
     parameters = [parameter for parameter in parameters if len(parameter.labels) > 1]
     scores = np.array([record.score for record in scored], dtype=float)
-    designs = {parameter.name: _design(parameter, scored) for parameter in parameters}
+    covariates = {parameter.name: _covariate(parameter, scored) for parameter in parameters}
     # The fit adds other parameters in the order of the variance that each explains on its own.
-    strength = {name: _explained(design, scores) for name, design in designs.items()}
-    order = sorted(designs, key=lambda name: -strength[name])
-    sign = 1 if maximize else -1
-    return [_main_effect(parameter, ended, scored, scores, designs, order, sign) for parameter in parameters]
+    order = sorted(covariates, key=lambda name: -_explained(covariates[name].levels, scores))
+    effects = []
+    for parameter in parameters:
+        others = {name: covariates[name] for name in order if name != parameter.name}
+        own = covariates[parameter.name].levels
+        found, adjusted_for = contrasts(own, others, scores, 1 if metric.maximize else -1, metric.unit)
+        levels = _levels(parameter, ended, found, metric.maximize)
+        effects.append(MainEffect(parameter.name, levels, len(scored), tuple(adjusted_for)))
+    return effects
 
 
-def _main_effect(
-    parameter: Binned,
-    ended: Sequence[TrialRecord],
-    scored: Sequence[TrialRecord],
-    scores: Floats,
-    designs: dict[str, Floats],
-    order: Sequence[str],
-    sign: int,
-) -> MainEffect:
-    own = designs[parameter.name]
-    adjusted_for: list[str] = []
-    matrix = own
-    for name in order:
-        wider = np.hstack([matrix, designs[name][:, 1:]])
-        # At least half of the trials are left to estimate the error.
-        if name != parameter.name and len(scores) - np.linalg.matrix_rank(wider) >= len(scores) / 2:
-            matrix = wider
-            adjusted_for.append(name)
-    effects, freedom = _effects(matrix, own.shape[1], scores, sign)
-    level_of = parameter.level_of
+def _levels(
+    parameter: Binned, ended: Sequence[TrialRecord], found: Sequence[Contrast], maximize: bool
+) -> tuple[Level, ...]:
     levels = []
-    for index, label in enumerate(parameter.labels):
-        trials = [record for record in ended if level_of.get(record.number) == index]
-        reached = [r.score for r in scored if r.score is not None and level_of.get(r.number) == index]
-        behind, margin = effects[index] if freedom >= _LEAST_FREEDOM else (None, 0.0)
+    for index, (label, contrast) in enumerate(zip(parameter.labels, found, strict=True)):
+        trials = [record for record in ended if parameter.level_of.get(record.number) == index]
+        complete = [record for record in trials if record.state == State.COMPLETE]
+        reached = [r.score for r in complete if r.score is not None and math.isfinite(r.score)]
         levels.append(
             Level(
                 label,
@@ -144,60 +166,50 @@ def _main_effect(
                 len(reached),
                 sum(record.state == State.PRUNED for record in trials),
                 float(np.mean(reached)) if reached else None,
-                (max(reached) if sign > 0 else min(reached)) if reached else None,
-                behind,
-                margin,
+                (max(reached) if maximize else min(reached)) if reached else None,
+                contrast.behind,
+                contrast.margin,
+                contrast.unknown if reached else NEVER,
             )
         )
-    levels.sort(key=lambda level: _order(level, sign))
-    return MainEffect(parameter.name, tuple(levels), len(scored), tuple(adjusted_for))
+    levels.sort(key=lambda level: _order(level, maximize))
+    return tuple(_compared(level, levels[0]) for level in levels)
 
 
-def _effects(
-    matrix: Floats, count: int, scores: Floats, sign: int
-) -> tuple[list[tuple[float | None, float]], int]:
-    """Return (distance behind the best level, margin) of each level, and the degrees of freedom.
+def _compared(level: Level, best: Level) -> Level:
+    """Withdraw a difference that pruning may have made or hidden.
 
-    Args:
-        matrix: Design matrix [trials, columns]; its first `count` columns are the levels.
-
-    Returns:
-        The distance is None if the trials do not determine it.
+    Of the trials with a bad value only lucky ones complete, so a value with more pruned trials than another
+    is worse than its completed trials look.
     """
-    nothing: list[tuple[float | None, float]] = [(None, 0.0)] * count
-    used = [column for column in range(count) if matrix[:, column].any()]
-    if len(used) < 2:
-        return nothing, 0
-    inverse = np.linalg.pinv(matrix.T @ matrix)
-    rank = int(np.linalg.matrix_rank(matrix))
-    freedom = len(scores) - rank
-    if freedom < 1:
-        return nothing, freedom
-    coefficients = inverse @ matrix.T @ scores
-    residual = float(np.sum((scores - matrix @ coefficients) ** 2)) / freedom
-    variance = max(residual, _ROUNDING**2)
-    best = max(used, key=lambda column: sign * coefficients[column])
-    projection = inverse @ (matrix.T @ matrix)
-    # The best level was chosen by its score, so the margin is corrected for all pairs (Bonferroni).
-    pairs = len(used) * (len(used) - 1) / 2
-    quantile = _student(1 - (1 - CONFIDENCE) / 2 / pairs, freedom)
-    effects = list(nothing)
-    for column in used:
-        contrast = np.zeros(matrix.shape[1])
-        contrast[best] += 1
-        contrast[column] -= 1
-        if np.allclose(contrast @ projection, contrast, atol=1e-6):
-            error = math.sqrt(max(0.0, variance * float(contrast @ inverse @ contrast)))
-            effects[column] = (sign * float(contrast @ coefficients), quantile * error)
-    return effects, freedom
+    if level.behind is None or level is best:
+        return level
+    more = level.pruned_share - best.pruned_share
+    hidden = more > _PRUNED_ALIKE and not level.is_worse
+    made = more < -_PRUNED_ALIKE
+    if not hidden and not made:
+        return level
+    whose = level if hidden else best
+    return replace(
+        level,
+        behind=None,
+        margin=0.0,
+        unknown=f"{whose.pruned} of {whose.ended} trials with {whose.label} were pruned",
+    )
 
 
-def _design(parameter: Binned, scored: Sequence[TrialRecord]) -> Floats:
-    """Return the matrix [trials, levels] that is 1 where a trial has the level."""
-    design = np.zeros((len(scored), len(parameter.labels)))
+def _covariate(parameter: Binned, scored: Sequence[TrialRecord]) -> Covariate:
+    levels = np.zeros((len(scored), len(parameter.labels)))
     for row, record in enumerate(scored):
-        design[row, parameter.level_of[record.number]] = 1.0
-    return design
+        levels[row, parameter.level_of[record.number]] = 1.0
+    if not parameter.ranges:
+        return Covariate(levels[:, 1:], levels)
+    # Values that are tried together may differ within a range, so that its mean does not adjust for them.
+    values = np.array([record.params[parameter.name] for record in scored], dtype=float)
+    if values.min() > 0 and values.max() / values.min() >= _LOG_RATIO:
+        values = np.log(values)
+    values = (values - values.mean()) / (values.std() or 1.0)
+    return Covariate(np.stack([values, values**2, values**3], axis=1), levels)
 
 
 def _explained(design: Floats, scores: Floats) -> float:
@@ -209,16 +221,10 @@ def _explained(design: Floats, scores: Floats) -> float:
     return float(np.average((means - scores.mean()) ** 2, weights=counts[counts > 0]) / np.var(scores))
 
 
-def _order(level: Level, sign: int) -> tuple[int, float]:
+def _order(level: Level, maximize: bool) -> tuple[int, float]:
     if level.behind is not None:
         return 0, level.behind
-    return (1, -sign * level.mean) if level.mean is not None else (2, 0.0)
-
-
-def _student(probability: float, freedom: int) -> float:
-    from scipy.special import stdtrit  # slow to import
-
-    return float(stdtrit(freedom, probability))
+    return (1, -level.mean if maximize else level.mean) if level.mean is not None else (2, 0.0)
 
 
 def _joined(words: Sequence[str], last: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from sasrecf_tune.analysis.bounds import AtBound, at_bounds
 from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, rank_confirmed
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.metrics import Metric
@@ -110,6 +111,14 @@ class ReportData:
     def best(self) -> TrialRecord | None:
         """The best completed trial, None if there is none."""
         return self.ranked[0] if self.ranked else None
+
+    @cached_property
+    def at_bounds(self) -> list[AtBound]:
+        """The parameters of the best configuration that lie on a bound of the search space."""
+        record = self.winner.record if self.winner is not None else self.best
+        if record is None:
+            return []
+        return at_bounds(record.params, self.records, self.space, self.manifest.get("config", {}))
 
     @cached_property
     def varied(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from html import escape
 
 from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.report.text import parameter_cells
-from sasrecf_tune.trials import State, TrialRecord, score_text
+from sasrecf_tune.trials import State, TrialRecord
 
 _ROWS = 10
 # Curves drawn, and points of each: more cover one another.
@@ -41,7 +41,7 @@ def _table(data: ReportData) -> str:
     rows = [
         [
             str(row.rank or ""),
-            score_text(row.record.score),
+            data.metric.text(row.record.score),
             str(row.record.number),
             str(row.record.state),
             f"{row.record.epochs} ({row.record.best_epoch})" if row.record.best_epoch else "",
@@ -79,14 +79,14 @@ def _curves(data: ReportData) -> str:
         thinned = curve[:: max(1, len(curve) // _POINTS)] + curve[-1:]
         color, width = _style(record, data)
         drawn = " ".join(f"{x(epoch):.1f},{y(score):.1f}" for epoch, score in thinned)
-        title = escape(f"trial {record.number} ({record.state}): {score_text(record.score)}")
+        title = escape(f"trial {record.number} ({record.state}): {data.metric.text(record.score)}")
         lines.append(
             f'<polyline points="{drawn}" fill="none" stroke="{color}" stroke-width="{width}" '
             f'stroke-linecap="round"><title>{title}</title></polyline>'
         )
     labels = [
-        (_LEFT - 6, y(low), "end", score_text(low)),
-        (_LEFT - 6, y(high) + 8, "end", score_text(high)),
+        (_LEFT - 6, y(low), "end", data.metric.text(low)),
+        (_LEFT - 6, y(high) + 8, "end", data.metric.text(high)),
         (_LEFT, _HEIGHT - 16, "middle", "1"),
         (right, _HEIGHT - 16, "middle", f"{last}"),
         ((_LEFT + right) / 2, _HEIGHT - 16, "middle", "epoch"),

@@ -12,7 +12,7 @@ from sasrecf_tune.api.html import html_table
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs import params_file, search_space
 from sasrecf_tune.inputs.search_space import Choice, Int, Log, LogUniform, Parameter, QUniform, Uniform
-from sasrecf_tune.inputs.validation import parameter_mistakes
+from sasrecf_tune.inputs.validation import space_mistakes
 
 _SOURCE = "space"
 _NUMBERS = ("low", "high", "q", "step")
@@ -44,7 +44,7 @@ class SearchSpace(search_space.SearchSpace):
             )
         lines = [_parameter(name, values).write() for name, values in parameters.items()]
         with keyword_names():
-            self._take(params_file.parse("\n".join(lines), _SOURCE, parameter_mistakes))
+            self._take(params_file.parse("\n".join(lines), _SOURCE, space_mistakes))
 
     def _take(self, space: search_space.SearchSpace) -> None:
         super().__init__(space.parameters, space.source, space.notes)
@@ -70,7 +70,7 @@ def read_params_file(path: str | Path) -> SearchSpace:
     """
     space = SearchSpace.__new__(SearchSpace)
     with keyword_names():
-        space._take(params_file.read(Path(path), parameter_mistakes))
+        space._take(params_file.read(Path(path), space_mistakes))
     return space
 
 

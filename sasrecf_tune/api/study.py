@@ -25,7 +25,7 @@ from sasrecf_tune.report.terminal.console import write_output
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative, study_directory
 from sasrecf_tune.storage.manifest import settings_from
-from sasrecf_tune.trials import State, TrialRecord, score_text
+from sasrecf_tune.trials import State, TrialRecord
 
 if TYPE_CHECKING:
     import optuna
@@ -277,7 +277,8 @@ class Study:
             return text
         best = self.best
         confirmed = ", confirmed" if best.confirmed else ""
-        return f"{text}; best {self.metric} {score_text(best.score)} (trial {best.number}{confirmed})"
+        score = self._settings.metric.text(best.score)
+        return f"{text}; best {self.metric} {score} (trial {best.number}{confirmed})"
 
     def __repr__(self) -> str:
         return f"<Study {self._summary()}, in {relative(self.path)}>"

@@ -15,7 +15,7 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import ConfigOptions, Engine, RunSettings, SearchSettings, Where
-from sasrecf_tune.inputs.validation import check_keys, check_model, parameter_mistakes
+from sasrecf_tune.inputs.validation import check_model, space_mistakes
 from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
 from sasrecf_tune.storage.manifest import settings_from
 
@@ -121,7 +121,7 @@ def read_inputs(params_file: Path, given: Mapping[str, Any]) -> tuple[SearchSpac
         with mistakes.collect():
             config = read_config(given)
         named = given["model"] or config.get("model")
-        check = partial(parameter_mistakes, model=named if named in MODELS else SASRECF)
+        check = partial(space_mistakes, model=named if named in MODELS else SASRECF)
         return read(params_file, check), config
 
 
@@ -158,9 +158,6 @@ def base_settings(
             mistakes.add(ConfigFileError(what, where=f"--model {model}", fix="Remove one of them."))
         with mistakes.collect():
             check_model(chosen)
-            for where, keys in (("--set", set(overridden)), ("--config-files", set(base) - set(overridden))):
-                with mistakes.collect():
-                    check_keys([key for key in base if key in keys], chosen, where)
         if base.pop("dataset", dataset) != dataset:
             what = "a config file sets a different dataset than `--dataset`"
             mistakes.add(ConfigFileError(what, fix=f"The run would use {dataset!r}."))

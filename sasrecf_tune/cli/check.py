@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from sasrecf_tune.inputs.hyperparameters import SASRECF
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.validation import check_model
 from sasrecf_tune.report.terminal.console import make_console
-from sasrecf_tune.report.text import count_text
+from sasrecf_tune.report.text import count_text, json_text
 from sasrecf_tune.search.plan import first_configuration, make_plan
 
 
@@ -57,7 +56,7 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
         "notes": notes,
     }
     if as_json:
-        print(json.dumps(facts | about_data, ensure_ascii=False))
+        print(json_text(facts | about_data))
     else:
         _show(file, space, counted, notes)
 

@@ -16,7 +16,7 @@ from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, vali
 from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.errors import InputError, StudyNotFoundError, no_completed_trial
 from sasrecf_tune.inputs.hyperparameters import features_of
-from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.comparison_text import show_comparison, warnings
 from sasrecf_tune.report.formats.best_yaml import winner_config
@@ -78,13 +78,14 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None = Non
         )
     data = measured[0].data
     keys = [key for key in data["metric_keys"] if all(key in how.data["metric_keys"] for how in measured)]
+    metric = min((metric for _, _, metric in read), key=lambda metric: metric.decimals)
     counts = ", ".join(f"{data[what]:,} {what}" for what in ("users", "items", "interactions"))
     return compare(
         [entry for _, entry, _ in read],
         f"{measured[0].dataset}: {counts}",
-        parse_metric(measured[0].metric),
+        metric,
         keys,
-        max(unit for _, _, unit in read),
+        metric.unit,
     )
 
 
@@ -127,8 +128,8 @@ def _names(studies: Sequence[StudyDirectory]) -> list[str]:
     ]
 
 
-def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[EvaluationSetup, Entry, float]:
-    """Return how a study was measured, its results, and the unit that its scores are rounded to."""
+def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[EvaluationSetup, Entry, Metric]:
+    """Return how a study was measured, its results, and the metric that it was selected by."""
     settings, space = settings_from(study_dir)
     manifest = read_manifest(study_dir)
     results = read_results(study_dir, settings, space, storage)
@@ -153,7 +154,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         score=chosen.record.score,
     )
     if chosen.confirmation is None:
-        return how, replace(entry, unconfirmed=why_unconfirmed(results, study_dir, settings)), settings.unit
+        return how, replace(entry, unconfirmed=why_unconfirmed(results, study_dir, settings)), settings.metric
     verdict = rank_confirmed(chosen.confirmation, settings.metric.maximize, settings.unit)
     subject = chosen.confirmation, verdict, chosen.trial
     confirmed = replace(
@@ -164,7 +165,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         valid=validation_scores(*subject),
         test=test_scores(*subject),
     )
-    return how, confirmed, settings.unit
+    return how, confirmed, settings.metric
 
 
 def _effort(records: Sequence[TrialRecord]) -> Effort:

@@ -161,7 +161,7 @@ def _train(
     settings, begun = plan.settings, planned.now()
     state = _ConfirmationProgress(
         names=plan.space.names,
-        metric=str(settings.metric),
+        metric=settings.metric,
         maximize=settings.metric.maximize,
         trials=len(begun.wanted),
         epochs=plan.epochs,

@@ -96,6 +96,8 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
         ) from error
     console.print(
         f"{study_dir.name}: http://{_HOST}:{server.server_port}/dashboard/studies/{study}\n"
+        "Its importances (PED-ANOVA) say what sets the best tenth of the trials apart, those of `report` "
+        "(fANOVA) what explains all scores.\n"
         "Press Ctrl-C to stop.",
         highlight=False,
         soft_wrap=True,

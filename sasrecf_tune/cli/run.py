@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from sasrecf_tune.analysis.bounds import at_bounds
 from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.cli.session import (
     Display,
@@ -23,6 +24,7 @@ from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure
+from sasrecf_tune.report.bounds_text import bounds_content
 from sasrecf_tune.report.terminal.plan_summary import estimate, plan_facts, show_end, show_plan, show_timings
 from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
@@ -85,9 +87,11 @@ def run(
         files = ResultFiles(study_dir, plan, study, confirmed=confirmed)
         outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)
         records = study.records()
-        display.emit("end", reason=outcome.reason, ended=outcome.done, directory=str(study_dir.directory))
+        winner = pick_winner(records, confirmed, study.maximize, settings.unit)
+        found = at_bounds(winner.record.params, records, space, checked.base) if winner is not None else []
+        ended: dict[str, Any] = {"reason": outcome.reason, "ended": outcome.done}
+        display.emit("end", **ended, directory=str(study_dir.directory), **bounds_content(found))
         if not as_json:
-            winner = pick_winner(records, confirmed, study.maximize, settings.unit)
             show_end(plan, study_dir, records, outcome, winner, console)
         if any(record.state in ENDED for record in records):
             write_page(study_dir, settings, space)  # after the table: it takes longer
@@ -178,7 +182,7 @@ def _search(
     from sasrecf_tune.search.coordinator import Coordinator
 
     settings = plan.settings
-    metric, names = str(settings.metric), varied(plan.space)
+    metric, names = settings.metric, varied(plan.space)
     state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, settings.workers, records)
     done = len(state.records)
     display.emit("plan", **plan_facts(plan), done=done)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
-from sasrecf_tune.report.text import timestamp_text
+from sasrecf_tune.report.text import json_text, timestamp_text
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
@@ -87,17 +86,18 @@ def _text(
     form: str,
     tests: Mapping[int, Mapping[str, float]] | None,
 ) -> str:
+    from sasrecf_tune.report.bounds_text import bounds_content
     from sasrecf_tune.report.formats.latex import confirmed_latex, ranking_latex
     from sasrecf_tune.report.formats.trials import ranking_csv, ranking_json, ranking_markdown
     from sasrecf_tune.report.study_sections import confirmed_content, confirmed_markdown, test_markdown
 
-    metric = str(settings.metric)
+    metric = settings.metric
     metric_keys = tuple(data.manifest["data"]["metric_keys"])
     if form == "csv":
         return ranking_csv(shown, space.names, metric_keys, tests)
     if form == "markdown":
         text = ranking_markdown(shown, space.names, metric)
-        return text + test_markdown(shown, tests, metric_keys) + confirmed_markdown(data)
+        return text + test_markdown(shown, tests, metric_keys, metric) + confirmed_markdown(data)
     if form == "latex":
         if not data.completed:
             raise no_completed_trial(study_dir.name)
@@ -106,8 +106,8 @@ def _text(
         if data.confirmed_ranking is not None:
             text += "\n" + confirmed_latex(*data.confirmed_ranking, data.varied, metric, *what)
         return text
-    summary = {"study": study_dir.name, "metric": metric, "ended": len(data.rows)}
-    return ranking_json(shown, summary | confirmed_content(data), tests)
+    summary = {"study": study_dir.name, "metric": str(metric), "ended": len(data.rows)}
+    return ranking_json(shown, summary | bounds_content(data.at_bounds) | confirmed_content(data), tests)
 
 
 def _table(
@@ -125,7 +125,7 @@ def _table(
     def render(console: Console) -> None:
         show_report(data, rows, shown, console)
         if tests is not None:
-            show_tests(shown, tests, console)
+            show_tests(shown, tests, data.metric, console)
         show_confirmed(data, results, study_dir, console)
 
     if output is None:
@@ -173,7 +173,7 @@ def list_studies(out: Path, as_json: bool) -> None:
         known = {"study": study_dir.name, "ended": trials_ended(study_dir.trials)}
         rows.append(known | {key: manifest.get(key) for key in keys})
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print(json_text(rows))
         return
     console = make_console()
     if not rows:

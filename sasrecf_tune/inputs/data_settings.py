@@ -16,7 +16,7 @@ def check_columns_by_file(name: str, value: Value) -> Iterator[ParameterError]:
     assert isinstance(value, dict)
     example = f'For example: --set "{name}={{inter: [user_id, item_id, timestamp], item: [item_id, class]}}".'
     for file, names in value.items():
-        near = suggest(file, FILES, cutoff=0.75)
+        near = suggest(file, FILES)
         if file not in FILES and near:
             yield ParameterError(f"`{name}` names the file {file!r}{near}", fix=example)
         everything = name == "load_col" and names == "*"

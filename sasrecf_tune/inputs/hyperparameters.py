@@ -51,6 +51,8 @@ class Hyperparameter:
         fusion_key: Trials that differ in it cannot train as one model; those that differ in one of the group
             "evaluation" cannot be validated together.
         is_path: A directory. A trial's result does not depend on it.
+        unused: It has no effect here: no model of `models` reads it, or this program decides it.
+        instead: The option to use in its place.
         length_scale: The sampler's, as a share of the range: a small one means that neighbouring values have
             different scores.
     """
@@ -73,6 +75,8 @@ class Hyperparameter:
     affects_evaluation: bool = False
     fusion_key: bool = False
     is_path: bool = False
+    unused: bool = False
+    instead: str = ""
     length_scale: float = _LENGTH_SCALE
 
     @property
@@ -154,23 +158,34 @@ _EVALUATION = (
     _evaluation("valid_metric", "str", "MRR@10", "metric to select by", tunable="no",
         why_not=f"{_SAME_MEASURE}; use --metric"),
     _evaluation("valid_metric_bigger", "bool", True, "whether more is better; RecBole derives it",
-        tunable="no", why_not="RecBole derives it from the metric"),
+        tunable="no", why_not="RecBole derives it from the metric", unused=True, instead="--metric"),
     _evaluation("eval_batch_size", "int", 4096, "users ranked at a time; no effect on results", 1, 1 << 30,
         why_not=_NO_EFFECT),
     _evaluation("metric_decimal_place", "int", 4, "decimals of the metrics", 1, 17),
+    _evaluation("tail_ratio", "float", 0.1, "share of items that TailPercentage takes for the tail", 0,
+        open_low=True),
     _evaluation("loss_decimal_place", "int", 4, "decimals of the loss in logs", 1, 17, why_not=_NO_EFFECT),
 )
 
 
+_data_setting = partial(Hyperparameter, group="data")
+
+
 def _data(name: str, kind: Kind, default: Value, meaning: str, **columns: Any) -> Hyperparameter:
-    return Hyperparameter(
-        name, kind, default, meaning, group="data",
+    return _data_setting(
+        name, kind, default, meaning,
         # RecBole can do without a filter or a list of columns, but not without the names it builds on.
         optional=kind != "str" or default is None,
         tunable="fixed",
         why_not="it changes which users and items are evaluated, so scores would not be comparable",
         **columns,
     )
+
+
+# Settings of the data that the data sets of other models read.
+_unread = partial(
+    _data_setting, optional=True, tunable="no", why_not="SASRecF does not read it", unused=True
+)
 
 
 _DATA = (
@@ -196,60 +211,63 @@ _DATA = (
     _data("additional_feat_suffix", "list", None, "further files to read"),
     _data("alias_of_user_id", "list", None, "columns that share the users' numbering"),
     _data("alias_of_item_id", "list", None, "columns that share the items' numbering"),
-    _data("alias_of_entity_id", "list", None, "columns that share the entities' numbering"),
-    _data("alias_of_relation_id", "list", None, "columns that share the relations' numbering"),
+    _unread("alias_of_entity_id", "list", None, "columns that share the entities' numbering"),
+    _unread("alias_of_relation_id", "list", None, "columns that share the relations' numbering"),
     _data("preload_weight", "dict", None, "ready-made embeddings"),
     _data("field_separator", "str", "\t", "between two columns of an atomic file"),
     _data("seq_separator", "str", " ", "between the values of a sequence column"),
     _data("encoding", "str", "utf-8", "of the atomic files"),
     _data("USER_ID_FIELD", "str", "user_id", "column of users", affects_evaluation=True),
     _data("ITEM_ID_FIELD", "str", "item_id", "column of items", affects_evaluation=True),
-    _data("RATING_FIELD", "str", "rating", "column of ratings"),
+    _unread("RATING_FIELD", "str", "rating", "column of ratings"),
     _data("TIME_FIELD", "str", "timestamp", "column of times, which order a history",
         affects_evaluation=True),
     _data("LABEL_FIELD", "str", "label", "column of labels"),
     _data("NEG_PREFIX", "str", "neg_", "prefix of negative items' columns"),
     _data("ITEM_LIST_LENGTH_FIELD", "str", "item_length", "column of history lengths"),
     _data("LIST_SUFFIX", "str", "_list", "suffix of history columns"),
-    _data("POSITION_FIELD", "str", "position_id", "column of positions"),
-    _data("HEAD_ENTITY_ID_FIELD", "str", "head_id", "of knowledge graphs; SASRecF has none"),
-    _data("TAIL_ENTITY_ID_FIELD", "str", "tail_id", "of knowledge graphs; SASRecF has none"),
-    _data("RELATION_ID_FIELD", "str", "relation_id", "of knowledge graphs; SASRecF has none"),
-    _data("ENTITY_ID_FIELD", "str", "entity_id", "of knowledge graphs; SASRecF has none"),
-    _data("kg_reverse_r", "bool", False, "of knowledge graphs; SASRecF has none"),
-    _data("entity_kg_num_interval", "any", "[0,inf)", "of knowledge graphs; SASRecF has none"),
-    _data("relation_kg_num_interval", "any", "[0,inf)", "of knowledge graphs; SASRecF has none"),
+    _unread("POSITION_FIELD", "str", "position_id", "column of positions"),
+    _unread("HEAD_ENTITY_ID_FIELD", "str", "head_id", "of knowledge graphs"),
+    _unread("TAIL_ENTITY_ID_FIELD", "str", "tail_id", "of knowledge graphs"),
+    _unread("RELATION_ID_FIELD", "str", "relation_id", "of knowledge graphs"),
+    _unread("ENTITY_ID_FIELD", "str", "entity_id", "of knowledge graphs"),
+    _unread("kg_reverse_r", "bool", False, "of knowledge graphs"),
+    _unread("entity_kg_num_interval", "any", "[0,inf)", "of knowledge graphs"),
+    _unread("relation_kg_num_interval", "any", "[0,inf)", "of knowledge graphs"),
 )
 
 
-def _environment(name: str, default: Value, meaning: str, option: str = "", **columns: Any) -> Hyperparameter:
-    why_not = "it is not a hyperparameter" + (f"; use {option}" if option else "")
+def _environment(
+    name: str, default: Value, meaning: str, instead: str = "", **columns: Any
+) -> Hyperparameter:
+    why_not = "it is not a hyperparameter" + (f"; use {instead}" if instead else "")
     return Hyperparameter(
         name, "any", default, meaning, group="environment", optional=True, tunable="no", why_not=why_not,
-        **columns,
+        instead=instead, **columns,
     )
 
 
+_unused = partial(_environment, affects_data=False, unused=True)
 _ENVIRONMENT = (
     _environment("model", "SASRecF", "the model", "--model", fusion_key=True),
     _environment("dataset", "ml-100k", "the data set", "--dataset"),
     _environment("data_path", "dataset/", "directory of data sets", "--data-path", is_path=True),
-    _environment("gpu_id", "0", "GPU to use", "--gpus", affects_data=False),
-    _environment("use_gpu", True, "RecBole 1.2.1 ignores it", "--gpus", affects_data=False),
-    _environment("worker", 0, "processes that load data", affects_data=False),
-    _environment("state", "INFO", "level of logs", affects_data=False),
     _environment("reproducibility", True, "deterministic cuDNN", affects_data=False),
-    _environment("checkpoint_dir", "saved", "directory of weights", affects_data=False, is_path=True),
-    _environment("show_progress", True, "progress bars", affects_data=False),
-    _environment("save_dataset", False, "save the filtered data set", affects_data=False),
-    _environment("dataset_save_path", None, "a saved data set", affects_data=False),
-    _environment("save_dataloaders", False, "save the loaders", affects_data=False),
-    _environment("dataloaders_save_path", None, "saved loaders", affects_data=False),
-    _environment("log_wandb", False, "log to Weights & Biases", affects_data=False),
-    _environment("wandb_project", "recbole", "project there", affects_data=False),
-    _environment("require_pow", False, "of EmbLoss; SASRecF has none", affects_data=False),
-    _environment("transform", None, "of batches; SASRecF has none"),
-    _environment("config_file", None, "config files", "--config-files"),
+    _unused("gpu_id", "0", "GPU to use", "--gpus"),
+    _unused("use_gpu", True, "RecBole 1.2.1 ignores it", "--gpus"),
+    _unused("worker", 0, "processes that load data", "--workers"),
+    _unused("state", "INFO", "level of logs"),
+    _unused("checkpoint_dir", "saved", "directory of weights", "--out", is_path=True),
+    _unused("show_progress", True, "progress bars"),
+    _unused("save_dataset", False, "save the filtered data set"),
+    _unused("dataset_save_path", None, "a saved data set"),
+    _unused("save_dataloaders", False, "save the loaders"),
+    _unused("dataloaders_save_path", None, "saved loaders"),
+    _unused("log_wandb", False, "log to Weights & Biases", "sasrecf-tune dashboard"),
+    _unused("wandb_project", "recbole", "project there", "sasrecf-tune dashboard"),
+    _unused("require_pow", False, "of EmbLoss, which SASRecF does not have"),
+    _unused("transform", None, "adds columns to a batch that SASRecF does not read"),
+    _unused("config_file", None, "config files", "--config-files"),
 )
 # fmt: on
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sasrecf_tune.errors import InputError, suggest
+from sasrecf_tune.trials import score_text
 
 # Those of EvaluatorType.RANKING, the only kind that full ranking can compute (recbole/evaluator/metrics.py).
 WITH_K = (
@@ -27,14 +29,17 @@ RANKING = (*WITH_K, *WITHOUT_K)
 # Those of EvaluatorType.VALUE: RecBole computes them from sampled candidates, and without those of RANKING.
 VALUE = ("AUC", "RMSE", "MAE", "LogLoss")
 SMALLER_IS_BETTER = frozenset({"averagepopularity", "giniindex"})
+# RecBole's default of metric_decimal_place.
+DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and its cut-off `k` (None for GAUC)."""
+    """A metric, its cut-off `k` (None for GAUC), and the decimals that RecBole rounds it to."""
 
     name: str
     k: int | None
+    decimals: int = field(default=DECIMALS, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -45,6 +50,19 @@ class Metric:
     def maximize(self) -> bool:
         """Whether a larger value is better."""
         return self.name.lower() not in SMALLER_IS_BETTER
+
+    @property
+    def unit(self) -> float:
+        """The unit that RecBole rounds its values to, such as 1e-4."""
+        return float(10.0**-self.decimals)
+
+    def text(self, value: float | None) -> str:
+        """A value with its decimals; "-" for None."""
+        return score_text(value, self.decimals)
+
+    def bound_text(self, value: float) -> str:
+        """A margin of error, rounded up, so that it is never 0."""
+        return self.text(max(1, math.ceil(value / self.unit - 1e-9)) * self.unit)
 
     def __str__(self) -> str:
         return self.name if self.k is None else f"{self.name}@{self.k}"

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sasrecf_tune.errors import Location, MistakeCollector, ParamsFileError, suggest
+from sasrecf_tune.errors import Location, MistakeCollector, ParamsFileError, TuneError, suggest
 from sasrecf_tune.inputs.literals import Element, LiteralError, exact, fraction, from_string, read_elements
 from sasrecf_tune.inputs.search_space import (
     Choice,
@@ -44,15 +44,15 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _HEADER = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*")
 
-# What is wrong with a parameter beyond its syntax.
-Check = Callable[[Parameter], Sequence[ParamsFileError]]
+# What is wrong with the parameters of a file beyond their syntax.
+Check = Callable[[Sequence[Parameter]], Sequence[ParamsFileError]]
 
 
-def read(path: Path, check: Check = lambda parameter: ()) -> SearchSpace:
+def read(path: Path, check: Check = lambda parameters: ()) -> SearchSpace:
     """The search space in a params file.
 
     Args:
-        check: Looks for further mistakes in each parameter, to report them together with those of syntax.
+        check: Looks for further mistakes in the parameters, to report them together with those of syntax.
 
     Raises:
         ParamsFileError: the file cannot be read, or has a mistake.
@@ -77,7 +77,7 @@ def read(path: Path, check: Check = lambda parameter: ()) -> SearchSpace:
     return parse(text, str(path), check)
 
 
-def parse(text: str, source: str = "<text>", check: Check = lambda parameter: ()) -> SearchSpace:
+def parse(text: str, source: str = "<text>", check: Check = lambda parameters: ()) -> SearchSpace:
     """The search space in the text of a params file; `check` as in `read`.
 
     Raises:
@@ -113,10 +113,10 @@ def parse(text: str, source: str = "<text>", check: Check = lambda parameter: ()
                         line.start,
                         "Keep one of the two lines (RecBole would silently take the second).",
                     )
-                parameter = line.read_parameter()
-                mistakes.add(*check(parameter))
-                parameters.append(parameter)
+                parameters.append(line.read_parameter())
                 notes += line.notes
+        mistakes.add(*check(parameters))
+        mistakes.sort(_line_number)
         if not parameters and not mistakes:
             raise ParamsFileError(
                 "there are no parameters",
@@ -124,6 +124,10 @@ def parse(text: str, source: str = "<text>", check: Check = lambda parameter: ()
                 fix="A line looks like: learning_rate choice [0.01, 0.001]",
             )
     return SearchSpace(tuple(parameters), source, tuple(notes))
+
+
+def _line_number(mistake: TuneError) -> int:
+    return mistake.at.line if isinstance(mistake, ParamsFileError) and mistake.at else 0
 
 
 class _Line:

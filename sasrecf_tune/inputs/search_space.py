@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import overload
@@ -22,6 +22,11 @@ class _Parameter:
 
     name: str
     at: Location | None = field(default=None, compare=False, repr=False, kw_only=True)
+
+    @property
+    def at_name(self) -> Location | None:
+        """The location of the name in the params file."""
+        return self.at and replace(self.at, column=self.at.text.index(self.name) + 1)
 
     @property
     def kind(self) -> str:
@@ -293,6 +298,13 @@ class Int(_Parameter):
 
 
 Parameter = Choice | Uniform | QUniform | LogUniform | Int | Log
+
+
+def is_ordered(parameter: Parameter) -> bool:
+    """Whether its values are numbers that all differ, not names."""
+    if not isinstance(parameter, Choice):
+        return True
+    return len({float(x) for x in parameter.choices if is_number(x)}) == len(parameter.choices)
 
 
 @dataclass(frozen=True)

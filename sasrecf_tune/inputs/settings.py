@@ -2,14 +2,14 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from typer import Option
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.inputs.metrics import Metric, parse_metric
+from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
 
 Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
@@ -357,4 +357,8 @@ class RunSettings:
     @property
     def unit(self) -> float:
         """The unit that RecBole rounds scores to."""
-        return float(10.0 ** -int(self.base.get("metric_decimal_place") or 4))
+        return self.metric.unit
+
+    def __post_init__(self) -> None:
+        decimals = int(self.base.get("metric_decimal_place") or DECIMALS)
+        object.__setattr__(self, "metric", replace(self.metric, decimals=decimals))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,11 @@ from sasrecf_tune.errors import (
     TuneError,
     suggest,
 )
+from sasrecf_tune.inputs.foreign_parameters import foreign_mistake
 from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF, TABLE, Hyperparameter
 from sasrecf_tune.inputs.literals import Value
+from sasrecf_tune.inputs.name_matching import misspelt, similar
+from sasrecf_tune.inputs.other_names import NOT_SETTINGS
 from sasrecf_tune.inputs.search_space import (
     Choice,
     Int,
@@ -28,14 +31,15 @@ from sasrecf_tune.inputs.search_space import (
     SearchSpace,
     Uniform,
 )
+from sasrecf_tune.inputs.unused_settings import has_effect, known_elsewhere
 from sasrecf_tune.inputs.value_checks import check_value
 
 
 def check_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A base configuration with its values normalised; keys of the user's own are passed on.
+    """A base configuration with its values normalised; those of settings without effect are not checked.
 
     Raises:
-        ConfigFileError: a wrong value, or a key that is nearly one of RecBole's.
+        ConfigFileError: a wrong value, or a misspelt key.
         InputErrors: several of these.
     """
     checked: dict[str, Any] = {}
@@ -49,12 +53,20 @@ def check_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _check_setting(key: str, value: Any) -> Value:
-    if key in TABLE:
+    if any(has_effect(key, model) for model in MODELS):
         return check_value(key, _as_value(key, value))
     # RecBole ignores a key that it does not know, so a misspelt one would go unnoticed.
-    if near := suggest(key, TABLE, cutoff=0.85):
-        raise ParameterError(f"unknown setting `{key}`{near}")
-    return _as_value(key, value)
+    if not known_elsewhere(key) and (meant := misspelt(key, _settings())):
+        raise ParameterError(f"unknown setting `{key}`: did you mean `{meant}`?")
+    try:
+        return _as_value(key, value)
+    except ParameterError:
+        return str(value)
+
+
+def _settings(*models: str) -> list[str]:
+    """The settings that have an effect on one of `models`, by default on any."""
+    return [key for key in TABLE if any(has_effect(key, model) for model in models or MODELS)]
 
 
 def _as_value(key: str, value: Any) -> Value:
@@ -83,20 +95,6 @@ def check_model(model: str) -> str:
     return model
 
 
-def check_keys(keys: Iterable[str], model: str, where: str) -> None:
-    """Check that `model` has all `keys` of a configuration: RecBole ignores others without a message.
-
-    Raises:
-        ConfigFileError: `model` lacks a key.
-        InputErrors: it lacks several.
-    """
-    fix = f"Leave it out. If a config file is for both models, set it for {SASRECF} with --set."
-    with MistakeCollector() as mistakes:
-        for key in keys:
-            if key in TABLE and model not in TABLE[key].models:
-                mistakes.add(ConfigFileError(_not_a_parameter(key, model), where=where, fix=fix))
-
-
 def check_space(space: SearchSpace, model: str = SASRECF) -> None:
     """Check every name and every possible value of a search space for `model`.
 
@@ -105,23 +103,35 @@ def check_space(space: SearchSpace, model: str = SASRECF) -> None:
         InputErrors: several mistakes.
     """
     with MistakeCollector() as mistakes:
-        for parameter in space:
-            mistakes.add(*parameter_mistakes(parameter, model))
+        mistakes.add(*space_mistakes(tuple(space), model))
 
 
-def parameter_mistakes(parameter: Parameter, model: str = SASRECF) -> list[ParamsFileError]:
-    """What is wrong with the name or the values of a parameter of `model`."""
-    known = TABLE.get(parameter.name)
-    if known is None:
-        near = suggest(parameter.name, (key for key, row in TABLE.items() if row.tunable != "no"))
-        fix = "" if near else "docs/reference/parameters.md lists the parameters; set others with --set."
-        return [_name_mistake(parameter, f"unknown parameter `{parameter.name}`{near}", fix)]
-    if model not in known.models:
-        fix = f"Remove the line, or give {model} a params file of its own."
-        return [_name_mistake(parameter, _not_a_parameter(known.name, model), fix)]
+def space_mistakes(parameters: Sequence[Parameter], model: str = SASRECF) -> list[ParamsFileError]:
+    """What is wrong with the names and the values of the parameters of `model`, in any order."""
+    searchable = [key for key in _settings(model) if TABLE[key].tunable != "no"]
+    foreign: list[Parameter] = []
+    found: list[ParamsFileError] = []
+    for parameter in parameters:
+        name, known = parameter.name, TABLE.get(parameter.name)
+        if known and model in known.models:
+            found += _parameter_mistakes(parameter, known)
+        elif name in NOT_SETTINGS:
+            what = f"`{name}` cannot be searched: it is not a hyperparameter"
+            fix = f"Use {NOT_SETTINGS[name]}." if NOT_SETTINGS[name] else ""
+            found.append(ParamsFileError(what, at=parameter.at_name, fix=fix))
+        elif not known_elsewhere(name) and (near := misspelt(name, searchable) or similar(name, searchable)):
+            what = f"unknown parameter `{name}`: did you mean `{near}`?"
+            found.append(ParamsFileError(what, at=parameter.at_name))
+        else:
+            foreign.append(parameter)
+    return [*found, foreign_mistake(foreign, parameters, model)] if foreign else found
+
+
+def _parameter_mistakes(parameter: Parameter, known: Hyperparameter) -> list[ParamsFileError]:
     if known.tunable == "no" or (known.tunable == "fixed" and parameter.size != 1):
         fix = f"Give all trials one value: {known.name} choice [VALUE]" if known.tunable == "fixed" else ""
-        return [_name_mistake(parameter, f"`{known.name}` cannot be searched: {known.why_not}", fix)]
+        what = f"`{known.name}` cannot be searched: {known.why_not}"
+        return [ParamsFileError(what, at=parameter.at_name, fix=fix)]
     return _choice_mistakes(parameter) if isinstance(parameter, Choice) else _range_mistakes(parameter, known)
 
 
@@ -166,12 +176,3 @@ def _value_mistakes(name: str, value: Value) -> Sequence[TuneError]:
     if type(checked) is not type(value) and not isinstance(value, str):
         return [ParameterError(f"{value!r} must be written {checked!r}")]
     return ()
-
-
-def _name_mistake(parameter: Parameter, what: str, fix: str) -> ParamsFileError:
-    at = parameter.at and replace(parameter.at, column=parameter.at.text.index(parameter.name) + 1)
-    return ParamsFileError(what, at=at, fix=fix)
-
-
-def _not_a_parameter(key: str, model: str) -> str:
-    return f"`{key}` is not a parameter of {model}, which takes no item features"

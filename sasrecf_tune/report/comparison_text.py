@@ -8,11 +8,11 @@ from rich.text import Text
 
 from sasrecf_tune.analysis.comparison import Comparison, Difference, Effort, Entry, unequal_budgets
 from sasrecf_tune.analysis.confirmation import ALPHA
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import parameters_text
-from sasrecf_tune.trials import score_text
 
 # Pairs that are written out: those of the best ten studies.
 _MOST_PAIRS = 45
@@ -63,10 +63,10 @@ def scores(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for rank, entry in enumerate(comparison.entries, start=1):
         if entry.confirmed:
-            place, valid = str(rank), estimate_cells(entry.on("valid", metric.key))
+            place, valid = str(rank), estimate_cells(entry.on("valid", metric.key), metric)
         else:
-            place, valid = "", (f"({score_text(entry.score)})", "-")
-        test = estimate_cells(entry.on("test", metric.key))
+            place, valid = "", (f"({metric.text(entry.score)})", "-")
+        test = estimate_cells(entry.on("test", metric.key), metric)
         rows.append([place, entry.name, model_text(entry), *valid, *test])
     return headers, rows
 
@@ -90,7 +90,8 @@ def sentences(comparison: Comparison) -> list[str]:
     lines: list[str] = []
     for part, place in _PARTS.items():
         differences = comparison.differences[part]
-        lines += [_pair_text(difference, place) for difference in differences[:_MOST_PAIRS]]
+        shown = differences[:_MOST_PAIRS]
+        lines += [_pair_text(difference, place, comparison.metric) for difference in shown]
         if len(differences) > _MOST_PAIRS:
             more = len(differences) - _MOST_PAIRS
             lines.append(f"... and {more:,} more pairs on {place}: --format json has all.")
@@ -155,9 +156,9 @@ def note(comparison: Comparison) -> str:
     return " ".join(parts)
 
 
-def _pair_text(difference: Difference, place: str) -> str:
+def _pair_text(difference: Difference, place: str, metric: Metric) -> str:
     first, second = difference.first.name, difference.second.name
-    size = f"{difference.mean:.4f} ± {difference.half_interval:.4f}"
+    size = f"{metric.text(difference.mean)} ± {metric.text(difference.half_interval)}"
     p = p_statement(difference.p)
     if difference.tied:
         return f"On {place} {first} and {second} are tied: difference {size} ({p})."

@@ -65,7 +65,7 @@ class ConfirmationFiles(Callback):
         )
         verdict = rank_confirmed(now, planned.study.maximize, settings.unit)
         atomic_write(
-            self._study_dir.confirmation_md, confirmation_markdown(now, verdict, names, str(settings.metric))
+            self._study_dir.confirmation_md, confirmation_markdown(now, verdict, names, settings.metric)
         )
         # Any configuration may win. Until then best.yaml holds the winner of the previous confirmation.
         best = [

@@ -12,10 +12,7 @@ from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import count_text, parameters_text, trials_text
-from sasrecf_tune.trials import State, TrialRecord, score_text
-
-# A configuration is called cheaper if it takes at most this share of the first's time.
-_CHEAPER = 0.9
+from sasrecf_tune.trials import State, TrialRecord
 
 
 def show_confirmation(
@@ -79,8 +76,8 @@ def place_cells(confirmation: Confirmation, verdict: Verdict, metric: Metric) ->
     table = [["rank", "trial", f"valid {metric}", "sd", "p", *tested, "time"]]
     for rank, place in enumerate(verdict.places, start=1):
         test = on_test(confirmation, verdict, place.trial).get(metric.key)
-        cells = [str(rank), str(place.trial), *estimate_cells(place.score), p_text(verdict.p(place))]
-        cells += estimate_cells(test) if tested else ()
+        cells = [str(rank), str(place.trial), *estimate_cells(place.score, metric), p_text(verdict.p(place))]
+        cells += estimate_cells(test, metric) if tested else ()
         table.append([*cells, format_duration(place.seconds)])
     return table
 
@@ -107,7 +104,7 @@ def luck_text(verdict: Verdict, records: Sequence[TrialRecord], metric: Metric) 
         score = next((record.score for record in records if record.number == place.trial), None)
         if score is not None and (score > place.score.mean if metric.maximize else score < place.score.mean):
             return (
-                f"In the search trial {place.trial} had {score_text(score)}. The best of many scores is "
+                f"In the search trial {place.trial} had {metric.text(score)}. The best of many scores is "
                 "partly luck: report its mean here."
             )
     return ""
@@ -132,15 +129,15 @@ def seeds_text(seeds: Sequence[int]) -> str:
     return f"{count_text(len(seeds), 'fresh seed')} ({span})"
 
 
-def interval_text(estimate: Estimate) -> str:
+def interval_text(estimate: Estimate, metric: Metric) -> str:
     """Such as "0.0530 ± 0.0012"."""
     half = estimate.half_interval
-    return score_text(estimate.mean) + ("" if half is None else f" ± {half:.4f}")
+    return metric.text(estimate.mean) + ("" if half is None else f" ± {metric.text(half)}")
 
 
-def estimate_cells(estimate: Estimate | None) -> tuple[str, str]:
+def estimate_cells(estimate: Estimate | None, metric: Metric) -> tuple[str, str]:
     """The mean with its interval, and the standard deviation."""
-    return ("-", "-") if estimate is None else (interval_text(estimate), score_text(estimate.sd))
+    return ("-", "-") if estimate is None else (interval_text(estimate, metric), metric.text(estimate.sd))
 
 
 def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
@@ -167,12 +164,5 @@ def _order_text(verdict: Verdict, confirmation: Confirmation) -> str:
             f"Trial {first.trial} is better than the other {len(places) - 1} configurations "
             f"({p} against the second)."
         )
-    cheapest = min(range(tied), key=lambda index: places[index].seconds)
-    took, against = (format_duration(place.seconds) for place in (places[cheapest], first))
-    if places[cheapest].seconds > _CHEAPER * first.seconds or took == against:
-        which = f"none is clearly cheaper than the first, {against} per run"
-    else:
-        where = f"rank {cheapest + 1}, trial {places[cheapest].trial}"
-        which = f"the cheapest is {where}: {took} per run, not {against}"
     rest = "" if tied == len(places) else " The others are worse than the first."
-    return f"Ranks 1 {'and' if tied == 2 else 'to'} {tied} are tied; {which}.{rest}"
+    return f"Ranks 1 {'and' if tied == 2 else 'to'} {tied} are tied.{rest}"

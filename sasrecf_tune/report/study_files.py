@@ -98,7 +98,7 @@ class ResultFiles(Callback):
         if self._shared:
             self._write_trials()
         rows = rank(self._records, self._study.maximize)
-        metric = str(self._plan.settings.metric)
+        metric = self._plan.settings.metric
         atomic_write(self._study_dir.ranking_csv, ranking_csv(rows, self._names, self._metrics))
         atomic_write(self._study_dir.ranking_md, ranking_markdown(rows, self._names, metric))
         by_number = sorted(self._records, key=lambda record: record.number)

@@ -10,12 +10,13 @@ from rich.table import Table
 
 from sasrecf_tune.analysis.confirmation import Confirmation, best_configurations
 from sasrecf_tune.analysis.report_data import ReportData, Results
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.confirmation_text import luck_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import markdown_table, trials_text
 from sasrecf_tune.storage.directory import StudyDirectory, out_option
-from sasrecf_tune.trials import Row, score_text
+from sasrecf_tune.trials import Row
 
 SELECTING_ON_TEST = (
     "warning: choosing by test metrics selects on the test set and makes the chosen score too optimistic. "
@@ -43,7 +44,7 @@ def confirmed_markdown(data: ReportData) -> str:
     """Return the confirmation in Markdown, "" without one."""
     if data.confirmed_ranking is None:
         return ""
-    return "\n" + confirmation_markdown(*data.confirmed_ranking, data.space.names, str(data.metric))
+    return "\n" + confirmation_markdown(*data.confirmed_ranking, data.space.names, data.metric)
 
 
 def confirmed_content(data: ReportData) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def confirmed_content(data: ReportData) -> dict[str, Any]:
     )
 
 
-def show_tests(rows: Sequence[Row], tests: Tests, console: Console) -> None:
+def show_tests(rows: Sequence[Row], tests: Tests, metric: Metric, console: Console) -> None:
     """Print a table of the test metrics of completed trials."""
     keys = list(next(iter(tests.values()), {}))
     table = Table(pad_edge=False, box=None, title="on the test set", title_justify="left")
@@ -63,18 +64,20 @@ def show_tests(rows: Sequence[Row], tests: Tests, console: Console) -> None:
         table.add_column(header, justify="right")
     for row in rows:
         if found := tests.get(row.record.number):
-            table.add_row(str(row.record.number), *(score_text(found.get(key)) for key in keys))
+            table.add_row(str(row.record.number), *(metric.text(found.get(key)) for key in keys))
     if table.row_count:
         console.print()
         print_table(console, table)
 
 
-def test_markdown(rows: Sequence[Row], tests: Tests | None, metric_keys: Sequence[str]) -> str:
+def test_markdown(
+    rows: Sequence[Row], tests: Tests | None, metric_keys: Sequence[str], metric: Metric
+) -> str:
     """Return the table of test metrics in Markdown, "" without any."""
     if not tests:
         return ""
     cells = [
-        [str(row.record.number), *(score_text(found.get(key)) for key in metric_keys)]
+        [str(row.record.number), *(metric.text(found.get(key)) for key in metric_keys)]
         for row in rows
         if (found := tests.get(row.record.number))
     ]

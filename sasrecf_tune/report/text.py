@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.trials import State, TrialRecord, cell_text
@@ -66,9 +67,17 @@ def timestamp_text(timestamp: object) -> str:
     return str(timestamp).replace("T", " ").replace("+00:00", " UTC")
 
 
-def finite(value: float | None) -> float | None:
-    """`value` for JSON, which has no NaN or infinity: None in place of these."""
-    return value if value is not None and math.isfinite(value) else None
+def json_text(content: Any, indent: int | None = None) -> str:
+    """`content` as JSON, which has no NaN or infinity: null in place of these, at any depth."""
+    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    return [_finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def csv_line(cells: Sequence[object]) -> str:

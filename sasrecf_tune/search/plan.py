@@ -10,9 +10,9 @@ from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.literals import Scalar, is_number
-from sasrecf_tune.inputs.recbole_keys import without_effect
 from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.inputs.unused_settings import effective, unused_notes
 from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.search.strategies.pruners import PrunerPlan, plan_pruner
 
@@ -51,6 +51,15 @@ class Plan:
         """The largest number of epochs that a trial can have."""
         return max_epochs(self.space, self.data.epochs)
 
+    @property
+    def fixed(self) -> Config:
+        """The settings of config files and --set that decide about results.
+
+        The path of the data does not: its fingerprint does.
+        """
+        config = effective(self.settings.base, self.settings.model)
+        return {key: value for key, value in config.items() if key != "data_path"}
+
     def config(self, params: dict[str, Any]) -> Config:
         """The RecBole configuration of a trial with `params`."""
         return trial_config(self.base, params, self.settings.seed)
@@ -73,8 +82,7 @@ class Plan:
             "seed": self.settings.seed,
             "engine": self.settings.engine,
             "space": {parameter.name: parameter.write() for parameter in self.space},
-            # The path of the data does not matter, since its fingerprint is above.
-            "config": {key: value for key, value in self.settings.base.items() if key != "data_path"},
+            "config": self.fixed,
         }
 
 
@@ -82,7 +90,8 @@ def base_config(settings: RunSettings, space: SearchSpace) -> Config:
     """The RecBole configuration that all trials share: model, data, metrics and fixed keys."""
     metric = settings.metric
     base: Config = {"model": settings.model, "dataset": settings.dataset}
-    base |= {key: value for key, value in settings.base.items() if key not in space.names}
+    given = effective(settings.base, settings.model)
+    base |= {key: value for key, value in given.items() if key not in space.names}
     base["valid_metric"] = str(metric)
     default_metrics = ["Recall", "MRR", "NDCG", "Hit", "Precision"]  # recbole/properties/overall.yaml
     metrics = base.get("metrics") or default_metrics
@@ -175,7 +184,7 @@ def make_plan(settings: RunSettings, space: SearchSpace, base: Config, data: Dat
     wanted = settings.search.trials
     sampler = settings.search.sampler
     finite = counted.feasible
-    notes = [*space.notes, *data.notes, *without_effect(settings.base)]
+    notes = [*space.notes, *data.notes, *unused_notes(settings.base, settings.model)]
     if sampler == "grid" and finite is None:
         infinite = ", ".join(p.name for p in space if p.size is None)
         raise InputError(

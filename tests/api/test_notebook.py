@@ -97,11 +97,12 @@ def test_the_other_cells_show_their_results(outputs: list[list[dict[str, Any]]])
 
 
 def test_the_live_view_is_drawn_as_html(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sasrecf_tune.inputs.metrics import parse_metric
     from sasrecf_tune.messages import Report
     from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
     from sasrecf_tune.report.terminal.progress import make_progress
 
-    view = NotebookView(make_progress(["x"], "MRR@10", True, 4, 5, 1, []), NotebookConsole())
+    view = NotebookView(make_progress(["x"], parse_metric("MRR@10"), True, 4, 5, 1, []), NotebookConsole())
     view.on_trial_start(3, {"x": "<script>"})
     view.on_report(Report(3, 1, 0.25, {"mrr@10": 0.25}, 1.0, 2.0))
     shown = view._html().data

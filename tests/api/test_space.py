@@ -44,7 +44,7 @@ def test_a_mapping_is_the_params_file_of_the_same_lines(values: dict[str, Any], 
     ("values", "message"),
     [
         ({"lerning_rate": [0.01]}, "unknown parameter `lerning_rate`: did you mean `learning_rate`?"),
-        ({"xyz": [1]}, "set others with config."),
+        ({"xyz": [1]}, "docs/reference/parameters.md lists the parameters."),
         ({"learning_rate": [-1.0]}, "learning_rate"),
         ({"learning_rate": []}, "an empty choice"),
         ({"learning_rate": st.log(0.1, 0.01)}, "the lower bound 0.1 is not below the upper bound 0.01"),
@@ -70,7 +70,7 @@ def test_all_mistakes_are_reported_at_once_in_terms_of_the_api(tmp_path: Path) -
     with pytest.raises(st.InputError) as caught:
         st.SearchSpace({"topk": [[5], [10]], "n_layers": [0, 1], "zzz": [1]})
     topk, layers, unknown = map(str, caught.value.mistakes)
-    assert "use config topk=[...]" in topk and "not 0" in layers and "set others with config" in unknown
+    assert "use config topk=[...]" in topk and "not 0" in layers and "unknown parameter `zzz`" in unknown
     path = tmp_path / "hyper.test"
     path.write_text("n_layers choice [0\nhidden_siz choice [32]\n")
     with pytest.raises(st.InputError) as caught:

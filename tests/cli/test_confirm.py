@@ -21,6 +21,7 @@ from sasrecf_tune.analysis.confirmation import Confirmation, on_validation, rank
 from sasrecf_tune.cli.confirm import confirm_best
 from sasrecf_tune.cli.session import Display
 from sasrecf_tune.errors import StorageError, StudyNotFoundError
+from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.confirmation_text import luck_text, sentences
 from sasrecf_tune.report.formats.best_yaml import best_yaml
@@ -28,6 +29,7 @@ from sasrecf_tune.report.formats.confirmation import confirmation_content
 from sasrecf_tune.report.formats.latex import confirmed_latex, latex
 from sasrecf_tune.report.page.render import render_page
 from sasrecf_tune.report.study_files import ResultFiles
+from sasrecf_tune.report.text import json_text
 from sasrecf_tune.search.confirmation_study import load_confirmations, plan_confirmation
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.read_results import read_results
@@ -349,7 +351,7 @@ def test_json_events_of_a_confirmation(tmp_path: Path, capsys: pytest.CaptureFix
     started = [event for event in events if event["event"] == "started"]
     assert [(event["run"], event["seed"]) for event in started] == [(0, 2), (1, 2), (2, 3), (3, 3)]
     assert {event["trial"] for event in started} == set(events[0]["trials"])
-    assert events[-1]["event"] == "confirmed" and events[-1]["whole"]
+    assert events[-1]["event"] == "confirmed" and events[-1]["complete"]
 
 
 def test_the_page_and_latex_contain_the_confirmation(tmp_path: Path) -> None:
@@ -361,7 +363,7 @@ def test_the_page_and_latex_contain_the_confirmation(tmp_path: Path) -> None:
     names = run.plan.space.names
     page = render_page(replace(known_report_data(3), confirmation=confirmation, unit=0.0001))
     section = page.partition('<section id="confirmation">')[2].partition("</section>")[0]
-    table = confirmed_latex(confirmation, verdict, names, "MRR@10", "SASRecF", "ml-100k")
+    table = confirmed_latex(confirmation, verdict, names, parse_metric("MRR@10"), "SASRecF", "ml-100k")
     assert section.count("<tr>") == 1 + 3
     for place in verdict.places:
         assert f"{place.score.mean:.4f} ± {place.score.half_interval:.4f}" in section
@@ -392,7 +394,7 @@ def test_nan_metrics_are_left_out(tmp_path: Path) -> None:
     spoilt = replace(found, runs={**found.runs, first: odd, second: other})
     verdict = rank_confirmed(spoilt, maximize=True)
     assert "giniindex@10" not in on_validation(spoilt, verdict, first[0])
-    json.dumps(confirmation_content(spoilt, verdict), allow_nan=False)
+    assert "NaN" not in json_text(confirmation_content(spoilt, verdict))
 
 
 def test_a_renamed_or_deleted_study_is_not_created_again(tmp_path: Path) -> None:

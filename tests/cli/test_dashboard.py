@@ -142,7 +142,9 @@ def test_the_dashboard_runs_until_ctrl_c(study_dir: StudyDirectory) -> None:
     try:
         assert process.stdout is not None
         name, _, address = process.stdout.readline().strip().partition(": ")
-        assert name == "study" and process.stdout.readline() == "Press Ctrl-C to stop.\n"
+        assert name == "study"
+        assert process.stdout.readline().startswith("Its importances (PED-ANOVA) say what sets the best")
+        assert process.stdout.readline() == "Press Ctrl-C to stop.\n"
         with urllib.request.urlopen(address, timeout=60) as page:
             assert b"Optuna Dashboard" in page.read()
         with urllib.request.urlopen(address.replace("dashboard", "api"), timeout=60) as answer:

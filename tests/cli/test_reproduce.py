@@ -84,7 +84,7 @@ def test_an_interrupted_confirmation_has_the_results_of_an_uninterrupted_one(
     run.until("reported", run=2, epoch=3)
     run.process.send_signal(signal.SIGINT)
     code, events = run.finish()
-    assert code == 130 and events[-1]["event"] == "confirmed" and not events[-1]["whole"]
+    assert code == 130 and events[-1]["event"] == "confirmed" and not events[-1]["complete"]
     done = cli("confirm", "cut")
     assert done.returncode == 0, done.stderr
     assert "of 4 runs are done" in done.stdout

@@ -13,6 +13,7 @@ from sasrecf_tune.cli.build_settings import base_settings, read_config
 from sasrecf_tune.errors import ConfigFileError, InputError
 from sasrecf_tune.inputs.config_files import read_base, read_config_file, read_override, write_config
 from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.unused_settings import effective
 from sasrecf_tune.inputs.validation import (
     check_config,
 )
@@ -86,10 +87,10 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         ("#" * (1 << 20) + "\n", "larger than 1 MiB"),
         ("epochs: many", "`epochs` must be a whole number"),
         ("hidden_siz: 64", "unknown setting `hidden_siz`: did you mean `hidden_size`?"),
-        ("my_day: 2020-01-31", "`my_day` holds a date"),
+        ("encoding: 2020-01-31", "`encoding` holds a date"),
         ("my_day: 2020-99-99", "not YAML"),
-        ("my_set: !!set {a, b}", "`my_set` holds a set"),
-        ("my_map: {1: 2}", "`my_map` holds a dict"),
+        ("numerical_features: !!set {a, b}", "`numerical_features` holds a set"),
+        ("threshold: {1: 2}", "`threshold` holds a dict"),
         ("user_inter_num_interval: '[5,oo)'", "`user_inter_num_interval` must be an interval"),
     ],
 )
@@ -187,7 +188,7 @@ def test_a_setting_of_ones_own_passes_unless_it_is_nearly_recboles() -> None:
         (None, "model: SASRec", "SASRec"),
         ("SASRec", "model: SASRec", "SASRec"),
         ("SASRecF", "model: SASRec", None),
-        ("SASRec", "selected_features: [class]", None),
+        ("SASRec", "selected_features: [class]", "SASRec"),
         (None, "model: GRU4Rec", None),
     ],
 )
@@ -203,4 +204,5 @@ def test_the_model_is_the_options_or_the_config_files(
         with pytest.raises(InputError, match=r"--config-files|--model"):
             base_settings(space, config, given)
     else:
-        assert base_settings(space, config, given) == (model, {"epochs": 3})
+        chosen, base = base_settings(space, config, given)
+        assert (chosen, effective(base, chosen)) == (model, {"epochs": 3})

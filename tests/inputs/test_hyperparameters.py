@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +21,7 @@ from sasrecf_tune.inputs.hyperparameters import (
 )
 from sasrecf_tune.inputs.literals import Value
 from sasrecf_tune.inputs.value_checks import check_value
+from tests.support.paths import recbole_directory
 from tests.support.strategies import exactly
 
 DOCUMENTED: dict[str, Value] = {
@@ -44,12 +43,6 @@ RANGES = {
     "pooling_mode": {"max", "mean", "sum"},
     "loss_type": {"BPR", "CE"},
 }
-
-
-def recbole_directory() -> Path:
-    spec = importlib.util.find_spec("recbole")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent
 
 
 def recbole_yaml(*files: str) -> dict[str, Any]:
@@ -145,7 +138,7 @@ def test_keys_that_cannot_change_the_prepared_data() -> None:
     valid_metric valid_metric_bigger enable_amp enable_scaler shuffle checkpoint_dir show_progress
     state seed gpu_id use_gpu worker reproducibility device single_spec local_rank MODEL_INPUT_TYPE
     eval_type log_wandb wandb_project require_pow valid_neg_sample_args test_neg_sample_args
-    save_dataset save_dataloaders dataset_save_path dataloaders_save_path
+    save_dataset save_dataloaders dataset_save_path dataloaders_save_path config_file transform tail_ratio
     """
     assert set(names.split()) == DATA_INDEPENDENT_KEYS
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from sasrecf_tune.errors import ConfigFileError, InputError, InputErrors, MistakeCollector, ParamsFileError
 from sasrecf_tune.inputs.config_files import read_base
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.inputs.validation import parameter_mistakes
+from sasrecf_tune.inputs.validation import space_mistakes
 
 
 def mistakes(text: str, model: str = "SASRecF") -> list[ParamsFileError]:
     """Those of a params file."""
     try:
-        parse(text, "hyper.test", partial(parameter_mistakes, model=model))
+        parse(text, "hyper.test", partial(space_mistakes, model=model))
     except InputError as error:
         found = list(error.mistakes)
         assert all(isinstance(mistake, ParamsFileError) and mistake.at for mistake in found)
@@ -83,7 +83,7 @@ def test_parameters_of_another_model_are_reported_with_other_mistakes() -> None:
     found = mistakes(
         "pooling_mode choice [sum]\nn_layers choice [0]\nselected_features choice [[5]]\n", "SASRec"
     )
-    assert ["not a parameter of SASRec" in mistake.what for mistake in found] == [True, False, True]
+    assert ["not parameters of SASRec" in mistake.what for mistake in found] == [True, False]
 
 
 def test_the_text_has_each_mistake_as_it_would_be_alone() -> None:
@@ -130,7 +130,9 @@ def test_what_ends_the_block_is_one_of_the_mistakes_if_it_is_an_input_error() ->
 
 def test_config_files_and_set_options_are_reported_together(tmp_path: Path) -> None:
     one, two, three = (tmp_path / f"{name}.yaml" for name in ("one", "two", "three"))
-    one.write_text("epochs: many\nhidden_siz: 64\nn_layers: 1\nday: 2020-01-31\nn_layers: 0\n")
+    one.write_text(
+        "epochs: many\nhidden_siz: 64\nn_layers: 1\nday: 2020-01-31\nseq_len: {a: 2020-01-31}\nn_layers: 0\n"
+    )
     two.write_text("epochs: [1, 2\nhidden_siz: 64\n")
     three.write_text("n_layers: 2\n")
     sets = ["epochs", "n_layers=1", "clip_grad_norm={norm_type: 0, max_nrom: 1}", "n_layers=2", "seed=-1"]
@@ -141,11 +143,11 @@ def test_config_files_and_set_options_are_reported_together(tmp_path: Path) -> N
         str(mistake).partition("\n")[0].removeprefix(f"{tmp_path}/") for mistake in caught.value.mistakes
     ]
     assert found == [
-        "one.yaml:5:1: `n_layers` is given twice",
+        "one.yaml:6:1: `n_layers` is given twice",
         "one.yaml: `epochs` must be a whole number of at least 1 and at most 1000000, not 'many'",
         "one.yaml: unknown setting `hidden_siz`: did you mean `hidden_size`?",
         "one.yaml: `n_layers` must be a whole number of at least 1 and at most 256, not 0",
-        "one.yaml: `day` holds a date, which RecBole does not take",
+        "one.yaml: `seq_len` holds a date, which RecBole does not take",
         "two.yaml:2:11: not YAML: expected ',' or ']', but got ':'",
         "none.yaml: cannot read: No such file or directory",
         "--set: 'epochs' is not KEY=VALUE",

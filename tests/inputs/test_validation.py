@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sasrecf_tune.errors import ConfigFileError, InputError, InputErrors, ParamsFileError
+from sasrecf_tune.errors import InputError, ParamsFileError
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import Choice, SearchSpace
 from sasrecf_tune.inputs.validation import (
-    check_keys,
     check_model,
     check_space,
 )
@@ -69,23 +68,68 @@ def test_a_params_file_of_the_other_model_says_which_lines_do_not_fit() -> None:
     text = "n_layers choice [1]\npooling_mode choice [sum]\n\nselected_features choice [[class]]\n"
     space = parse(text, "hyper.test")
     check_space(space, "SASRecF")
-    with pytest.raises(InputErrors) as caught:
+    with pytest.raises(ParamsFileError) as caught:
         check_space(space, "SASRec")
-    first, second = map(str, caught.value.mistakes)
-    assert first.startswith("hyper.test:2:1: `pooling_mode` is not a parameter of SASRec")
-    assert second.startswith("hyper.test:4:1: `selected_features` is not a parameter of SASRec")
-    assert "Remove the line, or give SASRec a params file of its own." in first
+    assert str(caught.value) == (
+        "hyper.test:2:1: `pooling_mode` and `selected_features` (line 4) are not parameters of SASRec, "
+        "but of SASRecF, FDSA and GRU4RecF\n"
+        "    pooling_mode choice [sum]\n"
+        "    ^\n"
+        "Remove these lines. docs/reference/parameters.md lists the parameters."
+    )
     check_space(parse("n_layers choice [1]\n"), "SASRec")
 
 
-def test_settings_of_the_other_model_and_other_models() -> None:
-    check_keys(["selected_features", "n_layers", "a_setting_of_mine"], "SASRecF", "--set")
-    check_keys(["n_layers", "a_setting_of_mine"], "SASRec", "--set")
-    with pytest.raises(
-        ConfigFileError, match="--set: `selected_features` is not a parameter of SASRec"
-    ) as caught:
-        check_keys(["n_layers", "selected_features"], "SASRec", "--set")
-    assert "Leave it out. If a config file is for both models" in caught.value.fix
+@pytest.mark.parametrize(
+    ("text", "what", "fix"),
+    [
+        ("learning_rate choice [1]\nreg_weight choice [0]", "hyper.test:2:1: `reg_weight` is not a parameter "
+            "of SASRecF, but of other models of RecBole, such as HGN, Caser and FOSSIL",
+            "Remove the line. SASRecF has weight_decay in place of reg_weight."),
+        ("step choice [1]\nn_layers choice [1]\n weight uniform 0,1\nreg_weight choice [0]",
+            "hyper.test:1:1: `step`, `weight` (line 3) and `reg_weight` (line 4) are not parameters of "
+            "SASRecF, but of GCSAN", "Remove these lines. SASRecF has weight_decay in place of reg_weight. "
+            "docs/reference/parameters.md lists the parameters."),
+        ("pretrain_epochs choice [50, 100]",
+            "`pretrain_epochs` is not a parameter of SASRecF, but of S3Rec and RaCT", "Remove the line."),
+        # No model has all of them.
+        ("nv choice [1]\nmargin choice [2]", "are not parameters of SASRecF, but of other models of RecBole",
+            "Remove these lines. docs/reference/parameters.md lists the parameters."),
+        ("dropout_prob choice [0.1]", "`dropout_prob` is not a parameter of SASRecF, but of other models",
+            "SASRecF has hidden_dropout_prob and attn_dropout_prob in place of dropout_prob."),
+        ("mlp_hidden_size choice ['[64,32,16]']", "`mlp_hidden_size` is not a parameter", "has inner_size"),
+        ("kg_reverse_r choice [True]", "`kg_reverse_r` cannot be searched: SASRecF does not read it", ""),
+        ("worker choice [1]", "`worker` cannot be searched: it is not a hyperparameter; use --workers", ""),
+        ("device choice [cuda]", "`device` cannot be searched: it is not a hyperparameter", "Use --gpus."),
+        # Names of RecBole's earlier documentation, of other programs, of nobody.
+        ("low_layers_num choice [1]\nl2_weight choice [0]\nhigh_layers_num choice [1]",
+            "`low_layers_num`, `l2_weight` (line 2) and `high_layers_num` (line 3) are not parameters of "
+            "SASRecF; they look like those of MKR",
+            "Remove these lines. SASRecF has weight_decay in place of l2_weight."),
+        ("user_layers_dim choice ['[64, 64]']\nitem_layers_dim choice ['[64, 64]']",
+            "unknown parameters `user_layers_dim` and `item_layers_dim` (line 2)",
+            "docs/reference/parameters.md lists the parameters."),
+        ("lr choice [0.1]", "unknown parameter `lr`", "SASRecF has learning_rate in place of lr."),
+        ("batch_size choice [64]", "unknown parameter `batch_size`", "SASRecF has train_batch_size in place"),
+        ("epoks choice [5]", "unknown parameter `epoks`: did you mean `epochs`?", ""),
+        ("foo choice [5]", "unknown parameter `foo`", "docs/reference/parameters.md lists the parameters."),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_a_parameter(text: str, what: str, fix: str) -> None:
+    with pytest.raises(ParamsFileError) as caught:
+        check_space(parse(text, "hyper.test"))
+    message = str(caught.value)
+    assert what in message.splitlines()[0] and fix in caught.value.fix
+    assert message.count("did you mean") == what.count("did you mean") and "--set" not in message
+
+
+def test_a_model_that_the_file_is_named_after_comes_first() -> None:
+    for source in ("caser.test", "spaces/my_Caser.test"):
+        with pytest.raises(ParamsFileError, match="such as Caser, HGN and FOSSIL"):
+            check_space(parse("reg_weight choice [0]\n", source))
+
+
+def test_models() -> None:
     assert check_model("SASRec") == "SASRec"
     for wrong in ("sasrec", "BERT4Rec", ""):
         with pytest.raises(InputError, match="cannot be tuned"):

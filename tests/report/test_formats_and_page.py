@@ -11,11 +11,13 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from sasrecf_tune.analysis.confirmation import Confirmation
@@ -25,10 +27,14 @@ from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.report.formats.latex import latex, ranking_latex
+from sasrecf_tune.report.formats.trials import ranking_markdown
 from sasrecf_tune.report.page.figures import whole_ticks
 from sasrecf_tune.report.page.render import lead, render_page
 from sasrecf_tune.report.row_selection import pick
+from sasrecf_tune.report.terminal.ranking import show_report
 from sasrecf_tune.report.terminal.tables import shared_sparklines
 from sasrecf_tune.trials import Row, State, TrialRecord, rank
 from tests.support.known_studies import METRICS, NAME, NASTY, known_report_data, plant
@@ -114,7 +120,37 @@ def test_table_has_curves_importance_and_main_effects(out: Path) -> None:
     header, first = text.splitlines()[1:3]
     assert header.split()[-1] == "curve" and set(first.split()[-1]) <= set("▁▂▃▄▅▆▇█")
     assert re.search(r"^learning_rate +█+ +\d+%$", text, re.MULTILINE)
-    assert "95% intervals" in text and " beats " in text and "beyond noise" in text
+    assert "99% intervals" in text and " beats " in text and "effect not known: " in text
+
+
+def test_a_best_value_on_a_bound_is_shown_with_the_line_to_search_beyond_it(out: Path) -> None:
+    (one,) = json.loads(report(out, "--format", "json").stdout)["at_bounds"]
+    known = known_report_data(40)
+    (name,) = [found.name for found in known.at_bounds]
+    assert (one["name"], one["bound"]) == (name, known.at_bounds[0].bound)
+    text = report(out).stdout
+    assert f"\n  {one['line']}\n" in text and "The best lies on a bound of the search space" in text
+    page = render_page(known)
+    assert f"<pre>{escape(one['line'])}" in page
+    (wider,) = parse(one["line"])
+    check_space(SearchSpace((wider,)))
+    assert wider != known.space[name]
+
+
+def test_scores_have_the_decimals_that_recbole_rounds_to(tmp_path: Path) -> None:
+    data = known_report_data(40)
+    records = [replace(r, score=r.score and r.score + 3e-6) for r in data.records]
+    fine = replace(data, metric=replace(data.metric, decimals=6), records=records)
+    best = fine.metric.text(fine.ranked[0].score)
+    assert re.fullmatch(r"0\.\d{6}", best)
+    screen = io.StringIO()
+    show_report(fine, fine.rows, fine.rows[:3], Console(file=screen, width=200))
+    text = screen.getvalue()
+    assert best in text and not re.search(r"(?<![\d.])0\.\d{4}(?!\d)", text.partition("effects of")[2])
+    assert best in ranking_markdown(fine.rows, [], fine.metric)
+    page = render_page(fine)
+    section = page.partition('<section id="marginals">')[2].partition("</section>")[0]
+    assert section and not re.search(r">-?0\.\d{4}<|± 0\.\d{4}\b", section) and best in page
 
 
 def test_table_fits_80_columns(out: Path) -> None:
@@ -166,7 +202,9 @@ def test_latex_marks_best_and_second_of_each_metric() -> None:
         for i, (s, g) in enumerate(scores)
     ]
     rows = rank([*records, TrialRecord(9, State.FAILED, {})], True)
-    text = ranking_latex(rows, ["a_b"], ["giniindex@10", "mrr@10"], "MRR@10", "s_1", "SASRec", "ml-100k")
+    text = ranking_latex(
+        rows, ["a_b"], ["giniindex@10", "mrr@10"], parse_metric("MRR@10"), "s_1", "SASRec", "ml-100k"
+    )
     assert r"rank & a\_b & MRR@10 & GiniIndex@10" in text
     assert re.findall(r"^\d & 1 & (.*) & (.*) \\\\$", text, re.MULTILINE) == [
         (r"\textbf{0.3000}", "0.9000"),

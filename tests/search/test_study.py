@@ -33,6 +33,20 @@ def test_a_study_with_other_settings_is_rejected_with_the_difference(study_dir: 
         open_study(study_dir, storage, SPACE, IDENTITY | {"data": "xyz"}, True)
 
 
+def test_settings_without_effect_are_no_part_of_a_study(study_dir: StudyDirectory) -> None:
+    storage = open_storage(study_dir, None)
+    # An earlier version recorded them.
+    recorded = IDENTITY | {
+        "model": "SASRecF",
+        "config": {"epochs": 3, "log_wandb": True, "foo": 1, "gpu_id": 0},
+    }
+    open_study(study_dir, storage, SPACE, recorded, True)
+    open_study(study_dir, storage, SPACE, recorded | {"config": {"epochs": 3}}, True)
+    with pytest.raises(StudyMismatchError) as caught:
+        open_study(study_dir, storage, SPACE, recorded | {"config": {"epochs": 4}}, True)
+    assert "config.epochs: was 3, now 4" in caught.value.what and "gpu_id" not in caught.value.what
+
+
 def test_a_study_whose_creation_was_interrupted_is_created_again(study_dir: StudyDirectory) -> None:
     open_storage(study_dir, None).engine.dispose()
     empty = study_dir.database.read_bytes()

@@ -24,7 +24,7 @@ from sasrecf_tune.inputs.constraints import feasibility
 from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE, Hyperparameter
 from sasrecf_tune.inputs.params_file import parse, read
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.validation import parameter_mistakes
+from sasrecf_tune.inputs.validation import space_mistakes
 from sasrecf_tune.trials import cell_text
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def parameters() -> str:
 def errors() -> str:
     """What `check` prints for a params file with some mistakes."""
     try:
-        parse(_MISTAKES, "hyper.test", parameter_mistakes)
+        parse(_MISTAKES, "hyper.test", space_mistakes)
     except InputErrors as error:
         assert len(error.mistakes) == len(_MISTAKES.splitlines())
         shown = "\n".join(f"error: {mistake}\n" for mistake in error.mistakes)

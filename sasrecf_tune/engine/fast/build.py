@@ -20,8 +20,6 @@ def unsupported_reason(config: Any) -> str:
     """Return why RecBole's own trainer must train `config`; "" if the fast engine can."""
     if config["benchmark_filename"]:
         return "ready-made splits (benchmark_filename) have their own histories"
-    if config["transform"]:
-        return "transform changes the histories"
     if config["enable_amp"] or config["enable_scaler"]:
         return "mixed precision (enable_amp, enable_scaler) is not supported"
     return ""

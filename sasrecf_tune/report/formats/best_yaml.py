@@ -12,7 +12,6 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config
 from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sentences
 from sasrecf_tune.search.plan import base_config, trial_config
-from sasrecf_tune.trials import score_text
 
 
 def winner_config(winner: Winner, settings: RunSettings, space: SearchSpace) -> Config:
@@ -27,7 +26,7 @@ def winner_config(winner: Winner, settings: RunSettings, space: SearchSpace) -> 
 
 def best_yaml(winner: Winner, settings: RunSettings, space: SearchSpace) -> str:
     """Return a RecBole config file of `winner`; its comment says how it was chosen."""
-    metric, confirmation, record = str(settings.metric), winner.confirmation, winner.record
+    metric, confirmation, record = settings.metric, winner.confirmation, winner.record
     if confirmation is None:
         what = f"trial {record.number} of the study {settings.name}: best validation {metric}"
     else:
@@ -35,12 +34,12 @@ def best_yaml(winner: Winner, settings: RunSettings, space: SearchSpace) -> str:
         what = (
             f"trial {winner.trial} of the study {settings.name}, confirmed on "
             f"{seeds_text(confirmation.seeds)}:\n"
-            f"mean validation {metric} {interval_text(verdict.places[0].score)} (95% interval), the first of "
-            f"{len(verdict.places)}.\n{sentences(confirmation, verdict)[0]}\n"
+            f"mean validation {metric} {interval_text(verdict.places[0].score, metric)} (95% interval), the "
+            f"first of {len(verdict.places)}.\n{sentences(confirmation, verdict)[0]}\n"
             f"The seed here is that of its best run on validation: {metric}"
         )
     config = winner_config(winner, settings, space)
-    score = f"{score_text(record.score)} at epoch {record.best_epoch} of {record.epochs}"
+    score = f"{metric.text(record.score)} at epoch {record.best_epoch} of {record.epochs}"
     header = (
         f"{config['model']}, {what} {score}.\n\n"
         "    from recbole.quick_start import run_recbole\n"

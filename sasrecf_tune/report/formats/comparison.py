@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,8 +20,7 @@ from sasrecf_tune.report.comparison_text import (
 )
 from sasrecf_tune.report.formats.confirmation import estimate_content
 from sasrecf_tune.report.formats.latex import latex, latex_table, marked
-from sasrecf_tune.report.text import csv_line, markdown_table
-from sasrecf_tune.trials import score_text
+from sasrecf_tune.report.text import csv_line, json_text, markdown_table
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -70,10 +68,10 @@ def comparison_json(comparison: Comparison) -> str:
             ]
             for part, differences in comparison.differences.items()
         },
-        "said": sentences(comparison),
+        "sentences": sentences(comparison),
         "warnings": warnings(comparison),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(content, indent=2) + "\n"
 
 
 def comparison_markdown(comparison: Comparison) -> str:
@@ -105,11 +103,10 @@ def comparison_latex(comparison: Comparison) -> str:
     for part, name in columns:
         estimates = [entry.on(part, name) for entry in entries]
         means = [None if estimate is None else estimate.mean for estimate in estimates]
-        for row, estimate, mark in zip(
-            cells, estimates, marked(means, parse_metric(name).maximize), strict=True
-        ):
+        marks = marked(means, parse_metric(name).maximize, comparison.metric.decimals)
+        for row, estimate, mark in zip(cells, estimates, marks, strict=True):
             sd = None if estimate is None else estimate.sd
-            row.append(mark if sd is None else rf"{mark} $\pm$ {score_text(sd)}")
+            row.append(mark if sd is None else rf"{mark} $\pm$ {comparison.metric.text(sd)}")
     caption = (
         f"{latex(heading(comparison))}. Mean $\\pm$ standard deviation over seeds of the best configuration "
         f"of each study; best bold, second underlined. {latex(' '.join(sentences(comparison)))} "

@@ -14,9 +14,10 @@ from sasrecf_tune.analysis.confirmation import (
     on_validation,
     without_seed,
 )
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.confirmation_text import heading, interval_text, note, p_text, sentences
-from sasrecf_tune.report.text import csv_line, finite, markdown_table, parameter_cells
-from sasrecf_tune.trials import TrialRecord, score_text
+from sasrecf_tune.report.text import csv_line, markdown_table, parameter_cells
+from sasrecf_tune.trials import TrialRecord
 
 
 def confirmation_csv(
@@ -41,18 +42,18 @@ def confirmation_csv(
 
 
 def confirmation_markdown(
-    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str
+    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: Metric
 ) -> str:
     """Return the result in sentences, the places, and all metrics of each."""
     names = [name for name in names if name != "seed"]
-    parts = [f"{heading(confirmation, metric)}.\n\n"]
+    parts = [f"{heading(confirmation, str(metric))}.\n\n"]
     parts += ["".join(f"{sentence}\n" for sentence in sentences(confirmation, verdict))]
     rows = [
         [
             str(rank),
             str(place.trial),
-            interval_text(place.score),
-            score_text(place.score.sd),
+            interval_text(place.score, metric),
+            metric.text(place.score.sd),
             p_text(verdict.p(place)),
             f"{place.seconds:.0f}",
             *parameter_cells(confirmation.configurations[place.trial], names),
@@ -69,7 +70,7 @@ def confirmation_markdown(
         keys = list(next(iter(by_trial.values()), {}))
         if keys:
             cells = [
-                [str(trial), *(_with_sd(metrics[key]) if key in metrics else "-" for key in keys)]
+                [str(trial), *(_with_sd(metrics[key], metric) if key in metrics else "-" for key in keys)]
                 for trial, metrics in by_trial.items()
             ]
             parts += [f"\n{title}, mean ± 95% interval (sd):\n\n", markdown_table(["trial", *keys], cells)]
@@ -77,17 +78,17 @@ def confirmation_markdown(
 
 
 def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[str, Any]:
-    """Return the confirmation for JSON; numbers that are not finite are null."""
+    """Return the confirmation for JSON."""
     return {
         "trials": list(confirmation.configurations),
         "seeds": list(confirmation.seeds),
-        "whole": confirmation.complete,
+        "complete": confirmation.complete,
         "test": "Tukey's HSD, seeds as blocks",
         "alpha": ALPHA,
         "compared_on": list(verdict.seeds),
         "not_compared": list(verdict.unreliable),
         "tied": [place.trial for place in verdict.places if place.tied] if verdict.tested else [],
-        "said": sentences(confirmation, verdict),
+        "sentences": sentences(confirmation, verdict),
         "configurations": [
             {
                 "rank": rank,
@@ -109,10 +110,8 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
                 "state": record.state,
                 "epochs": record.epochs,
                 "seconds": record.seconds,
-                "valid": {key: finite(value) for key, value in record.valid.items()},
-                "test": {
-                    key: finite(value) for key, value in confirmation.tests.get((trial, seed), {}).items()
-                },
+                "valid": dict(record.valid),
+                "test": dict(confirmation.tests.get((trial, seed), {})),
                 "error": record.error or None,
             }
             for (trial, seed), record in sorted(confirmation.runs.items())
@@ -143,8 +142,8 @@ def all_runs(
     return sorted(pairs, key=lambda pair: (pair[0], pair[1].params["seed"]))
 
 
-def _with_sd(estimate: Estimate) -> str:
-    return f"{interval_text(estimate)} ({score_text(estimate.sd)})"
+def _with_sd(estimate: Estimate, metric: Metric) -> str:
+    return f"{interval_text(estimate, metric)} ({metric.text(estimate.sd)})"
 
 
 def estimate_content(estimate: Estimate) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, on_test
-from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.metrics import Metric, parse_metric
 from sasrecf_tune.report.confirmation_text import heading, sentences
 from sasrecf_tune.report.text import parameter_cells
 from sasrecf_tune.trials import ENDED, Row, score_text
@@ -29,7 +29,7 @@ def ranking_latex(
     rows: Sequence[Row],
     names: Sequence[str],
     metric_keys: Sequence[str],
-    metric: str,
+    metric: Metric,
     study: str,
     model: str,
     data: str,
@@ -40,9 +40,10 @@ def ranking_latex(
     left out; a comment counts them.
     """
     ranked = [row for row in rows if row.rank is not None]
-    keys = sorted(metric_keys, key=lambda key: key != metric.lower())
+    keys = sorted(metric_keys, key=lambda key: key != metric.key)
     marks = [
-        marked([row.record.valid.get(key) for row in ranked], parse_metric(key).maximize) for key in keys
+        marked([row.record.valid.get(key) for row in ranked], parse_metric(key).maximize, metric.decimals)
+        for key in keys
     ]
     lines = ["% \\usepackage{booktabs}"]
     for state in ENDED:
@@ -50,8 +51,8 @@ def ranking_latex(
         if count:
             lines.append(f"% {count} {state} without a rank, left out")
     caption = (
-        f"{latex(model)} on {latex(data)}: trials of the study {latex(study)}, ranked by {latex(metric)} "
-        "on the validation set. Best bold, second underlined."
+        f"{latex(model)} on {latex(data)}: trials of the study {latex(study)}, ranked by "
+        f"{latex(str(metric))} on the validation set. Best bold, second underlined."
     )
     lines += latex_table(
         caption,
@@ -66,24 +67,22 @@ def ranking_latex(
 
 
 def confirmed_latex(
-    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: str, model: str, data: str
+    confirmation: Confirmation, verdict: Verdict, names: Sequence[str], metric: Metric, model: str, data: str
 ) -> str:
     """Return a table of the confirmation: mean and standard deviation, on validation and on test.
 
     The best mean of each is bold, the second underlined.
     """
-    key = metric.lower()
-    tests = [on_test(confirmation, verdict, place.trial).get(key) for place in verdict.places]
+    tests = [on_test(confirmation, verdict, place.trial).get(metric.key) for place in verdict.places]
     columns: list[tuple[str, list[Estimate | None]]] = [
         (f"valid {metric}", [place.score for place in verdict.places])
     ]
     columns += [(f"test {metric}", tests)] if any(tests) else []
-    maximize = parse_metric(metric).maximize
     means = [[None if e is None else e.mean for e in estimates] for _, estimates in columns]
-    marks = [marked(values, maximize) for values in means]
+    marks = [marked(values, metric.maximize, metric.decimals) for values in means]
     names = [name for name in names if name != "seed"]
     caption = (
-        f"{latex(model)} on {latex(data)}: {latex(heading(confirmation, metric))}. Mean and standard "
+        f"{latex(model)} on {latex(data)}: {latex(heading(confirmation, str(metric)))}. Mean and standard "
         f"deviation; best bold, second underlined. {latex(' '.join(sentences(confirmation, verdict)))}"
     )
     rows: list[tuple[str, Mapping[str, Any], list[str]]] = []
@@ -91,7 +90,7 @@ def confirmed_latex(
         cells: list[str] = []
         for (_, estimates), mark in zip(columns, marks, strict=True):
             estimate = estimates[index]
-            cells += [mark[index], score_text(None if estimate is None else estimate.sd)]
+            cells += [mark[index], metric.text(None if estimate is None else estimate.sd)]
         rows.append((str(index + 1), confirmation.configurations[place.trial], cells))
     headers = [header for name, _ in columns for header in (name, "sd")]
     return "\n".join([*latex_table(caption, names, headers, rows), ""])
@@ -130,12 +129,15 @@ def latex(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text).replace("\n", " ")
 
 
-def marked(values: Sequence[float | None], maximize: bool) -> list[str]:
+def marked(values: Sequence[float | None], maximize: bool, decimals: int) -> list[str]:
     """Return each value as a cell, the best bold and the second best underlined; equal ones alike."""
-    texts = [score_text(v) if v is not None and math.isfinite(v) else "--" for v in values]
+    texts = [score_text(v, decimals) if v is not None and math.isfinite(v) else "--" for v in values]
     # Compared as printed, so that values that look equal are marked alike.
     order = sorted({float(text) for text in texts if text != "--"}, reverse=maximize)
-    styles = {f"{value:.4f}": style for value, style in zip(order, (r"\textbf", r"\underline"), strict=False)}
+    styles = {
+        score_text(value, decimals): style
+        for value, style in zip(order, (r"\textbf", r"\underline"), strict=False)
+    }
     return [f"{styles[text]}{{{text}}}" if text in styles else text for text in texts]
 
 

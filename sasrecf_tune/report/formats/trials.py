@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.report.text import csv_line, finite, markdown_table, parameter_cells
-from sasrecf_tune.trials import Row, State, TrialRecord, score_text
+from sasrecf_tune.inputs.metrics import Metric
+from sasrecf_tune.report.text import csv_line, json_text, markdown_table, parameter_cells
+from sasrecf_tune.trials import Row, State, TrialRecord
 
 _BEFORE = ("number", "state")
 # Not "epochs" and "seed": parameters may have these names, and a column must have one of its own.
@@ -72,28 +72,28 @@ def ranking_json(
             "rank": row.rank,
             "number": row.record.number,
             "state": row.record.state,
-            "score": finite(row.record.score),
+            "score": row.record.score,
             "params": row.record.params,
             "seed": row.record.seed,
             "epochs": row.record.epochs,
             "best_epoch": row.record.best_epoch,
             "seconds": row.record.seconds,
-            "valid": {key: finite(value) for key, value in row.record.valid.items()},
+            "valid": row.record.valid,
             "error": row.record.error or None,
         }
         | ({} if tests is None else {"test": tests.get(row.record.number)})
         for row in rows
     ]
-    return json.dumps({**summary, "trials": trials}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text({**summary, "trials": trials}, indent=2) + "\n"
 
 
-def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: str) -> str:
+def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: Metric) -> str:
     """Return the ranking as a Markdown table."""
-    header = ["rank", metric, "trial", "state", "trained epochs", "best epoch", "seconds", *names]
+    header = ["rank", str(metric), "trial", "state", "trained epochs", "best epoch", "seconds", *names]
     cells = [
         [
             str(row.rank or ""),
-            score_text(row.record.score),
+            metric.text(row.record.score),
             str(row.record.number),
             row.record.state,
             str(row.record.epochs),

@@ -15,7 +15,7 @@ from typing import Any
 from sasrecf_tune.analysis.budget import pareto
 from sasrecf_tune.analysis.numeric_study import numeric_study, plotly_text
 from sasrecf_tune.analysis.report_data import ReportData
-from sasrecf_tune.trials import State, TrialRecord, score_text
+from sasrecf_tune.trials import State, TrialRecord
 
 Json = dict[str, Any]
 
@@ -114,8 +114,8 @@ def _history(data: ReportData) -> Figure:
     layout["xaxis"] |= whole_ticks(numbers)
     best = data.ranked[0]
     text = (
-        f"The score of each completed trial, and the best so far: {score_text(best.score)}, reached by trial "
-        f"{best.number} of {len(data.records):,}."
+        f"The score of each completed trial, and the best so far: {data.metric.text(best.score)}, reached "
+        f"by trial {best.number} of {len(data.records):,}."
     )
     return Figure("history", "Optimisation history", text, [scores, line], layout)
 
@@ -139,7 +139,7 @@ def _learning_curves(data: ReportData) -> Figure:
         if trace["x"]:
             opacity = 1.0 if name == "best" else 0.7 if len(records) < 100 else 0.3
             trace |= {"name": name, "line": {"color": color, "width": width}, "opacity": opacity}
-            traces.append(trace | {"hovertemplate": "%{text}, epoch %{x}: %{y:.4f}<extra></extra>"})
+            traces.append(trace | {"hovertemplate": "%{text}, epoch %{x}: " + _y(data) + "<extra></extra>"})
     counts = ", ".join(f"{len(records):,} {name}" for name, _, _, records in kinds if records)
     text = (
         f"{data.metric} on the validation set after each epoch ({counts}). "
@@ -169,10 +169,13 @@ def _cost(data: ReportData, title: str, unit: str, cost: Callable[[TrialRecord],
                 "marker": {"color": color, "size": 6 if mode == "markers" else 9},
                 "line": {"color": color, "shape": "hv", "width": 1.5},
                 "opacity": 0.6 if mode == "markers" else 1,
-                "hovertemplate": f"%{{text}}: %{{y:.4f}}, %{{x:,}} {unit}<extra></extra>",
+                "hovertemplate": "%{text}: " + _y(data) + f", %{{x:,}} {unit}<extra></extra>",
             }
         )
-    ends = [f"trial {r.number} ({score_text(r.score)}, {cost(r):,.0f} {unit})" for r in (front[0], front[-1])]
+    ends = [
+        f"trial {r.number} ({data.metric.text(r.score)}, {cost(r):,.0f} {unit})"
+        for r in (front[0], front[-1])
+    ]
     text = f"{data.metric} against the {title} of each completed trial. "
     if len(front) > 1:
         text += f"The Pareto front has {len(front)} trials, from {ends[0]} to {ends[1]}."
@@ -181,6 +184,11 @@ def _cost(data: ReportData, title: str, unit: str, cost: Callable[[TrialRecord],
     layout = axes(f"{title} ({unit})", str(data.metric))
     layout["xaxis"] |= whole_ticks([cost(record) for record in data.ranked])
     return Figure(f"cost-{unit}", f"Score against {title}", text, traces, layout)
+
+
+def _y(data: ReportData) -> str:
+    """A score in a hover text of Plotly, with the metric's decimals."""
+    return f"%{{y:.{data.metric.decimals}f}}"
 
 
 def _thinned(curve: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:

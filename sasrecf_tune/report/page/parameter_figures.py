@@ -20,7 +20,7 @@ from sasrecf_tune.report.page.figures import (
     optuna_figure,
     whole_ticks,
 )
-from sasrecf_tune.trials import TrialRecord, cell_text, score_text
+from sasrecf_tune.trials import TrialRecord, cell_text
 
 # Lines of parallel coordinates: more would cover each other.
 _LINES = 200
@@ -52,16 +52,16 @@ def _slices(data: ReportData, names: Sequence[str]) -> list[Figure]:
     import optuna
 
     study = numeric_study(data.ranked, names, data.space, data.metric.maximize)
-    best, metric = data.ranked[0], str(data.metric)
+    best, metric = data.ranked[0], data.metric
     opacity = max(0.2, min(0.75, 100 / len(data.ranked)))
     figures = []
     for name in names:
         (trace,), layout = optuna_figure(
-            optuna.visualization.plot_slice(study, params=[name], target_name=metric), 1
+            optuna.visualization.plot_slice(study, params=[name], target_name=str(metric)), 1
         )
         trace["marker"] |= {"colorscale": _SCALE, "showscale": False, "opacity": opacity, "size": 7}
         trace["marker"]["line"]["color"] = "--surface"
-        trace["hovertemplate"] = f"{plotly_text(name)} %{{x}}: %{{y:.4f}}<extra></extra>"
+        trace["hovertemplate"] = f"{plotly_text(name)} %{{x}}: %{{y:.{data.metric.decimals}f}}<extra></extra>"
         values = [record.params[name] for record in sorted(data.ranked, key=lambda r: r.number)]
         if not all(map(is_number, values)):
             # Optuna puts quotes around words.
@@ -74,7 +74,7 @@ def _slices(data: ReportData, names: Sequence[str]) -> list[Figure]:
             layout["xaxis"] |= whole_ticks(values)
         else:
             layout["xaxis"]["exponentformat"] = "e"
-        text = f"{metric} by {name}: the best, {score_text(best.score)}, has {cell_text(best.params[name])}."
+        text = f"{metric} by {name}: the best, {metric.text(best.score)}, has {cell_text(best.params[name])}."
         figures.append(Figure(f"slice-{name}", name, text, [trace], layout, height=260))
     return figures
 
@@ -82,6 +82,7 @@ def _slices(data: ReportData, names: Sequence[str]) -> list[Figure]:
 def _contours(data: ReportData, names: Sequence[str]) -> list[Figure]:
     """The mean score of two parameters' values together, for each pair of `names`."""
     count = max(3, min(5, round(math.sqrt(len(data.ranked)) / 1.5)))
+    z = f"%{{z:.{data.metric.decimals}f}}"
     figures = []
     for first, second in combinations(names, 2):
         across, up = (binned(name, data.ranked, _TICKS, count) for name in (first, second))
@@ -99,17 +100,18 @@ def _contours(data: ReportData, names: Sequence[str]) -> list[Figure]:
             "colorscale": _SCALE,
             "reversescale": not data.metric.maximize,
             "colorbar": {"thickness": 12, "outlinewidth": 0},
-            "hovertemplate": "%{x}, %{y}: mean %{z:.4f} of %{customdata} trials<extra></extra>",
+            "hovertemplate": f"%{{x}}, %{{y}}: mean {z} of %{{customdata}} trials<extra></extra>",
         }
         if min(len(across.labels), len(up.labels)) > 3:
             trace |= {"type": "contour", "connectgaps": True, "line": {"width": 0.5, "color": "--surface"}}
         else:
-            trace |= {"type": "heatmap", "texttemplate": "%{z:.4f}", "xgap": 2, "ygap": 2}
+            trace |= {"type": "heatmap", "texttemplate": z, "xgap": 2, "ygap": 2}
         layout = axes(first, second)
         layout["xaxis"]["type"] = layout["yaxis"]["type"] = "category"
         row, column = (max if data.metric.maximize else min)(means, key=lambda cell: means[cell])
         where = f"{first} {across.labels[column]} with {second} {up.labels[row]}"
-        text = f"Mean {data.metric} of completed trials; the best, {means[row, column]:.4f}, of {where}."
+        mean = data.metric.text(means[row, column])
+        text = f"Mean {data.metric} of completed trials; the best, {mean}, of {where}."
         key = f"contour-{first}-{second}"
         figures.append(Figure(key, f"{first} and {second}", text, [trace], layout, height=320))
     return figures
@@ -122,7 +124,7 @@ def _parallel(data: ReportData, names: Sequence[str]) -> Figure:
     """
     ranked, metric = data.ranked[:_LINES], str(data.metric)
     scores = [float(record.score or 0.0) for record in ranked]
-    score_ticks = [(0.0, f"{min(scores):.4f}"), (1.0, f"{max(scores):.4f}")]
+    score_ticks = [(0.0, data.metric.text(min(scores))), (1.0, data.metric.text(max(scores)))]
     columns = [*(_axis(name, ranked, data) for name in names), (_scaled(scores, False), score_ticks)]
     places = list(range(len(columns)))
 
@@ -130,7 +132,7 @@ def _parallel(data: ReportData, names: Sequence[str]) -> Figure:
         trace = joined_lines(
             [
                 (
-                    f"trial {ranked[index].number}: {score_text(ranked[index].score)}",
+                    f"trial {ranked[index].number}: {data.metric.text(ranked[index].score)}",
                     places,
                     [heights[index] for heights, _ in columns],
                 )

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sasrecf_tune.analysis.budget import budget
-from sasrecf_tune.analysis.importance import LEAST_TRIALS, importance
+from sasrecf_tune.analysis.contrasts import CONFIDENCE
+from sasrecf_tune.analysis.importance import DASHBOARD_DIFFERS, LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import main_effects
 from sasrecf_tune.analysis.report_data import ReportData, report_data_of
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
+from sasrecf_tune.report.bounds_text import bounds_sentence
 from sasrecf_tune.report.confirmation_text import (
     heading,
     interval_text,
@@ -31,7 +33,7 @@ from sasrecf_tune.report.text import epochs_text, percent_text, states_text, tim
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
-from sasrecf_tune.trials import State, cell_text, score_text, value_order
+from sasrecf_tune.trials import State, cell_text, value_order
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -72,7 +74,7 @@ def render_page(data: ReportData) -> str:
             fixed_parameters=_fixed_parameters(data),
             search_figures=search_figures(data) if completed else [],
             importance=shares,
-            main_effects=main_effects(data.records, data.varied, data.metric.maximize),
+            main_effects=main_effects(data.records, data.varied, data.metric),
             parameter_figures=parameter_figures(data, shares) if completed else [],
             cost_figures=cost_figures(data) if completed else [],
             budget=budget(data.records),
@@ -91,16 +93,16 @@ def lead(data: ReportData) -> str:
     best, metric, winner = data.best, data.metric, data.winner
     if winner is not None and winner.confirmation is not None and data.confirmed_ranking is not None:
         confirmation, verdict = data.confirmed_ranking
-        score, on = interval_text(verdict.places[0].score), seeds_text(confirmation.seeds)
+        score, on = interval_text(verdict.places[0].score, metric), seeds_text(confirmation.seeds)
         return f"Confirmed: trial {winner.trial} with {metric} {score} on {on}."
-    start = f"Best so far: trial {best.number} with {metric} {score_text(best.score)}"
+    start = f"Best so far: trial {best.number} with {metric} {metric.text(best.score)}"
     if level := [r.number for r in data.ranked[1:] if r.score == best.score]:
         return f"{start}, level with {trials_text(level)}."
     if len(data.ranked) == 1:
         return f"{start}, the only one that completed."
     second = data.ranked[1]
     ahead = abs(float(best.score or 0.0) - float(second.score or 0.0))
-    return f"{start}, {ahead:.4f} ahead of the next, trial {second.number}."
+    return f"{start}, {metric.text(ahead)} ahead of the next, trial {second.number}."
 
 
 @lru_cache
@@ -120,13 +122,19 @@ def _environment() -> Environment:
         "epochs": epochs_text,
         "packed_json": pack_json,
         "percent": percent_text,
-        "score": score_text,
         "thousands": "{:,}".format,
         "timestamp": timestamp_text,
         "trials": trials_text,
     }
     environment.tests["numeric"] = is_number
-    environment.globals |= {"LEAST_TRIALS": LEAST_TRIALS, "asset": _asset, "zip": zip}
+    environment.globals |= {
+        "CONFIDENCE": CONFIDENCE,
+        "bounds_sentence": bounds_sentence,
+        "DASHBOARD_DIFFERS": DASHBOARD_DIFFERS,
+        "LEAST_TRIALS": LEAST_TRIALS,
+        "asset": _asset,
+        "zip": zip,
+    }
     environment.globals |= {
         "heading": heading,
         "note": note,

@@ -16,7 +16,7 @@ from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.progress import Base, Progress, Running
 from sasrecf_tune.report.terminal.tables import sparkline
 from sasrecf_tune.report.text import seconds_text
-from sasrecf_tune.trials import State, score_text
+from sasrecf_tune.trials import State
 
 # Characters; a narrower window shows the parameters of the running trials below their table.
 _WIDE = 100
@@ -85,7 +85,7 @@ class LiveView(Base):
         progress = self.progress
         # Expanded, only the parameters give way where there is no room.
         table = Table(box=None, pad_edge=False, header_style="", expand=wide)
-        for name in (progress.word, "epoch", progress.metric, "loss", "epoch takes", "elapsed"):
+        for name in (progress.word, "epoch", str(progress.metric), "loss", "epoch takes", "elapsed"):
             table.add_column(name, justify="right", no_wrap=True)
         if wide:
             table.add_column("learning curve", no_wrap=True, width=_CURVE_WIDTH)
@@ -94,7 +94,10 @@ class LiveView(Base):
             report = running.report
             cells = [Text(str(number), style="cyan"), Text(f"{running.epoch}/{progress.epochs}")]
             if report:
-                cells += [Text(score_text(report.score), style="bold"), Text(f"{report.train_loss:.4f}")]
+                cells += [
+                    Text(progress.metric.text(report.score), style="bold"),
+                    Text(f"{report.train_loss:.4f}"),
+                ]
                 cells.append(Text(seconds_text(report.seconds / report.epoch)))
             else:
                 cells += [Text("-", style="dim")] * 3

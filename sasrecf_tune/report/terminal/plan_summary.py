@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.analysis.bounds import at_bounds
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.terminal.console import print_table
-from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, varied
+from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, show_bounds, varied
 from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
@@ -46,6 +47,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "engine": plan.settings.engine,
         "executor": plan.settings.executor,
         "device": plan.data.device,
+        "notes": plan.notes,
     }
 
 
@@ -82,9 +84,8 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("then", f"the best {count} again on {seeds} each, without pruning")
     if every := plan.settings.search.checkpoint_every:
         grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
-    fixed = {key: value for key, value in plan.settings.base.items() if key != "data_path"}
-    if fixed:
-        grid.add_row("set", Text(parameters_text(fixed, fixed)))
+    if plan.fixed:
+        grid.add_row("set", Text(parameters_text(plan.fixed, plan.fixed)))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
     threads = f", {count_text(data.threads, 'thread')}" if data.device == "cpu" else ""
     place = f"{data.place}: " if data.place else ""
@@ -125,9 +126,7 @@ def show_end(
     rows = rank(ended, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
     if shown:
-        print_table(
-            console, ranking_table(shown, varied(plan.space), str(plan.settings.metric), console.width)
-        )
+        print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
         if len(rows) > len(shown):
             console.print(
                 f"... and {len(rows) - len(shown)} more: sasrecf-tune report {study_dir.name} --top 0"
@@ -161,6 +160,8 @@ def show_end(
             f"Best configuration: {relative(study_dir.best)}{which}", highlight=False, soft_wrap=True
         )
         console.print(f"Report: {relative(study_dir.report)}", highlight=False, soft_wrap=True)
+        if winner is not None:
+            show_bounds(at_bounds(winner.record.params, records, plan.space, plan.base), console)
     elif elsewhere:
         are = "trials are" if elsewhere > 1 else "trial is"
         console.print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,13 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 from typing_extensions import override
 
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration, rough_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table
-from sasrecf_tune.report.text import finite, parameters_text, seconds_text
+from sasrecf_tune.report.text import json_text, parameters_text, seconds_text
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank, score_text
+from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Progress:
     """
 
     names: Sequence[str]
-    metric: str
+    metric: Metric
     maximize: bool
     trials: int
     epochs: int
@@ -87,7 +87,7 @@ class Progress:
     def leader(self) -> str:
         """The best completed trial so far, "" if there is none."""
         top = best(self.records, self.maximize)
-        return f"trial {top.number} with {score_text(top.score)}" if top else ""
+        return f"trial {top.number} with {self.metric.text(top.score)}" if top else ""
 
     def table(self, width: int, most: int) -> RenderableType | None:
         """The best `most` trials so far, None if there are none."""
@@ -105,7 +105,7 @@ class Progress:
 
 def make_progress(
     names: Sequence[str],
-    metric: str,
+    metric: Metric,
     maximize: bool,
     trials: int,
     epochs: int,
@@ -201,7 +201,7 @@ class PlainView(Base):
         epoch = seconds_text(report.seconds / report.epoch)
         self._line(
             f"{progress.word} {report.number} epoch {report.epoch}/{progress.epochs}: {progress.metric} "
-            f"{score_text(report.score)}, loss {report.train_loss:.4f}, "
+            f"{progress.metric.text(report.score)}, loss {report.train_loss:.4f}, "
             f"{epoch} an epoch, elapsed {format_duration(report.seconds)}"
         )
 
@@ -210,7 +210,8 @@ class PlainView(Base):
         super().on_trial_end(record)
         progress = self.progress
         detail = (
-            record.error or f"best {progress.metric} {score_text(record.score)} at epoch {record.best_epoch}"
+            record.error
+            or f"best {progress.metric} {progress.metric.text(record.score)} at epoch {record.best_epoch}"
         )
         leader = f"; leading: {progress.leader()}" if progress.leader() else ""
         time_left = progress.time_left()
@@ -250,7 +251,7 @@ class JsonView(Base):
         emit({"event": "continues", self.progress.word: report.number, "after": report.epoch})
 
     def _begun_anew(self, report: Report) -> None:
-        emit({"event": "anew", self.progress.word: report.number, "reason": report.anew})
+        emit({"event": "restarted", self.progress.word: report.number, "reason": report.anew})
 
     def _validated(self, report: Report) -> None:
         emit(
@@ -298,6 +299,5 @@ class JsonView(Base):
 
 def emit(event: dict[str, Any]) -> None:
     """Write one JSON line; numbers that are not finite become null."""
-    clean = {key: finite(value) if isinstance(value, float) else value for key, value in event.items()}
-    sys.stdout.write(json.dumps(clean, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json_text(event) + "\n")
     sys.stdout.flush()

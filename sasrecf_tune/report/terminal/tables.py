@@ -10,10 +10,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sasrecf_tune.analysis.bounds import AtBound
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.report.bounds_text import bounds_sentence
 from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text
-from sasrecf_tune.trials import Row, State, cell_text, score_text
+from sasrecf_tune.trials import Row, State, cell_text
 
 STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
 BARS = "▁▂▃▄▅▆▇█"
@@ -25,7 +28,7 @@ _FAILURES = 10
 def ranking_table(
     rows: Sequence[Row],
     names: Sequence[str],
-    metric: str,
+    metric: Metric,
     width: int,
     curves: Mapping[int, Sequence[tuple[int, float]]] | None = None,
 ) -> RenderableType:
@@ -40,7 +43,7 @@ def ranking_table(
         return _stacked_table(rows, names, metric, width, drawn)
     table = Table(pad_edge=False, box=None)
     table.add_column("rank", justify="right")
-    table.add_column(metric, justify="right", style="bold")
+    table.add_column(str(metric), justify="right", style="bold")
     table.add_column("trial", justify="right")
     table.add_column("state")
     table.add_column("epochs", justify="right")
@@ -55,7 +58,7 @@ def ranking_table(
         record = row.record
         table.add_row(
             str(row.rank) if row.rank else "",
-            score_text(record.score),
+            metric.text(record.score),
             str(record.number),
             record.state,
             epochs_text(record),
@@ -67,18 +70,18 @@ def ranking_table(
 
 
 def _stacked_table(
-    rows: Sequence[Row], names: Sequence[str], metric: str, width: int, drawn: Sequence[str]
+    rows: Sequence[Row], names: Sequence[str], metric: Metric, width: int, drawn: Sequence[str]
 ) -> RenderableType:
     """Return a table with the parameters of each trial on the lines below its scores."""
-    size = max(6, len(metric))
-    header = f"rank  {metric:>{size}}  trial  state      epochs     time"
+    size = max(metric.decimals + 2, len(str(metric)))
+    header = f"rank  {metric!s:>{size}}  trial  state      epochs     time"
     if len(header) + 2 + CURVE_WIDTH > width:
         drawn = []
     lines: list[RenderableType] = [Text(header + ("  learning curve" if drawn else ""), style="bold")]
     for place, row in enumerate(rows):
         record = row.record
         cells = (
-            f"{row.rank or '':>4}  {score_text(record.score):>{size}}  {record.number:>5}  {record.state:<8}"
+            f"{row.rank or '':>4}  {metric.text(record.score):>{size}}  {record.number:>5}  {record.state:<8}"
             f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}"
         )
         lines.append(Text("  ".join([cells, *drawn[place : place + 1]]), style=_style(row)))
@@ -93,6 +96,16 @@ def _style(row: Row) -> str:
 def varied(space: SearchSpace) -> tuple[str, ...]:
     """Return the parameters with more than one value, or all if there is none."""
     return tuple(p.name for p in space if p.size != 1) or space.names
+
+
+def show_bounds(found: Sequence[AtBound], console: Console) -> None:
+    """Print which values of the best lie on a bound, and lines for the params file; nothing without any."""
+    if found:
+        console.print()
+        console.print(Text(bounds_sentence(found)))
+        for one in found:
+            # Never wrapped, so that it can be copied.
+            console.print(Text(f"  {one.line}"), soft_wrap=True)
 
 
 def print_failures(rows: Sequence[Row], console: Console) -> None:
@@ -136,7 +149,7 @@ def shared_sparklines(curves: Mapping[int, Sequence[tuple[int, float]]], shown: 
     return lines
 
 
-def _natural_width(rows: Sequence[Row], names: Sequence[str], metric: str) -> int:
+def _natural_width(rows: Sequence[Row], names: Sequence[str], metric: Metric) -> int:
     def column(header: str, cells: Sequence[str]) -> int:
         return max([len(header), *map(len, cells)]) + 2
 
@@ -144,5 +157,9 @@ def _natural_width(rows: Sequence[Row], names: Sequence[str], metric: str) -> in
         column(name, [cell_text(row.record.params[name]) for row in rows if name in row.record.params])
         for name in names
     )
-    fixed = len("rank  trial  complete  ") + max(8, len(metric) + 2) + len("100 (100)  12m 05s  ")
+    fixed = (
+        len("rank  trial  complete  ")
+        + max(metric.decimals + 4, len(str(metric)) + 2)
+        + len("100 (100)  12m 05s  ")
+    )
     return fixed + parameters

@@ -17,6 +17,7 @@ from typing_extensions import override
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
+from sasrecf_tune.search.strategies.first_trials import FIRST_TRIALS, FirstTrials
 from sasrecf_tune.search.strategies.history import History, Labels
 from sasrecf_tune.search.strategies.parameter_vectors import Embedding
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
@@ -36,8 +37,9 @@ class BestFirstSampler(SpaceSampler):
 
     A Gaussian process predicts the score of every candidate that has not been tried, from the scores of the
     trials that have ended and the forecast scores of those that run or were pruned. The candidate with the
-    highest expected improvement is proposed. No cell is proposed twice, so a search of a finite space that is
-    not stopped becomes a grid search.
+    highest expected improvement is proposed. The first trials, and all before a score is known, are spread
+    over the space instead, so that parallel workers do not begin with neighbours. No cell is proposed twice,
+    so a search of a finite space that is not stopped becomes a grid search.
 
     Args:
         start: Parameters as RecBole reads them; the first proposal is the candidate next to them.
@@ -59,7 +61,7 @@ class BestFirstSampler(SpaceSampler):
         super().__init__(history, distributions)
         self._embedding = Embedding(space)
         self._candidates = candidates
-        self._start = start
+        self._first = FirstTrials(space, self._embedding, start)
         self._start_labels = space.encode(start)
         self._forecaster = CurveForecaster(self._embedding)
         self._seed = seed
@@ -69,21 +71,24 @@ class BestFirstSampler(SpaceSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Labels:
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and t.params]
-        scored, scores = self._forecaster.scores(others, sign_of(study))
-        order = np.argsort(-scores, kind="stable")[:_MAX_FITTED]
-        scored, scores = [scored[index] for index in order], scores[order]
+        scored, scores = self._scored(others, sign_of(study)) if trial.number >= FIRST_TRIALS else ([], None)
         rng = random.Random(self._seed * 1_000_003 + trial.number)
         untried = self._untried(rng, [best.params for best in scored[:_CENTERS]], trial.number)
-        points = np.array([self._embedding.embed_labels(labels) for labels in untried])
-        if scored:
+        if scores is None:
+            labels = self._first.next([t.params for t in others if t.number < trial.number], untried)
+        else:
+            points = np.array([self._embedding.embed_labels(labels) for labels in untried])
             unscored = [t for t in others if t.state == TrialState.RUNNING and not t.intermediate_values]
             x, running = self._forecaster.points(scored), self._forecaster.points(unscored)
-            gain = expected_improvement(x, scores, running, points)
-        else:
-            gain = -((points - np.array(self._embedding.embed(self._start))) ** 2).sum(axis=1)
-        labels = untried[int(gain.argmax())]
+            labels = untried[int(expected_improvement(x, scores, running, points).argmax())]
         self._history.add(trial.number, labels)
         return dict(labels)
+
+    def _scored(self, trials: Sequence[FrozenTrial], sign: int) -> tuple[list[FrozenTrial], Floats | None]:
+        """The trials with a score or forecast, best first, and these times `sign`; None without any."""
+        scored, scores = self._forecaster.scores(trials, sign)
+        order = np.argsort(-scores, kind="stable")[:_MAX_FITTED]
+        return [scored[index] for index in order], scores[order] if scored else None
 
     def _untried(self, rng: random.Random, best: Sequence[Labels], number: int) -> list[Labels]:
         """Candidates that have not been tried, in random order."""

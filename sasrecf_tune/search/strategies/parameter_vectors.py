@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sasrecf_tune.inputs.hyperparameters import length_scale
-from sasrecf_tune.inputs.literals import Scalar, Value, is_number
-from sasrecf_tune.inputs.search_space import Choice, Parameter, SearchSpace
+from sasrecf_tune.inputs.literals import Scalar, is_number
+from sasrecf_tune.inputs.search_space import Choice, Parameter, SearchSpace, is_ordered
 
 Axes = Callable[[Any], list[float]]  # the coordinates of a parameter's value, each from 0 to 1
 
@@ -33,22 +33,19 @@ class Embedding:
 
 
 def _axes(parameter: Parameter) -> Axes:
+    if not is_ordered(parameter):
+        # One axis for each value: the distance of any two is 1.
+        known = list(map(repr, parameter.values))
+        return lambda value: [math.sqrt(0.5) if repr(value) == one else 0.0 for one in known]
     if isinstance(parameter, Choice):
-        return _choice_axes(parameter.choices)
-    return _number_axis(*map(float, parameter.bounds))
+        numbers = [float(x) for x in parameter.choices if is_number(x)]
+        return number_axis(min(numbers), max(numbers))
+    return number_axis(*map(float, parameter.bounds))
 
 
-def _choice_axes(choices: tuple[Value, ...]) -> Axes:
-    numbers = [float(x) for x in choices if is_number(x)]
-    if len(set(numbers)) == len(choices):
-        return _number_axis(min(numbers), max(numbers))
-    # One axis for each value: the distance of any two is 1.
-    known = [repr(choice) for choice in choices]
-    return lambda value: [math.sqrt(0.5) if repr(value) == one else 0.0 for one in known]
-
-
-def _number_axis(low: float, high: float) -> Axes:
-    if high <= low:
+def number_axis(low: float, high: float) -> Axes:
+    """The coordinate from 0 to 1 of a number between `low` and `high`; none if they are equal."""
+    if high / 2 - low / 2 <= 0:  # equal, or nearer than the smallest float
         return lambda _: []
     if low > 0 and math.log(high) - math.log(low) > math.log(_LOG_RATIO):
         start, span = math.log(low), math.log(high) - math.log(low)
