@@ -67,3 +67,11 @@ def how_to_get_ray() -> str:
     if sys.version_info[:2] < WITHOUT_RAY:
         return f"Install it: {install_command()}"
     return "Ray 2.6.3 has no build for this Python; clusters require Python 3.11 on all nodes."
+
+
+def peak_memory(children: bool = False) -> int:
+    """Return the most memory in bytes that this process has used, or the largest of its ended children."""
+    import resource  # Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -143,6 +143,12 @@ class ReportData:
         return len(self.records) - len(self.rows)
 
     @property
+    def finished(self) -> bool:
+        """Whether all planned trials have ended."""
+        planned = self.manifest.get("planned_trials")
+        return planned is not None and len(self.rows) >= planned and not self.unfinished
+
+    @property
     def completed(self) -> int:
         """How many trials are complete."""
         return self.count(State.COMPLETE)

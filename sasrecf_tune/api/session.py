@@ -16,9 +16,9 @@ from rich.console import Console
 from sasrecf_tune.analysis.comparison import Comparison
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.inputs.settings import STORAGE_VARIABLE, RunSettings
 from sasrecf_tune.search.callbacks import Callback
-from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 
 Options = Mapping[str, Any]
 
@@ -53,12 +53,28 @@ def resumed_settings(study_dir: StudyDirectory, options: Options) -> tuple[RunSe
 
 
 def run_search(
-    settings: RunSettings, space: SearchSpace, callbacks: Sequence[Callback], progress: bool
+    settings: RunSettings,
+    space: SearchSpace,
+    callbacks: Sequence[Callback],
+    progress: bool,
+    fresh: bool = False,
+    retry_failed: bool = False,
 ) -> int:
     """Search; returns the exit code of `sasrecf-tune run`."""
+    from sasrecf_tune.cli.deletion import may_delete
     from sasrecf_tune.cli.run import run
 
-    return run(settings, space, _console(progress), callbacks=callbacks)
+    if fresh:
+        may_delete(study_directory(settings.out, settings.name), settings.storage, yes=True)
+    console = _console(progress)
+    return run(settings, space, console, callbacks=callbacks, fresh=fresh, retry_failed=retry_failed)
+
+
+def delete_study(study_dir: StudyDirectory, storage: str | None) -> None:
+    """Delete a study as `sasrecf-tune studies --delete` does, without asking."""
+    from sasrecf_tune.cli import deletion
+
+    deletion.delete(study_dir, storage)
 
 
 def run_confirmation(study_dir: StudyDirectory, options: Options, progress: bool) -> int:
@@ -84,7 +100,7 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None) -> C
 
 def database_address(storage: str | None) -> str | None:
     """The database's address, from the environment where it is not given."""
-    return storage or os.environ.get("SASRECF_TUNE_STORAGE") or None
+    return storage or os.environ.get(STORAGE_VARIABLE) or None
 
 
 def _changed_settings(
@@ -148,10 +164,10 @@ def _as_yaml(key: str, value: Any) -> str:
 
 
 def _console(progress: bool) -> Console:
-    from sasrecf_tune.report.terminal.console import make_console
+    from sasrecf_tune.report.terminal.console import SafeConsole, make_console
     from sasrecf_tune.report.terminal.notebook import NotebookConsole, in_notebook
 
     if not progress:
         # Not a terminal, even where FORCE_COLOR is set, as Jupyter does: a live view would take the output.
-        return Console(file=io.StringIO(), quiet=True, force_jupyter=False, force_terminal=False)
+        return SafeConsole(file=io.StringIO(), quiet=True, force_jupyter=False, force_terminal=False)
     return NotebookConsole() if in_notebook() else make_console()

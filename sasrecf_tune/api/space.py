@@ -13,6 +13,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs import params_file, search_space
 from sasrecf_tune.inputs.search_space import Choice, Int, Log, LogUniform, Parameter, QUniform, Uniform
 from sasrecf_tune.inputs.validation import space_mistakes
+from sasrecf_tune.report.text import count_text
 
 _SOURCE = "space"
 _NUMBERS = ("low", "high", "q", "step")
@@ -58,8 +59,9 @@ class SearchSpace(search_space.SearchSpace):
 
     def _repr_html_(self) -> str:
         rows = [parameter.write().split(maxsplit=2) for parameter in self]
-        count = "infinitely many" if self.size is None else f"{self.size:,}"
-        return html_table(["parameter", "kind", "values"], rows) + f"<p>{count} configurations</p>"
+        size = self.size
+        count = "infinitely many configurations" if size is None else count_text(size, "configuration")
+        return html_table(["parameter", "kind", "values"], rows) + f"<p>{count}</p>"
 
 
 def read_params_file(path: str | Path) -> SearchSpace:

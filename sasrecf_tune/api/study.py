@@ -66,6 +66,7 @@ class Study:
         self._directory = directory
         self._storage = storage
         self._settings, self._space = settings_from(directory)
+        self._settings.database(storage)  # refuses an address that is of no use
 
     @property
     def name(self) -> str:
@@ -198,6 +199,7 @@ class Study:
         workers: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
+        retry_failed: bool = False,
         callbacks: Sequence[object] = (),
         progress: bool = True,
     ) -> Study:
@@ -211,13 +213,15 @@ class Study:
             KeyboardInterrupt: The search was interrupted; what has ended is kept.
         """
         options = {
-            name: value for name, value in locals().items() if name not in ("self", "callbacks", "progress")
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "retry_failed", "callbacks", "progress")
         }
         options["storage"] = self._storage or session.database_address(None)
         try:
             with keyword_names():
                 settings, space = session.resumed_settings(self._directory, options)
-            return search(settings, space, callbacks, progress)
+            return search(settings, space, callbacks, progress, retry_failed=retry_failed)
         finally:
             self.reload()
 
@@ -248,6 +252,16 @@ class Study:
         self._results  # checks the database, which Optuna would create  # noqa: B018
         storage = open_storage(self._directory, self._settings.database(self._storage))
         return optuna.load_study(study_name=self._directory.optuna_name, storage=storage)
+
+    def delete(self) -> None:
+        """Delete the study: its trials in the database, and its files. Nobody is asked.
+
+        Raises:
+            StorageError: A run is using it, or it cannot be deleted.
+        """
+        with keyword_names():
+            storage = self._storage or session.database_address(None)
+            session.delete_study(self._directory, self._settings.database(storage))
 
     def reload(self) -> None:
         """Read the results anew when they are next asked for."""
@@ -288,12 +302,20 @@ class Study:
         return study_html(self._summary(), self._data, confirmation.text if confirmation else "")
 
 
-def search(settings: RunSettings, space: SearchSpace, callbacks: Sequence[object], progress: bool) -> Study:
+def search(
+    settings: RunSettings,
+    space: SearchSpace,
+    callbacks: Sequence[object],
+    progress: bool,
+    fresh: bool = False,
+    retry_failed: bool = False,
+) -> Study:
     """Run a search, and return its study; raises as `tune`."""
     directory = study_directory(settings.out, settings.name)
     with keyword_names():
         try:
-            code = session.run_search(settings, space, [UserCallbacks(callbacks)], progress)
+            own = [UserCallbacks(callbacks)]
+            code = session.run_search(settings, space, own, progress, fresh, retry_failed)
         except CallbackError as failure:
             assert failure.__cause__ is not None
             raise failure.__cause__ from None
@@ -320,7 +342,7 @@ def load_study(study: str | Path, *, out: str | Path = "tuning", storage: str | 
     """Read a study that was searched before, from Python or on the command line.
 
     Args:
-        study: The study directory, or a name below `out`.
+        study: A name below `out`, or the path of the study directory.
         out: The directory of studies.
         storage: The database's address, for a study that is on a server.
 
@@ -332,9 +354,6 @@ def load_study(study: str | Path, *, out: str | Path = "tuning", storage: str | 
         >>> load_study("tuning/ml-100k-quickstart").best.params  # doctest: +SKIP
         {'learning_rate': 0.003, 'hidden_dropout_prob': 0.2}
     """
-    directory = StudyDirectory(Path(study).absolute())
-    if not directory.manifest.is_file():
-        with keyword_names():
-            name = Path(study)
-            directory = find_study(name.parent if name.parent.name else Path(out), name.name)
-    return Study(StudyDirectory(directory.directory.resolve()), storage)
+    with keyword_names():
+        directory = find_study(Path(out), str(study))
+        return Study(StudyDirectory(directory.directory.resolve()), storage)

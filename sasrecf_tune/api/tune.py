@@ -46,6 +46,7 @@ def tune(
     address: str | None = None,
     fuse: int | str = "1",
     engine: Engine = "fast",
+    fresh: bool = False,
     callbacks: Sequence[object] = (),
     progress: bool = True,
 ) -> Study:
@@ -63,6 +64,7 @@ def tune(
             written in Python.
         timeout: Seconds, or text such as "90m"; `hang_timeout` and `grace` too.
         gpus: "auto", "none", the index of a GPU, or several indices.
+        fresh: Delete an existing study of this name first. Nobody is asked.
         callbacks: Objects with any of the methods `on_trial_start(number, params)`, `on_report(report)` and
             `on_trial_end(record)`. An exception in one ends the search; results are kept.
         progress: Show progress: a live view on a terminal and in a notebook, else a line for each event.
@@ -82,9 +84,9 @@ def tune(
     options = {
         name: value
         for name, value in locals().items()
-        if name not in ("space", "config", "callbacks", "progress")
+        if name not in ("space", "config", "callbacks", "progress", "fresh")
     }
     plain = (space if isinstance(space, SearchSpace) else SearchSpace(space)).plain()
     with keyword_names():
         settings = session.run_settings(plain, config or {}, options)
-    return search(settings, plain, callbacks, progress)
+    return search(settings, plain, callbacks, progress, fresh=fresh)

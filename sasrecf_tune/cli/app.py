@@ -6,19 +6,29 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.cli import completion
 from sasrecf_tune.cli.help import WIDEST, Command, GroupedCommand
-from sasrecf_tune.cli.options import AsJson, Format, Given, Output, StudyName, TextFormat, settings_options
+from sasrecf_tune.cli.options import (
+    AsJson,
+    Format,
+    Given,
+    Output,
+    Space,
+    StudyName,
+    TextFormat,
+    Yes,
+    settings_options,
+)
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.report.terminal.console import make_console
+from sasrecf_tune.report.terminal.encoding import allow_any_text
 
 app = typer.Typer(
     name="sasrecf-tune",
@@ -45,6 +55,22 @@ def _app(
     """Tune SASRecF, RecBole's self-attentive sequential recommender with item features, or SASRec."""
 
 
+@app.command(cls=Command)
+def init(
+    space: Annotated[
+        Space,
+        typer.Argument(
+            help="quickstart: minutes on a CPU; sasrecf: RecBole's documentation; full: all parameters."
+        ),
+    ] = "quickstart",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a search space to begin with, with comments, to SPACE.test in this directory."""
+    from sasrecf_tune.cli.init import write_space
+
+    write_space(space, force)
+
+
 @app.command(cls=GroupedCommand)
 @settings_options()
 def run(
@@ -53,16 +79,26 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and a time estimate; train nothing.")
     ] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Delete the study of this name first, and start again; asks, or --yes."),
+    ] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Search, and print the ranked table. The same command again continues the study."""
     from sasrecf_tune.cli import run as runs
     from sasrecf_tune.cli.build_settings import read_inputs, run_settings
+    from sasrecf_tune.cli.deletion import may_delete
+    from sasrecf_tune.storage.directory import study_directory
 
     space, config = read_inputs(given["params_file"], given)
     settings = run_settings(space, config, given)
-    start = runs.dry_run if dry_run else runs.run
-    _exit_with(lambda: start(settings, space, make_console(), as_json=as_json))
+    if dry_run:
+        _exit_with(lambda: runs.dry_run(settings, space, make_console(), as_json=as_json))
+    if fresh and not may_delete(study_directory(settings.out, settings.name), settings.storage, yes):
+        raise typer.Exit(1)
+    _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json, fresh=fresh))
 
 
 @app.command(cls=Command)
@@ -75,6 +111,9 @@ def resume(
     out: Out = Path("tuning"),
     storage: Storage = None,
     given: Given,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Train the failed trials again, with the same seeds.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Continue a study with its last settings. Options given here replace them."""
@@ -82,7 +121,7 @@ def resume(
     from sasrecf_tune.cli.build_settings import study_settings
 
     _, settings, space = study_settings(out, study, storage, given)
-    _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json))
+    _exit_with(lambda: runs.run(settings, space, make_console(), as_json=as_json, retry_failed=retry_failed))
 
 
 @app.command(cls=Command)
@@ -245,10 +284,27 @@ def check(
 
 
 @app.command(cls=Command)
-def studies(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
-    """List the studies, the most recent first."""
+def studies(
+    out: Out = Path("tuning"),
+    delete: Annotated[
+        str | None,
+        typer.Option(
+            "--delete",
+            metavar="STUDY",
+            help="Delete this study, its files and its trials; asks, or --yes.",
+            autocompletion=completion.study_names,
+        ),
+    ] = None,
+    yes: Yes = False,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the studies, the most recent first, or delete one."""
+    from sasrecf_tune.cli.deletion import delete_command
     from sasrecf_tune.cli.study_commands import list_studies
 
+    if delete is not None:
+        raise typer.Exit(delete_command(out, delete, storage, yes))
     list_studies(out, as_json)
 
 
@@ -277,7 +333,7 @@ def doctor(out: Out = Path("tuning"), as_json: AsJson = False) -> None:
 
 def _exit_with(
     work: Callable[[], int], stopped: str = "Stopped. Completed trials are kept; the same command continues."
-) -> None:
+) -> NoReturn:
     from sasrecf_tune.cli.signals import interrupted_by_signals
 
     # The search installs its own handlers.
@@ -285,13 +341,14 @@ def _exit_with(
         try:
             code = work()
         except KeyboardInterrupt:  # Typer would exit without a message
-            Console(stderr=True).print(stopped, highlight=False)
+            make_console(sys.stderr).print(stopped, highlight=False)
             code = Interrupted.exit_code
     raise typer.Exit(code)
 
 
 def main() -> None:
     """Run the command line and exit. A user error is printed without a traceback."""
+    allow_any_text()
     try:
         try:
             app()
@@ -319,4 +376,4 @@ def _discard_output() -> None:
 
 def _print_error(*texts: str) -> None:
     text = Text("\n\n").join(Text.assemble(("error: ", "bold red"), text) for text in texts)
-    Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+    make_console(sys.stderr).print(text, soft_wrap=True, highlight=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibiliti
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.errors import InputError, StudyNotFoundError, no_completed_trial
+from sasrecf_tune.errors import InputError, no_completed_trial
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import RunSettings
@@ -63,13 +62,19 @@ def compare_studies(
 
 def read_comparison(studies: Sequence[str], out: Path, storage: str | None = None) -> Comparison:
     """Compare studies; the arguments are those of `compare_studies`."""
-    found = [_find(out, name) for name in studies]
+    found = [find_study(out, name) for name in studies]
     counted = Counter(study_dir.directory.resolve() for study_dir in found)
     if twice := [relative(directory) for directory, count in counted.items() if count > 1]:
         raise InputError(f"given twice: {', '.join(twice)}", where="STUDY")
     if len(found) < 2:
         raise InputError("`compare` requires at least two studies", where="STUDY")
-    read = [_read(study_dir, name, storage) for study_dir, name in zip(found, _names(found), strict=True)]
+    settings = [settings_from(study_dir)[0] for study_dir in found]
+    if not any(each.storage for each in settings):
+        settings[0].database(storage)  # refuses an address that is of no use
+    read = [
+        _read(study_dir, name, storage if each.storage else None)
+        for study_dir, name, each in zip(found, _names(found), settings, strict=True)
+    ]
     measured = [how for how, _, _ in read]
     if lines := incompatibilities(measured):
         raise InputError(
@@ -97,26 +102,6 @@ def _fix(measured: Sequence[EvaluationSetup]) -> str:
             '--set "load_col={inter: [user_id, item_id, timestamp], item: [item_id]}".'
         )
     return "Run them with the same data, filters, split, load_col and --metric."
-
-
-def _find(out: Path, text: str) -> StudyDirectory:
-    """Return the study with this name below `out`, or in this directory."""
-    directory = StudyDirectory(Path(text).absolute())
-    is_path = os.sep in text or text in (os.curdir, os.pardir)
-    if not is_path:
-        try:
-            return find_study(out, text)
-        except StudyNotFoundError:
-            if not directory.manifest.is_file():
-                raise
-    if not directory.manifest.is_file():
-        raise StudyNotFoundError(
-            "not a study directory",
-            where=text,
-            fix=f"A study directory contains {directory.manifest.name}, which `run` writes.",
-        )
-    # Resolved, since `..` is not a name.
-    return StudyDirectory(directory.directory.resolve())
 
 
 def _names(studies: Sequence[StudyDirectory]) -> list[str]:

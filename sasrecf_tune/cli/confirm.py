@@ -26,6 +26,7 @@ from sasrecf_tune.report.confirmation_text import luck_text, places_table, seeds
 from sasrecf_tune.report.formats.confirmation import confirmation_content
 from sasrecf_tune.report.terminal.progress import Progress
 from sasrecf_tune.report.terminal.tables import varied
+from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.plan import Plan, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
@@ -211,11 +212,11 @@ def _show_start(confirmation: Confirmation, study_dir: StudyDirectory, display: 
     configurations, seeds = list(confirmation.configurations), list(confirmation.seeds)
     runs, done = len(confirmation.wanted), len(confirmation.runs)
     display.emit("confirmation", trials=configurations, seeds=seeds, runs=runs, done=done)
-    before = f"; {done} of {runs} runs are done" if done else ""
+    before = f"; {done} of {count_text(runs, 'run')} {'are' if runs > 1 else 'is'} done" if done else ""
     display.line(
         f"\nconfirming {'trials' if len(configurations) > 1 else 'trial'} "
         f"{', '.join(map(str, configurations))} of {study_dir.name} on {seeds_text(confirmation.seeds)}: "
-        f"{runs} runs, without pruning{before}",
+        f"{count_text(runs, 'run')}, without pruning{before}",
         wrap=True,
     )
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import importlib.util
 import json
 import os
 import platform
-import resource
 import shutil
 import signal
 import sqlite3
@@ -30,7 +28,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.environment import NEWEST, WITHOUT_RAY, cores, cpu_time, install_command, memory
+from sasrecf_tune.cli.session import check_system
+from sasrecf_tune.environment import (
+    NEWEST,
+    WITHOUT_RAY,
+    cores,
+    cpu_time,
+    install_command,
+    memory,
+    peak_memory,
+)
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.messages import Measure
@@ -67,6 +74,7 @@ class Finding:
 
 def run_doctor(out: Path, console: Console, as_json: bool) -> int:
     """Print each finding as soon as it is there; returns the exit code."""
+    check_system()
     counts = dict.fromkeys(_STYLES, 0)
     for finding in examine(out):
         counts[finding.status] += 1
@@ -94,8 +102,7 @@ def examine(out: Path) -> Iterator[Finding]:
     yield device(seen)
     trained = training()
     yield trained
-    peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    yield free_memory(peak if trained.status == OK else None)
+    yield free_memory(peak_memory(children=True) if trained.status == OK else None)
 
 
 def python() -> Finding:
@@ -175,6 +182,8 @@ def _consequences(version_of: Callable[[str], str | None]) -> Iterator[Finding]:
 
 def directory(out: Path) -> Finding:
     """Check that `out` can be written and locked, and that SQLite works there; leaves no files."""
+    import fcntl  # Windows has none
+
     there = out.absolute()
     try:
         there = next(path for path in (there, *there.parents) if path.exists())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from typer import BadParameter
+import typer
 from typer.core import TyperCommand
 from typing_extensions import override
+
+from sasrecf_tune.errors import InputError
 
 # The groups of the options of `run`: a title, an example, and the fields. Other commands, which have fewer
 # options, list them without groups.
@@ -28,7 +30,10 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
             *("fuse", "engine"),
         ),
     ),
-    "Output": ("--study first --out results", ("name", "out", "storage", "dry_run", "as_json", "help")),
+    "Output": (
+        "--study first --out results",
+        ("name", "out", "storage", "fresh", "yes", "dry_run", "as_json", "help"),
+    ),
     "Faults": (
         "--checkpoint-every 1 --hang-timeout 30m",
         ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every"),
@@ -66,7 +71,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
-        except BadParameter as error:
+        except typer.BadParameter as error:
             error.message = plain_words(error.message)
             raise
 
@@ -77,6 +82,20 @@ class Command(TyperCommand):
 
 class GroupedCommand(Command):
     """A command that lists its options in `GROUPS`."""
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            # Of the kinds of this error, one is a required option that is missing.
+            missing = type(error).__name__ == "MissingParameter"
+            if missing and error.param is not None and error.param.name == "params_file":
+                raise InputError(
+                    "run needs a search space: --params-file FILE",
+                    fix="`sasrecf-tune init` writes one to begin with: quickstart.test.",
+                ) from None
+            raise
 
     @override
     def format_options(self, ctx: Any, formatter: Any) -> None:

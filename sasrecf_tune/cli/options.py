@@ -19,11 +19,14 @@ from sasrecf_tune.inputs.settings import COMPUTED, RunSettings, format_duration
 
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]
+Space = Literal["quickstart", "sasrecf", "full"]  # files in search_spaces/
 
 StudyName = Annotated[
     str | None,
     typer.Argument(
-        metavar="STUDY", help="Study.  [default: the latest]", autocompletion=completion.study_names
+        metavar="STUDY",
+        help="Study: its name, or the path of its directory.  [default: the latest]",
+        autocompletion=completion.study_names,
     ),
 ]
 Output = Annotated[
@@ -36,6 +39,7 @@ _COMPLETED = {
     "overrides": completion.settings,
     "name": completion.study_names,
 }
+Yes = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 # The values of a command's settings options, by field.
 Given = dict[str, Any]
 

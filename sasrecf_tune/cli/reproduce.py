@@ -206,7 +206,9 @@ def _show(metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], 
     print_table(display.console, table)
     differing = sum(not metric.same for metric in metrics)
     if differing:
-        display.line(f"{differing} of {len(metrics)} numbers differ.", "red")
+        display.line(
+            f"{differing} of {len(metrics)} numbers {'differs' if differing == 1 else 'differ'}.", "red"
+        )
     else:
         display.line("All metrics are identical.", "green")
     for name, (before, after) in others.items():

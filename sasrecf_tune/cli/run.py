@@ -25,9 +25,18 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.bounds_text import bounds_content
-from sasrecf_tune.report.terminal.plan_summary import estimate, plan_facts, show_end, show_plan, show_timings
+from sasrecf_tune.report.terminal.plan_summary import (
+    estimate,
+    plan_facts,
+    show_end,
+    show_plan,
+    show_timings,
+    unconfirmed_text,
+    winner_facts,
+)
 from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
+from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, first_configuration, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
@@ -48,11 +57,15 @@ def run(
     *,
     as_json: bool = False,
     callbacks: Sequence[Callback] = (),
+    fresh: bool = False,
+    retry_failed: bool = False,
 ) -> int:
     """Search, show progress, and print the ranked table.
 
     Args:
         callbacks: Called after the result files are up to date.
+        fresh: Delete an existing study of this name, once the data is prepared.
+        retry_failed: Put failed trials back in the queue.
 
     Returns:
         The exit code.
@@ -66,6 +79,7 @@ def run(
     from sasrecf_tune.search.confirmation_study import load_confirmations
     from sasrecf_tune.search.peers import with_peer_notes
     from sasrecf_tune.search.study_setup import planned_study
+    from sasrecf_tune.storage.database import maintenance
     from sasrecf_tune.storage.database.errors import check_begun, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
@@ -73,12 +87,17 @@ def run(
     settings = checked.settings
     study_dir = study_directory(settings.out, settings.name)
     display = Display(console, as_json)
-    with open_session(settings, study_dir) as executor:
+    with open_session(settings, study_dir, fresh) as executor:
         data = prepare_data(checked, space, executor, display)
         plan = make_plan(settings, space, checked.base, data)
         plan, _ = choose_fusion(plan, executor, display)
+        if fresh:
+            maintenance.delete_study(study_dir, settings.storage)
         storage = open_storage(study_dir, settings.storage)
         check_begun(study_dir, storage, settings.storage)
+        if retry_failed:
+            failed = maintenance.retry_failed(study_dir, storage, settings.storage)
+            display.note(f"{count_text(failed, 'failed trial')} to be tried again")
         with reading_errors(study_dir, settings.storage):
             study = planned_study(plan, study_dir, storage, display.note)
             records = study.records()
@@ -89,8 +108,8 @@ def run(
         records = study.records()
         winner = pick_winner(records, confirmed, study.maximize, settings.unit)
         found = at_bounds(winner.record.params, records, space, checked.base) if winner is not None else []
-        ended: dict[str, Any] = {"reason": outcome.reason, "ended": outcome.done}
-        display.emit("end", **ended, directory=str(study_dir.directory), **bounds_content(found))
+        ended = {"reason": outcome.reason, "ended": outcome.done, "directory": str(study_dir.directory)}
+        display.emit("end", **ended, **bounds_content(found), best=winner_facts(winner))
         if not as_json:
             show_end(plan, study_dir, records, outcome, winner, console)
         if any(record.state in ENDED for record in records):
@@ -98,10 +117,14 @@ def run(
         last = study.peers.leave(wait_for_silent=bool(settings.search.confirm) and not outcome.interrupted)
         if last and study.peers.met_peers:
             # Other runs, which have left by now, may have written to the same directory.
-            files.again(study.records())
+            records = study.records()
+            files.again(records)
             write_page(study_dir, settings, space)
         code = _exit_code(outcome, records, last)
-        if code or not last or not settings.search.confirm:
+        if code or not settings.search.confirm:
+            return code
+        if not last:
+            display.note(unconfirmed_text(settings.search, study_dir, study.peers.list_peers()))
             return code
         code = confirm_best(plan, study_dir, storage, records, executor, display)
         write_page(study_dir, settings, space)

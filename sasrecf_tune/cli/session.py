@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,14 +14,14 @@ from typing import Any
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
-from sasrecf_tune.errors import StorageError, UnknownReasonError, WorkerError
+from sasrecf_tune.errors import InputError, UnknownReasonError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.recbole_defaults import complete_config
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
+from sasrecf_tune.inputs.settings import AUTO_FUSE, STORAGE_VARIABLE, RunSettings
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress
@@ -28,14 +29,16 @@ from sasrecf_tune.report.terminal.live_view import LiveView
 from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
 from sasrecf_tune.search.plan import Plan, base_config, feature_lists, first_configuration, searched_features
-from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import (
-    links_in,
     make_directory,
     private_directory,
+    refuse_links,
     remove,
     temporary_files,
 )
+from sasrecf_tune.storage.manifest import read_manifest
+from sasrecf_tune.storage.url_masking import mask_address
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,26 @@ class Display:
             yield progress.PlainView(state, self.console)
 
 
+def check_system() -> None:
+    """Check that trials can be trained on this operating system.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if sys.platform == "win32":
+        raise InputError(
+            "trials cannot be trained on Windows: locks and signals of Linux and macOS are used",
+            fix="Use WSL 2 (wsl --install), and install sasrecf-tune there.",
+        )
+
+
 def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
     """Make every check that needs no data, and return the base configuration.
 
     Raises:
-        InputError: A value, a name or a combination is invalid.
+        InputError: A value, a name or a combination is invalid, or the operating system is not supported.
     """
+    check_system()
     check_space(space, check_model(settings.model))
     return base_config(settings, space)
 
@@ -145,8 +162,8 @@ def _shortest_length(space: SearchSpace, config: Config) -> int:
 
 
 @contextlib.contextmanager
-def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[Executor]:
-    """Lock the study, check its database, and start workers.
+def open_session(settings: RunSettings, study_dir: StudyDirectory, fresh: bool = False) -> Iterator[Executor]:
+    """Lock the study, check its database unless it is to be deleted (`fresh`), and start workers.
 
     The lock is exclusive, or shared if the study is in a database on a server. Errors of the database in the
     block are raised as `StorageError`.
@@ -163,21 +180,28 @@ def open_session(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[E
         remove(abandoned(study_dir, left) if settings.storage else left)
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
-    if links := links_in(study_dir.directory):
-        raise StorageError(
-            "this link in the study directory leads elsewhere, and a run would write there",
-            where=str(links[0]),
-            fix="Replace it by what it leads to. The study directory itself, or --out, may be a link.",
-        )
+    refuse_links(study_dir.directory, "a run would write there")
+    if settings.storage and not fresh:
+        _check_not_local(study_dir, settings.storage)
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
         with open_executor(settings, own) as executor, reading_errors(study_dir, settings.storage):
             if settings.storage is None:
-                check_database(study_dir, None)
+                if not fresh:
+                    check_database(study_dir, None)
             else:
                 check_storage(study_dir, settings.storage)
             yield executor
+
+
+def _check_not_local(study_dir: StudyDirectory, address: str) -> None:
+    if study_dir.database.is_file() and not read_manifest(study_dir).get("storage"):
+        raise InputError(
+            f"the study {study_dir.name!r} is in its directory (SQLite), not in {mask_address(address)}",
+            where="--storage",
+            fix=f"Remove it, and unset {STORAGE_VARIABLE}; or {ANOTHER_STUDY}",
+        )
 
 
 @contextlib.contextmanager

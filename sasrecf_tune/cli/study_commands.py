@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,9 +170,10 @@ def list_studies(out: Path, as_json: bool) -> None:
         except StorageError as error:
             rows.append({"study": study_dir.name, "error": error.what})
             continue
-        keys = ("model", "dataset", "metric", "planned_trials", "updated")
+        keys = ("model", "dataset", "metric", "planned_trials")
         known = {"study": study_dir.name, "ended": trials_ended(study_dir.trials)}
-        rows.append(known | {key: manifest.get(key) for key in keys})
+        changed = datetime.fromtimestamp(study_dir.changed_at(), UTC).isoformat(timespec="seconds")
+        rows.append(known | {key: manifest.get(key) for key in keys} | {"updated": changed})
     if as_json:
         print(json_text(rows))
         return

@@ -56,6 +56,12 @@ def locate(dataset: str, data_path: str | None, parts: Sequence[str] | None = No
     Raises:
         DataError: the directory or a file of interactions is missing.
     """
+    if any("\ud800" <= character <= "\udfff" for character in dataset):  # RecBole encodes the name
+        raise DataError(
+            f"the name {dataset!r} is not UTF-8",
+            where="--dataset",
+            fix="Rename the directory and its files; or, if it is UTF-8, set LC_ALL=C.UTF-8.",
+        )
     if not dataset or dataset != Path(dataset).name or dataset in {".", ".."}:
         raise DataError(f"{dataset!r} is not a data set name", where="--dataset")
     if dataset == BUILTIN:

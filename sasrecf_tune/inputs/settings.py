@@ -1,6 +1,7 @@
 """The settings of a run. Each field is declared once, with the command-line option that sets it."""
 
 import math
+import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -219,13 +220,15 @@ class ConfigOptions:
     ] = field(default_factory=list)
 
 
+# Applies to the commands of all studies; those in their own directories do without.
+STORAGE_VARIABLE = "SASRECF_TUNE_STORAGE"
 Out = Annotated[Path, Option("--out", help="Directory of studies.")]
 Storage = Annotated[
     str | None,
     Option(
         "--storage",
         metavar="URL",
-        envvar="SASRECF_TUNE_STORAGE",
+        envvar=STORAGE_VARIABLE,
         help="Database (postgresql://, mysql://) instead of SQLite in the study directory.",
     ),
 ]
@@ -351,8 +354,20 @@ class RunSettings:
         """Return the database address of the study: `given` if the study is on a server, else None.
 
         A study in its own directory stays there: the environment variable applies to all studies.
+
+        Raises:
+            InputError: An address is given otherwise for a study in its own directory.
         """
-        return (given or self.storage) if self.storage else None
+        if self.storage:
+            return given or self.storage
+        if given and given != os.environ.get(STORAGE_VARIABLE):
+            raise InputError(
+                f"the study {self.name!r} is in its directory (SQLite), not in a database on a server",
+                where="--storage",
+                fix="Remove it, or start another study in that database: sasrecf-tune run --storage URL "
+                "--study NEW-NAME",
+            )
+        return None
 
     @property
     def unit(self) -> float:

@@ -12,7 +12,7 @@ from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
 from sasrecf_tune.report.terminal.console import print_line, print_table
-from sasrecf_tune.report.text import parameters_text
+from sasrecf_tune.report.text import count_text, parameters_text
 
 # Pairs that are written out: those of the best ten studies.
 _MOST_PAIRS = 45
@@ -106,7 +106,7 @@ def warnings(comparison: Comparison) -> list[str]:
     """Say what makes the comparison less fair."""
     lines = [
         f"{entry.name} has no rank: {entry.unconfirmed}. Its score, in brackets, is the best of "
-        f"{entry.search.runs} trials on one seed, which is too optimistic."
+        f"{count_text(entry.search.runs, 'trial')} on one seed, which is too optimistic."
         for entry in comparison.entries
         if not entry.confirmed
     ]
@@ -116,7 +116,8 @@ def warnings(comparison: Comparison) -> list[str]:
             f"{_amount(most, what)}. Compare with a baseline that is tuned as much."
         )
     lines += [
-        f"the search of {entry.name} is not finished: {entry.search.runs} of {entry.planned} trials"
+        f"the search of {entry.name} is not finished: {entry.search.runs} of "
+        f"{count_text(entry.planned, 'trial')}"
         for entry in comparison.entries
         if entry.search.runs < entry.planned
     ]

@@ -52,7 +52,9 @@ def heading(confirmation: Confirmation, metric: str) -> str:
     """Say what was confirmed, and on which seeds."""
     configurations = count_text(len(confirmation.configurations), "configuration")
     ended = sum(run in confirmation.runs for run in confirmation.wanted)
-    so_far = "" if confirmation.complete else f"; {ended} of {len(confirmation.wanted)} runs so far"
+    so_far = (
+        "" if confirmation.complete else f"; {ended} of {count_text(len(confirmation.wanted), 'run')} so far"
+    )
     return (
         f"Confirmation of {configurations} on {seeds_text(confirmation.seeds)}, "
         f"by mean {metric} on validation{so_far}"

@@ -14,7 +14,7 @@ from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.confirmation_text import luck_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
 from sasrecf_tune.report.terminal.console import print_line, print_table
-from sasrecf_tune.report.text import markdown_table, trials_text
+from sasrecf_tune.report.text import count_text, markdown_table, trials_text
 from sasrecf_tune.storage.directory import StudyDirectory, out_option
 from sasrecf_tune.trials import Row
 
@@ -90,8 +90,9 @@ def _open_runs(results: Results, shown: Confirmation, maximize: bool) -> list[st
     if latest is not None and not latest.complete and latest is not shown:
         ended = sum(run in latest.runs for run in latest.wanted)
         lines.append(
-            f"The confirmation of {len(latest.configurations)} configurations on {len(latest.seeds)} "
-            f"seeds is not finished: {ended} of {len(latest.wanted)} runs."
+            f"The confirmation of {count_text(len(latest.configurations), 'configuration')} on "
+            f"{count_text(len(latest.seeds), 'seed')} is not finished: {ended} of "
+            f"{count_text(len(latest.wanted), 'run')}."
         )
     best = best_configurations(results.records, maximize, shown.top)
     new = [trial for trial, params in best.items() if params not in shown.configurations.values()]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from sasrecf_tune.trials import State, TrialRecord, cell_text
 
 if TYPE_CHECKING:
     from sasrecf_tune.analysis.report_data import ReportData
+
+# What json.dumps leaves as it is: 8-bit control characters, changes of direction, halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def count_text(count: int, noun: str) -> str:
@@ -68,8 +72,12 @@ def timestamp_text(timestamp: object) -> str:
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """`content` as JSON, which has no NaN or infinity: null in place of these, at any depth."""
-    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+    """`content` as JSON, which has no NaN or infinity: null in place of these, at any depth.
+
+    Characters that a terminal acts on, or that cannot be encoded, are escaped.
+    """
+    text = json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(content: Any) -> Any:

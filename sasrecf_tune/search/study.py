@@ -54,8 +54,8 @@ class TuneStudy:
         self._space = space
         attributes = study.user_attrs
         known, spent = attributes.get(IDENTITY, {}), attributes.get(_SECONDS, 0.0)
-        if not isinstance(known, dict) or not isinstance(spent, int | float):
-            raise CorruptStudyError(f"{IDENTITY} is {known!r}, {_SECONDS} is {spent!r}")
+        if not isinstance(known, dict) or not isinstance(spent, int | float) or not 0 <= spent < 1e15:
+            raise CorruptStudyError(f"{IDENTITY} is {str(known)[:80]!r}, {_SECONDS} is {str(spent)[:80]!r}")
         self._reader = TrialReader(space, str(known.get("metric")).lower())
         self._seconds = float(spent)
         for trial in self._trials():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from types import UnionType
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+import msgspec
+from msgspec import Meta
 from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -18,17 +20,30 @@ from sasrecf_tune.trials import State, TrialRecord
 CURVE = "sasrecf_tune:valid_curve"
 # User attribute of a trial: the reasons why earlier attempts failed.
 FAILED_ATTEMPTS = "failed_attempts"
-# Types of the user attributes of a trial that are read again.
-_TYPES: Mapping[str, type | UnionType] = {
-    "seed": int,
-    "epochs": int,
-    "best_epoch": int,
-    "seconds": int | float,
-    "valid": dict,
-    "test": dict,
-    "error": str,
-    FAILED_ATTEMPTS: list,
-}
+_Count = Annotated[int, Meta(ge=0, le=2**53)]
+_Metrics = dict[str, float]
+
+
+class _UserAttributes(TypedDict, total=False):
+    """The user attributes of a trial that are read again."""
+
+    seed: _Count
+    epochs: _Count
+    best_epoch: _Count
+    seconds: Annotated[float, Meta(ge=0, le=1e12)]
+    valid: _Metrics
+    test: _Metrics
+    error: str
+    device: str
+    threads: _Count
+    fused: _Count
+    parameters: _Count
+    failed_attempts: list[str]
+
+
+_Curve = dict[str, list[float]]
+# Epochs of an intermediate value: more than any trial has.
+_MOST_EPOCHS = 10**7
 _STATES = {
     TrialState.COMPLETE: State.COMPLETE,
     TrialState.PRUNED: State.PRUNED,
@@ -76,15 +91,29 @@ class TrialReader:
             CorruptStudyError: it cannot.
         """
         attributes = trial.user_attrs
-        for key, kind in _TYPES.items():
-            if key in attributes and not isinstance(attributes[key], kind):
-                raise CorruptStudyError(f"trial {trial.number}: {key} is {attributes[key]!r}")
+        try:
+            msgspec.convert(attributes, _UserAttributes)
+            msgspec.convert(trial.system_attrs.get(CURVE, {}), _Curve)
+        except msgspec.ValidationError as error:
+            raise CorruptStudyError(f"trial {trial.number}: an attribute is invalid: {error}") from error
+        curve = trial.intermediate_values
+        if not all(
+            isinstance(epoch, int) and 0 <= epoch <= _MOST_EPOCHS and isinstance(score, float)
+            for epoch, score in curve.items()
+        ):
+            raise CorruptStudyError(f"trial {trial.number}: an intermediate value is invalid")
+        if trial.state == TrialState.COMPLETE and not isinstance(trial.value, float):
+            raise CorruptStudyError(f"trial {trial.number}: its value is not a number")
         if attributes.get("valid") and self._metric not in attributes["valid"]:
             raise CorruptStudyError(f"trial {trial.number}: valid lacks {self._metric}")
+        if trial.state == TrialState.COMPLETE and set(trial.params) != set(self._space.names):
+            raise CorruptStudyError(f"trial {trial.number}: its parameters are not those of the space")
         try:
             self._space.decode(trial.params)
         except KeyError as error:  # of a choice; other parameters are numbers in Optuna too
             raise CorruptStudyError(f"trial {trial.number}: no value of the space: {error}") from error
+        if any(isinstance(value, float) and not math.isfinite(value) for value in trial.params.values()):
+            raise CorruptStudyError(f"trial {trial.number}: a parameter is not a finite number")
 
     def record(self, trial: FrozenTrial) -> TrialRecord:
         """The record of a trial."""

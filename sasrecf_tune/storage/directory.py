@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,6 +146,30 @@ class StudyDirectory:
         ends = ("pending", "untold")
         return sorted(path for end in ends for path in self.directory.glob(f"{self.trial}-*.{end}.json"))
 
+    def results(self) -> list[Path]:
+        """The files of a study and its confirmation, without the manifest and those of a run at work."""
+        named = [self.trials, self.ranking_csv, self.ranking_md, self.report, self.best, self.hyper_result]
+        named += [self.confirmation_csv, self.confirmation_md]
+        for kind in (self, self.confirmation):
+            named += [*kind.saved(), *kind.pending_results(), *kind.logs.glob(f"{kind.trial}-*.log")]
+        # The database last, which says what the other files are.
+        return [
+            *named,
+            *(self.database.with_name(DATABASE + end) for end in ("-journal", "-wal", "-shm", "")),
+        ]
+
+    def changed_at(self) -> float:
+        """When a trial, a run of a confirmation, or the settings were last recorded, as a Unix time.
+
+        Raises:
+            OSError: there is no manifest.
+        """
+        times = [self.manifest.stat().st_mtime]
+        for path in (self.database, self.trials, self.confirmation_csv):
+            with contextlib.suppress(OSError):
+                times.append(path.stat().st_mtime)
+        return max(times)
+
     @property
     def _mark(self) -> str:
         return f"-{self.coordinator}" if self.coordinator else ""
@@ -181,12 +206,16 @@ def studies(out: Path) -> list[StudyDirectory]:
             # One that cannot be read, or is being removed, does not hide the others.
             with contextlib.suppress(OSError):
                 if study_dir.manifest.is_file():
-                    found.append((-study_dir.manifest.stat().st_mtime, study_dir.name, study_dir))
+                    found.append((-study_dir.changed_at(), study_dir.name, study_dir))
     return [study_dir for _, _, study_dir in sorted(found, key=lambda item: item[:2])]
 
 
 def find_study(out: Path, name: str | None) -> StudyDirectory:
-    """Find study `name` below `out`, or the most recent one.
+    """Find a study, or the most recent one.
+
+    Args:
+        out: the directory of studies.
+        name: its name below `out`, or a path: of its directory, or of a file in it.
 
     Raises:
         StudyNotFoundError: it does not exist; the message lists those that do.
@@ -200,8 +229,18 @@ def find_study(out: Path, name: str | None) -> StudyDirectory:
             where=str(out),
             fix="Start one with `sasrecf-tune run --params-file hyper.test`.",
         )
+    at_path = _study_at(Path(name))
+    if os.sep in name or name in (os.curdir, os.pardir):
+        if at_path is None:
+            there = ", ".join(study.name for study in studies(Path(name).parent)[:10])
+            fix = f"Studies in {Path(name).parent}: {there}." if there else ""
+            fix = fix or "A study directory contains manifest.json, which `run` writes."
+            raise StudyNotFoundError("not a study directory", where=name, fix=fix)
+        return at_path
     study_dir = study_directory(out, name)
     if not study_dir.manifest.is_file():
+        if at_path is not None:
+            return at_path
         names = ", ".join(study.name for study in existing[:10])
         raise StudyNotFoundError(
             f"no study named {name!r}",
@@ -209,6 +248,17 @@ def find_study(out: Path, name: str | None) -> StudyDirectory:
             fix=f"Studies there: {names}." if names else "There are no studies; `--out` names another place.",
         )
     return study_dir
+
+
+def _study_at(path: Path) -> StudyDirectory | None:
+    """The study whose directory this is, or whose file."""
+    with contextlib.suppress(OSError):  # of a name that is too long
+        # Resolved, since `..` is not a name.
+        directory = path.resolve()
+        study_dir = StudyDirectory(directory.parent if directory.is_file() else directory)
+        if study_dir.manifest.is_file():
+            return study_dir
+    return None
 
 
 def relative(path: Path) -> str:

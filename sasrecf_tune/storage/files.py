@@ -31,7 +31,8 @@ _REMEDIES = {
 def atomic_write(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to a temporary name beside `path` and move it into place.
 
-    The directory must exist: one that was removed during a search is not created again.
+    The directory must exist: one that was removed during a search is not created again. A byte of a file name
+    that is not UTF-8 becomes its escape in JSON and YAML, such as `\\udcff`.
 
     Raises:
         StorageError: it cannot be written; an earlier file of this name is unchanged.
@@ -39,18 +40,19 @@ def atomic_write(path: Path, text: str) -> None:
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes the file private; results are for colleagues to read.
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
+        temporary = ""
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
         raise disk_error(path, error) from error
+    finally:
+        if temporary:
+            remove([Path(temporary)])
 
 
 def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
@@ -89,12 +91,27 @@ def append_line(path: Path, line: str) -> None:
         StorageError: it cannot be written.
     """
     try:
-        with os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8", newline="") as file:
+        handle = open_own(path, os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def refuse_links(directory: Path, why: str) -> None:
+    """Check that there are no links in a study directory; `why` says what would happen to what they lead to.
+
+    Raises:
+        StorageError: there is one.
+    """
+    if links := links_in(directory):
+        raise StorageError(
+            f"this link in the study directory leads elsewhere, and {why}",
+            where=str(links[0]),
+            fix="Replace it by what it leads to. The study directory itself, or --out, may be a link.",
+        )
 
 
 def links_in(directory: Path) -> list[Path]:

@@ -28,8 +28,10 @@ class _UnsupportedError(Exception):
 
 
 @contextlib.contextmanager
-def exclusive(study_dir: StudyDirectory) -> Iterator[None]:
+def exclusive(study_dir: StudyDirectory, required: bool = True) -> Iterator[None]:
     """Lock the study for one coordinator; the system releases it however the process ends.
+
+    Unless it is `required`, a file system without locks is no error.
 
     A directory that is created here is removed again when the input is refused, or the run is stopped, before
     it has a study.
@@ -41,6 +43,9 @@ def exclusive(study_dir: StudyDirectory) -> Iterator[None]:
         try:
             taken = _try_lock(handle, fcntl.LOCK_EX)
         except _UnsupportedError as error:
+            if not required:
+                yield
+                return
             raise StorageError(
                 f"this file system does not support locks (flock: {error}), which keep two runs apart",
                 where=str(study_dir.directory),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import subprocess
 import sys
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -23,28 +24,39 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
-from sasrecf_tune.storage.url_masking import mask_passwords
+from sasrecf_tune.storage.url_masking import mask_command
 
 _FORMAT = 1
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
 
 
 def write_manifest(study_dir: StudyDirectory, content: dict[str, Any], trains: bool = True) -> None:
-    """Write `content`, with the times, the command, the machine and the versions.
+    """Write `content`, with the times, the commands, the machine and the versions.
+
+    `command` is the one that began the study; `later_commands` are the others that have trained trials.
 
     Args:
-        trains: Whether the run trains anything. If not, machine and versions remain those of the trials.
+        trains: Whether the run trains anything. If not, these remain those of the trials.
     """
     before = read_manifest(study_dir) if study_dir.manifest.is_file() else {}
-    keep = ("confirmation",) if trains else ("confirmation", "machine", "versions")
+    here = _provenance()
+    later = before.get("later_commands", [])
+    if "command" in before and trains and here["command"] not in (before["command"], *later):
+        later = [*later, here["command"]]
+    keep = [
+        "confirmation",
+        "command",
+        *(() if trains else ("updated", "sasrecf_tune", "machine", "versions")),
+    ]
     full = {
         "format": _FORMAT,
         "sasrecf_tune": __version__,
         "created": before.get("created", _now()),
         "updated": _now(),
         **content,
-        **_provenance(),
+        **here,
         **{key: before[key] for key in keep if key in before},
+        "later_commands": later,
     }
     _write(study_dir, full)
 
@@ -153,7 +165,7 @@ def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
 
 
 def _provenance() -> dict[str, Any]:
-    return {"command": [mask_passwords(word) for word in sys.argv], **environment()}
+    return {"command": mask_command(sys.argv), **environment()}
 
 
 def _write(study_dir: StudyDirectory, content: dict[str, Any]) -> None:
@@ -165,6 +177,10 @@ def _processor() -> str:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return platform.processor()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import resource
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +12,7 @@ import torch
 from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer, fusion_key
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.engine.rng import TrialRng
-from sasrecf_tune.environment import memory
+from sasrecf_tune.environment import memory, peak_memory
 from sasrecf_tune.messages import FusionTiming, MeasureFusion
 from sasrecf_tune.training.device_timing import time_on_device
 from sasrecf_tune.training.failure_reason import is_memory
@@ -91,5 +89,4 @@ def _used_bytes(device: torch.device) -> int:
     """Return the peak of the memory in use."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak_memory()

@@ -18,7 +18,7 @@ from tests.support.known_studies import NAME, plant
 
 SPACE = st.SearchSpace({"learning_rate": [0.01, 0.001]})
 ONLY_HERE = {"space", "config", "callbacks", "progress"}
-ONLY_THERE = {"params_file", "overrides", "dry_run", "as_json"}
+ONLY_THERE = {"params_file", "overrides", "dry_run", "as_json", "yes"}
 
 
 class Stop(Exception):  # noqa: N818

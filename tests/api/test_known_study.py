@@ -51,5 +51,5 @@ def test_two_studies_are_compared(study: st.Study, tmp_path: Path) -> None:
 
 
 def test_a_report_is_written_where_it_is_wanted(study: st.Study, tmp_path: Path) -> None:
-    written = study.report_html(tmp_path / "new" / "page.html")
-    assert written == tmp_path / "new" / "page.html" and "<!doctype html>" in written.read_text()
+    written = study.report_html(tmp_path / "page.html")
+    assert written == tmp_path / "page.html" and "<!doctype html>" in written.read_text()

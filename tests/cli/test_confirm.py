@@ -25,7 +25,7 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.report.confirmation_text import luck_text, sentences
 from sasrecf_tune.report.formats.best_yaml import best_yaml
-from sasrecf_tune.report.formats.confirmation import confirmation_content
+from sasrecf_tune.report.formats.confirmation import all_runs, confirmation_content, confirmation_csv
 from sasrecf_tune.report.formats.latex import confirmed_latex, latex
 from sasrecf_tune.report.page.render import render_page
 from sasrecf_tune.report.study_files import ResultFiles
@@ -412,3 +412,20 @@ def test_a_renamed_or_deleted_study_is_not_created_again(tmp_path: Path) -> None
             check_begun(run.study_dir, run.storage, None)
         with pytest.raises(CorruptStudyError):
             load_confirmations(run.study_dir, run.storage, run.plan.space, [])
+
+
+def test_runs_of_a_configuration_that_is_not_known_here_yet_are_listed_last(tmp_path: Path) -> None:
+    # Another `confirm` on the same database confirms a trial that was trained after this one began.
+    with bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run:
+        run.search.run()
+        confirm(run, 3, 2)
+        study, whole, _ = load_confirmations(run.study_dir, run.storage, run.plan.space, run.records())
+        assert study is not None and whole is not None
+        newest, *known = reversed(list(whole.configurations))
+        older = replace(whole, configurations={trial: whole.configurations[trial] for trial in known})
+        trials = [record for record in run.records() if record.number != newest]
+        listed = [trial for trial, _ in all_runs(study.records(), older, trials)]
+        assert listed == [*sorted(2 * known), None, None]
+        names, metrics = run.plan.space.names, ("mrr@10",)
+        lines = confirmation_csv(all_runs(study.records(), older, trials), {}, names, metrics).splitlines()
+    assert [row["trial"] for row in csv.DictReader(lines)][-3:] == [str(max(known)), "", ""]

@@ -45,7 +45,7 @@ def test_each_trial_is_what_recbole_itself_gives(cli: Cli, tmp_path: Path, tiny_
         assert list(trial.intermediate_values) == [1, 2]
     assert mine == written == max(direct, key=lambda result: result[0])
 
-    assert "Best so far: trial" in (directory / "report.html").read_text()
+    assert "Best: trial" in (directory / "report.html").read_text()
     with (directory / "ranking.csv").open() as file:
         ranking = list(csv.DictReader(file))
     scores = [float(row["valid mrr@10"]) for row in ranking]

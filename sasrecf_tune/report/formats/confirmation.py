@@ -21,7 +21,7 @@ from sasrecf_tune.trials import TrialRecord
 
 
 def confirmation_csv(
-    runs: Iterable[tuple[int, TrialRecord]],
+    runs: Iterable[tuple[int | None, TrialRecord]],
     tests: Mapping[int, Mapping[str, float]],
     names: Sequence[str],
     metric_keys: Sequence[str],
@@ -121,7 +121,7 @@ def confirmation_content(confirmation: Confirmation, verdict: Verdict) -> dict[s
 
 def all_runs(
     runs: Iterable[TrialRecord], latest: Confirmation, trials: Iterable[TrialRecord]
-) -> list[tuple[int, TrialRecord]]:
+) -> list[tuple[int | None, TrialRecord]]:
     """Pair each run with the number of the trial whose configuration it has.
 
     Args:
@@ -130,16 +130,17 @@ def all_runs(
         trials: Trials of the search.
 
     Returns:
-        Pairs in the order of trial and seed.
+        Pairs in the order of trial and seed. The number is None, and the pair at the end, where another run
+        of the study confirms a trial that is not among `trials` yet.
     """
     known: list[tuple[int, Mapping[str, Any]]] = [*latest.configurations.items()]
     known += [(trial.number, without_seed(trial.params)) for trial in trials]
     pairs = [
-        (next(number for number, params in known if params == without_seed(run.params)), run)
+        (next((number for number, params in known if params == without_seed(run.params)), None), run)
         for run in runs
         if run.params
     ]
-    return sorted(pairs, key=lambda pair: (pair[0], pair[1].params["seed"]))
+    return sorted(pairs, key=lambda pair: (pair[0] is None, pair[0] or 0, pair[1].params["seed"]))
 
 
 def _with_sd(estimate: Estimate, metric: Metric) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
@@ -29,7 +30,14 @@ from sasrecf_tune.report.confirmation_text import (
 from sasrecf_tune.report.page.figures import cost_figures, search_figures
 from sasrecf_tune.report.page.packing import pack_json, pack_plotly
 from sasrecf_tune.report.page.parameter_figures import parameter_figures
-from sasrecf_tune.report.text import epochs_text, percent_text, states_text, timestamp_text, trials_text
+from sasrecf_tune.report.text import (
+    count_text,
+    epochs_text,
+    percent_text,
+    states_text,
+    timestamp_text,
+    trials_text,
+)
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
@@ -59,7 +67,7 @@ def render_page(data: ReportData) -> str:
     """Return the HTML of the page."""
     completed = data.best is not None
     shares = importance(data) if completed else None
-    text = (
+    return (
         _environment()
         .get_template("page.html.jinja")
         .render(
@@ -82,12 +90,10 @@ def render_page(data: ReportData) -> str:
             plotly=pack_plotly(),
         )
     )
-    # A file name that is not valid UTF-8 cannot be written as it is.
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def lead(data: ReportData) -> str:
-    """Say which trial is the best so far and how far it is ahead."""
+    """Say which trial is the best and how far it is ahead."""
     if data.best is None:
         return "No trial has completed yet."
     best, metric, winner = data.best, data.metric, data.winner
@@ -95,7 +101,8 @@ def lead(data: ReportData) -> str:
         confirmation, verdict = data.confirmed_ranking
         score, on = interval_text(verdict.places[0].score, metric), seeds_text(confirmation.seeds)
         return f"Confirmed: trial {winner.trial} with {metric} {score} on {on}."
-    start = f"Best so far: trial {best.number} with {metric} {metric.text(best.score)}"
+    word = "Best" if data.finished else "Best so far"
+    start = f"{word}: trial {best.number} with {metric} {metric.text(best.score)}"
     if level := [r.number for r in data.ranked[1:] if r.score == best.score]:
         return f"{start}, level with {trials_text(level)}."
     if len(data.ranked) == 1:
@@ -118,6 +125,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "cell": cell_text,
+        "command": shlex.join,
+        "count_of": count_text,
         "duration": format_duration,
         "epochs": epochs_text,
         "packed_json": pack_json,

@@ -45,7 +45,7 @@
     rows.forEach((row) => { row.hidden = !kept.has(row) || left-- <= 0; });
     const number = (count) => count.toLocaleString("en");
     const shown = (kept.size < rows.length ? `${number(kept.size)} of ` : "") + number(rows.length);
-    document.getElementById("count").textContent = `${shown} trials`;
+    document.getElementById("count").textContent = `${shown} trial${rows.length === 1 ? "" : "s"}`;
     more.hidden = all || kept.size <= first;
     more.textContent = `Show all ${number(kept.size)}`;
   }

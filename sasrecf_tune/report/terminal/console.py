@@ -5,13 +5,41 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
+from typing_extensions import override
 
-from sasrecf_tune.storage.files import atomic_write, make_directory
+from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.storage.files import RUN_AGAIN, atomic_write, disk_error
+
+# Terminals act on control characters, and texts of others can contain them: in data, YAML keys, error texts,
+# paths. Characters that change the direction of text can hide what a line says.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class SafeConsole(Console):
+    """A console that shows control characters of a text as escapes, and reads no text as rich's markup."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+
+    @override
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
+def visible(text: str) -> str:
+    """Replace control characters, other than line ends and tabs, by escapes such as \\x1b."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def make_console(file: TextIO | None = None) -> Console:
@@ -21,20 +49,43 @@ def make_console(file: TextIO | None = None) -> Console:
     """
     stream = file or sys.stdout
     wide = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(file=file, width=10_000 if wide else None)
+    return SafeConsole(file=file, width=10_000 if wide else None)
 
 
 def write_output(text: str, output: Path | None) -> None:
     """Print `text`, or write it to the file `output`.
 
     Raises:
+        InputError: It is a directory, or in one that does not exist.
         StorageError: The file cannot be written.
     """
     if output is None:
-        sys.stdout.write(text)
-    else:
-        make_directory(output.absolute().parent)
-        atomic_write(output.absolute(), text)
+        sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+        return
+    target = output.resolve()  # a link stays one
+    if target.is_dir():
+        raise InputError("this is a directory", where=str(output), fix="Give the name of a file in it.")
+    if not target.parent.is_dir():
+        raise InputError(
+            f"there is no directory {target.parent}",
+            where=str(output),
+            fix="Create it, or choose another one.",
+        )
+    try:
+        if target.exists() and not target.is_file():  # a pipe or a device, which is not to be replaced
+            with output.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        else:
+            atomic_write(target, text)
+    except OSError as error:
+        raise _writing_error(disk_error(output, error)) from error
+    except StorageError as error:
+        raise _writing_error(error) from error
+
+
+def _writing_error(error: StorageError) -> StorageError:
+    # No study is continued by writing the file again.
+    return StorageError(error.what, where=error.where, fix=error.fix.removesuffix(RUN_AGAIN).strip())
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:

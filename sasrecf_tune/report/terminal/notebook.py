@@ -8,16 +8,16 @@ import time
 from importlib import import_module
 from typing import Any
 
-from rich.console import Console
 from rich.jupyter import JUPYTER_HTML_FORMAT
 
+from sasrecf_tune.report.terminal.console import SafeConsole
 from sasrecf_tune.report.terminal.live_view import LiveView
 from sasrecf_tune.report.terminal.progress import Progress
 
 _SECONDS = 1.0
 
 
-class NotebookConsole(Console):
+class NotebookConsole(SafeConsole):
     """A console whose text is plain text below the cell; rich would make an output of each line."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class NotebookView(LiveView):
             self._handle.update(self._html())
 
     def _html(self) -> Any:
-        canvas = Console(file=io.StringIO(), record=True, width=self._console.width, force_jupyter=False)
+        canvas = SafeConsole(file=io.StringIO(), record=True, width=self._console.width, force_jupyter=False)
         canvas.print(self._render())
         return self._display.HTML(canvas.export_html(inline_styles=True, code_format=JUPYTER_HTML_FORMAT))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -69,7 +70,7 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("", f"{'some' if count is None else f'{count:,}'} cannot exist: {reason}")
     trials = count_text(plan.trials, "trial")
     what = {
-        "grid": f"each of the {plan.trials:,} configurations once, in random order",
+        "grid": f"{_each(plan.trials)} once, in random order",
         "best-first": f"{trials}, the most promising configuration next, no duplicates",
     }.get(plan.sampler, f"{trials}, no duplicates")
     grid.add_row("search", f"{plan.sampler}: {what}; up to {count_text(plan.epochs, 'epoch')} each")
@@ -83,7 +84,10 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         seeds = count_text(plan.settings.search.confirm_seeds, "fresh seed")
         grid.add_row("then", f"the best {count} again on {seeds} each, without pruning")
     if every := plan.settings.search.checkpoint_every:
-        grid.add_row("saves", f"a checkpoint of each running trial every {every} epochs")
+        grid.add_row(
+            "saves",
+            f"a checkpoint of each running trial every {'epoch' if every == 1 else f'{every} epochs'}",
+        )
     if plan.fixed:
         grid.add_row("set", Text(parameters_text(plan.fixed, plan.fixed)))
     workers = f", {plan.settings.workers} workers" if plan.settings.workers > 1 else ""
@@ -93,7 +97,8 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     if done or again:
         interrupted = f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
-        grid.add_row("continues", f"{total} trials have ended{interrupted}")
+        have = "trial has" if total == "1" else "trials have"
+        grid.add_row("continues", f"{total} {have} ended{interrupted}")
     for note in plan.notes:
         grid.add_row("note", Text(note))  # as Text, since it quotes values with brackets
     print_table(console, grid)
@@ -171,6 +176,27 @@ def show_end(
         console.print("No trial completed.", style="red")
 
 
+def winner_facts(winner: Winner | None) -> dict[str, object] | None:
+    """Return the trial or run of best.yaml for a program."""
+    if winner is None:
+        return None
+    record = winner.record
+    facts = {"trial": winner.trial, "confirmed": winner.confirmation is not None}
+    return facts | {"score": record.score, "seed": record.seed, "params": record.params}
+
+
+def unconfirmed_text(
+    search: SearchSettings, study_dir: StudyDirectory, peers: Sequence[tuple[str, str]]
+) -> str:
+    """Say that other runs go on, so that this one does not confirm, and who does."""
+    names = ", ".join(name for name, _ in peers)
+    command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
+    return (
+        f"not confirmed yet, since other runs still search ({names}): the last of them confirms if it has "
+        f"--confirm. Otherwise: {command} --top {search.confirm} --seeds {search.confirm_seeds}"
+    )
+
+
 def estimate(plan: Plan, timings: list[Timing], startup: float, gain: float = 1.0) -> float:
     """Estimate the seconds that all trials and runs of --confirm take if each trains all its epochs.
 
@@ -193,7 +219,8 @@ def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Cons
     span = " to ".join(dict.fromkeys(ends))
     again = f" and {count_text(_confirming(plan), 'confirmation run')}" if _confirming(plan) else ""
     console.print(
-        f"estimated from {timings[0].steps} steps of {len(seconds)} configurations: {span} per epoch, about "
+        f"estimated from {count_text(timings[0].steps, 'step')} of "
+        f"{count_text(len(seconds), 'configuration')}: {span} per epoch, about "
         f"{format_duration(in_all)} for {count_text(plan.trials, 'full trial')}{again}, including start-up "
         "and tests; early stopping and pruning shorten it",
         highlight=False,
@@ -206,12 +233,18 @@ def _confirming(plan: Plan) -> int:
     return min(plan.settings.search.confirm, plan.trials) * plan.settings.search.confirm_seeds
 
 
+def _each(trials: int) -> str:
+    return "the only configuration" if trials == 1 else f"each of the {trials:,} configurations"
+
+
 def _limits(search: SearchSettings) -> str:
     limits = []
     if search.timeout is not None:
         limits.append(f"after {format_duration(search.timeout)}")
     if search.patience is not None:
-        limits.append(f"after the epochs of {search.patience} full trials without a better result")
+        limits.append(
+            f"after the epochs of {count_text(search.patience, 'full trial')} without a better result"
+        )
     if search.fail_fast:
         limits.append("when a trial fails")
     return ", or ".join(limits)

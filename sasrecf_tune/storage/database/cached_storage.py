@@ -36,7 +36,7 @@ def _corruption_errors() -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error):
         raise  # the database itself failed
     except Exception as error:
-        raise CorruptStudyError(f"{type(error).__name__}: {error}") from error
+        raise CorruptStudyError("Optuna cannot read a value in its tables") from error
 
 
 class _Session(Session):
@@ -101,7 +101,8 @@ class WriteThroughStorage(MemoryStorage):
             trials = sorted(trials, key=lambda trial: trial.number)
         if any(trial.number != place for place, trial in enumerate(trials)):
             raise CorruptStudyError("trials were removed: their numbers are not consecutive")
-        self.load(self._study_name, directions, user, system, trials)
+        with _corruption_errors():
+            self.load(self._study_name, directions, user, system, trials)
         self._backend_ids = [storage_id(trial) for trial in trials]
 
     def transact(self, change: Callable[[], T], on_refusal: Callable[[], None] = lambda: None) -> T:

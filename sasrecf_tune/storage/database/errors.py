@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, RUN_AGAIN
-from sasrecf_tune.storage.url_masking import is_masked, mask_passwords
+from sasrecf_tune.storage.url_masking import is_masked, mask_address, mask_message
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
 # Messages of SQLite, and what to do. It reports a file at its size limit as "disk I/O error".
@@ -105,6 +105,7 @@ def storage_error(error: BaseException, study_dir: StudyDirectory, storage: str 
     reason, where = driver_message(error), display_url(study_dir, storage)
     if storage is None:
         return _sqlite_error(reason, where)
+    reason = mask_message(reason, storage)
     small = reason.lower()
     found = (remedy for sign, remedy in _SERVER_REMEDIES if re.search(sign, small))
     fix = next(found, "Check the address and rights.")
@@ -159,7 +160,7 @@ def check_address(address: str) -> None:
     if is_masked(address):
         raise InputError(
             "the password of the study's database is not stored with the study",
-            where=address,
+            where=mask_address(address),
             fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
         )
     try:
@@ -168,8 +169,8 @@ def check_address(address: str) -> None:
         reason = "not a database address"
         if isinstance(error, ValueError):
             reason += ": the port is not a number"
-        raise InputError(reason, where="--storage", fix=_EXAMPLES) from error
-    if "@" in (url.host or ""):
+        raise InputError(reason, where="--storage", fix=_EXAMPLES) from None  # its text may have the password
+    if "@" in (url.host or "") or "@" in (url.database or ""):
         raise InputError(
             "the user or password in the address contains @",
             where="--storage",
@@ -213,6 +214,8 @@ def check_sqlite(path: Path) -> None:
         raise _sqlite_error(str(error), str(path)) from error
     except sqlite3.Error as error:
         verdict, tables = str(error), set()
+    except UnicodeDecodeError:
+        verdict, tables = "it has text that is not UTF-8", set()
     if verdict != "ok":
         raise StorageError(
             f"the database is corrupt or not SQLite: {verdict.split(chr(10))[-1]}",
@@ -248,15 +251,7 @@ def check_begun(study_dir: StudyDirectory, storage: BaseStorage, address: str | 
 
 def display_url(study_dir: StudyDirectory, storage: str | None) -> str:
     """The file or address of the database, without a password."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    if storage is None:
-        return str(study_dir.database)
-    try:
-        return mask_passwords(make_url(storage).render_as_string(hide_password=True))
-    except (ArgumentError, ValueError):
-        return "--storage"
+    return str(study_dir.database) if storage is None else mask_address(storage)
 
 
 def _sqlite_error(reason: str, where: str) -> StorageError:

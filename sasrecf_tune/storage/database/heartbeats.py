@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import delete, extract, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from sasrecf_tune.environment import process_name
+from sasrecf_tune.environment import host_name, process_name
 from sasrecf_tune.storage.database.optuna_internals import StudyAttribute
 
 BEAT_SECONDS = 5.0
@@ -76,7 +78,7 @@ class Heartbeat:
     def beat(self, session: Session, now: float) -> None:
         """Give a sign of life, read those of the others, and remove the dead; `now` is the caller's time."""
         assert self.me is not None
-        everyone, time = self._read(session), database_time(session)
+        everyone, time = _read(session, self._study), database_time(session)
         mine = everyone.pop(self.me.token, None)
         last = mine.beat if mine is not None else self.time
         if self.time and time - last > 0.5 * SILENT_SECONDS:
@@ -99,13 +101,6 @@ class Heartbeat:
         beats = [self.peers[token].beat if token in self.peers else 0.0 for token in tokens if token]
         return any(beat <= since for beat in beats)
 
-    def _read(self, session: Session) -> dict[str, Peer]:
-        is_ours = StudyAttribute.study_id == self._study
-        is_peer = StudyAttribute.key.startswith(_PREFIX, autoescape=True)
-        lines = session.execute(select(StudyAttribute.value_json).where(is_ours, is_peer)).scalars()
-        found = [Peer(**json.loads(line)) for line in lines]
-        return {peer.token: peer for peer in found}
-
     def _write(self, session: Session, peer: Peer) -> None:
         line = json.dumps(asdict(peer))
         change = update(StudyAttribute).where(*self._row(peer.token)).values(value_json=line)
@@ -119,6 +114,20 @@ class Heartbeat:
 
     def _row(self, token: str) -> tuple[Any, ...]:
         return StudyAttribute.study_id == self._study, StudyAttribute.key == _PREFIX + token
+
+
+def living_peers(session: Session, study_id: int) -> list[str]:
+    """The names of the coordinators that are not known to be dead."""
+    found = living(_read(session, study_id), database_time(session), 0.0)
+    return sorted(peer.name for peer in found.values())
+
+
+def _read(session: Session, study_id: int) -> dict[str, Peer]:
+    is_ours = StudyAttribute.study_id == study_id
+    is_peer = StudyAttribute.key.startswith(_PREFIX, autoescape=True)
+    lines = session.execute(select(StudyAttribute.value_json).where(is_ours, is_peer)).scalars()
+    found = [Peer(**json.loads(line)) for line in lines]
+    return {peer.token: peer for peer in found}
 
 
 def database_time(session: Session) -> float:
@@ -144,14 +153,22 @@ def living(everyone: Mapping[str, Peer], now: float, connected_since: float) -> 
 def _machine_id() -> str:
     """Identifies this boot of this machine and this container; "" where the system does not say."""
     with contextlib.suppress(OSError):
+        if sys.platform != "linux":  # which has no containers in which other processes have the same IDs
+            return f"{host_name()} {uuid.getnode()} {psutil.boot_time():.0f}"
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return ""
 
 
 def _start_time(pid: int) -> str:
-    """When process `pid` was started, in clock ticks since the boot (proc_pid_stat(5)); "" without one."""
-    with contextlib.suppress(OSError):
+    """When process `pid` was started; "" if it has ended.
+
+    On Linux in clock ticks since the boot (proc_pid_stat(5)), which do not change when the clock is set.
+    """
+    with contextlib.suppress(OSError, psutil.Error):
+        if sys.platform != "linux":
+            process = psutil.Process(pid)
+            return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.3f}"
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else rest[18]
     return ""

@@ -15,7 +15,7 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import and_, insert, or_, select
+from sqlalchemy import and_, delete, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
@@ -28,6 +28,8 @@ _Study: Any = models.StudyModel
 _Trial: Any = models.TrialModel
 _Attribute: Any = models.TrialSystemAttributeModel
 _Value: Any = models.TrialIntermediateValueModel
+_Parameter: Any = models.TrialParamModel
+_UserAttribute: Any = models.TrialUserAttributeModel
 
 
 class MemoryStorage(InMemoryStorage):
@@ -141,6 +143,25 @@ def read_states(
         .where(_Trial.study_id == study_id, or_(_Trial.trial_id.in_(ids), _Trial.trial_id > after))
     ).all()
     return {trial_id: (state, json.loads(value or "null")) for trial_id, state, value in rows}
+
+
+def requeue_failed(session: Session, study_id: int) -> int:
+    """Make failed trials waiting ones, which have their parameters and nothing else; returns how many.
+
+    Optuna does not change a trial that has ended. Those without parameters, which never began, stay.
+    """
+    has_parameters = exists().where(_Parameter.trial_id == _Trial.trial_id)
+    failed = (_Trial.study_id == study_id, _Trial.state == TrialState.FAIL, has_parameters)
+    ids = list(session.execute(select(_Trial.trial_id).where(*failed)).scalars())
+    for table in (_Value, _UserAttribute):
+        session.execute(delete(table).where(table.trial_id.in_(ids)))
+    for trial_id in ids:  # the note on the failure
+        is_note = StudyAttribute.key.startswith(f"dashboard:{trial_id}:note", autoescape=True)
+        session.execute(delete(StudyAttribute).where(StudyAttribute.study_id == study_id, is_note))
+    trials = TABLES["trials"]
+    anew = {"state": TrialState.WAITING, "datetime_start": None, "datetime_complete": None}
+    session.execute(update(trials).where(trials.c.trial_id.in_(ids)).values(anew))
+    return len(ids)
 
 
 def add_intermediate_values(session: Session, values: Sequence[tuple[int, int, float]]) -> None:

@@ -207,6 +207,10 @@ def test_a_server_restart_loses_nothing(start: Callable[..., Process], server: S
     assert len(set(begun)) == CELLS
     # Only the last coordinator confirms, when the other has left.
     assert sorted(len(run.said("confirmed")) for run in runs) == [0, 1]
+    for run in runs:
+        notes = [event["text"] for event in run.said("note") if "not confirmed yet" in event["text"]]
+        assert len(notes) == 1 - len(run.said("confirmed"))
+        assert run.said("end")[0]["best"]["params"]["n_layers"] in (1, 2, 3, 4)
 
 
 def test_a_pending_result_is_recorded_when_the_database_is_back(

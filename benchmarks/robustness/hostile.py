@@ -1,0 +1,452 @@
+"""Open studies and inputs that were made to do harm: python -m benchmarks.robustness.hostile --help."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typing_extensions import override
+
+from sasrecf_tune.cli.app import main as main_of_command_line
+from tests.support.known_studies import NAME, plant
+from tests.support.synthetic_data import NAME as DATA
+from tests.support.synthetic_data import write_data_set
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+TRIALS = 8
+FORMATS = ("table", "csv", "json", "markdown", "latex", "html")
+# Terminals act on these: titles, colours, links, the clipboard, 8-bit control sequences.
+ESCAPES = (
+    "\x1b[31m",
+    "\x1b]0;title\x07",
+    "\x1b]52;c;aGk=\x07",
+    "\x9b2J",
+    "\x07",
+    "\r",
+    "\x00",
+    "\u202e",
+    "[/b]",
+    "[red]",
+)
+ODD: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        2**70,
+        10**5000,
+        1.5,
+        float("nan"),
+        float("inf"),
+        -1e308,
+        "",
+        "x",
+        "é\ud800",
+        "a" * 100_000,
+    ),
+    *ESCAPES,
+    *([], {}, [[]], [None], {"": None}, {"a": {"b": []}}, [1, "a", None], ["x"] * 1000),
+    *("../../outside", "/etc/passwd", "learning_rate choice [0.1]", "__import__('os').system('id')"),
+)
+# Output may contain these control characters alone.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
+
+
+@dataclass
+class Report:
+    """Counts of all cases; everything below `cases` must stay 0."""
+
+    cases: dict[str, int] = field(default_factory=dict)
+    tracebacks: int = 0
+    unexpected_exit_codes: int = 0
+    writes_outside: int = 0
+    connections: int = 0
+    unpickled: int = 0
+    programs_started: int = 0
+    control_characters: int = 0
+
+    @property
+    def found(self) -> int:
+        """Number of findings."""
+        return sum(value for value in vars(self).values() if isinstance(value, int))
+
+
+class Watch:
+    """Counts what a command does, by the audit events of Python and by a server that listens."""
+
+    def __init__(self, report: Report, allowed: Path) -> None:
+        self._report = report
+        self._allowed = str(allowed)
+        self._active = False
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self.events: list[str] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+        sys.addaudithook(self._audit)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[list[str]]:
+        """Collect the events of the block."""
+        self.events = []
+        self._active = True
+        try:
+            yield self.events
+        finally:
+            self._active = False
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._server.accept()
+            connection.close()
+            self._report.connections += 1
+            self.events.append("a connection to the server")
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._active:
+            return
+        if event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING:
+            path = (
+                os.path.realpath(os.fsdecode(arguments[0])) if isinstance(arguments[0], str | bytes) else ""
+            )
+            if path and path != os.devnull and not path.startswith(self._allowed):
+                self._report.writes_outside += 1
+                self.events.append(f"write to {path}")
+        elif event in ("socket.connect", "socket.getaddrinfo"):
+            self._report.connections += 1
+            self.events.append(f"{event} {arguments[1:]}")
+        elif event == "pickle.find_class":
+            self._report.unpickled += 1
+            self.events.append(f"{event} {arguments}")
+        elif event in _STARTS:
+            self._report.programs_started += 1
+            self.events.append(f"{event} {arguments[:1]}")
+
+
+class _Terminal(io.StringIO):
+    """What a terminal without colours would show."""
+
+    @override
+    def isatty(self) -> bool:
+        return True
+
+
+class Attacker:
+    """Makes cases in `scratch`, runs commands on them, and counts what they do."""
+
+    def __init__(self, scratch: Path, seed: int) -> None:
+        self.report = Report()
+        self._random = random.Random(seed)
+        self._out = scratch / "received"
+        self._outside = scratch / "outside"
+        self._outside.mkdir()
+        self._canary = self._outside / "canary"
+        self._canary.write_text("untouched\n")
+        self._template = plant(scratch / "template", TRIALS).directory
+        (self._template / "logs").mkdir(exist_ok=True)
+        (self._template / "trials.csv").write_text("trial\n")
+        self._data = write_data_set(scratch)
+        self._watch = Watch(self.report, scratch / "received")
+        self.kinds: dict[str, Callable[[], Sequence[list[str]]]] = {
+            "database bits": self._bits,
+            "database values": self._values,
+            "manifest": self._manifest,
+            "links": self._links,
+            "addresses": self._addresses,
+            "control characters": self._escapes,
+            "settings": self._settings,
+        }
+
+    def run(self, kind: str) -> None:
+        """Make and run a case of this kind."""
+        self.report.cases[kind] = self.report.cases.get(kind, 0) + 1
+        shutil.rmtree(self._out, ignore_errors=True)
+        shutil.copytree(self._template.parent, self._out)
+        state = self._random.getstate()
+        for arguments in self.kinds[kind]():
+            found = self._run(arguments)
+            if self._canary.read_text() != "untouched\n" or len(list(self._outside.iterdir())) != 1:
+                self.report.writes_outside += 1
+                found.append("the canary was changed")
+                shutil.rmtree(self._outside)
+                self._outside.mkdir()
+                self._canary.write_text("untouched\n")
+            if found:
+                print(
+                    f"{kind}, state {hash(state)}: {arguments}\n" + "\n".join(found),
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    def _run(self, arguments: list[str]) -> list[str]:
+        """Run a command; returns what it must not do."""
+        output = _Terminal()
+        found: list[str] = []
+        sys.argv = ["sasrecf-tune", *arguments]
+        with self._watch.watching() as events:
+            try:
+                with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                    main_of_command_line()
+            except SystemExit as error:
+                if error.code not in (None, 0, 1, 2):
+                    self.report.unexpected_exit_codes += 1
+                    found.append(f"exit code {error.code}")
+            except BaseException as error:  # noqa: BLE001  # any other error is a finding
+                self.report.tracebacks += 1
+                found += traceback.format_exception(error)[-3:]
+        if control := _CONTROL.search(output.getvalue()):
+            self.report.control_characters += 1
+            at = control.start()
+            found.append(f"printed {output.getvalue()[max(0, at - 40) : at + 20]!r}")
+        return [*events, *found]
+
+    def _reading(self) -> list[list[str]]:
+        form = self._random.choice(FORMATS)
+        commands = [
+            ["report", NAME, "--format", form, *(("-o", str(self._out / "page")) if form == "html" else ())]
+        ]
+        commands.append(self._random.choice([["best", NAME], ["studies"], ["studies", "--json"]]))
+        return [[*command, "--out", str(self._out)] for command in commands]
+
+    def _bits(self) -> Sequence[list[str]]:
+        path = self._out / NAME / "study.db"
+        content = bytearray(path.read_bytes())
+        for _ in range(self._random.choice((1, 1, 1, 8, 64))):
+            content[self._random.randrange(len(content))] ^= 1 << self._random.randrange(8)
+        if self._random.random() < 0.05:
+            del content[self._random.randrange(len(content)) :]
+        path.write_bytes(content)
+        return self._reading()
+
+    def _values(self) -> Sequence[list[str]]:
+        with contextlib.closing(sqlite3.connect(self._out / NAME / "study.db")) as database, database:
+            columns = [
+                (table, column)
+                for (table,) in database.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                ).fetchall()
+                for _, column, *_ in database.execute(f"PRAGMA table_info({table})").fetchall()
+                if database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            ]
+            table, column = self._random.choice(columns)
+            value = self._random.choice(ODD)
+            if self._random.random() < 0.7 or not isinstance(value, str | int | float | None):
+                with contextlib.suppress(ValueError):
+                    value = json.dumps(value)
+            rows = [row for (row,) in database.execute(f"SELECT rowid FROM {table}").fetchall()]
+            with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeEncodeError):
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, self._random.choice(rows))
+                )
+        return self._reading()
+
+    def _manifest(self) -> Sequence[list[str]]:
+        content = self._read_manifest()
+        for _ in range(self._random.choice((1, 1, 1, 3))):
+            place, key = self._random.choice(list(_places(content)))
+            if self._random.random() < 0.2:
+                del place[key]
+            else:
+                place[key] = self._random.choice(ODD)
+        self._write_manifest(content)
+        return self._reading()
+
+    def _read_manifest(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self._out / NAME / "manifest.json").read_text())
+        return found
+
+    def _write_manifest(self, content: dict[str, Any]) -> None:
+        # Ten thousand digits cannot be printed by json.
+        text = (
+            json.dumps(content, default=str, ensure_ascii=self._random.random() < 0.5)
+            if _small(content)
+            else "9" * 9999
+        )
+        (self._out / NAME / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+
+    def _links(self) -> Sequence[list[str]]:
+        names = [
+            "study.lock",
+            "logs",
+            "logs/worker-0.log",
+            "trials.csv",
+            "report.html",
+            "best.yaml",
+            "checkpoints",
+        ]
+        path = self._out / NAME / self._random.choice(names)
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        if self._random.random() < 0.2 and path.name != "trials.csv":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(self._outside if self._random.random() < 0.3 else self._canary)
+        trained = ["--trials", str(TRIALS)]  # as many as there are: nothing is left to train
+        return [*self._reading()[:1], ["resume", NAME, *trained, "--out", str(self._out)]]
+
+    def _addresses(self) -> Sequence[list[str]]:
+        content = self._read_manifest()
+        host = f"127.0.0.1:{self._watch.port}"
+        address = self._random.choice(
+            [
+                f"postgresql://user@{host}/db",
+                f"mysql://user@{host}/db?local_infile=1",
+                f"mysql+pymysql://{host}/db?read_default_file=/etc/passwd",
+                f"postgresql+psycopg://{host}/db?passfile=/etc/passwd",
+                f"ray://{host}",
+                f"http://{host}/",
+                f"sqlite:///{self._canary}",
+                f"file://{self._canary}",
+            ]
+        )
+        for key in self._random.choice([("storage",), ("address",), ("storage", "address", "data_path")]):
+            content[key] = address
+        if "ray" in address or self._random.random() < 0.3:
+            content["executor"] = "ray"
+        self._write_manifest(content)
+        out = ["--out", str(self._out)]
+        command = self._random.choice(["report", "best", "resume", "confirm", "reproduce", "compare"])
+        return [[command, NAME, *((NAME,) if command == "compare" else ()), *out]]
+
+    def _escapes(self) -> Sequence[list[str]]:
+        text = self._random.choice(ESCAPES)
+        params, config = self._out / "hyper.test", self._out / "config.yaml"
+        name = self._random.choice(["learning_rate", f"learning{text}rate", f"{text}"])
+        params.write_text(f"{name} choice [0.1, '{text}']\n{text} choice [1]\n", errors="replace")
+        config.write_text(json.dumps({f"key{text}": text, f"epochs{text}": 1, "epochs": text}))
+        given = [
+            str(params),
+            "--config-files",
+            str(config),
+            "--set",
+            f"hidden_act={text}",
+            "--dataset",
+            f"data{text}",
+        ]
+        content = self._read_manifest()
+        for key in self._random.sample(["dataset", "study", "params_file", "space", "model", "command"], 2):
+            content[key] = [text] if key == "command" else f"{content.get(key)}{text}"
+        self._write_manifest(content)
+        with contextlib.closing(sqlite3.connect(self._out / NAME / "study.db")) as database, database:
+            database.execute(
+                "UPDATE trial_user_attributes SET value_json = ? WHERE key LIKE '%error'",
+                (json.dumps(f"no{text}"),),
+            )
+        return [
+            ["check", *given],
+            *self._reading(),
+            ["report", f"x{text}", "--out", f"{self._out}/{text}".replace("\0", "")],
+        ]
+
+    def _settings(self) -> Sequence[list[str]]:
+        keys = [
+            "field_separator",
+            "seq_separator",
+            "encoding",
+            "load_col",
+            "topk",
+            "metrics",
+            "eval_args",
+            "val_interval",
+        ]
+        keys += [
+            "USER_ID_FIELD",
+            "benchmark_filename",
+            "selected_features",
+            "user_inter_num_interval",
+            "seed",
+        ]
+        special = [
+            "",
+            "\0",
+            "a" * 5000,
+            {"inter": [1, 2]},
+            {"inter": "*"},
+            {1: 2},
+            "9" * 5000,
+            int("9" * 4000),
+        ]
+        config = {}
+        for key in self._random.sample(keys, 2):
+            config[key] = self._random.choice([*special, *ODD])
+        path = self._out / "config.yaml"
+        text = json.dumps(config, default=str) if _small(config) else f"{next(iter(config))}: {'9' * 5000}\n"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        params = self._out / "hyper.test"
+        params.write_text("learning_rate choice [0.1, 0.01]\n")
+        given = [str(params), "--dataset", DATA, "--data-path", str(self._data)]
+        return [["check", *given, "--config-files", str(path)]]
+
+
+def _places(content: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each place of a JSON value: the container and the key."""
+    items = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
+    for key, value in list(items):
+        yield content, key
+        yield from _places(value)
+
+
+def _small(value: Any) -> bool:
+    """Return whether Python prints every number in `value`."""
+    if isinstance(value, dict):
+        return all(map(_small, value.values()))
+    if isinstance(value, list):
+        return all(map(_small, value))
+    return not isinstance(value, int) or abs(value) < 10**4000
+
+
+@app.command()
+def main(
+    cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    kind: Annotated[str | None, typer.Option(help="Only cases of this kind.")] = None,
+) -> None:
+    """Print the counts as JSON; the exit code is 1 unless all findings are 0."""
+    started = time.perf_counter()
+    os.environ |= {"COLUMNS": "200", "TERM": "dumb"}
+    with tempfile.TemporaryDirectory() as scratch:
+        attacker = Attacker(Path(scratch).resolve(), seed)
+        os.chdir(scratch)
+        kinds = [kind] if kind else list(attacker.kinds)
+        for number in range(cases):
+            attacker.run(kinds[number % len(kinds)])
+        os.chdir("/")
+    report = attacker.report
+    print(
+        json.dumps(
+            vars(report) | {"seed": seed, "seconds": round(time.perf_counter() - started, 1)}, indent=2
+        )
+    )
+    raise typer.Exit(1 if report.found else 0)
+
+
+if __name__ == "__main__":
+    app()

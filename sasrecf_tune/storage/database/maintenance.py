@@ -1,0 +1,101 @@
+"""Changes to a study while no run works on it: deletes it, or puts its failed trials back in the queue."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from optuna.storages import RDBStorage
+from sqlalchemy.orm import Session
+
+from sasrecf_tune.errors import StorageError
+from sasrecf_tune.storage.database.errors import display_url, storage_errors
+from sasrecf_tune.storage.database.heartbeats import living_peers
+from sasrecf_tune.storage.database.open import open_storage
+from sasrecf_tune.storage.database.optuna_internals import lock_study, requeue_failed
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.files import remove
+
+
+def delete_study(study_dir: StudyDirectory, address: str | None) -> None:
+    """Delete a study and its confirmation: what the database holds, then the files that were made from it.
+
+    The caller has locked the directory. Files of runs that are at work now, such as their logs, and files
+    that sasrecf-tune has not written stay.
+
+    Args:
+        address: of the database on a server, None for SQLite in the directory.
+
+    Raises:
+        StorageError: other runs work on the study, or the database cannot be changed.
+    """
+    if address is not None:
+        with storage_errors(study_dir, address):
+            storage = open_storage(study_dir, address)
+            try:
+                found = [one for one in (study_dir, study_dir.confirmation) if _has(storage, one)]
+                for one in found:
+                    with _without_runs(storage, one, address):
+                        pass
+                for one in found:
+                    storage.delete_study(storage.get_study_id_from_name(one.optuna_name))
+            finally:
+                storage.engine.dispose()
+    # The manifest last: a study that was deleted in part is still one, which can be deleted.
+    remove([*study_dir.results(), study_dir.manifest])
+
+
+def count_ended(study_dir: StudyDirectory, address: str) -> int | None:
+    """Count the trials that have ended of a study on a server; None if it does not exist.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    with storage_errors(study_dir, address):
+        storage = open_storage(study_dir, address)
+        try:
+            if not _has(storage, study_dir):
+                return None
+            study = storage.get_study_id_from_name(study_dir.optuna_name)
+            return sum(trial.state.is_finished() for trial in storage.get_all_trials(study, deepcopy=False))
+        finally:
+            storage.engine.dispose()
+
+
+def retry_failed(study_dir: StudyDirectory, storage: RDBStorage, address: str | None) -> int:
+    """Put the failed trials back in the queue, with their numbers, parameters and seeds.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        StorageError: other runs work on the study, or the database cannot be changed.
+    """
+    if not _has(storage, study_dir):
+        return 0
+    with storage_errors(study_dir, address), _without_runs(storage, study_dir, address) as (session, study):
+        return requeue_failed(session, study)
+
+
+def _has(storage: RDBStorage, study_dir: StudyDirectory) -> bool:
+    with contextlib.suppress(KeyError):
+        storage.get_study_id_from_name(study_dir.optuna_name)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _without_runs(
+    storage: RDBStorage, study_dir: StudyDirectory, address: str | None
+) -> Iterator[tuple[Session, int]]:
+    """Yield a transaction that locks the study, and the study's ID, unless runs work on it."""
+    study = storage.get_study_id_from_name(study_dir.optuna_name)
+    with Session(storage.engine) as session, session.begin():
+        lock_study(session, study)
+        if address is not None and (peers := living_peers(session, study)):
+            raise StorageError(
+                f"other runs work on this study: {', '.join(peers)}",
+                where=display_url(study_dir, address),
+                fix="Wait for them, or stop them.",
+            )
+        yield session, study
