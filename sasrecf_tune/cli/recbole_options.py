@@ -5,6 +5,7 @@ Source: RecBole's run_hyper.py and run_recbole.py; recbole/config/configurator.p
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -110,6 +111,8 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
                 why, instead = _REPLACED[bare].why, _instead(bare, value, own)
             elif ours:
                 why, instead = f"no setting of RecBole: it has {ours}", _setting(ours, value, own)
+            elif key in NOT_SETTINGS:
+                why, instead = "no setting of RecBole, and without effect here", []
             else:
                 why, instead = (
                     "RecBole's settings are given as --KEY=VALUE",
@@ -136,6 +139,8 @@ def _instead(name: str, value: str, own: set[str]) -> list[str]:
     option = _REPLACED[name].option
     if option == "--sampler":
         value = next((ours for theirs, ours in _SAMPLERS.items() if theirs in value.lower()), "")
+    if option == "--config-files":  # a list of Python
+        value = " ".join(re.findall(r"[^\[\]'\",\s]+", value))
     return [option, value] if value and option in own else []
 
 

@@ -87,6 +87,8 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         ("- epochs", "has no `key: value` lines"),
         ("epochs", "has no `key: value` lines"),
         ("? [a]\n: b", "not YAML"),
+        ("x: !mine 3", "base.yaml:1:4: not YAML: a tag that is not known here"),
+        ("load_col: {inter: *}", "base.yaml:1:20: not YAML: `[*]` is not in quotes"),
         (b"epochs: 5 # \xff", "not UTF-8 text"),
         ("epochs: 5".encode("utf-16"), "not UTF-8 text"),
         ("#" * (1 << 20) + "\n", "larger than 1 MiB"),
@@ -101,6 +103,12 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
 def test_config_files_that_are_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
     with pytest.raises(ConfigFileError, match=said):
         read_config_file(config_file(tmp_path, content))
+
+
+def test_keys_and_tags_that_recbole_reads_too(tmp_path: Path) -> None:
+    path = tmp_path / "base.yaml"
+    path.write_text("1: a\non: b\ntopk: !!python/tuple [5, 10]\nthreshold: {1: 2}\n")
+    assert read_config_file(path) == {"1": "a", "True": "b", "topk": [5, 10], "threshold": {"1": 2}}
 
 
 @pytest.mark.parametrize("name", ["nope.yaml", ".", "nul\0.yaml"])
