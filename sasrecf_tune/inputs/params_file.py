@@ -42,6 +42,8 @@ MAX_VALUES = 100_000
 _LEAST_EXPONENT = math.log(sys.float_info.min)
 _GREATEST_EXPONENT = math.log(sys.float_info.max)
 _KINDS = ("choice", "uniform", "quniform", "loguniform", "int", "log")
+# hyperopt's, which RecBole does not read: no misspellings.
+_OTHER_KINDS = ("normal", "lognormal", "qnormal", "qlognormal", "qloguniform", "randint", "uniformint")
 _NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)  # RecBole's DiffRec has time-aware
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # What follows a name in `n_layers 2`, `n_layers in [1, 2]`, and in lines of YAML or Python.
@@ -188,8 +190,7 @@ class _Line:
         if kind not in _KINDS and (suggestion := self._without_kind()):
             raise self.error(f"`{name}` has no kind", self.kind_at, suggestion)
         if kind not in _KINDS:
-            # Not the nearest: normal and lognormal of hyperopt are other kinds than uniform.
-            near = misspelt(kind, _KINDS)
+            near = None if kind in _OTHER_KINDS else misspelt(kind, _KINDS)
             known = f": did you mean `{near}`?" if near else f"; the kinds are {', '.join(_KINDS)}"
             raise self.error(f"unknown kind `{kind[:60]}`{known}", self.kind_at)
         return self._choice() if kind == "choice" else self._range()

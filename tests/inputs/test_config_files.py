@@ -107,8 +107,8 @@ def test_config_files_that_are_refused(tmp_path: Path, content: str | bytes, sai
 
 def test_keys_and_tags_that_recbole_reads_too(tmp_path: Path) -> None:
     path = tmp_path / "base.yaml"
-    path.write_text("1: a\non: b\ntopk: !!python/tuple [5, 10]\nthreshold: {1: 2}\n")
-    assert read_config_file(path) == {"1": "a", "True": "b", "topk": [5, 10], "threshold": {"1": 2}}
+    path.write_text("2: a\non: b\ntopk: !!python/tuple [5, 10]\nthreshold: {1: 2}\n")
+    assert read_config_file(path) == {"2": "a", "True": "b", "topk": [5, 10], "threshold": {"1": 2}}
 
 
 @pytest.mark.parametrize("name", ["nope.yaml", ".", "nul\0.yaml"])
