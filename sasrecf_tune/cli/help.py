@@ -1,4 +1,4 @@
-"""Help texts: options in groups with an example each, and summaries of commands that are not cut."""
+"""Commands: help texts with options in groups, whole summaries, and plain errors for invalid values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 from typing_extensions import override
 
+from sasrecf_tune.cli.usage_errors import value_error
 from sasrecf_tune.errors import InputError
 
 # The groups of the options of `run`: a title, an example, and the fields. Other commands, which have fewer
@@ -32,11 +33,11 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Output": (
         "--study first --out results",
-        ("name", "out", "storage", "fresh", "yes", "dry_run", "as_json", "help"),
+        ("name", "out", "storage", "fresh", "yes", "dry_run", "as_json"),
     ),
     "Faults": (
         "--checkpoint-every 1 --hang-timeout 30m",
-        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every"),
+        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every", "help"),
     ),
 }
 WIDEST = 110
@@ -48,6 +49,15 @@ class Command(TyperCommand):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.context_settings.setdefault("max_content_width", WIDEST)
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if plain := value_error(error):
+                raise plain from None
+            raise
 
     @override
     def get_short_help_str(self, limit: int = 0) -> str:
