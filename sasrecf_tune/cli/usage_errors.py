@@ -7,7 +7,7 @@ from typing import Any
 from sasrecf_tune.errors import InputError
 
 # Pydantic's kinds of errors, and the limit in their context.
-_LIMITS = {"greater_than_equal": ("less", "ge"), "less_than_equal": ("more", "le")}
+_LIMITS = {"greater_than_equal": ("least", "ge"), "less_than_equal": ("most", "le")}
 
 
 def value_error(error: Any) -> InputError | None:
@@ -27,9 +27,9 @@ def value_error(error: Any) -> InputError | None:
     where = names[0] if names else error.param.metavar or error.param.name
     if kind in _LIMITS:
         word, limit = _LIMITS[kind]
-        what = f"{given} is {word} than {context[limit]}"
+        what = f"must be at {word} {context[limit]}, not {given}"
     elif kind.startswith("int_"):
-        what = f"{given!r} is not a whole number"
+        what = f"must be a whole number, not {given!r}"
     else:
         what = str(context.get("error", found["msg"])).rstrip(".")
     return InputError(what, where=where)

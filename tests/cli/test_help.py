@@ -52,13 +52,13 @@ def test_help_is_the_last_option_of_run() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("run --trials abc", "--trials: 'abc' is not a whole number"),
-        ("run --trials 1.5", "--trials: '1.5' is not a whole number"),
-        ("run --workers 0", "--workers: 0 is less than 1"),
-        ("dashboard --port 99999", "--port: 99999 is more than 65535"),
+        ("run --trials abc", "--trials: must be a whole number, not 'abc'"),
+        ("run --trials 1.5", "--trials: must be a whole number, not '1.5'"),
+        ("run --workers 0", "--workers: must be at least 1, not 0"),
+        ("dashboard --port 99999", "--port: must be at most 65535, not 99999"),
         ("run --executor slurm", "--executor: 'slurm' is not one of 'local', 'ray'"),
         ("init other", "SPACE: 'other' is not one of 'quickstart', 'sasrecf', 'full'"),
-        ("report --top x", "--top: 'x' is not a whole number"),
+        ("report --top x", "--top: must be a whole number, not 'x'"),
     ],
 )
 def test_an_invalid_value_is_named_in_plain_words(line: str, said: str) -> None:
