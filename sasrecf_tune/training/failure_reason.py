@@ -15,6 +15,8 @@ from sasrecf_tune.messages import FailureKind
 _NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|_ALLOC_FAILED|ALLOCATION_FAILED"
 )
+# A library of CUDA could not begin: its memory did not fit, unless the GPU is lost.
+_NOT_BEGUN = re.compile(r"CU[A-Z]+_STATUS_NOT_INITIALIZED")
 # Errors of CUDA after which "the process must be terminated and relaunched" (documentation of cudaError), and
 # those of a GPU that no longer answers.
 _LOST_GPU = re.compile(
@@ -38,12 +40,13 @@ def is_memory(error: Exception) -> bool:
     """Return whether memory has run out: Python's, a GPU's, its libraries', or torch's of the CPU."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return bool(_NO_MEMORY.search(text) or _NOT_BEGUN.search(text))
 
 
 def gpu_is_lost(error: Exception) -> bool:
     """Return whether this process can no longer use its GPU, so that every later trial would fail, too."""
-    if is_memory(error) or isinstance(error, TuneError):
+    if isinstance(error, TuneError) or (is_memory(error) and not _NOT_BEGUN.search(str(error))):
         return False
     if "CUDA" in str(error) and _LOST_GPU.search(str(error)):
         return True
