@@ -30,11 +30,15 @@ _LOST_GPU = re.compile(
 
 
 class FusedTrialsError(Exception):
-    """An error in several trials that train as one model; each of them alone may not have it."""
+    """An error in several trials that train as one model; each of them alone may not have it.
+
+    It keeps the error's `text` alone: the error itself refers to the trials' tensors.
+    """
 
     def __init__(self, error: Exception, trials: int) -> None:
         what = "out of memory" if is_memory(error) else "an error"
         super().__init__(f"{what} in {trials} trials that were trained together")
+        self.text = str(error)
 
 
 def is_memory(error: Exception) -> bool:
@@ -49,7 +53,7 @@ def gpu_is_lost(error: Exception) -> bool:
     """Return whether this process can no longer use its GPU, so that every later trial would fail, too."""
     if isinstance(error, TuneError) or (is_memory(error) and not _NOT_BEGUN.search(str(error))):
         return False
-    if "CUDA" in str(error) and _LOST_GPU.search(str(error)):
+    if "CUDA" in _text(error) and _LOST_GPU.search(_text(error)):
         return True
     # cuBLAS and cuDNN report the same in their own words.
     try:
@@ -57,6 +61,10 @@ def gpu_is_lost(error: Exception) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def _text(error: Exception) -> str:
+    return error.text if isinstance(error, FusedTrialsError) else str(error)
 
 
 def failure_kind(error: Exception) -> FailureKind:
@@ -79,7 +87,7 @@ def failure_reason(error: Exception, kind: FailureKind, log: Path) -> str:
     text = " ".join(str(error).split())[:400]
     if kind == FailureKind.WORKER_DIED:
         # CUDA's advice on debugging follows in further lines.
-        return f"the GPU failed: {str(error).strip().partition(chr(10))[0][:400]}"
+        return f"the GPU failed: {_text(error).strip().partition(chr(10))[0][:400]}"
     if kind == FailureKind.MEMORY:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):

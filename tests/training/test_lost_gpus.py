@@ -150,6 +150,7 @@ def test_fused_trials_on_a_lost_gpu_are_tried_again(
     outcomes = together(runner_with_gpu(monkeypatch), [job(data, tmp_path, number) for number in range(2)])
     for failure in outcomes.values():
         assert isinstance(failure, Failure) and failure.kind == FailureKind.WORKER_DIED
+        assert failure.reason == "the GPU failed: CUDA error: an illegal memory access was encountered"
 
 
 def test_memory_is_returned_once_a_trial_that_had_too_little_is_gone(
