@@ -62,7 +62,8 @@ def init(
     space: Annotated[
         Space,
         typer.Argument(
-            help="quickstart: minutes on a CPU; sasrecf: RecBole's documentation; full: all parameters."
+            metavar="SPACE",
+            help="quickstart: minutes on a CPU; sasrecf: RecBole's documentation; full: all parameters.",
         ),
     ] = "quickstart",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,

@@ -183,7 +183,8 @@ def list_studies(out: Path, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for header in ("study", "model", "dataset", "metric", "trials ended", "updated"):
-        table.add_column(header)
+        # Names are for other commands, and stay whole.
+        table.add_column(header, no_wrap=header == "study", overflow="fold")
     for row in rows:
         if "error" in row:
             table.add_row(row["study"], row["error"])

@@ -314,7 +314,8 @@ class RunSettings:
             min=1,
             max=1024,
             help="Trials trained at the same time.  "
-            "[default: one for each free CPU core; with GPUs --trials-per-gpu for each]",
+            "[default: one for each CPU core, fewer beside other programs; "
+            "with GPUs --trials-per-gpu for each]",
         ),
     ] = None
     gpus: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_studies_shows_the_last_change(study_dir: StudyDirectory) -> None:
     invoke("report", NAME)
     assert study_dir.changed_at() == LATER
     assert [study.name for study in studies(Path("tuning"))] == [NAME, "other"]
+
+
+def test_studies_shows_whole_names_in_a_narrow_window(
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a-study-with-a-name-of-forty-characters1"
+    shutil.copytree(study_dir.directory, f"tuning/{name}")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert name in invoke("studies")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,12 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
 
+def print_command(console: Console, text: str, command: str) -> None:
+    """Print `text` and a command to copy, which has a line of its own where a terminal would break it."""
+    breaks = console.is_terminal and len(text) + 1 + len(command) > console.width
+    console.print(Text(f"{text}{chr(10) + '  ' if breaks else ' '}{command}"), soft_wrap=True)
+
+
 def print_table(console: Console, table: RenderableType) -> None:
     """Print `table`; in a file or a pipe, without trailing spaces."""
     if console.is_terminal:
