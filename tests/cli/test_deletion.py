@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 import sasrecf_tune as st
-from sasrecf_tune.cli import run as runs
 from sasrecf_tune.cli import session
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError, StorageError
@@ -60,8 +59,7 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Unreliable:
     def inline(_: RunSettings, __: StudyDirectory, ___: Allocation) -> Iterator[Executor]:
         yield InlineExecutor(fake.train, fake.describe)
 
-    for module in (session, runs):
-        monkeypatch.setattr(module, "open_executor", inline)
+    monkeypatch.setattr(session, "open_executor", inline)
     monkeypatch.setattr(render, "write_page", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     Path("hyper.test").write_text("n_layers choice [1, 2, 3]\nn_heads choice [1, 2]\n")

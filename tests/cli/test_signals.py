@@ -8,12 +8,21 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from sasrecf_tune.cli.signals import end_signals, interrupted_by_signals, stopping_on_signals
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """What is started by nohup ignores SIGHUP, and so would its own processes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Search:
