@@ -32,6 +32,7 @@ from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from
+from sasrecf_tune.storage.recorded_addresses import database_address
 
 # The duration of one wait for the worker.
 _TICK_SECONDS = 0.25
@@ -62,7 +63,7 @@ def reproduce_study(
         TuneError: The training failed.
     """
     settings, space = settings_from(study_dir)
-    results = read_results(study_dir, settings, space, storage)
+    results = read_results(study_dir, settings, space, database_address(settings, storage))
     if results.winner is None or results.origin is None:
         raise no_completed_trial(study_dir.name)
     if data_path is not None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.storage.database.errors import check_address, check_sqlite, display_url, storage_error
+from sasrecf_tune.storage.database.address import check_address
+from sasrecf_tune.storage.database.errors import check_sqlite, display_url, storage_error
 from sasrecf_tune.storage.database.server import check_connection, driver_advice, open_server
 from sasrecf_tune.storage.directory import StudyDirectory
 
