@@ -25,6 +25,7 @@ from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
+from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.storage.recorded_addresses import database_address
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
@@ -117,7 +118,7 @@ def _names(studies: Sequence[StudyDirectory]) -> list[str]:
 def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[EvaluationSetup, Entry, Metric]:
     """Return how a study was measured, its results, and the metric that it was selected by."""
     settings, space = settings_from(study_dir)
-    manifest = read_manifest(study_dir)
+    manifest = read_manifest(study_dir, Planned)
     results = read_results(study_dir, settings, space, database_address(settings, storage))
     chosen = results.winner
     if chosen is None:

@@ -261,16 +261,16 @@ def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("workers", "two", "Expected `int | null`, got `str` - at `$.workers`"),
-        ("engine", "slow", "Invalid enum value 'slow' - at `$.engine`"),
-        ("gpus", "0", "got `str` - at `$.gpus`"),
-        ("search", {"trials": 1.5}, "Expected `int | null`, got `float` - at `$.search.trials`"),
+        ("workers", "two", "the value of `workers` is invalid"),
+        ("engine", "slow", "the value of `engine` is invalid"),
+        ("gpus", "0", "the value of `gpus` is invalid"),
+        ("search", {"trials": 1.5}, "the value of `search.trials` is invalid"),
         ("search", {"warm_up": 3}, "unknown key `search.warm_up`"),
         ("metric", "NDGC@10", "unknown metric"),
-        ("metric", None, "Expected `str`, got `null` - at `$.metric`"),
-        ("config", [], "at `$.config`"),
-        ("seed", ..., "missing required field `seed`"),
-        ("space", 1, "at `$.space`"),
+        ("metric", None, "the value of `metric` is invalid"),
+        ("config", [], "the value of `config` is invalid"),
+        ("seed", ..., "`seed` is missing"),
+        ("space", 1, "the value of `space` is invalid"),
     ],
 )
 def test_invalid_manifests_are_rejected(tmp_path: Path, key: str, value: Any, message: str) -> None:

@@ -61,8 +61,8 @@ class Mishap(FakeTraining):
 def manifest_of(run: Bench) -> None:
     plan = run.plan
     content = settings_content(plan.settings, plan.space, None)
-    planned = {"planned_trials": plan.trials}
-    write_manifest(run.study_dir, content | planned | {"data": {"metric_keys": ["mrr@10"]}})
+    planned = {"planned_trials": plan.trials, "sampler": plan.sampler, "pruner": plan.pruner.recorded}
+    write_manifest(run.study_dir, content | planned | {"data": vars(plan.data)})
 
 
 def finish(directory: Path, expected_before: int) -> None:
