@@ -6,6 +6,7 @@
     │   ├── ParameterError                 a value or a combination that is invalid for every model
     │   ├── ConfigFileError                a YAML file or a `--set` option
     │   ├── DataError                      the data set: missing file, column, empty split
+    │   ├── UnknownReasonError             RecBole refuses the input, and why is not known
     │   ├── StudyMismatchError             the study exists with other settings
     │   ├── InputErrors                    several of the above, found at once
     │   └── StudyNotFoundError
@@ -197,6 +198,16 @@ class ConfigFileError(InputError):
 
 class DataError(InputError):
     """The data set lacks a file, a column, or enough interactions."""
+
+
+class UnknownReasonError(InputError):
+    """RecBole refuses a configuration or a data set for a reason that is not known here.
+
+    The cause is RecBole's exception. Its text is for a log, not for users.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(f"{what}; the reason is not known", where=where, fix=fix)
 
 
 class StudyMismatchError(InputError):

@@ -290,7 +290,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a search space and count its configurations. Trains nothing."""
-    from sasrecf_tune.cli.study_commands import check_file
+    from sasrecf_tune.cli.check import check_file
 
     check_file(file, given, syntax_only, as_json)
 

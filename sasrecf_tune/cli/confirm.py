@@ -12,7 +12,7 @@ from typing_extensions import override
 from sasrecf_tune.analysis.confirmation import Confirmation, rank_confirmed
 from sasrecf_tune.cli.session import (
     Display,
-    check_settings,
+    check_inputs,
     choose_fusion,
     open_session,
     prepare_data,
@@ -72,21 +72,22 @@ def confirm_study(
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
-    base = check_settings(settings, space)
+    checked = check_inputs(settings, space)
     before = read_manifest(study_dir).get("confirmation", {})
     top = top or before.get("top") or settings.search.confirm or _TOP
     seeds = seeds or len(before.get("seeds", ())) or settings.search.confirm_seeds or SEEDS
-    settings = replace(settings, search=replace(settings.search, confirm=top, confirm_seeds=seeds))
+    search = replace(settings.search, confirm=top, confirm_seeds=seeds)
+    settings = replace(checked.settings, search=search)
     display = Display(console, as_json)
-    allocation = allocate_workers(settings, space, base, trials=top * seeds)
+    allocation = allocate_workers(settings, space, checked.base, trials=top * seeds)
     with open_session(settings, study_dir, allocation) as executor:
         storage = open_storage(study_dir, settings.storage)
         with reading_errors(study_dir, settings.storage):
             # Before the data is prepared, which takes long.
             if best(load_study(study_dir, storage, space).records(), maximize=True) is None:
                 raise no_completed_trial(study_dir.name)
-        data = prepare_data(settings, space, base, executor, display)
-        plan = make_plan(settings, space, base, data, allocation)
+        data = prepare_data(checked, space, executor, display)
+        plan = make_plan(settings, space, checked.base, data, allocation)
         plan, _ = choose_fusion(plan, executor, display)
         with reading_errors(study_dir, settings.storage):
             study = open_study(study_dir, storage, space, plan.identity(), settings.metric.maximize)

@@ -42,12 +42,38 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
 WIDEST = 110
 
 
+# What pydantic, which Typer checks values with, says of a value, and the same in plain words.
+_WORDS = (
+    (r"^Value error, ", ""),
+    (r"^Input should be a valid integer.*", "must be a whole number"),
+    (r"^Input should be a valid number.*", "must be a number"),
+    (r"^Input should be greater than or equal to ", "must be at least "),
+    (r"^Input should be less than or equal to ", "must be at most "),
+    (r"^Input should be ", "must be "),
+)
+
+
+def plain_words(message: str) -> str:
+    """A message about the value of an option, without the words of the library that checks it."""
+    for pattern, words in _WORDS:
+        message = re.sub(pattern, words, message)
+    return message
+
+
 class Command(TyperCommand):
     """A command whose summary in the list of commands is its whole first sentence."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.context_settings.setdefault("max_content_width", WIDEST)
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = plain_words(error.message)
+            raise
 
     @override
     def get_short_help_str(self, limit: int = 0) -> str:

@@ -98,6 +98,16 @@ def parameters(settings: Any, override: bool = False) -> Iterator[Parameter]:
         )
 
 
+def default_options() -> dict[str, Any]:
+    """The values of all options of `run` that are not given, by field."""
+    found: dict[str, Any] = {}
+    for each in parameters(RunSettings):
+        option = get_args(each.annotation)[1]
+        parsed = option.parser and each.default is not None
+        found[each.name] = option.parser(each.default) if parsed else each.default
+    return found
+
+
 def _option_text(value: Any) -> str | None:
     """Format a parsed default as a user would write it."""
     if value is None:

@@ -18,7 +18,7 @@ from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.build_settings import recbole_data_path
-from sasrecf_tune.cli.session import Display, check_settings, prepare_data
+from sasrecf_tune.cli.session import Display, check_inputs, prepare_data
 from sasrecf_tune.errors import DataError, WorkerError, no_completed_trial
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.local import LocalExecutor
@@ -110,7 +110,7 @@ def _train(
     display: Display,
 ) -> Result:
     """Train the winner again in a temporary directory."""
-    base = check_settings(settings, space)
+    checked = check_inputs(settings, space)
     with tempfile.TemporaryDirectory() as scratch:
         work = StudyDirectory(Path(scratch) / settings.name)
         make_directory(work.directory)
@@ -121,7 +121,7 @@ def _train(
             threads=origin.threads,
         )
         with contextlib.closing(executor):
-            _check_data(prepare_data(settings, space, base, executor, display), manifest)
+            _check_data(prepare_data(checked, space, executor, display), manifest)
             config = winner_config(winner, settings, space)
             display.line(f"training again: {_named(winner)}, seed {config['seed']}")
             number = winner.record.number

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,9 +13,9 @@ from sasrecf_tune.analysis.bounds import at_bounds
 from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.cli.session import (
     Display,
-    check_settings,
+    check_inputs,
     choose_fusion,
-    open_executor,
+    open_scratch,
     open_session,
     prepare_data,
 )
@@ -43,7 +41,6 @@ from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, first_configuration, make_plan, with_device_note
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
-from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.trials import ENDED, State, TrialRecord
@@ -88,13 +85,14 @@ def run(
     from sasrecf_tune.storage.database.errors import check_begun, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
-    base = check_settings(settings, space)
+    checked = check_inputs(settings, space)
+    settings = checked.settings
     study_dir = study_directory(settings.out, settings.name)
     display = Display(console, as_json)
-    allocation = allocate_workers(settings, space, base)
+    allocation = allocate_workers(settings, space, checked.base)
     with open_session(settings, study_dir, allocation, fresh) as executor:
-        data = prepare_data(settings, space, base, executor, display)
-        plan = make_plan(settings, space, base, data, allocation)
+        data = prepare_data(checked, space, executor, display)
+        plan = make_plan(settings, space, checked.base, data, allocation)
         plan, _ = choose_fusion(plan, executor, display)
         if fresh:
             maintenance.delete_study(study_dir, settings.storage)
@@ -113,7 +111,7 @@ def run(
         outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)
         records = study.records()
         winner = pick_winner(records, confirmed, study.maximize, settings.unit)
-        found = at_bounds(winner.record.params, records, space, base) if winner is not None else []
+        found = at_bounds(winner.record.params, records, space, checked.base) if winner is not None else []
         ended = {"reason": outcome.reason, "ended": outcome.done, "directory": str(study_dir.directory)}
         display.emit("end", **ended, **bounds_content(found), best=winner_facts(winner))
         if not as_json:
@@ -146,20 +144,18 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     Raises:
         TuneError: As `run`.
     """
-    base = check_settings(settings, space)
+    checked = check_inputs(settings, space)
+    settings = checked.settings
     display = Display(console, as_json)
-    allocation = allocate_workers(settings, space, base)
-    with tempfile.TemporaryDirectory() as scratch:
-        study_dir = StudyDirectory(Path(scratch) / settings.name)
-        make_directory(study_dir.directory)
-        began = time.monotonic()
-        with open_executor(settings, study_dir, allocation) as executor:
-            data = prepare_data(settings, space, base, executor, display)
-            plan = make_plan(settings, space, base, data, allocation)
-            startup = time.monotonic() - began
-            plan, gain = choose_fusion(plan, executor, display, measure=True)
-            with display.status("timing a few steps"):
-                timings = [executor.measure(request) for request in _measurements(plan, study_dir)]
+    allocation = allocate_workers(settings, space, checked.base)
+    began = time.monotonic()
+    with open_scratch(settings, allocation) as (executor, study_dir):
+        data = prepare_data(checked, space, executor, display)
+        plan = make_plan(settings, space, checked.base, data, allocation)
+        startup = time.monotonic() - began
+        plan, gain = choose_fusion(plan, executor, display, measure=True)
+        with display.status("timing a few steps"):
+            timings = [executor.measure(request) for request in _measurements(plan, study_dir)]
     in_all = estimate(plan, timings, startup, gain)
     seconds = [round(timing.epoch_seconds, 3) for timing in timings]
     display.emit("plan", **plan_facts(plan), epoch_seconds=seconds, seconds=round(in_all, 3))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from sasrecf_tune.environment import process_name
-from sasrecf_tune.errors import InputError
+from sasrecf_tune.errors import InputError, UnknownReasonError, WorkerError
 from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.visible_gpus import visible_gpus
+from sasrecf_tune.inputs.hyperparameters import features_of
+from sasrecf_tune.inputs.literals import is_number
+from sasrecf_tune.inputs.recbole_defaults import complete_config
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, STORAGE_VARIABLE, RunSettings
 from sasrecf_tune.inputs.validation import check_model, check_space
@@ -24,9 +30,15 @@ from sasrecf_tune.report.terminal import progress
 from sasrecf_tune.report.terminal.live_view import LiveView
 from sasrecf_tune.report.terminal.notebook import NotebookConsole, NotebookView
 from sasrecf_tune.search.fusion import plan_fusion
-from sasrecf_tune.search.plan import Plan, base_config, first_configuration, searched_features
+from sasrecf_tune.search.plan import Plan, base_config, feature_lists, first_configuration, searched_features
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.storage.files import private_directory, refuse_links, remove, temporary_files
+from sasrecf_tune.storage.files import (
+    make_directory,
+    private_directory,
+    refuse_links,
+    remove,
+    temporary_files,
+)
 from sasrecf_tune.storage.manifest import read_manifest
 from sasrecf_tune.storage.url_masking import mask_address
 
@@ -107,6 +119,50 @@ def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
     return base_config(settings, space)
 
 
+@dataclass(frozen=True)
+class CheckedInputs:
+    """What a search starts with.
+
+    Attributes:
+        settings: With the columns to load, where they follow from the other settings.
+        base: The configuration that all trials share.
+        notes: About the data and how it is read.
+    """
+
+    settings: RunSettings
+    base: Config
+    item_columns: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def check_inputs(settings: RunSettings, space: SearchSpace) -> CheckedInputs:
+    """Make every check of the settings, the space and the data that needs no RecBole.
+
+    Raises:
+        InputError: A value, a name, a combination or a file cannot be used.
+    """
+    from sasrecf_tune.inputs.dataset_check import check_dataset
+
+    base = check_settings(settings, space)
+    first = first_configuration(space, base)
+    features = feature_lists(space) or [features_of(settings.model, complete_config(first))]
+    found = check_dataset(first, features, _shortest_length(space, first), "data_path" in base)
+    if found.load_col is not None:
+        settings = replace(settings, base=settings.base | {"load_col": found.load_col})
+        base |= {"load_col": found.load_col}
+    return CheckedInputs(settings, base, found.item_columns, found.notes)
+
+
+def _shortest_length(space: SearchSpace, config: Config) -> int:
+    """The smallest MAX_ITEM_LIST_LENGTH of any trial."""
+    name = "MAX_ITEM_LIST_LENGTH"
+    if name not in space.names:
+        return int(complete_config(config)[name])
+    parameter = space[name]
+    values = parameter.bounds if parameter.size is None else parameter.values
+    return min(int(value) for value in values if is_number(value))
+
+
 @contextlib.contextmanager
 def open_session(
     settings: RunSettings, study_dir: StudyDirectory, allocation: Allocation, fresh: bool = False
@@ -182,7 +238,7 @@ def open_executor(
 
 
 def prepare_data(
-    settings: RunSettings, space: SearchSpace, base: Config, executor: Executor, display: Display
+    checked: CheckedInputs, space: SearchSpace, executor: Executor, display: Display
 ) -> DataSummary:
     """Prepare the data in a worker and check it.
 
@@ -190,9 +246,28 @@ def prepare_data(
         InputError: The configuration or the data cannot be used.
     """
     executor.notify = display.note
-    config = first_configuration(space, base) | {"seed": settings.seed}
+    settings = checked.settings
+    config = first_configuration(space, checked.base) | {"seed": settings.seed}
     with display.status(f"preparing {settings.dataset}"):
-        return executor.describe(Describe(config, settings.engine, searched_features(space)))
+        summary = executor.describe(Describe(config, settings.engine, searched_features(space)))
+    return replace(summary, notes=(*checked.notes, *summary.notes))
+
+
+@contextlib.contextmanager
+def open_scratch(settings: RunSettings, allocation: Allocation) -> Iterator[tuple[Executor, StudyDirectory]]:
+    """Start workers with a temporary study directory, which is kept if its logs explain an error."""
+    scratch = Path(tempfile.mkdtemp(prefix="sasrecf-tune-"))
+    study_dir = StudyDirectory(scratch / settings.name)
+    try:
+        make_directory(study_dir.directory)
+        with open_executor(settings, study_dir, allocation) as executor:
+            yield executor, study_dir
+    except (UnknownReasonError, WorkerError):
+        raise
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def choose_fusion(

@@ -13,18 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.report_data import Results
-from sasrecf_tune.cli.build_settings import base_settings, chosen_dataset, read_inputs
 from sasrecf_tune.errors import InputError, StorageError, no_completed_trial
-from sasrecf_tune.inputs.constraints import Feasibility, feasibility
-from sasrecf_tune.inputs.dataset_files import check_columns, locate
-from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE, features_of
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.inputs.unused_settings import unused_notes
-from sasrecf_tune.inputs.validation import check_model
 from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
-from sasrecf_tune.report.text import count_text, json_text, timestamp_text
+from sasrecf_tune.report.text import json_text, timestamp_text
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
@@ -166,72 +160,6 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
     if chosen is None:
         raise no_completed_trial(study_dir.name)
     write_output(best_yaml(chosen, settings, space), output)
-
-
-def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json: bool) -> None:
-    """Check a params file, and the data set unless `syntax_only`, and print what the file contains.
-
-    Args:
-        given: The options that the base configuration is read from, by field.
-
-    Raises:
-        InputError: The file or an option is invalid, or no configuration is possible.
-        InputErrors: Several mistakes.
-    """
-    model, base = check_model(given["model"] or SASRECF), dict[str, Any]()
-    if syntax_only:
-        space, _ = read_inputs(file, {**given, "config_files": (), "overrides": ()})
-    else:
-        space, config = read_inputs(file, given)
-        model, base = base_settings(space, config, given)
-    counted = feasibility(space, base)
-    notes = [*space.notes, *unused_notes(base, model)]
-    facts: dict[str, Any] = {
-        "file": str(file),
-        "model": model,
-        "parameters": len(space),
-        "configurations": counted.total,
-        "possible": counted.feasible,
-        "fingerprint": space.fingerprint,
-        "impossible": [{"why": reason, "configurations": count} for reason, count in counted.reasons],
-        "notes": notes,
-    }
-    if not syntax_only:
-        dataset = chosen_dataset(config, given)
-        facts |= {"dataset": dataset, "item_columns": _item_columns(dataset, model, space, base)}
-    if as_json:
-        print(json_text(facts))
-    else:
-        _show_check(file, space, counted, notes)
-
-
-def _item_columns(dataset: str, model: str, space: SearchSpace, base: dict[str, Any]) -> list[str]:
-    """Check the data set's columns, and return those of the .item file that the model reads."""
-    from sasrecf_tune.search.plan import searched_features
-
-    # RecBole's defaults; the load_col of a data set that it knows is in its own files.
-    config = {name: known.default for name, known in TABLE.items()} | {"load_col": None} | base
-    features = searched_features(space) or features_of(model, config)
-    return list(check_columns(locate(dataset, base.get("data_path")), config, features))
-
-
-def _show_check(file: Path, space: SearchSpace, counted: Feasibility, notes: Sequence[str]) -> None:
-    console = make_console()
-
-    def line(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-    total = counted.total
-    size = "infinitely many configurations" if total is None else count_text(total, "configuration")
-    line(f"{file}: {size} of {count_text(len(space), 'parameter')}")
-    for reason, count in counted.reasons:
-        line(f"not possible: {'some' if count is None else f'{count:,}'} of them ({reason})")
-    if counted.feasible == 0:
-        raise InputError("no configuration is possible", where=str(file))
-    for note in notes:
-        line(f"note: {note}")
-    for parameter in space:
-        line(f"  {parameter.write()}")
 
 
 def list_studies(out: Path, as_json: bool) -> None:

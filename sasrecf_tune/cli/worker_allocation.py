@@ -55,8 +55,8 @@ def allocate_workers(settings: RunSettings, space: SearchSpace, base: Config, tr
 def worker_memory(dataset: str, space: SearchSpace, base: Config, together: int = 1) -> int:
     """Estimate the bytes that a worker needs which trains `together` trials as one model."""
     with contextlib.suppress(TuneError, OSError, ValueError, TypeError):
-        data_path, parts = base.get("data_path"), base.get("benchmark_filename") or [""]
-        files = locate(dataset, data_path and str(data_path), str(parts[0]))
+        data_path, parts = base.get("data_path"), base.get("benchmark_filename")
+        files = locate(dataset, data_path and str(data_path), parts)
         read = sum(file.stat().st_size for file in files.files() if file.suffix in (".inter", ".item"))
         samples = largest_value(space, "train_batch_size", int(base.get("train_batch_size", 2048)))
         scores = 0 if base.get("loss_type") == "BPR" else samples * _item_count(files) * _SCORE_BYTES

@@ -28,9 +28,11 @@ with warnings.catch_warnings():
 
 from typing_extensions import override
 
-from sasrecf_tune.errors import ConfigFileError, DataError, TuneError
-from sasrecf_tune.inputs.dataset_files import DatasetFiles, check_columns, locate
-from sasrecf_tune.inputs.dataset_rows import unreadable_number
+from sasrecf_tune.errors import DataError, TuneError, UnknownReasonError
+from sasrecf_tune.inputs.dataset_columns import check_columns
+from sasrecf_tune.inputs.dataset_faults import nothing_left, unreadable_number
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, locate
+from sasrecf_tune.inputs.feature_columns import check_together
 from sasrecf_tune.inputs.hyperparameters import SASRECF, features_of
 from sasrecf_tune.messages import Config
 
@@ -110,7 +112,7 @@ def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
         gpu: A GPU's index, "" for the CPU.
 
     Raises:
-        ConfigFileError: RecBole rejects the configuration.
+        UnknownReasonError: RecBole rejects the configuration.
     """
     # _init_device sets CUDA_VISIBLE_DEVICES to gpu_id, and takes "" for the CPU.
     forced = {
@@ -131,7 +133,7 @@ def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
     except TuneError:
         raise
     except Exception as error:  # RecBole can raise anything
-        raise ConfigFileError(f"RecBole rejects this configuration: {_error_text(error)}") from error
+        raise UnknownReasonError("RecBole rejects this configuration") from error
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
 
     Raises:
         DataError: Files or columns are missing or not readable, or a split is empty.
+        UnknownReasonError: RecBole cannot prepare the data.
     """
     check_files(config)
     try:
@@ -176,11 +179,7 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
     except TuneError:
         raise
     except Exception as error:  # pandas and RecBole can raise anything
-        if isinstance(error, ValueError) and (cause := unreadable_number(data_directory(config), config)):
-            raise cause from error
-        raise DataError(
-            f"RecBole cannot prepare the data set: {_error_text(error)}", where=str(config["data_path"])
-        ) from error
+        raise _preparation_error(error, config) from error
     _check_finite(dataset, config)
     train, valid, test = splits
     for name, split in (("training", train), ("validation", valid)):
@@ -188,11 +187,28 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
             raise DataError(
                 f"the {name} split is empty ({users} users, {items} items after filtering)",
                 where=str(config["data_path"]),
-                fix=f"The split is {config['eval_args']['split']}: change it, or filter less.",
+                fix=f"The split is {config['eval_args']['split']}: change it, or filter less. "
+                "To leave one out for validation and one for test, a user needs four.",
             )
     # Only token2id() reads it, and training does not call that: it would use memory in each worker.
     dataset.field2token_id.clear()
     return Prepared(dataset, (train, valid, test))
+
+
+def _preparation_error(error: Exception, config: RecBoleConfig) -> TuneError:
+    """Return why RecBole could not prepare the data, as far as its files and settings tell."""
+    data = data_directory(config)
+    if isinstance(error, ValueError) and (cause := unreadable_number(data, config)):
+        return cause
+    if "feat is empty" in str(error):  # recbole/data/dataset/dataset.py, _reset_index
+        return nothing_left(data, config)
+    if str(error).startswith("Preload"):
+        return DataError(
+            "RecBole cannot read the weights that it names",
+            where="preload_weight",
+            fix="Remove it: SASRecF does not use such weights.",
+        )
+    return UnknownReasonError("RecBole cannot prepare the data set", where=str(data.path))
 
 
 def _check_finite(dataset: Any, config: RecBoleConfig) -> None:
@@ -222,14 +238,16 @@ def check_files(config: RecBoleConfig, features: tuple[str, ...] = ()) -> tuple[
     names = tuple(dict.fromkeys([*features_of(config["model"], config.final_config_dict), *features]))
     if not names and config["model"] == SASRECF:
         raise DataError("selected_features is empty: SASRecF needs at least one item feature")
-    return check_columns(data_directory(config), config, names)
+    data = data_directory(config)
+    item_columns = check_columns(data, config, names)
+    check_together(data, config, features_of(config["model"], config.final_config_dict))
+    return item_columns
 
 
 def data_directory(config: RecBoleConfig) -> DatasetFiles:
     """Return the data set's files; RecBole has already joined data_path and the name."""
     parent = str(config["data_path"])[: -len(str(config["dataset"]))]
-    parts = config["benchmark_filename"] or [""]
-    return locate(str(config["dataset"]), parent, str(parts[0]))
+    return locate(str(config["dataset"]), parent, config["benchmark_filename"])
 
 
 class RecordingTrainerMixin:
@@ -345,8 +363,3 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(inner) for key, inner in value.items()}
     return [_copy(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _error_text(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:500]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

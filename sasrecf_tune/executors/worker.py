@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,14 +17,31 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from sasrecf_tune.environment import TF32_OVERRIDE, install_command
-from sasrecf_tune.errors import StorageError, TuneError, WorkerError
+from sasrecf_tune.errors import StorageError, TuneError, UnknownReasonError, WorkerError
 from sasrecf_tune.executors.base import Runner, answer
 from sasrecf_tune.executors.worker_slots import WorkerSlots
-from sasrecf_tune.messages import DataRequest, Decision, Failure, FailureKind, Job, Report, Result
+from sasrecf_tune.messages import (
+    DataRequest,
+    Decision,
+    Describe,
+    Failure,
+    FailureKind,
+    Job,
+    Measure,
+    MeasureFusion,
+    Report,
+    Result,
+)
 from sasrecf_tune.storage.files import disk_error, make_directory, open_own
 
 # Imported late: the module imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.training.runner:start_runner"
+# What a request asks for, in an error message.
+_STEPS = {
+    Describe: "preparing the data",
+    Measure: "timing a few training steps",
+    MeasureFusion: "timing trials that train as one model",
+}
 
 
 @dataclass(frozen=True)
@@ -84,9 +102,13 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         pipe.send(error)
         return
     except Exception as error:  # noqa: BLE001  # an import can raise anything
-        reason, fix = f"{type(error).__name__}: {error}", "Install the tested versions"
-        if isinstance(error, ModuleNotFoundError) and error.name == "recbole":
-            reason, fix = "RecBole is not installed", "Install it with the other dependencies"
+        traceback.print_exception(error)
+        reason, fix = f"the reason is not known; {options.log} has it", "Install the tested versions"
+        if isinstance(error, ImportError):
+            reason = f"a library cannot be imported ({error})"
+        if isinstance(error, ModuleNotFoundError):
+            name = "RecBole" if error.name == "recbole" else str(error.name)
+            reason, fix = f"{name} is not installed", "Install it with the other dependencies"
         pipe.send(WorkerError(f"a worker could not start: {reason}", fix=f"{fix}: {install_command()}"))
         return
 
@@ -106,10 +128,22 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         elif isinstance(request, DataRequest):
             try:
                 pipe.send(answer(runner, request))
+            except UnknownReasonError as error:
+                pipe.send(_in_log(error, options.log))
             except TuneError as error:
                 pipe.send(error)
-            except Exception as error:  # noqa: BLE001  # shown to the user
-                pipe.send(WorkerError(f"{type(error).__name__}: {error}", where=str(options.log)))
+            except Exception as error:  # noqa: BLE001  # torch and RecBole can raise anything
+                step = _STEPS[type(request)]
+                failure = WorkerError(f"{step} failed; the reason is not known")
+                failure.__cause__ = error
+                pipe.send(_in_log(failure, options.log))
+
+
+def _in_log(error: TuneError, log: Path) -> TuneError:
+    """Write the traceback of an error's cause to standard error, which is `log`, and name the log."""
+    traceback.print_exception(error)
+    error.fix = f"{log} has the traceback."
+    return error
 
 
 def set_threads(threads: int) -> None:

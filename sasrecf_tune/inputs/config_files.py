@@ -192,6 +192,11 @@ def read_base(files: Iterable[Path], overrides: Iterable[str]) -> BaseConfig:
     return base
 
 
+def load_yaml(text: str) -> Any:
+    """The content of a YAML text, in which 1e-3 is a number as for RecBole."""
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it builds plain values only
+
+
 def write_config(config: Mapping[str, Any], header: str) -> str:
     """YAML text that RecBole's loader reads back to the same values, below a comment."""
     comment = "".join(f"# {line}".rstrip() + "\n" for line in header.splitlines())

@@ -5,15 +5,14 @@ from __future__ import annotations
 import codecs
 import glob
 import hashlib
-import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.environment import install_command
-from sasrecf_tune.errors import DataError, suggest
+from sasrecf_tune.errors import DataError
+from sasrecf_tune.inputs.recbole_defaults import BUILTIN, package_directory
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -48,11 +47,14 @@ class DatasetFiles:
         return sorted(file for file in found if file.is_file())
 
 
-def locate(dataset: str, data_path: str | None, part: str = "") -> DatasetFiles:
+def locate(dataset: str, data_path: str | None, parts: Sequence[str] | None = None) -> DatasetFiles:
     """The files of `dataset` where RecBole looks for them; ml-100k is always inside the recbole package.
 
+    Args:
+        parts: benchmark_filename.
+
     Raises:
-        DataError: the directory or its `.inter` file is missing.
+        DataError: the directory or a file of interactions is missing.
     """
     if any("\ud800" <= character <= "\udfff" for character in dataset):  # RecBole encodes the name
         raise DataError(
@@ -62,27 +64,56 @@ def locate(dataset: str, data_path: str | None, part: str = "") -> DatasetFiles:
         )
     if not dataset or dataset != Path(dataset).name or dataset in {".", ".."}:
         raise DataError(f"{dataset!r} is not a data set name")
-    if dataset == "ml-100k":
-        package = importlib.util.find_spec("recbole")
-        if package is None or package.origin is None:
-            raise DataError("RecBole is not installed", fix=f"Install it with the rest: {install_command()}")
-        directory = Path(package.origin).parent / "dataset_example" / dataset
+    if dataset == BUILTIN:
+        directory = package_directory() / "dataset_example" / dataset
     else:
         directory = Path(data_path or "dataset/") / dataset
-    found = DatasetFiles(dataset, directory, part)
+    found = DatasetFiles(dataset, directory, str(parts[0]) if parts else "")
     try:
-        there = found.interactions.is_file()
+        missing = [path for path in map(found.interactions_of, map(str, parts or [""])) if not path.is_file()]
+        names = [path.name for path in found.files()] if missing else []
     except OSError as error:  # the name is too long, or the directory is not readable
         raise DataError(f"cannot read: {error.strerror}", where=str(found.interactions)[:200]) from error
-    if not there:
+    if not missing:
+        return found
+    if parts and any(name.endswith(".inter") for name in names):
         raise DataError(
-            f"no data set {dataset!r}: {found.interactions} does not exist",
-            fix=(
-                f"Set --data-path to the directory that contains {dataset}/{dataset}.inter; "
-                "only ml-100k comes with RecBole."
-            ),
+            f"the file does not exist, and benchmark_filename ({', '.join(map(str, parts))}) names it",
+            where=str(missing[0]),
+            fix=f"The files there: {', '.join(names)}. benchmark_filename names the parts between "
+            f"{dataset}. and .inter: training, validation, test.",
         )
-    return found
+    split = [
+        name.removeprefix(f"{dataset}.").removesuffix(".inter") for name in names if name.endswith(".inter")
+    ]
+    if not parts and len(split) == 3:
+        raise DataError(
+            f"there is no {dataset}.inter, but the parts {', '.join(split)}",
+            where=str(directory),
+            fix="To use them as they are, name them in the order training, validation, test, for example: "
+            f'--set "benchmark_filename=[{", ".join(sorted(split, key=_usual_place))}]".',
+        )
+    raise DataError(
+        f"no data set {dataset!r}: {missing[0]} does not exist",
+        fix=(
+            f"Set --data-path to the directory that contains {dataset}/{missing[0].name}; "
+            f"only {BUILTIN} comes with RecBole." + _files_there(directory)
+        ),
+    )
+
+
+def _files_there(directory: Path) -> str:
+    """A sentence about the files of a directory that has not those that are needed."""
+    try:
+        names = sorted(path.name for path in directory.iterdir() if path.is_file())
+    except OSError:
+        return ""
+    return f" The files of {directory}: {', '.join(names[:8])}{', ...' * (len(names) > 8)}." if names else ""
+
+
+def _usual_place(part: str) -> int:
+    """Where a part called this belongs in benchmark_filename."""
+    return 0 if part.startswith("tr") else 2 if part.startswith("te") else 1
 
 
 def text_format(config: Mapping[str, Any]) -> tuple[str, str]:
@@ -106,12 +137,22 @@ def columns(file: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[
             line = codecs.getreader(encoding)(reader).readline(1 << 20).rstrip("\r\n")
     except OSError as error:
         raise DataError(f"cannot read: {error.strerror or error}", where=str(file)) from error
-    except (UnicodeDecodeError, LookupError) as error:
+    except LookupError as error:
         raise DataError(
-            f"the first line is not {encoding}: {error}",
+            f"there is no encoding {encoding!r}", where="encoding", fix="For example: --set encoding=utf-8."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"the first line is not {encoding}: byte {error.object[error.start]:#x} cannot be read",
             where=f"{file}:1",
             fix="Save the file in that encoding, or give its encoding: --set encoding=NAME.",
         ) from error
+    if not line.strip():
+        raise DataError(
+            "the file is empty" if file.stat().st_size == 0 else "the first line is empty",
+            where=str(file),
+            fix="The first line of an atomic file names its columns, such as user_id:token.",
+        )
     if line.startswith("\ufeff"):
         raise DataError(
             "begins with a byte order mark, which RecBole reads as part of the first column's name",
@@ -131,155 +172,6 @@ def columns(file: Path, separator: str = "\t", encoding: str = "utf-8") -> dict[
             raise DataError(f"column {name!r} occurs twice in the first line", where=f"{file}:1")
         found[name] = kind
     return found
-
-
-def check_columns(
-    data: DatasetFiles, config: Mapping[str, Any], features: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Check that the columns that the model reads exist and are loaded.
-
-    Args:
-        config: RecBole's complete configuration.
-        features: Item columns that the model takes. Without any, the item file is checked only if RecBole is
-            told to load it.
-
-    Returns:
-        The item columns that could be features.
-
-    Raises:
-        DataError: names what is missing, what there is, and what to set.
-    """
-    inter = _interaction_columns(data, config)
-    ids = [str(config[key]) for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
-    item_id, item_file = str(config["ITEM_ID_FIELD"]), data.file("item")
-    # RecBole embeds the id once more if it is a feature, also without an item file.
-    features = tuple(name for name in features if name != item_id)
-    if not features and not reads_items(data, config):
-        _check_loaded(data, config, {"inter": ids})
-        return ()
-    separator, encoding = text_format(config)
-    if not item_file.is_file():
-        raise DataError(
-            "the file does not exist, and SASRecF takes item features from it "
-            f"(selected_features: {', '.join(features)})",
-            where=str(item_file),
-            fix=f"Create it: a first line of fields such as {item_id}:token and {features[0]}:token, with "
-            f"{separator!r} between, then one row per item. selected_features says which columns to use: "
-            f'--set "selected_features=[{features[0]}]".',
-        )
-    item = columns(item_file, separator, encoding)
-    for feature in features:
-        _check_feature(feature, item, item_id, item_file, config["numerical_features"] or [])
-    _check_names(data, config, inter, item)
-    _check_loaded(data, config, {"inter": ids, "item": [item_id, *features]})
-    return tuple(name for name in item if name != item_id)
-
-
-def _interaction_columns(data: DatasetFiles, config: Mapping[str, Any]) -> dict[str, str]:
-    inter = columns(data.interactions, *text_format(config))
-    for key, kind in (("USER_ID_FIELD", "token"), ("ITEM_ID_FIELD", "token"), ("TIME_FIELD", "float")):
-        name = str(config[key])
-        if name not in inter:
-            raise DataError(
-                f"there is no column {name!r} ({key})",
-                where=str(data.interactions),
-                fix=f"Its columns: {', '.join(inter)}. Set {key} to one of them: --set {key}=NAME.",
-            )
-        if inter[name] != kind:
-            raise DataError(
-                f"column {name!r} ({key}) must have type {kind}, not {inter[name]}",
-                where=f"{data.interactions}:1",
-            )
-    return inter
-
-
-def _check_feature(
-    feature: str, item: Mapping[str, str], item_id: str, item_file: Path, numerical: Sequence[str]
-) -> None:
-    usable = [name for name in item if name != item_id]
-    if feature not in usable:
-        fix = "SASRecF needs item features: columns of this file in addition to the item id."
-        if usable:
-            example = f'--set "selected_features=[{usable[-1]}]"'
-            fix = f"Its feature columns: {', '.join(usable)}. Choose from them, for example {example}."
-        raise DataError(
-            f"selected_features has {feature!r}, but the data set has no such item column"
-            + suggest(feature, usable),
-            where=str(item_file),
-            fix=fix,
-        )
-    if item[feature] == "float_seq":
-        # sasrecf.py counts such a column once for each of its buckets, layers.py embeds it once.
-        others = [name for name in usable if item[name] != "float_seq"]
-        raise DataError(
-            f"column {feature!r} has type float_seq, which SASRecF of RecBole 1.2.1 cannot embed",
-            where=str(item_file),
-            fix="Remove it from selected_features" + (f"; there are {', '.join(others)}." if others else "."),
-        )
-    if item[feature].startswith("float") and feature not in numerical:
-        # recbole/model/layers.py would leave the column out and then fail on shapes.
-        raise DataError(
-            f"column {feature!r} has type {item[feature]}, which RecBole embeds only if told to",
-            where=str(item_file),
-            fix=f'Add it: --set "numerical_features=[{feature}]".',
-        )
-
-
-def reads_items(data: DatasetFiles, config: Mapping[str, Any]) -> bool:
-    """Whether RecBole reads the item file.
-
-    Source: recbole/data/dataset/dataset.py, _load_user_or_item_feat.
-    """
-    load = config["load_col"]
-    return data.file("item").is_file() and (load is None or "item" in load)
-
-
-def _check_names(
-    data: DatasetFiles, config: Mapping[str, Any], inter: Mapping[str, str], item: Mapping[str, str]
-) -> None:
-    """Check item columns for names that RecBole uses: it puts them beside the history's columns unchecked."""
-    listed = "*" if config["load_col"] is None else config["load_col"].get("item") or []
-    taken = {str(config[key]) for key in ("USER_ID_FIELD", "TIME_FIELD", "ITEM_LIST_LENGTH_FIELD")}
-    taken |= {name + str(config["LIST_SUFFIX"]) for name in inter}
-    taken.add(f"{config['NEG_PREFIX']}{config['ITEM_ID_FIELD']}")
-    for name in item:
-        if name in taken and (listed == "*" or name in listed):
-            raise DataError(
-                f"the item column {name!r} has a name that RecBole gives to a column of its own",
-                where=f"{data.file('item')}:1",
-                fix="Rename it in the file, or remove it from load_col.",
-            )
-
-
-def _check_loaded(data: DatasetFiles, config: Mapping[str, Any], needed: Mapping[str, list[str]]) -> None:
-    """Check that RecBole loads the `needed` columns of each file.
-
-    Source: recbole/data/dataset/dataset.py, _get_load_and_unload_col.
-    """
-    for source, names in needed.items():
-        for name in names:
-            if name in ((config["unload_col"] or {}).get(source) or []):
-                raise DataError(f"column {name!r} is needed, but unload_col drops it", where="unload_col")
-    load = config["load_col"]
-    if load is None:
-        return
-    complete: dict[str, Any] = dict(load)
-    missing: list[str] = []
-    for source, names in needed.items():
-        listed = load.get(source) or []
-        if listed != "*":
-            missing += [f"{name} ({data.name}.{source})" for name in names if name not in listed]
-            complete[source] = list(dict.fromkeys([*listed, *names]))
-    if missing:
-        text = ", ".join(
-            f"{source}: {names if names == '*' else '[' + ', '.join(names) + ']'}"
-            for source, names in complete.items()
-        )
-        raise DataError(
-            f"columns are needed that RecBole is not told to load: {', '.join(missing)}",
-            where="load_col",
-            fix=f'Load them: --set "load_col={{{text}}}" (or the same in a config file).',
-        )
 
 
 def fingerprint(data: DatasetFiles) -> str:

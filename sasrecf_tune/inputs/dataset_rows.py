@@ -8,7 +8,6 @@ Source: recbole/data/dataset/dataset.py, _load_feat.
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,26 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, reads_items, text_format
+from sasrecf_tune.inputs.dataset_columns import TIMES_ARE_NUMBERS
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
+from sasrecf_tune.inputs.loading import reads_file, reads_items
 from sasrecf_tune.inputs.time_precision import Fields, TimePrecision
 
 _BLOCK = 1 << 21
 _QUOTE = b'"'
 # Fields that pandas reads as missing (read_csv, na_values).
-_MISSING = frozenset(
+MISSING = frozenset(
     b"|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan"
     b"|null".split(b"|")
 )
-_LONGEST_MISSING = max(map(len, _MISSING))
+_LONGEST_MISSING = max(map(len, MISSING))
 _MISSING_FIRST = np.zeros(256, dtype=bool)
-_MISSING_FIRST[[word[0] for word in _MISSING if word]] = True
+_MISSING_FIRST[[word[0] for word in MISSING if word]] = True
 # Bytes that a number may begin with.
 _NUMBER_FIRST = np.zeros(256, dtype=bool)
 _NUMBER_FIRST[list(b"0123456789+-. ")] = True
 
 
 def scan(data: DatasetFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Scan the interaction files and the item file; `config` is RecBole's complete configuration.
+    """Scan the files of interactions, users and items; `config` is RecBole's complete configuration.
 
     Returns:
         Notes for the user about rows that RecBole drops.
@@ -52,41 +53,17 @@ def scan(data: DatasetFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ()  # bytes do not tell where lines and fields end
     user, item = str(config["USER_ID_FIELD"]), str(config["ITEM_ID_FIELD"])
     notes: list[str] = []
-    for path in _interactions(data, config):
-        row_scan = _RowScan(path, separator, encoding, ids=(user, item), time=str(config["TIME_FIELD"]))
+    ready_made = bool(config["benchmark_filename"])  # RecBole does not filter such splits, nor order them
+    time = None if ready_made else str(config["TIME_FIELD"])
+    for path in interaction_files(data, config):
+        row_scan = _RowScan(path, separator, encoding, ids=(user, item), time=time, keeps_all=ready_made)
         notes += row_scan.run()
-        if not config["benchmark_filename"]:  # RecBole does not sort ready-made splits
+        if time is not None:
             notes += row_scan.precision.note(f"{path.name}: {row_scan.time}", _normalizes_time(config))
-    if reads_items(data, config):
-        notes += _RowScan(data.file("item"), separator, encoding, ids=(item,), unique=item).run()
+    for source, own in (("user", user), ("item", item)):
+        if reads_file(data, config, source):
+            notes += _RowScan(data.file(source), separator, encoding, ids=(own,), unique=own).run()
     return tuple(notes)
-
-
-def unreadable_number(data: DatasetFiles, config: Mapping[str, Any]) -> DataError | None:
-    """The first value of a float column that is not a number, as an error; None if all are numbers."""
-    separator, encoding = text_format(config)
-    between = config["seq_separator"]  # None: any white space
-    for path in [*_interactions(data, config), data.file("item")]:
-        if not path.is_file():
-            continue
-        floats = [
-            (i, name, kind) for i, (name, kind) in enumerate(columns(path, separator, encoding).items())
-        ]
-        with path.open(encoding=encoding, errors="replace", newline="") as file:
-            for number, line in enumerate(file, 1):
-                values = line.rstrip("\r\n").split(separator)
-                for index, name, kind in floats:
-                    if number == 1 or not kind.startswith("float") or index >= len(values):
-                        continue
-                    text = values[index]
-                    for value in text.split(between) if kind == "float_seq" else [text]:
-                        if not _is_number(value):
-                            return DataError(
-                                f"column {name!r} has type {kind}, but the value is {value[:60]!r}",
-                                where=f"{path}:{number}",
-                                fix=f"Correct it, or declare the column as {name}:token.",
-                            )
-    return None
 
 
 def other_items(data: DatasetFiles, config: Mapping[str, Any], ranked: Set[str]) -> tuple[str, ...]:
@@ -122,7 +99,7 @@ def other_items(data: DatasetFiles, config: Mapping[str, Any], ranked: Set[str])
     )
 
 
-def _interactions(data: DatasetFiles, config: Mapping[str, Any]) -> list[Path]:
+def interaction_files(data: DatasetFiles, config: Mapping[str, Any]) -> list[Path]:
     """The interaction files that exist."""
     paths = map(data.interactions_of, config["benchmark_filename"] or [""])
     return [path for path in paths if path.is_file()]
@@ -151,6 +128,7 @@ class _RowScan:
     ids: Sequence[str]
     time: str | None = None
     unique: str | None = None
+    keeps_all: bool = False  # RecBole does not drop rows without an id
     lines: int = 0  # before the current block
     rows: int = 0
     without_id: list[int] = field(default_factory=list)  # lines
@@ -168,6 +146,13 @@ class _RowScan:
         if self.rows == 0:
             raise DataError("the file has no rows after the first line", where=str(self.path))
         notes: list[str] = []
+        if self.without_id and self.keeps_all:
+            raise DataError(
+                f"no {' or '.join(self.ids)}; an empty field and words such as NA, null and None are read as "
+                "missing",
+                where=f"{self.path}:{min(self.without_id)}",
+                fix="Remove the row: RecBole does not filter the files of benchmark_filename.",
+            )
         if self.without_id:
             notes.append(
                 f"{self.path.name}: dropped, no {' or '.join(self.ids)}: {_rows(self.without_id)}; an empty "
@@ -247,9 +232,9 @@ class _RowScan:
             raise self._field_count_error(index, len(fields))
         row = {name: value.encode(self.encoding) for name, value in zip(self.names, fields, strict=True)}
         self.rows += 1
-        if self.time and (row[self.time] in _MISSING or not _NUMBER_FIRST[row[self.time][0]]):
+        if self.time and (row[self.time] in MISSING or not _NUMBER_FIRST[row[self.time][0]]):
             raise self._time_error(row[self.time], index)
-        if any(row[name] in _MISSING for name in self.ids):
+        if any(row[name] in MISSING for name in self.ids):
             self.without_id.append(self.lines + index + 1)
         elif self.time:
             fields_read = (Fields.of([row[name]]) for name in (*self.ids, self.time))
@@ -293,7 +278,9 @@ class _RowScan:
     def _time_error(self, value: bytes, index: int) -> DataError:
         shown = value.decode(self.encoding)[:60]
         return self._error(
-            f"{self.time} is {shown!r}, not a number: a history cannot be ordered without a time", index
+            f"{self.time} is {shown!r}, not a number: a history cannot be ordered without a time",
+            index,
+            TIMES_ARE_NUMBERS,
         )
 
     def _field_count_error(self, index: int, fields: int) -> DataError:
@@ -318,18 +305,9 @@ def _are_missing(
     width = end - begin
     found: NDArray[np.bool_] = width == 0
     rows = np.flatnonzero((width <= _LONGEST_MISSING) & _MISSING_FIRST[codes[begin]] & ~found)
-    for word in _MISSING if len(rows) else ():
+    for word in MISSING if len(rows) else ():
         equal = rows[width[rows] == len(word)]
         for offset, code in enumerate(word):
             equal = equal[codes[begin[equal] + offset] == code]
         found[equal] = True
     return found
-
-
-def _is_number(text: str) -> bool:
-    if text.strip().encode() in _MISSING:
-        return True
-    try:
-        return not math.isnan(float(text)) and "_" not in text
-    except ValueError:
-        return False

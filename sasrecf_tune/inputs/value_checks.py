@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from sasrecf_tune.errors import MistakeCollector, ParameterError, suggest
+from sasrecf_tune.inputs import data_settings, evaluation_settings
 from sasrecf_tune.inputs.hyperparameters import TABLE, Hyperparameter, Kind
 from sasrecf_tune.inputs.literals import Value, is_number
 from sasrecf_tune.inputs.value_conversion import convert
@@ -155,10 +156,8 @@ def _check_features(value: Value) -> Iterator[ParameterError]:
 def _check_metrics(value: Value) -> Iterator[ParameterError]:
     if not _are_all(value, lambda name: isinstance(name, str)):
         yield ParameterError(f"metrics must be names, not {_short(value)}", fix="For example [NDCG, MRR].")
-    elif isinstance(value, list) and any("@" in str(name) for name in value):
-        yield ParameterError(
-            f"metrics are names without a cut-off, not {_short(value)}", fix="Set the cut-offs with topk."
-        )
+    else:
+        yield from evaluation_settings.check_metrics(value)
 
 
 def _check_topk(value: Value) -> Iterator[ParameterError]:
@@ -186,8 +185,24 @@ _CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
     "clip_grad_norm": _check_clipping,
     "metrics": _check_metrics,
     "topk": _check_topk,
+    "eval_args": evaluation_settings.check_eval_args,
+    "repeatable": evaluation_settings.check_repeatable,
+    "val_interval": partial(data_settings.check_value_intervals, is_interval=is_interval),
+    "threshold": data_settings.check_threshold,
+    "seq_len": data_settings.check_lengths,
+    "discretization": data_settings.check_bins,
+    "benchmark_filename": data_settings.check_parts,
+    "additional_feat_suffix": data_settings.check_suffixes,
+    **{
+        name: partial(data_settings.check_not_empty, name)
+        for name in ("field_separator", "seq_separator", "LIST_SUFFIX", "NEG_PREFIX")
+    },
     **{
         name: partial(_check_interval, name)
         for name in ("user_inter_num_interval", "item_inter_num_interval")
+    },
+    **{
+        name: partial(data_settings.check_columns_by_file, name)
+        for name in ("load_col", "unload_col", "unused_col")
     },
 }

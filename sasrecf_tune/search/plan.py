@@ -173,12 +173,16 @@ def _nearest(parameter: Parameter) -> Any:
     return min(max(default, low), high)
 
 
+def feature_lists(space: SearchSpace) -> list[tuple[str, ...]]:
+    """The item columns of each value of `selected_features` in the space; none if it is not in the space."""
+    if "selected_features" not in space.names:
+        return []
+    return [tuple(map(str, names)) for names in space["selected_features"].values]  # type: ignore[arg-type]
+
+
 def searched_features(space: SearchSpace) -> tuple[str, ...]:
     """All item columns that a trial may select."""
-    if "selected_features" not in space.names:
-        return ()
-    lists = space["selected_features"].values
-    return tuple(dict.fromkeys(str(name) for names in lists for name in names))  # type: ignore[union-attr]
+    return tuple(dict.fromkeys(name for names in feature_lists(space) for name in names))
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from sasrecf_tune.engine.recbole import (
     make_config,
     prepare,
 )
-from sasrecf_tune.errors import InputError
+from sasrecf_tune.errors import DataError, InputError
 from sasrecf_tune.executors.visible_gpus import first_gpu
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
-from sasrecf_tune.inputs.dataset_rows import other_items, scan
-from sasrecf_tune.inputs.metrics import result_keys
+from sasrecf_tune.inputs.dataset_rows import other_items
+from sasrecf_tune.inputs.metrics import WITH_K, result_keys
 from sasrecf_tune.messages import (
     DataSummary,
     Describe,
@@ -75,18 +75,20 @@ class DataService:
         """
         config = make_config(request.config, self._gpu)
         item_columns = check_files(config, request.features)
-        notes = scan(data_directory(config), config)
         engine, note = choose_engine(request.engine, config)
         prepared = self._prepare(config, engine)
         train, valid, test = prepared.splits
         dataset = prepared.dataset
+        _check_cutoffs(config, int(dataset.item_num) - 1)
         ranked = frozenset(map(str, dataset.field2id_token[dataset.iid_field][1:]))
-        notes += other_items(data_directory(config), config, ranked)
+        notes = other_items(data_directory(config), config, ranked)
+        # Without ready-made histories, the first interaction of each user is no sample.
+        first = 0 if config["benchmark_filename"] else int(dataset.user_num) - 1
         return DataSummary(
             dataset=str(config["dataset"]),
             users=int(dataset.user_num) - 1,
             items=int(dataset.item_num) - 1,
-            interactions=len(train) + len(valid) + len(test) + int(dataset.user_num) - 1,
+            interactions=len(train) + len(valid) + len(test) + first,
             train_samples=len(train),
             valid_samples=len(valid),
             test_samples=len(test),
@@ -166,6 +168,24 @@ class DataService:
         if directory not in self._fingerprints:
             self._fingerprints[directory] = fingerprint(directory)
         return self._fingerprints[directory]
+
+
+def _check_cutoffs(config: Any, items: int) -> None:
+    """Check that items can be ranked: RecBole takes the best topk of all items.
+
+    Raises:
+        InputError: There are fewer items, or a single one.
+    """
+    if items < 2:
+        raise DataError(
+            f"{items} item is left after filtering, and ranking needs two", where=str(config["data_path"])
+        )
+    cutoffs = {name.lower() for name in WITH_K}
+    if max(config["topk"]) > items and any(name.lower() in cutoffs for name in config["metrics"]):
+        raise InputError(
+            f"topk {max(config['topk'])} is more than the {items} items",
+            fix="Use smaller cut-offs in topk and --metric, or filter out fewer items.",
+        )
 
 
 def choose_engine(name: str, config: Any) -> tuple[Engine, str]:

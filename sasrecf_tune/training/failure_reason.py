@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
+from pathlib import Path
 
 import torch
 
 from sasrecf_tune.engine.recbole import NOT_A_NUMBER
-from sasrecf_tune.errors import StorageError, TuneError
+from sasrecf_tune.errors import StorageError, TuneError, UnknownReasonError
 from sasrecf_tune.messages import FailureKind
 
 # Memory of a GPU or of its libraries, or torch's of the CPU, as their errors say it.
@@ -30,8 +31,8 @@ class FusedTrialsError(Exception):
     """An error in several trials that train as one model; each of them alone may not have it."""
 
     def __init__(self, error: Exception, trials: int) -> None:
-        what = "out of memory" if is_memory(error) else type(error).__name__
-        super().__init__(f"{what} in {trials} trials that were trained together: {error}")
+        what = "out of memory" if is_memory(error) else "an error"
+        super().__init__(f"{what} in {trials} trials that were trained together")
 
 
 def is_memory(error: Exception) -> bool:
@@ -68,8 +69,8 @@ def failure_kind(error: Exception) -> FailureKind:
     return FailureKind.NAN if text == NOT_A_NUMBER or "returned nan values" in text else FailureKind.ERROR
 
 
-def failure_reason(error: Exception, kind: FailureKind) -> str:
-    """Describe `error`, a failure of this kind, for the user."""
+def failure_reason(error: Exception, kind: FailureKind, log: Path) -> str:
+    """Describe `error`, a failure of this kind, for the user; the traceback is in the trial's `log`."""
     if kind == FailureKind.NAN:
         return "the training loss became NaN (learning_rate too high for this configuration?)"
     text = " ".join(str(error).split())[:400]
@@ -80,4 +81,8 @@ def failure_reason(error: Exception, kind: FailureKind) -> str:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):
         return error.message
-    return text if isinstance(error, TuneError | FusedTrialsError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, FusedTrialsError) or (
+        isinstance(error, TuneError) and not isinstance(error, UnknownReasonError)
+    ):
+        return text
+    return f"training failed; the reason is not known: {log.parent.name}/{log.name} has the traceback"

@@ -91,7 +91,8 @@ class Runner(DataService):
             lost = bool(self._gpu) and gpu_is_lost(error)
             kind = FailureKind.WORKER_DIED if lost else failure_kind(error)
             epochs = progress.reports[-1].epoch if progress.reports else 0
-            failure = Failure(job.number, kind, failure_reason(error, kind), epochs, progress.seconds)
+            reason = failure_reason(error, kind, job.log)
+            failure = Failure(job.number, kind, reason, epochs, progress.seconds)
         finally:
             torch.set_num_threads(threads)  # `_use_threads_of` may have changed it
         # Not before the error is gone, which refers to the trial's tensors.

@@ -53,8 +53,9 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (GOOD, "--study ../x", "invalid study name"),
         (GOOD, "--model sasrecf", "cannot be tuned: did you mean `SASRecF`?"),
         (GOOD, "--set epoks=5", "--set epoks: unknown setting `epoks`: did you mean `epochs`?"),
-        (GOOD, "--sampler best", "'best' is not one of"),
-        (GOOD, "--trials 0", "greater than or equal to 1"),
+        (GOOD, "--sampler best", "'--sampler': 'best' is not one of"),
+        (GOOD, "--trials 0", "must be at least 1"),
+        (GOOD, "--workers many", "must be a whole number"),
         (GOOD, "--sampel tpe", "No such option"),
         ("learning_rate log 1e-4,1e-2", "--sampler grid", "the space is infinite (learning_rate)"),
         (GOOD, "--dataset nope", "no data set 'nope'"),
@@ -62,8 +63,8 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         ("selected_features choice [[clas]]", "", "has no such item column: did you mean `class`?"),
         (GOOD, "--set load_col={inter:[user_id,item_id,timestamp]}", "RecBole is not told to load: item_id"),
         (GOOD, "--set TIME_FIELD=when", "there is no column 'when' (TIME_FIELD)"),
-        (GOOD, "--set user_inter_num_interval=[5000,inf)", "RecBole cannot prepare the data set"),
-        (GOOD, "--set eval_args={order:RO}", "RecBole cannot prepare the data set"),
+        (GOOD, "--set user_inter_num_interval=[5000,inf)", "no interactions are left after filtering"),
+        (GOOD, "--set eval_args={'order':RO}", "order of eval_args must be TO"),
     ],
 )
 def test_bad_input(cli: Cli, tmp_path: Path, space: str, options: str, said: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.environment import TF32_OVERRIDE
-from sasrecf_tune.errors import WorkerError
+from sasrecf_tune.errors import TuneError, UnknownReasonError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.executors.local import LocalExecutor
@@ -239,6 +239,23 @@ def test_a_worker_that_dies_before_the_data_is_prepared_is_replaced(
     assert local("dies_once").describe(Describe({}, "fast")).dataset == "ml-100k"
     with pytest.raises(WorkerError, match=r"SIGKILL.* while preparing the data"):
         local("always_dies").describe(Describe({}, "fast"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "what"),
+    [
+        ("fast", WorkerError, "preparing the data failed; the reason is not known"),
+        ("recbole", UnknownReasonError, "RecBole cannot prepare the data set; the reason is not known"),
+    ],
+)
+def test_the_log_has_the_traceback_of_an_error_that_is_not_known(
+    local: Callable[..., LocalExecutor], engine: str, kind: type[TuneError], what: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        local("cannot_prepare").describe(Describe({}, engine))
+    assert caught.value.what == what
+    log = Path(caught.value.fix.removesuffix(" has the traceback."))
+    assert "ZeroDivisionError: by zero" in log.read_text()
 
 
 @pytest.mark.parametrize(

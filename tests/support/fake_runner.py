@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sasrecf_tune.environment import TF32_OVERRIDE
-from sasrecf_tune.errors import InputError
+from sasrecf_tune.errors import InputError, UnknownReasonError
 from sasrecf_tune.executors.pausable import current_thread
 from sasrecf_tune.messages import (
     DataSummary,
@@ -145,6 +145,18 @@ def dies_once(gpu: str | None) -> StandIn:
 def always_dies(gpu: str | None) -> StandIn:
     os.kill(os.getpid(), signal.SIGKILL)
     return StandIn(gpu)
+
+
+class _Unprepared(StandIn):
+    def describe(self, request: Describe) -> DataSummary:
+        if request.engine == "recbole":
+            raise UnknownReasonError("RecBole cannot prepare the data set") from ZeroDivisionError("by zero")
+        raise ZeroDivisionError("by zero")
+
+
+def cannot_prepare(gpu: str | None) -> StandIn:
+    """A runner whose data cannot be prepared, for a reason that nobody has foreseen."""
+    return _Unprepared()
 
 
 def cannot_be_made(gpu: str | None) -> StandIn:

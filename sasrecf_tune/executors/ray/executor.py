@@ -60,8 +60,8 @@ def ray_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[R
     """
     # RecBole contains this data set, so every node has it.
     builtin = settings.dataset == "ml-100k"
-    part = str((settings.base.get("benchmark_filename") or [""])[0])
-    data = None if builtin else locate(settings.dataset, settings.base.get("data_path"), part)
+    parts = settings.base.get("benchmark_filename")
+    data = None if builtin else locate(settings.dataset, settings.base.get("data_path"), parts)
     with connected(settings.address) as head:
         import ray
 
