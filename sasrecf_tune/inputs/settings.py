@@ -84,7 +84,7 @@ def parse_fuse(text: str) -> int:
     """
     if text == "auto":
         return AUTO_FUSE
-    if not (text.isdecimal() and 1 <= int(text) <= MOST_FUSED):
+    if not (text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MOST_FUSED):
         raise InputError(
             f"invalid `--fuse` value {text!r}", fix=f"Use auto, or a number from 1 to {MOST_FUSED}."
         )

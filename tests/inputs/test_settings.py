@@ -26,7 +26,6 @@ from sasrecf_tune.inputs.metrics import (
 )
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import (
-    STORAGE_VARIABLE,
     ConfigOptions,
     RunSettings,
     SearchSettings,
@@ -292,15 +291,3 @@ def test_a_wrong_metric_is_reported_where_it_is_given() -> None:
     config.add({"valid_metric": "NDGC@10"}, "base.yaml")
     with pytest.raises(InputError, match=r"base\.yaml: unknown metric `NDGC`: did you mean `NDCG`"):
         run_settings(SPACE, config, given_to_run())
-
-
-def test_a_study_in_sqlite_ignores_the_servers_of_the_environment_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    own = RunSettings(params_file=Path("hyper.test"), name="s", base={}, metric=parse_metric("MRR@10"))
-    with pytest.raises(InputError, match="in its directory"):
-        own.database("postgresql://dbhost/tuning")
-    monkeypatch.setenv(STORAGE_VARIABLE, "postgresql://dbhost/tuning")
-    assert own.database("postgresql://dbhost/tuning") is None
-    there = replace(own, storage="postgresql://tuner:***@dbhost/tuning")
-    assert there.database(None) == there.storage and there.database("postgresql://a/b") == "postgresql://a/b"

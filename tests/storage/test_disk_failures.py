@@ -365,7 +365,7 @@ def test_a_read_only_directory(study_dir: StudyDirectory, unprivileged: Cli) -> 
         study_dir.directory.chmod(0o755)
     for done in refused:
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "cannot write: Permission denied\nCheck that the directory exists" in done.stderr
+        assert "cannot write: Permission denied\nMake it and its directory writable" in done.stderr
         assert "Traceback" not in done.stderr
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.address import check_address
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, RUN_AGAIN
+from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, READ_ONLY_FIX, RUN_AGAIN
 from sasrecf_tune.storage.url_masking import mask_address, mask_message
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
@@ -24,7 +25,7 @@ _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
 _REMEDIES = (
     ("is full", DISK_FULL_FIX),
     ("disk I/O error", DISK_FULL_FIX),
-    ("readonly", NOT_WRITABLE_FIX),
+    ("readonly", READ_ONLY_FIX),
     ("unable to open", NOT_WRITABLE_FIX),
     ("malformed", _RESTORE),
     ("not a database", _RESTORE),
@@ -206,6 +207,10 @@ def display_url(study_dir: StudyDirectory, storage: str | None) -> str:
 
 
 def _sqlite_error(reason: str, where: str) -> StorageError:
+    # SQLite says "disk I/O error" too if it may not write or remove its journal.
+    places = [path for path in (Path(where), Path(where).parent) if path.exists()]
+    if "disk I/O" in reason and not all(os.access(path, os.W_OK) for path in places):
+        return StorageError(f"database error: {reason}", where=where, fix=READ_ONLY_FIX)
     fix = next(
         (remedy for sign, remedy in _REMEDIES if sign in reason), f"Check the address and rights. {RUN_AGAIN}"
     )
