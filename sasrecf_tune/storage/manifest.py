@@ -115,7 +115,7 @@ def read_manifest(study_dir: StudyDirectory, kind: type = Recorded) -> dict[str,
             where=where,
             fix=f"Use the version that wrote it, or {ANOTHER_STUDY}",
         )
-    if wrong := wrong_value(content, kind):
+    if wrong := wrong_value(content, Recorded) or wrong_value(content, kind):
         raise StorageError(f"the manifest is damaged: {wrong}", where=where, fix=_RESTORE)
     return content
 

@@ -103,8 +103,8 @@ class Recorded(TypedDict, total=False):
     confirmation: _Confirmation
 
 
-class Planned(Recorded):
-    """The manifest of a study whose search has begun."""
+class Planned(TypedDict):
+    """What else is in the manifest of a study whose search has begun."""
 
     model: str
     dataset: str
@@ -114,7 +114,7 @@ class Planned(Recorded):
     pruner: _Pruner
 
 
-class Settings(Recorded):
+class Settings(TypedDict):
     """What settings are read from; no default may stand for these."""
 
     params_file: str
