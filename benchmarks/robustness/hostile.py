@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import multiprocessing
@@ -264,7 +265,7 @@ class Attacker:
             if self._random.random() < 0.2:
                 del place[key]
             else:
-                place[key] = self._random.choice(ODD)
+                place[key] = copy.deepcopy(self._random.choice(ODD))  # it may be changed in turn
         self._write_manifest(content)
         return self._reading()
 
