@@ -49,6 +49,8 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
     Raises:
         InputError: Nobody can be asked, or the study is in another database.
     """
+    from sasrecf_tune.cli.session import check_not_local
+
     here = study_dir.manifest.is_file()
     if address is None and not here:
         return True
@@ -59,6 +61,8 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
             where=relative(study_dir.directory),
             fix="Give that address with --storage.",
         )
+    if address is not None:
+        check_not_local(study_dir, address)
     if yes:
         return True
     ended = trials_ended(study_dir.trials)

@@ -10,6 +10,7 @@ from typer import Option
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
+from sasrecf_tune.machine import GPU_NAME
 
 Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
@@ -68,7 +69,7 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     if text in {"none", ""}:
         return ("",)
     gpus = tuple(part.strip() for part in text.split(","))
-    if not all(re.fullmatch(r"[0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+", gpu) for gpu in gpus):
+    if not all(GPU_NAME.fullmatch(gpu) for gpu in gpus):
         raise InputError(
             f"invalid `--gpus` value {text!r}",
             fix="Use auto, none, indices such as 0,1, or names such as GPU-... or MIG-... of nvidia-smi -L.",

@@ -112,6 +112,12 @@ def test_an_output_file_is_replaced_but_no_pipe_and_no_link(tmp_path: Path) -> N
     write_output("through", tmp_path / "pipe")
     assert os.read(reader, 99) == b"through" and (tmp_path / "pipe").is_fifo()
     os.close(reader)
+    # One without a name, as /dev/stdout may be, and what bash's >(command) stands for.
+    reader, writer = os.pipe()
+    write_output("through", Path(f"/dev/fd/{writer}"))
+    assert os.read(reader, 99) == b"through"
+    os.close(reader)
+    os.close(writer)
 
 
 def test_an_output_that_cannot_be_written_is_no_reason_to_run_again(tmp_path: Path) -> None:

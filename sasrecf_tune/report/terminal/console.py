@@ -63,16 +63,18 @@ def write_output(text: str, output: Path | None) -> None:
         sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
         return
     target = output.resolve()  # a link stays one
-    if target.is_dir():
+    # A pipe or a device is not to be replaced; that of /dev/stdout has no name that can be resolved.
+    is_stream = output.exists() and not output.is_file()
+    if output.is_dir():
         raise InputError("this is a directory", where=str(output), fix="Give the name of a file in it.")
-    if not target.parent.is_dir():
+    if not is_stream and not target.parent.is_dir():
         raise InputError(
             f"there is no directory {target.parent}",
             where=str(output),
             fix="Create it, or choose another one.",
         )
     try:
-        if target.exists() and not target.is_file():  # a pipe or a device, which is not to be replaced
+        if is_stream:
             with output.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
         else:
