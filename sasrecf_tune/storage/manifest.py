@@ -26,7 +26,7 @@ from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.inputs.validation import check_config
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
-from sasrecf_tune.storage.manifest_schema import Recorded, Settings, value_text, wrong_value
+from sasrecf_tune.storage.manifest_schema import UNREADABLE, Recorded, Settings, value_text, wrong_value
 from sasrecf_tune.storage.url_masking import mask_command
 
 _FORMAT = 1
@@ -158,7 +158,7 @@ def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
         check_config({key: base[key] for key in (*COMPARABILITY_KEYS, _DECIMALS) if key in base}, where)
         settings = msgspec.convert(stored, RunSettings, dec_hook=lambda kind, value: kind(value))
         space = parse(content["space"], settings.params_file.name)
-    except msgspec.ValidationError as error:
+    except UNREADABLE as error:
         raise StorageError(
             f"the manifest is damaged: {value_text(error)}", where=where, fix=_RESTORE
         ) from error

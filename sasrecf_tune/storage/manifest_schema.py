@@ -14,6 +14,8 @@ import msgspec
 # What SQLite stores, and what every program can print.
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Fact = str | int | float | bool | None
+# UnicodeEncodeError: half a surrogate pair; OverflowError: an infinite number where one is rounded.
+UNREADABLE = (msgspec.ValidationError, UnicodeEncodeError, OverflowError)
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$", re.DOTALL)
 _MISSING = re.compile("missing required field `(.*?)`")
 
@@ -132,12 +134,12 @@ def wrong_value(content: Mapping[str, Any], kind: type) -> str:
     """Say what in a manifest is missing or of another kind than `kind` has; "" if nothing is."""
     try:
         msgspec.convert(content, kind)
-    except msgspec.ValidationError as error:
+    except UNREADABLE as error:
         return value_text(error)
     return ""
 
 
-def value_text(error: msgspec.ValidationError) -> str:
+def value_text(error: Exception) -> str:
     """Name the value that msgspec refused, in the words of the manifest."""
     text = str(error)
     found = _PLACE.search(text)

@@ -266,6 +266,7 @@ def test_older_manifests_are_read_with_defaults(tmp_path: Path) -> None:
     [
         ("workers", "two", "the value of `workers` is invalid"),
         ("engine", "slow", "the value of `engine` is invalid"),
+        ("engine", "\ud800", "a value is invalid"),
         ("gpus", "0", "the value of `gpus` is invalid"),
         ("search", {"trials": 1.5}, "the value of `search.trials` is invalid"),
         ("search", {"warm_up": 3}, "unknown key `search.warm_up`"),
