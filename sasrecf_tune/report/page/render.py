@@ -59,7 +59,8 @@ def write_page(study_dir: StudyDirectory, settings: RunSettings, space: SearchSp
     Raises:
         TuneError: The study cannot be read.
     """
-    data = report_data_of(study_dir, settings, space, read_results(study_dir, settings, space))
+    results = read_results(study_dir, settings, space, settings.storage)
+    data = report_data_of(study_dir, settings, space, results)
     atomic_write(study_dir.report, render_page(data))
 
 
