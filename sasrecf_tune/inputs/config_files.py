@@ -247,15 +247,16 @@ def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
         place = _place(where, mark) if mark else where
         what = f"not YAML: {error.problem or error.context}"
         fix = _unquoted_interval(text)
-        if "tag" in what:
+        if "for the tag" in what:
             what, fix = "not YAML: a tag that is not known here", "Remove it: write the value alone."
         elif mark and text[mark.index - 1 : mark.index] == "*":
-            what, fix = (
-                "not YAML: `*` is not in quotes",
-                "Write '*' with quotes.",
-            )
+            what, fix = "not YAML: `*` is not in quotes", "Write '*' with quotes."
         raise ConfigFileError(what, where=place, fix=fix) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ConfigFileError("not YAML: nested too deeply", where=where) from error
+    except (yaml.YAMLError, ValueError) as error:
+        if re.search(r"\d{4000}", text):
+            raise ConfigFileError("a number has thousands of digits", where=where) from error
         raise ConfigFileError(f"not YAML: {str(error).splitlines()[0]}", where=where) from error
     _check_extent(loaded, where)
     return loaded, [
