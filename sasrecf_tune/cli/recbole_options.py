@@ -5,6 +5,7 @@ Source: RecBole's run_hyper.py and run_recbole.py; recbole/config/configurator.p
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from sasrecf_tune.cli.help import Command, GroupedCommand
 from sasrecf_tune.errors import InputError, InputErrors
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.name_matching import misspelt
+from sasrecf_tune.inputs.other_names import NOT_SETTINGS, OURS
 from sasrecf_tune.inputs.recbole_keys import recbole_keys
 
 _SAMPLERS = {"exhaustive": "grid", "grid": "grid", "bayes": "tpe", "tpe": "tpe", "random": "random"}
@@ -42,6 +44,10 @@ _REPLACED: Mapping[str, _Replaced] = {
     "early_stop": _Replaced("`--patience` ends a search that no longer improves", "--patience"),
     "num_samples": _Replaced("`--trials` limits the number of trials", "--trials"),
     "n_trials": _Replaced("`--trials` limits the number of trials", "--trials"),
+    "max_evals": _Replaced("`--trials` limits the number of trials", "--trials"),
+    "config_file": _Replaced("`--config-files` names the config files", "--config-files"),
+    "config_file_list": _Replaced("`--config-files` names the config files", "--config-files"),
+    "params": _Replaced("`--params-file` names the params file", "--params-file"),
     "saved": _Replaced("the weights of each complete trial are kept until the search has a better one"),
     **dict.fromkeys(("neg_sampling", "training_neg_sample_num"), _Replaced(_OLD_NEGATIVES)),
     **dict.fromkeys(("nproc", "ip", "port", "world_size", "group_offset"), _Replaced(_ONE_PROCESS)),
@@ -97,11 +103,16 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
         name, equals, value = arg.partition("=")
         bare = name[2:].replace("-", "_") if name.startswith("--") and name not in own else ""
         key = _key(bare)
-        if bare in _REPLACED or (key and not equals):
+        ours = "" if key else OURS.get(bare, "")
+        if bare in _REPLACED or ours or (key and not equals):
             if not equals and left and not left[0].startswith("-"):
                 value = left.pop(0)
             if bare in _REPLACED:
                 why, instead = _REPLACED[bare].why, _instead(bare, value, own)
+            elif ours:
+                why, instead = f"no setting of RecBole: it has {ours}", _setting(ours, value, own)
+            elif key in NOT_SETTINGS:
+                why, instead = "no setting of RecBole, and without effect here", []
             else:
                 why, instead = (
                     "RecBole's settings are given as --KEY=VALUE",
@@ -136,12 +147,22 @@ def _instead(name: str, value: str, own: set[str]) -> list[str]:
     option = _REPLACED[name].option
     if option == "--sampler":
         value = next((ours for theirs, ours in _SAMPLERS.items() if theirs in value.lower()), "")
+    if option == "--config-files":  # a list of Python
+        value = " ".join(re.findall(r"[^\[\]'\",\s]+", value))
     return [option, value] if value and option in own else []
 
 
+def _setting(name: str, value: str, own: set[str]) -> list[str]:
+    """The option that gives `value` to `name`, a setting or option of ours; none if it takes others."""
+    if name in own and value:
+        return [name, value]
+    same = name in TABLE and TABLE[name].kind in ("int", "float", "str", "bool", "list")
+    return ["--set", f"{name}={value}"] if same and value else []
+
+
 def _key(name: str) -> str:
-    """`name`, if it is a key of RecBole's, else ""."""
-    return name if name in TABLE or (name and name in recbole_keys()) else ""
+    """`name`, if it is a key of RecBole's or has no effect here, else ""."""
+    return name if name in TABLE or name in NOT_SETTINGS or (name and name in recbole_keys()) else ""
 
 
 def _check_near(option: str, own: set[str]) -> None:

@@ -77,6 +77,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+def _sequence(loader: _Loader, node: yaml.SequenceNode) -> list[Any]:
+    return loader.construct_sequence(node, deep=True)
+
+
+# RecBole's loader knows this tag of Python too.
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _sequence)
+
+
 def read_config_file(path: Path) -> dict[str, Any]:
     """The keys and values of one YAML file, checked against the table of RecBole's keys.
 
@@ -100,9 +108,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
     with MistakeCollector() as mistakes:
         loaded, repeated = _load(text, str(path))
         mistakes.add(*repeated)
-        if not isinstance(loaded, dict | None) or not all(isinstance(key, str) for key in loaded or ()):
+        if not isinstance(loaded, dict | None):
             raise ConfigFileError("has no `key: value` lines", where=str(path))
-        return check_config(loaded or {}, str(path))
+        # YAML reads the name of a key as a number or, for `on` and `yes`, as a truth value.
+        return check_config({str(key): value for key, value in (loaded or {}).items()}, str(path))
 
 
 def read_override(text: str) -> tuple[str, Any]:
@@ -147,7 +156,7 @@ def config_paths(text: str) -> list[Path]:
         [PosixPath('base.yaml')]
     """
     words = [match.span() for match in re.finditer(r"\S+", text)]
-    if len(words) < 2:
+    if len(words) < 2 and not re.search(r"[,\[\]]", text):
         return [Path(text[start:end]) for start, end in words]
     found: list[Path] = []
     missing: list[str] = []
@@ -237,7 +246,12 @@ def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
         mark = error.problem_mark
         place = _place(where, mark) if mark else where
         what = f"not YAML: {error.problem or error.context}"
-        raise ConfigFileError(what, where=place, fix=_unquoted_interval(text)) from error
+        fix = _unquoted_interval(text)
+        if "for the tag" in what:
+            what, fix = "not YAML: a tag that is not known here", "Remove it: write the value alone."
+        elif mark and text[mark.index - 1 : mark.index] == "*":
+            what, fix = "not YAML: `*` is not in quotes", "Write '*' with quotes."
+        raise ConfigFileError(what, where=place, fix=fix) from error
     except RecursionError as error:
         raise ConfigFileError("not YAML: nested too deeply", where=where) from error
     except (yaml.YAMLError, ValueError) as error:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import yaml
 
 from sasrecf_tune.errors import ConfigFileError, ParameterError, suggest
 from sasrecf_tune.inputs.literals import Value, is_number
 
 FILES = ("inter", "user", "item", "kg", "link", "net")
+
+
+def load_col_text(columns: Mapping[str, Any]) -> str:
+    """How to write `load_col` behind `--set`: all columns are a star in quotes, as YAML requires.
+
+    Example:
+        >>> print(load_col_text({"inter": ["user_id", "item_id"], "item": "*"}))
+        load_col={inter: [user_id, item_id], item: '*'}
+    """
+
+    text = yaml.safe_dump(
+        dict(columns), default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
+    )
+    return f"load_col={text.rstrip()}"
 
 
 def check_columns_by_file(name: str, value: Value) -> Iterator[ParameterError]:
@@ -118,7 +135,7 @@ def check_combinations(config: Mapping[str, Any]) -> None:
             raise ConfigFileError(
                 f"load_col and unload_col cannot both name columns of {file}; load_col is {load[file]!r}",
                 where="unload_col",
-                fix=f"To read all columns but those: --set \"load_col={{{file}: '*'}}\".",
+                fix=f'To read all columns but those: --set "{load_col_text({**load, file: "*"})}".',
             )
     if config["normalize_all"] is True and config["normalize_field"] is not None:
         raise ConfigFileError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sasrecf_tune.errors import DataError, suggest
 from sasrecf_tune.inputs.column_conflicts import check_dropped, check_names
-from sasrecf_tune.inputs.data_settings import check_combinations
+from sasrecf_tune.inputs.data_settings import check_combinations, load_col_text
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
 from sasrecf_tune.inputs.feature_columns import check_features
 from sasrecf_tune.inputs.loading import READ, Header, loaded_columns, reads_file, reads_items
@@ -263,12 +263,8 @@ def _check_loaded(data: DatasetFiles, config: Mapping[str, Any], needed: Mapping
             missing += [f"{name} ({data.name}.{source})" for name in names if name not in listed]
             complete[source] = list(dict.fromkeys([*listed, *names]))
     if missing:
-        text = ", ".join(
-            f"{source}: {names if names == '*' else '[' + ', '.join(names) + ']'}"
-            for source, names in complete.items()
-        )
         raise DataError(
             f"columns are needed that RecBole is not told to load: {', '.join(missing)}",
             where="load_col",
-            fix=f'Load them: --set "load_col={{{text}}}" (or the same in a config file).',
+            fix=f'Load them: --set "{load_col_text(complete)}" (or the same in a config file).',
         )

@@ -21,8 +21,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sasrecf_tune.errors import Location, MistakeCollector, ParamsFileError, TuneError, suggest
+from sasrecf_tune.errors import InputErrors, Location, MistakeCollector, ParamsFileError, TuneError
 from sasrecf_tune.inputs.literals import Element, LiteralError, exact, fraction, from_string, read_elements
+from sasrecf_tune.inputs.name_matching import misspelt
 from sasrecf_tune.inputs.search_space import (
     Choice,
     Int,
@@ -41,7 +42,9 @@ MAX_VALUES = 100_000
 _LEAST_EXPONENT = math.log(sys.float_info.min)
 _GREATEST_EXPONENT = math.log(sys.float_info.max)
 _KINDS = ("choice", "uniform", "quniform", "loguniform", "int", "log")
-_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# hyperopt's, which RecBole does not read: no misspellings.
+_OTHER_KINDS = ("normal", "lognormal", "qnormal", "qlognormal", "qloguniform", "randint", "uniformint")
+_NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)  # RecBole's DiffRec has time-aware
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # What follows a name in `n_layers 2`, `n_layers in [1, 2]`, and in lines of YAML or Python.
 _LIST_WITHOUT_KIND = re.compile(r"[ \t]*(?:in\b|[:=])?[ \t]*([^#]*?)[ \t]*(?:#.*)?$")
@@ -118,7 +121,14 @@ def parse(text: str, source: str = "<text>", check: Check = lambda parameters: (
                         line.start,
                         "Keep one of the two lines (RecBole would silently take the second).",
                     )
-                parameters.append(line.read_parameter())
+                try:
+                    parameters.append(line.read_parameter())
+                except (ParamsFileError, InputErrors):
+                    # Whoever has to remove or rename a parameter need not correct its line first.
+                    unread = line.unread()
+                    if not check([unread]):
+                        raise
+                    parameters.append(unread)
                 notes += line.notes
         mistakes.add(*check(parameters))
         mistakes.sort(_line_number)
@@ -163,6 +173,10 @@ class _Line:
             raise self.error(f"{self.name[:60]!r} is not a parameter name", self.start)
         return self.name
 
+    def unread(self) -> Parameter:
+        """The parameter of the line without its values, which have a mistake."""
+        return Choice(self.name, at=self._location(self.start))
+
     def read_parameter(self) -> Parameter:
         name, kind = self.name, self.kind
         if kind is None or kind.startswith("#"):
@@ -176,8 +190,9 @@ class _Line:
         if kind not in _KINDS and (suggestion := self._without_kind()):
             raise self.error(f"`{name}` has no kind", self.kind_at, suggestion)
         if kind not in _KINDS:
-            near = suggest(kind, _KINDS) or f"; the kinds are {', '.join(_KINDS)}"
-            raise self.error(f"unknown kind `{kind[:60]}`{near}", self.kind_at)
+            near = None if kind in _OTHER_KINDS else misspelt(kind, _KINDS)
+            known = f": did you mean `{near}`?" if near else f"; the kinds are {', '.join(_KINDS)}"
+            raise self.error(f"unknown kind `{kind[:60]}`{known}", self.kind_at)
         return self._choice() if kind == "choice" else self._range()
 
     def _without_kind(self) -> str:

@@ -75,8 +75,8 @@ def _as_value(key: str, value: Any) -> Value:
         return value
     if isinstance(value, list | tuple):
         return [_as_value(key, inner) for inner in value]
-    if isinstance(value, dict) and all(isinstance(inner, str) for inner in value):
-        return {inner: _as_value(key, nested) for inner, nested in value.items()}
+    if isinstance(value, dict):  # a column may have a number for a name
+        return {str(inner): _as_value(key, nested) for inner, nested in value.items()}
     raise ParameterError(f"`{key}` holds a {type(value).__name__}, which RecBole does not take")
 
 

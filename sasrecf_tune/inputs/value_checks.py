@@ -23,6 +23,8 @@ _TYPES: Mapping[Kind, type | tuple[type, ...]] = {
     "interval": str,
     "any": object,
 }
+# Losses, activations and optimisers of other programs: no misspellings of ours.
+_OTHER_VALUES = ("bce", "elu", "celu", "selu", "silu", "prelu", "leakyrelu", "adamax", "nadam", "radam")
 _INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
 
 
@@ -42,7 +44,8 @@ def check_value(name: str, value: Value) -> Value:
     ):
         raise _wrong(known, value)
     if known.choices and converted not in known.choices:
-        near = suggest(converted, map(str, known.choices)) if isinstance(converted, str) else ""
+        similar = isinstance(converted, str) and converted.lower() not in _OTHER_VALUES
+        near = suggest(str(converted), map(str, known.choices)) if similar else ""
         raise _wrong(known, value, near)
     if is_number(converted):
         below = converted <= known.low if known.open_low else converted < known.low

@@ -44,6 +44,10 @@ def test_a_setting_of_recbole_is_a_set_option(command: str) -> None:
     assert str(options.get("params_file") or options["file"]) == "hyper.test"
 
 
+def test_an_option_without_effect_is_a_set_option() -> None:
+    assert parsed("check", "h.test --cuda=0 --num_workers=4")["overrides"] == ["cuda=0", "num_workers=4"]
+
+
 def test_options_of_ours_stay_ours() -> None:
     options = parsed("run", "--params-file hyper.test --seed=5 --max_evals=7 --metric=NDCG@10 --workers=2")
     assert options["overrides"] == [] and (options["seed"], options["trials"]) == (5, 7)
@@ -63,6 +67,17 @@ def test_options_of_ours_stay_ours() -> None:
         ),
         ("run --params_file 'my h.test' --early_stop=10", "run --params_file 'my h.test' --patience 10"),
         ("check h.test --algo=random", "check h.test"),
+        ("check h.test --max_evals=10", "check h.test"),
+        ("check h.test --lr=0.01", "check h.test --set learning_rate=0.01"),
+        ("check h.test --max_seq_len 20", "check h.test --set MAX_ITEM_LIST_LENGTH=20"),
+        ("check h.test --optimizer=Adam", "check h.test --set learner=Adam"),
+        ("check h.test --min_user_inter_num=5", "check h.test"),
+        ("check h.test --verbose", "check h.test"),
+        ("check h.test --config_file=a.yaml", "check h.test --config-files a.yaml"),
+        (
+            "check h.test --config_file_list=\"['a.yaml', 'b.yaml']\"",
+            "check h.test --config-files 'a.yaml b.yaml'",
+        ),
         ("run --params_file h.test --study_name=mine", "run --params_file h.test --study mine"),
         ("--params_file=h.test --epochs=3", "run --params_file=h.test --epochs=3"),
         ("--output_file=x", "run --output_file=x"),

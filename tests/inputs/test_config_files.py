@@ -86,8 +86,9 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         (CHAIN, "too deep"),
         ("- epochs", "has no `key: value` lines"),
         ("epochs", "has no `key: value` lines"),
-        ("5: epochs", "has no `key: value` lines"),
         ("? [a]\n: b", "not YAML"),
+        ("x: !mine 3", "base.yaml:1:4: not YAML: a tag that is not known here"),
+        ("load_col: {inter: *}", "base.yaml:1:20: not YAML: `[*]` is not in quotes"),
         (b"epochs: 5 # \xff", "not UTF-8 text"),
         ("epochs: 5".encode("utf-16"), "not UTF-8 text"),
         ("#" * (1 << 20) + "\n", "larger than 1 MiB"),
@@ -96,13 +97,18 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         ("encoding: 2020-01-31", "`encoding` holds a date"),
         ("my_day: 2020-99-99", "not YAML"),
         ("numerical_features: !!set {a, b}", "`numerical_features` holds a set"),
-        ("threshold: {1: 2}", "`threshold` holds a dict"),
         ("user_inter_num_interval: '[5,oo)'", "`user_inter_num_interval` must be an interval"),
     ],
 )
 def test_config_files_that_are_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
     with pytest.raises(ConfigFileError, match=said):
         read_config_file(config_file(tmp_path, content))
+
+
+def test_keys_and_tags_that_recbole_reads_too(tmp_path: Path) -> None:
+    path = tmp_path / "base.yaml"
+    path.write_text("2: a\non: b\ntopk: !!python/tuple [5, 10]\nthreshold: {1: 2}\n")
+    assert read_config_file(path) == {"2": "a", "True": "b", "topk": [5, 10], "threshold": {"1": 2}}
 
 
 @pytest.mark.parametrize("name", ["nope.yaml", ".", "nul\0.yaml"])

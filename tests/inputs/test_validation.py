@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sasrecf_tune.errors import InputError, ParamsFileError
+from sasrecf_tune.errors import InputError, InputErrors, ParamsFileError
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import Choice, SearchSpace
 from sasrecf_tune.inputs.validation import (
     check_model,
     check_space,
+    space_mistakes,
 )
 
 
@@ -121,6 +122,34 @@ def test_a_name_that_is_not_a_parameter(text: str, what: str, fix: str) -> None:
     message = str(caught.value)
     assert what in message.splitlines()[0] and fix in caught.value.fix
     assert message.count("did you mean") == what.count("did you mean") and "--set" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # RecBole's hyper-parameter ranges of AutoInt, RippleNet and DiffRec.
+        ("mlp_hidden_size in ['[64,64]','[128,128]']", ["1:1: `mlp_hidden_size` is not a parameter"]),
+        (
+            "dropout_probs choice [0.1\nn_memory choice [4, 8. 16]",
+            ["1:1: `dropout_probs` and `n_memory` (line 2)"],
+        ),
+        ("time-aware choice [True]", ["1:1: `time-aware` is not a parameter of SASRecF, but of DiffRec"]),
+        (
+            "learning-rate choice [0.1]",
+            ["1:1: unknown parameter `learning-rate`: did you mean `learning_rate`?"],
+        ),
+        (
+            "n_layers in [1, 2]\nk_size in [1]",
+            ["1:10: `n_layers` has no kind", "2:1: unknown parameter `k_size`"],
+        ),
+    ],
+)
+def test_a_line_to_be_removed_need_not_be_corrected_first(text: str, said: list[str]) -> None:
+    with pytest.raises((ParamsFileError, InputErrors)) as caught:
+        parse(text, "h.test", space_mistakes)
+    mistakes = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(mistakes) == len(said)
+    assert all(f"h.test:{start}" in mistake for mistake, start in zip(mistakes, said, strict=True))
 
 
 def test_a_model_that_the_file_is_named_after_comes_first() -> None:

@@ -73,6 +73,8 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         ("pooling_mode", "min", "one of max, mean, sum"),
         ("loss_type", "ce", "did you mean `CE`?"),
         ("learner", "sparse_adam", "one of adam"),
+        ("loss_type", "BCE", "one of BPR, CE, not 'BCE'$"),
+        ("hidden_act", "elu", "sigmoid, not 'elu'$"),
         ("enable_amp", 2, "True or False, not 2"),
         ("enable_amp", "maybe", "not 'maybe'"),
         ("selected_features", "[class", "a list, not '\\[class'"),
