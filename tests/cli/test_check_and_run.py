@@ -252,7 +252,7 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("no separator of values", {}, "selected_features=[tags] seq_separator=''", ""),
     ("no prefix", {}, "loss_type=BPR NEG_PREFIX=''", "`NEG_PREFIX` must not be empty"),
     ("a suffix twice", {}, "additional_feat_suffix=[inter]", "which RecBole reads anyway"),
-    ("no such encoding", {}, "encoding=nonsense", "there is no encoding 'nonsense'"),
+    ("no such encoding", {}, "encoding=nonsense", "must name an encoding of text"),
     (
         "another encoding",
         {"item": lambda text: text.replace("b1", "\ufffd")},
