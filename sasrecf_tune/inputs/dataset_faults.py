@@ -56,18 +56,19 @@ def unreadable_number(
                             return DataError(
                                 f"column {name!r} has type {kind}, but the value is {value[:60]!r}",
                                 where=f"{path}:{number}",
-                                fix=_number_fix(name, config),
+                                fix=_number_fix(name, kind, config),
                             )
     return None
 
 
-def _number_fix(name: str, config: Mapping[str, Any]) -> str:
+def _number_fix(name: str, kind: str, config: Mapping[str, Any]) -> str:
     """What to do about a column that is not of numbers, so that nothing else refuses it."""
     if name == config["TIME_FIELD"]:
         return TIMES_ARE_NUMBERS
+    fix = f"Correct it, or declare the column as {name}:{kind.replace('float', 'token')}"
     if name in (config["numerical_features"] or []):
-        return f"Correct it, or declare the column as {name}:token and remove it from numerical_features."
-    return f"Correct it, or declare the column as {name}:token."
+        return f"{fix} and remove it from numerical_features."
+    return f"{fix}."
 
 
 def nothing_left(data: DatasetFiles, config: Mapping[str, Any]) -> DataError:
@@ -134,9 +135,11 @@ def check_histories(data: DatasetFiles, config: Mapping[str, Any], longest: int)
     for path in interaction_files(data, config):
         for number, text in enumerate(_values(path, history, config), 2):
             items = len(list(filter(None, text.split(config["seq_separator"]))))
-            if items == 0:
+            if items == 0 or text.encode() in MISSING:
                 raise DataError(
-                    f"{history} is empty", where=f"{path}:{number}", fix="Remove rows without a history."
+                    f"{history} is empty; words such as NA, null and None are read as missing",
+                    where=f"{path}:{number}",
+                    fix="Remove rows without a history.",
                 )
             if min(items, cut or items) > longest:
                 raise DataError(
