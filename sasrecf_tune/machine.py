@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
 # A device file for each NVIDIA GPU; those of Jetson, of Windows' Linux, and of AMD's GPUs.
 _GPUS = ("/dev/nvidia[0-9]*", "/dev/nvhost-gpu", "/usr/lib/wsl/lib/libcuda.so.1", "/dev/kfd")
+# The NVIDIA GPUs that there are; in a container some of these may be hidden.
+_COUNTED = ("/dev/nvidia[0-9]*", "/proc/driver/nvidia/gpus/*")
+# How CUDA_VISIBLE_DEVICES names a GPU. CUDA ignores another word, such as -1 or NoDevFiles, and all after it.
+GPU_NAME = re.compile(r"[0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+")
 # Long enough for the system's counters, which advance 100 times a second.
 _WATCHED_SECONDS = 0.5
 
@@ -106,14 +111,23 @@ def memory(cgroup: Path = _CGROUP, membership: Path = _MEMBERSHIP) -> tuple[int,
 
 def has_gpu() -> bool:
     """Return whether torch will find a GPU, as far as that can be known without importing it."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+    if not GPU_NAME.match(os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip()):
         return False
     torch = importlib.util.find_spec("torch")
     if torch is None or torch.origin is None:
         return False
     libraries = Path(torch.origin).parent / "lib"
     built_for_gpus = any(any(libraries.glob(f"*torch_{kind}.*")) for kind in ("cuda", "hip"))
-    return built_for_gpus and any(any(Path("/").glob(pattern[1:])) for pattern in _GPUS)
+    return built_for_gpus and any(map(_count_paths, _GPUS))
+
+
+def count_gpus() -> int | None:
+    """Return how many NVIDIA GPUs there are at most; None if that is not known."""
+    return max(map(_count_paths, _COUNTED)) or None
+
+
+def _count_paths(pattern: str) -> int:
+    return sum(1 for _ in Path("/").glob(pattern[1:]))
 
 
 def _allowed() -> set[int] | None:

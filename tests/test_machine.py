@@ -15,7 +15,15 @@ import psutil
 import pytest
 
 from sasrecf_tune import machine
-from sasrecf_tune.machine import cores, cpu_quota, examine_machine, has_gpu, memory, threads_setting
+from sasrecf_tune.machine import (
+    cores,
+    count_gpus,
+    cpu_quota,
+    examine_machine,
+    has_gpu,
+    memory,
+    threads_setting,
+)
 
 
 @pytest.fixture
@@ -185,9 +193,21 @@ def test_a_gpu_is_found_without_torch(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not has_gpu()  # a build for the CPU
     (libraries / "libtorch_cuda.so").touch()
     assert has_gpu()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not has_gpu()
+    for hidden in ("", "-1", "NoDevFiles", "-1,0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not has_gpu()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
     assert has_gpu()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert not has_gpu()
+
+
+def test_gpus_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = tuple(f"{tmp_path}/{place}/[0-9]*" for place in ("dev", "driver"))
+    monkeypatch.setattr(machine, "_COUNTED", patterns)
+    assert count_gpus() is None
+    (tmp_path / "dev" / "0").mkdir(parents=True)
+    assert count_gpus() == 1
+    for index in range(3):  # the files of two GPUs have not been made yet
+        (tmp_path / "driver" / str(index)).mkdir(parents=True)
+    assert count_gpus() == 3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -16,6 +18,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,11 +88,6 @@ class Report:
     unpickled: int = 0
     programs_started: int = 0
     control_characters: int = 0
-
-    @property
-    def found(self) -> int:
-        """Number of findings."""
-        return sum(value for value in vars(self).values() if isinstance(value, int))
 
 
 class Watch:
@@ -222,11 +220,11 @@ class Attacker:
 
     def _reading(self) -> list[list[str]]:
         form = self._random.choice(FORMATS)
-        commands = [
-            ["report", NAME, "--format", form, *(("-o", str(self._out / "page")) if form == "html" else ())]
-        ]
-        commands.append(self._random.choice([["best", NAME], ["studies"], ["studies", "--json"]]))
-        return [[*command, "--out", str(self._out)] for command in commands]
+        report = ["report", NAME, "--format", form]
+        if form == "html":
+            report += ["-o", str(self._out / "page")]
+        command = self._random.choice([report, report, ["best", NAME], ["studies"], ["studies", "--json"]])
+        return [[*command, "--out", str(self._out)]]
 
     def _bits(self) -> Sequence[list[str]]:
         path = self._out / NAME / "study.db"
@@ -267,7 +265,7 @@ class Attacker:
             if self._random.random() < 0.2:
                 del place[key]
             else:
-                place[key] = self._random.choice(ODD)
+                place[key] = copy.deepcopy(self._random.choice(ODD))  # it may be changed in turn
         self._write_manifest(content)
         return self._reading()
 
@@ -299,12 +297,14 @@ class Attacker:
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
         path.parent.mkdir(exist_ok=True)
-        if self._random.random() < 0.2 and path.name != "trials.csv":
+        # A FIFO beside the lock is met by a worker, of which this process would count every start.
+        if path.name == "study.lock" and self._random.random() < 0.5:
             os.mkfifo(path)
         else:
             path.symlink_to(self._outside if self._random.random() < 0.3 else self._canary)
-        trained = ["--trials", str(TRIALS)]  # as many as there are: nothing is left to train
-        return [*self._reading()[:1], ["resume", NAME, *trained, "--out", str(self._out)]]
+        delete = ["studies", "--delete", NAME, "--yes"]
+        writing = self._random.choice([["resume", NAME], ["confirm", NAME], delete])
+        return [*self._reading(), [*writing, "--out", str(self._out)]]
 
     def _addresses(self) -> Sequence[list[str]]:
         content = self._read_manifest()
@@ -321,13 +321,16 @@ class Attacker:
                 f"file://{self._canary}",
             ]
         )
-        for key in self._random.choice([("storage",), ("address",), ("storage", "address", "data_path")]):
+        command = self._random.choice(["report", "best", "resume", "confirm", "reproduce", "compare"])
+        keys = self._random.choice([("storage",), ("address",), ("storage", "address", "data_path")])
+        if command == "reproduce":  # it trains on this machine wherever the study was
+            keys = ("storage",)
+        for key in keys:
             content[key] = address
-        if "ray" in address or self._random.random() < 0.3:
-            content["executor"] = "ray"
+        if keys == ("address",) or self._random.random() < 0.3:
+            content |= {"executor": "ray", "workers": 1}
         self._write_manifest(content)
         out = ["--out", str(self._out)]
-        command = self._random.choice(["report", "best", "resume", "confirm", "reproduce", "compare"])
         return [[command, NAME, *((NAME,) if command == "compare" else ()), *out]]
 
     def _escapes(self) -> Sequence[list[str]]:
@@ -357,7 +360,7 @@ class Attacker:
         return [
             ["check", *given],
             *self._reading(),
-            ["report", f"x{text}", "--out", f"{self._out}/{text}".replace("\0", "")],
+            ["report", f"x{text}".replace("\0", ""), "--out", f"{self._out}/{text}".replace("\0", "")],
         ]
 
     def _settings(self) -> Sequence[list[str]]:
@@ -428,10 +431,29 @@ def main(
     cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     kind: Annotated[str | None, typer.Option(help="Only cases of this kind.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the cases.")] = 2,
 ) -> None:
     """Print the counts as JSON; the exit code is 1 unless all findings are 0."""
     started = time.perf_counter()
     os.environ |= {"COLUMNS": "200", "TERM": "dumb"}
+    shares = [cases // processes + (number < cases % processes) for number in range(processes)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        reports = pool.starmap(
+            campaign, [(share, seed + number, kind) for number, share in enumerate(shares)]
+        )
+    counts = Counter[str]()
+    for report in reports:
+        counts.update(report.cases)
+    findings = {
+        name: sum(getattr(report, name) for report in reports) for name in vars(Report()) if name != "cases"
+    }
+    seconds = round(time.perf_counter() - started, 1)
+    print(json.dumps({"cases": counts, **findings, "seed": seed, "seconds": seconds}, indent=2))
+    raise typer.Exit(1 if any(findings.values()) else 0)
+
+
+def campaign(cases: int, seed: int, kind: str | None) -> Report:
+    """Run cases of one kind, or of all kinds in turn."""
     with tempfile.TemporaryDirectory() as scratch:
         attacker = Attacker(Path(scratch).resolve(), seed)
         os.chdir(scratch)
@@ -439,13 +461,7 @@ def main(
         for number in range(cases):
             attacker.run(kinds[number % len(kinds)])
         os.chdir("/")
-    report = attacker.report
-    print(
-        json.dumps(
-            vars(report) | {"seed": seed, "seconds": round(time.perf_counter() - started, 1)}, indent=2
-        )
-    )
-    raise typer.Exit(1 if report.found else 0)
+    return attacker.report
 
 
 if __name__ == "__main__":

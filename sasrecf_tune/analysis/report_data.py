@@ -12,6 +12,7 @@ from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.storage.manifest import read_manifest
+from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.trials import ENDED, Row, State, TrialRecord, rank
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def report_data_of(
         space,
         results.records,
         results.curves,
-        read_manifest(study_dir),
+        read_manifest(study_dir, Planned),
         results.seconds,
         results.confirmation,
         results.winner,

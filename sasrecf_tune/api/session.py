@@ -35,7 +35,7 @@ def run_settings(space: SearchSpace, config: Options, options: Options) -> RunSe
     """
     from sasrecf_tune.cli import build_settings
 
-    given = dict(options) | {"name": options["study"], "storage": database_address(options["storage"])}
+    given = dict(options) | {"name": options["study"], "storage": given_address(options["storage"])}
     del given["study"]
     overrides = [f"{key}={_as_yaml(key, value)}" for key, value in config.items()]
     source = {"params_file": Path(space.source), "overrides": overrides}
@@ -95,10 +95,10 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None) -> C
     """What `sasrecf-tune compare` shows."""
     from sasrecf_tune.cli import compare
 
-    return compare.read_comparison(studies, out, database_address(storage))
+    return compare.read_comparison(studies, out, given_address(storage))
 
 
-def database_address(storage: str | None) -> str | None:
+def given_address(storage: str | None) -> str | None:
     """The database's address, from the environment where it is not given."""
     return storage or os.environ.get(STORAGE_VARIABLE) or None
 

@@ -25,6 +25,7 @@ from sasrecf_tune.report.terminal.console import write_output
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative, study_directory
 from sasrecf_tune.storage.manifest import settings_from
+from sasrecf_tune.storage.recorded_addresses import database_address
 from sasrecf_tune.trials import State, TrialRecord
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Study:
         self._directory = directory
         self._storage = storage
         self._settings, self._space = settings_from(directory)
-        self._settings.database(storage)  # refuses an address that is of no use
+        self._address()  # refuses an address that is missing or of no use
 
     @property
     def name(self) -> str:
@@ -161,7 +162,7 @@ class Study:
         seeds: int | None = None,
         *,
         workers: int | None = None,
-        gpus: str | int | Sequence[int] | None = None,
+        gpus: str | int | Sequence[int | str] | None = None,
         threads: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
@@ -179,7 +180,7 @@ class Study:
         options = {name: value for name, value in locals().items() if name not in ("self", "progress")}
         with keyword_names():
             try:
-                storage = self._storage or session.database_address(None)
+                storage = session.given_address(self._storage)
                 code = session.run_confirmation(self._directory, {**options, "storage": storage}, progress)
             finally:
                 self.reload()
@@ -200,7 +201,7 @@ class Study:
         grace: float | str | None = None,
         checkpoint_every: int | None = None,
         workers: int | None = None,
-        gpus: str | int | Sequence[int] | None = None,
+        gpus: str | int | Sequence[int | str] | None = None,
         threads: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
@@ -222,7 +223,7 @@ class Study:
             for name, value in locals().items()
             if name not in ("self", "retry_failed", "callbacks", "progress")
         }
-        options["storage"] = self._storage or session.database_address(None)
+        options["storage"] = session.given_address(self._storage)
         try:
             with keyword_names():
                 settings, space = session.resumed_settings(self._directory, options)
@@ -255,7 +256,7 @@ class Study:
         from sasrecf_tune.storage.database.open import open_storage
 
         self._results  # checks the database, which Optuna would create  # noqa: B018
-        storage = open_storage(self._directory, self._settings.database(self._storage))
+        storage = open_storage(self._directory, self._address())
         return optuna.load_study(study_name=self._directory.optuna_name, storage=storage)
 
     def delete(self) -> None:
@@ -265,8 +266,7 @@ class Study:
             StorageError: A run is using it, or it cannot be deleted.
         """
         with keyword_names():
-            storage = self._storage or session.database_address(None)
-            session.delete_study(self._directory, self._settings.database(storage))
+            session.delete_study(self._directory, self._address())
 
     def reload(self) -> None:
         """Read the results anew when they are next asked for."""
@@ -274,10 +274,12 @@ class Study:
         for name in ("_results", "_data"):
             self.__dict__.pop(name, None)
 
+    def _address(self) -> str | None:
+        return database_address(self._settings, session.given_address(self._storage))
+
     @cached_property
     def _results(self) -> Results:
-        storage = self._storage or session.database_address(None)
-        return read_results(self._directory, self._settings, self._space, storage)
+        return read_results(self._directory, self._settings, self._space, self._address())
 
     @cached_property
     def _data(self) -> ReportData:

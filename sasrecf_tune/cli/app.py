@@ -28,6 +28,7 @@ from sasrecf_tune.cli.options import (
 from sasrecf_tune.cli.recbole_options import CheckCommand, Commands, RunCommand
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
+from sasrecf_tune.report.terminal.closed_output import allow_closed_output
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.terminal.encoding import allow_any_text
 
@@ -62,7 +63,8 @@ def init(
     space: Annotated[
         Space,
         typer.Argument(
-            help="quickstart: minutes on a CPU; sasrecf: RecBole's documentation; full: all parameters."
+            metavar="SPACE",
+            help="quickstart: minutes on a CPU; sasrecf: RecBole's documentation; full: all parameters.",
         ),
     ] = "quickstart",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -360,6 +362,7 @@ def _exit_with(
 
 def main() -> None:
     """Run the command line and exit. A user error is printed without a traceback."""
+    allow_closed_output()
     allow_any_text()
     try:
         try:
@@ -370,10 +373,6 @@ def main() -> None:
         sys.stdout.flush()
         _print_error(*error.texts)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of the output has closed it (`| head`), which is no error.
-        _discard_output()
-        sys.exit(0)
     except OSError as error:
         # Mostly a write to standard output, redirected to a full disk.
         _discard_output()

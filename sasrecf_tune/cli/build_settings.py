@@ -18,6 +18,7 @@ from sasrecf_tune.inputs.settings import DATASET, ConfigOptions, Engine, RunSett
 from sasrecf_tune.inputs.validation import check_model, space_mistakes
 from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
 from sasrecf_tune.storage.manifest import settings_from
+from sasrecf_tune.storage.recorded_addresses import check_recorded_cluster, database_address
 
 
 def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any]) -> RunSettings:
@@ -79,7 +80,7 @@ def changed_settings(
         TuneError: The manifest cannot be read, or an option is invalid.
     """
     settings, space = settings_from(study_dir)
-    return override_settings(replace(settings, storage=settings.database(storage)), given), space
+    return override_settings(replace(settings, storage=database_address(settings, storage)), given), space
 
 
 def override_settings(settings: RunSettings, given: Mapping[str, Any]) -> RunSettings:
@@ -96,6 +97,7 @@ def override_settings(settings: RunSettings, given: Mapping[str, Any]) -> RunSet
         new["trials_per_gpu"] = 1
     changed = replace(settings, search=replace(settings.search, **search), **new)
     cluster_address(new.get("address"), changed.executor)
+    check_recorded_cluster(changed, new.get("address"))
     if changed.executor != settings.executor or "gpus" in new:
         check_workers(changed.workers, changed.gpus, 1, changed.executor)
     return changed

@@ -25,6 +25,8 @@ from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
+from sasrecf_tune.storage.manifest_schema import Planned
+from sasrecf_tune.storage.recorded_addresses import database_address
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 
@@ -70,7 +72,7 @@ def read_comparison(studies: Sequence[str], out: Path, storage: str | None = Non
         raise InputError("`compare` requires at least two studies", where="STUDY")
     settings = [settings_from(study_dir)[0] for study_dir in found]
     if not any(each.storage for each in settings):
-        settings[0].database(storage)  # refuses an address that is of no use
+        database_address(settings[0], storage)  # refuses an address that is of no use
     read = [
         _read(study_dir, name, storage if each.storage else None)
         for study_dir, name, each in zip(found, _names(found), settings, strict=True)
@@ -116,8 +118,8 @@ def _names(studies: Sequence[StudyDirectory]) -> list[str]:
 def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[EvaluationSetup, Entry, Metric]:
     """Return how a study was measured, its results, and the metric that it was selected by."""
     settings, space = settings_from(study_dir)
-    manifest = read_manifest(study_dir)
-    results = read_results(study_dir, settings, space, storage)
+    manifest = read_manifest(study_dir, Planned)
+    results = read_results(study_dir, settings, space, database_address(settings, storage))
     chosen = results.winner
     if chosen is None:
         raise no_completed_trial(name)

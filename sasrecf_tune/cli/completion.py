@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sasrecf_tune.errors import TuneError
-from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE
 from sasrecf_tune.inputs.metrics import VALUE, WITH_K, WITHOUT_K
 from sasrecf_tune.inputs.search_space import Choice
 from sasrecf_tune.report.row_selection import FIELDS
@@ -34,6 +34,11 @@ def metrics(incomplete: str) -> list[str]:
     """Complete a metric, such as NDCG@10."""
     with_k = (f"{name}@{k}" for name in WITH_K for k in _CUTOFFS)
     return _starting(incomplete, [*with_k, *WITHOUT_K, *VALUE])
+
+
+def models(incomplete: str) -> list[str]:
+    """Complete a model."""
+    return _starting(incomplete, MODELS)
 
 
 def settings(incomplete: str) -> list[str]:

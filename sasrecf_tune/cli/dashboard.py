@@ -14,6 +14,7 @@ from typing_extensions import override
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.storage.directory import find_study
 from sasrecf_tune.storage.manifest import settings_from
+from sasrecf_tune.storage.recorded_addresses import database_address
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -71,7 +72,7 @@ def serve(out: Path, name: str | None, storage: str | None, port: int, console: 
     from sasrecf_tune.storage.database.open import open_storage
 
     study_dir = find_study(out, name)
-    url = settings_from(study_dir)[0].database(storage)
+    url = database_address(settings_from(study_dir)[0], storage)
     try:
         import optuna_dashboard
     except ImportError as error:

@@ -15,6 +15,7 @@ from sasrecf_tune.report.text import count_text
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative
 from sasrecf_tune.storage.files import refuse_links, remove
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
+from sasrecf_tune.storage.recorded_addresses import database_address
 
 
 def delete_command(out: Path, name: str, storage: str | None, yes: bool) -> int:
@@ -25,7 +26,7 @@ def delete_command(out: Path, name: str, storage: str | None, yes: bool) -> int:
         StorageError: A run is using it, or it cannot be deleted.
     """
     study_dir = find_study(out, name)
-    address = settings_from(study_dir)[0].database(storage)
+    address = database_address(settings_from(study_dir)[0], storage)
     if not may_delete(study_dir, address, yes):
         return 1
     delete(study_dir, address)
@@ -48,6 +49,8 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
     Raises:
         InputError: Nobody can be asked, or the study is in another database.
     """
+    from sasrecf_tune.cli.session import check_not_local
+
     here = study_dir.manifest.is_file()
     if address is None and not here:
         return True
@@ -58,6 +61,8 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
             where=relative(study_dir.directory),
             fix="Give that address with --storage.",
         )
+    if address is not None:
+        check_not_local(study_dir, address)
     if yes:
         return True
     ended = trials_ended(study_dir.trials)

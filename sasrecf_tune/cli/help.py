@@ -1,4 +1,4 @@
-"""Help texts: options in groups with an example each, and summaries of commands that are not cut."""
+"""Commands: help texts with options in groups, whole summaries, and plain errors for invalid values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 from typing_extensions import override
 
+from sasrecf_tune.cli.usage_errors import value_error
 from sasrecf_tune.errors import InputError
 
 # The groups of the options of `run`: a title, an example, and the fields. Other commands, which have fewer
@@ -32,32 +33,14 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Output": (
         "--study first --out results",
-        ("name", "out", "storage", "fresh", "yes", "dry_run", "as_json", "help"),
+        ("name", "out", "storage", "fresh", "yes", "dry_run", "as_json"),
     ),
     "Faults": (
         "--checkpoint-every 1 --hang-timeout 30m",
-        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every"),
+        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every", "help"),
     ),
 }
 WIDEST = 110
-
-
-# What pydantic, which Typer checks values with, says of a value, and the same in plain words.
-_WORDS = (
-    (r"^Value error, ", ""),
-    (r"^Input should be a valid integer.*", "must be a whole number"),
-    (r"^Input should be a valid number.*", "must be a number"),
-    (r"^Input should be greater than or equal to ", "must be at least "),
-    (r"^Input should be less than or equal to ", "must be at most "),
-    (r"^Input should be ", "must be "),
-)
-
-
-def plain_words(message: str) -> str:
-    """A message about the value of an option, without the words of the library that checks it."""
-    for pattern, words in _WORDS:
-        message = re.sub(pattern, words, message)
-    return message
 
 
 class Command(TyperCommand):
@@ -72,7 +55,8 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            error.message = plain_words(error.message)
+            if plain := value_error(error):
+                raise plain from None
             raise
 
     @override

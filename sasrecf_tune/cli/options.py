@@ -36,6 +36,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines, for prog
 # The fields whose options the shell completes.
 _COMPLETED = {
     "metric": completion.metrics,
+    "model": completion.models,
     "overrides": completion.settings,
     "name": completion.study_names,
 }

@@ -109,6 +109,9 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
                 )
             mistakes.append(InputError(why, where=name))
             written += instead
+        elif equals and _key(name) and _ends_with_setting(written):
+            mistakes.append(InputError("each setting needs its own --set", where=arg))
+            written += ["--set", arg]
         elif bare == "params_file" and equals:  # `check` has an argument instead
             translated.append(value)
             written.append(value)
@@ -121,6 +124,11 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
         mistakes[-1].fix = f"Write: {shlex.join([*command.split(), *written, *left])}"
         raise mistakes[0] if len(mistakes) == 1 else InputErrors(mistakes)
     return [*translated, *left]
+
+
+def _ends_with_setting(words: Sequence[str]) -> bool:
+    """Whether the last of `words` is a `--set KEY=VALUE`."""
+    return words[-2:-1] == ["--set"] or (bool(words) and words[-1].startswith("--set="))
 
 
 def _instead(name: str, value: str, own: set[str]) -> list[str]:

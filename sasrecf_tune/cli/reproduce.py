@@ -32,6 +32,8 @@ from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from
+from sasrecf_tune.storage.manifest_schema import Planned
+from sasrecf_tune.storage.recorded_addresses import database_address
 
 # The duration of one wait for the worker.
 _TICK_SECONDS = 0.25
@@ -62,7 +64,7 @@ def reproduce_study(
         TuneError: The training failed.
     """
     settings, space = settings_from(study_dir)
-    results = read_results(study_dir, settings, space, storage)
+    results = read_results(study_dir, settings, space, database_address(settings, storage))
     if results.winner is None or results.origin is None:
         raise no_completed_trial(study_dir.name)
     if data_path is not None:
@@ -70,7 +72,7 @@ def reproduce_study(
         settings = replace(settings, base=base)
     if gpus is not None:
         settings = replace(settings, gpus=gpus)
-    manifest = read_manifest(study_dir)
+    manifest = read_manifest(study_dir, Planned)
     display = Display(console, as_json)
     again = _train(results.winner, results.origin, settings, space, manifest, display)
     record = results.winner.record

@@ -42,6 +42,7 @@ from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.plan import Plan, first_configuration, make_plan, with_device_note
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
+from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.trials import ENDED, State, TrialRecord
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _record_plan(plan: Plan, study_dir: StudyDirectory, records: Sequence[TrialR
     ended = sum(record.state in ENDED for record in records)
     earlier: list[Any] = []
     if ended and study_dir.manifest.is_file():
-        last = read_manifest(study_dir)
+        last = read_manifest(study_dir, Planned)
         earlier = list(last.get("earlier", []))
         sampler, pruner = last["sampler"], last["pruner"]
         if (sampler, pruner) != (plan.sampler, plan.pruner.recorded):

@@ -185,8 +185,8 @@ def open_session(
 
     own = replace(study_dir, coordinator=process_name() if settings.storage else "")
     refuse_links(study_dir.directory, "a run would write there")
-    if settings.storage and not fresh:
-        _check_not_local(study_dir, settings.storage)
+    if settings.storage:
+        check_not_local(study_dir, settings.storage)
     with shared(study_dir, clean_up) if settings.storage else exclusive(study_dir):
         if settings.storage is None:
             clean_up()  # before this run creates files of its own
@@ -202,7 +202,12 @@ def open_session(
             yield executor
 
 
-def _check_not_local(study_dir: StudyDirectory, address: str) -> None:
+def check_not_local(study_dir: StudyDirectory, address: str) -> None:
+    """Check that a study on a server has no SQLite database in its directory.
+
+    Raises:
+        InputError: It has.
+    """
     if study_dir.database.is_file() and not read_manifest(study_dir).get("storage"):
         raise InputError(
             f"the study {study_dir.name!r} is in its directory (SQLite), not in {mask_address(address)}",

@@ -28,12 +28,16 @@ def end_signals() -> list[signal.Signals]:
 
 @contextlib.contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt for them, as for Ctrl-C."""
-
+    """Raise KeyboardInterrupt for them, as for Ctrl-C; for SIGHUP once, since it may come several times."""
     terminals = _terminals()
+    hung_up = False
 
     def interrupt(number: int, _: FrameType | None) -> None:
+        nonlocal hung_up
         if number == signal.SIGHUP:
+            if hung_up:
+                return
+            hung_up = True
             _discard(terminals)
         raise KeyboardInterrupt
 
@@ -48,6 +52,7 @@ def interrupted_by_signals() -> Iterator[None]:
 def stopping_on_signals(search: Coordinator, grace: float, console: Console, quiet: bool) -> Iterator[None]:
     """Stop the search after the running epochs at the first Ctrl-C, SIGTERM or SIGHUP, at once at the second.
 
+    SIGHUP is no second signal: it follows SIGTERM at the end of a login session, and may come several times.
     In a thread other than the main one, signals stay as they are.
 
     Args:
@@ -62,10 +67,10 @@ def stopping_on_signals(search: Coordinator, grace: float, console: Console, qui
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
-        if search.stopping:
-            raise KeyboardInterrupt
         if number == signal.SIGHUP:
             _discard(terminals)
+        elif search.stopping:
+            raise KeyboardInterrupt
         if number != signal.SIGINT:
             search.stop(f"stopped by {signal.Signals(number).name}", grace)
             limit = f" (at most {format_duration(grace)})"
@@ -103,5 +108,7 @@ def _terminals() -> list[int]:
 
 def _discard(descriptors: Sequence[int]) -> None:
     """Discard what is written from now on: the terminal has closed, and writing would fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for number in descriptors:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        os.dup2(null, number)
+    os.close(null)

@@ -23,6 +23,7 @@ from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, find_study
 from sasrecf_tune.storage.directory import studies as all_studies
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
+from sasrecf_tune.storage.recorded_addresses import database_address
 from sasrecf_tune.trials import Row
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def report_study(
         )
     study_dir = find_study(out, name)
     settings, space = settings_from(study_dir)
-    results = read_results(study_dir, settings, space, storage)
+    results = read_results(study_dir, settings, space, database_address(settings, storage))
     data = report_data_of(study_dir, settings, space, results)
     tests = results.tests if show_test else None
     if show_test:
@@ -155,7 +156,7 @@ def best_config(out: Path, name: str | None, storage: str | None, output: Path |
 
     study_dir = find_study(out, name)
     settings, space = settings_from(study_dir)
-    chosen = read_results(study_dir, settings, space, storage).winner
+    chosen = read_results(study_dir, settings, space, database_address(settings, storage)).winner
     if chosen is None:
         raise no_completed_trial(study_dir.name)
     write_output(best_yaml(chosen, settings, space), output)
@@ -183,7 +184,8 @@ def list_studies(out: Path, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for header in ("study", "model", "dataset", "metric", "trials ended", "updated"):
-        table.add_column(header)
+        # Names are for other commands, and stay whole.
+        table.add_column(header, no_wrap=header == "study", overflow="fold")
     for row in rows:
         if "error" in row:
             table.add_row(row["study"], row["error"])

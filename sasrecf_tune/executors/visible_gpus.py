@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.machine import GPU_NAME, count_gpus
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -19,14 +20,16 @@ def visible_gpus(gpus: Sequence[str], inherited: str | None = None) -> tuple[str
         inherited: The value of CUDA_VISIBLE_DEVICES; None for that of this process.
 
     Raises:
-        InputError: CUDA_VISIBLE_DEVICES leaves no GPU with such an index.
+        InputError: CUDA_VISIBLE_DEVICES leaves no GPU with such an index, or there is none.
     """
     if inherited is None:
         inherited = os.environ.get(VARIABLE)
-    if inherited is None:
-        return tuple(gpus)
-    names = _names(inherited)
-    return tuple(_name(gpu, names, inherited) if gpu.isdigit() else gpu for gpu in gpus)
+    found = tuple(gpus)
+    if inherited is not None:
+        names = _names(inherited)
+        found = tuple(_name(gpu, names, inherited) if gpu.isdigit() else gpu for gpu in gpus)
+    _check_existence(gpus, found)
+    return found
 
 
 def first_gpu() -> str:
@@ -35,8 +38,19 @@ def first_gpu() -> str:
 
 
 def _names(value: str) -> list[str]:
-    # CUDA ignores the first invalid name and all that follow; "-1" is the usual way to hide them.
-    return list(takewhile(lambda name: name and not name.startswith("-"), map(str.strip, value.split(","))))
+    return list(takewhile(GPU_NAME.fullmatch, map(str.strip, value.split(","))))
+
+
+def _check_existence(gpus: Sequence[str], names: Sequence[str]) -> None:
+    """Check the indices: a worker whose GPU does not exist would end a search that others have begun."""
+    count = count_gpus()
+    for gpu, name in zip(gpus, names, strict=True):
+        if count is not None and name.isdigit() and int(name) >= count:
+            raise InputError(
+                f"there is no GPU {name}: this machine has {count}, from 0 on",
+                where=f"--gpus {gpu}" if gpu == name else VARIABLE,
+                fix="nvidia-smi -L lists them.",
+            )
 
 
 def _name(gpu: str, names: Sequence[str], inherited: str) -> str:

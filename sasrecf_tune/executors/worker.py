@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import os
+import re
 import signal
 import sys
 import threading
@@ -34,6 +36,12 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.storage.files import disk_error, make_directory, open_own
 
+# What Python, the loader of libraries and those say that get no memory, or no thread, which takes some.
+_NO_MEMORY = re.compile(
+    r"allocate memory|memory allocation|out of memory|enough memory|failed to map segment|bad_alloc"
+    r"|start new thread",
+    re.IGNORECASE,
+)
 # Imported late: the module imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.training.runner:start_runner"
 # What a request asks for, in an error message.
@@ -66,6 +74,21 @@ class WorkerOptions:
     runner: str = RUNNER
     shared: Path | None = None
     concurrent: bool = False
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error, or one that it was raised from, means that there was no memory."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return any(
+        isinstance(each, MemoryError)
+        or getattr(each, "errno", None) == errno.ENOMEM
+        or _NO_MEMORY.search(str(each)) is not None
+        for each in chain
+    )
 
 
 def main(pipe: Connection, options: WorkerOptions) -> None:
@@ -109,7 +132,14 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         if isinstance(error, ModuleNotFoundError):
             name = "RecBole" if error.name == "recbole" else str(error.name)
             reason, fix = f"{name} is not installed", "Install it with the other dependencies"
-        pipe.send(WorkerError(f"a worker could not start: {reason}", fix=f"{fix}: {install_command()}"))
+        fix = f"{fix}: {install_command()}"
+        if lacks_memory(error):
+            reason = "there is not enough memory"
+            fix = (
+                "Raise the limit (ulimit -v, of the container or of the scheduler), use fewer --workers, or "
+                f"end other programs. {options.log} has the error."
+            )
+        pipe.send(WorkerError(f"a worker could not start: {reason}", fix=fix))
         return
 
     def send_report(report: Report) -> Decision:

@@ -238,7 +238,11 @@ def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
         place = _place(where, mark) if mark else where
         what = f"not YAML: {error.problem or error.context}"
         raise ConfigFileError(what, where=place, fix=_unquoted_interval(text)) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ConfigFileError("not YAML: nested too deeply", where=where) from error
+    except (yaml.YAMLError, ValueError) as error:
+        if re.search(r"\d{4000}", text):
+            raise ConfigFileError("a number has thousands of digits", where=where) from error
         raise ConfigFileError(f"not YAML: {str(error).splitlines()[0]}", where=where) from error
     _check_extent(loaded, where)
     return loaded, [

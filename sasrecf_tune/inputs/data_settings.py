@@ -21,6 +21,16 @@ def check_columns_by_file(name: str, value: Value) -> Iterator[ParameterError]:
             yield ParameterError(f"`{name}` needs a list of columns for {file}, not {names!r}", fix=example)
 
 
+def check_encoding(value: Value) -> Iterator[ParameterError]:
+    """What is wrong with a value of `encoding`, which is the name of one of Python's."""
+    try:
+        "\n".encode(str(value))
+    except (LookupError, ValueError):
+        yield ParameterError(
+            f"`encoding` must name an encoding of text, not {value!r}", fix="For example utf-8."
+        )
+
+
 def check_value_intervals(value: Value, is_interval: Callable[[Value], bool]) -> Iterator[ParameterError]:
     """What is wrong with a value of `val_interval`: an interval or a list of values for each column.
 

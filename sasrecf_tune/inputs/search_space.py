@@ -15,6 +15,9 @@ from typing_extensions import override
 from sasrecf_tune.errors import Location
 from sasrecf_tune.inputs.literals import Scalar, Value, exact, fraction, from_string, is_number
 
+# How inexact a computed bound of QUniform is, such as 4.5 * q, in units of its last digit.
+_BLUR = 8
+
 
 @dataclass(frozen=True)
 class _Parameter:
@@ -228,10 +231,12 @@ class QUniform(_Parameter):
     @cached_property
     def factors(self) -> range:
         """The values divided by q."""
-        # A bound exactly half-way between two multiples is reached with probability zero: round inwards.
-        half = Fraction(1, 2)
-        first = math.floor(fraction(self.low) / self._step + half)
-        return range(first, math.ceil(fraction(self.high) / self._step - half) + 1)
+        # A bound half-way between two multiples is reached with probability zero: round inwards. In floats,
+        # which hyperopt computes with, a bound counts as half-way if only its last digits say otherwise.
+        ends = [fraction(bound) / self._step for bound in (self.low, self.high)]
+        blur = min(Fraction(1, 4), Fraction(_BLUR * max(math.ulp(float(end)) for end in ends)))
+        first = math.floor(ends[0] + Fraction(1, 2) + blur)
+        return range(first, max(first, math.ceil(ends[1] - Fraction(1, 2) - blur)) + 1)
 
     @override
     def label(self, value: Value) -> Scalar:

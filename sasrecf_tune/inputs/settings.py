@@ -1,7 +1,6 @@
 """The settings of a run. Each field is declared once, with the command-line option that sets it."""
 
 import math
-import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typer import Option
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
+from sasrecf_tune.machine import GPU_NAME
 
 Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
@@ -69,7 +69,7 @@ def parse_gpus(text: str) -> tuple[str, ...]:
     if text in {"none", ""}:
         return ("",)
     gpus = tuple(part.strip() for part in text.split(","))
-    if not all(re.fullmatch(r"[0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+", gpu) for gpu in gpus):
+    if not all(GPU_NAME.fullmatch(gpu) for gpu in gpus):
         raise InputError(
             f"invalid `--gpus` value {text!r}",
             fix="Use auto, none, indices such as 0,1, or names such as GPU-... or MIG-... of nvidia-smi -L.",
@@ -85,7 +85,7 @@ def parse_fuse(text: str) -> int:
     """
     if text == "auto":
         return AUTO_FUSE
-    if not (text.isdecimal() and 1 <= int(text) <= MOST_FUSED):
+    if not (text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MOST_FUSED):
         raise InputError(
             f"invalid `--fuse` value {text!r}", fix=f"Use auto, or a number from 1 to {MOST_FUSED}."
         )
@@ -313,7 +313,8 @@ class RunSettings:
             min=1,
             max=1024,
             help="Trials trained at the same time.  "
-            "[default: one for each free CPU core; with GPUs --trials-per-gpu for each]",
+            "[default: one for each CPU core, fewer beside other programs; "
+            "with GPUs --trials-per-gpu for each]",
         ),
     ] = None
     gpus: Annotated[
@@ -371,25 +372,6 @@ class RunSettings:
         Option("--engine", help="fast: RecBole's mathematics, optimized; recbole: RecBole's own trainer."),
     ] = "fast"
     sources: dict[str, str] = field(default_factory=dict, metadata=NO_OPTION)
-
-    def database(self, given: str | None) -> str | None:
-        """Return the database address of the study: `given` if the study is on a server, else None.
-
-        A study in its own directory stays there: the environment variable applies to all studies.
-
-        Raises:
-            InputError: An address is given otherwise for a study in its own directory.
-        """
-        if self.storage:
-            return given or self.storage
-        if given and given != os.environ.get(STORAGE_VARIABLE):
-            raise InputError(
-                f"the study {self.name!r} is in its directory (SQLite), not in a database on a server",
-                where="--storage",
-                fix="Remove it, or start another study in that database: sasrecf-tune run --storage URL "
-                "--study NEW-NAME",
-            )
-        return None
 
     @property
     def unit(self) -> float:

@@ -190,6 +190,7 @@ _CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
     "val_interval": partial(data_settings.check_value_intervals, is_interval=is_interval),
     "threshold": data_settings.check_threshold,
     "seq_len": data_settings.check_lengths,
+    "encoding": data_settings.check_encoding,
     "discretization": data_settings.check_bins,
     "benchmark_filename": data_settings.check_parts,
     "additional_feat_suffix": data_settings.check_suffixes,

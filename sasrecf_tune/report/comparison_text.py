@@ -16,6 +16,9 @@ from sasrecf_tune.report.text import count_text, parameters_text
 
 # Pairs that are written out: those of the best ten studies.
 _MOST_PAIRS = 45
+# Columns of names, and the characters that are enough for a folded one.
+_NAMES = ("study", "model")
+_FOLDED = 10
 _PARTS = {"valid": "validation", "test": "test"}
 
 
@@ -26,19 +29,10 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         (*scores(comparison), [entry.confirmed for entry in comparison.entries]),
         (*budgets(comparison), [True] * len(comparison.entries)),
     ):
-        table = Table(pad_edge=False, box=None)
-        for header in headers:
-            name = header in ("study", "model")
-            table.add_column(
-                header,
-                justify="left" if name else "right",
-                no_wrap=not name,
-                overflow="fold",
-                vertical="bottom",
-            )
-        for row, plain in zip(rows, confirmed, strict=True):
-            table.add_row(*map(Text, row), style="" if plain else "dim")
-        print_table(console, table)
+        if _least_width(headers, rows) > console.width:
+            _print_blocks(headers, rows, console)
+        else:
+            _print_rows(headers, rows, confirmed, console)
         console.print()
     for sentence in sentences(comparison):
         print_line(console, sentence, "bold")
@@ -47,6 +41,43 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
     for entry in comparison.entries:
         print_line(console, f"{entry.name}: {winner(entry)}", "dim")
     print_line(console, note(comparison), "dim")
+
+
+def _print_rows(headers: list[str], rows: list[list[str]], confirmed: list[bool], console: Console) -> None:
+    table = Table(pad_edge=False, box=None)
+    for header in headers:
+        name = header in _NAMES
+        table.add_column(
+            header,
+            justify="left" if name else "right",
+            no_wrap=not name,
+            overflow="fold",
+            vertical="bottom",
+        )
+    for row, plain in zip(rows, confirmed, strict=True):
+        table.add_row(*map(Text, row), style="" if plain else "dim")
+    print_table(console, table)
+
+
+def _print_blocks(headers: list[str], rows: list[list[str]], console: Console) -> None:
+    """Print a line for each cell, below the name of its study."""
+    for row in rows:
+        cells = dict(enumerate(row))
+        print_line(console, cells.pop(headers.index("study")), "bold")
+        grid = Table.grid(padding=(0, 2))
+        for column, cell in cells.items():
+            if cell:
+                grid.add_row(f"  {headers[column]}".replace("\n", " "), Text(cell))
+        print_table(console, grid)
+
+
+def _least_width(headers: list[str], rows: list[list[str]]) -> int:
+    """Return the characters that a table of `rows` needs to be readable; names may be folded."""
+    width = -2
+    for header, cells in zip(headers, zip(*rows, strict=True), strict=True):
+        longest = max(map(len, [*header.split("\n"), *cells]))
+        width += 2 + (min(longest, _FOLDED) if header in _NAMES else longest)
+    return width
 
 
 def heading(comparison: Comparison) -> str:

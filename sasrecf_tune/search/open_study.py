@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from sasrecf_tune.analysis.reproduction import diff_text
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.unused_settings import effective
+from sasrecf_tune.search.plan import decisive_settings
 from sasrecf_tune.search.study import IDENTITY, TuneStudy
 from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.coordination import SingleCoordinator, open_coordinated
@@ -60,7 +60,7 @@ def open_study(
                 study.set_metric_names([str(identity["metric"])])
             # Last: a study without it, whose creation was interrupted, is created again.
             study.set_user_attr(IDENTITY, plain)
-        elif (known := _of_effect(known)) != plain:
+        elif (known := _as_now(known)) != plain:
             raise StudyMismatchError(
                 f"the study {study_dir.name!r} has different settings:\n{diff_text(known, plain)}",
                 where=str(study_dir.directory),
@@ -71,11 +71,11 @@ def open_study(
     return TuneStudy(study, memory, peers, space)
 
 
-def _of_effect(identity: Any) -> Any:
-    """`identity` without settings that have no effect: earlier versions recorded them too."""
+def _as_now(identity: Any) -> Any:
+    """`identity` as it is recorded now: earlier versions recorded all settings, and as they were written."""
     match identity:
         case {"config": dict(config), "model": str(model)}:
-            return {**identity, "config": effective(config, model)}
+            return {**identity, "config": decisive_settings(config, model)}
     return identity
 
 

@@ -15,6 +15,7 @@ from sasrecf_tune.inputs.metrics import VALUE, check_kinds
 from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.inputs.unused_settings import effective, unused_notes
+from sasrecf_tune.inputs.value_conversion import convert
 from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.search.strategies.pruners import PrunerPlan, plan_pruner
 
@@ -57,12 +58,8 @@ class Plan:
 
     @property
     def fixed(self) -> Config:
-        """The settings of config files and --set that decide about results.
-
-        The path of the data does not: its fingerprint does.
-        """
-        config = effective(self.settings.base, self.settings.model)
-        return {key: value for key, value in config.items() if key != "data_path"}
+        """The settings of config files and --set that decide about results."""
+        return decisive_settings(self.settings.base, self.settings.model)
 
     def config(self, params: dict[str, Any]) -> Config:
         """The RecBole configuration of a trial with `params`."""
@@ -88,6 +85,15 @@ class Plan:
             "space": {parameter.name: parameter.write() for parameter in self.space},
             "config": self.fixed,
         }
+
+
+def decisive_settings(config: Config, model: str) -> Config:
+    """The settings in `config` that decide about the results of `model`, however they are written.
+
+    The path of the data does not: its fingerprint does.
+    """
+    found = effective(config, model)
+    return {key: convert(key, value) for key, value in found.items() if key != "data_path"}
 
 
 def base_config(settings: RunSettings, space: SearchSpace) -> Config:

@@ -10,9 +10,9 @@ from sasrecf_tune.storage.directory import StudyDirectory
 
 
 def read_results(
-    study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace, storage: str | None = None
+    study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace, storage: str | None
 ) -> Results:
-    """Read a study's trials, confirmations and winner, from `storage` instead of its own database if given.
+    """Read a study's trials, confirmations and winner; `storage` is the address of a database on a server.
 
     Raises:
         TuneError: the database cannot be read, or holds no such study.
@@ -22,10 +22,9 @@ def read_results(
     from sasrecf_tune.storage.database.errors import check_database, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
 
-    url = settings.database(storage)
-    check_database(study_dir, url)
-    with reading_errors(study_dir, url):
-        backend = open_storage(study_dir, url)
+    check_database(study_dir, storage)
+    with reading_errors(study_dir, storage):
+        backend = open_storage(study_dir, storage)
         study = load_study(study_dir, backend, space)
         records = study.records()
         runs, completed, asked = load_confirmations(study_dir, backend, space, records)

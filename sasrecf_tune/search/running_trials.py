@@ -15,7 +15,7 @@ from sasrecf_tune.search.retry_policy import should_retry
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study import TrialLost, TuneStudy
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import DISK_FIX
+from sasrecf_tune.storage.files import disk_fix
 from sasrecf_tune.storage.pending_results import PendingResult
 from sasrecf_tune.trials import TrialRecord
 
@@ -93,7 +93,7 @@ class RunningTrials:
         if isinstance(outcome, Failure) and outcome.kind == FailureKind.DISK:
             # The trial is not at fault, and the next one could not be written either.
             self.requeue(number)
-            raise StorageError(outcome.reason, fix=DISK_FIX)
+            raise StorageError(outcome.reason, fix=disk_fix(outcome.reason))
         trial = self.trials[number].trial
         try:
             if isinstance(outcome, Failure) and should_retry(

@@ -19,11 +19,17 @@ _TEMPORARY = re.compile(r"\..+\.(csv|md|html|json|yaml|result)\.[a-z0-9_]{8}")
 RUN_AGAIN = "Then run the same command again: it continues the study."
 DISK_FULL_FIX = f"Free space on that disk, or raise the limit. {RUN_AGAIN}"
 NOT_WRITABLE_FIX = f"Check that the directory exists and is writable, or choose another one. {RUN_AGAIN}"
-DISK_FIX = f"Free space on that disk, or make it writable. {RUN_AGAIN}"
+READ_ONLY_FIX = (
+    "Make it and its directory writable (chmod, chattr -i, or mount the disk for writing), or choose another "
+    f"directory. {RUN_AGAIN}"
+)
+# Messages of the system about files that this user may not change.
+_READ_ONLY = tuple(map(os.strerror, (errno.EPERM, errno.EACCES, errno.EROFS)))
 _IN_THE_WAY = f"Another file or directory has this name: move it away. {RUN_AGAIN}"
 NOT_REGULAR = "it is a link or not a regular file"
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), DISK_FULL_FIX),
+    **dict.fromkeys((errno.EPERM, errno.EACCES, errno.EROFS), READ_ONLY_FIX),
     **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP), _IN_THE_WAY),
 }
 
@@ -156,6 +162,13 @@ def disk_error(path: Path, error: OSError) -> StorageError:
         where=str(path),
         fix=_REMEDIES.get(error.errno or 0, NOT_WRITABLE_FIX),
     )
+
+
+def disk_fix(reason: str) -> str:
+    """What to do about an error of a disk whose message is `reason`."""
+    if any(text in reason for text in _READ_ONLY):
+        return READ_ONLY_FIX
+    return f"Free space on that disk, or make it writable. {RUN_AGAIN}"
 
 
 def _umask() -> int:

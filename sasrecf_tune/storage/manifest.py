@@ -12,21 +12,26 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import msgspec
 
 from sasrecf_tune import __version__
 from sasrecf_tune.errors import StorageError, TuneError
+from sasrecf_tune.inputs.hyperparameters import COMPARABILITY_KEYS
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
+from sasrecf_tune.inputs.validation import check_config
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
+from sasrecf_tune.storage.manifest_schema import UNREADABLE, Recorded, Settings, value_text, wrong_value
 from sasrecf_tune.storage.url_masking import mask_command
 
 _FORMAT = 1
+_DECIMALS = "metric_decimal_place"
+_RESTORE = "Restore it from a copy, or move it away: `run` writes a new one."
 _LIBRARIES = ("torch", "recbole", "optuna", "numpy", "pandas", "scipy", "typer", "rich", "PyYAML")
 
 
@@ -83,41 +88,36 @@ def environment() -> dict[str, dict[str, Any]]:
     return {"machine": machine, "versions": {name: _version(name) for name in _LIBRARIES}}
 
 
-def read_manifest(study_dir: StudyDirectory) -> dict[str, Any]:
+def read_manifest(study_dir: StudyDirectory, kind: type = Recorded) -> dict[str, Any]:
     """Read the manifest of a study.
 
+    Args:
+        kind: `Planned` for the manifest of a study whose search has begun.
+
     Raises:
-        StorageError: It cannot be read, or has another format.
+        StorageError: It cannot be read, has another format, or a value in it is invalid.
     """
+    where = str(study_dir.manifest)
     try:
         content = json.loads(study_dir.manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise StorageError(
-            f"cannot read the manifest: {error}",
-            where=str(study_dir.manifest),
-            fix="Restore it from a copy, or move it away: `run` writes a new one.",
+            f"cannot read the manifest: {error.strerror}", where=where, fix=_RESTORE
+        ) from error
+    except (ValueError, RecursionError) as error:
+        place = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise StorageError(
+            f"the manifest is damaged: it is not JSON{place}", where=where, fix=_RESTORE
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise StorageError(
             "not a manifest, or of another version of sasrecf-tune",
-            where=str(study_dir.manifest),
+            where=where,
             fix=f"Use the version that wrote it, or {ANOTHER_STUDY}",
         )
+    if wrong := wrong_value(content, Recorded) or wrong_value(content, kind):
+        raise StorageError(f"the manifest is damaged: {wrong}", where=where, fix=_RESTORE)
     return content
-
-
-class _Required(TypedDict):
-    """The keys of every manifest whose absence no default may fill."""
-
-    params_file: str
-    dataset: str
-    model: str
-    metric: str
-    seed: int
-    engine: str
-    space: str
-    config: dict[str, Any]
-    search: dict[str, Any]
 
 
 def settings_content(settings: RunSettings, space: SearchSpace, storage: str | None) -> dict[str, Any]:
@@ -143,25 +143,30 @@ def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
     Raises:
         StorageError: The manifest cannot be read, or a value in it is invalid.
     """
-    content = read_manifest(study_dir)
+    content = read_manifest(study_dir, Settings)
+    where = str(study_dir.manifest)
     try:
-        required = msgspec.convert(content, _Required)
-        if unknown := required["search"].keys() - {field.name for field in fields(SearchSettings)}:
+        if unknown := content["search"].keys() - {field.name for field in fields(SearchSettings)}:
             raise StorageError(f"unknown key `search.{min(unknown)}`")
         stored = content | {
             "name": study_dir.name,
             "out": str(study_dir.directory.parent),
-            "base": required["config"],
-            "metric": vars(parse_metric(required["metric"])),
+            "base": content["config"],
+            "metric": vars(parse_metric(content["metric"])),
         }
+        base = content["config"]
+        check_config({key: base[key] for key in (*COMPARABILITY_KEYS, _DECIMALS) if key in base}, where)
         settings = msgspec.convert(stored, RunSettings, dec_hook=lambda kind, value: kind(value))
-    except (msgspec.ValidationError, TuneError) as error:
+        space = parse(content["space"], settings.params_file.name)
+    except UNREADABLE as error:
         raise StorageError(
-            f"invalid settings in the manifest: {error}",
-            where=str(study_dir.manifest),
-            fix="Restore it from a copy.",
+            f"the manifest is damaged: {value_text(error)}", where=where, fix=_RESTORE
         ) from error
-    return settings, parse(required["space"], settings.params_file.name)
+    except TuneError as error:
+        raise StorageError(
+            f"invalid settings in the manifest: {error.mistakes[0].what}", where=where, fix=_RESTORE
+        ) from error
+    return settings, space
 
 
 def _provenance() -> dict[str, Any]:

@@ -16,6 +16,8 @@ from sasrecf_tune.messages import FailureKind
 _NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|_ALLOC_FAILED|ALLOCATION_FAILED"
 )
+# A library of CUDA could not begin: its memory did not fit, unless the GPU is lost.
+_NOT_BEGUN = re.compile(r"CU[A-Z]+_STATUS_NOT_INITIALIZED")
 # Errors of CUDA after which "the process must be terminated and relaunched" (documentation of cudaError), and
 # those of a GPU that no longer answers.
 _LOST_GPU = re.compile(
@@ -28,25 +30,30 @@ _LOST_GPU = re.compile(
 
 
 class FusedTrialsError(Exception):
-    """An error in several trials that train as one model; each of them alone may not have it."""
+    """An error in several trials that train as one model; each of them alone may not have it.
+
+    It keeps the error's `text` alone: the error itself refers to the trials' tensors.
+    """
 
     def __init__(self, error: Exception, trials: int) -> None:
         what = "out of memory" if is_memory(error) else "an error"
         super().__init__(f"{what} in {trials} trials that were trained together")
+        self.text = str(error)
 
 
 def is_memory(error: Exception) -> bool:
     """Return whether memory has run out: Python's, a GPU's, its libraries', or torch's of the CPU."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return bool(_NO_MEMORY.search(text) or _NOT_BEGUN.search(text))
 
 
 def gpu_is_lost(error: Exception) -> bool:
     """Return whether this process can no longer use its GPU, so that every later trial would fail, too."""
-    if is_memory(error) or isinstance(error, TuneError):
+    if isinstance(error, TuneError) or (is_memory(error) and not _NOT_BEGUN.search(str(error))):
         return False
-    if "CUDA" in str(error) and _LOST_GPU.search(str(error)):
+    if "CUDA" in _text(error) and _LOST_GPU.search(_text(error)):
         return True
     # cuBLAS and cuDNN report the same in their own words.
     try:
@@ -54,6 +61,10 @@ def gpu_is_lost(error: Exception) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def _text(error: Exception) -> str:
+    return error.text if isinstance(error, FusedTrialsError) else str(error)
 
 
 def failure_kind(error: Exception) -> FailureKind:
@@ -76,7 +87,7 @@ def failure_reason(error: Exception, kind: FailureKind, log: Path) -> str:
     text = " ".join(str(error).split())[:400]
     if kind == FailureKind.WORKER_DIED:
         # CUDA's advice on debugging follows in further lines.
-        return f"the GPU failed: {str(error).strip().partition(chr(10))[0][:400]}"
+        return f"the GPU failed: {_text(error).strip().partition(chr(10))[0][:400]}"
     if kind == FailureKind.MEMORY:
         return f"out of memory: {text}"
     if isinstance(error, StorageError):

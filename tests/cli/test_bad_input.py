@@ -53,7 +53,7 @@ GOOD = "learning_rate choice [0.01, 0.001]\n"
         (GOOD, "--study ../x", "invalid study name"),
         (GOOD, "--model sasrecf", "cannot be tuned: did you mean `SASRecF`?"),
         (GOOD, "--set epoks=5", "--set epoks: unknown setting `epoks`: did you mean `epochs`?"),
-        (GOOD, "--sampler best", "'--sampler': 'best' is not one of"),
+        (GOOD, "--sampler best", "--sampler: 'best' is not one of"),
         (GOOD, "--trials 0", "must be at least 1"),
         (GOOD, "--workers many", "must be a whole number"),
         (GOOD, "--sampel tpe", "No such option"),

@@ -27,6 +27,7 @@ from sasrecf_tune.cli.compare import compare_studies, read_comparison, why_uncon
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.comparison_text import sentences, show_comparison, warnings
+from sasrecf_tune.report.confirmation_text import estimate_cells
 from sasrecf_tune.report.formats.comparison import comparison_csv, comparison_json, comparison_latex
 from sasrecf_tune.storage.manifest import settings_from
 from tests.support.confirmations import confirmation
@@ -147,6 +148,18 @@ def test_unconfirmed_studies_are_not_ranked() -> None:
     shown = io.StringIO()
     show_comparison(found, Console(file=shown, width=100))
     assert "(0.0600)" in shown.getvalue()
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100])
+def test_a_comparison_is_readable_in_a_narrow_window(width: int) -> None:
+    found = compared(entry("a-name-of-20-letters", BEST), entry("worse", WORSE), entry("plain", ()))
+    shown = io.StringIO()
+    show_comparison(found, Console(file=shown, width=width))
+    text = shown.getvalue()
+    mean, interval = estimate_cells(found.entries[0].on("valid", found.metric.key), found.metric)
+    assert "(0.0600)" in text and mean in text and interval in text
+    # No cell is one letter below the other.
+    assert sum(len(line.split()) == 1 and len(line.strip()) < 5 for line in text.splitlines()) == 0
 
 
 def test_latex_marks_the_best_and_the_second() -> None:

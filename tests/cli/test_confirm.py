@@ -108,7 +108,7 @@ def test_the_best_trials_are_trained_on_fresh_seeds_and_ranked_by_mean(tmp_path:
             assert float(row["test mrr@10"]) == pytest.approx(-lucky(config))
             assert trials[float(row["learning_rate"])] == int(row["trial"])
         assert f"| 1 | {trials[0.01]} |" in run.study_dir.confirmation_md.read_text()
-        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space, None)
         assert results.winner is not None and results.origin is not None
         assert best_yaml(results.winner, run.plan.settings, run.plan.space) == run.study_dir.best.read_text()
         assert results.origin.valid == pytest.approx({"mrr@10": max(scores.values())})
@@ -133,7 +133,7 @@ def test_the_winner_is_not_selected_on_the_test_set(tmp_path: Path) -> None:
         confirm(run, 5, 2)
         whole = confirmed(run)
         assert leak in whole.configurations
-        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space, None)
         assert results.winner is not None and results.winner.trial == first.number
         assert best(run.study_dir)["learning_rate"] == first.params["learning_rate"]
         assert max(whole.tests, key=lambda run: whole.tests[run]["mrr@10"])[0] == leak
@@ -173,7 +173,7 @@ def test_a_resumed_confirmation_has_the_results_of_an_uninterrupted_one(tmp_path
             confirm(run, 3, 2)
         # Half of a confirmation decides nothing.
         assert run.study_dir.best.read_text() == before
-        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space, None)
         assert (
             results.complete_confirmation is None
             and results.latest_confirmation is not None
@@ -316,7 +316,7 @@ def test_the_checkpoint_of_the_chosen_run_is_kept(tmp_path: Path) -> None:
         run.search.run()
         before = {path.name for path in run.study_dir.checkpoints.iterdir()}
         confirm(run, 3, 3)
-        results = read_results(run.study_dir, run.plan.settings, run.plan.space)
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space, None)
         assert results.winner is not None
         kept = run.study_dir.confirmation.checkpoint(results.winner.record.number).name
         assert {path.name for path in run.study_dir.checkpoints.iterdir()} == before | {kept}

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 import sasrecf_tune as st
-from sasrecf_tune.cli import run as runs
 from sasrecf_tune.cli import session
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.settings import RunSettings
@@ -56,11 +56,10 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Unreliable:
     fake = Unreliable()
 
     @contextlib.contextmanager
-    def inline(_: RunSettings, __: StudyDirectory) -> Iterator[Executor]:
+    def inline(_: RunSettings, __: StudyDirectory, ___: Allocation) -> Iterator[Executor]:
         yield InlineExecutor(fake.train, fake.describe)
 
-    for module in (session, runs):
-        monkeypatch.setattr(module, "open_executor", inline)
+    monkeypatch.setattr(session, "open_executor", inline)
     monkeypatch.setattr(render, "write_page", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     Path("hyper.test").write_text("n_layers choice [1, 2, 3]\nn_heads choice [1, 2]\n")
@@ -234,8 +233,9 @@ def test_a_study_on_a_server(
         invoke(*RUN, "--fresh", "--yes")
     local = [word if word != "one" else "local" for word in RUN]
     invoke(*local)
-    with pytest.raises(InputError, match="is in its directory"):
-        invoke(*local, "--storage", url)
+    for words in ([], ["--fresh"], ["--fresh", "--yes"]):
+        with pytest.raises(InputError, match="is in its directory"):
+            invoke(*local, *words, "--storage", url)
     # It is also asked for where the study has no directory, on another machine.
     for out in ("tuning", "elsewhere"):
         with pytest.raises(InputError, match=r"6 ended trials(.|\n)*--yes"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_studies_shows_the_last_change(study_dir: StudyDirectory) -> None:
     assert [study.name for study in studies(Path("tuning"))] == [NAME, "other"]
 
 
+def test_studies_shows_whole_names_in_a_narrow_window(
+    study_dir: StudyDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a-study-with-a-name-of-forty-characters1"
+    shutil.copytree(study_dir.directory, f"tuning/{name}")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert name in invoke("studies")
+
+
 @pytest.mark.parametrize(
     "words", [["report"], ["report", "--format", "csv"], ["report", "--format", "html"], ["best"]]
 )
@@ -112,6 +122,12 @@ def test_an_output_file_is_replaced_but_no_pipe_and_no_link(tmp_path: Path) -> N
     write_output("through", tmp_path / "pipe")
     assert os.read(reader, 99) == b"through" and (tmp_path / "pipe").is_fifo()
     os.close(reader)
+    # One without a name, as /dev/stdout may be, and what bash's >(command) stands for.
+    reader, writer = os.pipe()
+    write_output("through", Path(f"/dev/fd/{writer}"))
+    assert os.read(reader, 99) == b"through"
+    os.close(reader)
+    os.close(writer)
 
 
 def test_an_output_that_cannot_be_written_is_no_reason_to_run_again(tmp_path: Path) -> None:

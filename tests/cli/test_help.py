@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.cli.help import GROUPS
+from sasrecf_tune.errors import InputError
 from tests.support import readme_blocks
 from tests.support.known_studies import NAME, plant
 
@@ -44,6 +45,27 @@ def test_groups_have_an_example_that_is_valid(title: str) -> None:
     assert given - {"params_file"} <= set(names)
 
 
+def test_help_is_the_last_option_of_run() -> None:
+    assert help_of("run").rstrip().endswith("Show this message and exit.")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("run --trials abc", "--trials: must be a whole number, not 'abc'"),
+        ("run --trials 1.5", "--trials: must be a whole number, not '1.5'"),
+        ("run --workers 0", "--workers: must be at least 1, not 0"),
+        ("dashboard --port 99999", "--port: must be at most 65535, not 99999"),
+        ("run --executor slurm", "--executor: 'slurm' is not one of 'local', 'ray'"),
+        ("init other", "SPACE: 'other' is not one of 'quickstart', 'sasrecf', 'full'"),
+        ("report --top x", "--top: must be a whole number, not 'x'"),
+    ],
+)
+def test_an_invalid_value_is_named_in_plain_words(line: str, said: str) -> None:
+    error = CliRunner().invoke(app, line.split()).exception
+    assert isinstance(error, InputError) and str(error) == said
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("studies")
@@ -68,6 +90,7 @@ def test_completion_knows_studies_metrics_keys_and_columns(out: Path) -> None:
     place = ["--out", str(out)]
     assert completed(["report", *place, NAME[:2]], out) == [NAME]
     assert completed(["run", "--metric", "ND"], out) == ["NDCG@5", "NDCG@10", "NDCG@20"]
+    assert completed(["run", "--model", "SASRecF"], out) == ["SASRecF"]
     assert completed(["run", "--set", "n_"], out) == ["n_layers=", "n_heads="]
     assert completed(["report", *place, "--sort", "sec"], out) == ["seconds"]
     assert "n_layers" in completed(["report", *place, "--sort", "n_"], out)

@@ -57,7 +57,8 @@ def test_init_replaces_no_file_unless_told(tmp_path: Path, monkeypatch: pytest.M
 def test_run_without_a_search_space_names_init() -> None:
     result = CliRunner().invoke(app, ["run", "--dataset", "ml-100k"])
     assert isinstance(result.exception, InputError) and "`sasrecf-tune init`" in str(result.exception)
-    assert CliRunner().invoke(app, ["run", "--params-file", "x", "--trials", "0"]).exit_code == 2
+    other = CliRunner().invoke(app, ["run", "--params-file", "x", "--trials", "0"]).exception
+    assert isinstance(other, InputError) and other.where == "--trials"
 
 
 def test_the_installed_package_has_the_search_spaces() -> None:

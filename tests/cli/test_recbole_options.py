@@ -81,3 +81,21 @@ def test_a_misspelt_setting_is_refused(option: str, near: str) -> None:
     assert f"{option.partition('=')[0]}: no such option: did you mean `{near}`?" in str(
         refused(f"check h.test {option}")
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        (
+            "run --params_file h.test --set epochs=2 hidden_size=16 'topk=[5, 10]'",
+            "run --params_file h.test --set epochs=2 --set hidden_size=16 --set 'topk=[5, 10]'",
+        ),
+        ("check --set=epochs=2 n_layers=1 h.test", "check --set=epochs=2 --set n_layers=1 h.test"),
+    ],
+)
+def test_settings_after_the_first_of_a_set_option_are_refused_with_the_command_to_write(
+    line: str, written: str
+) -> None:
+    error = refused(line)
+    assert "each setting needs its own --set" in error.texts[0]
+    assert shlex.split(error.texts[-1].rpartition("Write: ")[2]) == ["sasrecf-tune", *shlex.split(written)]

@@ -8,12 +8,21 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from sasrecf_tune.cli.signals import end_signals, interrupted_by_signals, stopping_on_signals
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """What is started by nohup ignores SIGHUP, and so would its own processes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Search:
@@ -41,8 +50,10 @@ def test_the_first_signal_stops_the_search_and_the_second_ends_it(
     with stopping_on_signals(cast(Any, search), 25.0, Console(file=io.StringIO()), quiet=False):
         signal.raise_signal(number)
         assert (search.stopping, search.reason, search.grace) == (True, reason, grace)
+        signal.raise_signal(signal.SIGHUP)  # follows SIGTERM at the end of a login session
+        assert search.grace == 25.0
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
+            signal.raise_signal(signal.SIGTERM if number == signal.SIGHUP else number)
     assert signal.getsignal(number) == before and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
@@ -50,6 +61,16 @@ def test_the_first_signal_stops_the_search_and_the_second_ends_it(
 def test_before_the_search_they_interrupt(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
         signal.raise_signal(number)
+
+
+def test_further_hangups_do_not_interrupt_the_end_of_a_run() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        finally:
+            signal.raise_signal(signal.SIGHUP)
+            ended = True
+    assert ended
 
 
 def test_a_run_under_nohup_goes_on() -> None:

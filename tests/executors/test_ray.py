@@ -714,7 +714,8 @@ def test_the_study_is_confirmed_and_reproduced(
     manifest = read_manifest(StudyDirectory(study))
     assert (manifest["executor"], manifest["address"]) == ("ray", cluster.address)
     assert manifest["data"]["place"] == "ray, 3 nodes"
-    confirmed = cli("confirm", study.name, "--top", "1", "--seeds", "2", "--workers", "1", cwd=space)
+    numbers = ("--top", "1", "--seeds", "2", "--workers", "1")
+    confirmed = cli("confirm", study.name, *numbers, "--address", cluster.address, cwd=space)
     assert confirmed.returncode == 0, confirmed.stderr
     logs = {path.name for path in (study / "logs").glob("confirm-*")}
     assert logs == {"confirm-0000.log", "confirm-0001.log"}

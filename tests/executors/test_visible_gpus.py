@@ -5,12 +5,19 @@ from __future__ import annotations
 import pytest
 
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.executors import visible_gpus as module
 from sasrecf_tune.executors.visible_gpus import VARIABLE, first_gpu, visible_gpus
 from sasrecf_tune.inputs.settings import parse_gpus
 
 MIG = "MIG-3b1d3c8a-29d6-5ae4-9c3a-1f7d6bb0e0aa"
 OLD_MIG = "MIG-GPU-8932f937-d72c-4106-c12f-20bd9faed9f6/7/0"
 UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
+
+
+@pytest.fixture(autouse=True)
+def unknown_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not count the GPUs of this machine."""
+    monkeypatch.setattr(module, "count_gpus", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +32,7 @@ UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
         (UUID, "2,3", (UUID,)),
         (f"{MIG},{OLD_MIG}", "0", (MIG, OLD_MIG)),
         ("0", "3,-1,2", ("3",)),
+        ("0", "3,NoDevFiles", ("3",)),
         ("none", "2,3", ("",)),
         ("none", "", ("",)),
         ("auto", "2,3", ()),
@@ -42,12 +50,28 @@ def test_an_index_counts_the_visible_gpus(gpus: str, inherited: str, names: tupl
         ("1", "3,-1,2", "leaves 1 GPU"),
         ("0", "", "leaves no GPUs\nunset CUDA_VISIBLE_DEVICES, or use --gpus none"),
         ("0", "-1", "leaves no GPUs"),
+        ("0", "NoDevFiles", "leaves no GPUs"),
     ],
 )
 def test_an_index_beyond_the_visible_gpus_is_refused(gpus: str, inherited: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         visible_gpus(parse_gpus(gpus), inherited)
     assert caught.value.where == f"--gpus {gpus}"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "inherited", "where"),
+    [("0,7", None, "--gpus 7"), ("2", None, "--gpus 2"), ("1", "0,7", VARIABLE), ("0", "7", VARIABLE)],
+)
+def test_a_gpu_that_does_not_exist_is_refused_before_a_worker_starts(
+    gpus: str, inherited: str | None, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(module, "count_gpus", lambda: 2)
+    with pytest.raises(InputError, match=r"there is no GPU [27]: this machine has 2") as caught:
+        visible_gpus(parse_gpus(gpus), inherited)
+    assert caught.value.where == where
+    assert visible_gpus(parse_gpus(f"0,1,{UUID}"), inherited=None) == ("0", "1", UUID)
 
 
 def test_the_environment_of_this_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,3 +318,34 @@ def test_an_interval_without_quotes_is_explained(tmp_path: Path, line: str, writ
     with pytest.raises(ConfigFileError, match="not YAML") as caught:
         read_config_file(file)
     assert caught.value.fix == f"Write the interval in quotes: {written}"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"epochs: {'9' * 5000}", "a number has thousands of digits"),
+        (f"epochs: [1, {{a: -{'9' * 5000}}}]", "a number has thousands of digits"),
+        ("[" * 5000, "not YAML: nested too deeply"),
+    ],
+)
+def test_what_python_cannot_hold_is_a_message(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(ConfigFileError) as caught:
+        read_config_file(config_file(tmp_path, line))
+    assert caught.value.what == said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("encoding", "\0"),
+        ("encoding", "utf-9"),
+        ("encoding", "é\ud800"),
+        ("encoding", "base64"),
+        ("encoding", "a" * 5000),
+        ("field_separator", ""),
+        ("load_col", {"inter": [1, 2]}),
+    ],
+)
+def test_values_that_no_file_can_be_read_with_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"`{key}`"):
+        check_config({key: value}, "base.yaml")

@@ -132,9 +132,30 @@ def test_quniform_is_hyperopts(tmp_path: Path, parameter: QUniform, seed: int) -
         assert any(close(drawn, value) for value in parameter.values)
     # Both ends are reached from inside the bounds, so no value is one too many.
     low, high, q = float(parameter.low), float(parameter.high), float(parameter.q)
-    inside = np.linspace(low, high, 20_001)[1:-1]
-    reached = np.round(inside / q) * q
-    assert close(reached[0], parameter.values[0]) and close(reached[-1], parameter.values[-1])
+    last_digits = 12 * max(math.ulp(low), math.ulp(high))  # which no draw ever meets
+    reached = [round((low + last_digits) / q) * q, round((high - last_digits) / q) * q]
+    assert close(reached[0], parameter.values[0]) and close(reached[1], parameter.values[-1])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "q", "count"),
+    [
+        (0, 8.45669401045808, 1.879265335657351, 5),  # 4.5 times q in floats, a little more in decimals
+        (0, 0.15, 0.1, 2),
+        (0, 0.15000000000000002, 0.1, 2),
+        (0.15, 0.45, 0.1, 3),
+        (0.15000000000000002, 0.45000000000000001, 0.1, 3),
+        (0.35000000000000003, 0.75, 0.1, 4),
+        (4.499999999999999, 4.500000000000001, 1, 1),
+        (0, 4.5000001, 1, 6),
+        (1e9, 1e9 + 5, 2, 3),
+    ],
+)
+def test_a_bound_half_way_between_two_multiples(low: float, high: float, q: float, count: int) -> None:
+    parameter = QUniform("x", low, high, q)
+    assert len(parameter.values) == parameter.size == count
+    drawn = np.round(np.linspace(low, high, 100_001)[1:-1] / q)
+    assert {drawn[0], drawn[-1]} <= set(parameter.factors) or high - low < q
 
 
 @settings(in_one_file, max_examples=20)

@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.report.terminal.console import SafeConsole, visible, write_output
+from sasrecf_tune.report.terminal.console import SafeConsole, print_command, visible, write_output
 from sasrecf_tune.report.text import json_text
 
 HARMFUL = [
@@ -75,3 +75,18 @@ def test_json_is_harmless_and_exact(text: str) -> None:
     written = json_text({"text": text})
     assert json.loads(written) == {"text": text} and visible(written) == written
     written.encode()
+
+
+@pytest.mark.parametrize(
+    ("width", "terminal", "shown"),
+    [
+        (40, True, "Left. To continue:\n  sasrecf-tune resume NAME\n"),
+        (80, True, "Left. To continue: sasrecf-tune resume NAME\n"),
+        (40, False, "Left. To continue: sasrecf-tune resume NAME\n"),
+    ],
+)
+def test_a_command_to_copy_is_not_broken_by_a_narrow_terminal(width: int, terminal: bool, shown: str) -> None:
+    text = io.StringIO()
+    console = SafeConsole(file=text, width=width, force_terminal=terminal, no_color=True)
+    print_command(console, "Left. To continue:", "sasrecf-tune resume NAME")
+    assert text.getvalue() == shown

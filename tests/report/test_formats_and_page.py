@@ -300,6 +300,20 @@ def test_the_command_on_the_page_is_quoted_for_a_shell() -> None:
     assert "sasrecf-tune run --out 'my [a] out' --set 'topk=[5, 10]'" in page.text
 
 
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [
+        ("/home/me/.venv/bin/sasrecf-tune", "sasrecf-tune run"),
+        ("/home/me/clone/sasrecf_tune/__main__.py", "python -m sasrecf_tune run"),
+        ("mine/search.py", "mine/search.py run"),
+    ],
+)
+def test_the_command_on_the_page_is_the_one_that_was_typed(program: str, shown: str) -> None:
+    plain = known_report_data(3)
+    page = render_page(replace(plain, manifest=plain.manifest | {"command": [program, "run"]}))
+    assert f"<dd>{shown}</dd>" in page
+
+
 def test_page_of_the_documented_grid_is_below_2_mb() -> None:
     assert len(render_page(known_report_data(120)).encode()) < 2_000_000
 

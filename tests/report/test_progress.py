@@ -129,6 +129,12 @@ def test_live_view_names_its_numbers(width: int) -> None:
     assert ("learning curve" in header) == (width >= 100)
 
 
+@pytest.mark.parametrize("width", [100, 120, 200])
+def test_live_view_shows_the_parameters_whole_where_they_fit_in_a_line(width: int) -> None:
+    progress = progress_of(ENDED)
+    assert any(progress.text(PARAMS) in line for line in after_one_epoch(progress, width))
+
+
 @pytest.mark.parametrize("height", [10, 24])
 def test_live_view_fits_the_window(height: int) -> None:
     console = Console(width=60, height=height)

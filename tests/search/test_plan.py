@@ -36,6 +36,10 @@ def planned(base: dict[str, Any]) -> Plan:
     return make_plan(settings, space, base_config(settings, space), summary())
 
 
+def test_a_manifests_settings_are_those_of_the_study_however_they_are_written() -> None:
+    assert planned({"topk": 5}).identity() == planned({"topk": [5]}).identity()
+
+
 def test_settings_without_effect_are_noted_but_neither_handed_over_nor_part_of_the_study() -> None:
     plain, noted = (
         planned({"epochs": 3, "data_path": "data"}),

@@ -47,6 +47,20 @@ def test_settings_without_effect_are_no_part_of_a_study(study_dir: StudyDirector
     assert "config.epochs: was 3, now 4" in caught.value.what and "gpu_id" not in caught.value.what
 
 
+def test_a_setting_may_be_written_in_another_way_than_when_the_study_was_begun(
+    study_dir: StudyDirectory,
+) -> None:
+    storage = open_storage(study_dir, None)
+    # An earlier version recorded values as they were written.
+    written = {"topk": 5, "metrics": "NDCG", "user_inter_num_interval": [5, 10]}
+    read = {"topk": [5], "metrics": ["NDCG"], "user_inter_num_interval": "[5, 10]"}
+    recorded = IDENTITY | {"model": "SASRecF", "config": written}
+    open_study(study_dir, storage, SPACE, recorded, True)
+    open_study(study_dir, storage, SPACE, recorded | {"config": read}, True)
+    with pytest.raises(StudyMismatchError, match=r"config\.topk"):
+        open_study(study_dir, storage, SPACE, recorded | {"config": read | {"topk": [10]}}, True)
+
+
 def test_a_study_whose_creation_was_interrupted_is_created_again(study_dir: StudyDirectory) -> None:
     open_storage(study_dir, None).engine.dispose()
     empty = study_dir.database.read_bytes()

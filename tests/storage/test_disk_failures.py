@@ -61,8 +61,8 @@ class Mishap(FakeTraining):
 def manifest_of(run: Bench) -> None:
     plan = run.plan
     content = settings_content(plan.settings, plan.space, None)
-    planned = {"planned_trials": plan.trials}
-    write_manifest(run.study_dir, content | planned | {"data": {"metric_keys": ["mrr@10"]}})
+    planned = {"planned_trials": plan.trials, "sampler": plan.sampler, "pruner": plan.pruner.recorded}
+    write_manifest(run.study_dir, content | planned | {"data": vars(plan.data)})
 
 
 def finish(directory: Path, expected_before: int) -> None:
@@ -365,7 +365,7 @@ def test_a_read_only_directory(study_dir: StudyDirectory, unprivileged: Cli) -> 
         study_dir.directory.chmod(0o755)
     for done in refused:
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "cannot write: Permission denied\nCheck that the directory exists" in done.stderr
+        assert "cannot write: Permission denied\nMake it and its directory writable" in done.stderr
         assert "Traceback" not in done.stderr
 
 

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
-from sasrecf_tune.storage.directory import default_name, find_study, study_directory
-from sasrecf_tune.storage.files import append_line, atomic_write, remove, temporary_files
+from sasrecf_tune.storage.database.errors import storage_error
+from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
+from sasrecf_tune.storage.files import (
+    append_line,
+    atomic_write,
+    disk_error,
+    disk_fix,
+    remove,
+    temporary_files,
+)
 
 
 def test_atomic_write_leaves_the_old_file_when_the_disk_refuses(tmp_path: Path) -> None:
@@ -65,3 +75,23 @@ def test_a_missing_study_is_named_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(StudyNotFoundError, match="Studies there: one"):
         find_study(tmp_path, "two")
     assert find_study(tmp_path, None).name == "one"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EROFS])
+def test_a_file_that_may_not_be_changed_is_not_taken_for_a_full_disk(tmp_path: Path, number: int) -> None:
+    error = disk_error(tmp_path / "study.lock", OSError(number, os.strerror(number)))
+    assert "chattr -i" in error.fix and "ree space" not in error.fix
+    assert disk_fix(error.what) == error.fix
+    assert disk_fix(f"cannot write: {os.strerror(errno.ENOSPC)}").startswith("Free space")
+
+
+def test_a_database_that_may_not_be_changed_is_not_taken_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_dir = StudyDirectory(tmp_path)
+    study_dir.database.touch()
+    reasons = "disk I/O error", "attempt to write a readonly database"
+    assert storage_error(sqlite3.OperationalError(reasons[0]), study_dir, None).fix.startswith("Free space")
+    monkeypatch.setattr("os.access", lambda *_: False)  # an immutable file, which root is refused too
+    for reason in reasons:
+        assert "chattr -i" in storage_error(sqlite3.OperationalError(reason), study_dir, None).fix

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.storage.database import errors
+from sasrecf_tune.storage.database.address import check_address
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import write_manifest
@@ -145,7 +146,7 @@ def test_addresses_are_shown_without_passwords(address: str, shown: str) -> None
 )
 def test_a_refused_address_is_shown_without_its_password(address: str) -> None:
     with pytest.raises(InputError) as caught:
-        errors.check_address(address)
+        check_address(address)
     error: BaseException | None = caught.value
     while error is not None:
         assert "secret" not in str(error)

@@ -39,7 +39,9 @@ NO_MEMORY = [
     torch.AcceleratorError(f"CUDA error: out of memory{ADVICE}"),
     RuntimeError("CUDA driver error: out of memory"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
     RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
     RuntimeError(
@@ -123,18 +125,22 @@ def test_the_trial_that_meets_a_lost_gpu_is_tried_again(
     assert isinstance(on_cpu, Failure) and on_cpu.kind == FailureKind.ERROR
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("EXECUTION_FAILED", FailureKind.ERROR), ("NOT_INITIALIZED", FailureKind.MEMORY)],
+)
 def test_an_error_in_other_words_is_tested_on_the_gpu(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, kind: FailureKind
 ) -> None:
-    unclear = RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`")
+    unclear = RuntimeError(f"CUDA error: CUBLAS_STATUS_{status} when calling `cublasSgemm(...)`")
     monkeypatch.setattr(FastTrainer, "_train_epoch", lambda *_, **__: raise_error(unclear))
     with fake_gpu(), monkeypatch.context() as patch:
         whole = trained(Runner("0"), job(data, tmp_path))
         patch.setattr(torch.cuda, "synchronize", lambda: raise_error(RuntimeError(ILLEGAL)))
         lost = trained(Runner("0"), job(data, tmp_path))
-    assert isinstance(whole, Failure) and whole.kind == FailureKind.ERROR
+    assert isinstance(whole, Failure) and whole.kind == kind
     assert isinstance(lost, Failure) and lost.kind == FailureKind.WORKER_DIED
-    assert lost.reason.startswith("the GPU failed: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED")
+    assert lost.reason.startswith(f"the GPU failed: CUDA error: CUBLAS_STATUS_{status}")
 
 
 def test_fused_trials_on_a_lost_gpu_are_tried_again(
@@ -144,6 +150,7 @@ def test_fused_trials_on_a_lost_gpu_are_tried_again(
     outcomes = together(runner_with_gpu(monkeypatch), [job(data, tmp_path, number) for number in range(2)])
     for failure in outcomes.values():
         assert isinstance(failure, Failure) and failure.kind == FailureKind.WORKER_DIED
+        assert failure.reason == "the GPU failed: CUDA error: an illegal memory access was encountered"
 
 
 def test_memory_is_returned_once_a_trial_that_had_too_little_is_gone(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from sasrecf_tune.analysis.budget import budget
@@ -59,7 +59,8 @@ def write_page(study_dir: StudyDirectory, settings: RunSettings, space: SearchSp
     Raises:
         TuneError: The study cannot be read.
     """
-    data = report_data_of(study_dir, settings, space, read_results(study_dir, settings, space))
+    results = read_results(study_dir, settings, space, settings.storage)
+    data = report_data_of(study_dir, settings, space, results)
     atomic_write(study_dir.report, render_page(data))
 
 
@@ -112,6 +113,13 @@ def lead(data: ReportData) -> str:
     return f"{start}, {metric.text(ahead)} ahead of the next, trial {second.number}."
 
 
+def _command_text(words: Sequence[str]) -> str:
+    """Return a recorded command as a user would type it, without the directory of the program."""
+    program = PurePath(words[0]).name if words else ""
+    typed = {"__main__.py": ["python", "-m", "sasrecf_tune"], "sasrecf-tune": [program]}
+    return shlex.join([*typed.get(program, words[:1]), *words[1:]])
+
+
 @lru_cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -125,7 +133,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "cell": cell_text,
-        "command": shlex.join,
+        "command": _command_text,
         "count_of": count_text,
         "duration": format_duration,
         "epochs": epochs_text,

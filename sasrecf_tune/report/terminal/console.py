@@ -63,16 +63,18 @@ def write_output(text: str, output: Path | None) -> None:
         sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
         return
     target = output.resolve()  # a link stays one
-    if target.is_dir():
+    # A pipe or a device is not to be replaced; that of /dev/stdout has no name that can be resolved.
+    is_stream = output.exists() and not output.is_file()
+    if output.is_dir():
         raise InputError("this is a directory", where=str(output), fix="Give the name of a file in it.")
-    if not target.parent.is_dir():
+    if not is_stream and not target.parent.is_dir():
         raise InputError(
             f"there is no directory {target.parent}",
             where=str(output),
             fix="Create it, or choose another one.",
         )
     try:
-        if target.exists() and not target.is_file():  # a pipe or a device, which is not to be replaced
+        if is_stream:
             with output.open("w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
         else:
@@ -91,6 +93,12 @@ def _writing_error(error: StorageError) -> StorageError:
 def print_line(console: Console, text: str, style: str = "") -> None:
     """Print `text` as it is, without markup; only a terminal wraps it."""
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+
+
+def print_command(console: Console, text: str, command: str) -> None:
+    """Print `text` and a command to copy, which has a line of its own where a terminal would break it."""
+    breaks = console.is_terminal and len(text) + 1 + len(command) > console.width
+    console.print(Text(f"{text}{chr(10) + '  ' if breaks else ' '}{command}"), soft_wrap=True)
 
 
 def print_table(console: Console, table: RenderableType) -> None:

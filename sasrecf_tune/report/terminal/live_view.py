@@ -18,9 +18,11 @@ from sasrecf_tune.report.terminal.tables import sparkline
 from sasrecf_tune.report.text import seconds_text
 from sasrecf_tune.trials import State
 
-# Characters; a narrower window shows the parameters of the running trials below their table.
+# Characters. A narrower window has no room for the learning curves of the running trials.
 _WIDE = 100
 _CURVE_WIDTH = 20
+# The other columns of their table, about; parameters that do not fit beside them are below it.
+_NUMBERS_WIDTH = 56
 _MOST_RANKED = 10
 
 
@@ -54,7 +56,9 @@ class LiveView(Base):
 
     def _render(self) -> RenderableType:
         progress, width = self.progress, self._console.width
-        lines = 1 if width >= _WIDE else 2
+        longest = max((len(progress.text(each.params)) for each in progress.running.values()), default=0)
+        below = width < max(_WIDE, _NUMBERS_WIDTH + _CURVE_WIDTH + longest)
+        lines = 2 if below else 1
         # Less the header, two lines of totals, a line for what is left out, and empty lines.
         free = max(2, self._console.height - 6)
         fits = max(1, (free // 2 if progress.records else free) // lines)
@@ -62,8 +66,8 @@ class LiveView(Base):
         table = self._best(free - lines * len(shown))
         parts: list[RenderableType] = [] if table is None else [table, Text("")]
         if shown:
-            parts.append(self._running_table(shown, wide=width >= _WIDE))
-        if width < _WIDE:
+            parts.append(self._running_table(shown, wide=width >= _WIDE, below=below))
+        if below:
             parts += [self._parameters(number, running) for number, running in shown]
         if left_out := len(progress.running) - len(shown):
             parts.append(Text(f"... and {left_out} more running", style="dim"))
@@ -81,14 +85,15 @@ class LiveView(Base):
         text = f"{self.progress.word} {number}: {self.progress.text(running.params)}"
         return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
 
-    def _running_table(self, shown: list[tuple[int, Running]], wide: bool) -> Table:
+    def _running_table(self, shown: list[tuple[int, Running]], wide: bool, below: bool) -> Table:
         progress = self.progress
         # Expanded, only the parameters give way where there is no room.
-        table = Table(box=None, pad_edge=False, header_style="", expand=wide)
+        table = Table(box=None, pad_edge=False, header_style="", expand=not below)
         for name in (progress.word, "epoch", str(progress.metric), "loss", "epoch takes", "elapsed"):
             table.add_column(name, justify="right", no_wrap=True)
         if wide:
             table.add_column("learning curve", no_wrap=True, width=_CURVE_WIDTH)
+        if not below:
             table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
         for number, running in shown:
             report = running.report
@@ -105,6 +110,7 @@ class LiveView(Base):
             if wide:
                 scores = [score for _, score in progress.curves[number]]
                 cells.append(Text(sparkline(scores, _CURVE_WIDTH), style="cyan"))
+            if not below:
                 cells.append(Text(progress.text(running.params), style="dim"))
             table.add_row(*cells)
         return table

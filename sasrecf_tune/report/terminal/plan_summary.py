@@ -14,7 +14,7 @@ from sasrecf_tune.analysis.bounds import at_bounds
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
-from sasrecf_tune.report.terminal.console import print_table
+from sasrecf_tune.report.terminal.console import print_command, print_table
 from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, show_bounds, varied
 from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
@@ -147,12 +147,10 @@ def show_end(
     if shown:
         print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
         if len(rows) > len(shown):
-            console.print(
-                f"... and {len(rows) - len(shown)} more: "
+            print_command(
+                console,
+                f"... and {len(rows) - len(shown)} more:",
                 f"sasrecf-tune report {study_dir.name}{out_option(study_dir)} --top 0",
-                highlight=False,
-                soft_wrap=True,
-                markup=False,
             )
         fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
@@ -170,13 +168,10 @@ def show_end(
     left = plan.trials - len(ended) - elsewhere
     if left > 0:
         waiting = sum(record.state == State.WAITING for record in records)
-        console.print(
-            f"{count_text(left, 'trial')} left{f' ({waiting} interrupted)' if waiting else ''}. "
-            f"To continue: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}"
-            f"{outcome.resume_options}",
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
+        print_command(
+            console,
+            f"{count_text(left, 'trial')} left{f' ({waiting} interrupted)' if waiting else ''}. To continue:",
+            f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}",
         )
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = winner is not None and winner.confirmation is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -13,17 +14,18 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.errors import StorageError
+from sasrecf_tune.storage.database.address import check_address
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, RUN_AGAIN
-from sasrecf_tune.storage.url_masking import is_masked, mask_address, mask_message
+from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, READ_ONLY_FIX, RUN_AGAIN
+from sasrecf_tune.storage.url_masking import mask_address, mask_message
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
 # Messages of SQLite, and what to do. It reports a file at its size limit as "disk I/O error".
 _REMEDIES = (
     ("is full", DISK_FULL_FIX),
     ("disk I/O error", DISK_FULL_FIX),
-    ("readonly", NOT_WRITABLE_FIX),
+    ("readonly", READ_ONLY_FIX),
     ("unable to open", NOT_WRITABLE_FIX),
     ("malformed", _RESTORE),
     ("not a database", _RESTORE),
@@ -31,8 +33,8 @@ _REMEDIES = (
 )
 _HOST = "Check the host and port, and whether the server runs and accepts connections from this machine."
 _LOGIN = (
-    "Check the user and the password: in the address, or in ~/.pgpass (PostgreSQL), or in the file that "
-    "?read_default_file=... in the address names (MySQL, MariaDB)."
+    "Check the user and the password: in the address, which SASRECF_TUNE_STORAGE can hold, or in ~/.pgpass "
+    "(PostgreSQL)."
 )
 _RIGHTS = (
     "The user must be allowed to create and alter tables and indexes in this database, "
@@ -50,9 +52,6 @@ _SERVER_REMEDIES = (
         _HOST,
     ),
 )
-_EXAMPLES = "Write an address such as postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE."
-_KINDS = ("postgresql", "mysql", "mariadb")
-_OBSOLETE = {"postgres": "postgresql"}
 
 
 class CorruptStudyError(Exception):
@@ -148,53 +147,6 @@ def _recorded_address(study_dir: StudyDirectory) -> str:
     return ""
 
 
-def check_address(address: str) -> None:
-    """Check that the address is that of a database on a supported server.
-
-    Raises:
-        InputError: it is not, or it lacks the password.
-    """
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    if is_masked(address):
-        raise InputError(
-            "the password of the study's database is not stored with the study",
-            where=mask_address(address),
-            fix="Give the address again: --storage URL, or the environment variable SASRECF_TUNE_STORAGE.",
-        )
-    try:
-        url = make_url(address)
-    except (ArgumentError, ValueError) as error:
-        reason = "not a database address"
-        if isinstance(error, ValueError):
-            reason += ": the port is not a number"
-        raise InputError(reason, where="--storage", fix=_EXAMPLES) from None  # its text may have the password
-    if "@" in (url.host or "") or "@" in (url.database or ""):
-        raise InputError(
-            "the user or password in the address contains @",
-            where="--storage",
-            fix="Write %40 for each @ in them, and %2F for each /.",
-        )
-    kind = url.get_backend_name()
-    if kind == "sqlite":
-        raise InputError(
-            "SQLite is not a server; without --storage a study is stored in SQLite",
-            where="--storage",
-            fix="Omit it, and SASRECF_TUNE_STORAGE too: the database is then OUT/STUDY/study.db.",
-        )
-    if kind in _OBSOLETE:
-        raise InputError(
-            f"{kind}:// is an obsolete name of {_OBSOLETE[kind]}://",
-            where="--storage",
-            fix=f"Write {_OBSOLETE[kind]}:// instead; the rest of the address stays.",
-        )
-    if kind not in _KINDS:
-        raise InputError(f"{kind}:// is not a supported database", where="--storage", fix=_EXAMPLES)
-    if kind != "postgresql" and not url.database:  # PostgreSQL's default is the user's name
-        raise InputError("the address has no database name", where="--storage", fix=_EXAMPLES)
-
-
 def check_sqlite(path: Path) -> None:
     """Read all of an SQLite database, which takes about a second for a gigabyte.
 
@@ -255,6 +207,10 @@ def display_url(study_dir: StudyDirectory, storage: str | None) -> str:
 
 
 def _sqlite_error(reason: str, where: str) -> StorageError:
+    # SQLite says "disk I/O error" too if it may not write or remove its journal.
+    places = [path for path in (Path(where), Path(where).parent) if path.exists()]
+    if "disk I/O" in reason and not all(os.access(path, os.W_OK) for path in places):
+        return StorageError(f"database error: {reason}", where=where, fix=READ_ONLY_FIX)
     fix = next(
         (remedy for sign, remedy in _REMEDIES if sign in reason), f"Check the address and rights. {RUN_AGAIN}"
     )

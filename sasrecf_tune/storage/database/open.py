@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 from optuna.storages import RDBStorage
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.storage.database.errors import check_address, check_sqlite, display_url, storage_error
+from sasrecf_tune.storage.database.address import check_address
+from sasrecf_tune.storage.database.errors import check_sqlite, display_url, storage_error
 from sasrecf_tune.storage.database.server import check_connection, driver_advice, open_server
 from sasrecf_tune.storage.directory import StudyDirectory
+
+# It reports errors of the database as warnings before it raises them.
+logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
 
 
 def open_storage(study_dir: StudyDirectory, storage: str | None) -> RDBStorage:

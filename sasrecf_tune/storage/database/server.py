@@ -33,7 +33,8 @@ _DRIVER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "psycopg2": _LIBPQ,
     # Longer than a wait for a lock (mysql.session_statement).
     "pymysql": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": 30, "write_timeout": 30},
-    "mysqldb": {"connect_timeout": _CONNECT_SECONDS},
+    # MariaDB's client library sends files that the server asks for, unless told not to.
+    "mysqldb": {"connect_timeout": _CONNECT_SECONDS, "local_infile": 0},
 }
 
 

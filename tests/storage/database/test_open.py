@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.open_study import load_study, open_study
+from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.storage.database.errors import check_database
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -69,7 +70,9 @@ def test_an_interrupted_database_creation_is_completed(study_dir: StudyDirectory
 def test_an_interrupted_commit_is_rolled_back(study_dir: StudyDirectory, tmp_path: Path) -> None:
     storage = open_storage(study_dir, None)
     open_study(study_dir, storage, SPACE, IDENTITY, True).optuna.add_trial(
-        optuna.trial.create_trial(value=1.0)
+        optuna.trial.create_trial(
+            value=1.0, params=SPACE.encode({"n_layers": 1}), distributions=distributions(SPACE)
+        )
     )
     storage.engine.dispose()
     killed = StudyDirectory(tmp_path / "killed" / "study")
