@@ -17,6 +17,7 @@ from sasrecf_tune.inputs.loading import loaded_columns, reads_file
 
 FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 NO_FILTER = (None, "[0,inf)")
+_NO_ROWS = "No filter is set, but RecBole drops rows without ids or with ids missing in other files."
 
 
 def unreadable_number(
@@ -74,7 +75,7 @@ def _number_fix(name: str, kind: str, config: Mapping[str, Any]) -> str:
 def nothing_left(data: DatasetFiles, config: Mapping[str, Any]) -> DataError:
     """The error that no interaction, user or item is left after RecBole's filtering."""
     filters = [f"{key}: {config[key]}" for key in FILTERS if config[key] not in NO_FILTER]
-    fix = f"The filters are {'; '.join(filters)}. Filter less." if filters else "No filter is set."
+    fix = f"The filters are {'; '.join(filters)}. Filter less." if filters else _NO_ROWS
     for name, kept in (config["val_interval"] or {}).items():
         if isinstance(kept, list) and not all(isinstance(value, str) for value in kept):
             fix += f" Values of token columns are text: write those of {name} in quotes."

@@ -296,6 +296,7 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("time as label", {}, "threshold={timestamp: 5}", "cannot be made a label"),
     ("lengths of nothing", {}, "selected_features=[tags] seq_len={tags: 0}", "a whole number from 1"),
     ("one length", {}, "selected_features=[tags] seq_len={tags: 1}", ""),
+    ("no ids", {"inter": lambda text: re.sub(r"\nu\d+", "\n", text)}, "", "drops rows without ids"),
     ("no prices", {"item": without_prices}, PRICE, "column 'price' has no numbers"),
     (
         "endless prices",
