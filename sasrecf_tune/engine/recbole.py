@@ -29,7 +29,7 @@ with warnings.catch_warnings():
 from typing_extensions import override
 
 from sasrecf_tune.errors import DataError, TuneError, UnknownReasonError
-from sasrecf_tune.inputs.dataset_columns import check_columns
+from sasrecf_tune.inputs.dataset_columns import TIMES_ARE_NUMBERS, check_columns
 from sasrecf_tune.inputs.dataset_faults import nothing_left, unreadable_number
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, locate
 from sasrecf_tune.inputs.feature_columns import check_together
@@ -188,11 +188,36 @@ def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
                 f"the {name} split is empty ({users} users, {items} items after filtering)",
                 where=str(config["data_path"]),
                 fix=f"The split is {config['eval_args']['split']}: change it, or filter less. "
-                "To leave one out for validation and one for test, a user needs four.",
+                + _enough(config["eval_args"]["split"]),
             )
+    _check_labels(valid, config)
     # Only token2id() reads it, and training does not call that: it would use memory in each worker.
     dataset.field2token_id.clear()
     return Prepared(dataset, (train, valid, test))
+
+
+def _enough(split: Mapping[str, str]) -> str:
+    """How many interactions a user needs, for the fix of an empty split."""
+    if "LS" not in split:
+        return "For some of each part, a user needs four."
+    if split["LS"] == "valid_only":
+        return "To leave one out for validation, a user needs three."
+    return "To leave one out for validation and one for test, a user needs four."
+
+
+def _check_labels(valid: Any, config: RecBoleConfig) -> None:
+    mode = config["eval_args"]["mode"]
+    if "labeled" not in (mode, isinstance(mode, dict) and mode.get("valid")):
+        return
+    labels = valid.inter_feat[config["LABEL_FIELD"]]
+    if str(config["valid_metric"]).upper() == "AUC" and len(labels.unique()) == 1:
+        raise DataError(
+            f"all labels ({config['LABEL_FIELD']}) of the validation split are {float(labels[0]):g}: AUC "
+            "compares scores of those with 1 and of others",
+            where="threshold" if config["threshold"] else str(data_directory(config).interactions),
+            fix="Set threshold to a value between those of its column, or use another metric: "
+            "--set metrics=[LogLoss] --metric LogLoss.",
+        )
 
 
 def _preparation_error(error: Exception, config: RecBoleConfig) -> TuneError:
@@ -208,6 +233,13 @@ def _preparation_error(error: Exception, config: RecBoleConfig) -> TuneError:
             where="preload_weight",
             fix="Remove it: SASRecF does not use such weights.",
         )
+    if config["additional_feat_suffix"]:
+        return DataError(
+            "RecBole cannot prepare the data set with the further files that it names: "
+            + ", ".join(f"{data.name}.{suffix}" for suffix in config["additional_feat_suffix"]),
+            where="additional_feat_suffix",
+            fix="Remove it: SASRecF does not read such files. (RecBole needs their ids in alias_of_item_id.)",
+        )
     return UnknownReasonError("RecBole cannot prepare the data set", where=str(data.path))
 
 
@@ -219,11 +251,16 @@ def _check_finite(dataset: Any, config: RecBoleConfig) -> None:
         ("item", dataset.get_item_feature(), used),
     ):
         for name in names:
-            if name in table.columns and not torch.isfinite(table[name]).all():
-                raise DataError(
-                    f"column {name!r} contains a number that is infinite or too large",
-                    where=str(data_directory(config).file(suffix)),
-                )
+            if name not in table.columns or torch.isfinite(table[name]).all():
+                continue
+            none = bool(table[name].isnan().any())  # RecBole fills what is missing, but not where all is
+            raise DataError(
+                f"column {name!r} has no numbers"
+                if none
+                else f"column {name!r} contains a number that is infinite or too large for float32",
+                where=str(data_directory(config).file(suffix)),
+                fix=f"Remove {name} from selected_features." if suffix == "item" else TIMES_ARE_NUMBERS,
+            )
 
 
 def check_files(config: RecBoleConfig, features: tuple[str, ...] = ()) -> tuple[str, ...]:

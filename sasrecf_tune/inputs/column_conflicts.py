@@ -7,6 +7,7 @@ from typing import Any
 
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.dataset_files import DatasetFiles
+from sasrecf_tune.inputs.evaluation_settings import label_column
 from sasrecf_tune.inputs.loading import READ, Header, loaded_columns, reads_file
 
 
@@ -21,6 +22,8 @@ def check_dropped(
     used = {"inter": {user, item}, "item": {item, *features}, "user": {user}}
     if config["benchmark_filename"]:
         used["inter"].add(f"{item}{config['LIST_SUFFIX']}")
+    if label := label_column(config):
+        used["inter"].add(label)
     for source, names in (config["unused_col"] or {}).items():
         if source not in used or (source != "inter" and not reads_file(data, config, source)):
             raise DataError(
@@ -54,7 +57,7 @@ def check_names(
         raise DataError(
             f"the item column {name!r} has a name that RecBole gives to a column of its own",
             where=f"{data.file('item')}:1",
-            fix="Rename it in the file, or remove it from load_col.",
+            fix="Rename it in the file" + (", or remove it from load_col." if name not in features else "."),
         )
     special = {*features, *(config["numerical_features"] or [])}
     for first, second in (("inter", "item"), ("inter", "user"), ("user", "item")):
@@ -64,9 +67,11 @@ def check_names(
             kinds = {headers[first][name], headers[second][name]}
             if kinds == {"float"} and name not in special:
                 continue
+            selected = second == "item" and name in features
+            droppable = first if selected else f"{first} or of {second}"
             raise DataError(
                 f"column {name!r} is in {data.name}.{first} and in {data.name}.{second}: RecBole takes one "
                 "name for one column",
                 where=f"{data.file(second)}:1",
-                fix=f"Rename one, or load only one: leave {name} out of {first} or of {second} in load_col.",
+                fix=f"Rename one, or load only one: leave {name} out of {droppable} in load_col.",
             )

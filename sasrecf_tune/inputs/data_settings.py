@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from sasrecf_tune.errors import ConfigFileError, ParameterError, suggest
+from sasrecf_tune.errors import ConfigFileError, ParameterError
 from sasrecf_tune.inputs.literals import Value, is_number
 
 FILES = ("inter", "user", "item", "kg", "link", "net")
@@ -33,9 +33,6 @@ def check_columns_by_file(name: str, value: Value) -> Iterator[ParameterError]:
     assert isinstance(value, dict)
     example = f'For example: --set "{name}={{inter: [user_id, item_id, timestamp], item: [item_id, class]}}".'
     for file, names in value.items():
-        near = suggest(file, FILES)
-        if file not in FILES and near:
-            yield ParameterError(f"`{name}` names the file {file!r}{near}", fix=example)
         everything = name == "load_col" and names == "*"
         if not everything and not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
             yield ParameterError(f"`{name}` needs a list of columns for {file}, not {names!r}", fix=example)

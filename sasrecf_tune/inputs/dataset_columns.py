@@ -7,8 +7,9 @@ from typing import Any
 
 from sasrecf_tune.errors import DataError, suggest
 from sasrecf_tune.inputs.column_conflicts import check_dropped, check_names
-from sasrecf_tune.inputs.data_settings import check_combinations, load_col_text
+from sasrecf_tune.inputs.data_settings import FILES, check_combinations, load_col_text
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, text_format
+from sasrecf_tune.inputs.evaluation_settings import label_column
 from sasrecf_tune.inputs.feature_columns import check_features
 from sasrecf_tune.inputs.loading import READ, Header, loaded_columns, reads_file, reads_items
 from sasrecf_tune.inputs.value_checks import is_interval
@@ -37,14 +38,15 @@ def check_columns(
         ConfigFileError: Data settings exclude each other.
     """
     check_combinations(config)
+    for key in ("load_col", "unload_col", "unused_col"):
+        for source in config[key] or {}:
+            near = suggest(source, FILES) if source not in FILES and not data.file(source).is_file() else ""
+            if near:
+                raise DataError(
+                    f"it names the file {data.name}.{source}, which does not exist{near}", where=key
+                )
     features = _of_the_file(config, features)
-    for suffix in config["additional_feat_suffix"] or []:
-        if not data.file(str(suffix)).is_file():
-            raise DataError(
-                "the file does not exist, and additional_feat_suffix names it",
-                where=str(data.file(str(suffix))),
-                fix="Remove it from additional_feat_suffix: SASRecF does not read it.",
-            )
+    _additional_columns(data, config)
     headers = _headers(data, config, features)
     item_id = str(config["ITEM_ID_FIELD"])
     if features:
@@ -119,6 +121,8 @@ def _check_id_columns(data: DatasetFiles, config: Mapping[str, Any], headers: Ma
     wanted.append((data.interactions, "inter", "ITEM_ID_FIELD", "token"))
     if not config["benchmark_filename"]:
         wanted.append((data.interactions, "inter", "TIME_FIELD", "float"))
+    if label_column(config):
+        wanted.append((data.interactions, "inter", "LABEL_FIELD", "float"))
     for source, key in (("user", "USER_ID_FIELD"), ("item", "ITEM_ID_FIELD")):
         if reads_file(data, config, source):
             wanted.append((data.file(source), source, key, "token"))
@@ -130,6 +134,8 @@ def _check_id_columns(data: DatasetFiles, config: Mapping[str, Any], headers: Ma
                 fix += f" Rename that of the next item to {_BENCHMARK_ITEM}: RecBole 1.2.1 needs the name."
             elif source == "inter":
                 fix += f" Set {key} to one of them: --set {key}=NAME."
+                if key == "LABEL_FIELD":
+                    fix += " Or make labels of a column with threshold, for example threshold={rating: 3}."
             else:
                 fix += f" It must have {name}:token, with the ids of {data.interactions.name}."
             raise DataError(f"there is no column {name!r} ({key})", where=str(path), fix=fix)
@@ -182,6 +188,8 @@ def _needed(
         needed["inter"].append(f"{item}{config['LIST_SUFFIX']}")
     else:
         needed["inter"].append(str(config["TIME_FIELD"]))
+    if label := label_column(config):
+        needed["inter"].append(label)
     if features or reads_items(data, config):
         needed["item"] = [item, *features]
     for key, name in _named_columns(config):
@@ -189,6 +197,8 @@ def _needed(
         if name in headers["item"] and name in features:
             sources = ["item"]
         source = next((one for one in sources if name in headers[one]), None)
+        if source is None and key.startswith("alias_of") and name in _additional_columns(data, config):
+            continue
         if source is None:
             known = [one for each in sources for one in headers[each]]
             raise DataError(
@@ -204,6 +214,21 @@ def _needed(
         own = {"inter": [], "user": [user], "item": [item]}[source]
         needed[source] = list(dict.fromkeys([*needed.get(source, own), name]))
     return needed
+
+
+def _additional_columns(data: DatasetFiles, config: Mapping[str, Any]) -> set[str]:
+    """The columns of the files of additional_feat_suffix."""
+    found: set[str] = set()
+    for path in (data.file(str(suffix)) for suffix in config["additional_feat_suffix"] or []):
+        if not path.is_file():
+            raise DataError(
+                "the file does not exist, and additional_feat_suffix names it",
+                where=str(path),
+                fix="Remove it from additional_feat_suffix: SASRecF does not read it.",
+            )
+        read = config["load_col"] is None or path.suffix[1:] in config["load_col"]
+        found.update(columns(path, *text_format(config)) if read else ())
+    return found
 
 
 def _named_columns(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

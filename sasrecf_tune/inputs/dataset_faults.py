@@ -17,6 +17,7 @@ from sasrecf_tune.inputs.loading import loaded_columns, reads_file
 
 FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 NO_FILTER = (None, "[0,inf)")
+_NO_ROWS = "No filter is set, but RecBole drops rows without ids or with ids missing in other files."
 
 
 def unreadable_number(
@@ -56,24 +57,25 @@ def unreadable_number(
                             return DataError(
                                 f"column {name!r} has type {kind}, but the value is {value[:60]!r}",
                                 where=f"{path}:{number}",
-                                fix=_number_fix(name, config),
+                                fix=_number_fix(name, kind, config),
                             )
     return None
 
 
-def _number_fix(name: str, config: Mapping[str, Any]) -> str:
+def _number_fix(name: str, kind: str, config: Mapping[str, Any]) -> str:
     """What to do about a column that is not of numbers, so that nothing else refuses it."""
     if name == config["TIME_FIELD"]:
         return TIMES_ARE_NUMBERS
+    fix = f"Correct it, or declare the column as {name}:{kind.replace('float', 'token')}"
     if name in (config["numerical_features"] or []):
-        return f"Correct it, or declare the column as {name}:token and remove it from numerical_features."
-    return f"Correct it, or declare the column as {name}:token."
+        return f"{fix} and remove it from numerical_features."
+    return f"{fix}."
 
 
 def nothing_left(data: DatasetFiles, config: Mapping[str, Any]) -> DataError:
     """The error that no interaction, user or item is left after RecBole's filtering."""
     filters = [f"{key}: {config[key]}" for key in FILTERS if config[key] not in NO_FILTER]
-    fix = f"The filters are {'; '.join(filters)}. Filter less." if filters else "No filter is set."
+    fix = f"The filters are {'; '.join(filters)}. Filter less." if filters else _NO_ROWS
     for name, kept in (config["val_interval"] or {}).items():
         if isinstance(kept, list) and not all(isinstance(value, str) for value in kept):
             fix += f" Values of token columns are text: write those of {name} in quotes."
@@ -134,9 +136,11 @@ def check_histories(data: DatasetFiles, config: Mapping[str, Any], longest: int)
     for path in interaction_files(data, config):
         for number, text in enumerate(_values(path, history, config), 2):
             items = len(list(filter(None, text.split(config["seq_separator"]))))
-            if items == 0:
+            if items == 0 or text.encode() in MISSING:
                 raise DataError(
-                    f"{history} is empty", where=f"{path}:{number}", fix="Remove rows without a history."
+                    f"{history} is empty; words such as NA, null and None are read as missing",
+                    where=f"{path}:{number}",
+                    fix="Remove rows without a history.",
                 )
             if min(items, cut or items) > longest:
                 raise DataError(

@@ -15,6 +15,7 @@ _LEAVE_ONE_OUT = ("valid_and_test", "valid_only", "test_only")
 # "uni100": 100 sampled candidates; "pop100": the same by popularity.
 _SAMPLED = re.compile(r"(?:uni|pop)0*[1-9][0-9]*")
 _EXAMPLE = "eval_args={split: {LS: valid_and_test}, order: TO, mode: full}"
+_RATIO_EXAMPLE = "eval_args={split: {RS: [0.8, 0.1, 0.1]}, order: TO, group_by: user, mode: full}"
 
 
 def check_eval_args(value: Value) -> Iterator[ParameterError]:
@@ -37,7 +38,7 @@ def check_eval_args(value: Value) -> Iterator[ParameterError]:
     group = value.get("group_by", "user")
     by_ratio = isinstance(split, dict) and "RS" in split
     if by_ratio and group is not None and str(group).lower() != "none" and group != "user":
-        yield _mistake(f"group_by of eval_args must be user or none, not {group!r}")
+        yield _mistake(f"group_by of eval_args must be user or none, not {group!r}", _RATIO_EXAMPLE)
 
 
 def check_metrics(value: Value) -> Iterator[ParameterError]:
@@ -83,16 +84,36 @@ def check_evaluation(config: Mapping[str, Any]) -> None:
     metrics = config["metrics"]
     names = [str(name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
     check_kinds(names, args)
-    mode = args["mode"]
-    if "labeled" in (mode.values() if isinstance(mode, dict) else [mode]) and (
-        not config["threshold"] or any(name.lower() in {one.lower() for one in RANKING} for name in names)
-    ):
+    ranking = [name for name in names if name.lower() in {one.lower() for one in RANKING}]
+    if ranking and _is_labeled(args):
         raise ConfigFileError(
-            "mode labeled needs labels and metrics of them",
+            f"mode labeled cannot be used with {', '.join(ranking)}: it does not rank items, but compares "
+            "scores with labels",
             where="eval_args",
-            fix=f'Use another mode, for example: --set "{_EXAMPLE}". Or set threshold to make labels of a '
-            f"column, and metrics to some of {', '.join(VALUE)}.",
+            fix=f'Use another mode, for example: --set "{_EXAMPLE}". Or other metrics, and labels from '
+            "LABEL_FIELD or threshold, for example: --set metrics=[AUC] --metric AUC --set "
+            '"threshold={rating: 3}".',
         )
+    phases = args["mode"] if isinstance(args["mode"], dict) else {}
+    if phases.get("valid") == "labeled" and _SAMPLED.fullmatch(str(phases.get("test"))):
+        # general_dataloader.py would sample candidates for validation as for test, without a sampler.
+        raise ConfigFileError(
+            f"mode labeled for validation cannot be used with {phases['test']} for test: RecBole 1.2.1 fails",
+            where="eval_args",
+            fix=f"Set mode to labeled, or to {phases['test']}, for both.",
+        )
+
+
+def label_column(config: Mapping[str, Any]) -> str | None:
+    """The column of interactions whose labels an evaluation reads; None if it reads none, or makes them."""
+    if config["threshold"] or not _is_labeled(config["eval_args"]):
+        return None
+    return str(config["LABEL_FIELD"])
+
+
+def _is_labeled(args: Mapping[str, Any]) -> bool:
+    mode = args["mode"]
+    return "labeled" in (mode.values() if isinstance(mode, Mapping) else [mode])
 
 
 def candidates(config: Mapping[str, Any]) -> int | None:
@@ -103,8 +124,8 @@ def candidates(config: Mapping[str, Any]) -> int | None:
     return min(sampled, default=None)
 
 
-def _mistake(what: str) -> ParameterError:
-    return ParameterError(what, fix=f'For example: --set "{_EXAMPLE}".')
+def _mistake(what: str, example: str = _EXAMPLE) -> ParameterError:
+    return ParameterError(what, fix=f'For example: --set "{example}".')
 
 
 def _order_mistake(order: Value) -> ParameterError:
@@ -134,10 +155,14 @@ def _split_mistakes(split: Value) -> Iterator[ParameterError]:
         numbers = [number for number in how if is_number(number)] if isinstance(how, list) else []
         if len(numbers) != 3 or numbers != how or min(numbers) < 0:
             yield _mistake(
-                f"split {kind} of eval_args must be three ratios (training, validation, test), not {how!r}"
+                f"split {kind} of eval_args must be three ratios (training, validation, test), not {how!r}",
+                _RATIO_EXAMPLE,
             )
         elif not (numbers[0] and numbers[1]):
-            yield _mistake(f"split {kind} of eval_args leaves nothing to train or to validate on: {how!r}")
+            yield _mistake(
+                f"split {kind} of eval_args leaves nothing to train or to validate on: {how!r}",
+                _RATIO_EXAMPLE,
+            )
     elif how not in _LEAVE_ONE_OUT:
         near = suggest(str(how), _LEAVE_ONE_OUT)
         yield _mistake(f"split LS of eval_args must be valid_and_test or valid_only, not {how!r}{near}")

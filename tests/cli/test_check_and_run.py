@@ -47,6 +47,23 @@ def with_users(text: str) -> str:
     return "user_id:token\tage:float\n" + "".join(f"{user}\t{20 + i}\n" for i, user in enumerate(users))
 
 
+def without_prices(text: str) -> str:
+    return re.sub(r"\t\d+\.0\t", "\t\t", text)
+
+
+def pairs(text: str) -> str:
+    rows = [f"u{i // 2}\ti{i % 20}\t1\t{i}" for i in range(40)]
+    return "\n".join([text.splitlines()[0], *rows])
+
+
+def vectors(_: str) -> str:
+    return "vec_id:token\tvec:float_seq\n" + "".join(f"i{i}\t1 2\n" for i in range(20))
+
+
+LABELED = f"metrics=[AUC] valid_metric=AUC eval_args={{{SPLIT}, order: TO, mode: labeled}}"
+PRICE = "selected_features=[price] numerical_features=[price]"
+FURTHER = "additional_feat_suffix=[vec] load_col={inter: '*', item: '*', vec: '*'}"
+
 # Name, changes of the shop's files, options, and what is said; "" for inputs that can be trained.
 CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     # columns to load
@@ -189,7 +206,41 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("mode of no number", {}, f"eval_args={{{SPLIT}, order: TO, mode: uni}}", "uniN or popN"),
     ("mode of words", {}, f"eval_args={{{SPLIT}, order: TO, mode: uniform}}", "uniN or popN"),
     ("mode of zero", {}, f"eval_args={{{SPLIT}, order: TO, mode: uni0}}", "uniN or popN"),
-    ("labels", {}, f"eval_args={{{SPLIT}, order: TO, mode: labeled}}", "needs labels"),
+    (
+        "labels",
+        {},
+        f"eval_args={{{SPLIT}, order: TO, mode: labeled}}",
+        "mode labeled cannot be used with Recall",
+    ),
+    ("no labels", {}, LABELED, "there is no column 'label' (LABEL_FIELD)"),
+    ("labels of a threshold", {}, f"{LABELED} threshold={{rating: 3}}", ""),
+    ("labels of a column", {"inter": head("rating", "label")}, LABELED, ""),
+    ("labels of another column", {}, f"{LABELED} LABEL_FIELD=rating", ""),
+    ("labels of text", {"inter": head("rating:float", "label:token")}, LABELED, "Write label:float"),
+    (
+        "labels unused",
+        {},
+        f"{LABELED} LABEL_FIELD=rating unused_col={{inter: [rating]}}",
+        "unused_col drops it",
+    ),
+    (
+        "equal labels",
+        {},
+        f"{LABELED} threshold={{rating: 9}}",
+        "all labels (label) of the validation split are 0",
+    ),
+    (
+        "labels, then candidates",
+        {},
+        f"threshold={{rating: 3}} {LABELED.replace('labeled', '{valid: labeled, test: uni5}')}",
+        "cannot be used with uni5 for test",
+    ),
+    (
+        "candidates, then labels",
+        {},
+        f"threshold={{rating: 3}} {LABELED.replace('labeled', '{valid: uni5, test: labeled}')}",
+        "",
+    ),
     ("one mode", {}, f"eval_args={{{SPLIT}, order: TO, mode: {{valid: uni5, test: full}}}}", ""),
     (
         "misspelt phase",
@@ -245,6 +296,31 @@ CASES: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("time as label", {}, "threshold={timestamp: 5}", "cannot be made a label"),
     ("lengths of nothing", {}, "selected_features=[tags] seq_len={tags: 0}", "a whole number from 1"),
     ("one length", {}, "selected_features=[tags] seq_len={tags: 1}", ""),
+    ("no ids", {"inter": lambda text: re.sub(r"\nu\d+", "\n", text)}, "", "drops rows without ids"),
+    ("no prices", {"item": without_prices}, PRICE, "column 'price' has no numbers"),
+    (
+        "endless prices",
+        {"item": lambda text: text.replace("\t1.0\t", "\tinf\t")},
+        PRICE,
+        "infinite or too large",
+    ),
+    ("numbers of words", {"item": head("token_seq", "float_seq")}, "load_col=null", "as tags:token_seq."),
+    ("further columns", {"vec": vectors}, f"{FURTHER} alias_of_item_id=[vec_id]", ""),
+    ("further ids alone", {"vec": vectors}, FURTHER, "SASRecF does not read such files"),
+    ("a further name", {"vec": lambda _: "vec_id\tvec\n"}, FURTHER, "such as item_id:token"),
+    ("further no more", {"ent": vectors}, "load_col={inter: '*', item: '*', ent: '*'}", ""),
+    (
+        "a name of RecBole's",
+        {"item": head("brand", "timestamp")},
+        "selected_features=[timestamp]",
+        "Rename it",
+    ),
+    (
+        "leave one of two out",
+        {"inter": pairs},
+        f"eval_args={{{SPLIT.replace('valid_and_test', 'valid_only')}, order: TO}}",
+        "a user needs three",
+    ),
     ("users as items", {}, "alias_of_item_id=[user_id]", "both as a user and as an item"),
     ("unknown alias", {}, "alias_of_item_id=[other]", "no column 'other'"),
     # further
@@ -378,6 +454,7 @@ SESSIONS: list[tuple[str, Mapping[str, Change], str, str]] = [
     ("no alias", {}, "alias_of_item_id=", "alias_of_item_id=[item_id_list]"),
     ("no histories", {"train": drop_column(1)}, "", "no column item_id_list:token_seq"),
     ("an empty history", {"valid": lambda text: f"{text}s\t\ti1\n"}, "", "item_id_list is empty"),
+    ("a missing history", {"train": lambda text: f"{text}s\tNA\ti1\n"}, "", "item_id_list is empty"),
     ("long histories", {}, "MAX_ITEM_LIST_LENGTH=2", "more than MAX_ITEM_LIST_LENGTH (2)"),
     ("no item", {"test": lambda text: f"{text}s\ti1\t\n"}, "", "RecBole does not filter"),
     (

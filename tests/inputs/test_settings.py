@@ -14,6 +14,7 @@ from sasrecf_tune.cli.build_settings import check_workers, override_settings, ru
 from sasrecf_tune.cli.options import parameters
 from sasrecf_tune.errors import ConfigFileError, InputError, StorageError
 from sasrecf_tune.inputs.config_files import BaseConfig
+from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.metrics import (
     RANKING,
     SMALLER_IS_BETTER,
@@ -46,7 +47,11 @@ SEARCHES = st.builds(
 RUNS = st.builds(
     RunSettings,
     params_file=st.just(Path("/spaces/space.test")),
-    base=st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.lists(st.text())),
+    # The values of RecBole's own keys are checked when they are read.
+    base=st.dictionaries(
+        st.text().filter(lambda key: key not in TABLE),
+        st.none() | st.booleans() | st.integers() | st.lists(st.text()),
+    ),
     metric=st.builds(Metric, st.sampled_from(WITH_K), st.integers(1, 100)) | st.just(Metric("GAUC", None)),
     search=SEARCHES,
 )
