@@ -104,13 +104,15 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def call(
         *args: str | Path, timeout: float = 240, cwd: Path = tmp_path
     ) -> subprocess.CompletedProcess[str]:
+        # RecBole sets CUDA_VISIBLE_DEVICES in the process that uses it.
+        user = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
         return subprocess.run(
             command(*args),
             cwd=cwd,
             capture_output=True,
             text=True,
             timeout=timeout,
-            env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+            env=user | {"COLUMNS": "200", "NO_COLOR": "1"},
         )
 
     return call

@@ -23,7 +23,8 @@ def test_windows_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_peak_memory_is_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     now = peak_memory()
-    assert now >= psutil.Process().memory_info().rss > 1 << 20
+    # The system adds to its number with a small delay.
+    assert now > 0.9 * psutil.Process().memory_info().rss > 1 << 20
     # The number of the system is in KiB on Linux, and in bytes on macOS.
     monkeypatch.setattr(sys, "platform", "darwin")
     assert now <= 1024 * peak_memory() <= 2 * now

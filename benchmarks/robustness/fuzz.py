@@ -159,7 +159,8 @@ class Fuzzer:
             "run", arguments + [f"--set={text}" for text in case.sets]
         )
         given = context.params
-        del given["dry_run"], given["as_json"]
+        for option in ("dry_run", "as_json", "fresh", "yes"):
+            del given[option]
         settings = run_settings(space, read_config(given), given)
         base = check_settings(settings, space)
         first = first_configuration(space, base) | {"seed": settings.seed}

@@ -329,6 +329,7 @@ def test_compare_shows_the_confirmed_scores_of_both_studies(home: Path) -> None:
 
 def test_every_format_can_be_written(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     studies = [str(home / "tuning" / name) for name in (MINE, BASELINE)]
+    (tmp_path / "made").mkdir()
     for form in ("table", "csv", "json", "markdown", "latex"):
         compare_studies(studies, tmp_path, None, form, tmp_path / "made" / form)
     assert "warning: " in capsys.readouterr().err  # which CSV has no place for

@@ -127,6 +127,6 @@ def test_a_search_without_recbole_tells_how_to_install_it(tmp_path: Path, own_da
         data = ["--dataset", NAME, "--data-path", str(write_data_set(tmp_path)), "--gpus", "none"]
         data += ["--set", "selected_features=[colour]"]
     done = without_recbole(tmp_path, "run", "--params-file", "hyper.test", *data)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr + done.stdout
     assert "RecBole is not installed" in done.stderr and install_command() in done.stderr

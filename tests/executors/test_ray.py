@@ -424,7 +424,7 @@ def test_resources_that_no_node_has_are_an_error(cluster: RayCluster) -> None:
 
 
 def test_an_error_if_no_worker_starts(on_ray: Make, job: Jobs, study_dir: StudyDirectory) -> None:
-    with pytest.raises(WorkerError, match=r"no such library \(on node") as caught:
+    with pytest.raises(WorkerError, match=r"no such library\) \(on node") as caught:
         on_ray("cannot_be_made").describe(Describe({}, "fast"))
     with pytest.raises(WorkerError, match=r"SIGKILL.* before it was ready \(on node") as caught:
         train(on_ray("always_dies"), RecordingHandler(), job(0))
