@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.ray.cluster import WorkerResources
+from sasrecf_tune.executors.ray.cluster import WorkerResources, free_capacity
 from sasrecf_tune.executors.ray.executor import RayExecutor
 from sasrecf_tune.messages import Job
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import fake_runner
+from tests.support.ray_cluster import RayCluster
 
 ONE_CPU = WorkerResources(1)
 
@@ -39,8 +41,17 @@ def local(study_dir: StudyDirectory) -> Iterator[Callable[..., LocalExecutor]]:
     assert not multiprocessing.active_children()
 
 
+def free_three_cpus(cluster: RayCluster) -> None:
+    """Wait until the workers of the last test have gone; nodes replace those that did not survive it."""
+    for _ in range(150):
+        if free_capacity(ONE_CPU) >= 3:
+            return
+        threading.Event().wait(0.1)
+    cluster.add(number=3 - free_capacity(ONE_CPU))
+
+
 @pytest.fixture
-def on_ray(study_dir: StudyDirectory, cluster: object) -> Iterator[Callable[..., RayExecutor]]:
+def on_ray(study_dir: StudyDirectory, cluster: RayCluster) -> Iterator[Callable[..., RayExecutor]]:
     """Makes executors with workers on the cluster."""
     made: list[RayExecutor] = []
 
@@ -51,6 +62,7 @@ def on_ray(study_dir: StudyDirectory, cluster: object) -> Iterator[Callable[...,
         made.append(RayExecutor(study_dir, workers, resources, runner=name, **options))
         return made[-1]
 
+    free_three_cpus(cluster)
     study_dir.directory.mkdir(exist_ok=True)
     yield make
     for executor in made:
