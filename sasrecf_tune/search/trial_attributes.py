@@ -96,6 +96,8 @@ class TrialReader:
             msgspec.convert(trial.system_attrs.get(CURVE, {}), _Curve)
         except msgspec.ValidationError as error:
             raise CorruptStudyError(f"trial {trial.number}: an attribute is invalid: {error}") from error
+        except UnicodeError as error:  # half of a surrogate pair
+            raise CorruptStudyError(f"trial {trial.number}: an attribute is not Unicode text") from error
         curve = trial.intermediate_values
         if not all(
             isinstance(epoch, int) and 0 <= epoch <= _MOST_EPOCHS and isinstance(score, float)
