@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from sasrecf_tune.cli.options import (
 from sasrecf_tune.cli.recbole_options import CheckCommand, Commands, RunCommand
 from sasrecf_tune.errors import Interrupted, TuneError
 from sasrecf_tune.inputs.settings import Out, Storage
-from sasrecf_tune.report.terminal.closed_output import allow_closed_output
+from sasrecf_tune.report.terminal.closed_output import allow_closed_output, discard_output
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.terminal.encoding import allow_any_text
 
@@ -375,14 +374,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # Mostly a write to standard output, redirected to a full disk.
-        _discard_output()
+        discard_output(sys.stdout.fileno())  # what is still buffered must not fail again at exit
         _print_error(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         sys.exit(TuneError.exit_code)
-
-
-def _discard_output() -> None:
-    # What is still buffered must not fail again at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_error(*texts: str) -> None:

@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.report.terminal.closed_output import discard_output
 
 if TYPE_CHECKING:
     from sasrecf_tune.search.coordinator import Coordinator
@@ -38,7 +39,7 @@ def interrupted_by_signals() -> Iterator[None]:
             if hung_up:
                 return
             hung_up = True
-            _discard(terminals)
+            discard_output(*terminals)  # they have closed, and writing would fail
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in end_signals()}
@@ -68,7 +69,7 @@ def stopping_on_signals(search: Coordinator, grace: float, console: Console, qui
     def stop(number: int, _: FrameType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
         if number == signal.SIGHUP:
-            _discard(terminals)
+            discard_output(*terminals)  # they have closed, and writing would fail
         elif search.stopping:
             raise KeyboardInterrupt
         if number != signal.SIGINT:
@@ -104,11 +105,3 @@ def _restore(handlers: Mapping[signal.Signals, _Handler]) -> None:
 def _terminals() -> list[int]:
     """Return which of standard output and error are a terminal, which cannot be asked once it has closed."""
     return [number for number in (1, 2) if os.isatty(number)]
-
-
-def _discard(descriptors: Sequence[int]) -> None:
-    """Discard what is written from now on: the terminal has closed, and writing would fail."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    for number in descriptors:
-        os.dup2(null, number)
-    os.close(null)

@@ -19,7 +19,7 @@ def allow_closed_output() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:  # closed before this process began
-            _discard(number)
+            discard_output(number)
             setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
             if number == 1 and sys.stderr is not None:
                 sys.stderr.write(_CLOSED)
@@ -45,7 +45,7 @@ class _Pipe(io.FileIO):
             return super().write(data)
         except BrokenPipeError:
             number = self.fileno()
-            _discard(number)
+            discard_output(number)
             if number == 1:
                 with contextlib.suppress(OSError):
                     os.write(2, _CLOSED.encode())
@@ -57,9 +57,11 @@ def _is_pipe(number: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def _discard(number: int) -> None:
-    """Make the descriptor one that takes everything, and that no other file gets."""
+def discard_output(*descriptors: int) -> None:
+    """Make each descriptor one that takes everything, and that no other file gets."""
     null = os.open(os.devnull, os.O_WRONLY)
-    if null != number:
-        os.dup2(null, number)
+    for number in descriptors:
+        if number != null:
+            os.dup2(null, number)
+    if null not in descriptors:
         os.close(null)
