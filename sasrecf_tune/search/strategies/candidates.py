@@ -44,6 +44,19 @@ class Candidates:
         drawn += [self._draw_one(rng, labels) for labels in best for _ in range(_NEAR_EACH)]
         return [labels for labels in drawn if labels is not None]
 
+    def spread(self, rng: random.Random, count: int) -> list[Labels]:
+        """Draw up to `count` candidates from the whole space."""
+        cells = self._cells() if self._cells else None
+        if cells is not None:
+            return list(rng.sample(cells, min(count, len(cells))))
+        drawn = (self._draw_one(rng, None) for _ in range(count))
+        return [labels for labels in drawn if labels is not None]
+
+    def near(self, rng: random.Random, center: Labels, count: int) -> list[Labels]:
+        """Draw up to `count` candidates around a configuration."""
+        drawn = (self._draw_one(rng, center) for _ in range(count))
+        return [labels for labels in drawn if labels is not None]
+
     def listed_without(self, taken: Callable[[Labels], bool]) -> list[Labels]:
         """All listed cells that are not taken, for when no drawn candidate is new."""
         return [labels for labels in self._cells() if not taken(labels)] if self._cells else []

@@ -1,0 +1,189 @@
+"""The default search: trains whatever is expected to raise the best prediction most per second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, SearchPolicy, Step
+from sasrecf_tune.search.strategies.candidate_pool import CandidatePool
+from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
+from sasrecf_tune.search.strategies.curve_embedding import Embedding
+from sasrecf_tune.search.strategies.curve_kernel import Spots
+from sasrecf_tune.search.strategies.curve_scores import best_so_far
+from sasrecf_tune.search.strategies.horizon import Horizon
+from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
+from sasrecf_tune.search.strategies.survey import Survey
+from sasrecf_tune.search.strategies.training_cost import ExpectedEpochs, SecondsPerEpoch
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# What beginning or resuming a trial costs, in epochs.
+_SWITCH = 0.1
+# So many configurations have a score before the search may end.
+_MIN_TRIED = 6
+EXHAUSTED = "every configuration has been trained"
+
+
+@dataclass(frozen=True)
+class _Actions:
+    """What a worker could do: [a] each, of the configurations `row` of the beliefs."""
+
+    row: Integers
+    first: Integers  # the epoch after which it goes on
+    until: Integers
+    run: Integers
+    switches: NDArray[np.bool_]
+
+
+class PausedSearch(SearchPolicy):
+    """Pauses and resumes trials by what one Gaussian process over all curves predicts of final scores.
+
+    The next step is the one with the largest knowledge gradient per second: a trial that begins or goes on,
+    up to a rung. The search ends when the expected regret of a trial that was trained to its end,
+    E[max f] - f(trial), is small.
+
+    Args:
+        pool: Candidates for new trials.
+        start: Labels of the first configuration.
+        maximize: Whether larger scores are better.
+        until: The expected regret that ends the search, in standard deviations between seeds; None for never.
+        trials: How many trials the study may have; None for any number.
+
+    Source:
+        Frazier, Powell and Dayanik, "The knowledge-gradient policy for correlated normal beliefs", 2009.
+        Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", 2014.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        pool: CandidatePool,
+        start: Labels,
+        horizon: Horizon,
+        maximize: bool = True,
+        until: float | None = 0.5,
+        trials: int | None = None,
+        constants: CurveConstants = FITTED,
+    ) -> None:
+        self._space = (Embedding(space), pool, horizon)
+        self._start = start
+        self._horizon = horizon
+        self._sign = 1 if maximize else -1
+        self._until = until
+        self._limit = trials
+        self._constants = constants
+        self._best: dict[int, tuple[tuple[int, int], dict[int, float]]] = {}
+
+    @override
+    def next_step(self, curves: Sequence[Curve]) -> Step | Finish:
+        if not curves:
+            return Step(dict(self._start), self._horizon.steps(self._horizon.last(self._start))[0])
+        survey = self.survey(curves)
+        if not len(survey.beliefs.cells):
+            return Finish(EXHAUSTED, exhausted=True)
+        if self._until is not None:
+            step = self._end(survey, self._until)
+            if step is not None:
+                return step
+        actions = self._actions(survey)
+        if not len(actions.row):
+            return Finish(EXHAUSTED, exhausted=True)
+        return self._best_action(survey, actions)
+
+    def survey(self, curves: Sequence[Curve]) -> Survey:
+        """What is known and believed of the study."""
+        may_begin = self._limit is None or len(curves) < self._limit
+        scores = [self._best_so_far(curve) for curve in curves]
+        return Survey(curves, scores, self._space, self._constants, may_begin)
+
+    def _best_so_far(self, curve: Curve) -> Mapping[int, float]:
+        version = len(curve.scores), max(curve.scores, default=0)
+        known = self._best.get(curve.number)
+        if known is None or known[0] != version:
+            known = self._best[curve.number] = version, best_so_far(curve.scores, self._sign)
+        return known[1]
+
+    def _end(self, survey: Survey, until: float) -> Step | Finish | None:
+        """The steps that end the search, None if it goes on."""
+        beliefs = survey.beliefs
+        scored = {one.cell for one in survey.trials if one.scores}
+        if len(scored) < min(_MIN_TRIED, len(survey.labels)):
+            return None
+        unit = beliefs.constants.seed_variance**0.5
+        best = beliefs.best_expected()
+        regrets = (best - beliefs.prediction.mean) / unit  # [j]
+        ended = {one.cell for one in survey.trials if one.curve.state is CurveState.ENDED and one.scores}
+        complete = np.array([cell in ended for cell in beliefs.cells])
+        if complete.any() and (regret := float(regrets[complete].min())) < until:
+            return Finish(f"expected regret {regret:.2f} of a standard deviation between seeds")
+        row = int(regrets.argmin())
+        if regrets[row] >= until or complete[row]:
+            return None
+        cell = int(beliefs.cells[row])
+        busy = [one for one in survey.trials if one.cell == cell and one.busy]
+        last = int(survey.lasts[cell])
+        if busy:
+            waits = any(one.curve.until >= last for one in busy)
+            return Finish("the chosen trial is being trained to its end") if waits else None
+        going = survey.open.get(cell)
+        return Step(dict(survey.labels[cell]), last, None if going is None else going.curve.number)
+
+    def _actions(self, survey: Survey) -> _Actions:
+        busy = {one.cell for one in survey.trials if one.busy}
+        rows = []
+        for row, cell in enumerate(map(int, survey.beliefs.cells)):
+            going = survey.open.get(cell)
+            if cell in busy or (going is None and cell < survey.tried):
+                continue
+            newest = 0 if going is None else going.newest
+            resumes = going is not None and (going.reached or going.curve.checkpoint > 0)
+            first = 0 if going is None else newest if going.reached else going.curve.checkpoint
+            run = -1 if going is None else going.curve.number
+            switches = going is None or not going.reached
+            del resumes
+            rows += [
+                (row, min(first, until - 1), until, run, switches)
+                for until in self._horizon.steps(int(survey.lasts[cell]))
+                if until > newest
+            ]
+        table = np.array(rows, dtype=int).reshape(len(rows), 5).T
+        return _Actions(table[0], table[1], table[2], table[3], table[4].astype(bool))
+
+    def _best_action(self, survey: Survey, actions: _Actions) -> Step:
+        beliefs = survey.beliefs
+        cells = beliefs.cells[actions.row]
+        spots = Spots(cells, beliefs.at(actions.until), actions.run)
+        predicted = beliefs.process.predict_runs(spots)
+        slopes = beliefs.process.learned(beliefs.finals, beliefs.prediction, spots, predicted)
+        gains = knowledge_gradient(beliefs.prediction.mean, slopes)
+        best = int((gains / self._cost(survey, actions)).argmax())
+        run = int(actions.run[best])
+        return Step(dict(survey.labels[int(cells[best])]), int(actions.until[best]), None if run < 0 else run)
+
+    def _cost(self, survey: Survey, actions: _Actions) -> Floats:
+        """[a] What each costs, in epochs of a usual configuration."""
+        trials = [one for one in survey.trials if one.newest]
+        of = np.array([one.cell for one in trials], dtype=int)
+        newest = np.array([one.newest for one in trials], dtype=int)
+        seconds = SecondsPerEpoch(
+            survey.points[of], np.array([one.curve.seconds for one in trials]), newest
+        ).predict(survey.points[survey.beliefs.cells])
+        ended = [
+            one.newest
+            for one in trials
+            if one.curve.state is CurveState.ENDED
+            and one.newest <= survey.lasts[one.cell] - self._horizon.eval_step
+        ]
+        steps = self._horizon.steps(self._horizon.epochs)
+        patience = self._horizon.patience or self._horizon.epochs
+        expected = ExpectedEpochs(steps, patience, ended, [int(n) for n in newest])
+        epochs = expected.between(actions.first, actions.until)
+        found: Floats = seconds[actions.row] * (epochs + _SWITCH * actions.switches)
+        return found
