@@ -19,7 +19,8 @@ from sasrecf_tune.search.strategies.likely_constants import likely_constants
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# The process sees at most so many scores, since its time grows with their cube; constants are adapted to fewer.
+# The process sees at most so many scores, since its time grows with their cube; constants are adapted to
+# fewer.
 _MAX_SEEN = 320
 _MAX_ADAPTED = 120
 # With fewer scores the constants stay as they are.
@@ -39,11 +40,13 @@ class Observed:
     Args:
         cell: Index of its configuration.
         scores: Epochs and best-so-far scores, larger is better.
+        complete: Whether it was trained to its end, by the number of epochs or by early stopping.
     """
 
     curve: Curve
     cell: int
     scores: Sequence[tuple[int, float]]
+    complete: bool
 
     @property
     def reached(self) -> bool:
@@ -51,14 +54,14 @@ class Observed:
         return self.curve.state is CurveState.RUNNING and self.newest >= self.curve.until
 
     @property
-    def newest(self) -> int:
-        """The last epoch that has a score."""
-        return max(self.curve.scores, default=0)
-
-    @property
     def busy(self) -> bool:
         """Whether it is being trained, whatever is decided now."""
         return self.curve.state is CurveState.RUNNING and not self.reached
+
+    @property
+    def newest(self) -> int:
+        """The last epoch that has a score."""
+        return max(self.curve.scores, default=0)
 
 
 class Beliefs:
@@ -73,8 +76,10 @@ class Beliefs:
 
     Attributes:
         cells: [j] The configurations that are looked at.
-        finals: Their final scores, and what is predicted of these.
-        deviation: [j] Standard deviations of `prediction`.
+        finals: Their final scores.
+        prediction: What is predicted of these.
+        deviation: [j] The standard deviations of `prediction`.
+        seed_deviation: Standard deviation between final scores of runs that differ in their seed.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Beliefs:
 
             constants = likely_constants(constants, likelihood)
         self.constants = constants
+        self.seed_deviation = constants.seed_variance**0.5
         kernel = CurveKernel(constants, embedding, points, times)
         pending = Spots(
             np.array([one.cell for one in busy], dtype=int),
@@ -112,9 +118,9 @@ class Beliefs:
             np.array([one.curve.number for one in busy], dtype=int),
         )
         self.process = CurveProcess(kernel, self.seen + pending, self.scores)
-        all_finals = Spots(np.arange(len(points)), self.at(lasts), np.full(len(points), -1))
-        self.cells = self._promising(all_finals, np.flatnonzero(allowed))
-        self.finals = all_finals[self.cells]
+        self.all_finals = Spots(np.arange(len(points)), self.at(lasts), np.full(len(points), -1))
+        self.cells = self._promising(self.all_finals, np.flatnonzero(allowed))
+        self.finals = self.all_finals[self.cells]
         self.prediction: Prediction = self.process.predict(self.finals)
         self.deviation = self.process.deviation(self.finals, self.prediction)
 

@@ -67,7 +67,8 @@ class CurveConstants:
         )
 
 
-# Printed by `python -m benchmarks.search.fit_curve_constants benchmarks/search/curves/{ml-100k,amazon-beauty}.csv.gz`.
+# Printed by `python -m benchmarks.search.fit_curve_constants` for the tables ml-100k and amazon-beauty in
+# benchmarks/search/curves.
 FITTED = CurveConstants(
     common=0.34,
     common_length=1.0,

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.search.policy import Curve, CurveState
-
 Floats = NDArray[np.float64]
 
 # Each rung is at least so many times the one before.
@@ -38,19 +36,22 @@ def best_so_far(scores: Mapping[int, float], sign: int) -> dict[int, float]:
 
 
 def observed(
-    curve: Curve, best: Mapping[int, float], steps: Sequence[int], last: int
+    best: Mapping[int, float], steps: Sequence[int], keeps_until: int | None
 ) -> list[tuple[int, float]]:
     """The epochs and scores of a curve to learn from: those of `steps`, and its newest.
 
-    A trial that ended early keeps its best score until the last epoch.
+    Args:
+        best: Best-so-far scores by epoch.
+        steps: The rungs.
+        keeps_until: Of a trial that early stopping ended: the last epoch, until which its best score stays.
     """
     if not best:
         return []
     newest = max(best)
     kept = set(steps)
     found = [(epoch, score) for epoch, score in best.items() if epoch in kept or epoch == newest]
-    if curve.state is CurveState.ENDED and newest < last:
-        found.append((last, best[newest]))
+    if keeps_until is not None and newest < keeps_until:
+        found.append((keeps_until, best[newest]))
     return found
 
 

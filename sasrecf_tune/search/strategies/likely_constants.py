@@ -7,8 +7,8 @@ from collections.abc import Callable
 from sasrecf_tune.search.strategies.curve_constants import CurveConstants
 
 # What lengths and the noise of seeds may be multiplied by, and the logarithm of how likely that was at first.
-LENGTHS = {0.5: -1.0, 1.0: 0.0, 2.0: -1.0}
-NOISE = {0.5: -1.0, 1.0: 0.0, 2.0: -1.0, 4.0: -2.0}
+LENGTHS = {0.5: -3.0, 1.0: 0.0, 2.0: -3.0}
+NOISE = {0.5: -3.0, 1.0: 0.0, 2.0: -3.0, 4.0: -6.0}
 
 
 def likely_constants(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, SearchPolicy, Step
+from sasrecf_tune.search.policy import Curve, Finish, Labels, SearchPolicy, Step
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
 from sasrecf_tune.search.strategies.curve_embedding import Embedding
@@ -18,6 +18,7 @@ from sasrecf_tune.search.strategies.curve_kernel import Spots
 from sasrecf_tune.search.strategies.curve_scores import best_so_far
 from sasrecf_tune.search.strategies.horizon import Horizon
 from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
+from sasrecf_tune.search.strategies.search_end import Predictions, SearchEnd, predictions, search_end
 from sasrecf_tune.search.strategies.survey import Survey
 from sasrecf_tune.search.strategies.training_cost import ExpectedEpochs, SecondsPerEpoch
 
@@ -97,6 +98,14 @@ class PausedSearch(SearchPolicy):
             return Finish(EXHAUSTED, exhausted=True)
         return self._best_action(survey, actions)
 
+    def predictions(self, curves: Sequence[Curve]) -> Predictions:
+        """Predict the final scores of trials, and of the best configurations without a trial."""
+        return predictions(self.survey(curves), self._sign) if curves else Predictions({}, ())
+
+    def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
+        """What the search has found so far; None without a score."""
+        return search_end(self.survey(curves), self._sign) if curves else None
+
     def survey(self, curves: Sequence[Curve]) -> Survey:
         """What is known and believed of the study."""
         may_begin = self._limit is None or len(curves) < self._limit
@@ -116,11 +125,9 @@ class PausedSearch(SearchPolicy):
         scored = {one.cell for one in survey.trials if one.scores}
         if len(scored) < min(_MIN_TRIED, len(survey.labels)):
             return None
-        unit = beliefs.constants.seed_variance**0.5
         best = beliefs.best_expected()
-        regrets = (best - beliefs.prediction.mean) / unit  # [j]
-        ended = {one.cell for one in survey.trials if one.curve.state is CurveState.ENDED and one.scores}
-        complete = np.array([cell in ended for cell in beliefs.cells])
+        regrets = (best - beliefs.prediction.mean) / beliefs.seed_deviation  # [j]
+        complete = survey.complete()
         if complete.any() and (regret := float(regrets[complete].min())) < until:
             return Finish(f"expected regret {regret:.2f} of a standard deviation between seeds")
         row = int(regrets.argmin())
@@ -142,17 +149,13 @@ class PausedSearch(SearchPolicy):
             going = survey.open.get(cell)
             if cell in busy or (going is None and cell < survey.tried):
                 continue
-            newest = 0 if going is None else going.newest
-            resumes = going is not None and (going.reached or going.curve.checkpoint > 0)
-            first = 0 if going is None else newest if going.reached else going.curve.checkpoint
-            run = -1 if going is None else going.curve.number
+            newest, first, run = 0, 0, -1
+            if going is not None:
+                newest, run = going.newest, going.curve.number
+                first = newest if going.reached else min(going.curve.checkpoint, newest)
             switches = going is None or not going.reached
-            del resumes
-            rows += [
-                (row, min(first, until - 1), until, run, switches)
-                for until in self._horizon.steps(int(survey.lasts[cell]))
-                if until > newest
-            ]
+            steps = self._horizon.steps(int(survey.lasts[cell]))
+            rows += [(row, first, until, run, switches) for until in steps if until > newest]
         table = np.array(rows, dtype=int).reshape(len(rows), 5).T
         return _Actions(table[0], table[1], table[2], table[3], table[4].astype(bool))
 
@@ -178,8 +181,7 @@ class PausedSearch(SearchPolicy):
         ended = [
             one.newest
             for one in trials
-            if one.curve.state is CurveState.ENDED
-            and one.newest <= survey.lasts[one.cell] - self._horizon.eval_step
+            if one.complete and one.newest <= survey.lasts[one.cell] - self._horizon.eval_step
         ]
         steps = self._horizon.steps(self._horizon.epochs)
         patience = self._horizon.patience or self._horizon.epochs

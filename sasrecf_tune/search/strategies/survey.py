@@ -47,10 +47,13 @@ class Survey:
         cells = [self._add(self._pool.key(curve.labels), curve.labels) for curve in curves]
         self.tried = len(self.labels)
         lasts = [horizon.last(labels) for labels in self.labels]
-        self.trials = [
-            Observed(curve, cell, observed(curve, best, horizon.steps(lasts[cell]), lasts[cell]))
-            for curve, cell, best in zip(curves, cells, scores, strict=True)
-        ]
+        self.trials: list[Observed] = []
+        for curve, cell, best in zip(curves, cells, scores, strict=True):
+            last, newest = lasts[cell], max(curve.scores, default=0)
+            complete = curve.state is CurveState.ENDED and bool(best) and horizon.is_final(newest, last)
+            early = complete and newest + horizon.eval_step <= last
+            seen = observed(best, horizon.steps(last), last if early else None)
+            self.trials.append(Observed(curve, cell, seen, complete))
         if may_begin:
             tried = dict(self._index)
             for key, labels in self._pool.untried(tried, self._best()).items():
@@ -71,6 +74,11 @@ class Survey:
         self.beliefs = Beliefs(
             constants, embedding, self.points, self.lasts, allowed, self.trials, horizon.steps(horizon.epochs)
         )
+
+    def complete(self) -> NDArray[np.bool_]:
+        """[j] Which of the configurations of the beliefs were trained to their end."""
+        found = {one.cell for one in self.trials if one.complete}
+        return np.array([cell in found for cell in self.beliefs.cells], dtype=bool)
 
     def untried(self) -> NDArray[np.bool_]:
         """[j] Which of the configurations of the beliefs have no trial."""
