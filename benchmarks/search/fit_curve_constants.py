@@ -1,4 +1,4 @@
-"""Fit the constants of the default search to recorded curves: python -m benchmarks.search.fit_curve_constants --help."""
+"""Fit the constants of the default search: python -m benchmarks.search.fit_curve_constants --help."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fit(tables: list[Table], draws: int = 2) -> CurveConstants:
         prior = sum(((values[key] - first[key]) / _PRIOR_DEVIATION) ** 2 / 2 for key in values)
         (torch.stack(losses).sum() + prior).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    fitted = {key: round(float(value.exp()), 4) for key, value in values.items()}
+    fitted = {key: round(value.exp().item(), 4) for key, value in values.items()}
     lengths = {name: Lengths(fitted[f"{name} level"], fitted[f"{name} shape"]) for name in _FIRST_LENGTHS}
     other = lengths.pop("")
     return CurveConstants(**{key: fitted[key] for key in _FIRST}, lengths=lengths, other=other)

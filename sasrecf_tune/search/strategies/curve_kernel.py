@@ -13,8 +13,7 @@ from sasrecf_tune.search.strategies.curve_embedding import Embedding
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Variance of the mean of all scores about the median of those that were seen. Scores of a space differ by less
-# than one of these units.
+# Variance of the mean of all scores about the median of those that were seen.
 _MEAN_VARIANCE = 0.3
 
 
