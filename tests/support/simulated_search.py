@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from sasrecf_tune.inputs.constraints import feasible_cells, resolve, violations
 from sasrecf_tune.inputs.literals import Scalar
@@ -37,15 +38,16 @@ def make_policy(
     def feasible(labels: Labels) -> bool:
         return not violations(resolve(space.decode(labels)))
 
+    @cache
     def cells() -> list[Labels]:
         return [space.encode(cell) for cell in feasible_cells(space, {})]
 
     finite = cells if space.size is not None else None
     candidates = Candidates(distributions(space), feasible, finite)
     pool = CandidatePool(space, candidates, finite, seed)
-    start = cells()[0] if finite else next(iter(pool.untried({}, []).values()))
+    start = cells()[0] if finite else pool.untried((), [])[0].labels
     horizon = Horizon(space, epochs, eval_step, patience)
-    return PausedSearch(space, pool, start, horizon, maximize, until, trials)
+    return PausedSearch(pool, start, horizon, maximize, until, trials)
 
 
 @dataclass

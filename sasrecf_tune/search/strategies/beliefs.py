@@ -21,7 +21,7 @@ Integers = NDArray[np.int64]
 
 # The process sees at most so many scores, since its time grows with their cube; constants are adapted to
 # fewer.
-_MAX_SEEN = 320
+_MAX_SEEN = 256
 _MAX_ADAPTED = 120
 # With fewer scores the constants stay as they are.
 _MIN_ADAPTED = 8
@@ -79,6 +79,7 @@ class Beliefs:
         finals: Their final scores.
         prediction: What is predicted of these.
         deviation: [j] The standard deviations of `prediction`.
+        equal: Whether all scores are the same, so that nothing is to be found.
         seed_deviation: Standard deviation between final scores of runs that differ in their seed.
     """
 
@@ -103,13 +104,13 @@ class Beliefs:
         self.scores = without_tail(scores)
         if len(scores) >= _MIN_ADAPTED:
             some, few = self._spots(order, _MAX_ADAPTED)
-            few = np.maximum(few, self.scores.min())
-
-            def likelihood(varied: CurveConstants) -> float:
-                return CurveProcess(CurveKernel(varied, embedding, points, times), some, few).log_likelihood
-
-            constants = likely_constants(constants, likelihood)
+            constants = likely_constants(
+                constants,
+                np.maximum(few, self.scores.min()),
+                lambda varied: CurveKernel(varied, embedding, points, times).parts(some),
+            )
         self.constants = constants
+        self.equal = len(scores) >= _MIN_ADAPTED and float(np.ptp(scores)) <= 1e-12 * float(abs(scores).max())
         self.seed_deviation = constants.seed_variance**0.5
         kernel = CurveKernel(constants, embedding, points, times)
         pending = Spots(
@@ -134,9 +135,9 @@ class Beliefs:
         The mean over fixed draws, each with its mirror image, so that equal beliefs have equal results.
         """
         finals = self.finals if which is None else self.finals[which]
-        if not len(finals):
-            return -np.inf
         predicted = self.prediction
+        if self.equal:
+            return float(predicted.mean.max())
         if which is not None:
             predicted = Prediction(predicted.mean[which], predicted.whitened[:, which])
         covariance = self.process.covariance(finals, predicted)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.policy import Labels
 from sasrecf_tune.search.strategies.candidates import Candidates
+from sasrecf_tune.search.strategies.curve_embedding import Embedding
 
 Key = tuple[Scalar, ...]
 
@@ -18,6 +21,22 @@ _SPREAD = 250
 _NEAR_EACH = 30
 # The spread candidates are drawn anew after so many trials.
 _REFRESH = 32
+_MAX_DRAWS_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A configuration, and what is calculated of it once.
+
+    Args:
+        key: Equal for equal configurations.
+        labels: As Optuna stores it.
+        point: Its coordinates.
+    """
+
+    key: Key
+    labels: Labels
+    point: list[float]
 
 
 class CandidatePool:
@@ -37,56 +56,54 @@ class CandidatePool:
         cells: Callable[[], Sequence[Labels]] | None,
         seed: int,
     ) -> None:
+        self.embedding = Embedding(space)
         self._space = space
         self._candidates = candidates
         self._cells = cells
         self._seed = seed
-        self._drawn: dict[str, list[tuple[Key, Labels]]] = {}
+        self._drawn: dict[str, list[Configuration]] = {}
 
-    def key(self, labels: Mapping[str, Scalar]) -> Key:
-        """What is equal for equal configurations.
+    def configuration(self, labels: Labels) -> Configuration:
+        """The configuration of labels.
 
-        Labels pass through the space, since multiples that Optuna calculates may differ in their last digit.
+        The key passes through the space, since multiples that Optuna calculates may differ in their last
+        digit.
         """
-        return tuple(self._space.encode(self._space.decode(labels)).values())
+        key = tuple(self._space.encode(self._space.decode(labels)).values())
+        return Configuration(key, labels, self.embedding.embed_one(labels))
 
-    def untried(self, tried: Mapping[Key, object], best: Sequence[Labels]) -> dict[Key, Labels]:
+    def untried(self, tried: Collection[Key], best: Sequence[Configuration]) -> list[Configuration]:
         """Candidates without those that were `tried`; some are near the `best`."""
-        found: dict[Key, Labels] = {}
-        for key, labels in self._draw(len(tried) // _REFRESH, best):
-            if key not in tried:
-                found.setdefault(key, labels)
+        drawn = self._draw(len(tried) // _REFRESH, best)
+        found = {one.key: one for one in drawn if one.key not in tried}
         if not found and self._cells is not None:  # of many, all that were drawn were tried
             for labels in self._cells():
-                key = self.key(labels)
-                if key not in tried:
-                    found[key] = labels
+                one = self.configuration(labels)
+                if one.key not in tried:
+                    found[one.key] = one
                 if len(found) == _SPREAD:
                     break
-        return found
+        return list(found.values())
 
-    def count_untried(self, tried: Mapping[Key, object]) -> int | None:
+    def count_untried(self, tried: Collection[Key]) -> int | None:
         """How many cells were not tried; None for infinitely many."""
-        if self._cells is None:
-            return None if self._space.size is None else max(self._space.size - len(tried), 0)
-        return max(len(self._cells()) - len(tried), 0)
+        size = self._space.size if self._cells is None else len(self._cells())
+        return None if size is None else max(size - len(tried), 0)
 
-    def _draw(self, refreshed: int, best: Sequence[Labels]) -> list[tuple[Key, Labels]]:
+    def _draw(self, refreshed: int, best: Sequence[Configuration]) -> list[Configuration]:
         cells = self._cells() if self._cells is not None else None
         if cells is not None and len(cells) <= _MAX_LISTED:
             return self._once("all", lambda _: cells)
-        drawn = list(self._once(f"spread {refreshed}", lambda rng: self._candidates.spread(rng, _SPREAD)))
-        for center in best:
-            near = self._once(
-                f"near {self.key(center)}", lambda rng, at=center: self._candidates.near(rng, at, _NEAR_EACH)
-            )
-            drawn += near
+        drawn = list(self._once(f"spread {refreshed}", partial(self._candidates.spread, count=_SPREAD)))
+        for one in best:
+            near = partial(self._candidates.near, center=one.labels, count=_NEAR_EACH)
+            drawn += self._once(f"near {one.key}", near)
         return drawn
 
-    def _once(self, what: str, draw: Callable[[random.Random], Sequence[Labels]]) -> list[tuple[Key, Labels]]:
+    def _once(self, what: str, draw: Callable[[random.Random], Sequence[Labels]]) -> list[Configuration]:
         if what not in self._drawn:
-            if len(self._drawn) > 1000:
+            if len(self._drawn) > _MAX_DRAWS_KEPT:
                 self._drawn.clear()
             rng = random.Random(f"{self._seed} {what}")
-            self._drawn[what] = [(self.key(labels), labels) for labels in draw(rng)]
+            self._drawn[what] = [self.configuration(labels) for labels in draw(rng)]
         return self._drawn[what]

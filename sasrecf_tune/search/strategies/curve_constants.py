@@ -15,6 +15,15 @@ class Lengths:
 
 
 @dataclass(frozen=True)
+class Factors:
+    """What constants are multiplied by: effects of seeds and of configurations, lengths of parameters."""
+
+    noise: float = 1.0
+    spread: float = 1.0
+    length: float = 1.0
+
+
+@dataclass(frozen=True)
 class CurveConstants:
     """Standard deviations in units of the study's scale of scores, lengths in those of `Embedding`.
 
@@ -51,17 +60,19 @@ class CurveConstants:
         """The variance between runs of one configuration that differ in their seed, at one epoch."""
         return self.run**2 + self.wander**2 + self.noise**2
 
-    def varied(self, length: float, noise: float) -> CurveConstants:
-        """These constants with lengths of parameters and what seeds cause times a factor each."""
+    def varied(self, by: Factors) -> CurveConstants:
+        """These constants times factors."""
 
         def times(one: Lengths) -> Lengths:
-            return Lengths(one.level * length, one.shape * length)
+            return Lengths(one.level * by.length, one.shape * by.length)
 
         return replace(
             self,
-            run=self.run * noise,
-            wander=self.wander * noise,
-            noise=self.noise * noise,
+            level=self.level * by.spread,
+            shape=self.shape * by.spread,
+            run=self.run * by.noise,
+            wander=self.wander * by.noise,
+            noise=self.noise * by.noise,
             lengths={name: times(one) for name, one in self.lengths.items()},
             other=times(self.other),
         )

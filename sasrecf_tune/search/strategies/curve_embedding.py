@@ -37,7 +37,7 @@ class Embedding:
 
     def embed(self, many: Iterable[Mapping[str, Scalar]]) -> Floats:
         """The coordinates [configurations, d] of labels."""
-        rows = [self._embed_one(labels) for labels in many]
+        rows = [self.embed_one(labels) for labels in many]
         return np.array(rows, dtype=float).reshape(len(rows), len(self.names))
 
     def scales(self, constants: CurveConstants) -> tuple[Floats, Floats]:
@@ -45,7 +45,8 @@ class Embedding:
         lengths = [constants.lengths.get(name, constants.other) for name in self.names]
         return np.array([one.level for one in lengths]), np.array([one.shape for one in lengths])
 
-    def _embed_one(self, labels: Mapping[str, Scalar]) -> list[float]:
+    def embed_one(self, labels: Mapping[str, Scalar]) -> list[float]:
+        """The coordinates [d] of labels."""
         params = self._decode(labels)
         return [x for name, axes in self._axes for x in axes(params[name])]
 

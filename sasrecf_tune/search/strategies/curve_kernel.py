@@ -15,6 +15,8 @@ Integers = NDArray[np.int64]
 
 # Variance of the mean of all scores about the median of those that were seen.
 _MEAN_VARIANCE = 0.3
+# Added to the variance of noise, so that a covariance can be factorised in floats.
+_JITTER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Spots:
 
     def __getitem__(self, which: Integers | NDArray[np.bool_] | slice) -> Spots:
         return Spots(self.cell[which], self.time[which], self.run[which])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A covariance [n, n] of scores: what they share, what configurations add, and what runs and noise do."""
+
+    shared: Floats
+    configurations: Floats
+    runs: Floats
+
+    def added(self, configurations: float = 1.0, runs: float = 1.0) -> Floats:
+        """The sum, with a factor for each of the last two."""
+        return self.shared + configurations * self.configurations + runs * self.runs
 
 
 class CurveKernel:
@@ -77,6 +92,17 @@ class CurveKernel:
 
     def between(self, a: Spots, b: Spots) -> Floats:
         """Covariance [a, b] of what configurations come to, seeds apart."""
+        found = self._configurations(a, b)
+        found += self._common[np.ix_(a.time, b.time)]
+        return found
+
+    def parts(self, seen: Spots) -> Parts:
+        """The covariance [seen, seen] of scores, with their noise."""
+        runs = self.of_runs(seen, seen)
+        runs[np.diag_indices(len(seen))] += self.constants.noise**2 + _JITTER
+        return Parts(self._common[np.ix_(seen.time, seen.time)], self._configurations(seen, seen), runs)
+
+    def _configurations(self, a: Spots, b: Spots) -> Floats:
         cells_a, at_a = np.unique(a.cell, return_inverse=True)
         cells_b, at_b = np.unique(b.cell, return_inverse=True)
         level = self.constants.level**2 * matern(_distances(self._level[cells_a], self._level[cells_b]))
@@ -86,7 +112,6 @@ class CurveKernel:
         found: Floats = shape[rows, columns]
         found *= self._over_time[times]
         found += level[rows, columns]
-        found += self._common[times]
         return found
 
     def of_runs(self, a: Spots, b: Spots) -> Floats:

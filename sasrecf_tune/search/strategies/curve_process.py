@@ -38,7 +38,6 @@ class CurveProcess:
 
     Attributes:
         scale: The standard deviation that a unit of the kernel stands for, by maximum likelihood.
-        log_likelihood: Of the seen scores, the scale estimated.
 
     Source:
         Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapter 2.
@@ -49,9 +48,7 @@ class CurveProcess:
         from scipy.linalg import solve_triangular
 
         self._kernel, self._seen = kernel, seen
-        covariance = kernel.between(seen, seen) + kernel.of_runs(seen, seen)
-        covariance[np.diag_indices(len(seen))] += kernel.constants.noise**2 + 1e-8
-        self._factor = np.linalg.cholesky(covariance)
+        self._factor = np.linalg.cholesky(kernel.parts(seen).added())
         count = len(scores)
         self.center = float(np.median(scores)) if count else 0.0
         white = np.zeros(len(seen))
@@ -62,8 +59,6 @@ class CurveProcess:
         self.scale = max(float(np.sqrt((white @ white) / max(count - 1, 1))), floor)
         self._white = white / self.scale
         self._weights = solve_triangular(self._factor, self._white, lower=True, trans=1, check_finite=False)
-        determinant = float(np.log(np.diag(self._factor)[:count]).sum())
-        self.log_likelihood = -determinant - (count - 1) * float(np.log(self.scale)) if count else 0.0
 
     def predict(self, spots: Spots) -> Prediction:
         """Predict what configurations come to at epochs, seeds apart."""

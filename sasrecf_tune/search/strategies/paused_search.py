@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.policy import Curve, Finish, Labels, SearchPolicy, Step
-from sasrecf_tune.search.strategies.candidate_pool import CandidatePool
+from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
-from sasrecf_tune.search.strategies.curve_embedding import Embedding
 from sasrecf_tune.search.strategies.curve_kernel import Spots
 from sasrecf_tune.search.strategies.curve_scores import best_so_far
 from sasrecf_tune.search.strategies.horizon import Horizon
@@ -64,7 +63,6 @@ class PausedSearch(SearchPolicy):
 
     def __init__(
         self,
-        space: SearchSpace,
         pool: CandidatePool,
         start: Labels,
         horizon: Horizon,
@@ -73,14 +71,16 @@ class PausedSearch(SearchPolicy):
         trials: int | None = None,
         constants: CurveConstants = FITTED,
     ) -> None:
-        self._space = (Embedding(space), pool, horizon)
+        self._pool = pool
         self._start = start
         self._horizon = horizon
         self._sign = 1 if maximize else -1
         self._until = until
         self._limit = trials
         self._constants = constants
-        self._best: dict[int, tuple[tuple[int, int], dict[int, float]]] = {}
+        self._surveyed: tuple[tuple[Curve, ...], Survey] | None = None
+        self._configurations: dict[int, Configuration] = {}
+        self._best: dict[int, tuple[Mapping[int, float], dict[int, float]]] = {}
 
     @override
     def next_step(self, curves: Sequence[Curve]) -> Step | Finish:
@@ -102,22 +102,43 @@ class PausedSearch(SearchPolicy):
         """Predict the final scores of trials, and of the best configurations without a trial."""
         return predictions(self.survey(curves), self._sign) if curves else Predictions({}, ())
 
+    def choose(self, curves: Sequence[Curve]) -> Labels | None:
+        """The configuration that the search would choose now, whether or not it was trained to its end."""
+        survey = self.survey(curves) if curves else None
+        if survey is None or not len(survey.beliefs.cells):
+            return None
+        regrets, complete = survey.regrets(), survey.complete()
+        good = complete & (regrets < (self._until or 0.0))
+        row = np.where(good, regrets, np.inf).argmin() if good.any() else regrets.argmin()
+        return survey.labels[int(survey.beliefs.cells[row])]
+
     def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
         """What the search has found so far; None without a score."""
         return search_end(self.survey(curves), self._sign) if curves else None
 
     def survey(self, curves: Sequence[Curve]) -> Survey:
         """What is known and believed of the study."""
+        if self._surveyed is not None:
+            before = self._surveyed[0]
+            if len(before) == len(curves) and all(map(operator.is_, before, curves)):
+                return self._surveyed[1]
         may_begin = self._limit is None or len(curves) < self._limit
-        scores = [self._best_so_far(curve) for curve in curves]
-        return Survey(curves, scores, self._space, self._constants, may_begin)
+        known = [self._know(curve) for curve in curves]
+        survey = Survey(curves, known, self._pool, self._horizon, self._constants, may_begin)
+        self._surveyed = tuple(curves), survey
+        return survey
 
-    def _best_so_far(self, curve: Curve) -> Mapping[int, float]:
-        version = len(curve.scores), max(curve.scores, default=0)
-        known = self._best.get(curve.number)
-        if known is None or known[0] != version:
-            known = self._best[curve.number] = version, best_so_far(curve.scores, self._sign)
-        return known[1]
+    def _know(self, curve: Curve) -> tuple[Configuration, Mapping[int, float]]:
+        """The configuration and the best-so-far scores of a trial, calculated once."""
+        configuration = self._configurations.get(curve.number)
+        if configuration is None or configuration.labels != curve.labels:
+            configuration = self._pool.configuration(curve.labels)
+            self._configurations[curve.number] = configuration
+        scores, best = self._best.get(curve.number, (None, {}))
+        if scores is not curve.scores:
+            best = best_so_far(curve.scores, self._sign)
+            self._best[curve.number] = curve.scores, best
+        return configuration, best
 
     def _end(self, survey: Survey, until: float) -> Step | Finish | None:
         """The steps that end the search, None if it goes on."""
@@ -125,9 +146,7 @@ class PausedSearch(SearchPolicy):
         scored = {one.cell for one in survey.trials if one.scores}
         if len(scored) < min(_MIN_TRIED, len(survey.labels)):
             return None
-        best = beliefs.best_expected()
-        regrets = (best - beliefs.prediction.mean) / beliefs.seed_deviation  # [j]
-        complete = survey.complete()
+        regrets, complete = survey.regrets(), survey.complete()
         if complete.any() and (regret := float(regrets[complete].min())) < until:
             return Finish(f"expected regret {regret:.2f} of a standard deviation between seeds")
         row = int(regrets.argmin())
@@ -154,8 +173,8 @@ class PausedSearch(SearchPolicy):
                 newest, run = going.newest, going.curve.number
                 first = newest if going.reached else min(going.curve.checkpoint, newest)
             switches = going is None or not going.reached
-            steps = self._horizon.steps(int(survey.lasts[cell]))
-            rows += [(row, first, until, run, switches) for until in steps if until > newest]
+            ahead = [step for step in self._horizon.steps(int(survey.lasts[cell])) if step > newest]
+            rows += [(row, first, until, run, switches) for until in _some(ahead)]
         table = np.array(rows, dtype=int).reshape(len(rows), 5).T
         return _Actions(table[0], table[1], table[2], table[3], table[4].astype(bool))
 
@@ -189,3 +208,8 @@ class PausedSearch(SearchPolicy):
         epochs = expected.between(actions.first, actions.until)
         found: Floats = seconds[actions.row] * (epochs + _SWITCH * actions.switches)
         return found
+
+
+def _some(ahead: Sequence[int]) -> list[int]:
+    """The next two rungs, every other one after these, and the last."""
+    return [step for index, step in enumerate(ahead) if index < 2 or index % 2 or index == len(ahead) - 1]

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.search.policy import Curve, CurveState, Labels
+from sasrecf_tune.search.policy import Curve, CurveState
 from sasrecf_tune.search.strategies.beliefs import Beliefs, Observed
-from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Key
+from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration, Key
 from sasrecf_tune.search.strategies.curve_constants import CurveConstants
-from sasrecf_tune.search.strategies.curve_embedding import Embedding
 from sasrecf_tune.search.strategies.curve_scores import observed
 from sasrecf_tune.search.strategies.horizon import Horizon
 
@@ -36,44 +35,67 @@ class Survey:
     def __init__(
         self,
         curves: Sequence[Curve],
-        scores: Sequence[Mapping[int, float]],
-        space: tuple[Embedding, CandidatePool, Horizon],
+        known: Sequence[tuple[Configuration, Mapping[int, float]]],
+        pool: CandidatePool,
+        horizon: Horizon,
         constants: CurveConstants,
         may_begin: bool,
     ) -> None:
-        embedding, self._pool, horizon = space
-        self._index: dict[Key, int] = {}
-        self.labels: list[Labels] = []
-        cells = [self._add(self._pool.key(curve.labels), curve.labels) for curve in curves]
-        self.tried = len(self.labels)
-        lasts = [horizon.last(labels) for labels in self.labels]
+        self._pool = pool
+        index: dict[Key, int] = {}
+        found: list[Configuration] = []
+
+        def add(one: Configuration) -> int:
+            if one.key not in index:
+                index[one.key] = len(found)
+                found.append(one)
+            return index[one.key]
+
+        cells = [add(one) for one, _ in known]
+        self.tried = len(found)
+        lasts = [horizon.last(one.labels) for one in found]
         self.trials: list[Observed] = []
-        for curve, cell, best in zip(curves, cells, scores, strict=True):
+        for curve, cell, (_, best) in zip(curves, cells, known, strict=True):
             last, newest = lasts[cell], max(curve.scores, default=0)
             complete = curve.state is CurveState.ENDED and bool(best) and horizon.is_final(newest, last)
             early = complete and newest + horizon.eval_step <= last
             seen = observed(best, horizon.steps(last), last if early else None)
             self.trials.append(Observed(curve, cell, seen, complete))
         if may_begin:
-            tried = dict(self._index)
-            for key, labels in self._pool.untried(tried, self._best()).items():
-                lasts.append(horizon.last(labels))
-                self._add(key, labels)
+            scored = sorted((one for one in self.trials if one.scores), key=lambda one: -one.scores[-1][1])
+            best_cells = list(dict.fromkeys(one.cell for one in scored))[:_CENTERS]
+            for one in pool.untried(frozenset(index), [found[cell] for cell in best_cells]):
+                add(one)
+                lasts.append(horizon.last(one.labels))
+        self._tried_keys = frozenset(one.key for one in found[: self.tried])
+        self.labels = [one.labels for one in found]
         self.lasts: Integers = np.array(lasts, dtype=int)
-        self.points = embedding.embed(self.labels)
+        self.points = np.array([one.point for one in found], dtype=float).reshape(len(found), -1)
         self.open: dict[int, Observed] = {}
-        allowed = np.ones(len(self.labels), dtype=bool)
-        allowed[: self.tried] = False
-        for one in self.trials:
-            if one.curve.state is not CurveState.FAILED:
-                allowed[one.cell] = True
-            if one.curve.state is CurveState.PAUSED or one.reached:
-                known = self.open.get(one.cell)
-                if known is None or (one.reached, one.newest) > (known.reached, known.newest):
-                    self.open[one.cell] = one
+        allowed = np.arange(len(found)) >= self.tried
+        for trial in self.trials:
+            diverged = trial.curve.scores and not trial.scores
+            if trial.curve.state is CurveState.FAILED or diverged:
+                continue
+            allowed[trial.cell] = True
+            if trial.curve.state is CurveState.PAUSED or trial.reached:
+                other = self.open.get(trial.cell)
+                if other is None or (trial.reached, trial.newest) > (other.reached, other.newest):
+                    self.open[trial.cell] = trial
         self.beliefs = Beliefs(
-            constants, embedding, self.points, self.lasts, allowed, self.trials, horizon.steps(horizon.epochs)
+            constants,
+            pool.embedding,
+            self.points,
+            self.lasts,
+            allowed,
+            self.trials,
+            horizon.steps(horizon.epochs),
         )
+
+    def regrets(self) -> Floats:
+        """[j] E[max f] - f of the configurations of the beliefs, in standard deviations between seeds."""
+        beliefs = self.beliefs
+        return (beliefs.best_expected() - beliefs.prediction.mean) / beliefs.seed_deviation
 
     def complete(self) -> NDArray[np.bool_]:
         """[j] Which of the configurations of the beliefs were trained to their end."""
@@ -86,15 +108,4 @@ class Survey:
 
     def count_untried(self) -> int | None:
         """How many configurations of the space have no trial; None for infinitely many."""
-        return self._pool.count_untried(dict.fromkeys(list(self._index)[: self.tried]))
-
-    def _add(self, key: Key, labels: Labels) -> int:
-        if key not in self._index:
-            self._index[key] = len(self.labels)
-            self.labels.append(labels)
-        return self._index[key]
-
-    def _best(self) -> list[Labels]:
-        scored = sorted((one for one in self.trials if one.scores), key=lambda one: -one.scores[-1][1])
-        cells = list(dict.fromkeys(one.cell for one in scored))[:_CENTERS]
-        return [self.labels[cell] for cell in cells]
+        return self._pool.count_untried(self._tried_keys)
