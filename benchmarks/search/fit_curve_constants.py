@@ -95,7 +95,8 @@ def _negative_log_likelihood(
     solved = torch.cholesky_solve(torch.stack([y, one], 1), factor)
     rest = y - (one @ solved[:, 0]) / (one @ solved[:, 1])
     fitted = rest @ torch.cholesky_solve(rest[:, None], factor)[:, 0]
-    return 0.5 * fitted + factor.diagonal().log().sum()
+    loss: Tensor = 0.5 * fitted + factor.diagonal().log().sum()
+    return loss
 
 
 def _distances(x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ _MAX_ADAPTED = 120
 _MIN_ADAPTED = 8
 # Of more configurations than this, those with the highest predictions are looked at.
 _MAX_FINALS = 128
-_MAX_SCREENED = 400
+_MAX_SCREENED = 256
 # A configuration is looked at for its prediction plus so many deviations.
 _OPTIMISM = 1.5
 _DRAWS = 512
@@ -127,7 +127,8 @@ class Beliefs:
 
     def at(self, epochs: Sequence[int] | Integers) -> Integers:
         """The indices of epochs on the time axis."""
-        return self._index[np.asarray(epochs, dtype=int)]
+        found: Integers = self._index[np.asarray(epochs, dtype=int)]
+        return found
 
     def best_expected(self, which: NDArray[np.bool_] | None = None) -> float:
         """E[max] of the final scores of the configurations `which` [j], of all by default.

@@ -57,7 +57,8 @@ class Parts:
 
     def added(self, configurations: float = 1.0, runs: float = 1.0) -> Floats:
         """The sum, with a factor for each of the last two."""
-        return self.shared + configurations * self.configurations + runs * self.runs
+        found: Floats = self.shared + configurations * self.configurations + runs * self.runs
+        return found
 
 
 class CurveKernel:
@@ -134,4 +135,5 @@ def matern(distance: Floats) -> Floats:
 def _distances(a: Floats, b: Floats) -> Floats:
     """Distances [a, b] between points."""
     squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0.0))
+    found: Floats = np.sqrt(np.maximum(squares, 0.0))
+    return found

@@ -83,7 +83,8 @@ class CurveProcess:
     def deviation(self, spots: Spots, predicted: Prediction) -> Floats:
         """The standard deviation [spots] of what configurations come to."""
         own = self._kernel.variance(spots) - (predicted.whitened**2).sum(axis=0)
-        return np.sqrt(np.maximum(own, 1e-12))
+        found: Floats = np.sqrt(np.maximum(own, 1e-12))
+        return found
 
     def learned(self, finals: Spots, of_finals: Prediction, spots: Spots, of_spots: Prediction) -> Floats:
         """How far the prediction of each final score moves for a deviation of each score to be seen.
@@ -100,7 +101,8 @@ class CurveProcess:
         moved = self._kernel.between(spots, finals) - of_spots.whitened.T @ of_finals.whitened
         constants = self._kernel.constants
         own = self._kernel.variance(spots) + constants.seed_variance - (of_spots.whitened**2).sum(axis=0)
-        return moved / np.sqrt(np.maximum(own, 1e-12))[:, None]
+        found: Floats = moved / np.sqrt(np.maximum(own, 1e-12))[:, None]
+        return found
 
     def to_scores(self, units: Floats) -> Floats:
         """Scores as `scores` of predicted means."""

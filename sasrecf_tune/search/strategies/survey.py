@@ -95,7 +95,8 @@ class Survey:
     def regrets(self) -> Floats:
         """[j] E[max f] - f of the configurations of the beliefs, in standard deviations between seeds."""
         beliefs = self.beliefs
-        return (beliefs.best_expected() - beliefs.prediction.mean) / beliefs.seed_deviation
+        found: Floats = (beliefs.best_expected() - beliefs.prediction.mean) / beliefs.seed_deviation
+        return found
 
     def complete(self) -> NDArray[np.bool_]:
         """[j] Which of the configurations of the beliefs were trained to their end."""

