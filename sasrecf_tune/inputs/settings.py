@@ -53,6 +53,30 @@ def parse_duration(text: str, where: str = "--timeout") -> float:
     return seconds
 
 
+def parse_size(text: str) -> int:
+    """Convert a size such as "5GB", "500MB" or "1.5 GiB" to bytes; 1 GB is 1,000 MB, 1 GiB is 1,024 MiB.
+
+    Raises:
+        InputError: The text is not a size.
+    """
+    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+    units |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) *([kmgt]i?|)b?", text.strip().lower(), re.ASCII)
+    if found is None:
+        raise InputError(
+            f"invalid size {text!r}", where="--keep-paused", fix="Examples: 500MB, 5GB, 1.5TB; 0 for nothing."
+        )
+    return int(float(found[1]) * units[found[2]])
+
+
+def format_size(size: int) -> str:
+    """Format a number of bytes as "5 GB", "1.5 GB" or "12 KB"."""
+    for exponent, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "KB")):
+        if size >= 10**exponent:
+            return f"{size / 10**exponent:.3g} {unit}"
+    return f"{size} bytes"
+
+
 def parse_gpus(text: str) -> tuple[str, ...]:
     """Convert "auto" (the first GPU), "none" (the CPU) or a list such as "0,1" to GPUs.
 
@@ -190,6 +214,17 @@ class SearchSettings:
             help="Save running trials at this interval, to continue them after an interruption; 0: never.",
         ),
     ] = 0
+    keep_paused: Annotated[
+        int,
+        Option(
+            "--keep-paused",
+            metavar="SIZE",
+            parser=parse_size,
+            help="Disk space for checkpoints of paused trials. Without one, a trial begins anew.  "
+            "[default: 5GB]",
+            show_default=False,
+        ),
+    ] = 5 * 10**9
     confirm: Annotated[
         int,
         Option(
