@@ -10,7 +10,7 @@ from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, 
 from sasrecf_tune.inputs.metrics import Metric, parse_metric
 from sasrecf_tune.report.confirmation_text import heading, sentences
 from sasrecf_tune.report.text import parameter_cells
-from sasrecf_tune.trials import Row, score_text
+from sasrecf_tune.trials import LISTED, Row, score_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

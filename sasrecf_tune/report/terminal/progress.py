@@ -139,10 +139,8 @@ class Base(Callback):
         running = self.progress.running[report.number]
         running.report = report
         curve = self.progress.curves.setdefault(report.number, [])
-        # A paused trial whose checkpoint was removed reports its epochs again.
-        del curve[
-            next((place for place, (epoch, _) in enumerate(curve) if epoch >= report.epoch), len(curve)) :
-        ]
+        # A paused trial reports its last epoch again, or all of them if its checkpoint was removed.
+        curve[:] = [point for point in curve if point[0] < report.epoch]
         curve.append((report.epoch, report.score))
         if report.anew:
             self._begun_anew(report)

@@ -23,7 +23,7 @@ STYLES = {
     State.PRUNED: "dim",
     State.PAUSED: "dim",
     State.FAILED: "red",
-    "running": "cyan",
+    State.RUNNING: "cyan",
 }
 BARS = "▁▂▃▄▅▆▇█"
 # Characters of a learning curve.
