@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from typer import Option
+from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
@@ -53,7 +54,18 @@ def parse_duration(text: str, where: str = "--timeout") -> float:
     return seconds
 
 
-def parse_size(text: str) -> int:
+class Size(int):
+    """A number of bytes, whose text is such as "5GB"."""
+
+    @override
+    def __str__(self) -> str:
+        for exponent, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "KB")):
+            if self >= 10**exponent:
+                return f"{self / 10**exponent:.4g}{unit}"
+        return f"{int(self)}B"
+
+
+def parse_size(text: str) -> Size:
     """Convert a size such as "5GB", "500MB" or "1.5 GiB" to bytes; 1 GB is 1,000 MB, 1 GiB is 1,024 MiB.
 
     Raises:
@@ -66,15 +78,7 @@ def parse_size(text: str) -> int:
         raise InputError(
             f"invalid size {text!r}", where="--keep-paused", fix="Examples: 500MB, 5GB, 1.5TB; 0 for nothing."
         )
-    return int(float(found[1]) * units[found[2]])
-
-
-def format_size(size: int) -> str:
-    """Format a number of bytes as "5 GB", "1.5 GB" or "12 KB"."""
-    for exponent, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "KB")):
-        if size >= 10**exponent:
-            return f"{size / 10**exponent:.3g} {unit}"
-    return f"{size} bytes"
+    return Size(float(found[1]) * units[found[2]])
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
@@ -133,6 +137,9 @@ def rough_duration(seconds: float) -> str:
     steps = ((60, 10), (600, 60), (3600, 300), (36_000, 1800), (172_800, 3600))
     step = next((step for limit, step in steps if seconds < limit), 21_600)
     return re.sub(r" 00[smh]$", "", format_duration(max(1, math.ceil(seconds / step)) * step))
+
+
+KEEP_PAUSED = parse_size("5GB")
 
 
 @dataclass(frozen=True)
@@ -215,16 +222,14 @@ class SearchSettings:
         ),
     ] = 0
     keep_paused: Annotated[
-        int,
+        Size,
         Option(
             "--keep-paused",
             metavar="SIZE",
             parser=parse_size,
-            help="Disk space for checkpoints of paused trials. Without one, a trial begins anew.  "
-            "[default: 5GB]",
-            show_default=False,
+            help="Disk space for checkpoints of paused trials; a trial without one begins anew.",
         ),
-    ] = 5 * 10**9
+    ] = KEEP_PAUSED
     confirm: Annotated[
         int,
         Option(
