@@ -76,7 +76,7 @@ def measure_study(plan: Plan, study_dir: StudyDirectory, running: int, window: i
     row["open_s"], study = timed(opened)
     # Opening the study has put the running trials back into the queue.
     storage, queue = study.optuna._storage, study.optuna.get_trials(deepcopy=False)[-running:]
-    with study._storage.transaction():
+    with study.storage.transaction():
         for waiting in queue if running else []:
             storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
     gc.collect()
@@ -94,7 +94,7 @@ def measure_study(plan: Plan, study_dir: StudyDirectory, running: int, window: i
     row["files_s"] = timed(files._write_ranking)[0]
     row["peak_memory_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     row["database_MiB"] = study_dir.database.stat().st_size / 2**20
-    study._storage.backend.engine.dispose()
+    study.storage.backend.engine.dispose()
     return row
 
 

@@ -200,6 +200,7 @@ class Study:
         patience: int | None = None,
         grace: float | str | None = None,
         checkpoint_every: int | None = None,
+        keep_paused: int | str | None = None,
         workers: int | None = None,
         gpus: str | int | Sequence[int | str] | None = None,
         threads: int | None = None,

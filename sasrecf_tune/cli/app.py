@@ -111,6 +111,7 @@ def run(
     "patience",
     "grace",
     "checkpoint_every",
+    "keep_paused",
     "workers",
     "gpus",
     "threads",

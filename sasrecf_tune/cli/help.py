@@ -37,7 +37,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Faults": (
         "--checkpoint-every 1 --hang-timeout 30m",
-        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every", "help"),
+        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every", "keep_paused", "help"),
     ),
 }
 WIDEST = 110

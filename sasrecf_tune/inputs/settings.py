@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from typer import Option
+from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
@@ -51,6 +52,33 @@ def parse_duration(text: str, where: str = "--timeout") -> float:
     if not 0 < seconds < float("inf"):
         raise InputError(f"invalid duration {text!r}", where=where, fix="Examples: 45s, 90m, 2h, 1h30m.")
     return seconds
+
+
+class Size(int):
+    """A number of bytes, whose text is such as "5GB"."""
+
+    @override
+    def __str__(self) -> str:
+        for exponent, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "KB")):
+            if self >= 10**exponent:
+                return f"{self / 10**exponent:.4g}{unit}"
+        return f"{int(self)}B"
+
+
+def parse_size(text: str) -> Size:
+    """Convert a size such as "5GB", "500MB" or "1.5 GiB" to bytes; 1 GB is 1,000 MB, 1 GiB is 1,024 MiB.
+
+    Raises:
+        InputError: The text is not a size.
+    """
+    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+    units |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) *([kmgt]i?|)b?", text.strip().lower(), re.ASCII)
+    if found is None:
+        raise InputError(
+            f"invalid size {text!r}", where="--keep-paused", fix="Examples: 500MB, 5GB, 1.5TB; 0 for nothing."
+        )
+    return Size(float(found[1]) * units[found[2]])
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
@@ -109,6 +137,9 @@ def rough_duration(seconds: float) -> str:
     steps = ((60, 10), (600, 60), (3600, 300), (36_000, 1800), (172_800, 3600))
     step = next((step for limit, step in steps if seconds < limit), 21_600)
     return re.sub(r" 00[smh]$", "", format_duration(max(1, math.ceil(seconds / step)) * step))
+
+
+KEEP_PAUSED = parse_size("5GB")
 
 
 @dataclass(frozen=True)
@@ -190,6 +221,15 @@ class SearchSettings:
             help="Save running trials at this interval, to continue them after an interruption; 0: never.",
         ),
     ] = 0
+    keep_paused: Annotated[
+        Size,
+        Option(
+            "--keep-paused",
+            metavar="SIZE",
+            parser=parse_size,
+            help="Disk space for checkpoints of paused trials; a trial without one begins anew.",
+        ),
+    ] = KEEP_PAUSED
     confirm: Annotated[
         int,
         Option(

@@ -13,7 +13,7 @@ Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 
 
 class CurveState(enum.Enum):
-    """What a trial does."""
+    """The state of a trial, as far as a policy is concerned."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -23,16 +23,15 @@ class CurveState(enum.Enum):
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial, as a policy sees it.
+    """The learning curve of one trial.
 
-    Args:
-        number: Of the trial.
-        labels: Its parameters.
-        scores: The validation score after each epoch, from 1, as recorded: a loss is not negated.
-        state: A trial that has reached its `until` is RUNNING, with a score at `until` or later.
-        until: RUNNING: the epoch at which the policy is asked again.
-        checkpoint: PAUSED: the epoch after which it would go on; 0: it would begin anew.
-        seconds: Of training, for `scores`; 0: not known.
+    Attributes:
+        number: The trial.
+        labels: Its parameters as Optuna's labels (`SearchSpace.encode`).
+        scores: The validation score after each epoch, which counts from 1.
+        until: Of a running trial: the epoch at which the policy is asked again.
+        checkpoint: Of a paused trial: the epoch after which it would go on; 0 if it would begin anew.
+        seconds: The time of training that `scores` took; 0 if it is not known.
     """
 
     number: int
@@ -48,8 +47,9 @@ class Curve:
 class Step:
     """Train a configuration up to the epoch `until`.
 
-    Args:
-        number: The trial that goes on: PAUSED, or RUNNING and at its `until`. None: a new trial.
+    Attributes:
+        number: The trial that goes on: a paused one, or a running one that has reached its `until`. None for
+            a new trial with these `labels`.
     """
 
     labels: Labels
@@ -59,10 +59,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Finish:
-    """Nothing is worth starting; trials that run go on to their `until`.
+    """Nothing is worth starting any more; running trials go on to their `until`.
 
-    Args:
-        reason: For the last line of the run.
+    Attributes:
+        reason: Why, for the last line of the run.
         exhausted: Whether the space is covered.
     """
 
@@ -71,12 +71,11 @@ class Finish:
 
 
 class SearchPolicy(Protocol):
-    """Decides which configuration is trained next, and how far."""
+    """Decides which trial is trained next, and up to which epoch."""
 
     def next_step(self, curves: Sequence[Curve]) -> Step | Finish:
-        """Decide what a free worker does.
+        """Return the next step: a function of `curves` and the policy's seed.
 
-        It depends on nothing but the curves and the policy's seed. A RUNNING trial at its `until` that the
-        answer does not name is paused; other RUNNING trials are busy, and must not be named.
+        A trial that has just reported at its `until` is among the running ones. A step with its number
+        continues it; with any other answer it is paused. Other running trials must not be named.
         """
-        ...

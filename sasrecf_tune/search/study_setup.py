@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage
 from sasrecf_tune.search.open_study import open_study
 from sasrecf_tune.search.peers import search_description
 from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.policy import SearchPolicy
 from sasrecf_tune.search.strategies.best_first import BestFirstSampler
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.distributions import distributions
@@ -39,6 +40,11 @@ def make_sampler(plan: Plan, history: History) -> BaseSampler:
         candidates = Candidates(space, plan.feasible, plan.cells)
         return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)
     return DedupSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
+
+
+def make_policy(plan: Plan) -> SearchPolicy | None:
+    """The policy of the plan's search; None if its sampler and its pruner decide."""
+    return None
 
 
 def planned_study(

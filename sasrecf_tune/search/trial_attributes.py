@@ -18,8 +18,13 @@ from sasrecf_tune.trials import State, TrialRecord
 # System attribute of a trial: every metric after every validation. It may be thousands of numbers, which
 # optuna-dashboard would show in one line if it were a user attribute.
 CURVE = "sasrecf_tune:valid_curve"
+# System attribute of a trial: the epoch at which the policy is asked about it again.
+UNTIL = "sasrecf_tune:until"
 # User attribute of a trial: the reasons why earlier attempts failed.
 FAILED_ATTEMPTS = "failed_attempts"
+# User attribute of a trial, which a dashboard shows: where it was paused; empty once it goes on. To Optuna, a
+# paused trial waits in the queue.
+PAUSED = "sasrecf_tune:paused"
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 _Metrics = dict[str, float]
 
@@ -39,6 +44,22 @@ class _UserAttributes(TypedDict, total=False):
     fused: _Count
     parameters: _Count
     failed_attempts: list[str]
+
+
+class Pause(TypedDict, total=False):
+    """How a trial was paused.
+
+    Attributes:
+        epoch: The last epoch that was reported.
+        checkpoint: The epoch after which it goes on; 0 if it has no checkpoint.
+        written: The time of the checkpoint's file, in nanoseconds.
+        host: The machine in whose study directory it is.
+    """
+
+    epoch: _Count
+    checkpoint: _Count
+    written: int
+    host: str
 
 
 _Curve = dict[str, list[float]]
@@ -68,9 +89,16 @@ def outcome_attributes(outcome: Result | Failure) -> tuple[TrialState, dict[str,
     }
     if outcome.notes:
         attributes["notes"] = list(outcome.notes)
+    if outcome.decision is Decision.PAUSE:
+        return TrialState.WAITING, attributes
     if outcome.decision is Decision.PRUNE:
         return TrialState.PRUNED, attributes
     return TrialState.COMPLETE, attributes | {"test": outcome.test}
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether a policy has paused the trial; other trials of the queue were interrupted or never began."""
+    return trial.state == TrialState.WAITING and bool(trial.user_attrs.get(PAUSED))
 
 
 class TrialReader:
@@ -93,7 +121,9 @@ class TrialReader:
         attributes = trial.user_attrs
         try:
             msgspec.convert(attributes, _UserAttributes)
+            msgspec.convert(attributes.get(PAUSED, {}), Pause)
             msgspec.convert(trial.system_attrs.get(CURVE, {}), _Curve)
+            msgspec.convert(trial.system_attrs.get(UNTIL, 0), _Count)
         except msgspec.ValidationError as error:
             raise CorruptStudyError(f"trial {trial.number}: an attribute is invalid: {error}") from error
         except UnicodeError as error:  # half of a surrogate pair
@@ -121,12 +151,13 @@ class TrialReader:
         """The record of a trial."""
         attributes = trial.user_attrs
         valid = attributes.get("valid", {})
-        score = trial.value if trial.state == TrialState.COMPLETE else None
-        if trial.state == TrialState.PRUNED and valid:
+        state = State.PAUSED if is_paused(trial) else _STATES[trial.state]
+        score = trial.value if state == State.COMPLETE else None
+        if state in (State.PRUNED, State.PAUSED) and valid:
             score = self.score(valid)
         return TrialRecord(
             number=trial.number,
-            state=_STATES[trial.state],
+            state=state,
             params=self._space.decode(trial.params) if trial.params else {},
             score=score,
             seed=attributes.get("seed"),

@@ -136,13 +136,13 @@ def restore(built: Built, checkpoint: TrialCheckpoint) -> None:
         raise UnusableCheckpointError(f"its state does not fit ({type(error).__name__})") from error
 
 
-def no_epoch_left(trainer: Any) -> bool:
-    """Return whether a restored trainer has no epoch left to train.
+def no_epoch_left(trainer: Any, epoch: int) -> bool:
+    """Return whether a trainer has no epoch left to train after `epoch`.
 
     Source: recbole/trainer/trainer.py (fit), recbole/utils/utils.py (early_stopping).
     """
     stopped = trainer.cur_step > 0 and trainer.cur_step > trainer.stopping_step
-    return bool(stopped or trainer.start_epoch >= trainer.epochs)
+    return bool(stopped or epoch >= trainer.epochs)
 
 
 def _random_states(built: Built) -> dict[str, Any]:

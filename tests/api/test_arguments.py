@@ -68,6 +68,7 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
             "--set 'metrics=[MRR, NDCG]' --set hidden_act=gelu",
         ),
         ({"timeout": 5400, "grace": 2.5}, "--timeout 90m --grace 2.5s"),
+        ({"keep_paused": 3 * 10**9}, "--keep-paused 3GB"),
         ({"timeout": "1h30m", "trials": 7, "patience": 2}, "--timeout 90m --trials 7 --patience 2"),
         ({"gpus": [0, 1], "trials_per_gpu": 2}, "--gpus 0,1 --trials-per-gpu 2"),
         ({"gpus": 1, "fuse": 4}, "--gpus 1 --fuse 4"),

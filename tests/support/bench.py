@@ -24,6 +24,7 @@ from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 from tests.support.fake_training import FakeTraining, summary
+from tests.support.pausing_policy import HalvingPolicy
 
 GRID = "learning_rate choice [0.1, 0.01, 0.001]\nn_layers choice [1, 2]\nn_heads choice [1, 2, 3]\n"
 
@@ -62,6 +63,7 @@ def bench(
     seed: int = 1,
     metric: str = "MRR@10",
     clock: Callable[[], float] | None = None,
+    pausing: bool = False,
     **more: Any,
 ) -> Iterator[Bench]:
     space: SearchSpace = parse(text)
@@ -84,7 +86,11 @@ def bench(
     extra: dict[str, Any] = {} if clock is None else {"clock": clock}
     files = ResultFiles(study_dir, plan, study, **extra)
     try:
-        search = Coordinator(plan, study, study_dir, executor, [files], **extra)
+        assert not pausing or plan.cells is not None
+        policy = (
+            HalvingPolicy(plan.cells(), training.epochs, study.maximize) if pausing and plan.cells else None
+        )
+        search = Coordinator(plan, study, study_dir, executor, [files], **extra, policy=policy)
         yield Bench(search, study, study_dir, storage, plan, executor)
     finally:
         storage.engine.dispose()

@@ -160,7 +160,7 @@ def plant(out: Path, count: int, seed: int = 0) -> StudyDirectory:
         State.FAILED: TrialState.FAIL,
     }
     of = distributions(space)
-    with study._storage.transaction():
+    with study.storage.transaction():
         for record, curve in planted_trials(count, seed):
             attributes: dict[str, Any] = {"seed": record.seed, "epochs": record.epochs}
             attributes |= {"seconds": record.seconds, "valid": record.valid, "best_epoch": record.best_epoch}

@@ -55,8 +55,16 @@ def plan_facts(plan: Plan) -> dict[str, object]:
     }
 
 
-def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int = 0, again: int = 0) -> None:
-    """Print the plan for a person."""
+def show_plan(
+    plan: Plan, study_dir: StudyDirectory, console: Console, done: int = 0, again: int = 0, paused: int = 0
+) -> None:
+    """Print the plan for a person.
+
+    Args:
+        done: Trials that have ended before.
+        again: Trials that were interrupted.
+        paused: Trials that were paused.
+    """
     data, counted = plan.data, plan.feasibility
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
@@ -97,8 +105,9 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("" if number else "set", Text(text))
     place = f"{data.place}: " if data.place else ""
     grid.add_row("device", f"{place}{data.device}, engine {plan.settings.engine}; {plan.allocation}")
-    if done or again:
-        interrupted = f", {again} interrupted and to be run again" if again else ""
+    if done or again or paused:
+        interrupted = f", {paused} paused" if paused else ""
+        interrupted += f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
         have = "trial has" if total == "1" else "trials have"
         grid.add_row("continues", f"{total} {have} ended{interrupted}")
@@ -142,7 +151,7 @@ def show_end(
     `winner` is the content of best.yaml.
     """
     ended = [record for record in records if record.state in ENDED]
-    rows = rank(ended, plan.settings.metric.maximize)
+    rows = rank(records, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
     if shown:
         print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
@@ -167,10 +176,12 @@ def show_end(
     elsewhere = sum(record.state == State.RUNNING for record in records)
     left = plan.trials - len(ended) - elsewhere
     if left > 0:
-        waiting = sum(record.state == State.WAITING for record in records)
+        states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
+        counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
+        begun = ", ".join(f"{count} {name}" for count, name in counts if count)
         print_command(
             console,
-            f"{count_text(left, 'trial')} left{f' ({waiting} interrupted)' if waiting else ''}. To continue:",
+            f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:",
             f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}",
         )
     if any(record.state == State.COMPLETE for record in ended):

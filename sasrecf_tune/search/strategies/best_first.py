@@ -15,10 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.search.policy import Labels
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.curve_forecast import CurveForecaster, sign_of
 from sasrecf_tune.search.strategies.first_trials import FIRST_TRIALS, FirstTrials
-from sasrecf_tune.search.strategies.history import History, Labels
+from sasrecf_tune.search.strategies.history import History
 from sasrecf_tune.search.strategies.parameter_vectors import Embedding
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
 

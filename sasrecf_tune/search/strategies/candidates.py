@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sasrecf_tune.inputs.literals import Scalar
-from sasrecf_tune.search.strategies.history import Labels
+from sasrecf_tune.search.policy import Labels
 
 # Up to so many cells are all candidates; of a larger or infinite space, a sample is drawn for each trial.
 _MAX_CELLS = 2000

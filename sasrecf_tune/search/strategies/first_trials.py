@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sasrecf_tune.inputs.hyperparameters import length_scale
 from sasrecf_tune.inputs.literals import Scalar, Value, exact
 from sasrecf_tune.inputs.search_space import Choice, Parameter, SearchSpace, is_ordered
-from sasrecf_tune.search.strategies.history import Labels
+from sasrecf_tune.search.policy import Labels
 from sasrecf_tune.search.strategies.parameter_vectors import Embedding, number_axis
 
 Floats = NDArray[np.float64]

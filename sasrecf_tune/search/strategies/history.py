@@ -9,7 +9,6 @@ from optuna.trial import FrozenTrial
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
 
-Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 Cell = tuple[Scalar, ...]
 
 

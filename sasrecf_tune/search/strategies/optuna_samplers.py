@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.search.strategies.history import History, Labels
+from sasrecf_tune.search.policy import Labels
+from sasrecf_tune.search.strategies.history import History
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
 
 # A model-based sampler may propose the same cell again and again; after these tries, cells are random.

@@ -600,7 +600,7 @@ def test_a_hanging_database_does_not_prevent_a_stop(
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert one.study_dir.pending_results() == [one.study_dir.pending_result(trial.number)]
     other.look()
-    assert other.study._trials()[trial.number].state == optuna.trial.TrialState.RUNNING
+    assert other.study.trials()[trial.number].state == optuna.trial.TrialState.RUNNING
 
 
 def test_pending_results_that_another_run_removes_are_skipped(join: Callable[..., Peer]) -> None:
