@@ -22,7 +22,7 @@ from sasrecf_tune.inputs.settings import Pruner, RunSettings, SearchSettings
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.study_setup import planned_study
+from sasrecf_tune.search.study_setup import make_policy, planned_study
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 from tests.support.simulated_studies import (
@@ -40,8 +40,8 @@ from tests.support.simulated_studies import (
 )
 
 _EPOCHS = 8
-# The default search, and without pruning.
-_SEARCHES: dict[str, Pruner] = {"best-first, pruned": "auto", "best-first": "none"}
+# The default search.
+_SEARCHES: dict[str, Pruner] = {"freeze-thaw": "none"}
 
 app = typer.Typer(add_completion=False)
 
@@ -75,7 +75,9 @@ def searched(pruner: Pruner, effects: Effects, count: int, seed: int) -> list[Tr
     study_dir, data = StudyDirectory(Path("effects")), fake_data_summary(_EPOCHS)
     plan = make_plan(settings, space, base_config(settings, space), data)
     study = planned_study(plan, study_dir, InMemoryStorage())
-    Coordinator(plan, study, study_dir, InlineExecutor(train, lambda _: data), []).run()
+    Coordinator(
+        plan, study, study_dir, InlineExecutor(train, lambda _: data), [], policy=make_policy(plan)
+    ).run()
     return study.records()
 
 

@@ -198,6 +198,7 @@ class Study:
         trials: int | None = None,
         timeout: float | str | None = None,
         patience: int | None = None,
+        until: float | str | None = None,
         grace: float | str | None = None,
         checkpoint_every: int | None = None,
         keep_paused: int | str | None = None,

@@ -31,6 +31,7 @@ def tune(
     trials: int | None = None,
     timeout: float | str | None = None,
     patience: int | None = None,
+    until: float | str = 0.5,
     hang_timeout: float | str | None = None,
     retries: int = 1,
     fail_fast: bool = False,
@@ -64,6 +65,7 @@ def tune(
         study: The study's name. Default: the data set and the name of the params file, or "space" for a space
             written in Python.
         timeout: Seconds, or text such as "90m"; `hang_timeout` and `grace` too.
+        until: A number of standard deviations between seeds, or "never".
         keep_paused: Bytes, or text such as "5GB".
         gpus: "auto", "none", the index or the name of a GPU, or several of them.
         fresh: Delete an existing study of this name first. Nobody is asked.

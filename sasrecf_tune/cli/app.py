@@ -109,6 +109,7 @@ def run(
     "trials",
     "timeout",
     "patience",
+    "until",
     "grace",
     "checkpoint_every",
     "keep_paused",

@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "--metric NDCG@10 --seed 7 --confirm 5",
         ("metric", "seed", "sampler", "pruner", "confirm", "confirm_seeds"),
     ),
-    "Budget": ("--trials 50 --timeout 2h", ("trials", "timeout", "patience")),
+    "Budget": ("--trials 50 --timeout 2h", ("trials", "timeout", "until", "patience")),
     "Machine": (
         "--gpus 0,1 --trials-per-gpu 2",
         (

@@ -13,8 +13,8 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
 from sasrecf_tune.machine import GPU_NAME
 
-Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
-Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
+Sampler = Literal["auto", "freeze-thaw", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
+Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 Where = Literal["local", "ray"]
 
@@ -81,6 +81,30 @@ def parse_size(text: str) -> Size:
     return Size(float(found[1]) * units[found[2]])
 
 
+class Until(float):
+    """An expected regret in standard deviations between seeds; zero for never."""
+
+    @override
+    def __str__(self) -> str:
+        return f"{float(self):g}" if self else "never"
+
+
+def parse_until(text: str) -> Until:
+    """Convert a number above zero, or "never", to the expected regret that ends a search.
+
+    Raises:
+        InputError: The text is neither.
+    """
+    never = text.strip().lower() == "never"
+    number = re.fullmatch(r"\d{1,15}(\.\d{0,15})?|\.\d{1,15}", text.strip(), re.ASCII)
+    value = 0.0 if never or number is None else float(text)
+    if not never and value <= 0:
+        raise InputError(
+            f"invalid value {text!r}", where="--until", fix="Use a number above 0 such as 0.5, or never."
+        )
+    return Until(value)
+
+
 def parse_gpus(text: str) -> tuple[str, ...]:
     """Convert "auto" (the first GPU), "none" (the CPU) or a list such as "0,1" to GPUs.
 
@@ -140,6 +164,7 @@ def rough_duration(seconds: float) -> str:
 
 
 KEEP_PAUSED = parse_size("5GB")
+UNTIL = Until(0.5)
 
 
 @dataclass(frozen=True)
@@ -148,10 +173,10 @@ class SearchSettings:
 
     sampler: Annotated[
         Sampler,
-        Option("--sampler", help="auto: best-first, which models the results to choose the next trial."),
+        Option("--sampler", help="auto: freeze-thaw, which pauses trials and resumes the promising ones."),
     ] = "auto"
     pruner: Annotated[
-        Pruner, Option("--pruner", help="auto: forecast, by what similar trials gained in later epochs.")
+        Pruner, Option("--pruner", help="auto: median; none for freeze-thaw, which pauses trials.")
     ] = "auto"
     trials: Annotated[
         int | None,
@@ -180,6 +205,16 @@ class SearchSettings:
             "[default: no limit]",
         ),
     ] = None
+    until: Annotated[
+        Until,
+        Option(
+            "--until",
+            metavar="0.5|never",
+            parser=parse_until,
+            help="End when no untried or paused trial is expected to be better than the best by this many "
+            "standard deviations between seeds.",
+        ),
+    ] = UNTIL
     # No limit by default: the duration of an epoch depends on the data. A worker that is only slow would be
     # stopped each time.
     hang_timeout: Annotated[

@@ -109,7 +109,7 @@ def test_settings_are_those_of_the_command(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sampler": "tpee"}, "sampler: 'tpee' is none of auto, best-first"),
+        ({"sampler": "tpee"}, "sampler: 'tpee' is none of auto, freeze-thaw"),
         ({"workers": 0}, "workers: 0 is out of range"),
         ({"workers": 2.5}, "workers: 2.5 is a float, not int"),
         ({"trials": True}, "trials: True is a bool, not int"),

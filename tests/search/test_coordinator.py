@@ -63,7 +63,7 @@ def test_the_number_of_trials_of_a_plan(
         params_file=Path("h"), name="s", base={}, metric=parse_metric("MRR@10"), search=settings
     )
     plan = make_plan(full, space, base_config(full, space), summary())
-    assert plan.sampler == ("best-first" if sampler == "auto" else sampler)
+    assert plan.sampler == ("freeze-thaw" if sampler == "auto" else sampler)
     assert plan.trials == trials
 
 

@@ -84,13 +84,16 @@ def show_plan(
     trials = count_text(plan.trials, "trial")
     what = {
         "grid": f"{_each(plan.trials)} once, in random order",
-        "best-first": f"{trials}, the most promising configuration next, no duplicates",
+        "freeze-thaw": f"at most {trials}, paused and resumed; the most promising one goes on",
     }.get(plan.sampler, f"{trials}, no duplicates")
     grid.add_row("search", f"{plan.sampler}: {what}; up to {count_text(plan.epochs, 'epoch')} each")
     grid.add_row("pruner", str(plan.pruner))
     grid.add_row(
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
+    if plan.sampler == "freeze-thaw" and plan.settings.search.until:
+        regret = f"{plan.settings.search.until} of a standard deviation between seeds"
+        grid.add_row("until", Text(f"the expected regret of the best trial is below {regret}"))
     if limits := _limits(plan.settings.search):
         grid.add_row("ends", Text(f"earlier {limits}"))
     if count := plan.settings.search.confirm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,29 +40,26 @@ class Observed:
 
     Args:
         cell: Index of its configuration.
+        newest: The last epoch that has a score; 0 without one.
         scores: Epochs and best-so-far scores, larger is better.
         complete: Whether it was trained to its end, by the number of epochs or by early stopping.
     """
 
     curve: Curve
     cell: int
+    newest: int
     scores: Sequence[tuple[int, float]]
     complete: bool
 
-    @property
+    @cached_property
     def reached(self) -> bool:
         """Whether it runs and the policy decides now how it goes on."""
         return self.curve.state is CurveState.RUNNING and self.newest >= self.curve.until
 
-    @property
+    @cached_property
     def busy(self) -> bool:
         """Whether it is being trained, whatever is decided now."""
         return self.curve.state is CurveState.RUNNING and not self.reached
-
-    @property
-    def newest(self) -> int:
-        """The last epoch that has a score."""
-        return max(self.curve.scores, default=0)
 
 
 class Beliefs:
@@ -120,7 +118,9 @@ class Beliefs:
         )
         self.process = CurveProcess(kernel, self.seen + pending, self.scores)
         self.all_finals = Spots(np.arange(len(points)), self.at(lasts), np.full(len(points), -1))
-        self.cells = self._promising(self.all_finals, np.flatnonzero(allowed))
+        self.cells = self._promising(
+            self.all_finals, np.flatnonzero(allowed & self._ahead(trials, len(points)))
+        )
         self.finals = self.all_finals[self.cells]
         self.prediction: Prediction = self.process.predict(self.finals)
         self.deviation = self.process.deviation(self.finals, self.prediction)
@@ -158,6 +158,20 @@ class Beliefs:
         table = np.array(rows, dtype=float).reshape(len(rows), 4)
         cell, epoch, run = table[:, :3].astype(int).T
         return Spots(cell, self.at(epoch), run), table[:, 3]
+
+    def _ahead(self, trials: Sequence[Observed], cells: int) -> NDArray[np.bool_]:
+        """[cells] False for the worst of many trials, of those that got equally far."""
+        found = np.ones(cells, dtype=bool)
+        scored = [one for one in trials if one.scores]
+        if len(scored) > _MAX_SCREENED:
+            score = np.array([one.scores[-1][1] for one in scored])
+            axis = np.log1p([one.scores[-1][0] for one in scored])
+            line = np.stack([np.ones_like(axis), axis], axis=1)
+            rest = score - line @ np.linalg.lstsq(line, score, rcond=None)[0]
+            worst = np.argsort(-rest, kind="stable")[_MAX_SCREENED:]
+            found[[scored[index].cell for index in worst]] = False
+            found[[one.cell for one in scored if one.reached]] = True
+        return found
 
     def _promising(self, finals: Spots, cells: Integers) -> Integers:
         if len(cells) > _MAX_SCREENED:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.policy import Labels
@@ -84,6 +86,13 @@ class CandidatePool:
                 if len(found) == _SPREAD:
                     break
         return list(found.values())
+
+    def nearest(self, labels: Labels) -> Labels:
+        """The candidate that is nearest to a configuration, which need not be feasible."""
+        point = np.array(self.embedding.embed_one(labels))
+        drawn = self._draw(0, [])
+        distances = [float(((np.array(one.point) - point) ** 2).sum()) for one in drawn]
+        return drawn[distances.index(min(distances))].labels
 
     def count_untried(self, tried: Collection[Key]) -> int | None:
         """How many cells were not tried; None for infinitely many."""

@@ -78,8 +78,10 @@ class CurveConstants:
         )
 
 
-# Printed by `python -m benchmarks.search.fit_curve_constants` for the tables ml-100k and amazon-beauty in
-# benchmarks/search/curves.
+# What `python -m benchmarks.search.fit_curve_constants` calls `other`: of parameters that hardly matter.
+_MINOR = Lengths(16.0, 5.5)
+# Printed by the same for the tables ml-100k and amazon-beauty in benchmarks/search/curves. Parameters that
+# those do not have are taken to matter more than the minor ones.
 FITTED = CurveConstants(
     common=0.34,
     common_length=1.0,
@@ -93,6 +95,10 @@ FITTED = CurveConstants(
     lengths={
         "learning_rate": Lengths(4.3, 1.4),
         "hidden_dropout_prob": Lengths(3.5, 0.6),
+        "attn_dropout_prob": _MINOR,
+        "n_heads": _MINOR,
+        "n_layers": _MINOR,
+        "loss_type": Lengths(1.5, 1.0),
     },
-    other=Lengths(16.0, 5.5),
+    other=Lengths(4.0, 2.0),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,24 +35,10 @@ def best_so_far(scores: Mapping[int, float], sign: int) -> dict[int, float]:
     return found
 
 
-def observed(
-    best: Mapping[int, float], steps: Sequence[int], keeps_until: int | None
-) -> list[tuple[int, float]]:
-    """The epochs and scores of a curve to learn from: those of `steps`, and its newest.
-
-    Args:
-        best: Best-so-far scores by epoch.
-        steps: The rungs.
-        keeps_until: Of a trial that early stopping ended: the last epoch, until which its best score stays.
-    """
-    if not best:
-        return []
-    newest = max(best)
-    kept = set(steps)
-    found = [(epoch, score) for epoch, score in best.items() if epoch in kept or epoch == newest]
-    if keeps_until is not None and newest < keeps_until:
-        found.append((keeps_until, best[newest]))
-    return found
+def observed(best: Mapping[int, float], steps: Collection[int]) -> list[tuple[int, float]]:
+    """The epochs and scores of a curve to learn from: those of `steps`, and its newest."""
+    newest = max(best, default=0)
+    return [(epoch, score) for epoch, score in best.items() if epoch in steps or epoch == newest]
 
 
 def thinned(curves: Sequence[Sequence[tuple[int, float]]], limit: int) -> list[list[int]]:

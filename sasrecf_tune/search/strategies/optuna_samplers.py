@@ -22,7 +22,7 @@ _TRIES = 10
 _RANDOM_TRIES = 500
 # What samplers import when they are first used, which may take seconds.
 _LATE_IMPORTS = {
-    "best-first": ("scipy.special", "sklearn.gaussian_process"),
+    "freeze-thaw": ("scipy.special", "scipy.linalg"),
     "gp": ("torch", "scipy.optimize", "scipy.stats"),
     "qmc": ("scipy.stats",),
 }

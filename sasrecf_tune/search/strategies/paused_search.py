@@ -14,7 +14,7 @@ from sasrecf_tune.search.policy import Curve, Finish, Labels, SearchPolicy, Step
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
 from sasrecf_tune.search.strategies.curve_kernel import Spots
-from sasrecf_tune.search.strategies.curve_scores import best_so_far
+from sasrecf_tune.search.strategies.curve_scores import best_so_far, observed
 from sasrecf_tune.search.strategies.horizon import Horizon
 from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
 from sasrecf_tune.search.strategies.search_end import Predictions, SearchEnd, predictions, search_end
@@ -80,7 +80,7 @@ class PausedSearch(SearchPolicy):
         self._constants = constants
         self._surveyed: tuple[tuple[Curve, ...], Survey] | None = None
         self._configurations: dict[int, Configuration] = {}
-        self._best: dict[int, tuple[Mapping[int, float], dict[int, float]]] = {}
+        self._seen: dict[int, tuple[Mapping[int, float], list[tuple[int, float]]]] = {}
 
     @override
     def next_step(self, curves: Sequence[Curve]) -> Step | Finish:
@@ -128,17 +128,18 @@ class PausedSearch(SearchPolicy):
         self._surveyed = tuple(curves), survey
         return survey
 
-    def _know(self, curve: Curve) -> tuple[Configuration, Mapping[int, float]]:
-        """The configuration and the best-so-far scores of a trial, calculated once."""
+    def _know(self, curve: Curve) -> tuple[Configuration, list[tuple[int, float]]]:
+        """The configuration of a trial and the scores to learn from, calculated once."""
         configuration = self._configurations.get(curve.number)
         if configuration is None or configuration.labels != curve.labels:
             configuration = self._pool.configuration(curve.labels)
             self._configurations[curve.number] = configuration
-        scores, best = self._best.get(curve.number, (None, {}))
+        scores, seen = self._seen.get(curve.number, (None, []))
         if scores is not curve.scores:
             best = best_so_far(curve.scores, self._sign)
-            self._best[curve.number] = curve.scores, best
-        return configuration, best
+            seen = observed(best, self._horizon.steps(self._horizon.last(curve.labels)))
+            self._seen[curve.number] = curve.scores, seen
+        return configuration, seen
 
     def _end(self, survey: Survey, until: float) -> Step | Finish | None:
         """The steps that end the search, None if it goes on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from sasrecf_tune.search.policy import Curve, CurveState
 from sasrecf_tune.search.strategies.beliefs import Beliefs, Observed
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration, Key
 from sasrecf_tune.search.strategies.curve_constants import CurveConstants
-from sasrecf_tune.search.strategies.curve_scores import observed
 from sasrecf_tune.search.strategies.horizon import Horizon
 
 Floats = NDArray[np.float64]
@@ -35,7 +34,7 @@ class Survey:
     def __init__(
         self,
         curves: Sequence[Curve],
-        known: Sequence[tuple[Configuration, Mapping[int, float]]],
+        known: Sequence[tuple[Configuration, list[tuple[int, float]]]],
         pool: CandidatePool,
         horizon: Horizon,
         constants: CurveConstants,
@@ -55,12 +54,12 @@ class Survey:
         self.tried = len(found)
         lasts = [horizon.last(one.labels) for one in found]
         self.trials: list[Observed] = []
-        for curve, cell, (_, best) in zip(curves, cells, known, strict=True):
+        for curve, cell, (_, seen) in zip(curves, cells, known, strict=True):
             last, newest = lasts[cell], max(curve.scores, default=0)
-            complete = curve.state is CurveState.ENDED and bool(best) and horizon.is_final(newest, last)
-            early = complete and newest + horizon.eval_step <= last
-            seen = observed(best, horizon.steps(last), last if early else None)
-            self.trials.append(Observed(curve, cell, seen, complete))
+            complete = curve.state is CurveState.ENDED and bool(seen) and horizon.is_final(newest, last)
+            if complete and newest + horizon.eval_step <= last:
+                seen = [*seen, (last, seen[-1][1])]  # early stopping ended it: its best score stays
+            self.trials.append(Observed(curve, cell, newest, seen, complete))
         if may_begin:
             scored = sorted((one for one in self.trials if one.scores), key=lambda one: -one.scores[-1][1])
             best_cells = list(dict.fromkeys(one.cell for one in scored))[:_CENTERS]
@@ -77,7 +76,8 @@ class Survey:
             diverged = trial.curve.scores and not trial.scores
             if trial.curve.state is CurveState.FAILED or diverged:
                 continue
-            allowed[trial.cell] = True
+            # A trial that was pruned cannot go on, and is not to be chosen.
+            allowed[trial.cell] |= trial.complete or trial.curve.state is not CurveState.ENDED
             if trial.curve.state is CurveState.PAUSED or trial.reached:
                 other = self.open.get(trial.cell)
                 if other is None or (trial.reached, trial.newest) > (other.reached, other.newest):

@@ -205,8 +205,7 @@ def test_parallel_workers_do_not_repeat_each_other() -> None:
         assert isinstance(step, Step)
         assert step.number is None
         curves.append(Curve(number, step.labels, {}, CurveState.RUNNING, until=step.until))
-    rates = {curve.labels["learning_rate"] for curve in curves}
-    assert len(rates) >= 3
+    assert len({(curve.labels["learning_rate"], curve.labels["loss_type"]) for curve in curves}) == 4
 
 
 def test_curves_that_early_stopping_ends_are_at_their_final_score() -> None:

@@ -269,7 +269,7 @@ def test_two_runs_with_real_training(tmp_path: Path, tiny_yaml: Path, url: str) 
 # ---- Coordinators in this process ----
 
 
-@pytest.mark.parametrize("sampler", ["grid", "random", "tpe", "best-first"])
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
 def test_no_configuration_is_given_out_twice(join: Callable[..., Peer], sampler: Sampler) -> None:
     first, second = join(sampler), join(sampler)
     turns = [first, second, second, first, second, first, first, first]
