@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,14 @@ def identity(config: Config, engine: str, device: torch.device, data: str) -> st
         "device": device.type,
         "data": data,
         "sasrecf_tune": __version__,
-        "versions": [version(name) for name in ("torch", "recbole", "numpy")],
+        "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def _versions() -> list[str]:
+    return [version(name) for name in ("torch", "recbole", "numpy")]
 
 
 def read(path: Path, wanted: str) -> TrialCheckpoint:
