@@ -25,7 +25,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.inputs.validation import check_config
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.storage.files import atomic_write
+from sasrecf_tune.storage.files import atomic_write, read_own
 from sasrecf_tune.storage.manifest_schema import UNREADABLE, Recorded, Settings, value_text, wrong_value
 from sasrecf_tune.storage.url_masking import mask_command
 
@@ -99,7 +99,7 @@ def read_manifest(study_dir: StudyDirectory, kind: type = Recorded) -> dict[str,
     """
     where = str(study_dir.manifest)
     try:
-        content = json.loads(study_dir.manifest.read_text(encoding="utf-8"))
+        content = json.loads(read_own(study_dir.manifest))
     except OSError as error:
         raise StorageError(
             f"cannot read the manifest: {error.strerror}", where=where, fix=_RESTORE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.address import check_address
 from sasrecf_tune.storage.database.errors import check_sqlite, display_url, storage_error
 from sasrecf_tune.storage.database.server import check_connection, driver_advice, open_server
+from sasrecf_tune.storage.database.sqlite_file import connect
 from sasrecf_tune.storage.directory import StudyDirectory
 
 # It reports errors of the database as warnings before it raises them.
@@ -82,7 +82,4 @@ def _create_sqlite(path: Path) -> None:
 
 def _sqlite(path: Path) -> RDBStorage:
     # The path is not part of the address, where SQLAlchemy and Optuna would interpret ?, % and braces.
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(path, check_same_thread=False)
-
-    return RDBStorage(f"sqlite:///{path.name}", engine_kwargs={"creator": connect})
+    return RDBStorage(f"sqlite:///{path.name}", engine_kwargs={"creator": lambda: connect(path)})

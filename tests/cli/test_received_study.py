@@ -1,0 +1,160 @@
+"""A study directory that somebody else has made to do harm to those who read it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sasrecf_tune.cli.app import app
+from sasrecf_tune.errors import StorageError
+from sasrecf_tune.storage.directory import StudyDirectory
+from tests.support.known_studies import NAME, plant
+
+CONTENT = "somebody's own file\n"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plant(tmp_path_factory.mktemp("template"), 8).directory
+
+
+@pytest.fixture
+def received(template: Path, tmp_path: Path) -> StudyDirectory:
+    shutil.copytree(template, tmp_path / "out" / NAME)
+    return StudyDirectory(tmp_path / "out" / NAME)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine"
+    path.write_text(CONTENT)
+    return path
+
+
+def run(study_dir: StudyDirectory, *words: str) -> Result:
+    result = CliRunner().invoke(app, [*words, "--out", str(study_dir.directory.parent)])
+    if isinstance(result.exception, StorageError):
+        raise result.exception
+    assert result.exit_code == 0, result.exception
+    return result
+
+
+def journal_that_names(path: Path, database: Path) -> bytes:
+    """A journal of SQLite that restores the first page, and names a journal of several databases."""
+    magic, page = bytes.fromhex("d9d505f920a163d7"), database.read_bytes()[:4096]
+    head = magic + struct.pack(">5I", 1, 0, database.stat().st_size // 4096, 512, 4096)
+    record = (
+        struct.pack(">I", 1) + page + struct.pack(">I", sum(page[place] for place in range(3896, 0, -200)))
+    )
+    name = os.fsencode(path)
+    numbers = struct.pack(">I", 0x40000000 // 4096 + 1), struct.pack(">2I", len(name), sum(name))
+    return head.ljust(512, b"\0") + record + numbers[0] + name + numbers[1] + magic
+
+
+def test_the_journal_of_a_database_deletes_no_other_file(received: StudyDirectory, mine: Path) -> None:
+    journal = received.database.with_name("study.db-journal")
+    journal.write_bytes(journal_that_names(mine, received.database))
+    with pytest.raises(StorageError, match="names another file") as caught:
+        run(received, "report", NAME)
+    assert str(journal) in str(caught.value)
+    assert mine.read_text() == CONTENT
+
+
+def test_the_journal_of_a_killed_run_is_still_rolled_back(received: StudyDirectory, mine: Path) -> None:
+    whole = journal_that_names(mine, received.database)
+    journal = received.database.with_name("study.db-journal")
+    journal.write_bytes(whole[: 512 + 4 + 4096 + 4])
+    run(received, "report", NAME)
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize("end", ["-journal", "-wal", "-shm"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: Path(path).symlink_to("../../mine")])
+def test_sqlite_uses_no_link_and_no_pipe(
+    received: StudyDirectory, mine: Path, end: str, make: Callable[[Path], None]
+) -> None:
+    make(received.database.with_name(f"study.db{end}"))
+    with pytest.raises(StorageError, match="not a regular file"):
+        run(received, "report", NAME)
+    assert mine.read_text() == CONTENT
+
+
+SCHEMAS = {
+    "view": "ALTER TABLE version_info RENAME TO x; CREATE VIEW version_info AS WITH RECURSIVE n(i) AS "
+    "(SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT x.* FROM x, n WHERE i < 0;",
+    "trigger": "CREATE TRIGGER t AFTER UPDATE ON trials BEGIN DELETE FROM trials; END;",
+    "virtual table": "CREATE VIRTUAL TABLE t USING fts5(x);",
+    "generated column": "ALTER TABLE trials ADD COLUMN x GENERATED ALWAYS AS (hex(zeroblob(1000000)));",
+    "constraint": "CREATE TABLE t (x CHECK (x LIKE '%a%a%a%a%b'));",
+    "index": "CREATE INDEX t ON trials (hex(zeroblob(1000000)));",
+}
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_schema_that_computes_something_is_refused(received: StudyDirectory, kind: str) -> None:
+    with contextlib.closing(sqlite3.connect(received.database)) as connection:
+        connection.executescript(SCHEMAS[kind])
+    with pytest.raises(StorageError, match="content that Optuna does not create"):
+        run(received, "report", NAME)
+
+
+def test_a_view_that_nothing_reads_does_no_harm(received: StudyDirectory) -> None:
+    with contextlib.closing(sqlite3.connect(received.database)) as connection:
+        connection.execute("CREATE VIEW ended AS SELECT * FROM trials WHERE state = 'COMPLETE'")
+    run(received, "report", NAME)
+
+
+def test_a_huge_value_is_not_read(received: StudyDirectory) -> None:
+    with contextlib.closing(sqlite3.connect(received.database)) as connection, connection:
+        text = '"' + "x" * (1 << 24) + '"'
+        connection.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'error'", (text,))
+    with pytest.raises(StorageError, match="too big") as caught:
+        run(received, "report", NAME)
+    assert "Restore it" in caught.value.fix
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: Path(path).symlink_to("../../mine")])
+def test_the_page_replaces_a_link_or_a_pipe_of_its_name(
+    received: StudyDirectory, mine: Path, make: Callable[[Path], None]
+) -> None:
+    make(received.report)
+    run(received, "report", NAME, "--format", "html")
+    assert mine.read_text() == CONTENT
+    assert received.report.read_text().startswith("<!doctype html>") and not received.report.is_symlink()
+
+
+def test_a_pipe_in_place_of_the_table_of_trials_is_not_waited_for(received: StudyDirectory) -> None:
+    os.mkfifo(received.trials)
+    assert "? of 8" in run(received, "studies").output
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "trials.csv"])
+def test_a_huge_file_is_not_read(received: StudyDirectory, name: str) -> None:
+    with (received.directory / name).open("ab") as file:
+        file.truncate(1 << 40)  # takes no space
+    assert NAME in run(received, "studies").output
+    if name == "manifest.json":
+        with pytest.raises(StorageError, match="larger than 64 MiB"):
+            run(received, "report", NAME)
+
+
+def test_links_that_a_user_makes_on_purpose_work(received: StudyDirectory, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(received.directory.parent)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / NAME).symlink_to(received.directory)
+    page = tmp_path / "page.html"
+    page.symlink_to(tmp_path / "target.html")
+    for out in (tmp_path / "elsewhere", tmp_path / "studies"):
+        reached = StudyDirectory(out / NAME)
+        assert "MRR@10" in run(reached, "report", NAME).output
+        run(reached, "report", NAME, "--format", "html", "-o", str(page))
+    assert page.is_symlink() and (tmp_path / "target.html").is_file()
