@@ -63,9 +63,7 @@ KEPT = asdict(result(3, 0.7)) | {"decision": "continue", "owner": "me"}
 )
 def test_a_pending_result_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "trial-0003.pending.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(
-        StorageError, match=r"trial-0003\.pending\.json: cannot be read: (it|a|the) "
-    ):
+    with pytest.raises(StorageError, match=r"trial-0003\.pending\.json: cannot be read: (it|a|the) "):
         replay_pending(StudyDirectory(tmp_path), lambda *_: True, print)
 
 

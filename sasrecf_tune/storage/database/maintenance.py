@@ -45,6 +45,23 @@ def delete_study(study_dir: StudyDirectory, address: str | None) -> None:
     remove([*study_dir.results(), study_dir.manifest])
 
 
+def check_idle(study_dir: StudyDirectory, address: str) -> None:
+    """Check that no run works on a study on a server, or on its confirmation.
+
+    Raises:
+        StorageError: one does, or the database cannot be read.
+    """
+    with storage_errors(study_dir, address):
+        storage = open_storage(study_dir, address)
+        try:
+            for one in (study_dir, study_dir.confirmation):
+                if _has(storage, one):
+                    with _without_runs(storage, one, address):
+                        pass
+        finally:
+            storage.engine.dispose()
+
+
 def count_ended(study_dir: StudyDirectory, address: str) -> int | None:
     """Count the trials that have ended of a study on a server; None if it does not exist.
 
