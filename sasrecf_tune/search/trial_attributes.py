@@ -51,9 +51,8 @@ class _UserAttributes(TypedDict, total=False):
     failed_attempts: list[str]
 
 
-_SystemAttributes = TypedDict(
-    "_SystemAttributes", {CURVE: dict[str, list[float]], OWNER: str, QUEUED: dict[str, Any]}, total=False
-)
+# System attributes of a trial that are read again.
+_SYSTEM: dict[str, Any] = {CURVE: dict[str, list[float]], OWNER: str, QUEUED: dict[str, Any]}
 # Epochs of an intermediate value: more than any trial has.
 _MOST_EPOCHS = 10**7
 _STATES = {
@@ -125,8 +124,8 @@ class TrialReader:
         attributes = trial.user_attrs
         try:
             msgspec.convert(attributes, _UserAttributes)
-            msgspec.convert(trial.system_attrs, _SystemAttributes)
-            msgspec.convert([v for k, v in trial.system_attrs.items() if k.startswith(_RUNG)], list[float])
+            for key, value in trial.system_attrs.items():
+                msgspec.convert(value, float if key.startswith(_RUNG) else _SYSTEM.get(key, Any))
         except msgspec.ValidationError as error:
             raise CorruptStudyError(f"trial {trial.number}: an attribute is invalid: {error}") from error
         except UnicodeError as error:  # half of a surrogate pair

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+import json
 import os
 import shutil
 import sqlite3
@@ -11,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import StorageError
+from sasrecf_tune.report.text import csv_line, markdown_table
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.known_studies import NAME, plant
 
@@ -145,6 +148,29 @@ def test_a_huge_file_is_not_read(received: StudyDirectory, name: str) -> None:
     if name == "manifest.json":
         with pytest.raises(StorageError, match="larger than 64 MiB"):
             run(received, "report", NAME)
+
+
+FORMULA, ELEMENT = "=HYPERLINK(1)", "<img src=x>![x](//y)"
+
+
+def test_a_table_has_no_formulas(received: StudyDirectory) -> None:
+    with contextlib.closing(sqlite3.connect(received.database)) as connection, connection:
+        change = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'error'"
+        connection.execute(change, (json.dumps(FORMULA),))
+    table = io.StringIO(run(received, "report", NAME, "--format", "csv").output)
+    assert {row["error"] for row in csv.DictReader(table)} <= {f"'{FORMULA}", ""}
+
+
+@pytest.mark.parametrize("number", ["-0.5", "+1e-3", "-inf", "-1"])
+def test_numbers_are_no_formulas(number: str) -> None:
+    assert csv_line([number, float(number)]) == f"{number},{float(number)}\n"
+
+
+def test_a_cell_of_markdown_is_text() -> None:
+    assert markdown_table([ELEMENT], [["[a, b]"]]).splitlines()[::2] == [
+        "| &lt;img src=x>![x]\\(//y) |",
+        "| [a, b] |",
+    ]
 
 
 def test_links_that_a_user_makes_on_purpose_work(received: StudyDirectory, tmp_path: Path) -> None:
