@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import sqlite3
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.report.text import csv_line, markdown_table
 from sasrecf_tune.storage.directory import StudyDirectory
+from tests.support.hostile_files import SCHEMAS, journal_that_names
 from tests.support.known_studies import NAME, plant
 
 CONTENT = "somebody's own file\n"
@@ -51,18 +51,6 @@ def run(study_dir: StudyDirectory, *words: str) -> Result:
     return result
 
 
-def journal_that_names(path: Path, database: Path) -> bytes:
-    """A journal of SQLite that restores the first page, and names a journal of several databases."""
-    magic, page = bytes.fromhex("d9d505f920a163d7"), database.read_bytes()[:4096]
-    head = magic + struct.pack(">5I", 1, 0, database.stat().st_size // 4096, 512, 4096)
-    record = (
-        struct.pack(">I", 1) + page + struct.pack(">I", sum(page[place] for place in range(3896, 0, -200)))
-    )
-    name = os.fsencode(path)
-    numbers = struct.pack(">I", 0x40000000 // 4096 + 1), struct.pack(">2I", len(name), sum(name))
-    return head.ljust(512, b"\0") + record + numbers[0] + name + numbers[1] + magic
-
-
 def test_the_journal_of_a_database_deletes_no_other_file(received: StudyDirectory, mine: Path) -> None:
     journal = received.database.with_name("study.db-journal")
     journal.write_bytes(journal_that_names(mine, received.database))
@@ -89,17 +77,6 @@ def test_sqlite_uses_no_link_and_no_pipe(
     with pytest.raises(StorageError, match="not a regular file"):
         run(received, "report", NAME)
     assert mine.read_text() == CONTENT
-
-
-SCHEMAS = {
-    "view": "ALTER TABLE version_info RENAME TO x; CREATE VIEW version_info AS WITH RECURSIVE n(i) AS "
-    "(SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT x.* FROM x, n WHERE i < 0;",
-    "trigger": "CREATE TRIGGER t AFTER UPDATE ON trials BEGIN DELETE FROM trials; END;",
-    "virtual table": "CREATE VIRTUAL TABLE t USING fts5(x);",
-    "generated column": "ALTER TABLE trials ADD COLUMN x GENERATED ALWAYS AS (hex(zeroblob(1000000)));",
-    "constraint": "CREATE TABLE t (x CHECK (x LIKE '%a%a%a%a%b'));",
-    "index": "CREATE INDEX t ON trials (hex(zeroblob(1000000)));",
-}
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
