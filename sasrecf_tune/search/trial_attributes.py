@@ -23,6 +23,8 @@ CURVE = "sasrecf_tune:valid_curve"
 # User attribute of a trial: the reasons why earlier attempts failed.
 FAILED_ATTEMPTS = "failed_attempts"
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
+# `reproduce` starts as many as a trial had.
+_MOST_THREADS = 4096
 _Metrics = dict[str, float]
 
 
@@ -45,7 +47,7 @@ class _UserAttributes(TypedDict, total=False):
     test: _Metrics
     error: str
     device: str
-    threads: _Count
+    threads: Annotated[int, Meta(ge=0, le=_MOST_THREADS)]
     fused: _Count
     parameters: _Count
     failed_attempts: list[str]

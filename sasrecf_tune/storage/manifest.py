@@ -22,7 +22,7 @@ from sasrecf_tune.inputs.hyperparameters import COMPARABILITY_KEYS
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
+from sasrecf_tune.inputs.settings import RunSettings, SearchSettings, out_of_range
 from sasrecf_tune.inputs.validation import check_config
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 from sasrecf_tune.storage.files import atomic_write, read_own
@@ -157,6 +157,8 @@ def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
         base = content["config"]
         check_config({key: base[key] for key in (*COMPARABILITY_KEYS, _DECIMALS) if key in base}, where)
         settings = msgspec.convert(stored, RunSettings, dec_hook=lambda kind, value: kind(value))
+        if wrong := out_of_range(settings):
+            raise StorageError(f"`{wrong}` is out of range")
         space = parse(content["space"], settings.params_file.name)
     except UNREADABLE as error:
         raise StorageError(

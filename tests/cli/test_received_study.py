@@ -127,6 +127,27 @@ def test_a_huge_file_is_not_read(received: StudyDirectory, name: str) -> None:
             run(received, "report", NAME)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("workers", 10**6),
+        ("threads", 10**6),
+        ("fuse", 10**6),
+        ("trials_per_gpu", 0),
+        ("search.retries", 10**6),
+    ],
+)
+def test_a_run_takes_no_number_from_a_manifest_that_its_option_refuses(
+    received: StudyDirectory, key: str, value: int
+) -> None:
+    content = json.loads(received.manifest.read_text())
+    group, _, name = key.rpartition(".")
+    (content[group] if group else content)[name] = value
+    received.manifest.write_text(json.dumps(content))
+    with pytest.raises(StorageError, match=f"`{key}` is out of range"):
+        run(received, "resume", NAME)
+
+
 FORMULA, ELEMENT = "=HYPERLINK(1)", "<img src=x>![x](//y)"
 
 

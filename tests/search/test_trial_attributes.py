@@ -26,6 +26,7 @@ SPACE = parse("n_layers choice [1, 2]\n")
     [
         {"epochs": -1},
         {"epochs": "5"},
+        {"threads": 10**6},
         {"seconds": float("inf")},
         {"valid": {"mrr@10": "x"}},
         {"valid": {"é\ud800": 0.1}},
