@@ -31,15 +31,10 @@ def test_an_entry_of_a_later_version_is_read(monkeypatch: pytest.MonkeyPatch) ->
     assert read(monkeypatch, json.dumps(ENTRY | {"later": 1})) == [ENTRY["name"]]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "5",
-        "[",
-        "{}",
-        *(json.dumps(ENTRY | change) for change in ({"pid": "x"}, {"beat": "x"}, {"token": []})),
-    ],
-)
+ODD: list[dict[str, Any]] = [{"pid": "x"}, {"beat": "x"}, {"token": []}]
+
+
+@pytest.mark.parametrize("line", ["5", "[", "{}", *(json.dumps(ENTRY | odd) for odd in ODD)])
 def test_an_entry_that_no_run_writes_is_corruption(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     with pytest.raises(CorruptStudyError, match="entry of another run"):
         read(monkeypatch, line)
