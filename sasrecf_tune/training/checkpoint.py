@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,14 @@ def identity(config: Config, engine: str, device: torch.device, data: str) -> st
         "device": device.type,
         "data": data,
         "sasrecf_tune": __version__,
-        "versions": [version(name) for name in ("torch", "recbole", "numpy")],
+        "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def _versions() -> list[str]:
+    return [version(name) for name in ("torch", "recbole", "numpy")]
 
 
 def read(path: Path, wanted: str) -> TrialCheckpoint:
@@ -77,8 +83,13 @@ def read(path: Path, wanted: str) -> TrialCheckpoint:
     Raises:
         UnusableCheckpointError: The file is damaged, or belongs to another trial.
     """
+    if not path.is_file():
+        raise UnusableCheckpointError(f"{path.name} is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch compresses nothing: a small file that somebody else has made could fill the memory.
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise UnusableCheckpointError(f"{path.name} is not a file of torch")
             damaged = archive.testzip()  # torch does not verify the checksums that it writes
         if damaged is None:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -90,6 +101,8 @@ def read(path: Path, wanted: str) -> TrialCheckpoint:
                 fused=int(content["fused"]),
                 threads=int(content.get("threads", 0)),
             )
+    except UnusableCheckpointError:
+        raise
     except Exception as error:  # zipfile and torch can raise anything
         raise UnusableCheckpointError(f"{path.name} is damaged ({type(error).__name__})") from error
     if damaged is not None:

@@ -267,7 +267,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(
     for text in (
         "4 configurations",
         "100 users",
-        "best-first: 4 trials",
+        "freeze-thaw: at most 4 trials",
         "up to 2 epochs",
         "per epoch, about",
         "for 4 full trials and 6 confirmation runs, including start-up and tests",
@@ -315,11 +315,11 @@ def test_the_manifest_records_earlier_samplers_and_pruners(
     assert "earlier after 1h 00m, or after the epochs of 9 full trials" in " ".join(first.stdout.split())
     again = cli(*four_rates, "--study", "s", "--trials", "2", "--sampler", "random", "--pruner", "none")
     assert again.returncode == 0, again.stderr
-    assert "earlier trials used sampler best-first and pruner forecast" in " ".join(again.stdout.split())
+    assert "earlier trials used sampler freeze-thaw and pruner none" in " ".join(again.stdout.split())
     manifest = json.loads((tmp_path / "tuning" / "s" / "manifest.json").read_text())
     assert manifest["sampler"] == "random"
     assert [(past["sampler"], past["pruner"]["name"]) for past in manifest["earlier"]] == [
-        ("best-first", "forecast")
+        ("freeze-thaw", "none")
     ]
 
 

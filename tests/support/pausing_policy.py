@@ -13,7 +13,8 @@ class HalvingPolicy:
     """Trains each of the `cells` for an epoch, the better half of these for another, and so on in turns.
 
     In a round, each trial goes on by one epoch after the other, so that there are as many pauses as possible.
-    The best trial is trained to its last epoch. The answer depends on the scores only.
+    The best trial is trained to its last epoch. Which trials go on, and how far, does not depend on the
+    number of workers: a round begins when the last one is over.
 
     Args:
         cells: The configurations, as Optuna's labels.
@@ -30,6 +31,8 @@ class HalvingPolicy:
         for cell in self.cells:
             if tuple(cell.items()) not in known:
                 return Step(cell, 1)
+        if any(_last(curve) == 0 for curve in curves if curve.state == CurveState.RUNNING):
+            return Finish("the round is not over")
         alive = [curve for curve in curves if curve.state != CurveState.FAILED]
         for depth in range(2, self.epochs + 1):
             best = sorted(
