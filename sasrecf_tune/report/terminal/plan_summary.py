@@ -87,11 +87,13 @@ def show_plan(
         "freeze-thaw": f"at most {trials}, paused and resumed; the most promising one goes on",
     }.get(plan.sampler, f"{trials}, no duplicates")
     grid.add_row("search", f"{plan.sampler}: {what}; up to {count_text(plan.epochs, 'epoch')} each")
-    grid.add_row("pruner", str(plan.pruner))
+    pauses = plan.sampler == "freeze-thaw"
+    if not pauses or plan.pruner.name != "none":
+        grid.add_row("pruner", str(plan.pruner))
     grid.add_row(
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
-    if plan.sampler == "freeze-thaw" and plan.settings.search.until:
+    if pauses and plan.settings.search.until:
         regret = f"{plan.settings.search.until} of a standard deviation between seeds"
         grid.add_row("until", Text(f"the expected regret of the best trial is below {regret}"))
     if limits := _limits(plan.settings.search):

@@ -73,7 +73,7 @@ def plan_pruner(name: str, epochs: int, sampler: str = "random") -> PrunerPlan:
         InputError: no such pruner.
     """
     if name == "auto" and sampler == "freeze-thaw":
-        return PrunerPlan("none", {}, "freeze-thaw pauses trials instead")
+        return PrunerPlan("none", {})
     plan = _pruner("median" if name == "auto" else name, epochs)
     # After the last epoch, no trial is pruned.
     first = {"halving": "min_resource", "hyperband": "min_resource"}

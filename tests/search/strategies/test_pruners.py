@@ -36,7 +36,6 @@ def test_pruning_is_on_by_default() -> None:
 
 def test_trials_that_may_pause_are_not_pruned_by_default() -> None:
     assert plan_pruner("auto", 300, "freeze-thaw").name == "none"
-    assert "pauses trials" in str(plan_pruner("auto", 300, "freeze-thaw"))
     assert plan_pruner("median", 300, "freeze-thaw").name == "median"
 
 
