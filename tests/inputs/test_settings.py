@@ -33,6 +33,7 @@ from sasrecf_tune.inputs.settings import (
     format_duration,
     parse_duration,
     parse_gpus,
+    parse_until,
 )
 from sasrecf_tune.search.plan import base_config
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -297,3 +298,17 @@ def test_a_wrong_metric_is_reported_where_it_is_given() -> None:
     config.add({"valid_metric": "NDGC@10"}, "base.yaml")
     with pytest.raises(InputError, match=r"base\.yaml: unknown metric `NDGC`: did you mean `NDCG`"):
         run_settings(SPACE, config, given_to_run())
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "written"), [("0.5", 0.5, "0.5"), ("2", 2.0, "2"), (" never ", 0.0, "never")]
+)
+def test_until_is_a_number_or_never(text: str, value: float, written: str) -> None:
+    assert parse_until(text) == value
+    assert str(parse_until(text)) == written
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e3", "soon", ""])
+def test_other_values_of_until_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="invalid value"):
+        parse_until(text)
