@@ -75,9 +75,7 @@ def searched(pruner: Pruner, effects: Effects, count: int, seed: int) -> list[Tr
     study_dir, data = StudyDirectory(Path("effects")), fake_data_summary(_EPOCHS)
     plan = make_plan(settings, space, base_config(settings, space), data)
     study = planned_study(plan, study_dir, InMemoryStorage())
-    Coordinator(
-        plan, study, study_dir, InlineExecutor(train, lambda _: data), [], policy=make_policy(plan)
-    ).run()
+    Coordinator(plan, study, study_dir, InlineExecutor(train, lambda _: data), []).run()
     return study.records()
 
 
