@@ -212,14 +212,11 @@ class PolicyTrials:
         """Keep the limit on disk space, in the transaction that pauses a trial: none of these is running."""
         worst = -math.inf if self._study.maximize else math.inf
         costs: dict[int, float] = {}
-        current: dict[int, Pause] = {}  # those whose checkpoints here are the last ones
+        pauses: dict[int, Pause] = {}
         for trial in filter(is_paused, self._study.trials()):
             scores = [worst, *filter(math.isfinite, trial.intermediate_values.values())]
             costs[trial.number] = -max(scores) if self._study.maximize else min(scores)
-            pause: Pause = trial.user_attrs[PAUSED]
-            if self._checkpoints.epoch(trial.number, pause):
-                current[trial.number] = pause
-        for number in self._checkpoints.drop_weakest(costs):
-            if number in current:
-                without = {**current[number], "checkpoint": 0, "written": 0}
-                self._study.storage.set_trial_user_attr(number, PAUSED, without)
+            pauses[trial.number] = trial.user_attrs[PAUSED]
+        for number in self._checkpoints.drop_weakest(costs, pauses):
+            without = {**pauses[number], "checkpoint": 0, "written": 0}
+            self._study.storage.set_trial_user_attr(number, PAUSED, without)
