@@ -188,7 +188,7 @@ class PolicyTrials:
             last = max(curve.scores, default=0)
             until = min(curve.until, last) if number == asked else curve.until
             # A trial that has begun anew has not yet trained again all that is known of it.
-            seconds = report.seconds if report.epoch == last else 0.0
+            seconds = report.training_seconds or report.seconds if report.epoch == last else 0.0
             curves[number] = replace(curve, until=until, seconds=seconds)
         if self._study.peers.shared:
             for number, curve in curves.items():

@@ -116,8 +116,10 @@ class Runner(DataService):
         hook = _add_epoch_hook(built, job.alone)
         tried = saved = trainer.start_epoch
 
+        before, began = reports[-1].training_seconds if reports else 0.0, time.perf_counter()
+
         def callback(epoch_index: int, score: float) -> None:
-            nonlocal tried, saved
+            nonlocal tried, saved, before, began
             report = Report(
                 number=job.number,
                 epoch=epoch_index + 1,
@@ -126,6 +128,7 @@ class Runner(DataService):
                 train_loss=float(trainer.train_loss_dict[epoch_index]),
                 seconds=progress.seconds,
                 ends=no_epoch_left(trainer, epoch_index + 1),
+                training_seconds=before + time.perf_counter() - began,
             )
             reports.append(report)
             progress.fused = max(progress.fused, hook.most_fused if hook else 1)
@@ -138,10 +141,12 @@ class Runner(DataService):
                     saved = report.epoch
             if decision is not Decision.CONTINUE:
                 raise _StopTraining(decision)
+            before, began = report.training_seconds, time.perf_counter()
 
         decision = Decision.CONTINUE
         try:
             _resend_reports(reports, job.known, on_report)
+            began = time.perf_counter()
             if no_epoch_left(trainer, trainer.start_epoch):
                 trainer.eval_collector.data_collect(built.train)  # as fit() does first
             else:
@@ -172,6 +177,7 @@ class Runner(DataService):
             threads=torch.get_num_threads(),
             fused=progress.fused,
             checkpoint=saved if decision is Decision.PAUSE else 0,
+            training_seconds=reports[-1].training_seconds,
         )
 
     def _build_or_resume(self, job: Job, config: Any, progress: _TrialProgress) -> tuple[Built, str]:
