@@ -59,6 +59,7 @@ class PolicyTrials:
         self._asked_at = -math.inf
         self._curves = CurveReader(list(distributions), checkpoints)
         self._last_reports: dict[int, Report] = {}  # of the trials that this run trains
+        study.transact(self._drop_checkpoints)  # the limit may have been lowered
 
     def take(self, attributes: Callable[[dict[str, Any]], Mapping[str, Any]]) -> optuna.Trial | Finish:
         """Take the next trial: an interrupted one, or the one that the policy names, or a new one.
@@ -209,7 +210,7 @@ class PolicyTrials:
         return int(self._study.trials()[number].system_attrs.get(UNTIL, 0))
 
     def _drop_checkpoints(self) -> None:
-        """Keep the limit on disk space, in the transaction that pauses a trial: none of these is running."""
+        """Keep the limit on disk space, in a transaction: none of these trials is running."""
         worst = -math.inf if self._study.maximize else math.inf
         costs: dict[int, float] = {}
         pauses: dict[int, Pause] = {}

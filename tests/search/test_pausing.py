@@ -13,6 +13,7 @@ from sasrecf_tune.analysis.budget import budget
 from sasrecf_tune.report.terminal.plan_summary import show_end, show_plan
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
+from sasrecf_tune.search.patience import Patience
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
 from sasrecf_tune.search.trial_attributes import PAUSED
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -76,6 +77,30 @@ def test_dropped_checkpoints_are_of_the_weakest_and_their_trials_begin_anew(
     _, records = _search(tmp_path / "none", none, keep_paused=0)
     assert records == whole
     assert not list((tmp_path / "none" / "study" / "checkpoints").glob("*.resume"))
+
+
+def test_a_lower_limit_on_disk_space_holds_from_the_start(tmp_path: Path) -> None:
+    _search(tmp_path, PausableTraining(quality), trials=4)
+    files = StudyDirectory(tmp_path / "study").checkpoints
+    assert len(list(files.glob("*.resume"))) == 4
+    with bench(tmp_path, SMALL, PausableTraining(quality), pausing=True, trials=4, keep_paused=1) as run:
+        (kept,) = files.glob("*.resume")
+        best = max(run.records(), key=lambda record: (record.score or 0, -record.number))
+        assert kept == run.study_dir.unfinished(best.number)
+
+
+def test_patience_counts_the_scores_of_paused_trials() -> None:
+    patience = Patience(1, epochs=3, maximize=True)
+    for score, epochs, exhausted in ((0.5, 2, False), (0.6, 2, False), (0.4, 1, True)):
+        patience.add_result(TrialRecord(0, State.PAUSED, {}, score))
+        patience.add_epochs(epochs)
+        assert patience.exhausted is exhausted
+
+
+def test_trials_are_saved_when_the_search_is_interrupted(tmp_path: Path) -> None:
+    training = PausableTraining(quality)
+    _search(tmp_path, training)
+    assert all(job.checkpoint_every > job.config.get("epochs", 0) for job in training.jobs)
 
 
 def test_rankings_and_reports_have_paused_trials(tmp_path: Path, whole: list[TrialRecord]) -> None:

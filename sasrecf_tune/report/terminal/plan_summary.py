@@ -201,6 +201,8 @@ def show_end(
         )
     elif ended:
         console.print("No trial completed.", style="red")
+    elif rows:
+        console.print("No trial has completed yet.")
 
 
 def winner_facts(winner: Winner | None) -> dict[str, object] | None:
