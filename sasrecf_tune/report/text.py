@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # What json.dumps leaves as it is: 8-bit control characters, changes of direction, halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+
 
 def count_text(count: int, noun: str) -> str:
     """Such as "1 trial" and "1,200 trials"."""
@@ -104,4 +106,14 @@ def markdown_table(
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
+    return "| " + " | ".join(markdown_text(cell).replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def markdown_text(text: str) -> str:
+    """One line of Markdown that has neither HTML in it nor links or images, which a reader would load.
+
+    Example:
+        >>> markdown_text("p < 0.05, [class, <b>]"), markdown_text("![](http://example.org)")
+        ('p < 0.05, [class, &lt;b>]', '![]&#40;http://example.org)')
+    """
+    return " ".join(_TAG.sub("&lt;", text).replace("](", "]&#40;").splitlines())
