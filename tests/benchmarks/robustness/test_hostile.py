@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.support.benchmark import run_benchmark
 
 
-def test_70_hostile_cases_do_nothing(tmp_path: Path) -> None:
-    done = run_benchmark("robustness.hostile", "--cases", 70, "--seed", 3, cwd=tmp_path)
+def test_80_hostile_cases_do_nothing(tmp_path: Path) -> None:
+    done = run_benchmark("robustness.hostile", "--cases", 80, "--seed", 3, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     kinds = result.pop("cases")
