@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ import yaml
 from sasrecf_tune.errors import ConfigFileError, ParameterError
 from sasrecf_tune.inputs.literals import MOST, Value, is_count, is_number
 
+# Encodings of domain names: decoding a text takes the square of its length.
+_OF_NAMES = ("idna", "punycode")
 # Of a regular expression, in which they do not stand for themselves.
 _SPECIAL = set(".^$*+?{}[]\\|()")
 FILES = ("inter", "user", "item", "kg", "link", "net")
@@ -44,7 +47,10 @@ def check_encoding(value: Value) -> Iterator[ParameterError]:
     """What is wrong with a value of `encoding`, which is the name of one of Python's."""
     try:
         "\n".encode(str(value))
+        usable = codecs.lookup(str(value)).name not in _OF_NAMES
     except (LookupError, ValueError):
+        usable = False
+    if not usable:
         yield ParameterError(
             f"`encoding` must name an encoding of text, not {value!r}", fix="For example utf-8."
         )

@@ -31,7 +31,7 @@ class RepeatedFailures:
 
     def __init__(self, any_success: bool) -> None:
         self._any_success = any_success
-        self._last: tuple[str, str, str] | None = None
+        self._last: tuple[str, ...] | None = None
         self._count = 0
 
     def add_success(self) -> None:

@@ -365,6 +365,8 @@ def test_what_python_cannot_hold_is_a_message(tmp_path: Path, line: str, said: s
         ("encoding", "utf-9"),
         ("encoding", "é\ud800"),
         ("encoding", "base64"),
+        ("encoding", "punycode"),
+        ("encoding", "IDNA"),
         ("encoding", "a" * 5000),
         ("field_separator", ""),
         ("load_col", {"inter": [1, 2]}),

@@ -13,6 +13,6 @@ def test_80_hostile_cases_do_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     kinds = result.pop("cases")
-    assert len(kinds) == 7 and sum(kinds.values()) == 70
+    assert len(kinds) == 8 and sum(kinds.values()) == 80
     assert not any(value for key, value in result.items() if key not in ("seed", "seconds"))
     assert not list(tmp_path.iterdir())
