@@ -63,11 +63,11 @@ def test_a_report_without_a_reader_is_no_error(tmp_path: Path, form: str) -> Non
 def test_a_command_goes_on_when_its_terminal_closes_without_a_signal(tmp_path: Path, closed: str) -> None:
     """As after `run & disown; exit`."""
     ours, terminal = os.openpty()
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, closed: terminal}
+    out, err = (terminal if closed == name else subprocess.PIPE for name in ("stdout", "stderr"))
     code = PRINTING + "print('on standard error', file=sys.stderr, flush=True)\n"
     command = [sys.executable, "-c", code, str(tmp_path / "done")]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, text=True, start_new_session=True, **streams
+        command, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, start_new_session=True
     ) as process:
         os.close(terminal)
         os.close(ours)

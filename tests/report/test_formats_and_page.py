@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.analysis.winner import Winner
+from sasrecf_tune.api.html import html_table
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -398,6 +399,16 @@ def test_markdown_loads_nothing_and_is_no_html(text: str, written: str) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r", "\u2028", "\n\n"])
 def test_a_text_of_latex_is_one_line(end: str) -> None:
     assert len(latex(f"50% {end}\\input{{x}}").splitlines()) == 1
+
+
+def test_a_text_does_not_turn_what_the_page_says_after_it() -> None:
+    one = known_report_data(12)
+    turned = replace(
+        one, manifest={**one.manifest, "dataset": "data\u202e\x1b", "machine": {"cpu": "\u2066"}}
+    )
+    assert not set(render_page(turned)) & set("\u202e\u2066\x1b")
+    assert "data\\u202e\\x1b" in render_page(turned)
+    assert html_table(["\u202e<b>"], []).count("\\u202e&lt;b&gt;") == 1
 
 
 def test_page_shows_the_confirmed_winner() -> None:
