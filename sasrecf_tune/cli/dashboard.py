@@ -24,7 +24,8 @@ _HOST = "127.0.0.1"  # the page can delete the study
 
 _THIS_MACHINE = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]+)?")
 _PROTECTION = (
-    # A site that shows the dashboard in a frame could lead a user to click on it. Notebooks and editors may.
+    # A page of another site could show the dashboard in a frame, below its own buttons; notebooks and editors
+    # of this machine may. The policy of optuna-dashboard itself lets a page load nothing from elsewhere.
     (
         "Content-Security-Policy",
         f"frame-ancestors 'self' http://localhost:* http://{_HOST}:* vscode-webview:",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 # What json.dumps leaves as it is: 8-bit control characters, changes of direction, halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+
+# Spreadsheets take a cell that begins with one of these for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def count_text(count: int, noun: str) -> str:
@@ -91,10 +93,25 @@ def _finite(content: Any) -> Any:
 
 
 def csv_line(cells: Sequence[object]) -> str:
-    """One line of a CSV file; a cell that is None is empty."""
+    """One line of a CSV file; a cell that is None is empty.
+
+    A text that a spreadsheet would evaluate as a formula, such as "=1+1" in the error of a study that came
+    from somebody else, has an apostrophe before it.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
+    csv.writer(text, lineterminator="\n").writerow(
+        ["" if cell is None else _no_formula(cell) for cell in cells]
+    )
     return text.getvalue()
+
+
+def _no_formula(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(_FORMULA):
+        try:
+            float(cell)
+        except ValueError:
+            return f"'{cell}"
+    return cell
 
 
 def markdown_table(
@@ -110,10 +127,10 @@ def _markdown_line(cells: Sequence[str]) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """One line of Markdown that has neither HTML in it nor links or images, which a reader would load.
+    """One line of Markdown without the meaning of elements, links and images, which a viewer would load.
 
     Example:
-        >>> markdown_text("p < 0.05, [class, <b>]"), markdown_text("![](http://example.org)")
-        ('p < 0.05, [class, &lt;b>]', '![]&#40;http://example.org)')
+        >>> markdown_text("[class, <b>]"), markdown_text("![](http://example.org)")
+        ('[class, &lt;b>]', '![]\\\\(http://example.org)')
     """
-    return " ".join(_TAG.sub("&lt;", text).replace("](", "]&#40;").splitlines())
+    return " ".join(text.replace("<", "&lt;").replace("](", "]\\(").splitlines())
