@@ -67,7 +67,7 @@ def test_a_paused_trial_is_shown_until_it_goes_on(capsys: pytest.CaptureFixture[
     assert state.paused == {3: PAUSED} and state.left == 9
     view = PlainView(state, Console(file=text, width=200))
     view.on_trial_start(3, {})
-    assert not state.paused
+    assert not state.paused and state.curves == {3: []}
     view.on_report(replace(REPORT, continues_after=1))
     view.on_report(replace(REPORT, epoch=2))
     view.on_trial_paused(replace(PAUSED, epochs=2))
