@@ -170,6 +170,7 @@ class Report:
             those that the coordinator does not know, and the last.
         anew: In the first report, why the trial could not continue an earlier attempt.
         ends: Whether the trial ends by itself after it: it was the last epoch, or RecBole stops it early.
+        training_seconds: The part of `seconds` that epochs and validations took, without preparing data.
     """
 
     number: int
@@ -181,6 +182,7 @@ class Report:
     continues_after: int = 0
     anew: str = ""
     ends: bool = False
+    training_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ class Result:
         parameters: Number of trainable parameters.
         fused: The largest number of trials, this one included, that it was trained with as one model.
         checkpoint: The epoch of `Job.resume_file`, after which a paused trial can go on; 0 without one.
+        training_seconds: As in the last report.
     """
 
     number: int
@@ -217,6 +220,7 @@ class Result:
     threads: int = 0
     fused: int = 1
     checkpoint: int = 0
+    training_seconds: float = 0.0
 
 
 class FailureKind(enum.StrEnum):
@@ -233,13 +237,18 @@ class FailureKind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that ended in an error."""
+    """A trial that ended in an error.
+
+    Attributes:
+        error: Type and text of an error whose `reason` is not known. It is compared, and never shown.
+    """
 
     number: int
     kind: FailureKind
     reason: str
     epochs: int = 0
     seconds: float = 0.0
+    error: str = ""
 
     @classmethod
     def after_report(cls, number: int, last: Report | None, kind: FailureKind, reason: str) -> Failure:

@@ -117,7 +117,7 @@ class Coordinator:
         """Record the outcome of a trial (`executors.base.Handler`)."""
         record = self._running.end(outcome)
         if record is not None and record.state == State.PAUSED:
-            self._limits.add_paused_trial()
+            self._limits.add_paused_trial(record)
             for callback in self._callbacks:
                 callback.on_trial_paused(record)
         elif record is not None:

@@ -29,7 +29,7 @@ from sasrecf_tune.training.checkpoint import (
 )
 from sasrecf_tune.training.data_service import DataService, choose_engine, device_name
 from sasrecf_tune.training.device_memory import release_memory
-from sasrecf_tune.training.failure_reason import failure_kind, failure_reason, gpu_is_lost
+from sasrecf_tune.training.failure_reason import error_text, failure_kind, failure_reason, gpu_is_lost
 
 if TYPE_CHECKING:
     from sasrecf_tune.training.fused_epochs import EpochHook, FusedEpochs
@@ -92,7 +92,8 @@ class Runner(DataService):
             kind = FailureKind.WORKER_DIED if lost else failure_kind(error)
             epochs = progress.reports[-1].epoch if progress.reports else 0
             reason = failure_reason(error, kind, job.log)
-            failure = Failure(job.number, kind, reason, epochs, progress.seconds)
+            text = error_text(error, kind)
+            failure = Failure(job.number, kind, reason, epochs, progress.seconds, text)
         finally:
             torch.set_num_threads(threads)  # `_use_threads_of` may have changed it
         # Not before the error is gone, which refers to the trial's tensors.
@@ -116,8 +117,10 @@ class Runner(DataService):
         hook = _add_epoch_hook(built, job.alone)
         tried = saved = trainer.start_epoch
 
+        before, began = reports[-1].training_seconds if reports else 0.0, time.perf_counter()
+
         def callback(epoch_index: int, score: float) -> None:
-            nonlocal tried, saved
+            nonlocal tried, saved, before, began
             report = Report(
                 number=job.number,
                 epoch=epoch_index + 1,
@@ -126,6 +129,7 @@ class Runner(DataService):
                 train_loss=float(trainer.train_loss_dict[epoch_index]),
                 seconds=progress.seconds,
                 ends=no_epoch_left(trainer, epoch_index + 1),
+                training_seconds=before + time.perf_counter() - began,
             )
             reports.append(report)
             progress.fused = max(progress.fused, hook.most_fused if hook else 1)
@@ -138,10 +142,12 @@ class Runner(DataService):
                     saved = report.epoch
             if decision is not Decision.CONTINUE:
                 raise _StopTraining(decision)
+            before, began = report.training_seconds, time.perf_counter()
 
         decision = Decision.CONTINUE
         try:
             _resend_reports(reports, job.known, on_report)
+            began = time.perf_counter()
             if no_epoch_left(trainer, trainer.start_epoch):
                 trainer.eval_collector.data_collect(built.train)  # as fit() does first
             else:
@@ -172,6 +178,7 @@ class Runner(DataService):
             threads=torch.get_num_threads(),
             fused=progress.fused,
             checkpoint=saved if decision is Decision.PAUSE else 0,
+            training_seconds=reports[-1].training_seconds,
         )
 
     def _build_or_resume(self, job: Job, config: Any, progress: _TrialProgress) -> tuple[Built, str]:
