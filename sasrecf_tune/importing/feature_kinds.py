@@ -123,7 +123,7 @@ def read_feature(
         return _plain(column, name, "float", "numbers", texts)
     if separator := _separator(given):
         return _sequences(column, name, separator, "values that recur", _split(texts, separator))
-    if distinct * 2 > len(given) and distinct > 20:
+    if distinct == len(given) or (distinct * 2 > len(given) and distinct > 20):
         return _plain(column, name, "skip", "most items have a value of their own", texts)
     return _plain(column, name, "token", "values that recur", texts)
 

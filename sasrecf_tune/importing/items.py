@@ -130,14 +130,11 @@ def _key(
                 fix=f"The columns of {table.name}: {', '.join(table.columns[:50])}.",
             )
         return settings.item_key
-    known = {name: sum(id_text(value) in seen for value in sample[name]) for name in table.columns}
-    for name in (item, usual_column(ITEM, table.columns)):
-        if name is not None and known.get(name):
-            return name
-    best = max(known, key=lambda name: known[name])
-    if not known[best]:
-        return next((name for name in (item, usual_column(ITEM, table.columns)) if name in known), best)
-    return best
+    if item in table.columns:
+        return item
+    if usual := usual_column(ITEM, table.columns):
+        return usual
+    return max(table.columns, key=lambda name: sum(id_text(value) in seen for value in sample[name]))
 
 
 def _usable(

@@ -6,7 +6,7 @@ MovieLens: u.data, u.item (100K), ratings.dat, movies.dat (1M, 10M). Amazon revi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 USER, ITEM, TIME, RATING = "user", "item", "time", "rating"
 
@@ -105,6 +105,8 @@ _ITEM_FILES = {
 }
 # Files that are known not to be UTF-8, and have no quotes.
 LATIN_1 = frozenset({"movies.dat", "users.dat", "u.item", "u.user"})
+# The share of the first rows that must fit; the others are reported later.
+_MOST = 0.9
 EARLIEST = 1e8  # seconds since 1970: the year 1973
 
 
@@ -135,13 +137,15 @@ def known_columns(file: str, rows: Sequence[Sequence[str]]) -> tuple[str, ...] |
     if known := _ITEM_FILES.get((file.lower(), width)):
         return known
     full = [row for row in rows if len(row) == width]
-    if width != 4 or not all(_is_rating(row[2]) and _is_time(row[3]) for row in full):
+
+    def most(test: Callable[[Sequence[str]], object]) -> bool:
+        return sum(bool(test(row)) for row in full) >= _MOST * len(rows)
+
+    if width != 4 or not most(lambda row: _is_rating(row[2]) and _is_time(row[3])):
         return None
-    if all(_ASIN.fullmatch(row[0]) and _REVIEWER.fullmatch(row[1]) for row in full):
+    if most(lambda row: _ASIN.fullmatch(row[0]) and _REVIEWER.fullmatch(row[1])):
         return "item_id", "user_id", "rating", "timestamp"
-    if _RATINGS.fullmatch(file) or all(
-        _REVIEWER.fullmatch(row[0]) and _ASIN.fullmatch(row[1]) for row in full
-    ):
+    if _RATINGS.fullmatch(file) or most(lambda row: _REVIEWER.fullmatch(row[0]) and _ASIN.fullmatch(row[1])):
         return "user_id", "item_id", "rating", "timestamp"
     return None
 

@@ -255,6 +255,7 @@ def _rows(text: str, separator: str, quotes: bool) -> list[list[str]]:
 def _has_header(first: list[str], file: str, rows: list[list[str]]) -> bool:
     if known_columns(file, rows) is not None:
         return False
-    if any(is_usual(cell) or _TYPED.fullmatch(cell) for cell in first):
+    # A single letter, such as u, is as likely a value.
+    if any(len(cell) > 1 and (is_usual(cell) or _TYPED.fullmatch(cell)) for cell in first):
         return True
     return len(set(first)) == len(first) and not any(map(is_number, first))
