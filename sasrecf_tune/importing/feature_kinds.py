@@ -144,9 +144,12 @@ def _separator(texts: Sequence[str]) -> str:
         several = [text for text in texts if separator in text]
         if len(several) * 20 < len(texts) or not several:
             continue
-        parts = [part for text in set(several) for part in _parts(text, separator)]
-        # "Matrix, The (1999)" has parts of its own; "Action, Drama" has parts that others have too.
-        if parts and len(set(parts)) <= len(parts) / 2 and len(set(parts)) <= max(whole, 40):
+        parts = [part for text in set(texts) for part in _parts(text, separator)]
+        distinct = len(set(parts))
+        # "Matrix, The (1999)" has parts of its own; "Action, Drama" has parts that others have too. A bar is
+        # hardly ever in text.
+        recur = distinct < len(parts) if separator == "|" else distinct * 2 <= len(parts)
+        if recur and distinct <= max(whole, 40):
             return separator
     return ""
 

@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from sasrecf_tune.errors import InputError
-from sasrecf_tune.storage.files import disk_error, make_directory
+from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.storage.files import RUN_AGAIN, disk_error, make_directory
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h, and RENAME_SWAP of macOS
 _HERE = -100  # AT_FDCWD
@@ -54,8 +54,8 @@ def write_directory(directory: Path, files: Mapping[str, Iterable[str]]) -> None
     Raises:
         StorageError: They cannot be written.
     """
-    make_directory(directory.parent)
     try:
+        make_directory(directory.parent)
         _remove_leftovers(directory)
         with _working_directory(directory) as working:
             for name, pieces in files.items():
@@ -68,7 +68,14 @@ def write_directory(directory: Path, files: Mapping[str, Iterable[str]]) -> None
             _move(working, directory)
             _sync(directory.parent)
     except OSError as error:
-        raise disk_error(directory, error) from error
+        raise _without_study(disk_error(directory, error)) from error
+    except StorageError as error:
+        raise _without_study(error) from error
+
+
+def _without_study(error: StorageError) -> StorageError:
+    # No study is continued by the same command.
+    return StorageError(error.what, where=error.where, fix=error.fix.removesuffix(RUN_AGAIN).strip())
 
 
 @contextlib.contextmanager

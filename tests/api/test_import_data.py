@@ -38,7 +38,7 @@ def test_what_tune_needs() -> None:
 
 def test_errors_name_arguments() -> None:
     with pytest.raises(st.InputError, match="or leave these rows out: drop missing"):
-        st.import_data(FRAME.assign(item=[None, *FRAME["item"][1:]]), "data/x")
+        st.import_data(FRAME.assign(item=FRAME["item"].where(FRAME.index > 0)), "data/x")
     with pytest.raises(st.InputError, match="out: the data set needs a name"):
         st.import_data(FRAME)
     assert not Path("data").exists()

@@ -40,7 +40,7 @@ def config_of(yaml_file: Path, **changes: Any) -> dict[str, Any]:
     settings = yaml.safe_load(yaml_file.read_text(encoding="utf-8"))
     model = "SASRecF" if settings.get("selected_features") else "SASRec"
     place = {"dataset": yaml_file.stem, "data_path": str(yaml_file.parent.parent), "model": model}
-    return place | settings | {"train_neg_sample_args": None} | changes
+    return {**place, **settings, "train_neg_sample_args": None, **changes}
 
 
 def loaded(yaml_file: Path) -> Any:

@@ -143,7 +143,7 @@ def test_times_without_a_common_order_are_refused(parts: list[list[str]], said: 
 
 
 def test_columns_of_data_frames() -> None:
-    stamps = pd.Series(pd.to_datetime(["2018-09-01 02:00", None, "2018-09-01 00:00"]))
+    stamps = pd.Series(pd.to_datetime(["2018-09-01 02:00", "NaT", "2018-09-01 00:00"]))
     zoned = stamps.dt.tz_localize("Europe/Berlin")
     for each in (stamps, zoned):
         column = parse_times(each, None)
