@@ -18,36 +18,50 @@ _UNREADABLE = ("\n", "\r", "\0")
 NONE = -1  # the number of a missing id
 
 
+class _Numbers(dict[str, int]):
+    """Numbers of texts, in the order in which they are asked for; `NONE` for words that mean no value."""
+
+    def __init__(self) -> None:
+        super().__init__(dict.fromkeys(MISSING_WORDS, NONE))
+
+    def __missing__(self, text: str) -> int:
+        self[text] = number = len(self) - len(MISSING_WORDS)
+        return number
+
+
 class Ids:
     """The ids of a column: a number for each text."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._numbers = _Numbers()
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._numbers) - len(MISSING_WORDS)
 
     @property
     def texts(self) -> list[str]:
         """The ids, by number."""
-        return list(self._numbers)
+        return list(self._numbers)[len(MISSING_WORDS) :]
 
     def number(self, values: pd.Series) -> NDArray[np.int32]:
         """The number of each id; `NONE` for a missing one. New ids get the next numbers."""
+        number_of = self._numbers.__getitem__
+        if pd.api.types.infer_dtype(values, skipna=False) == "string":
+            return np.fromiter(map(number_of, values.to_numpy(dtype=object)), np.int32, len(values))
         codes, distinct = pd.factorize(values, use_na_sentinel=True)
-        numbers = self._numbers
         mapped = np.full(len(distinct) + 1, NONE, dtype=np.int32)
         for place, value in enumerate(_plain_values(distinct)):
             text = id_text(value)
             if text is not None:
-                mapped[place] = numbers.setdefault(text, len(numbers))
+                mapped[place] = number_of(text)
         return mapped[codes]  # the sentinel, -1, is the last place
 
     def unreadable(self) -> NDArray[np.bool_]:
         """For each number, whether no line of an atomic file can hold its text."""
-        if not is_unreadable("".join(self._numbers)):
-            return np.zeros(len(self), dtype=bool)
-        return np.fromiter(map(is_unreadable, self._numbers), dtype=bool, count=len(self))
+        texts = self.texts
+        if not is_unreadable("".join(texts)):
+            return np.zeros(len(texts), dtype=bool)
+        return np.fromiter(map(is_unreadable, texts), dtype=bool, count=len(texts))
 
 
 def _plain_values(distinct: object) -> Iterable[object]:

@@ -59,7 +59,8 @@ def test_it_shows_what_it_has_understood_and_writes_what_run_takes() -> None:
     Path("quickstart.test").write_text((ROOT / "search_spaces" / "quickstart.test").read_text())
     context = readme_blocks.commands()["run"].make_context("run", command[2:])
     space, config = read_inputs(context.params["params_file"], context.params)
-    checked = check_inputs(run_settings(space, config, default_options() | context.params), space)
+    given = {name: context.params.get(name, value) for name, value in default_options().items()}
+    checked = check_inputs(run_settings(space, config, given), space)
     assert checked.settings.dataset == "movies" and checked.item_columns == ("genres",)
     assert not [note for note in checked.notes if "float32" in note or "load_col" in note]
 
