@@ -22,6 +22,11 @@ ONE_CPU = WorkerResources(1)
 
 
 @pytest.fixture
+def forked_workers() -> None:
+    """Workers as a search has them: they are what is tested here."""
+
+
+@pytest.fixture
 def study_dir(tmp_path: Path) -> StudyDirectory:
     return StudyDirectory(tmp_path / "study")
 
