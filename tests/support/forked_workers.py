@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.paths import ROOT
 
+# Torch imports the last one in the first step of an optimizer.
+_IMPORTED = ["sasrecf_tune.training.runner", "sasrecf_tune.engine.fast.build", "torch._dynamo"]
+
 
 def fork_context() -> BaseContext:
     """A context whose processes are forked from one that this process starts once, and that ends with it.
@@ -18,6 +21,6 @@ def fork_context() -> BaseContext:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-        set_forkserver_preload(["sasrecf_tune.training.runner"])
+        set_forkserver_preload(_IMPORTED)
         forkserver.ensure_running()
     return get_context("forkserver")
