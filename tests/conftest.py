@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sasrecf_tune.inputs.settings import Sampler
-from tests.support.command_line import Cli, command, run_here
+from tests.support.command_line import Cli, command, run_here, user_environment
 from tests.support.database_servers import MissingError, Server, running
 from tests.support.forked_workers import fork_context
 from tests.support.ray_cluster import RayCluster, ray_cluster
@@ -125,28 +125,25 @@ def tiny_yaml(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def forked_workers() -> Iterator[None]:
     """Workers of this process start at once; see `fork_context`."""
     from sasrecf_tune.executors import local
 
-    monkeypatch.setattr(local, "get_context", lambda _: fork_context())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "get_context", lambda _: fork_context())
+        yield
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs `sasrecf-tune ARGS` in an empty directory, as a user would but in this process; see `command`."""
-    # RecBole sets it in the process that uses it.
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("NO_COLOR", "1")
+def cli(tmp_path: Path) -> Cli:
+    """Runs `sasrecf-tune ARGS` in an empty directory, as a user would but in this process; see `run_here`."""
     return functools.partial(run_here, cwd=tmp_path)
 
 
 @pytest.fixture
 def cli_process(tmp_path: Path) -> Cli:
     """Runs `python -m sasrecf_tune ARGS` in an empty directory, in a process of its own; see `command`."""
-    user = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
 
     def call(*args: str | Path, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -155,7 +152,7 @@ def cli_process(tmp_path: Path) -> Cli:
             capture_output=True,
             text=True,
             timeout=240,
-            env=user | {"COLUMNS": "200", "NO_COLOR": "1"},
+            env=user_environment(),
         )
 
     return call

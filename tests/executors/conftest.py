@@ -21,7 +21,7 @@ from tests.support.ray_cluster import RayCluster
 ONE_CPU = WorkerResources(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def forked_workers() -> None:
     """Workers as a search has them: they are what is tested here."""
 

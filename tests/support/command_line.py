@@ -30,12 +30,19 @@ def command(*args: str | Path) -> list[str]:
     return [*words, "--workers", "1"] if decides else words
 
 
+def user_environment() -> dict[str, str]:
+    """The environment of the command line; RecBole sets CUDA_VISIBLE_DEVICES in the process that uses it."""
+    user = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    return user | {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
 def run_here(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run `sasrecf-tune ARGS` in this process: a new one imports for a second what this one has."""
     words = command(*args)[2:]
     with contextlib.ExitStack() as stack:
         out, err = (stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(2))
         stack.enter_context(contextlib.chdir(cwd))
+        stack.enter_context(mock.patch.dict(os.environ, user_environment(), clear=True))
         stack.enter_context(mock.patch.object(sys, "argv", words))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
