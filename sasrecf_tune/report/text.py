@@ -123,11 +123,14 @@ def markdown_table(
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_markdown_cell, cells)) + " |\n"
+    return "| " + " | ".join(markdown_text(cell).replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def _markdown_cell(text: str) -> str:
-    """`text` without the meaning of elements, links and images, which a viewer would load."""
-    for character, escaped in (("|", "\\|"), ("\n", " "), ("\r", " "), ("<", "&lt;"), ("](", "]\\(")):
-        text = text.replace(character, escaped)
-    return text
+def markdown_text(text: str) -> str:
+    """One line of Markdown without the meaning of elements, links and images, which a viewer would load.
+
+    Example:
+        >>> markdown_text("[class, <b>]"), markdown_text("![](http://example.org)")
+        ('[class, &lt;b>]', '![]\\\\(http://example.org)')
+    """
+    return " ".join(text.replace("<", "&lt;").replace("](", "]\\(").splitlines())
