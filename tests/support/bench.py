@@ -56,7 +56,7 @@ def bench(
     directory: Path,
     text: str,
     training: FakeTraining | Any,
-    sampler: Sampler = "auto",
+    sampler: Sampler = "random",
     pruner: Pruner = "none",
     trials: int | None = None,
     timeout: float | None = None,
