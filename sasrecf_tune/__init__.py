@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sasrecf_tune.api.comparison import StudyComparison, compare
     from sasrecf_tune.api.confirmation import ConfirmationResult
+    from sasrecf_tune.api.model import Model, load_model
     from sasrecf_tune.api.space import (
         SearchSpace,
         integer,
@@ -32,6 +33,7 @@ __all__ = [
     "BestTrial",
     "ConfirmationResult",
     "InputError",
+    "Model",
     "Report",
     "SearchSpace",
     "Study",
@@ -41,6 +43,7 @@ __all__ = [
     "__version__",
     "compare",
     "integer",
+    "load_model",
     "load_study",
     "log",
     "loguniform",
@@ -54,6 +57,7 @@ __all__ = [
 _MODULES = {
     "api.comparison": ("StudyComparison", "compare"),
     "api.confirmation": ("ConfirmationResult",),
+    "api.model": ("Model", "load_model"),
     "api.space": ("SearchSpace", "integer", "log", "loguniform", "quniform", "read_params_file", "uniform"),
     "api.study": ("BestTrial", "Study", "load_study"),
     "api.tune": ("tune",),

@@ -90,10 +90,9 @@ def _feature(feature: Feature, values: Tensor | None, items: int, path: Path) ->
     fault = damaged(path, f"has no valid values of the item feature {feature.name!r}")
     if values is None or len(values.shape) < 1 or len(values) != items:
         raise fault
-    dimensions = {"token": 1, "token_seq": 2, "float": 2, "float_seq": 3}[feature.kind]
-    if values.dim() != dimensions or values.numel() == 0:
+    if values.dim() != (1 if feature.kind == "token" else 2) or values.numel() == 0:
         raise fault
-    if feature.kind in ("float", "float_seq"):
+    if feature.kind == "float":
         if values.shape[-1] != 2 or not values.is_floating_point() or not values.isfinite().all():
             raise fault
         codes = values[..., 1]

@@ -20,7 +20,7 @@ def top_items(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     blocks = items // _BLOCK
     if items < _BLOCKS_FROM or blocks <= count or scores.device.type != "cpu":
         return torch.topk(scores, min(count, items))
-    whole = scores[:, : blocks * _BLOCK].unflatten(1, (blocks, _BLOCK))
+    whole = scores[:, : blocks * _BLOCK].view(users, blocks, _BLOCK)
     chosen = torch.topk(whole.amax(-1), count, sorted=False).indices
     columns = (chosen[:, :, None] * _BLOCK + torch.arange(_BLOCK)).flatten(1)
     rest = torch.arange(blocks * _BLOCK, items).expand(users, -1)

@@ -106,9 +106,8 @@ class Recommender:
             most = _CPU_SCORES if self._device.type == "cpu" else _CUDA_SCORES
             found = []
             begin = 0
-            for part, counts in zip(
-                *(each.split(max(_FEWEST_USERS, most // items)) for each in (outputs, lengths)), strict=True
-            ):
+            size = max(_FEWEST_USERS, most // items)
+            for part, counts in zip(torch.split(outputs, size), torch.split(lengths, size), strict=True):
                 scores = part @ vectors
                 scores[:, 0] = -torch.inf
                 own = int(counts.sum())

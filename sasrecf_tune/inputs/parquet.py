@@ -19,8 +19,9 @@ def import_pyarrow(path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be used: {error}"
         raise InputError(
-            "Parquet files need pyarrow, which is not installed",
+            f"Parquet files need pyarrow, which {why}",
             where=str(path),
             fix=f"Install it: {install_command(extra='parquet')}\nOr use a CSV file.",
         ) from error

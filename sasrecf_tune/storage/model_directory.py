@@ -38,7 +38,7 @@ class Feature(msgspec.Struct, frozen=True):
     """
 
     name: str
-    kind: Literal["token", "token_seq", "float", "float_seq"]
+    kind: Literal["token", "token_seq", "float"]
     size: _Positive
 
 

@@ -29,8 +29,7 @@ def item_features(dataset: Any, config: Any) -> tuple[tuple[Feature, ...], dict[
     found = []
     for name in config["selected_features"]:
         kind = dataset.field2type[name]
-        number = kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
-        if not number or name in (config["numerical_features"] or ()):
+        if kind is not FeatureType.FLOAT or name in (config["numerical_features"] or ()):
             found.append(Feature(name, kind.value, int(dataset.num(name))))
     return tuple(found), {each.name: table[each.name].contiguous() for each in found}
 
@@ -92,14 +91,15 @@ def scoring_model(
         layer = model.feature_embed_layer
         layer.device = device
         layer.item_feat = Interaction(dict(features)).to(device)
-    return model.to(device).eval()
+    model.to(device).eval()
+    return model
 
 
 @torch.no_grad()
 def item_inputs(model: FastModel) -> Tensor:
     """Return the model's input for every item, before positions are added, [items, hidden]."""
     ids = torch.arange(model.n_items, device=model.item_embedding.weight.device)
-    return torch.cat([model.project(part) for part in ids.split(_ITEMS)])
+    return torch.cat([model.project(part) for part in torch.split(ids, _ITEMS)])
 
 
 class _Settings(dict[str, Any]):
@@ -112,7 +112,7 @@ class _Settings(dict[str, Any]):
 @contextmanager
 def _numpy_long() -> Iterator[None]:
     """Give numpy the name that RecBole's layers read, and that its Config would set for good."""
-    if hasattr(np, "long"):
+    if "long" in vars(np):  # hasattr would warn
         yield
         return
     np.long = np.int_  # type: ignore[attr-defined]

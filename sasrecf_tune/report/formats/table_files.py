@@ -30,7 +30,9 @@ def open_table(path: Path | None) -> Iterator[Callable[[Columns], None]]:
         StorageError: The file cannot be written.
     """
     if path is None:
-        yield _csv_writer(sys.stdout)
+        # Nobody reads the rest of a table if the reader of a pipe has left.
+        with contextlib.suppress(BrokenPipeError), _standard_output() as stream:
+            yield _csv_writer(stream)
         return
     kind = check_suffix(path, (".csv", ".parquet"))
     with whole_file(path) as file:
@@ -116,6 +118,22 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def _text(descriptor: int) -> IO[str]:
+    return os.fdopen(descriptor, "w", encoding="utf-8", newline="", errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[IO[str]]:
+    try:
+        descriptor = os.dup(sys.stdout.fileno())
+    except OSError:  # replaced by a stream without a file
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    with _text(descriptor) as stream:
+        yield stream
 
 
 def _csv_writer(file: IO[str]) -> Callable[[Columns], None]:
