@@ -13,12 +13,12 @@ from benchmarks.common import (
     MarkdownFile,
     Threads,
     print_progress,
-    set_threads,
     start,
     write_output,
 )
 from benchmarks.engine.datasets import ML_100K, choose_features, find_datasets, training_config
 from benchmarks.engine.processes import Device, MeasuredProcess, ProcessSetting
+from sasrecf_tune.executors.worker import set_threads
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sasrecf_tune.cli.session import check_system
 from sasrecf_tune.errors import InputError, StudyNotFoundError
+from sasrecf_tune.executors.worker import set_threads
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.storage.directory import find_study, out_option, relative
@@ -106,7 +107,8 @@ def find_model(out: Path, name: str | None) -> Path:
 def _load(out: Path, name: str | None) -> Recommender:
     check_system()
     path = find_model(out, name)
-    ModelDirectory(path).check()  # before torch is imported
+    ModelDirectory(path).check()
+    set_threads(0)  # before torch is imported: threads that wait leave the cores to others
     from sasrecf_tune.inference.recommender import Recommender
 
     return Recommender(path)
