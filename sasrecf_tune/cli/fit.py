@@ -99,7 +99,8 @@ def fit_study(
         deployment = Deployment(on, staging, facts)
         result = train_winner(
             winner,
-            results.origin,
+            # On the training part the metrics of the trial are to be reproduced.
+            results.origin.threads if on == "train" else 0,
             config,
             settings,
             space,

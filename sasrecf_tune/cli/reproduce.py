@@ -64,7 +64,7 @@ def reproduce_study(
     display = Display(console, as_json)
     config = winner_config(results.winner, settings, space)
     display.line(f"training again: {winner_name(results.winner)}, seed {config['seed']}")
-    again = train_winner(results.winner, results.origin, config, settings, space, manifest, display)
+    again = train_winner(results.winner, results.origin.threads, config, settings, space, manifest, display)
     record = results.winner.record
     metrics = compare("valid ", results.origin.valid, again.valid)
     metrics += compare("test ", results.origin.test, again.test)

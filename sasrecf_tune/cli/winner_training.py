@@ -11,7 +11,6 @@ from typing import Any
 
 from typing_extensions import override
 
-from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.session import Display, check_inputs, prepare_data
 from sasrecf_tune.errors import DataError, WorkerError
@@ -30,7 +29,7 @@ _TICK_SECONDS = 0.25
 
 def train_winner(
     winner: Winner,
-    origin: Origin,
+    threads: int,
     config: Config,
     settings: RunSettings,
     space: SearchSpace,
@@ -40,9 +39,10 @@ def train_winner(
     epochs: int | None = None,
     deployment: Deployment | None = None,
 ) -> Result:
-    """Train `config` in a temporary directory, with as many threads as the winner of the study.
+    """Train `config` in a worker with a temporary directory.
 
     Args:
+        threads: Those of the worker, 0 for torch's choice.
         epochs: The number of epochs to show; None for that of the winner.
         deployment: How the model is trained and written, if it is for use.
 
@@ -58,7 +58,7 @@ def train_winner(
             work,
             gpus=visible_gpus(settings.gpus),
             hang_timeout=settings.search.hang_timeout,
-            threads=origin.threads,
+            threads=threads,
         )
         with contextlib.closing(executor):
             _check_data(prepare_data(checked, space, executor, display), manifest)

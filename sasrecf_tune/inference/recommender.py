@@ -93,7 +93,7 @@ class Recommender:
         for low in range(0, len(histories), _USERS):
             yield self._recommend(histories.part(low, min(low + _USERS, len(histories))), top, include_seen)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _recommend(self, histories: Histories, top: int, include_seen: bool) -> Recommendations:
         model, items = self._loaded.model, len(self._ids)
         lengths = torch.from_numpy(histories.lengths)

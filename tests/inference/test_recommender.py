@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from recbole.utils.case_study import full_sort_topk
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import sasrecf_tune as st
@@ -25,7 +24,9 @@ from sasrecf_tune.cli.app import app
 from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, build, make_config, prepare
 from sasrecf_tune.inference.ranking import top_items
 from sasrecf_tune.storage.model_directory import ModelDirectory
+from tests.support.fake_gpu import fake_gpu
 from tests.support.final_models import FEATURES, fitted
+from tests.support.shop import SESSION_SETTINGS, SMALL, write_sessions
 from tests.support.synthetic_data import NAME, base, data, muted
 
 __all__ = ["data", "muted"]
@@ -133,6 +134,30 @@ def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> st.Model:
     return st.load_model(path / "model")
 
 
+def test_a_gpu_recommends_what_the_cpu_recommends(model: st.Model) -> None:
+    wanted = model.recommend(top=5)
+    with fake_gpu():
+        found = st.load_model(model.path, device="cuda").recommend(top=5)
+    pd.testing.assert_frame_equal(found, wanted, rtol=1e-5)
+
+
+def test_a_device_that_is_not_there_is_said(model: st.Model) -> None:
+    with pytest.raises(st.InputError, match="torch cannot use the device 'tpu'"):
+        st.load_model(model.path, device="tpu")
+
+
+def test_a_model_of_ready_made_histories_has_none(tmp_path: Path) -> None:
+    parent = write_sessions(tmp_path)
+    changes: dict[str, Any] = {
+        key: yaml.safe_load(value) for key, value in (SMALL | SESSION_SETTINGS).items()
+    }
+    fitted(parent, tmp_path / "model", "all", dataset="sess", numerical_features=[], **changes)
+    made = st.load_model(tmp_path / "model")
+    assert made.users == [] and len(made.recommend({"me": ["i1", "i2"]}, top=3)) == 3
+    with pytest.raises(st.InputError, match="had ready-made histories"):
+        made.recommend()
+
+
 def test_items_of_a_history_are_left_out(data: Path, model: st.Model) -> None:
     histories = ordered_histories(data)
     found = model.recommend(top=100)
@@ -210,70 +235,3 @@ def test_top_items_of_a_large_catalogue(users: int, count: int, items: int, seed
     best, columns = top_items(scores, count)
     torch.testing.assert_close(best, torch.topk(scores, count).values)
     torch.testing.assert_close(scores.gather(1, columns), best)
-
-
-def damage_json(key: str, value: object) -> Any:
-    def change(model: ModelDirectory) -> None:
-        content = json.loads(model.manifest.read_text())
-        content[key] = value if not isinstance(value, dict) else content[key] | value
-        model.manifest.write_text(json.dumps(content))
-
-    return change
-
-
-def damage_tensor(name: str, change: Any) -> Any:
-    def apply(model: ModelDirectory) -> None:
-        path = model.data if name in (tensors := load_file(model.data)) else model.weights
-        tensors = load_file(path)
-        save_file({**tensors, name: change(tensors[name])}, path)
-
-    return apply
-
-
-DAMAGE: dict[str, tuple[Any, str]] = {
-    "no JSON": (lambda model: model.manifest.write_text("{"), r"model\.json is not JSON"),
-    "no format": (damage_json("format", 2), r"model\.json is invalid: the value of `format` is invalid"),
-    "huge": (damage_json("architecture", {"hidden_size": 10**9}), "`architecture.hidden_size` is invalid"),
-    "other shape": (damage_json("architecture", {"hidden_size": 16}), "does not fit the architecture"),
-    "more layers": (damage_json("architecture", {"n_layers": 3}), "does not fit the architecture"),
-    "odd heads": (damage_json("architecture", {"n_heads": 3}), "does not fit the architecture"),
-    "other feature": (
-        damage_json("architecture", {"features": [{"name": "size", "kind": "token", "size": 3}]}),
-        "no valid values of the item feature 'size'",
-    ),
-    "fewer ids": (lambda model: model.ids.write_text('{"users": [], "items": []}'), "has 0 users, not 31"),
-    "ids of numbers": (lambda model: model.ids.write_text('{"users": [1], "items": []}'), "json is invalid"),
-    "cut": (lambda model: model.weights.write_bytes(model.weights.read_bytes()[:-9]), "or not whole"),
-    "empty": (lambda model: model.data.write_bytes(b""), "or not whole"),
-    "a pickle": (lambda model: model.weights.write_bytes(b"\x80\x04N."), "or not whole"),
-    "missing": (lambda model: model.ids.unlink(), r"ids\.json cannot be read"),
-    "a directory": (lambda model: (model.ids.unlink(), model.ids.mkdir()), "is not a regular file"),
-    "NaN": (damage_tensor("LayerNorm.bias", lambda old: old * torch.nan), "wrong number in LayerNorm"),
-    "doubles": (damage_tensor("LayerNorm.bias", lambda old: old.double()), "wrong number in LayerNorm"),
-    "large feature": (damage_tensor("feature.colour", lambda old: old + 99), "item feature 'colour'"),
-    "negative feature": (damage_tensor("feature.colour", lambda old: -old), "item feature 'colour'"),
-    "foreign item": (damage_tensor("history.items", lambda old: old + 40), "no valid histories"),
-    "descending ends": (damage_tensor("history.ends", lambda old: old.flip(0)), "no valid histories"),
-    "short ends": (damage_tensor("history.ends", lambda old: old[:-1]), "no valid histories"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", DAMAGE)
-def test_a_damaged_model_is_one_message(model: st.Model, tmp_path: Path, case: str) -> None:
-    directory = ModelDirectory(tmp_path / "copy")
-    shutil.copytree(model.path, directory.directory)
-    damage, said = DAMAGE[case]
-    damage(directory)
-    with pytest.raises(st.TuneError, match=f"copy: the model is damaged: .*{said}"):
-        st.load_model(directory.directory)
-
-
-def test_a_link_in_a_model_is_refused(model: st.Model, tmp_path: Path) -> None:
-    directory = ModelDirectory(tmp_path / "copy")
-    shutil.copytree(model.path, directory.directory)
-    directory.ids.unlink()
-    directory.ids.symlink_to("/etc/passwd")
-    with pytest.raises(st.TuneError, match="leads elsewhere"):
-        st.load_model(directory.directory)
-    with pytest.raises(st.InputError, match=r"not a (model|study) directory"):
-        st.load_model(tmp_path)

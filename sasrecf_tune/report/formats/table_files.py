@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from typing_extensions import override
+
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.parquet import import_pyarrow
+from sasrecf_tune.report.terminal.console import visible
 from sasrecf_tune.storage.files import disk_error, open_own
 
 Columns = Mapping[str, Any]  # names and arrays of equal length
@@ -120,12 +124,23 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise disk_error(path, error) from error
 
 
+class _Terminal(io.StringIO):
+    """Standard output that is a terminal, which would act on control characters of ids."""
+
+    @override
+    def write(self, text: str, /) -> int:
+        return sys.stdout.write(visible(text))
+
+
 def _text(descriptor: int) -> IO[str]:
     return os.fdopen(descriptor, "w", encoding="utf-8", newline="", errors="backslashreplace")
 
 
 @contextlib.contextmanager
 def _standard_output() -> Iterator[IO[str]]:
+    if sys.stdout.isatty():
+        yield _Terminal()
+        return
     try:
         descriptor = os.dup(sys.stdout.fileno())
     except OSError:  # replaced by a stream without a file
