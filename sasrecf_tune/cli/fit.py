@@ -27,7 +27,7 @@ from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, relative
 from sasrecf_tune.storage.directory_swap import replace_directory, staging_directory
-from sasrecf_tune.storage.files import disk_error, refuse_links
+from sasrecf_tune.storage.files import output_error, refuse_links
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.storage.model_directory import ModelDirectory, sync
@@ -115,7 +115,7 @@ def fit_study(
             sync(staging)
             replace_directory(staging, target)
         except OSError as error:
-            raise disk_error(target, error) from error
+            raise output_error(target, error) from error
     for kind, metrics in (("validation", result.valid), ("test", result.test)):
         if metrics:
             display.line(f"{kind}  " + ", ".join(f"{key} {value:g}" for key, value in metrics.items()))
@@ -175,9 +175,11 @@ def _plan_text(on: TrainOn, best_epochs: Sequence[int], epochs: int | None) -> s
     parts = "the training and the validation part" if on == "train+valid" else "all data"
     if len(best_epochs) == 1:
         return f"on {parts}, {count_text(epochs or 0, 'epoch')}: the best one of the trial"
+    low, high = min(best_epochs), max(best_epochs)
+    spread = f"{low} to {high}" if low < high else "which are equal"
     return (
         f"on {parts}, {count_text(epochs or 0, 'epoch')}: the median of the best ones on {len(best_epochs)} "
-        f"seeds, {min(best_epochs)} to {max(best_epochs)}"
+        f"seeds, {spread}"
     )
 
 

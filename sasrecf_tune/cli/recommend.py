@@ -129,11 +129,12 @@ def _chosen_histories(model: Recommender, users: str | None, histories: Path | N
     from sasrecf_tune.inference.histories import known_users
 
     found, unknown = known_users(model.histories, _user_ids(users, model.manifest.columns))
-    if unknown:
+    if unknown and len(found):
         _note(f"{count_text(len(unknown), 'user')} not in the data, such as {_some(unknown)}")
     if not len(found):
+        what = "no such user" if "," in users else "neither a user of the data nor a file"
         raise InputError(
-            "no such user", where="--users", fix="Give other users' items with --histories FILE."
+            what, where=f"--users {users[:100]}", fix="--histories FILE takes histories of any users."
         )
     return found
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from sasrecf_tune.storage.files import disk_error, remove
+from sasrecf_tune.storage.files import output_error, remove
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # also RENAME_SWAP of macOS
@@ -35,7 +35,7 @@ def staging_directory(target: Path) -> Iterator[Path]:
         path = target.with_name(f"{prefix}{uuid.uuid4().hex[:8]}.new")
         path.mkdir()
     except OSError as error:
-        raise disk_error(target, error) from error
+        raise output_error(target, error) from error
     try:
         with _locked(path):
             yield path

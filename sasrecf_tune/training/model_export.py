@@ -15,7 +15,7 @@ from sasrecf_tune import __version__
 from sasrecf_tune.engine.fast.scoring_model import item_features
 from sasrecf_tune.inputs.hyperparameters import PATH_KEYS
 from sasrecf_tune.messages import Config, Deployment, Result
-from sasrecf_tune.storage.files import disk_error
+from sasrecf_tune.storage.files import output_error
 from sasrecf_tune.storage.manifest import environment
 from sasrecf_tune.storage.model_directory import (
     ENDS,
@@ -93,7 +93,7 @@ def write_model(
         directory.write_json(directory.ids, Ids(users, items))
         directory.write_json(directory.manifest, manifest)
     except OSError as error:
-        raise disk_error(deployment.directory, error) from error
+        raise output_error(deployment.directory, error) from error
 
 
 def _architecture(config: Any, features: tuple[Feature, ...]) -> Architecture:

@@ -100,7 +100,7 @@ def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from leaves(each, (*place, key))
 
 
-ODD = some.sampled_from(
+ODD: some.SearchStrategy[object] = some.sampled_from(
     [
         None,
         True,

@@ -83,7 +83,7 @@ def test_recommendations_are_those_of_full_sort_topk(
 
 
 def test_the_file_of_recommend_gives_the_test_metrics_of_the_trial(data: Path, tmp_path: Path) -> None:
-    changes = {"metrics": ["Recall", "MRR", "NDCG", "Hit", "Precision"], "topk": [3, 10]}
+    changes: dict[str, Any] = {"metrics": ["Recall", "MRR", "NDCG", "Hit", "Precision"], "topk": [3, 10]}
     trained = fitted(data, tmp_path / "model", **changes, hidden_dropout_prob=0.3, epochs=3)
     histories = ordered_histories(data)
     with (tmp_path / "h.csv").open("w") as file:
@@ -116,7 +116,7 @@ def test_the_file_of_recommend_gives_the_test_metrics_of_the_trial(data: Path, t
 def test_a_model_is_trained_on_the_parts_that_it_says(data: Path, tmp_path: Path) -> None:
     losses = {}
     for on in ("train", "train+valid", "all"):
-        result = fitted(data, tmp_path / on, on, epochs=1, hidden_dropout_prob=0.0)  # type: ignore[arg-type]
+        result = fitted(data, tmp_path / on, on, epochs=1, hidden_dropout_prob=0.0)
         assert bool(result.valid) == (on == "train") and bool(result.test) == (on != "all")
         manifest = ModelDirectory(tmp_path / on).read_manifest()
         assert (manifest.training.on, manifest.training.epochs) == (on, 1)

@@ -16,7 +16,7 @@ from typing_extensions import override
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.parquet import import_pyarrow
 from sasrecf_tune.report.terminal.console import visible
-from sasrecf_tune.storage.files import disk_error, open_own
+from sasrecf_tune.storage.files import open_own, output_error
 
 Columns = Mapping[str, Any]  # names and arrays of equal length
 _DECIMALS = 6
@@ -121,7 +121,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise disk_error(path, error) from error
+        raise output_error(path, error) from error
 
 
 class _Terminal(io.StringIO):
