@@ -246,13 +246,18 @@ class FailureKind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that ended in an error."""
+    """A trial that ended in an error.
+
+    Attributes:
+        error: Type and text of an error whose `reason` is not known. It is compared, and never shown.
+    """
 
     number: int
     kind: FailureKind
     reason: str
     epochs: int = 0
     seconds: float = 0.0
+    error: str = ""
 
     @classmethod
     def after_report(cls, number: int, last: Report | None, kind: FailureKind, reason: str) -> Failure:

@@ -28,6 +28,7 @@ import typer
 from typing_extensions import override
 
 from sasrecf_tune.cli.app import main as main_of_command_line
+from tests.support.hostile_files import SCHEMAS, journal_that_names
 from tests.support.known_studies import NAME, plant
 from tests.support.synthetic_data import NAME as DATA
 from tests.support.synthetic_data import write_data_set
@@ -69,6 +70,19 @@ ODD: tuple[Any, ...] = (
     *ESCAPES,
     *([], {}, [[]], [None], {"": None}, {"a": {"b": []}}, [1, "a", None], ["x"] * 1000),
     *("../../outside", "/etc/passwd", "learning_rate choice [0.1]", "__import__('os').system('id')"),
+)
+# Values that are long or deep, for readers whose time grows with the square of their length.
+HARD_VALUES = (
+    *("1" * 9999, "1" + "_" * 99_999, " " * 99_999, "[" * 999, "(" * 999, "{" * 999, "'" * 9999, "-" * 9999),
+    *("0x" + "F" * 5000, "0x" + "F" * 256, "1e" + "9" * 5000, "9" * 400, "'\\x00'", "'\\ud800'", "'\\q'"),
+    *("__import__('os').system('id')", "[x for x in ()]", "nan", "1e999", "," * 9999, "# " * 9999),
+)
+HARD_YAML = (
+    *('!!int ""', '!!float ""', "!!bool x", "!!timestamp x", "!!binary x", "!!set {a}", "!!omap [a: 1]"),
+    *("!!python/object/apply:os.system [id]", "!!python/name:os.system", "!!python/tuple [1]", "2001-99-99"),
+    *("0x" + "F" * 5000, "0b" + "1" * 9999, "9" + ":59" * 4000, "&a [*a]", "&a {<<: *a}", "*a", "? [a]"),
+    *("{sample_num: 99999999999999999999}", "{x: 99999999999999999999}", '"a\\0b"', '"\\ud800"', "../" * 20),
+    *("http://127.0.0.1:1/", "file:///etc", "{'a': " * 99, "%YAML 9.9"),
 )
 # Output may contain these control characters alone.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -170,9 +184,12 @@ class Attacker:
             "database values": self._values,
             "manifest": self._manifest,
             "links": self._links,
+            "files": self._files,
+            "schemas": self._schemas,
             "addresses": self._addresses,
             "control characters": self._escapes,
             "settings": self._settings,
+            "texts": self._texts,
         }
 
     def run(self, kind: str) -> None:
@@ -183,7 +200,7 @@ class Attacker:
         state = self._random.getstate()
         for arguments in self.kinds[kind]():
             found = self._run(arguments)
-            if self._canary.read_text() != "untouched\n" or len(list(self._outside.iterdir())) != 1:
+            if not self._is_untouched():
                 self.report.writes_outside += 1
                 found.append("the canary was changed")
                 shutil.rmtree(self._outside)
@@ -195,6 +212,10 @@ class Attacker:
                     file=sys.stderr,
                     flush=True,
                 )
+
+    def _is_untouched(self) -> bool:
+        alone = list(self._outside.iterdir()) == [self._canary]
+        return alone and self._canary.read_text() == "untouched\n"
 
     def _run(self, arguments: list[str]) -> list[str]:
         """Run a command; returns what it must not do."""
@@ -306,6 +327,34 @@ class Attacker:
         writing = self._random.choice([["resume", NAME], ["confirm", NAME], delete])
         return [*self._reading(), [*writing, "--out", str(self._out)]]
 
+    def _files(self) -> Sequence[list[str]]:
+        """A pipe, a link, a huge file or a journal of SQLite in place of a file that is read."""
+        names = ["manifest.json", "trials.csv", "report.html", "best.yaml", "trial-0001.pending.json"]
+        names += ["study.db", *["study.db-journal"] * 3, "study.db-wal", "study.db-shm"]
+        path = self._out / NAME / self._random.choice(names)
+        kind = self._random.choice(["pipe", "link", "huge", "journal"])
+        if kind in ("pipe", "link"):
+            path.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "link":
+            path.symlink_to(self._random.choice([self._canary, Path(os.devnull), self._outside / "none"]))
+        elif path.name == "study.db-journal":
+            whole = journal_that_names(self._canary, self._out / NAME / "study.db")
+            path.write_bytes(whole[: self._random.choice([len(whole), len(whole), 512, 4620])])
+        else:
+            with path.open("ab") as file:
+                file.truncate(1 << 36)  # takes no space
+        page = ["report", NAME, "--format", "html", "--out", str(self._out)]
+        return [*self._reading(), page, ["studies", "--out", str(self._out)]]
+
+    def _schemas(self) -> Sequence[list[str]]:
+        """A database that computes something when it is read or written."""
+        with contextlib.closing(sqlite3.connect(self._out / NAME / "study.db")) as database:
+            database.executescript(self._random.choice(list(SCHEMAS.values())))
+        writing = ["studies", "--delete", NAME, "--yes"]
+        return [*self._reading(), [*writing, "--out", str(self._out)]]
+
     def _addresses(self) -> Sequence[list[str]]:
         content = self._read_manifest()
         host = f"127.0.0.1:{self._watch.port}"
@@ -401,6 +450,38 @@ class Attacker:
         params.write_text("learning_rate choice [0.1, 0.01]\n")
         given = [str(params), "--dataset", DATA, "--data-path", str(self._data)]
         return [["check", *given, "--config-files", str(path)]]
+
+    def _texts(self) -> Sequence[list[str]]:
+        """Params and config files that are hard to read; there is no data set, so that no worker starts."""
+        params, config = self._out / "hyper.test", self._out / "config.yaml"
+        values = [self._random.choice(HARD_VALUES) for _ in range(self._random.choice((1, 1, 3)))]
+        kind = self._random.choice(("choice [", "choice ", "", "= ", ": [", "int ", "log "))
+        names = ("n_layers", "learning_rate", "selected_features", "embedding_size", "zq")
+        params.write_text(
+            f"{self._random.choice(names)} {kind}{', '.join(values)}{'x' * 50}\nn_heads choice [1]\n"
+        )
+        keys = (
+            "epochs",
+            "topk",
+            "load_col",
+            "train_neg_sample_args",
+            "seq_len",
+            "dataset",
+            "data_path",
+            "zq",
+        )
+        lines = [
+            f"{self._random.choice(keys)}: {self._random.choice((*HARD_YAML, *values))}" for _ in range(2)
+        ]
+        text = "\n".join(
+            [*lines, self._random.choice(("", "a: &a {b: 1}\nc: {<<: [" + "*a, " * 9999 + "*a]}"))]
+        )
+        encoding = self._random.choice(("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig"))
+        config.write_bytes(text.encode(encoding, "surrogatepass"))
+        given = ["--dataset", "absent", "--data-path", str(self._data)]
+        if self._random.random() < 0.3:
+            given = []
+        return [["check", str(params), "--config-files", str(config), *given]]
 
 
 def _places(content: Any) -> Iterator[tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,8 +93,9 @@ def find_model(out: Path, name: str | None) -> Path:
     Raises:
         InputError: There is no such model or study.
     """
-    if name is not None and ModelDirectory(Path(name)).manifest.is_file():
-        return Path(name)
+    with contextlib.suppress(OSError, ValueError):  # of a name that is too long, or has a null character
+        if name is not None and ModelDirectory(Path(name)).manifest.is_file():
+            return Path(name)
     study_dir = find_study(out, name)
     if not study_dir.model.is_dir():
         raise StudyNotFoundError(

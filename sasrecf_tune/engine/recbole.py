@@ -6,10 +6,12 @@ Sources: RecBole 1.2.1, recbole/config/configurator.py, recbole/data/utils.py, r
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 with warnings.catch_warnings():
@@ -18,7 +20,7 @@ with warnings.catch_warnings():
     import recbole.trainer.trainer as recbole_trainer
     import torch
     from recbole.config import Config as RecBoleConfig
-    from recbole.data import create_dataset
+    from recbole.data.dataset import SequentialDataset
     from recbole.data.utils import create_samplers, get_dataloader
     from recbole.trainer import Trainer
     from recbole.utils import EvaluatorType, get_model, init_seed
@@ -52,6 +54,8 @@ __all__ = [
 
 # The message of the error in RecBole's Trainer (trainer.py, _check_nan).
 NOT_A_NUMBER = "Training loss is nan"
+# A path below a file that is no directory, where nothing can be.
+_NO_FILE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a setting of RecBole's is text
 
 
 class _NoTensorboard:
@@ -122,12 +126,15 @@ def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
         "save_dataloaders": False,
         # No effect on results, and a worker may not start processes.
         "worker": 0,
-        # RecBole would unpickle these files.
-        "dataset_save_path": None,
+        # RecBole would unpickle these files; without a path, one in checkpoint_dir with the data set's name,
+        # which may come from somebody else.
+        "dataset_save_path": _NO_FILE,
         "dataloaders_save_path": None,
     }
     # Copied, because Config changes nested values in place.
     settings = {key: _copy(value) for key, value in config.items()} | forced
+    if "://" in str(settings.get("data_path")):  # pandas would take the directory for an address
+        settings["data_path"] = str(Path(str(settings["data_path"])).resolve())
     try:
         return TrialConfig(config_dict=settings)
     except TuneError:
@@ -359,7 +366,8 @@ def _stock_model(config: RecBoleConfig, train_set: Any) -> torch.nn.Module:
     return model
 
 
-RECBOLE_ENGINE = Engine("recbole", create_dataset, _stock_model, _StockTrainer)
+# Not create_dataset(), which unpickles a data set that it finds in the directory of checkpoints.
+RECBOLE_ENGINE = Engine("recbole", SequentialDataset, _stock_model, _StockTrainer)
 
 
 @dataclass(frozen=True)

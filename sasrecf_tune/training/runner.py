@@ -41,7 +41,7 @@ from sasrecf_tune.training.checkpoint import (
 )
 from sasrecf_tune.training.data_service import DataService, choose_engine, device_name
 from sasrecf_tune.training.device_memory import release_memory
-from sasrecf_tune.training.failure_reason import failure_kind, failure_reason, gpu_is_lost
+from sasrecf_tune.training.failure_reason import error_text, failure_kind, failure_reason, gpu_is_lost
 
 if TYPE_CHECKING:
     from sasrecf_tune.training.fused_epochs import EpochHook, FusedEpochs
@@ -104,7 +104,8 @@ class Runner(DataService):
             kind = FailureKind.WORKER_DIED if lost else failure_kind(error)
             epochs = progress.reports[-1].epoch if progress.reports else 0
             reason = failure_reason(error, kind, job.log)
-            failure = Failure(job.number, kind, reason, epochs, progress.seconds)
+            text = error_text(error, kind)
+            failure = Failure(job.number, kind, reason, epochs, progress.seconds, text)
         finally:
             torch.set_num_threads(threads)  # `_use_threads_of` may have changed it
         # Not before the error is gone, which refers to the trial's tensors.
