@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sasrecf_tune.api.comparison import StudyComparison, compare
     from sasrecf_tune.api.confirmation import ConfirmationResult
+    from sasrecf_tune.api.import_data import ImportedData, import_data
     from sasrecf_tune.api.model import Model, load_model
     from sasrecf_tune.api.space import (
         SearchSpace,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BestTrial",
     "ConfirmationResult",
+    "ImportedData",
     "InputError",
     "Model",
     "Report",
@@ -42,6 +44,7 @@ __all__ = [
     "TuneError",
     "__version__",
     "compare",
+    "import_data",
     "integer",
     "load_model",
     "load_study",
@@ -57,6 +60,7 @@ __all__ = [
 _MODULES = {
     "api.comparison": ("StudyComparison", "compare"),
     "api.confirmation": ("ConfirmationResult",),
+    "api.import_data": ("ImportedData", "import_data"),
     "api.model": ("Model", "load_model"),
     "api.space": ("SearchSpace", "integer", "log", "loguniform", "quniform", "read_params_file", "uniform"),
     "api.study": ("BestTrial", "Study", "load_study"),
