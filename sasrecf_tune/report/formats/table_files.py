@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.parquet import import_pyarrow
-from sasrecf_tune.report.terminal.console import visible
+from sasrecf_tune.report.text import visible
 from sasrecf_tune.storage.files import open_own, output_error
 
 Columns = Mapping[str, Any]  # names and arrays of equal length
