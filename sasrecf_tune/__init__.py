@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sasrecf_tune.api.comparison import StudyComparison, compare
     from sasrecf_tune.api.confirmation import ConfirmationResult
     from sasrecf_tune.api.import_data import ImportedData, import_data
+    from sasrecf_tune.api.model import Model, load_model
     from sasrecf_tune.api.space import (
         SearchSpace,
         integer,
@@ -34,6 +35,7 @@ __all__ = [
     "ConfirmationResult",
     "ImportedData",
     "InputError",
+    "Model",
     "Report",
     "SearchSpace",
     "Study",
@@ -44,6 +46,7 @@ __all__ = [
     "compare",
     "import_data",
     "integer",
+    "load_model",
     "load_study",
     "log",
     "loguniform",
@@ -58,6 +61,7 @@ _MODULES = {
     "api.comparison": ("StudyComparison", "compare"),
     "api.confirmation": ("ConfirmationResult",),
     "api.import_data": ("ImportedData", "import_data"),
+    "api.model": ("Model", "load_model"),
     "api.space": ("SearchSpace", "integer", "log", "loguniform", "quniform", "read_params_file", "uniform"),
     "api.study": ("BestTrial", "Study", "load_study"),
     "api.tune": ("tune",),

@@ -8,8 +8,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+# The parts of the data that a final model is trained on.
+TrainOn = Literal["train", "train+valid", "all"]
 Config = dict[str, Any]  # a RecBole configuration: key -> bool, int, float, str, None, list or dict
 
 
@@ -133,6 +135,22 @@ class FusionTiming:
 
 
 @dataclass(frozen=True)
+class Deployment:
+    """How the model of a job is trained for use, and where its files are written.
+
+    Attributes:
+        on: The parts of the data: "train" with early stopping on validation, as a trial; "train+valid" or
+            "all" for all epochs, without a validation.
+        directory: An empty directory for all files of `ModelDirectory` but the card.
+        facts: What model.json says of the study and the data.
+    """
+
+    on: TrainOn
+    directory: Path
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial to train: a pure function of `config` (with its seed), data and engine.
 
@@ -144,6 +162,7 @@ class Job:
         local_config: Overrides of `config` for paths that differ on the machine that trains it.
         alone: Never train it as one model with other trials.
         known: The coordinator has the reports of an earlier attempt up to this epoch.
+        deployment: If it is no trial, how its model is trained and written.
     """
 
     number: int
@@ -156,14 +175,16 @@ class Job:
     local_config: Config = field(default_factory=dict)
     alone: bool = False
     known: int = 0
+    deployment: Deployment | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """One validation.
+    """One validation, or an epoch of a model that is trained without one.
 
     Attributes:
         epoch: Counts from 1.
+        score: NaN without a validation.
         metrics: RecBole's rounded validation results.
         seconds: Time since the trial began, earlier attempts included.
         continues_after: If the trial continues after this epoch, its reports up to there are sent again:

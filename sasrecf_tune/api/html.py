@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from html import escape as escape_html
 
 from sasrecf_tune.analysis.report_data import ReportData
-from sasrecf_tune.report.terminal.console import visible
-from sasrecf_tune.report.text import parameter_cells
+from sasrecf_tune.report.text import parameter_cells, visible
 from sasrecf_tune.trials import State, TrialRecord
 
 _ROWS = 10

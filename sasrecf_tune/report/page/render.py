@@ -30,7 +30,6 @@ from sasrecf_tune.report.confirmation_text import (
 from sasrecf_tune.report.page.figures import cost_figures, search_figures
 from sasrecf_tune.report.page.packing import pack_json, pack_plotly
 from sasrecf_tune.report.page.parameter_figures import parameter_figures
-from sasrecf_tune.report.terminal.console import visible
 from sasrecf_tune.report.text import (
     count_text,
     epochs_text,
@@ -38,6 +37,7 @@ from sasrecf_tune.report.text import (
     states_text,
     timestamp_text,
     trials_text,
+    visible,
 )
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
