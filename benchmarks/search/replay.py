@@ -25,7 +25,7 @@ from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.study_setup import planned_study
+from sasrecf_tune.search.study_setup import make_policy, planned_study
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
 from sasrecf_tune.trials import State, TrialRecord
@@ -162,6 +162,7 @@ def replay(table: Table, policy: Policy, policy_seed: int, share: float = 1.0) -
         study_dir,
         InlineExecutor(replayed.train, lambda _: fake_data_summary(table.epochs)),
         [callback],
+        policy=make_policy(plan),
     )
     callback.stop = search.stop
     search.run()
