@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.cli import completion
-from sasrecf_tune.cli.help import WIDEST, Command
+from sasrecf_tune.cli.help import WIDEST, Command, ImportCommand
 from sasrecf_tune.cli.options import (
     AsJson,
     Format,
@@ -26,6 +26,7 @@ from sasrecf_tune.cli.options import (
 )
 from sasrecf_tune.cli.recbole_options import CheckCommand, Commands, RunCommand
 from sasrecf_tune.errors import Interrupted, TuneError
+from sasrecf_tune.inputs.import_settings import ImportSettings
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.report.terminal.closed_output import allow_closed_output, discard_output
 from sasrecf_tune.report.terminal.console import make_console
@@ -72,6 +73,36 @@ def init(
     from sasrecf_tune.cli.init import write_space
 
     write_space(space, force)
+
+
+@app.command("import", cls=ImportCommand)
+@settings_options(settings=ImportSettings)
+def import_(
+    *,
+    interactions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INTERACTIONS",
+            help="Table of users, items and times: CSV, TSV, JSON lines or Parquet; also compressed.",
+        ),
+    ],
+    given: Given,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what is understood of the tables; write nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a table of interactions, and one of items, to a data set for `run`.
+
+    The columns, their kinds and the layouts of MovieLens and of Amazon reviews are recognized. What was
+    understood is printed before anything is written. Rows are left out only if told to.
+    """
+    from sasrecf_tune.cli.import_data import import_tables
+
+    _exit_with(
+        lambda: import_tables(interactions, given, dry_run, as_json),
+        stopped="Stopped. Nothing was written.",
+    )
 
 
 @app.command(cls=RunCommand)
