@@ -13,11 +13,16 @@ Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 
 
 class CurveState(enum.Enum):
-    """The state of a trial, as far as a policy is concerned."""
+    """The state of a trial, as far as a policy is concerned.
+
+    ENDED: trained to its end, by the number of epochs or by early stopping. PRUNED: stopped for good before
+    that, by a pruner of an earlier run.
+    """
 
     RUNNING = "running"
     PAUSED = "paused"
     ENDED = "ended"
+    PRUNED = "pruned"
     FAILED = "failed"
 
 

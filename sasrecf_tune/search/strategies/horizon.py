@@ -32,10 +32,6 @@ class Horizon:
             return self.epochs
         return int(str(self.space["epochs"].value(labels["epochs"])))
 
-    def is_final(self, newest: int, last: int) -> bool:
-        """Whether a trial that ended after the epoch `newest` was trained to its end, and not pruned."""
-        return newest + self.eval_step > last or (0 < self.patience < newest)
-
     def steps(self, last: int) -> list[int]:
         """The epochs at which a trial that ends with `last` may pause, and `last`."""
         return [epoch for epoch in self._rungs if epoch < last] + [last]

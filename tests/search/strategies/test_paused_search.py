@@ -222,15 +222,26 @@ def test_curves_that_early_stopping_ends_are_at_their_final_score() -> None:
         assert found[curve.number].predicted == pytest.approx(max(curve.scores.values()), rel=0.05)
 
 
+def learnt(curve: Curve, epochs: int) -> dict[int, float]:
+    return dict(enumerate((learning()(curve.labels) or ())[:epochs], start=1))
+
+
 def test_a_pruned_trial_is_not_complete() -> None:
     policy = make_policy(GRID, patience=10)
     curves = play(lambda: policy, learning(), max_steps=12).curves
     pruned = [
-        replace(curve, state=CurveState.ENDED) if curve.state is CurveState.PAUSED else curve
+        replace(curve, state=CurveState.PRUNED, scores=learnt(curve, 12))
+        if curve.state is CurveState.PAUSED
+        else curve
         for curve in curves
     ]
     found = policy.predictions(pruned).trials
-    assert not any(found[curve.number].complete for curve in pruned if max(curve.scores) < 10)
+    assert pruned != curves
+    # Though it was trained for longer than early stopping waits for a better score.
+    assert {curve.number for curve in pruned if found[curve.number].complete} == {
+        curve.number for curve in pruned if curve.state is CurveState.ENDED
+    }
+    assert policy.choose(pruned) not in [c.labels for c in pruned if c.state is CurveState.PRUNED]
 
 
 def test_epochs_may_be_searched() -> None:
