@@ -64,6 +64,7 @@ class PolicyTrials:
         self._clock = clock
         self._asked_at = -math.inf
         self._reserve = 0.0  # seconds, to train the best trial to its end
+        self._final: set[int] = set()  # trials that this run trains to their end, since a limit is near
         self._curves = CurveReader(list(distributions), checkpoints)
         self._last_reports: dict[int, Report] = {}  # of the trials that this run trains
         study.transact(self._drop_checkpoints)  # the limit may have been lowered
@@ -103,8 +104,11 @@ class PolicyTrials:
         self.finish = None
         number = trial.number
         self._last_reports[number] = report
-        goes_on = report.epoch < self._until(number) and self._seconds_left() > self._reserve
-        if goes_on or report.epoch < report.continues_after:
+        if report.epoch < report.continues_after:
+            return True
+        if report.epoch < self._until(number) and (
+            number in self._final or self._seconds_left() > self._reserve
+        ):
             return True
         curves = self._read(self._study.trials(), asked=number)
         answer = self._ask(curves)
@@ -142,6 +146,7 @@ class PolicyTrials:
         """A trial is not trained by this run any more."""
         self.finish = None
         self._last_reports.pop(number, None)
+        self._final.discard(number)
 
     def _ask(self, curves: list[Curve]) -> Step | Finish:
         """The policy's next step; near a limit of the search, the step that trains a trial to its end."""
@@ -150,6 +155,8 @@ class PolicyTrials:
             final = self._policy.final_step(curves)
             self._reserve = _RESERVE * final.seconds if isinstance(final, Step) else 0.0
             if left <= self._reserve:
+                if isinstance(final, Step) and final.number is not None:
+                    self._final.add(final.number)
                 return final
         answer = self._policy.next_step(curves)
         if self._may_not_begin(answer, curves):
