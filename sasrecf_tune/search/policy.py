@@ -1,0 +1,79 @@
+"""What a search policy is asked, and what it answers."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sasrecf_tune.search.strategies.history import Labels
+
+
+class CurveState(enum.Enum):
+    """The state of a trial, as far as a policy is concerned."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of one trial.
+
+    Attributes:
+        number: The trial.
+        labels: Its parameters as Optuna's labels (`SearchSpace.encode`).
+        scores: The validation score after each epoch, which counts from 1.
+        until: Of a running trial: the epoch at which the policy is asked again.
+        checkpoint: Of a paused trial: the epoch after which it would go on; 0 if it would begin anew.
+        seconds: The time of training that `scores` took; 0 if it is not known.
+    """
+
+    number: int
+    labels: Labels
+    scores: Mapping[int, float]
+    state: CurveState
+    until: int = 0
+    checkpoint: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Train a configuration up to the epoch `until`.
+
+    Attributes:
+        number: The trial that goes on: a paused one, or a running one that has reached its `until`. None for
+            a new trial with these `labels`.
+    """
+
+    labels: Labels
+    until: int
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Nothing is worth starting any more; running trials go on to their `until`.
+
+    Attributes:
+        reason: Why, for the last line of the run.
+        exhausted: Whether the space is covered.
+    """
+
+    reason: str
+    exhausted: bool = False
+
+
+class SearchPolicy(Protocol):
+    """Decides which trial is trained next, and up to which epoch."""
+
+    def next_step(self, curves: Sequence[Curve]) -> Step | Finish:
+        """Return the next step: a function of `curves` and the policy's seed.
+
+        A trial that has just reported at its `until` is among the running ones. A step with its number
+        continues it; with any other answer it is paused. Other running trials must not be named.
+        """
