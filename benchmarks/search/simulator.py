@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from benchmarks.search.curve_table import Floats, Table
-from benchmarks.search.parameter_scales import scaled
+from benchmarks.search.cell_index import CellIndex
+from benchmarks.search.curve_table import Table
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 
@@ -115,10 +115,7 @@ class Simulator:
     _ended: Finish | None = None
 
     def __post_init__(self) -> None:
-        self._cells = {self._key(labels): cell for cell, labels in enumerate(self.table.cells)}
-        self._points: Floats | None = None
-        if self.table.space.size is None:
-            self._points = scaled(self.table.space, self.table.cells)
+        self._index = CellIndex(self.table)
 
     def play(self, policy: SearchPolicy) -> Play:
         """Ask `policy` until it finishes or the limit is reached, and return what happened.
@@ -166,7 +163,7 @@ class Simulator:
 
     def _named(self, step: Step, at_its_until: _Trial | None) -> _Trial:
         if step.number is None:
-            trial = _Trial(len(self._trials), dict(step.labels), self._cell(step.labels))
+            trial = _Trial(len(self._trials), dict(step.labels), self._index.find(step.labels))
             self._trials.append(trial)
             return trial
         trial = self._trials[step.number]
@@ -193,7 +190,9 @@ class Simulator:
         if trial.state is not CurveState.RUNNING:
             return trial.done
         passed = (self._now - trial.started) / float(self.table.epoch_seconds[trial.cell])
-        return min(trial.done + int(passed + 1e-9), trial.until, self._length(trial))
+        # Trials that reach their `until` at the same time do so one after another.
+        last = min(trial.until, self._length(trial)) - 1
+        return max(trial.done, min(trial.done + int(passed + 1e-9), last))
 
     def _spent(self) -> int:
         return sum(map(self._trained, self._trials))
@@ -223,21 +222,12 @@ class Simulator:
 
     def _note_choice(self, policy: SearchPolicy, curves: Sequence[Curve]) -> None:
         labels = policy.choose(curves) if isinstance(policy, ChoosingPolicy) else best_ended(curves)
-        cell = None if labels is None else self._cell(labels)
+        cell = None if labels is None else self._index.find(labels)
         remaining = 0
         if cell is not None:
             trained = max((self._trained(one) for one in self._trials if one.cell == cell), default=0)
             remaining = int(self.table.lengths[cell, 0]) - trained
         self._choices.append(Choice(self._spent(), self._now, cell, remaining))
-
-    def _cell(self, labels: Mapping[str, Scalar]) -> int:
-        if self._points is None:
-            return self._cells[self._key(labels)]
-        at = scaled(self.table.space, [labels])
-        return int(((self._points - at) ** 2).sum(axis=1).argmin())
-
-    def _key(self, labels: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
-        return tuple(labels[name] for name in self.table.space.names)
 
 
 def best_ended(curves: Sequence[Curve]) -> Mapping[str, Scalar] | None:

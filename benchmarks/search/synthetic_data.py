@@ -51,7 +51,7 @@ class Process:
             self.by_class[self.classes[last]],
             self.popularity,
         )
-        return np.sum([share * part for share, part in zip(self.shares, parts, strict=True)], axis=0)
+        return np.asarray(np.array(self.shares) @ np.stack(parts), dtype=float)
 
 
 def draw_process(items: int, classes: int, draw: np.random.Generator) -> Process:
