@@ -101,7 +101,7 @@ def main(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 2,
 ) -> None:
-    """Train every cell with every seed; the same command continues where it was stopped."""
+    """Train every cell with every seed; the same command, or one with more seeds, continues."""
     if not table.name.endswith(".csv.gz"):
         raise InputError(f"{table} must end in .csv.gz", where="TABLE")
     space = parse(params_file.read_text(encoding="utf-8"), str(params_file))
@@ -125,6 +125,8 @@ def main(
         ]
         header = [*space.names, "seed", "epoch", *_MEASURED, "seconds"]
         partial = table.with_name(f"{table.name}.part")
+        if table.exists() and not partial.exists():
+            atomic_write(partial, gzip.decompress(table.read_bytes()).decode())
         rows = _recorded(partial, header, epochs, early_stopping)
         left = [run for run in runs if run.key not in rows]
         print(f"{len(runs)} runs, {len(left)} left", file=sys.stderr)
