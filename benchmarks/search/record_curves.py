@@ -27,12 +27,15 @@ from benchmarks.common import start
 from benchmarks.engine.datasets import choose_features, find_datasets, training_config
 from benchmarks.search.curve_table import METRIC, early_stop
 from benchmarks.search.dataset_reduction import Reduction, reduce_dataset
+from benchmarks.search.random_points import random_points
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.inputs.config_files import read_base
 from sasrecf_tune.inputs.constraints import feasible_cells
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.plan import trial_config
 from sasrecf_tune.storage.files import append_line, atomic_write
 
+_SEED = 2020
 _MEASURED = [f"{split}_{METRIC}" for split in ("valid", "test")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -75,11 +78,12 @@ def train(run: Run) -> tuple[Run, list[list[object]]]:
 @app.command()
 def main(
     table: Annotated[Path, typer.Argument(help="The table to write, NAME.csv.gz; NAME.json describes it.")],
-    params_file: Annotated[Path, typer.Option(help="A finite hyper.test.")] = Path(
-        "search_spaces/sasrecf.test"
-    ),
+    params_file: Annotated[Path, typer.Option(help="A hyper.test.")] = Path("search_spaces/sasrecf.test"),
     data: Annotated[str, typer.Option(help="ml-100k, or a data set's directory.")] = "ml-100k",
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of every run.")] = 40,
+    points: Annotated[
+        int, typer.Option(min=0, help="Record this many random points, not all cells; 0 for all cells.")
+    ] = 0,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "2020,2021,2022",
     users: Annotated[
         int, typer.Option(min=0, help="Number of users to keep, drawn at random; 0 for all.")
@@ -105,8 +109,8 @@ def main(
     if not table.name.endswith(".csv.gz"):
         raise InputError(f"{table} must end in .csv.gz", where="TABLE")
     space = parse(params_file.read_text(encoding="utf-8"), str(params_file))
-    if space.size is None:
-        raise InputError("the space is infinite", where=str(params_file), fix="Use only choice.")
+    if space.size is None and not points:
+        raise InputError("the space is infinite", where=str(params_file), fix="Set --points.")
     (found,) = find_datasets(data)
     reduction = Reduction(users, last, min_item, min_user)
     with tempfile.TemporaryDirectory() as scratch:
@@ -116,8 +120,8 @@ def main(
             "topk": [10],
             "metrics": ["MRR"],
         }
-        base |= {"valid_metric": METRIC.upper(), "epochs": epochs}
-        cells = list(feasible_cells(space, base))
+        base |= {"valid_metric": METRIC.upper(), "epochs": epochs} | read_base([], set_ or [])
+        cells = random_points(space, points, _SEED) if points else list(feasible_cells(space, base))
         runs = [
             Run(trial_config(base, cell, seed), cell, seed, epochs, early_stopping)
             for seed in (int(text) for text in seeds.split(","))
