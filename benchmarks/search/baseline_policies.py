@@ -9,7 +9,6 @@ import numpy as np
 from benchmarks.search.simulator import best_score
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
-from sasrecf_tune.search.strategies.history import Labels
 
 
 class RandomOrder:
@@ -23,7 +22,9 @@ class RandomOrder:
             does; None to train all.
     """
 
-    def __init__(self, cells: Sequence[Labels], epochs: int, seed: int, patience: int | None = None) -> None:
+    def __init__(
+        self, cells: Sequence[dict[str, Scalar]], epochs: int, seed: int, patience: int | None = None
+    ) -> None:
         self._order = _shuffled(cells, seed)
         self._epochs, self._patience = epochs, patience
 
@@ -53,7 +54,7 @@ class Asha:
     """
 
     def __init__(
-        self, cells: Sequence[Labels], epochs: int, seed: int, first: int = 1, factor: int = 3
+        self, cells: Sequence[dict[str, Scalar]], epochs: int, seed: int, first: int = 1, factor: int = 3
     ) -> None:
         self._order = _shuffled(cells, seed)
         self._factor = factor
@@ -90,7 +91,7 @@ class Asha:
         return None
 
 
-def _shuffled(cells: Sequence[Labels], seed: int) -> list[Labels]:
+def _shuffled(cells: Sequence[dict[str, Scalar]], seed: int) -> list[dict[str, Scalar]]:
     order = np.random.default_rng(seed).permutation(len(cells))
     return [cells[at] for at in order]
 

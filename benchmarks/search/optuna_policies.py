@@ -11,10 +11,10 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from benchmarks.search.simulator import best_score
+from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
 from sasrecf_tune.search.strategies.distributions import distributions
-from sasrecf_tune.search.strategies.history import Labels
 
 
 class OptunaPolicy:
@@ -34,7 +34,7 @@ class OptunaPolicy:
         sampler: BaseSampler,
         pruner: BasePruner,
         trials: int,
-        queue: Sequence[Labels] = (),
+        queue: Sequence[dict[str, Scalar]] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._distributions = distributions(space)

@@ -12,7 +12,6 @@ from benchmarks.search.simulator import Simulator
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
-from sasrecf_tune.search.strategies.history import Labels
 
 
 def _table(space: str = "n_layers choice [1, 2, 3]", cells: Sequence[dict[str, Scalar]] = ()) -> Table:
@@ -43,8 +42,8 @@ class Choosing(Scripted):
 
 
 def test_a_trial_that_is_not_named_is_paused_and_can_go_on() -> None:
-    one: Labels = {"n_layers": 1}
-    two: Labels = {"n_layers": 2}
+    one: dict[str, Scalar] = {"n_layers": 1}
+    two: dict[str, Scalar] = {"n_layers": 2}
     policy = Scripted(Step(one, 2), Step(two, 3), Step(one, 4, number=0), Step(one, 6, number=0))
     played = Simulator(_table()).play(policy)
     running, paused, ended = CurveState.RUNNING, CurveState.PAUSED, CurveState.ENDED

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.search.curve_table import Table
 from benchmarks.search.smoothed_truth import smoothed_truth
+from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.search.strategies.history import Labels
 
 SPACE = """learning_rate choice [0.01, 0.005, 0.002, 0.001, 0.0005]
 hidden_dropout_prob choice [0.1, 0.2, 0.3, 0.4, 0.5]
@@ -21,7 +21,7 @@ def test_the_truth_is_nearer_to_what_was_planted_than_the_means_are() -> None:
     space = parse(SPACE)
     rates, dropouts = (0.01, 0.005, 0.002, 0.001, 0.0005), (0.1, 0.2, 0.3, 0.4, 0.5)
     combinations = list(itertools.product(rates, dropouts, ("CE", "BPR")))
-    cells: list[Labels] = [dict(zip(space.names, values, strict=True)) for values in combinations]
+    cells: list[dict[str, Scalar]] = [dict(zip(space.names, values, strict=True)) for values in combinations]
     planted = np.array(
         [
             -((np.log10(rate) + 2.5) ** 2) - 2 * (dropout - 0.3) ** 2 - 0.3 * (loss == "BPR")
