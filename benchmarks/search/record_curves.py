@@ -131,7 +131,7 @@ def main(
         partial = table.with_name(f"{table.name}.part")
         if table.exists() and not partial.exists():
             atomic_write(partial, gzip.decompress(table.read_bytes()).decode())
-        rows = _recorded(partial, header, epochs, early_stopping)
+        rows = recorded_runs(partial, header, epochs, early_stopping)
         left = [run for run in runs if run.key not in rows]
         print(f"{len(runs)} runs, {len(left)} left", file=sys.stderr)
         started = time.perf_counter()
@@ -169,7 +169,7 @@ def _trained(runs: Sequence[Run], workers: int) -> Iterator[tuple[Run, list[list
         yield from pool.imap_unordered(train, runs)
 
 
-def _recorded(
+def recorded_runs(
     partial: Path, header: Sequence[str], epochs: int, stops_early: bool
 ) -> dict[tuple[str, ...], list[list[str]]]:
     """Return the complete runs of an earlier start, by `Run.key`."""
