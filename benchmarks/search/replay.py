@@ -110,8 +110,16 @@ def _center(values: Floats) -> dict[str, float]:
     return {"mean": round(float(values.mean()), 3), "median": round(float(np.median(values)), 3)}
 
 
+def _end_cell(row: dict[str, Any], what: str) -> str:
+    return f"{row['regret'][what][END]['mean']:.2f} ({row['epochs']['median']:.1%})"
+
+
 def markdown_table(rows: Sequence[dict[str, Any]], what: str = "true") -> str:
-    """Return the mean regrets of each policy, averaged over the tables, and where it ends."""
+    """Return the mean regrets of each policy, averaged over the tables.
+
+    A column for each table has the regret at the policy's own end, and the median of the epochs until then.
+    The last two have the epochs and seconds until the end, as shares of the whole grid's with one worker.
+    """
     head = [*(f"{budget:.1%}".replace(".0%", "%") for budget in BUDGETS), "its end"]
     tables = list(dict.fromkeys(row["table"] for row in rows))
     lines = [
@@ -122,7 +130,7 @@ def markdown_table(rows: Sequence[dict[str, Any]], what: str = "true") -> str:
         own = {row["table"]: row for row in rows if (row["policy"], row["workers"]) == (policy, workers)}
         places = [*map(str, BUDGETS), END]
         means = [np.mean([row["regret"][what][at]["mean"] for row in own.values()]) for at in places]
-        ends = [f"{own[table]['regret'][what][END]['mean']:.2f}" for table in tables]
+        ends = [_end_cell(own[table], what) for table in tables]
         spent = [
             f"{np.mean([row[kind]['median'] for row in own.values()]):.1%}" for kind in ("epochs", "seconds")
         ]
