@@ -61,8 +61,8 @@ def _coordinated(table: Table, seed: int, workers: int) -> Play | None:
     return replay(table, "auto", "auto", seed) if workers == 1 else None
 
 
-# RecBole's is that of run_hyper.py. The last one has Optuna's defaults, as `hopwise tune`. That ends after ten
-# trials unless told otherwise, and its pruner gets scores of the wrong sign: here both are mended.
+# RecBole's is that of run_hyper.py. The last one has Optuna's defaults, as `hopwise tune`, but as many trials
+# as cells, not ten, and its pruner gets the scores with the right sign.
 POLICIES: dict[str, PlayPolicy] = {
     "auto": _coordinated,
     "grid": partial(_simulated, _grid),
