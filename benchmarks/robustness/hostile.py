@@ -28,6 +28,7 @@ import typer
 from typing_extensions import override
 
 from sasrecf_tune.cli.app import main as main_of_command_line
+from tests.support.hostile_files import SCHEMAS, journal_that_names
 from tests.support.known_studies import NAME, plant
 from tests.support.synthetic_data import NAME as DATA
 from tests.support.synthetic_data import write_data_set
@@ -170,6 +171,8 @@ class Attacker:
             "database values": self._values,
             "manifest": self._manifest,
             "links": self._links,
+            "files": self._files,
+            "schemas": self._schemas,
             "addresses": self._addresses,
             "control characters": self._escapes,
             "settings": self._settings,
@@ -183,7 +186,7 @@ class Attacker:
         state = self._random.getstate()
         for arguments in self.kinds[kind]():
             found = self._run(arguments)
-            if self._canary.read_text() != "untouched\n" or len(list(self._outside.iterdir())) != 1:
+            if not self._is_untouched():
                 self.report.writes_outside += 1
                 found.append("the canary was changed")
                 shutil.rmtree(self._outside)
@@ -195,6 +198,10 @@ class Attacker:
                     file=sys.stderr,
                     flush=True,
                 )
+
+    def _is_untouched(self) -> bool:
+        alone = list(self._outside.iterdir()) == [self._canary]
+        return alone and self._canary.read_text() == "untouched\n"
 
     def _run(self, arguments: list[str]) -> list[str]:
         """Run a command; returns what it must not do."""
@@ -304,6 +311,34 @@ class Attacker:
             path.symlink_to(self._outside if self._random.random() < 0.3 else self._canary)
         delete = ["studies", "--delete", NAME, "--yes"]
         writing = self._random.choice([["resume", NAME], ["confirm", NAME], delete])
+        return [*self._reading(), [*writing, "--out", str(self._out)]]
+
+    def _files(self) -> Sequence[list[str]]:
+        """A pipe, a link, a huge file or a journal of SQLite in place of a file that is read."""
+        names = ["manifest.json", "trials.csv", "report.html", "best.yaml", "trial-0001.pending.json"]
+        names += ["study.db", *["study.db-journal"] * 3, "study.db-wal", "study.db-shm"]
+        path = self._out / NAME / self._random.choice(names)
+        kind = self._random.choice(["pipe", "link", "huge", "journal"])
+        if kind in ("pipe", "link"):
+            path.unlink(missing_ok=True)
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "link":
+            path.symlink_to(self._random.choice([self._canary, Path(os.devnull), self._outside / "none"]))
+        elif path.name == "study.db-journal":
+            whole = journal_that_names(self._canary, self._out / NAME / "study.db")
+            path.write_bytes(whole[: self._random.choice([len(whole), len(whole), 512, 4620])])
+        else:
+            with path.open("ab") as file:
+                file.truncate(1 << 36)  # takes no space
+        page = ["report", NAME, "--format", "html", "--out", str(self._out)]
+        return [*self._reading(), page, ["studies", "--out", str(self._out)]]
+
+    def _schemas(self) -> Sequence[list[str]]:
+        """A database that computes something when it is read or written."""
+        with contextlib.closing(sqlite3.connect(self._out / NAME / "study.db")) as database:
+            database.executescript(self._random.choice(list(SCHEMAS.values())))
+        writing = ["studies", "--delete", NAME, "--yes"]
         return [*self._reading(), [*writing, "--out", str(self._out)]]
 
     def _addresses(self) -> Sequence[list[str]]:

@@ -236,7 +236,7 @@ class Study:
         from sasrecf_tune.report.page.render import render_page
 
         target = self._directory.report if path is None else Path(path).absolute()
-        write_output(render_page(self._data), target)
+        write_output(render_page(self._data), target, own=path is None)
         return target
 
     def save_best(self, path: str | Path) -> Path:

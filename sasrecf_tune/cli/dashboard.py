@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"  # the page can delete the study
 
+# A page of another site could show the dashboard in a frame, below its own buttons. These are added to the
+# headers of optuna-dashboard, which lets a page load nothing from elsewhere.
+_NO_FRAME = (("Content-Security-Policy", "frame-ancestors 'none'"), ("X-Frame-Options", "DENY"))
+
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True  # a page sends several requests at once
@@ -30,6 +35,12 @@ class _QuietHandler(WSGIRequestHandler):
     @override
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def _without_frame(
+    start_response: StartResponse, status: str, headers: list[tuple[str, str]], *rest: Any
+) -> Any:
+    return start_response(status, [*headers, *_NO_FRAME], *rest)
 
 
 def own_pages_only(dashboard: WSGIApplication, port: Callable[[], int]) -> WSGIApplication:
@@ -48,7 +59,7 @@ def own_pages_only(dashboard: WSGIApplication, port: Callable[[], int]) -> WSGIA
             and (origin is None or origin in {f"http://{host}" for host in hosts})
             and (environ["REQUEST_METHOD"] in ("GET", "HEAD") or not foreign)
         ):
-            return dashboard(environ, start_response)
+            return dashboard(environ, partial(_without_frame, start_response))
         start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"This dashboard answers only its own pages at http://{_HOST}:{port()}/.\n".encode()]
 

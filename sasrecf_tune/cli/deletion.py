@@ -48,8 +48,10 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
 
     Raises:
         InputError: Nobody can be asked, or the study is in another database.
+        StorageError: A run is using it.
     """
     from sasrecf_tune.cli.session import check_not_local
+    from sasrecf_tune.storage.lock import check_unlocked
 
     here = study_dir.manifest.is_file()
     if address is None and not here:
@@ -65,10 +67,12 @@ def may_delete(study_dir: StudyDirectory, address: str | None, yes: bool) -> boo
         check_not_local(study_dir, address)
     if yes:
         return True
+    check_unlocked(study_dir)  # before anyone is asked; `delete` locks it
     ended = trials_ended(study_dir.trials)
     if address is not None:
-        from sasrecf_tune.storage.database.maintenance import count_ended
+        from sasrecf_tune.storage.database.maintenance import check_idle, count_ended
 
+        check_idle(study_dir, address)
         # It may have been searched from other machines, and have no directory here.
         ended = count_ended(study_dir, address)
         if ended is None and not here:

@@ -115,6 +115,10 @@ def check_settings(settings: RunSettings, space: SearchSpace) -> Config:
         InputError: A value, a name or a combination is invalid, or the operating system is not supported.
     """
     check_system()
+    if settings.storage is not None:
+        from sasrecf_tune.storage.database.address import check_address
+
+        check_address(settings.storage)
     check_space(space, check_model(settings.model))
     return base_config(settings, space)
 

@@ -142,7 +142,7 @@ def _page(study_dir: StudyDirectory, data: ReportData, output: Path | None) -> N
     from sasrecf_tune.report.page.render import render_page
 
     path = study_dir.report if output is None else output.absolute()
-    write_output(render_page(data), path)
+    write_output(render_page(data), path, own=output is None)
     make_console().print(str(path), highlight=False, markup=False, soft_wrap=True)
 
 

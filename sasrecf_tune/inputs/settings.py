@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Option
 
@@ -381,3 +381,20 @@ class RunSettings:
     def __post_init__(self) -> None:
         decimals = int(self.base.get("metric_decimal_place") or DECIMALS)
         object.__setattr__(self, "metric", replace(self.metric, decimals=decimals))
+
+
+def out_of_range(settings: RunSettings | SearchSettings) -> str:
+    """The name of a setting beyond the limits of its option; "" if there is none."""
+    for name, hint in get_type_hints(type(settings), include_extras=True).items():
+        value = getattr(settings, name)
+        if isinstance(value, SearchSettings) and (found := out_of_range(value)):
+            return f"search.{found}"
+        if name == "fuse" and not AUTO_FUSE <= value <= MOST_FUSED:
+            return name
+        for option in getattr(hint, "__metadata__", ()):
+            low, high = getattr(option, "min", None), getattr(option, "max", None)
+            if isinstance(value, int | float) and not (
+                (low is None or low <= value) and (high is None or value <= high)
+            ):
+                return name
+    return ""

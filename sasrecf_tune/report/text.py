@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+# Spreadsheets take a cell that begins with one of these for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def count_text(count: int, noun: str) -> str:
     """Such as "1 trial" and "1,200 trials"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -89,10 +93,25 @@ def _finite(content: Any) -> Any:
 
 
 def csv_line(cells: Sequence[object]) -> str:
-    """One line of a CSV file; a cell that is None is empty."""
+    """One line of a CSV file; a cell that is None is empty.
+
+    A text that a spreadsheet would evaluate as a formula, such as "=1+1" in the error of a study that came
+    from somebody else, has an apostrophe before it.
+    """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
+    csv.writer(text, lineterminator="\n").writerow(
+        ["" if cell is None else _no_formula(cell) for cell in cells]
+    )
     return text.getvalue()
+
+
+def _no_formula(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(_FORMULA):
+        try:
+            float(cell)
+        except ValueError:
+            return f"'{cell}"
+    return cell
 
 
 def markdown_table(
@@ -104,4 +123,11 @@ def markdown_table(
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
+    return "| " + " | ".join(map(_markdown_cell, cells)) + " |\n"
+
+
+def _markdown_cell(text: str) -> str:
+    """`text` without the meaning of elements, links and images, which a viewer would load."""
+    for character, escaped in (("|", "\\|"), ("\n", " "), ("\r", " "), ("<", "&lt;"), ("](", "]\\(")):
+        text = text.replace(character, escaped)
+    return text

@@ -14,11 +14,18 @@ from optuna.trial import FrozenTrial, TrialState
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Failure, Report, Result
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
-from sasrecf_tune.search.trial_attributes import CURVE, FAILED_ATTEMPTS, TrialReader, outcome_attributes
+from sasrecf_tune.search.trial_attributes import (
+    CURVE,
+    FAILED_ATTEMPTS,
+    TrialReader,
+    check_study_attributes,
+    outcome_attributes,
+)
 from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.coordination import Coordination
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import CorruptStudyError
+from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
 from sasrecf_tune.trials import TrialRecord
 
 # User attributes of the study: what it was made from, and the seconds that all its runs have taken.
@@ -58,8 +65,12 @@ class TuneStudy:
             raise CorruptStudyError(f"{IDENTITY} is {str(known)[:80]!r}, {_SECONDS} is {str(spent)[:80]!r}")
         self._reader = TrialReader(space, str(known.get("metric")).lower())
         self._seconds = float(spent)
+        check_study_attributes(storage.get_study_system_attrs(STUDY_ID))
+        if len(study.directions) != 1:
+            raise CorruptStudyError(f"it has {len(study.directions)} objectives")
         for trial in self._trials():
             self._reader.check(trial)
+        storage.check_trial = self._reader.check
 
     @property
     def maximize(self) -> bool:

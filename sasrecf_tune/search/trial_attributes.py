@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 
@@ -12,7 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Decision, Failure, Result
+from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.storage.database.errors import CorruptStudyError
+from sasrecf_tune.storage.database.optuna_internals import QUEUED, same_values
+from sasrecf_tune.storage.database.ownership import OWNER
 from sasrecf_tune.trials import State, TrialRecord
 
 # System attribute of a trial: every metric after every validation. It may be thousands of numbers, which
@@ -21,7 +23,17 @@ CURVE = "sasrecf_tune:valid_curve"
 # User attribute of a trial: the reasons why earlier attempts failed.
 FAILED_ATTEMPTS = "failed_attempts"
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
+# `reproduce` starts as many as a trial had.
+_MOST_THREADS = 4096
 _Metrics = dict[str, float]
+
+
+# What Optuna's successive halving notes, by rung.
+_RUNG = "completed_rung_"
+# Attributes of the study: the last point that a quasi-Monte Carlo sampler has taken of its sequence, which it
+# computes from the first one.
+_QMC = "qmc:"
+_MOST_POINTS = 2**20
 
 
 class _UserAttributes(TypedDict, total=False):
@@ -35,13 +47,14 @@ class _UserAttributes(TypedDict, total=False):
     test: _Metrics
     error: str
     device: str
-    threads: _Count
+    threads: Annotated[int, Meta(ge=0, le=_MOST_THREADS)]
     fused: _Count
     parameters: _Count
     failed_attempts: list[str]
 
 
-_Curve = dict[str, list[float]]
+# System attributes of a trial that are read again.
+_SYSTEM: dict[str, Any] = {CURVE: dict[str, list[float]], OWNER: str, QUEUED: dict[str, Any]}
 # Epochs of an intermediate value: more than any trial has.
 _MOST_EPOCHS = 10**7
 _STATES = {
@@ -73,15 +86,35 @@ def outcome_attributes(outcome: Result | Failure) -> tuple[TrialState, dict[str,
     return TrialState.COMPLETE, attributes | {"test": outcome.test}
 
 
+def check_study_attributes(attributes: Mapping[str, Any]) -> None:
+    """Check the system attributes of a study that Optuna's samplers read.
+
+    Raises:
+        CorruptStudyError: one is invalid.
+    """
+    points = {key: value for key, value in attributes.items() if key.startswith(_QMC)}
+    try:
+        msgspec.convert(points, dict[str, Annotated[int, Meta(ge=0, le=_MOST_POINTS)]])
+    except msgspec.ValidationError as error:
+        raise CorruptStudyError(f"the state of a sampler is invalid: {error}") from error
+
+
 class TrialReader:
     """Reads the trials of a study of `space` and `metric`."""
 
     def __init__(self, space: SearchSpace, metric: str) -> None:
         self._space = space
         self._metric = metric
+        self._distributions = distributions(space)
 
     def score(self, valid: Mapping[str, float]) -> float:
-        """The value of the study's metric among the metrics of a validation."""
+        """The value of the study's metric among the metrics of a validation.
+
+        Raises:
+            CorruptStudyError: it is not among them.
+        """
+        if self._metric not in valid:
+            raise CorruptStudyError(f"the metrics of a result lack {self._metric}")
         return float(valid[self._metric])
 
     def check(self, trial: FrozenTrial) -> None:
@@ -93,7 +126,8 @@ class TrialReader:
         attributes = trial.user_attrs
         try:
             msgspec.convert(attributes, _UserAttributes)
-            msgspec.convert(trial.system_attrs.get(CURVE, {}), _Curve)
+            for key, value in trial.system_attrs.items():
+                msgspec.convert(value, float if key.startswith(_RUNG) else _SYSTEM.get(key, Any))
         except msgspec.ValidationError as error:
             raise CorruptStudyError(f"trial {trial.number}: an attribute is invalid: {error}") from error
         except UnicodeError as error:  # half of a surrogate pair
@@ -110,12 +144,11 @@ class TrialReader:
             raise CorruptStudyError(f"trial {trial.number}: valid lacks {self._metric}")
         if trial.state == TrialState.COMPLETE and set(trial.params) != set(self._space.names):
             raise CorruptStudyError(f"trial {trial.number}: its parameters are not those of the space")
-        try:
-            self._space.decode(trial.params)
-        except KeyError as error:  # of a choice; other parameters are numbers in Optuna too
-            raise CorruptStudyError(f"trial {trial.number}: no value of the space: {error}") from error
-        if any(isinstance(value, float) and not math.isfinite(value) for value in trial.params.values()):
-            raise CorruptStudyError(f"trial {trial.number}: a parameter is not a finite number")
+        for name, value in {**trial.system_attrs.get(QUEUED, {}), **trial.params}.items():
+            expected = self._distributions.get(name)
+            known = trial.distributions.get(name, expected)
+            if expected is None or known is None or not same_values(expected, known, value):
+                raise CorruptStudyError(f"trial {trial.number}: {name!r} is {value!r:.80}, not in the space")
 
     def record(self, trial: FrozenTrial) -> TrialRecord:
         """The record of a trial."""

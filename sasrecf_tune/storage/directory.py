@@ -201,7 +201,7 @@ def default_name(dataset: str, params_file: Path, model: str = "") -> str:
 def studies(out: Path) -> list[StudyDirectory]:
     """The studies below `out`, the most recent one first."""
     found: list[tuple[float, str, StudyDirectory]] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # of a name with a null character
         for path in out.iterdir():
             study_dir = StudyDirectory(path.absolute())
             # One that cannot be read, or is being removed, does not hide the others.
@@ -253,7 +253,7 @@ def find_study(out: Path, name: str | None) -> StudyDirectory:
 
 def _study_at(path: Path) -> StudyDirectory | None:
     """The study whose directory this is, or whose file."""
-    with contextlib.suppress(OSError):  # of a name that is too long
+    with contextlib.suppress(OSError, ValueError):  # of a name that is too long, or has a null character
         # Resolved, since `..` is not a name.
         directory = path.resolve()
         study_dir = StudyDirectory(directory.parent if directory.is_file() else directory)

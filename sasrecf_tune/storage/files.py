@@ -26,6 +26,8 @@ READ_ONLY_FIX = (
 # Messages of the system about files that this user may not change.
 _READ_ONLY = tuple(map(os.strerror, (errno.EPERM, errno.EACCES, errno.EROFS)))
 _IN_THE_WAY = f"Another file or directory has this name: move it away. {RUN_AGAIN}"
+# Bytes of the largest file of a study that is read as a whole; a manifest has some 10 kB.
+_MOST_BYTES = 1 << 26
 NOT_REGULAR = "it is a link or not a regular file"
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), DISK_FULL_FIX),
@@ -88,6 +90,24 @@ def open_own(path: Path, flags: int, mode: int = 0o666) -> int:
         raise OSError(errno.ELOOP, NOT_REGULAR, str(path))
     os.set_blocking(handle, True)
     return handle
+
+
+def read_own(path: Path) -> str:
+    """Read a text file (UTF-8) of a study directory, which may come from someone else.
+
+    Raises:
+        OSError: It cannot be read, is not a regular file, or is larger than any that a run writes.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    # Without O_NONBLOCK a FIFO waits for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, encoding="utf-8", newline="") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if found.st_size > _MOST_BYTES:
+            raise OSError(errno.EFBIG, f"it is larger than {_MOST_BYTES >> 20} MiB", str(path))
+        return file.read()
 
 
 def append_line(path: Path, line: str) -> None:

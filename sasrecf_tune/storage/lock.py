@@ -52,18 +52,31 @@ def exclusive(study_dir: StudyDirectory, required: bool = True) -> Iterator[None
                 fix=f"Give --out a directory on another file system. {_SHARE}, wherever its directory is.",
             ) from error
         if not taken:
-            other = os.read(handle, 32).decode(errors="replace").strip()
-            raise StorageError(
-                f"another run is using this study (process {other or 'unknown'})",
-                where=str(study_dir.directory),
-                fix=f"Wait for it or stop it; meanwhile `sasrecf-tune report` shows its results. {_SHARE}",
-            )
+            raise _in_use(study_dir, handle)
         try:
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             raise disk_error(study_dir.lock, error) from error
         yield
+
+
+def check_unlocked(study_dir: StudyDirectory) -> None:
+    """Find out whether a run is using the study now; nothing is changed.
+
+    Raises:
+        StorageError: a run is using it.
+    """
+    try:
+        handle = os.open(study_dir.lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # nobody has locked it, or nobody can
+    try:
+        with contextlib.suppress(_UnsupportedError):
+            if not _try_lock(handle, fcntl.LOCK_EX):
+                raise _in_use(study_dir, handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -148,6 +161,15 @@ def _open_lock_file(study_dir: StudyDirectory) -> Iterator[int]:
             raise
     finally:
         os.close(handle)
+
+
+def _in_use(study_dir: StudyDirectory, handle: int) -> StorageError:
+    other = os.read(handle, 32).decode(errors="replace").strip()
+    return StorageError(
+        f"another run is using this study (process {other or 'unknown'})",
+        where=str(study_dir.directory),
+        fix=f"Wait for it or stop it; meanwhile `sasrecf-tune report` shows its results. {_SHARE}",
+    )
 
 
 def _try_lock(handle: int, kind: int) -> bool:

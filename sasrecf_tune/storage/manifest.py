@@ -22,10 +22,10 @@ from sasrecf_tune.inputs.hyperparameters import COMPARABILITY_KEYS
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
+from sasrecf_tune.inputs.settings import RunSettings, SearchSettings, out_of_range
 from sasrecf_tune.inputs.validation import check_config
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.storage.files import atomic_write
+from sasrecf_tune.storage.files import atomic_write, read_own
 from sasrecf_tune.storage.manifest_schema import UNREADABLE, Recorded, Settings, value_text, wrong_value
 from sasrecf_tune.storage.url_masking import mask_command
 
@@ -99,7 +99,7 @@ def read_manifest(study_dir: StudyDirectory, kind: type = Recorded) -> dict[str,
     """
     where = str(study_dir.manifest)
     try:
-        content = json.loads(study_dir.manifest.read_text(encoding="utf-8"))
+        content = json.loads(read_own(study_dir.manifest))
     except OSError as error:
         raise StorageError(
             f"cannot read the manifest: {error.strerror}", where=where, fix=_RESTORE
@@ -157,6 +157,8 @@ def settings_from(study_dir: StudyDirectory) -> tuple[RunSettings, SearchSpace]:
         base = content["config"]
         check_config({key: base[key] for key in (*COMPARABILITY_KEYS, _DECIMALS) if key in base}, where)
         settings = msgspec.convert(stored, RunSettings, dec_hook=lambda kind, value: kind(value))
+        if wrong := out_of_range(settings):
+            raise StorageError(f"`{wrong}` is out of range")
         space = parse(content["space"], settings.params_file.name)
     except UNREADABLE as error:
         raise StorageError(

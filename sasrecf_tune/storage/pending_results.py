@@ -6,11 +6,23 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
+from typing import TypedDict
+
+import msgspec
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import atomic_write, remove
+from sasrecf_tune.storage.files import atomic_write, read_own, remove
+from sasrecf_tune.storage.manifest_schema import UNREADABLE, value_text
+
+# More than any trial has.
+_MOST_EPOCHS = 10**7
+
+
+class _Owned(TypedDict):
+    owner: str
 
 
 class PendingResult:
@@ -79,16 +91,27 @@ def replay_pending(
     """
     for path in study_dir.pending_results():
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            owner = content.pop("owner")
-            notes = tuple(content.pop("notes"))
-            outcome = Result(**content | {"decision": Decision(content["decision"]), "notes": notes})
+            content = json.loads(read_own(path))
+            owner = msgspec.convert(content, _Owned)["owner"]
+            outcome = msgspec.convert(content, Result)
         except FileNotFoundError:
             continue  # another run has recorded it
-        except (OSError, ValueError, TypeError, LookupError) as error:
-            raise StorageError(f"cannot be read: {error}", where=str(path), fix="Move it away.") from error
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error)) from error
+        except UNREADABLE as error:
+            raise _unreadable(path, value_text(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise _unreadable(path, "it is not JSON") from error
+        if study_dir.pending_result(outcome.number).name.split(".")[0] != path.name.split(".")[0]:
+            raise _unreadable(path, f"it is the result of trial {outcome.number}")
+        if not 0 <= outcome.best_epoch <= outcome.epochs <= _MOST_EPOCHS:
+            raise _unreadable(path, "the value of `epochs` is invalid")
         needed = record(outcome.number, outcome, owner)
         if needed:
             say(f"the result of trial {outcome.number}, pending from an earlier run, is now in the database")
         if needed is not None:
             remove([path])
+
+
+def _unreadable(path: Path, why: str) -> StorageError:
+    return StorageError(f"cannot be read: {why}", where=str(path), fix="Move it away.")

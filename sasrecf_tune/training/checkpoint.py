@@ -77,8 +77,13 @@ def read(path: Path, wanted: str) -> TrialCheckpoint:
     Raises:
         UnusableCheckpointError: The file is damaged, or belongs to another trial.
     """
+    if not path.is_file():
+        raise UnusableCheckpointError(f"{path.name} is not a regular file")
     try:
         with zipfile.ZipFile(path) as archive:
+            # torch compresses nothing: a small file that somebody else has made could fill the memory.
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise UnusableCheckpointError(f"{path.name} is not a file of torch")
             damaged = archive.testzip()  # torch does not verify the checksums that it writes
         if damaged is None:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -90,6 +95,8 @@ def read(path: Path, wanted: str) -> TrialCheckpoint:
                 fused=int(content["fused"]),
                 threads=int(content.get("threads", 0)),
             )
+    except UnusableCheckpointError:
+        raise
     except Exception as error:  # zipfile and torch can raise anything
         raise UnusableCheckpointError(f"{path.name} is damaged ({type(error).__name__})") from error
     if damaged is not None:

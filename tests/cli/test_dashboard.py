@@ -147,6 +147,9 @@ def test_the_dashboard_runs_until_ctrl_c(study_dir: StudyDirectory) -> None:
         assert process.stdout.readline() == "Press Ctrl-C to stop.\n"
         with urllib.request.urlopen(address, timeout=60) as page:
             assert b"Optuna Dashboard" in page.read()
+            # No image of a note is loaded from elsewhere, and no other page shows it in a frame.
+            policy = " ".join(page.headers.get_all("Content-Security-Policy"))
+        assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy and "http" not in policy
         with urllib.request.urlopen(address.replace("dashboard", "api"), timeout=60) as answer:
             trials: list[dict[str, Any]] = json.load(answer)["trials"]
         rebound = urllib.request.Request(address, headers={"Host": "attacker.example"})

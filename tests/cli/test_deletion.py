@@ -167,8 +167,9 @@ def test_files_of_others_are_kept(training: Unreliable, study_dir: StudyDirector
 def test_a_study_at_work_is_not_deleted(training: Unreliable, study_dir: StudyDirectory) -> None:
     invoke(*RUN)
     before = sorted(study_dir.directory.rglob("*"))
-    with exclusive(study_dir), pytest.raises(StorageError, match="another run is using this study"):
-        invoke("studies", "--delete", "one", "--yes")
+    for words in (["--yes"], []):  # nobody is asked first
+        with exclusive(study_dir), pytest.raises(StorageError, match="another run is using this study"):
+            invoke("studies", "--delete", "one", *words)
     assert sorted(study_dir.directory.rglob("*")) == before
 
 

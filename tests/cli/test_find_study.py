@@ -166,3 +166,9 @@ def test_the_address_in_the_environment_is_for_studies_on_a_server(
     with pytest.raises(st.InputError, match="is in its directory") as caught:
         st.load_study(NAME, storage="mysql://me@host/db")
     assert not re.search("--storage ", str(caught.value).partition("\n")[0])
+
+
+@pytest.mark.parametrize(("name", "out"), [("x\0", "tuning"), ("a/x\0", "tuning"), ("x", "tuning\0")])
+def test_a_null_character_is_part_of_no_name(study_dir: StudyDirectory, name: str, out: str) -> None:
+    with pytest.raises(InputError):
+        st.load_study(name, out=out)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -34,9 +37,39 @@ def test_a_pending_result_is_recorded_and_removed(tmp_path: Path, old_name: bool
     assert not list(tmp_path.iterdir()) and len(said) == 1
 
 
-def test_a_pending_result_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "trial-0003.pending.json").write_text("{")
-    with pytest.raises(StorageError, match=r"trial-0003\.pending\.json: cannot be read"):
+KEPT = asdict(result(3, 0.7)) | {"decision": "continue", "owner": "me"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        "\xff",
+        *(
+            json.dumps(KEPT | change)
+            for change in (
+                {"owner": 1},
+                {"number": 4},
+                {"number": -1},
+                {"valid": {"mrr@10": "x"}},
+                {"decision": "x"},
+                {"best_epoch": 10**9, "epochs": 10**9},
+                {"notes": 1},
+            )
+        ),
+    ],
+)
+def test_a_pending_result_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trial-0003.pending.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(StorageError, match=r"trial-0003\.pending\.json: cannot be read: (it|a|the) "):
+        replay_pending(StudyDirectory(tmp_path), lambda *_: True, print)
+
+
+def test_a_pipe_in_place_of_a_pending_result_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "trial-0003.pending.json")
+    with pytest.raises(StorageError, match="not a regular file"):
         replay_pending(StudyDirectory(tmp_path), lambda *_: True, print)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.text import csv_line, json_text, markdown_table, parameter_cells
+from sasrecf_tune.storage.files import read_own
 from sasrecf_tune.trials import Row, State, TrialRecord
 
 _BEFORE = ("number", "state")
@@ -41,8 +43,8 @@ def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[
 def trials_ended(path: Path) -> int | None:
     """Count the trials in a trials.csv, None if it cannot be read."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return max(0, sum(1 for row in csv.reader(file) if row) - 1)
+        lines = io.StringIO(read_own(path), newline="")
+        return max(0, sum(1 for row in csv.reader(lines) if row) - 1)
     except (OSError, ValueError, csv.Error):
         return None
 

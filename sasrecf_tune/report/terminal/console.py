@@ -52,8 +52,12 @@ def make_console(file: TextIO | None = None) -> Console:
     return SafeConsole(file=file, width=10_000 if wide else None)
 
 
-def write_output(text: str, output: Path | None) -> None:
+def write_output(text: str, output: Path | None, *, own: bool = False) -> None:
     """Print `text`, or write it to the file `output`.
+
+    Args:
+        own: It is a file of a study directory, which may come from somebody else: a link or a pipe of this
+            name is replaced, not written to.
 
     Raises:
         InputError: It is a directory, or in one that does not exist.
@@ -62,9 +66,9 @@ def write_output(text: str, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
         return
-    target = output.resolve()  # a link stays one
+    target = output if own else output.resolve()  # a link stays one
     # A pipe or a device is not to be replaced; that of /dev/stdout has no name that can be resolved.
-    is_stream = output.exists() and not output.is_file()
+    is_stream = not own and output.exists() and not output.is_file()
     if output.is_dir():
         raise InputError("this is a directory", where=str(output), fix="Give the name of a file in it.")
     if not is_stream and not target.parent.is_dir():

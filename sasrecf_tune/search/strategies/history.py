@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.storage.database.optuna_internals import QUEUED
 
 Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 Cell = tuple[Scalar, ...]
@@ -41,7 +42,7 @@ class History:
     def add_trials(self, trials: Sequence[FrozenTrial]) -> None:
         """Add trials in any state."""
         for trial in trials:
-            self.add(trial.number, trial.params or trial.system_attrs.get("fixed_params", {}))
+            self.add(trial.number, trial.params or trial.system_attrs.get(QUEUED, {}))
 
     def taken(self, labels: Mapping[str, Scalar], number: int) -> bool:
         """Whether a trial other than `number` has this cell."""

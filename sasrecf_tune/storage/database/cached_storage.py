@@ -81,6 +81,8 @@ class WriteThroughStorage(MemoryStorage):
     def __init__(self, backend: BaseStorage, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._sessions = _grouping_sessions(backend) if isinstance(backend, RDBStorage) else None
         self.clock = clock
+        # Called with each trial that others have added or changed.
+        self.check_trial: Callable[[FrozenTrial], None] = lambda _: None
         self.backend = backend
         self.backend_study_id = backend.get_study_id_from_name(name)
         self._backend_ids: list[int] = []  # of the trials, by number

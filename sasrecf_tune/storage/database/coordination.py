@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from optuna.storages import BaseStorage, RDBStorage
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
+from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.heartbeats import Heartbeat, database_time, this_process
 from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
 from sasrecf_tune.storage.database.ownership import owner_of
@@ -156,7 +157,7 @@ class SingleCoordinator(Coordination):
 
     @override
     def add_seconds(self, key: str, seconds: float) -> float:
-        spent = float(self._storage.get_study_user_attrs(STUDY_ID).get(key, 0.0)) + seconds
+        spent = _number(self._storage.get_study_user_attrs(STUDY_ID), key) + seconds
         self._storage.set_study_user_attr(STUDY_ID, key, round(spent, 3))
         return spent
 
@@ -262,8 +263,8 @@ class DatabaseCoordination(Coordination):
         # Time that several have worked at once counts once.
         def add() -> float:
             known, now = self._storage.read_study_attributes(), database_time(self._storage.session)
-            uncounted = min(seconds, now - float(known.get(_COUNTED, 0.0)))
-            spent = float(known.get(key, 0.0)) + max(0.0, uncounted)
+            uncounted = min(seconds, now - _number(known, _COUNTED))
+            spent = _number(known, key) + max(0.0, uncounted)
             self._storage.set_study_user_attr(STUDY_ID, key, round(spent, 3))
             self._storage.set_study_user_attr(STUDY_ID, _COUNTED, round(now, 3))
             return spent
@@ -314,6 +315,13 @@ class DatabaseCoordination(Coordination):
             return True
         self._ownership.idle_since = self._ownership.idle_since or self._heartbeat.time
         return self._heartbeat.any_silent(before, self._ownership.idle_since)
+
+
+def _number(attributes: Mapping[str, Any], key: str) -> float:
+    value = attributes.get(key, 0.0)
+    if not isinstance(value, int | float) or not 0 <= value < 1e15:
+        raise CorruptStudyError(f"{key} is {str(value)[:80]!r}")
+    return float(value)
 
 
 def open_coordinated(storage: BaseStorage, name: str) -> tuple[WriteThroughStorage, Coordination]:

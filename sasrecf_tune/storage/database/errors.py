@@ -16,8 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.address import check_address
+from sasrecf_tune.storage.database.sqlite_file import connect, odd_companion, odd_schema
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, READ_ONLY_FIX, RUN_AGAIN
+from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, READ_ONLY_FIX, RUN_AGAIN, read_own
 from sasrecf_tune.storage.url_masking import mask_address, mask_message
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
@@ -28,6 +29,7 @@ _REMEDIES = (
     ("readonly", READ_ONLY_FIX),
     ("unable to open", NOT_WRITABLE_FIX),
     ("malformed", _RESTORE),
+    ("too big", _RESTORE),
     ("not a database", _RESTORE),
     ("locked", f"Close other programs that have it open, such as a database browser. {RUN_AGAIN}"),
 )
@@ -143,7 +145,7 @@ def check_database(study_dir: StudyDirectory, storage: str | None) -> None:
 def _recorded_address(study_dir: StudyDirectory) -> str:
     """The address in the study's manifest, without a password; "" for SQLite in its directory."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        return str(json.loads(study_dir.manifest.read_text(encoding="utf-8")).get("storage") or "")
+        return str(json.loads(read_own(study_dir.manifest)).get("storage") or "")
     return ""
 
 
@@ -157,10 +159,18 @@ def check_sqlite(path: Path) -> None:
         return
     if not path.is_file():
         raise StorageError("not a file", where=str(path), fix=f"Move it away, or {ANOTHER_STUDY}")
+    if companion := odd_companion(path):
+        raise StorageError(
+            f"a file beside the study's database cannot be used: {companion[1]}",
+            where=str(companion[0]),
+            fix="No run writes such a file. Remove it, or restore the study from a copy.",
+        )
+    odd = ""
     try:
         # Not read-only: SQLite rolls back the unfinished transaction of a killed run when it opens the file.
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        with contextlib.closing(connect(path)) as connection:
+            odd = odd_schema(connection)
+            (verdict,) = ("ok",) if odd else connection.execute("PRAGMA quick_check(1)").fetchone()
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     except sqlite3.OperationalError as error:  # locked, or it cannot be opened: it may be intact
         raise _sqlite_error(str(error), str(path)) from error
@@ -174,7 +184,11 @@ def check_sqlite(path: Path) -> None:
             where=str(path),
             fix=_RESTORE,
         )
-    if tables and "studies" not in tables:
+    if odd:
+        raise StorageError(
+            f"the database has content that Optuna does not create: {odd}", where=str(path), fix=_RESTORE
+        )
+    if "studies" not in tables and (tables or path.stat().st_size):
         raise StorageError(
             "the database is not one of Optuna",
             where=str(path),

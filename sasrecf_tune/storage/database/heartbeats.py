@@ -17,11 +17,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 from sqlalchemy import delete, extract, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from sasrecf_tune.environment import host_name, process_name
+from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.optuna_internals import StudyAttribute
 
 BEAT_SECONDS = 5.0
@@ -126,7 +128,10 @@ def _read(session: Session, study_id: int) -> dict[str, Peer]:
     is_ours = StudyAttribute.study_id == study_id
     is_peer = StudyAttribute.key.startswith(_PREFIX, autoescape=True)
     lines = session.execute(select(StudyAttribute.value_json).where(is_ours, is_peer)).scalars()
-    found = [Peer(**json.loads(line)) for line in lines]
+    try:
+        found = [msgspec.json.decode(line, type=Peer) for line in lines]
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise CorruptStudyError("the entry of another run cannot be read") from error
     return {peer.token: peer for peer in found}
 
 

@@ -9,7 +9,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.orm import Session
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.storage.database.errors import display_url, storage_errors
+from sasrecf_tune.storage.database.errors import display_url, reading_errors
 from sasrecf_tune.storage.database.heartbeats import living_peers
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.optuna_internals import lock_study, requeue_failed
@@ -30,7 +30,7 @@ def delete_study(study_dir: StudyDirectory, address: str | None) -> None:
         StorageError: other runs work on the study, or the database cannot be changed.
     """
     if address is not None:
-        with storage_errors(study_dir, address):
+        with reading_errors(study_dir, address):
             storage = open_storage(study_dir, address)
             try:
                 found = [one for one in (study_dir, study_dir.confirmation) if _has(storage, one)]
@@ -45,13 +45,30 @@ def delete_study(study_dir: StudyDirectory, address: str | None) -> None:
     remove([*study_dir.results(), study_dir.manifest])
 
 
+def check_idle(study_dir: StudyDirectory, address: str) -> None:
+    """Check that no run works on a study on a server, or on its confirmation.
+
+    Raises:
+        StorageError: one does, or the database cannot be read.
+    """
+    with reading_errors(study_dir, address):
+        storage = open_storage(study_dir, address)
+        try:
+            for one in (study_dir, study_dir.confirmation):
+                if _has(storage, one):
+                    with _without_runs(storage, one, address):
+                        pass
+        finally:
+            storage.engine.dispose()
+
+
 def count_ended(study_dir: StudyDirectory, address: str) -> int | None:
     """Count the trials that have ended of a study on a server; None if it does not exist.
 
     Raises:
         StorageError: the database cannot be read.
     """
-    with storage_errors(study_dir, address):
+    with reading_errors(study_dir, address):
         storage = open_storage(study_dir, address)
         try:
             if not _has(storage, study_dir):
@@ -73,7 +90,7 @@ def retry_failed(study_dir: StudyDirectory, storage: RDBStorage, address: str | 
     """
     if not _has(storage, study_dir):
         return 0
-    with storage_errors(study_dir, address), _without_runs(storage, study_dir, address) as (session, study):
+    with reading_errors(study_dir, address), _without_runs(storage, study_dir, address) as (session, study):
         return requeue_failed(session, study)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import NoSuchModuleError
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.address import check_address
 from sasrecf_tune.storage.database.errors import check_sqlite, display_url, storage_error
-from sasrecf_tune.storage.database.server import check_connection, driver_advice, open_server
+from sasrecf_tune.storage.database.server import check_connection, missing_driver, open_server
+from sasrecf_tune.storage.database.sqlite_file import connect
 from sasrecf_tune.storage.directory import StudyDirectory
 
 # It reports errors of the database as warnings before it raises them.
@@ -24,7 +25,8 @@ def open_storage(study_dir: StudyDirectory, storage: str | None) -> RDBStorage:
     """Connect to the database, creating tables where there are none.
 
     Raises:
-        InputError: the address is not that of a supported server, or lacks the password.
+        InputError: the address is not that of a supported server, or lacks the password, or its driver is
+            not installed.
         StorageError: it is not a database of Optuna, or cannot be reached or written; or another run has been
             creating its tables for minutes.
     """
@@ -56,12 +58,8 @@ def check_storage(study_dir: StudyDirectory, storage: str) -> None:
 def _storage_errors(study_dir: StudyDirectory, storage: str | None) -> Iterator[None]:
     try:
         yield
-    except ImportError as error:
-        raise StorageError(
-            f"the database driver is not installed: {error}",
-            where=display_url(study_dir, storage),
-            fix=driver_advice(str(storage)),
-        ) from error
+    except (ImportError, NoSuchModuleError) as error:
+        raise missing_driver(str(storage), display_url(study_dir, storage)) from error
     except StorageError:
         raise
     except Exception as error:  # of SQLAlchemy or of a driver
@@ -82,7 +80,4 @@ def _create_sqlite(path: Path) -> None:
 
 def _sqlite(path: Path) -> RDBStorage:
     # The path is not part of the address, where SQLAlchemy and Optuna would interpret ?, % and braces.
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(path, check_same_thread=False)
-
-    return RDBStorage(f"sqlite:///{path.name}", engine_kwargs={"creator": connect})
+    return RDBStorage(f"sqlite:///{path.name}", engine_kwargs={"creator": lambda: connect(path)})

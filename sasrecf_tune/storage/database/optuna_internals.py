@@ -9,6 +9,7 @@ import json
 from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Any
 
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import CmaEsSampler
 from optuna.storages import InMemoryStorage, RDBStorage
@@ -21,6 +22,8 @@ from typing_extensions import override
 
 # The ID that InMemoryStorage gives its first study.
 STUDY_ID = 0
+# System attribute of a trial: the parameters that it was put in the queue with.
+QUEUED = "fixed_params"
 TABLES = models.BaseModel.metadata.tables
 StudyAttribute: Any = models.StudySystemAttributeModel
 
@@ -56,6 +59,8 @@ class MemoryStorage(InMemoryStorage):
     def put(self, trial: FrozenTrial) -> None:
         """Replace the trial of the same number, or append `trial` if its number is the next one."""
         number = trial.number
+        for key in list(filter(is_sampler_state, trial.system_attrs)):
+            del trial.system_attrs[key]
         if number == len(self.trials()):
             InMemoryStorage.create_new_trial(self, STUDY_ID, trial)
             return
@@ -110,6 +115,23 @@ class ReplayingCmaEsSampler(CmaEsSampler):
     @override
     def _split_optimizer_str(self, optimizer_str: str) -> dict[str, str]:
         return {}  # nothing is stored
+
+
+def same_values(expected: BaseDistribution, recorded: BaseDistribution, value: Any) -> bool:
+    """Whether a recorded distribution can stand for the expected one, which has this value."""
+    try:
+        check_distribution_compatibility(recorded, expected)
+        return expected._contains(expected.to_internal_repr(value))
+    except (ValueError, TypeError, OverflowError):
+        return False
+
+
+def is_sampler_state(key: str) -> bool:
+    """Whether a system attribute of a trial is what a sampler proposed, which the trial's parameters say too.
+
+    Samplers parse it without any check, and somebody else could have written it.
+    """
+    return key.startswith(("tpe:", "gp:"))
 
 
 def storage_id(trial: FrozenTrial) -> int:

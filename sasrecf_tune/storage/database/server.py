@@ -9,6 +9,7 @@ from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 
 from sasrecf_tune.environment import install_command
+from sasrecf_tune.errors import InputError
 from sasrecf_tune.storage.database.mysql import complete_tables, session_statement, wait_for_lock
 
 # The server disconnects a coordinator that locks the study and idles for so long, because it was suspended or
@@ -101,14 +102,18 @@ def with_driver(url: URL) -> URL:
     return url.set(drivername=f"{dialect}+{driver}" if driver else dialect)
 
 
-def driver_advice(address: str) -> str:
-    """What to do if the driver of the address is not installed."""
+def missing_driver(address: str, where: str) -> InputError:
+    """The error that the driver of the address is not installed, or cannot be loaded."""
     url = with_driver(make_url(address))
     kind = url.get_backend_name()
+    driver = url.drivername.partition("+")[2]
     command = f"where this package was installed from: {install_command(extra=kind)}"
-    if url.get_driver_name() == _DEFAULT_DRIVERS.get(kind):
-        return f"Install it {command}"
-    return f"Install it; or write {kind}://..., and install the driver for that {command}"
+    fix = f"Install it; or write {kind}://..., and install the driver for that {command}"
+    if driver == _DEFAULT_DRIVERS.get(kind):
+        fix = f"Install it {command}"
+    return InputError(
+        f"the database driver {driver} is not installed, or is incomplete", where=where, fix=fix
+    )
 
 
 def _set_limits(engine: Engine) -> None:

@@ -213,6 +213,8 @@ class SharedStorage(WriteThroughStorage):
         self._report_change([self.trials()[number] for number in numbers])
 
     def _report_change(self, trials: Sequence[FrozenTrial]) -> None:
+        for trial in trials:
+            self.check_trial(trial)
         self.ownership.record_finished(trials)
         self._restore_unwritten()
         self.on_change([self.trials()[trial.number] for trial in trials])

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
+from typer.testing import CliRunner
 
+from sasrecf_tune.cli.app import app
 from sasrecf_tune.cli.session import open_session
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import InputError, StorageError
@@ -59,6 +61,13 @@ def test_invalid_storage_addresses_are_rejected_by_run(
     assert not (tmp_path / "tuning").exists()
 
 
+def test_a_dry_run_rejects_an_invalid_address(tmp_path: Path) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
+    words = ["run", "--params-file", str(tmp_path / "hyper.test"), "--dry-run", "--storage", "tuning"]
+    with pytest.raises(InputError, match="not a database address"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
 @pytest.mark.parametrize(
     ("address", "fix"),
     [
@@ -81,6 +90,7 @@ def test_addresses_of_unsupported_databases_are_rejected(
         ("mysql://me@host/db", "pymysql", "Install it where"),
         ("mariadb+mysqldb://me@host/db", "MySQLdb", "or write mysql://..., and install"),
         ("postgresql+psycopg2://me@host/db", "psycopg2", "or write postgresql://..., and install"),
+        ("postgresql+no_such_one://me@host/db", "no_such_one", "or write postgresql://..., and install"),
     ],
 )
 def test_a_missing_driver_is_an_error_with_the_install_command(
@@ -88,9 +98,9 @@ def test_a_missing_driver_is_an_error_with_the_install_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     extra = "postgresql" if "postgresql" in address else "mysql"
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(InputError) as caught:
         open_storage(study_dir, address)
-    assert "the database driver is not installed" in caught.value.what
+    assert caught.value.what == f"the database driver {missing.lower()} is not installed, or is incomplete"
     assert fix in caught.value.fix and caught.value.fix.endswith(install_command(extra=extra))
     assert "constraints-new.txt '.[mysql]' && pip" in install_command((3, 12), "mysql")
 
