@@ -26,7 +26,7 @@ import typer
 from benchmarks.common import start
 from benchmarks.engine.datasets import choose_features, find_datasets, training_config
 from benchmarks.search.curve_table import METRIC, early_stop
-from benchmarks.search.dataset_reduction import Reduction, reduce_dataset
+from benchmarks.search.dataset_reduction import Last, MinItem, MinUser, Reduction, Users, reduce_dataset
 from benchmarks.search.random_points import random_points
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.config_files import read_base
@@ -85,18 +85,10 @@ def main(
         int, typer.Option(min=0, help="Record this many random points, not all cells; 0 for all cells.")
     ] = 0,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "2020,2021,2022",
-    users: Annotated[
-        int, typer.Option(min=0, help="Number of users to keep, drawn at random; 0 for all.")
-    ] = 0,
-    last: Annotated[
-        int, typer.Option(min=0, help="Number of each user's last interactions to keep; 0 for all.")
-    ] = 0,
-    min_item: Annotated[
-        int, typer.Option(min=0, help="Then keep items with at least this many interactions.")
-    ] = 0,
-    min_user: Annotated[
-        int, typer.Option(min=0, help="Then keep users with at least this many interactions.")
-    ] = 0,
+    users: Users = 0,
+    last: Last = 0,
+    min_item: MinItem = 0,
+    min_user: MinUser = 0,
     early_stopping: Annotated[
         bool, typer.Option(help="End a curve where RecBole's early stopping would (stopping_step 10).")
     ] = False,
