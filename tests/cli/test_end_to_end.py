@@ -20,7 +20,8 @@ def trials(directory: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=directory.name, storage=f"sqlite:///{directory}/study.db").trials
 
 
-def test_each_trial_is_what_recbole_itself_gives(cli: Cli, tmp_path: Path, tiny_yaml: Path) -> None:
+def test_each_trial_is_what_recbole_itself_gives(cli_process: Cli, tmp_path: Path, tiny_yaml: Path) -> None:
+    cli = cli_process
     rates = [0.01, 0.003, 0.001]
     (tmp_path / "hyper.test").write_text(f"learning_rate choice {rates}\n")
     options = ["--config_files", tiny_yaml, "--engine", "recbole", "--pruner", "none"]
