@@ -20,6 +20,7 @@ class Decision(enum.Enum):
 
     CONTINUE = "continue"
     PRUNE = "prune"
+    PAUSE = "pause"  # write a checkpoint, and return the trial: it may be continued later
     STOP = "stop"  # the search is ending: return the trial unfinished
 
 
@@ -157,9 +158,10 @@ class Job:
         checkpoint: File for the best weights, written when the trial completes.
         resume_file: File with the state of an interrupted trial. Training continues from it if it exists.
         checkpoint_every: Epochs between two writes of `resume_file`, which is also written when the trial is
-            returned unfinished; 0 for never.
+            returned unfinished; 0 for never. A trial that is paused always writes it.
         local_config: Overrides of `config` for paths that differ on the machine that trains it.
         alone: Never train it as one model with other trials.
+        known: The coordinator has the reports of an earlier attempt up to this epoch.
         deployment: If it is no trial, how its model is trained and written.
     """
 
@@ -172,6 +174,7 @@ class Job:
     checkpoint_every: int = 0
     local_config: Config = field(default_factory=dict)
     alone: bool = False
+    known: int = 0
     deployment: Deployment | None = None
 
 
@@ -184,8 +187,11 @@ class Report:
         score: NaN without a validation.
         metrics: RecBole's rounded validation results.
         seconds: Time since the trial began, earlier attempts included.
-        continues_after: If the trial continues after this epoch, its reports up to there are sent again.
+        continues_after: If the trial continues after this epoch, its reports up to there are sent again:
+            those that the coordinator does not know, and the last.
         anew: In the first report, why the trial could not continue an earlier attempt.
+        ends: Whether the trial ends by itself after it: it was the last epoch, or RecBole stops it early.
+        training_seconds: The part of `seconds` that epochs and validations took, without preparing data.
     """
 
     number: int
@@ -196,6 +202,8 @@ class Report:
     seconds: float
     continues_after: int = 0
     anew: str = ""
+    ends: bool = False
+    training_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -215,6 +223,8 @@ class Result:
         curve: For each metric, its value at each validation.
         parameters: Number of trainable parameters.
         fused: The largest number of trials, this one included, that it was trained with as one model.
+        checkpoint: The epoch of `Job.resume_file`, after which a paused trial can go on; 0 without one.
+        training_seconds: As in the last report.
     """
 
     number: int
@@ -230,6 +240,8 @@ class Result:
     notes: tuple[str, ...] = ()
     threads: int = 0
     fused: int = 1
+    checkpoint: int = 0
+    training_seconds: float = 0.0
 
 
 class FailureKind(enum.StrEnum):

@@ -14,12 +14,15 @@ class State(StrEnum):
 
     COMPLETE = "complete"
     PRUNED = "pruned"
+    PAUSED = "paused"
     FAILED = "failed"
     RUNNING = "running"
     WAITING = "waiting"
 
 
 ENDED = (State.COMPLETE, State.PRUNED, State.FAILED)
+# Those with results to show.
+LISTED = (State.COMPLETE, State.PRUNED, State.PAUSED, State.FAILED)
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,13 @@ class Row:
 
 
 def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
-    """Rank completed trials, best first; pruned ones follow, then failed ones and those with a NaN score.
+    """Rank completed trials, best first; pruned, paused and failed ones follow, those with a NaN score last.
 
     Trials with equal scores share a rank, in the order of their numbers. Ties are common, since RecBole
     rounds scores.
     """
-    ended = [record for record in records if record.state in ENDED]
-    ordered = sorted(ended, key=lambda record: _sort_key(record, maximize))
+    listed = [record for record in records if record.state in LISTED]
+    ordered = sorted(listed, key=lambda record: _sort_key(record, maximize))
     rows: list[Row] = []
     for place, record in enumerate(ordered, start=1):
         if _group(record) != 0:
@@ -82,7 +85,7 @@ def best(records: Iterable[TrialRecord], maximize: bool) -> TrialRecord | None:
 def _group(record: TrialRecord) -> int:
     if record.state == State.COMPLETE and record.score is not None and math.isfinite(record.score):
         return 0
-    return 1 if record.state == State.PRUNED else 2
+    return {State.PRUNED: 1, State.PAUSED: 2}.get(record.state, 3)
 
 
 def _sort_key(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:

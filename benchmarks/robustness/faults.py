@@ -17,6 +17,7 @@ import typer
 from benchmarks.common import print_progress, start
 from benchmarks.robustness import multi_run_faults
 from benchmarks.robustness.killable_run import KillableRun, kill
+from benchmarks.robustness.killed_program import PAUSING
 from benchmarks.robustness.loss_audit import LossAudit, Reference, read_reference
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.inputs.params_file import parse
@@ -66,15 +67,17 @@ REAL = TrainingSetup(
 
 
 Policy = tuple[str, str]
+# Trials are paused and continued; see `killed_program.PAUSING`.
+PAUSES = ("pausing", "none")
 
 
 @dataclass(frozen=True)
 class Scenario:
     """An executor and what it trains, with its `share` of all kills.
 
-    `policies`, each a sampler and a pruner, take turns, one study each. The proposals of tpe and best-first,
-    and the decisions of pruners, depend on which trials have ended. They are the same after a kill only
-    with one trial at a time.
+    `policies`, each a sampler and a pruner or PAUSES, take turns, one study each. The proposals of tpe,
+    and the decisions of pruners, depend on which trials have ended. They are the same after a
+    kill only with one trial at a time.
     """
 
     executor: str
@@ -92,10 +95,12 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("inline", FAKE, 1, (("best-first", "forecast"), ("grid", "none"), ("tpe", "median")), 0.35),
-        Scenario("local", FAKE, 2, (("grid", "none"), ("random", "none")), 0.45),
-        Scenario("inline", REAL, 1, (("best-first", "forecast"), ("grid", "median")), 0.08),
-        Scenario("local", REAL, 2, share=0.12),
+        Scenario(
+            "inline", FAKE, 1, (PAUSES, ("random", "median"), ("grid", "none"), ("tpe", "median")), 0.35
+        ),
+        Scenario("local", FAKE, 2, (PAUSES, ("grid", "none"), ("random", "none")), 0.45),
+        Scenario("inline", REAL, 1, (PAUSES, ("random", "median"), ("grid", "median")), 0.08),
+        Scenario("local", REAL, 2, (PAUSES, ("grid", "none")), 0.12),
     )
 }
 
@@ -242,7 +247,7 @@ class Campaign:
 
     def _start(self, scenario: Scenario, policy: Policy, out: Path, die: tuple[str, str]) -> KillableRun:
         training = scenario.training
-        sampler, pruner = policy
+        sampler, pruner = ("grid", "none") if policy == PAUSES else policy
         params = self._scratch / f"{training.name}.test"
         params.write_text(training.space)
         return KillableRun(
@@ -255,6 +260,7 @@ class Campaign:
                 *training.options,
             ],
             self._scratch,
+            {PAUSING: "1"} if policy == PAUSES else {},
         )
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +29,9 @@ class KillableRun:
     below `scratch`: a full pipe would block it.
     """
 
-    def __init__(self, command: Sequence[str], scratch: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], scratch: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._errors = scratch / "stderr"
         output = scratch / "stdout"
         self.events: list[dict[str, Any]] = []
@@ -43,7 +45,7 @@ class KillableRun:
                 stderr=err,
                 start_new_session=True,
                 # The same order of summation with every executor.
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment or {}),
             )
         self._output = output.open()
         self._rest = ""

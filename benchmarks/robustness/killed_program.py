@@ -2,7 +2,8 @@
 
     python -m benchmarks.robustness.killed_program EXECUTOR TRAINING POINT DELAY run --params-file ...
 
-EXECUTOR is inline or local; TRAINING is real, fake, or slow, which is fake with longer epochs. At the
+EXECUTOR is inline or local; TRAINING is real, fake, or slow, which is fake with longer epochs. In the
+environment, PAUSING has trials paused and continued by `tests.support.pausing_policy`. At the
 POINT-th time (0: never) that the coordinator is about to change a file or the database, or has committed, it
 kills itself: at once, or DELAY seconds later, which may be inside SQLite's commit.
 """
@@ -15,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -26,26 +28,41 @@ if TYPE_CHECKING:
     from sasrecf_tune.executors.allocation import Allocation
     from sasrecf_tune.executors.base import Executor
     from sasrecf_tune.inputs.settings import RunSettings
+    from sasrecf_tune.search.plan import Plan
+    from sasrecf_tune.search.policy import SearchPolicy
     from sasrecf_tune.storage.directory import StudyDirectory
 
+PAUSING = "SASRECF_TUNE_BENCHMARK_PAUSING"
 # Fake epochs take a moment, so that a kill can hit a trial; slow ones, so that several runs share the study.
 _EPOCH_SECONDS = {"fake": 0.01, "slow": 0.2}
 
 
 class FakeRunner(InstantRunner):
-    """Fake training that takes a moment and writes a checkpoint."""
+    """Fake training that takes a moment and writes the files of a trial."""
 
     seconds = _EPOCH_SECONDS["fake"]
 
     @override
     def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result:
+        assert job.resume_file is not None
+        done = int(job.resume_file.read_text()) if job.resume_file.exists() else 0
 
         def later(report: Report) -> Decision:
+            if report.epoch < done:  # before an earlier pause
+                return Decision.CONTINUE
+            report = replace(report, ends=report.epoch == int(job.config["epochs"]))
+            if report.epoch == done:
+                return on_report(replace(report, continues_after=done))
             time.sleep(self.seconds)
             return on_report(report)
 
         result = super().train(job, later)
         job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        if result.decision is Decision.PAUSE:
+            written = job.resume_file.with_name(f".{job.resume_file.name}.part")
+            written.write_text(f"{result.epochs}\n")
+            written.replace(job.resume_file)
+            return replace(result, checkpoint=result.epochs)
         job.checkpoint.write_text(f"{job.number}\n")
         return result
 
@@ -56,6 +73,7 @@ def main() -> None:
     sys.argv = ["sasrecf-tune", *sys.argv[5:]]
     from sasrecf_tune.cli import app as cli
     from sasrecf_tune.cli import session
+    from sasrecf_tune.search import study_setup
 
     if (executor, training) != ("local", "real"):
 
@@ -70,9 +88,18 @@ def main() -> None:
                 made.close()
 
         session.open_executor = replaced
+    if PAUSING in os.environ:
+        study_setup.make_policy = _pausing
     if int(point):
         _kill_self_at(int(point), float(delay))
     cli.main()
+
+
+def _pausing(plan: Plan) -> SearchPolicy:
+    from tests.support.pausing_policy import HalvingPolicy
+
+    assert plan.cells is not None
+    return HalvingPolicy(plan.cells(), plan.epochs, plan.settings.metric.maximize)
 
 
 def _fake_processes(settings: RunSettings, study_dir: StudyDirectory) -> Executor:

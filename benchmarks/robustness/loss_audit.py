@@ -19,7 +19,7 @@ from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.trials import ENDED, TrialRecord
+from sasrecf_tune.trials import LISTED, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,13 @@ class LossAudit:
     faults: list[str] = field(default_factory=list)
     _params: dict[int, Any] = field(default_factory=dict)
     _ended: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _paused: dict[int, int] = field(default_factory=dict)  # the epochs of trials that were paused
 
     def record_events(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Record what a run reported: a trial that has ended must stay so."""
+        """Record what a run reported.
+
+        A trial that has ended must stay so. One that was paused may go on, but not train its epochs again.
+        """
         ended_before = set(self._ended)
         for event in events:
             if event["event"] == "started":
@@ -54,6 +58,11 @@ class LossAudit:
                 if self._params.setdefault(number, event["params"]) != event["params"]:
                     self.lost.add(number)
                     self.faults.append(f"trial {number} started with other parameters than before")
+            elif event["event"] == "paused":
+                self._paused[int(event["trial"])] = int(event["epochs"])
+            elif event["event"] == "reported":
+                if int(event["epoch"]) <= self._paused.get(int(event["trial"]), 0):
+                    self.repeated.add(int(event["trial"]))
             elif event["event"] == "ended":
                 number = int(event["trial"])
                 if number in self._ended:
@@ -70,6 +79,9 @@ class LossAudit:
         except (StorageError, CorruptStudyError, ValueError, LookupError) as error:
             self.faults.append(f"unreadable after a kill: {' '.join(str(error).split())}")
             return
+        for number, epochs in self._paused.items():
+            if number not in records or records[number].epochs < epochs:
+                self.lost.add(number)
         for number, reported in self._ended.items():
             record = records.get(number)
             if record is None or reported != {
@@ -82,7 +94,7 @@ class LossAudit:
                 self.faults.append(f"trials.csv has trial {number} {rows.count(number)} times")
 
     def compare(self, reference: Reference) -> int:
-        """Compare the finished study with the reference; returns how many of its trials have ended."""
+        """Compare the finished study with the reference; returns how many of its trials have results."""
         self.check()
         reached = read_reference(self.study_dir, self.space)
         for number, record in reference.records.items():
@@ -100,7 +112,7 @@ class LossAudit:
             for name, text in reference.results.items()
             if reached.results.get(name) != text
         ]
-        return sum(record.state in ENDED for record in reached.records.values())
+        return sum(record.state in LISTED for record in reached.records.values())
 
 
 def read_reference(study_dir: StudyDirectory, space: SearchSpace) -> Reference:

@@ -14,8 +14,8 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.search.policy import SearchPolicy
 
 MakePolicy = Callable[[Table, int], SearchPolicy]
-# A table, the policy's seed, workers; None where the policy cannot have these workers.
-PlayPolicy = Callable[[Table, int, int], "Play | None"]
+# A table, the policy's seed, workers.
+PlayPolicy = Callable[[Table, int, int], Play]
 
 
 def _grid(table: Table, seed: int, patience: int | None = None) -> SearchPolicy:
@@ -37,7 +37,7 @@ def _random_halving(table: Table, seed: int) -> SearchPolicy:
     from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
 
     order = np.random.default_rng(seed).permutation(len(table.cells))
-    pruner = make_pruner(plan_pruner("halving", table.epochs), table.space)
+    pruner = make_pruner(plan_pruner("halving", table.epochs))
     queue = [table.cells[at] for at in order]
     return OptunaPolicy(table.space, RandomSampler(seed), pruner, len(queue), queue)
 
@@ -55,16 +55,16 @@ def _simulated(make: MakePolicy, table: Table, seed: int, workers: int) -> Play:
     return Simulator(table, workers).play(make(table, seed))
 
 
-def _coordinated(table: Table, seed: int, workers: int) -> Play | None:
-    from benchmarks.search.coordinator_replay import replay
+def _freeze_thaw(table: Table, seed: int) -> SearchPolicy:
+    from benchmarks.search.freeze_thaw import freeze_thaw
 
-    return replay(table, "auto", "auto", seed) if workers == 1 else None
+    return freeze_thaw(table, seed)
 
 
 # RecBole's is that of run_hyper.py. The last one has Optuna's defaults, as `hopwise tune`, but as many trials
 # as cells, not ten, and its pruner gets the scores with the right sign.
 POLICIES: dict[str, PlayPolicy] = {
-    "auto": _coordinated,
+    "auto": partial(_simulated, _freeze_thaw),
     "grid": partial(_simulated, _grid),
     "RecBole (stops after 10)": partial(_simulated, partial(_grid, patience=10)),
     "random, halving": partial(_simulated, _random_halving),

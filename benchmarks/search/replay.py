@@ -74,20 +74,19 @@ def rate(played: Play, table: Table, truths: tuple[Truth, Truth]) -> Rating:
     )
 
 
-def _task(arguments: tuple[Path, str, int, int]) -> tuple[tuple[str, str, int], Rating | None]:
+def _task(arguments: tuple[Path, str, int, int]) -> tuple[tuple[str, str, int], Rating]:
     path, name, workers, run = arguments
     warnings.simplefilter("ignore")
     table = _table(path).with_drawn_seeds(run)
     played = find_policy(name)(table, run, workers)
-    return (table.name, name, workers), None if played is None else rate(played, table, _truths(path))
+    return (table.name, name, workers), rate(played, table, _truths(path))
 
 
-def summarize(runs: Iterable[tuple[tuple[str, str, int], Rating | None]]) -> list[dict[str, Any]]:
+def summarize(runs: Iterable[tuple[tuple[str, str, int], Rating]]) -> list[dict[str, Any]]:
     """Return a row for each table, policy and number of workers: means and medians over the searches."""
     found: dict[tuple[str, str, int], list[Rating]] = {}
     for key, rating in runs:
-        if rating is not None:
-            found.setdefault(key, []).append(rating)
+        found.setdefault(key, []).append(rating)
     rows = []
     for (table, policy, workers), ratings in found.items():
         regrets = np.stack([one.regrets for one in ratings])

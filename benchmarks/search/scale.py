@@ -11,7 +11,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +40,6 @@ from sasrecf_tune.storage.directory import StudyDirectory
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _PACED = "benchmarks.search.instant_training:PacedRunner"
-_SAMPLERS = ("grid", "best-first")
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -76,25 +74,23 @@ def measure_study(plan: Plan, study_dir: StudyDirectory, running: int, window: i
     row["open_s"], study = timed(opened)
     # Opening the study has put the running trials back into the queue.
     storage, queue = study.optuna._storage, study.optuna.get_trials(deepcopy=False)[-running:]
-    with study._storage.transaction():
+    with study.storage.transaction():
         for waiting in queue if running else []:
             storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
     gc.collect()
-    for name in _SAMPLERS:
-        history = History(plan.space)
-        history.add_trials(study.optuna.get_trials(deepcopy=False))
-        study.optuna.sampler = make_sampler(replace(plan, sampler=name), history)
-        cost: dict[str, list[float]] = {"ask": [], "report": [], "tell": []}
-        for _ in range(window if name == "grid" else max(3, window // 4)):
-            time_trial(plan, study, cost)
-        # The first of each fills the caches.
-        found = {f"{step}_ms": 1000 * statistics.fmean(seconds[1:]) for step, seconds in cost.items()}
-        row |= found if name == "grid" else {"best_first_ask_ms": found["ask_ms"]}
+    history = History(plan.space)
+    history.add_trials(study.optuna.get_trials(deepcopy=False))
+    study.optuna.sampler = make_sampler(plan, history)
+    cost: dict[str, list[float]] = {"ask": [], "report": [], "tell": []}
+    for _ in range(window):
+        time_trial(plan, study, cost)
+    # The first of each fills the caches.
+    row |= {f"{step}_ms": 1000 * statistics.fmean(seconds[1:]) for step, seconds in cost.items()}
     files = ResultFiles(study_dir, plan, study)
     row["files_s"] = timed(files._write_ranking)[0]
     row["peak_memory_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     row["database_MiB"] = study_dir.database.stat().st_size / 2**20
-    study._storage.backend.engine.dispose()
+    study.storage.backend.engine.dispose()
     return row
 
 
@@ -109,7 +105,7 @@ def study(
 ) -> None:
     """Time the study layer as a study grows: one process, SQLite, made-up trials.
 
-    `open_s` is how long `resume` waits; ask, report (with the forecast pruner) and tell are means;
+    `open_s` is how long `resume` waits; ask, report (with the median pruner) and tell are means;
     `files_s` is the time to write all result files once, which takes at most 5% of a search's time.
     """
     began = time.monotonic()
@@ -123,7 +119,7 @@ def study(
             base={},
             metric=parse_metric("MRR@10"),
             workers=1,
-            search=SearchSettings("grid", "forecast", 150_000),
+            search=SearchSettings("grid", "median", 150_000),
         )
         study_dir = StudyDirectory(Path(scratch) / "study")
         study_dir.directory.mkdir()
@@ -193,7 +189,7 @@ def coordinator(
     for count in map(int, workers.split(",")):
         waits = DecisionWaits(count)
         with tempfile.TemporaryDirectory() as scratch:
-            search(Path(scratch), "grid", "forecast", 3 * count, reports, count, _PACED, [waits])
+            search(Path(scratch), "grid", "median", 3 * count, reports, count, _PACED, [waits])
         found = sorted(waits.seconds)
         elapsed, own = (last - first for first, last in zip(waits.first, waits.last, strict=True))
         row = {

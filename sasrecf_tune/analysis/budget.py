@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sasrecf_tune.trials import ENDED, TrialRecord
+from sasrecf_tune.trials import LISTED, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Share:
 
 
 def budget(records: Sequence[TrialRecord]) -> list[Share]:
-    """Return the share of each final state; failed attempts that were retried are not counted."""
-    ended = [record for record in records if record.state in ENDED]
-    total = sum(record.seconds for record in ended)
+    """Return the share of each state; failed attempts that were retried are not counted."""
+    listed = [record for record in records if record.state in LISTED]
+    total = sum(record.seconds for record in listed)
     shares = []
-    for state in ENDED:
-        if trials := [record for record in ended if record.state == state]:
+    for state in LISTED:
+        if trials := [record for record in listed if record.state == state]:
             seconds = sum(record.seconds for record in trials)
             epochs = sum(record.epochs for record in trials)
             shares.append(Share(state, len(trials), epochs, seconds, seconds / total if total else 0.0))

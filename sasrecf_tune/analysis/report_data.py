@@ -93,7 +93,7 @@ class ReportData:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """All trials that have ended, ranked."""
+        """All trials that have ended or are paused, ranked."""
         return rank(self.records, self.metric.maximize)
 
     @cached_property
@@ -123,8 +123,8 @@ class ReportData:
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
-        """Parameters with more than one value among trials that have ended."""
-        return self._varied([record for record in self.records if record.state in ENDED and record.params])
+        """Parameters with more than one value among these trials."""
+        return self._varied([row.record for row in self.rows if row.record.params])
 
     @cached_property
     def varied_among_ranked(self) -> tuple[str, ...]:
@@ -147,7 +147,8 @@ class ReportData:
     def finished(self) -> bool:
         """Whether all planned trials have ended."""
         planned = self.manifest.get("planned_trials")
-        return planned is not None and len(self.rows) >= planned and not self.unfinished
+        ended = sum(self.count(state) for state in ENDED)
+        return planned is not None and ended >= planned and not self.unfinished
 
     @property
     def completed(self) -> int:

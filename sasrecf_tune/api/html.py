@@ -101,7 +101,7 @@ def _curves(data: ReportData) -> str:
         for left, top, anchor, text in labels
     )
     axes = f'<path d="M{_LEFT},{_TOP} V{bottom} H{right}" fill="none" stroke="currentColor" opacity="0.5"/>'
-    caption = f"{data.metric} on validation: best green, completed blue, pruned grey"
+    caption = f"{data.metric} on validation: best green, completed blue, pruned and paused grey"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
         f'style="max-width:100%" role="img" aria-label="{escape(caption)}" font-size="12" '

@@ -23,7 +23,7 @@ from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 Options = Mapping[str, Any]
 
 # Options that the command line takes as text, and Python code as numbers too.
-_TEXTS = ("timeout", "hang_timeout", "grace", "fuse")
+_TEXTS = ("timeout", "hang_timeout", "grace", "keep_paused", "until", "fuse")
 _PATHS = ("data_path", "out", "output")
 
 

@@ -31,11 +31,13 @@ def tune(
     trials: int | None = None,
     timeout: float | str | None = None,
     patience: int | None = None,
+    until: float | str = "0.5",
     hang_timeout: float | str | None = None,
     retries: int = 1,
     fail_fast: bool = False,
     grace: float | str = "25s",
     checkpoint_every: int = 0,
+    keep_paused: int | str = "5GB",
     confirm: int = 0,
     confirm_seeds: int = SEEDS,
     workers: int | None = None,
@@ -63,6 +65,8 @@ def tune(
         study: The study's name. Default: the data set and the name of the params file, or "space" for a space
             written in Python.
         timeout: Seconds, or text such as "90m"; `hang_timeout` and `grace` too.
+        until: A number of standard deviations between seeds, or "never".
+        keep_paused: Bytes, or text such as "5GB".
         gpus: "auto", "none", the index or the name of a GPU, or several of them.
         fresh: Delete an existing study of this name first. Nobody is asked.
         callbacks: Objects with any of the methods `on_trial_start(number, params)`, `on_report(report)` and

@@ -18,7 +18,7 @@ from sasrecf_tune.inputs.metrics import VALUE, WITH_K, WITHOUT_K
 from sasrecf_tune.inputs.search_space import Choice
 from sasrecf_tune.report.row_selection import FIELDS
 from sasrecf_tune.storage.directory import find_study, studies
-from sasrecf_tune.trials import ENDED, cell_text
+from sasrecf_tune.trials import LISTED, cell_text
 
 if TYPE_CHECKING:
     from sasrecf_tune.inputs.search_space import SearchSpace
@@ -61,7 +61,7 @@ def sort_columns(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def filters(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete NAME=VALUE of a parameter or of the state."""
-    known: dict[str, list[str]] = {"state": [state.value for state in ENDED]}
+    known: dict[str, list[str]] = {"state": [state.value for state in LISTED]}
     for parameter in _space(ctx) or ():
         values = parameter.choices if isinstance(parameter, Choice) else ()
         known[parameter.name] = [cell_text(value) for value in values]

@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "--metric NDCG@10 --seed 7 --confirm 5",
         ("metric", "seed", "sampler", "pruner", "confirm", "confirm_seeds"),
     ),
-    "Budget": ("--trials 50 --timeout 2h", ("trials", "timeout", "patience")),
+    "Budget": ("--trials 50 --timeout 2h", ("trials", "timeout", "until", "patience")),
     "Machine": (
         "--gpus 0,1 --trials-per-gpu 2",
         (
@@ -38,7 +38,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Faults": (
         "--checkpoint-every 1 --hang-timeout 30m",
-        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every", "help"),
+        ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every", "keep_paused", "help"),
     ),
 }
 # The same for `import`.

@@ -117,4 +117,4 @@ def _option_text(value: Any) -> str | None:
         return None
     if isinstance(value, tuple):
         return ",".join(value) or "auto"
-    return format_duration(value) if isinstance(value, float) else str(value)
+    return format_duration(value) if type(value) is float else str(value)

@@ -43,7 +43,7 @@ from sasrecf_tune.search.plan import Plan, first_configuration, make_plan, with_
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.storage.manifest_schema import Planned
-from sasrecf_tune.trials import ENDED, State, TrialRecord
+from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord
 
 if TYPE_CHECKING:
     from sasrecf_tune.search.limits import Outcome
@@ -116,7 +116,7 @@ def run(
         display.emit("end", **ended, **bounds_content(found), best=winner_facts(winner))
         if not as_json:
             show_end(plan, study_dir, records, outcome, winner, console)
-        if any(record.state in ENDED for record in records):
+        if any(record.state in LISTED for record in records):
             write_page(study_dir, settings, space)  # after the table: it takes longer
         last = study.peers.leave(wait_for_silent=bool(settings.search.confirm) and not outcome.interrupted)
         if last and study.peers.met_peers:
@@ -170,9 +170,10 @@ def _record_plan(plan: Plan, study_dir: StudyDirectory, records: Sequence[TrialR
     from sasrecf_tune.storage.database.errors import display_url
 
     settings = plan.settings
+    begun = sum(record.state in LISTED for record in records)
     ended = sum(record.state in ENDED for record in records)
     earlier: list[Any] = []
-    if ended and study_dir.manifest.is_file():
+    if begun and study_dir.manifest.is_file():
         last = read_manifest(study_dir, Planned)
         earlier = list(last.get("earlier", []))
         sampler, pruner = last["sampler"], last["pruner"]
@@ -208,6 +209,7 @@ def _search(
     display: Display,
 ) -> Outcome:
     """Show the plan and train its trials; `records` are those of earlier runs."""
+    from sasrecf_tune.search import study_setup
     from sasrecf_tune.search.coordinator import Coordinator
 
     settings = plan.settings
@@ -216,10 +218,11 @@ def _search(
     done = len(state.records)
     display.emit("plan", **plan_facts(plan), done=done)
     if not display.as_json:
-        again = sum(record.state == State.WAITING for record in records)
-        show_plan(plan, study_dir, display.console, done=done, again=again)
+        again, paused = (sum(r.state == state for r in records) for state in (State.WAITING, State.PAUSED))
+        show_plan(plan, study_dir, display.console, done=done, again=again, paused=paused)
     with display.show_progress(state) as view:
-        search = Coordinator(plan, study, study_dir, executor, [*callbacks, view])
+        policy = study_setup.make_policy(plan)
+        search = Coordinator(plan, study, study_dir, executor, [*callbacks, view], policy=policy)
         with stopping_on_signals(search, settings.search.grace, display.console, quiet=display.as_json):
             return search.run()
 

@@ -23,7 +23,6 @@ Tunable = Literal["yes", "fixed", "no"]
 SASRECF, SASREC = "SASRecF", "SASRec"
 MODELS = (SASRECF, SASREC)
 
-_LENGTH_SCALE = 2.0
 _KIND_TEXTS: Mapping[Kind, str] = {
     "int": "a whole number",
     "float": "a number",
@@ -55,8 +54,6 @@ class Hyperparameter:
         is_path: A directory. A trial's result does not depend on it.
         unused: It has no effect here: no model of `models` reads it, or this program decides it.
         instead: The option to use in its place.
-        length_scale: The sampler's, as a share of the range: a small one means that neighbouring values have
-            different scores.
     """
 
     name: str
@@ -80,7 +77,6 @@ class Hyperparameter:
     is_path: bool = False
     unused: bool = False
     instead: str = ""
-    length_scale: float = _LENGTH_SCALE
 
     @property
     def range_text(self) -> str:
@@ -103,8 +99,7 @@ _MODEL = (
     _model("inner_size", "int", 256, "inner width of the feed-forward layers", 1, 1 << 20, fusion_key=True),
     _model("n_layers", "int", 2, "number of transformer layers", 1, 256, fusion_key=True),
     _model("n_heads", "int", 2, "attention heads of each layer; must divide hidden_size", 1, 1024),
-    _model("hidden_dropout_prob", "float", 0.5, "probability that an element is zeroed", 0, 1,
-        length_scale=0.7),
+    _model("hidden_dropout_prob", "float", 0.5, "probability that an element is zeroed", 0, 1),
     _model("attn_dropout_prob", "float", 0.5, "probability that an attention weight is zeroed", 0, 1),
     _model("hidden_act", "str", "gelu", "activation of the feed-forward layers",
         choices=("gelu", "relu", "swish", "tanh", "sigmoid"), fusion_key=True),
@@ -116,15 +111,14 @@ _MODEL = (
     _model("pooling_mode", "str", "sum", "how the values of one multi-valued feature are pooled",
         choices=("max", "mean", "sum"), models=(SASRECF,), fusion_key=True),
     _model("loss_type", "str", "CE", "CE: cross-entropy over all items; BPR: pairs with sampled negatives",
-        choices=("BPR", "CE"), fusion_key=True, length_scale=0.5),
+        choices=("BPR", "CE"), fusion_key=True),
 )
 
 _training = partial(Hyperparameter, group="training", affects_data=False)
 _TRAINING = (
-    _training("learning_rate", "float", 0.001, "step size of the optimiser", 0, 100, open_low=True,
-        length_scale=0.25),
+    _training("learning_rate", "float", 0.001, "step size of the optimiser", 0, 100, open_low=True),
     _training("train_batch_size", "int", 2048, "training samples a step", 1, 1 << 24, fusion_key=True),
-    _training("weight_decay", "float", 0.0, "L2 penalty on all weights", 0, 100, length_scale=0.5),
+    _training("weight_decay", "float", 0.0, "L2 penalty on all weights", 0, 100),
     # RecBole's sixth, sparse_adam, refuses SASRecF's dense gradients.
     _training("learner", "str", "adam", "optimiser", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop"),
         any_case=True),
@@ -301,11 +295,6 @@ def features_of(model: str, config: Mapping[str, Value]) -> tuple[str, ...]:
     known = TABLE["selected_features"]
     selected = config.get(known.name, known.default) if model in known.models else None
     return tuple(map(str, selected)) if isinstance(selected, list | tuple) else ()
-
-
-def length_scale(name: str) -> float:
-    """The length scale of the parameter `name`, which need not be in the table."""
-    return TABLE[name].length_scale if name in TABLE else _LENGTH_SCALE
 
 
 def shape(config: Mapping[str, Any]) -> str:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Option
+from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
 from sasrecf_tune.machine import GPU_NAME
 
-Sampler = Literal["auto", "best-first", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
-Pruner = Literal["auto", "none", "forecast", "median", "percentile", "halving", "hyperband"]
+Sampler = Literal["auto", "freeze-thaw", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
+Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 Where = Literal["local", "ray"]
 
@@ -51,6 +52,57 @@ def parse_duration(text: str, where: str = "--timeout") -> float:
     if not 0 < seconds < float("inf"):
         raise InputError(f"invalid duration {text!r}", where=where, fix="Examples: 45s, 90m, 2h, 1h30m.")
     return seconds
+
+
+class Size(int):
+    """A number of bytes, whose text is such as "5GB"."""
+
+    @override
+    def __str__(self) -> str:
+        for exponent, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "KB")):
+            if self >= 10**exponent:
+                return f"{self / 10**exponent:.4g}{unit}"
+        return f"{int(self)}B"
+
+
+def parse_size(text: str) -> Size:
+    """Convert a size such as "5GB", "500MB" or "1.5 GiB" to bytes; 1 GB is 1,000 MB, 1 GiB is 1,024 MiB.
+
+    Raises:
+        InputError: The text is not a size.
+    """
+    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+    units |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) *([kmgt]i?|)b?", text.strip().lower(), re.ASCII)
+    if found is None:
+        raise InputError(
+            f"invalid size {text!r}", where="--keep-paused", fix="Examples: 500MB, 5GB, 1.5TB; 0 for nothing."
+        )
+    return Size(float(found[1]) * units[found[2]])
+
+
+class Until(float):
+    """An expected regret in standard deviations between seeds; zero for never."""
+
+    @override
+    def __str__(self) -> str:
+        return f"{float(self):g}" if self else "never"
+
+
+def parse_until(text: str) -> Until:
+    """Convert a number above zero, or "never", to the expected regret that ends a search.
+
+    Raises:
+        InputError: The text is neither.
+    """
+    never = text.strip().lower() == "never"
+    number = re.fullmatch(r"\d{1,15}(\.\d{0,15})?|\.\d{1,15}", text.strip(), re.ASCII)
+    value = 0.0 if never or number is None else float(text)
+    if not never and value <= 0:
+        raise InputError(
+            f"invalid value {text!r}", where="--until", fix="Use a number above 0 such as 0.5, or never."
+        )
+    return Until(value)
 
 
 def parse_gpus(text: str) -> tuple[str, ...]:
@@ -111,16 +163,20 @@ def rough_duration(seconds: float) -> str:
     return re.sub(r" 00[smh]$", "", format_duration(max(1, math.ceil(seconds / step)) * step))
 
 
+KEEP_PAUSED = parse_size("5GB")
+UNTIL = Until(0.5)
+
+
 @dataclass(frozen=True)
 class SearchSettings:
     """How to search. Times are in seconds; `trials` and `timeout` count earlier runs of the study too."""
 
     sampler: Annotated[
         Sampler,
-        Option("--sampler", help="auto: best-first, which models the results to choose the next trial."),
+        Option("--sampler", help="auto: freeze-thaw, which pauses trials and resumes the promising ones."),
     ] = "auto"
     pruner: Annotated[
-        Pruner, Option("--pruner", help="auto: forecast, by what similar trials gained in later epochs.")
+        Pruner, Option("--pruner", help="auto: median; none for freeze-thaw, which pauses trials.")
     ] = "auto"
     trials: Annotated[
         int | None,
@@ -149,6 +205,16 @@ class SearchSettings:
             "[default: no limit]",
         ),
     ] = None
+    until: Annotated[
+        Until,
+        Option(
+            "--until",
+            metavar="0.5|never",
+            parser=parse_until,
+            help="End when no untried or paused trial is expected to be better than the best by this many "
+            "standard deviations between seeds.",
+        ),
+    ] = UNTIL
     # No limit by default: the duration of an epoch depends on the data. A worker that is only slow would be
     # stopped each time.
     hang_timeout: Annotated[
@@ -190,6 +256,15 @@ class SearchSettings:
             help="Save running trials at this interval, to continue them after an interruption; 0: never.",
         ),
     ] = 0
+    keep_paused: Annotated[
+        Size,
+        Option(
+            "--keep-paused",
+            metavar="SIZE",
+            parser=parse_size,
+            help="Disk space for checkpoints of paused trials; a trial without one begins anew.",
+        ),
+    ] = KEEP_PAUSED
     confirm: Annotated[
         int,
         Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.winner import pick_winner
@@ -20,7 +20,7 @@ from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import append_line, atomic_write, remove
-from sasrecf_tune.trials import ENDED, TrialRecord, rank
+from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord, rank
 
 # Weights kept on disk: those of the best few trials.
 KEPT_CHECKPOINTS = 3
@@ -33,7 +33,8 @@ _WRITE_SHARE = 0.05
 class ResultFiles(Callback):
     """Writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
-    trials.csv gets its row as soon as a trial ends, unless other runs may write to it too. The other files
+    trials.csv gets its row as soon as a trial ends, unless other runs may write to it too. It has no paused
+    trials; the rankings do. The other files
     follow within seconds, and when the search ends. All files are rewritten from the database when a run
     starts.
 
@@ -60,7 +61,7 @@ class ResultFiles(Callback):
         self._shared = plan.settings.storage is not None
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
-        self._records = [record for record in study.records() if record.state in ENDED]
+        self._set_records(study.records())
         self._write_trials()
         self._write_ranking()
 
@@ -74,8 +75,19 @@ class ResultFiles(Callback):
         if self._stale:
             self._write_ranking()
 
+    def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
+        """Remove the trial from the ranking if it was paused."""
+        self._paused.pop(number, None)
+
+    def on_trial_paused(self, record: TrialRecord) -> None:
+        """Add the trial to the ranking when it is time."""
+        self._paused[record.number] = record
+        self._stale = True
+        self.on_tick()
+
     def on_trial_end(self, record: TrialRecord) -> None:
         """Add the trial to trials.csv at once, to the others when it is time."""
+        self._paused.pop(record.number, None)
         self._records.append(record)
         if not self._shared:
             append_line(self._study_dir.trials, trials_row(record, self._names, self._metrics))
@@ -84,9 +96,14 @@ class ResultFiles(Callback):
 
     def again(self, records: Iterable[TrialRecord]) -> None:
         """Write all files anew from `records`."""
-        self._records = [record for record in records if record.state in ENDED]
+        self._set_records(records)
         self._write_trials()
         self._write_ranking()
+
+    def _set_records(self, records: Iterable[TrialRecord]) -> None:
+        listed = [record for record in records if record.state in LISTED]
+        self._records = [record for record in listed if record.state in ENDED]
+        self._paused = {record.number: record for record in listed if record.state == State.PAUSED}
 
     def _write_trials(self) -> None:
         lines = [trials_header(self._names, self._metrics)]
@@ -97,7 +114,7 @@ class ResultFiles(Callback):
         started = self._clock()
         if self._shared:
             self._write_trials()
-        rows = rank(self._records, self._study.maximize)
+        rows = rank([*self._records, *self._paused.values()], self._study.maximize)
         metric = self._plan.settings.metric
         atomic_write(self._study_dir.ranking_csv, ranking_csv(rows, self._names, self._metrics))
         atomic_write(self._study_dir.ranking_md, ranking_markdown(rows, self._names, metric))

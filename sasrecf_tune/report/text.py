@@ -45,7 +45,7 @@ def trials_text(numbers: Sequence[int]) -> str:
 def states_text(data: ReportData) -> str:
     """Such as "24 complete, 14 pruned, 1 running or interrupted"; states without a trial are left out."""
     counts = {State.COMPLETE.value: data.completed}
-    counts |= {state.value: data.count(state) for state in (State.PRUNED, State.FAILED)}
+    counts |= {state.value: data.count(state) for state in (State.PRUNED, State.PAUSED, State.FAILED)}
     counts["running or interrupted"] = data.unfinished
     return ", ".join(f"{n:,} {state}" for state, n in counts.items() if n or state == State.COMPLETE)
 

@@ -20,6 +20,9 @@ class Callback:
     def on_trial_end(self, record: TrialRecord) -> None:
         """A trial completed, was pruned or failed, and the database holds its outcome."""
 
+    def on_trial_paused(self, record: TrialRecord) -> None:
+        """A trial was paused, and the database holds its learning curve; it may start again later."""
+
     def on_trial_requeued(self, number: int) -> None:
         """A trial was put back in the queue unfinished; the next run of the study continues it."""
 

@@ -17,18 +17,24 @@ from sasrecf_tune.messages import Decision, Failure, Report, Result
 from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.limits import Outcome, SearchLimits
 from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.policy import SearchPolicy
 from sasrecf_tune.search.running_trials import RunningTrials
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.pending_results import DrainHandler
+from sasrecf_tune.trials import State
 
 # The longest that one step of the executor waits: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
 
 
 class Coordinator:
-    """One run of a study."""
+    """One run of a study.
+
+    With a `policy`, that decides which trial is trained next and up to which epoch, instead of the sampler
+    and the pruner of the study.
+    """
 
     def __init__(
         self,
@@ -38,12 +44,14 @@ class Coordinator:
         executor: Executor,
         callbacks: Sequence[Callback],
         clock: Callable[[], float] = time.monotonic,
+        policy: SearchPolicy | None = None,
     ) -> None:
         self._study = study
         self._study_dir = study_dir
         self._executor = executor
         self._callbacks = callbacks
-        self._running = RunningTrials(plan, study, study_dir, self._callbacks)
+        self._running = RunningTrials(plan, study, study_dir, self._callbacks, policy)
+        self._has_policy = policy is not None
         study.take_finished_by_peers()  # since the study was opened: they are among its records
         self._limits = SearchLimits(plan, study, clock)
 
@@ -101,12 +109,18 @@ class Coordinator:
             return Decision.CONTINUE
         if self.stopping:
             return Decision.STOP
-        return Decision.PRUNE if prune else Decision.CONTINUE
+        if prune:
+            return Decision.PRUNE
+        return self._running.decide(report.number, report)
 
     def on_outcome(self, outcome: Result | Failure) -> None:
         """Record the outcome of a trial (`executors.base.Handler`)."""
         record = self._running.end(outcome)
-        if record is not None:
+        if record is not None and record.state == State.PAUSED:
+            self._limits.add_paused_trial(record)
+            for callback in self._callbacks:
+                callback.on_trial_paused(record)
+        elif record is not None:
             self._limits.add_trial(record, outcome)
             for callback in self._callbacks:
                 callback.on_trial_end(record)
@@ -140,9 +154,7 @@ class Coordinator:
                 callback.on_tick()
 
     def _start_trials(self) -> None:
-        while self._executor.free > 0 and self._limits.allow_trial(
-            len(self._running.trials) + self._study.peers.count_elsewhere()
-        ):
+        while self._executor.free > 0 and self._may_start():
             try:
                 job = self._running.start()
             except SpaceExhausted:
@@ -151,6 +163,12 @@ class Coordinator:
             if job is None:
                 break
             self._executor.submit(job)
+        self._limits.finish = self._running.finish
+
+    def _may_start(self) -> bool:
+        if self._has_policy:  # which may continue a trial when all have begun
+            return self._limits.allow_step()
+        return self._limits.allow_trial(len(self._running.trials) + self._study.peers.count_elsewhere())
 
     def _waits_for_peers(self) -> bool:
         """Whether a trial of another run may come back to the queue, since that run may be dead."""

@@ -10,6 +10,7 @@ from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import Failure, Result
 from sasrecf_tune.search.patience import Patience
 from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.policy import Finish
 from sasrecf_tune.search.retry_policy import MAX_REPEATED_FAILURES, RepeatedFailures
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.trials import ENDED, State, TrialRecord
@@ -77,6 +78,7 @@ class SearchLimits:
         interrupted: Whether `request_stop` is the reason.
         failed: Whether failures are the reason.
         space_exhausted: Whether the sampler has no configuration left.
+        finish: Why the policy starts no trial, if it does not.
     """
 
     def __init__(self, plan: Plan, study: TuneStudy, clock: Callable[[], float]) -> None:
@@ -86,6 +88,7 @@ class SearchLimits:
         self.interrupted = False
         self.failed = False
         self.space_exhausted = False
+        self.finish: Finish | None = None
         self.time = TimeBudget(study, plan.settings.search.timeout, clock)
         self._settings = plan.settings.search
         self._trials = plan.trials
@@ -95,7 +98,7 @@ class SearchLimits:
         for record in sorted(records, key=lambda record: record.number):
             self._patience.add_epochs(record.epochs)
             self._patience.add_result(record)
-        succeeded = any(record.state in (State.COMPLETE, State.PRUNED) for record in records)
+        succeeded = any(record.state in (State.COMPLETE, State.PRUNED, State.PAUSED) for record in records)
         self._failures = RepeatedFailures(succeeded)
 
     def request_stop(self, reason: str, grace: float) -> None:
@@ -111,9 +114,11 @@ class SearchLimits:
 
     def allow_trial(self, running: int) -> bool:
         """Whether another trial may start while `running` are in training."""
-        if self.stop_reason or self.space_exhausted or self._patience.exhausted:
-            return False
-        return self.done + running < self._trials
+        return self.allow_step() and self.done + running < self._trials
+
+    def allow_step(self) -> bool:
+        """Whether a trial may start or go on, however many have begun."""
+        return not (self.stop_reason or self.space_exhausted or self._patience.exhausted)
 
     def check_time(self) -> None:
         """Stop if the timeout is reached."""
@@ -138,6 +143,11 @@ class SearchLimits:
                 f"reason: {outcome.reason}"
             )
 
+    def add_paused_trial(self, record: TrialRecord) -> None:
+        """Count a trial of this run that was paused."""
+        self._patience.add_result(record)
+        self._failures.add_success()
+
     def add_peer_trial(self, record: TrialRecord) -> None:
         """Count a trial that another run has ended."""
         self._patience.add_epochs(record.epochs)
@@ -159,6 +169,8 @@ class SearchLimits:
         if self._patience.exhausted:
             options = f" --patience {2 * (self._settings.patience or 1)}"
             return Outcome(str(self._patience), self.done, resume_options=options)
+        if self.finish is not None:
+            return Outcome(self.finish.reason, self.done)
         if self.space_exhausted:
             return Outcome("no feasible configuration is left that has not been tried", self.done)
         return Outcome(f"no trial is left to start; other runs still train ({', '.join(peers)})", self.done)

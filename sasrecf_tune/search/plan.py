@@ -19,7 +19,7 @@ from sasrecf_tune.inputs.value_conversion import convert
 from sasrecf_tune.messages import Config, DataSummary
 from sasrecf_tune.search.strategies.pruners import PrunerPlan, plan_pruner
 
-# Without --trials, `best-first` runs all cells of a space up to this size; other searches get DEFAULT_TRIALS.
+# Without --trials, `freeze-thaw` begins up to so many trials; grids get all cells, others DEFAULT_TRIALS.
 WHOLE_GRID = 1000
 DEFAULT_TRIALS = 100
 # The cells of a finite space up to this size are listed in memory.
@@ -141,6 +141,15 @@ def largest_value(space: SearchSpace, name: str, default: int) -> int:
     return max(int(value) for value in values) if values else int(getattr(parameter, "high", default))
 
 
+def smallest_value(space: SearchSpace, base: Config, name: str) -> int:
+    """The smallest value of a parameter of whole numbers in the space, else in the configuration."""
+    if name in space.names:
+        parameter = space[name]
+        choices = [int(str(value)) for value in parameter.choices] if isinstance(parameter, Choice) else []
+        return min(choices) if isinstance(parameter, Choice) else int(parameter.bounds[0])
+    return int(str(base.get(name, TABLE[name].default)))
+
+
 def first_configuration(space: SearchSpace, base: Config) -> Config:
     """A feasible configuration, to prepare the data with.
 
@@ -225,13 +234,13 @@ def count_trials(settings: RunSettings, space: SearchSpace, base: Config) -> Tri
             fix="Give these parameters `choice` or `quniform` values, or use --sampler auto.",
         )
     if sampler == "auto":
-        sampler = "best-first"
+        sampler = "freeze-thaw"
     if sampler == "grid" and finite is not None and finite > LISTED_CELLS:
         raise InputError(
             f"a grid of {finite:,} cells is too large", where="--sampler grid", fix="Use --sampler auto."
         )
-    whole = finite is not None and (sampler == "grid" or (sampler == "best-first" and finite <= WHOLE_GRID))
-    trials = wanted if wanted is not None else (finite or 0 if whole else DEFAULT_TRIALS)
+    usual = {"freeze-thaw": WHOLE_GRID, "grid": finite or 0}.get(sampler, DEFAULT_TRIALS)
+    trials = wanted if wanted is not None else usual
     if finite is not None and trials > finite:
         if wanted is not None:
             notes.append(
@@ -276,7 +285,7 @@ def make_plan(
         count.feasibility,
         count.sampler,
         count.trials,
-        plan_pruner(settings.search.pruner, max_epochs(space, data.epochs)),
+        plan_pruner(settings.search.pruner, max_epochs(space, data.epochs), count.sampler),
         data,
         tuple(notes),
         allocation,

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sasrecf_tune.search.strategies.history import Labels
+from sasrecf_tune.inputs.literals import Scalar
+
+Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 
 
 class CurveState(enum.Enum):

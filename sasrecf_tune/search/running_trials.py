@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Result
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report, Result
 from sasrecf_tune.search.callbacks import Callback
+from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
 from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.search.policy import Finish, SearchPolicy
+from sasrecf_tune.search.policy_trials import PolicyTrials
 from sasrecf_tune.search.retry_policy import should_retry
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study import TrialLost, TuneStudy
@@ -18,6 +22,10 @@ from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import disk_fix
 from sasrecf_tune.storage.pending_results import PendingResult
 from sasrecf_tune.trials import TrialRecord
+
+# Epochs between two checkpoints: more than any trial has. Trials of a policy need no --checkpoint-every to be
+# saved when the search is interrupted, as they are when they are paused.
+_ONLY_AT_THE_END = 10**9
 
 
 @dataclass
@@ -37,28 +45,43 @@ class RunningTrials:
     """
 
     def __init__(
-        self, plan: Plan, study: TuneStudy, study_dir: StudyDirectory, callbacks: Sequence[Callback]
+        self,
+        plan: Plan,
+        study: TuneStudy,
+        study_dir: StudyDirectory,
+        callbacks: Sequence[Callback],
+        policy: SearchPolicy | None = None,
     ) -> None:
         self._plan = plan
         self._study = study
         self._study_dir = study_dir
         self._callbacks = callbacks
         self._distributions = distributions(plan.space)
+        self._policy: PolicyTrials | None = None
+        self._checkpoint_every = plan.settings.search.checkpoint_every
+        if policy is not None:
+            self._checkpoint_every = self._checkpoint_every or _ONLY_AT_THE_END
+            keep = plan.settings.search.keep_paused
+            checkpoints = PausedCheckpoints(study_dir, keep, study.peers.shared)
+            self._policy = PolicyTrials(policy, study, checkpoints, self._distributions, plan.trials)
         self.trials: dict[int, RunningTrial] = {}
 
     def start(self) -> Job | None:
         """Take the next trial from the study.
 
         Returns:
-            The job of training it; None where all trials of the plan have ended or are in training.
+            The job of training it; None where all trials of the plan have ended or are in training, or the
+            policy starts none now.
 
         Raises:
             SpaceExhausted: no configuration is left.
         """
-        trial = self._study.ask(
-            self._distributions, lambda params: {"seed": self._plan.config(params)["seed"]}, self._plan.trials
-        )
-        if trial is None:
+        trial: optuna.Trial | Finish | None
+        if self._policy is not None:
+            trial = self._policy.take(self._attributes)
+        else:
+            trial = self._study.ask(self._distributions, self._attributes, self._plan.trials)
+        if trial is None or isinstance(trial, Finish):
             return None
         number, params = trial.number, self._plan.space.decode(trial.params)
         config = self._plan.config(params)
@@ -72,16 +95,30 @@ class RunningTrials:
             log=self._study_dir.log(number),
             checkpoint=self._study_dir.checkpoint(number),
             resume_file=self._study_dir.unfinished(number),
-            checkpoint_every=self._plan.settings.search.checkpoint_every,
+            checkpoint_every=self._checkpoint_every,
             # It may have caused the failure of the trials that it was fused with, or they its failure.
             alone=self._study.failed_attempts(trial) > 0,
+            known=max(self._study.trials()[number].intermediate_values, default=0),
         )
+
+    @property
+    def finish(self) -> Finish | None:
+        """Why the policy starts no trial now; None if it may, or there is no policy."""
+        return self._policy.finish if self._policy is not None else None
+
+    def decide(self, number: int, report: Report) -> Decision:
+        """Decide how a trial goes on after a report that has been recorded."""
+        running = self.trials[number]
+        if self._policy is None or report.ends or self._policy.continues(running.trial, report):
+            return Decision.CONTINUE
+        return Decision.PAUSE
 
     def end(self, outcome: Result | Failure) -> TrialRecord | None:
         """Record the outcome of a trial.
 
         Returns:
-            Its record; None where it was put back in the queue or belongs to another run.
+            Its record if it has ended or was paused; None where it was put back in the queue or belongs to
+            another run.
 
         Raises:
             StorageError: a worker could not write to the study directory.
@@ -102,6 +139,10 @@ class RunningTrials:
                 self._retry(trial, outcome.reason)
                 return None
             del self.trials[number]
+            if self._policy is not None:
+                if isinstance(outcome, Result) and outcome.decision is Decision.PAUSE:
+                    return self._policy.pause(trial, outcome, self._study_dir.log(number))
+                self._policy.forget(number)
             return self._tell(trial, outcome)
         except TrialLost:
             self._drop_lost(number)
@@ -112,13 +153,13 @@ class RunningTrials:
         if not self._study.requeue(number):
             self._drop_lost(number)
             return
-        self.trials.pop(number, None)
+        self._forget(number)
         for callback in self._callbacks:
             callback.on_trial_requeued(number)
 
     def _retry(self, trial: optuna.Trial, reason: str) -> None:
         failed = self._study.retry(trial, reason)
-        del self.trials[trial.number]
+        self._forget(trial.number)
         for callback in self._callbacks:
             callback.on_trial_retry(trial.number, failed + 1, reason)
 
@@ -132,8 +173,16 @@ class RunningTrials:
         pending.drop()
         return record
 
+    def _attributes(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"seed": self._plan.config(params)["seed"]}
+
+    def _forget(self, number: int) -> None:
+        self.trials.pop(number, None)
+        if self._policy is not None:
+            self._policy.forget(number)
+
     def _drop_lost(self, number: int) -> None:
         self._study.say(f"trial {number} was reassigned to another run; this result is discarded")
-        self.trials.pop(number, None)
+        self._forget(number)
         for callback in self._callbacks:
             callback.on_trial_lost(number)

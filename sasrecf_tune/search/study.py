@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -17,6 +17,7 @@ from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.trial_attributes import (
     CURVE,
     FAILED_ATTEMPTS,
+    PAUSED,
     TrialReader,
     check_study_attributes,
     outcome_attributes,
@@ -27,6 +28,8 @@ from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
 from sasrecf_tune.trials import TrialRecord
+
+T = TypeVar("T")
 
 # User attributes of the study: what it was made from, and the seconds that all its runs have taken.
 IDENTITY = "sasrecf_tune:identity"
@@ -45,6 +48,7 @@ class TuneStudy:
     Attributes:
         optuna: The study as any Optuna tool sees it.
         peers: The other runs that work on it.
+        storage: Where it is.
         say: Shows a message to the user.
 
     Raises:
@@ -57,7 +61,7 @@ class TuneStudy:
         self.optuna = study
         self.peers = peers
         self.say: Callable[[str], None] = lambda _: None
-        self._storage = storage
+        self.storage = storage
         self._space = space
         attributes = study.user_attrs
         known, spent = attributes.get(IDENTITY, {}), attributes.get(_SECONDS, 0.0)
@@ -68,7 +72,7 @@ class TuneStudy:
         check_study_attributes(storage.get_study_system_attrs(STUDY_ID))
         if len(study.directions) != 1:
             raise CorruptStudyError(f"it has {len(study.directions)} objectives")
-        for trial in self._trials():
+        for trial in self.trials():
             self._reader.check(trial)
         storage.check_trial = self._reader.check
 
@@ -77,28 +81,40 @@ class TuneStudy:
         """Whether a larger value of the study's metric is better."""
         return self.optuna.direction == StudyDirection.MAXIMIZE
 
+    def transact(self, change: Callable[[], T]) -> T:
+        """Call `change` in a transaction, once or more; returns what it returns."""
+        return self.storage.transact(change)
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials by number, not copied."""
+        return self.optuna.get_trials(deepcopy=False)
+
+    def record(self, number: int) -> TrialRecord:
+        """The record of one trial."""
+        return self._reader.record(self.trials()[number])
+
     def records(self) -> list[TrialRecord]:
         """All trials, in the order of their numbers."""
-        return [self._reader.record(trial) for trial in self._trials()]
+        return [self._reader.record(trial) for trial in self.trials()]
 
     def test_metrics(self) -> dict[int, dict[str, float]]:
         """Test metrics by trial number; apart from records, so that nothing selects on them by mistake."""
-        return {t.number: t.user_attrs["test"] for t in self._trials() if t.user_attrs.get("test")}
+        return {t.number: t.user_attrs["test"] for t in self.trials() if t.user_attrs.get("test")}
 
     def origin(self, number: int) -> dict[str, Any]:
         """A trial's validation and test metrics, its device, threads, and number of fused trials."""
-        attributes = self._trials()[number].user_attrs
+        attributes = self.trials()[number].user_attrs
         defaults = {"valid": {}, "test": {}, "device": "", "threads": 0, "fused": 1}
         return {key: attributes.get(key, default) for key, default in defaults.items()}
 
     def devices(self) -> tuple[str, ...]:
         """The names of the devices that trials were trained on, in the order of the trials."""
-        names = (trial.user_attrs.get("device") for trial in self._trials())
+        names = (trial.user_attrs.get("device") for trial in self.trials())
         return tuple(dict.fromkeys(str(name) for name in names if name))
 
     def curves(self) -> dict[int, list[tuple[int, float]]]:
         """(epoch, score) pairs by trial number."""
-        return {t.number: sorted(t.intermediate_values.items()) for t in self._trials()}
+        return {t.number: sorted(t.intermediate_values.items()) for t in self.trials()}
 
     def join(self, about: str = "", say: Callable[[str], None] = lambda _: None) -> None:
         """Join the study; trials that a dead run left running go back to the queue.
@@ -117,7 +133,7 @@ class TuneStudy:
                 self._requeue(number)
             return owned
 
-        owned = self._storage.transact(change)
+        owned = self.storage.transact(change)
         self.peers.release(number)
         return owned
 
@@ -125,10 +141,10 @@ class TuneStudy:
         """End a trial of the queue as failed, since its result is not needed any more."""
 
         def change() -> None:
-            if self._storage.get_trial(number).state == TrialState.WAITING:
+            if self.storage.get_trial(number).state == TrialState.WAITING:
                 self._fail(number, reason)
 
-        self._storage.transact(change)
+        self.storage.transact(change)
 
     def ask(
         self,
@@ -151,7 +167,7 @@ class TuneStudy:
         """
 
         def change() -> optuna.Trial | SpaceExhausted | None:
-            taken = sum(trial.state != TrialState.WAITING for trial in self._trials())
+            taken = sum(trial.state != TrialState.WAITING for trial in self.trials())
             if limit is not None and taken >= limit:
                 return None
             try:
@@ -160,13 +176,15 @@ class TuneStudy:
                 if self.peers.shared:
                     raise  # which rolls back the trial: else each run would leave a failed one
                 # Optuna creates a trial before the sampler finds that it has no configuration for it.
-                self._fail(self._trials()[-1].number, str(exhausted))
+                self._fail(self.trials()[-1].number, str(exhausted))
                 return exhausted
+            if self.trials()[trial.number].user_attrs.get(PAUSED):  # by a policy, in an earlier run
+                trial.set_user_attr(PAUSED, {})
             for key, attribute in attributes(self._space.decode(trial.params)).items():
                 trial.set_user_attr(key, attribute)
             return trial
 
-        found = self._storage.transact(change)
+        found = self.storage.transact(change)
         if isinstance(found, SpaceExhausted):
             raise found
         return found
@@ -186,7 +204,7 @@ class TuneStudy:
             self._requeue(trial.number)
             return True
 
-        self._release(self._storage.transact(change), trial.number)
+        self._release(self.storage.transact(change), trial.number)
         return len(failed)
 
     def failed_attempts(self, trial: optuna.Trial) -> int:
@@ -199,7 +217,7 @@ class TuneStudy:
 
     def report(self, trial: optuna.Trial, report: Report) -> bool:
         """Record a validation of a trial of this run; returns whether the pruner would stop the trial."""
-        if report.epoch in self._storage.get_trial(trial.number).intermediate_values:
+        if report.epoch in self.storage.get_trial(trial.number).intermediate_values:
             # A trial that was started again repeats reports of its first attempt. It was not pruned then, and
             # the pruner would judge it by the last epoch of that attempt.
             return False
@@ -224,31 +242,36 @@ class TuneStudy:
         Raises:
             TrialLost: it was reassigned to another run.
         """
-        self._release(self._storage.transact(self._end(trial, outcome, log), refused), trial.number)
-        return self._reader.record(self._storage.get_trial(trial.number))
+        self._release(self.storage.transact(self._end(trial, outcome, log), refused), trial.number)
+        return self.record(trial.number)
 
     def _end(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None) -> Callable[[], bool]:
         """A change for `transact` that ends the trial; it returns whether this run has ended it."""
         note = failure_note(outcome.reason, log) if log and isinstance(outcome, Failure) else ""
         state, attributes = outcome_attributes(outcome)
         value = self._reader.score(attributes["valid"]) if state == TrialState.COMPLETE else None
-        if log:
-            attributes["log"] = f"{log.parent.name}/{log.name}"
         number = trial.number
 
         def change() -> bool:
             if not self.peers.owns(number):
                 return self.peers.ended_here(number)
-            for key, attribute in attributes.items():
-                trial.set_user_attr(key, attribute)
-            if isinstance(outcome, Result):
-                self._storage.set_trial_system_attr(number, CURVE, outcome.curve)
+            self.record_attributes(trial, outcome, log)
             if note:
-                self._storage.add_note(number, note)
+                self.storage.add_note(number, note)
             self.optuna.tell(trial, value, state=state)
             return True
 
         return change
+
+    def record_attributes(self, trial: optuna.Trial, outcome: Result | Failure, log: Path | None) -> None:
+        """Record all of an outcome but the trial's state; for use within a transaction."""
+        attributes = outcome_attributes(outcome)[1]
+        if log:
+            attributes["log"] = f"{log.parent.name}/{log.name}"
+        for key, attribute in attributes.items():
+            trial.set_user_attr(key, attribute)
+        if isinstance(outcome, Result):
+            self.storage.set_trial_system_attr(trial.number, CURVE, outcome.curve)
 
     def record_pending(self, number: int, outcome: Result, owner: str) -> bool | None:
         """Record a result that an earlier run, whose token was `owner`, could not.
@@ -258,24 +281,24 @@ class TuneStudy:
         """
 
         def change() -> bool | None:
-            if number >= len(self._trials()):
+            if number >= len(self.trials()):
                 return False
             if self.peers.reclaim(number, owner):
                 # Its validations may be lost, and samplers learn from the best one.
-                self._storage.set_trial_intermediate_value(
+                self.storage.set_trial_intermediate_value(
                     number, outcome.best_epoch, self._reader.score(outcome.valid)
                 )
                 return self._end(optuna.Trial(self.optuna, number), outcome, None)()
-            return False if self._storage.get_trial(number).state.is_finished() else None
+            return False if self.storage.get_trial(number).state.is_finished() else None
 
-        recorded = self._storage.transact(change)
+        recorded = self.storage.transact(change)
         if recorded:
             self.peers.release(number)
         return recorded
 
     def take_finished_by_peers(self) -> list[TrialRecord]:
         """The trials that other runs have ended since the last call."""
-        return [self._reader.record(self._trials()[number]) for number in self.peers.take_finished_by_peers()]
+        return [self.record(number) for number in self.peers.take_finished_by_peers()]
 
     def seconds_spent(self) -> float:
         """The seconds that all runs of this study have taken so far."""
@@ -287,21 +310,18 @@ class TuneStudy:
 
     def flush_if_due(self) -> None:
         """Write scores and a sign of life to the database, if it is time; to be called often."""
-        self._storage.flush_if_due()
+        self.storage.flush_if_due()
         self.peers.beat_if_due()
 
     def _fail(self, number: int, reason: str) -> None:
-        self._storage.set_trial_user_attr(number, "error", reason)
-        self._storage.set_trial_state_values(number, TrialState.FAIL)
+        self.storage.set_trial_user_attr(number, "error", reason)
+        self.storage.set_trial_state_values(number, TrialState.FAIL)
 
     def _release(self, owned: bool, number: int) -> None:
         self.peers.release(number)
         if not owned:
             raise TrialLost
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self.optuna.get_trials(deepcopy=False)
-
     def _requeue(self, number: int) -> None:
         # The next trial that Optuna is asked for is then this one, with its number and parameters.
-        self._storage.set_trial_state_values(number, TrialState.WAITING)
+        self.storage.set_trial_state_values(number, TrialState.WAITING)

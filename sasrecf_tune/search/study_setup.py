@@ -10,13 +10,16 @@ from optuna.storages import BaseStorage
 
 from sasrecf_tune.search.open_study import open_study
 from sasrecf_tune.search.peers import search_description
-from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.search.strategies.best_first import BestFirstSampler
+from sasrecf_tune.search.plan import Plan, smallest_value
+from sasrecf_tune.search.policy import SearchPolicy
+from sasrecf_tune.search.strategies.candidate_pool import CandidatePool
 from sasrecf_tune.search.strategies.candidates import Candidates
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.strategies.grid import GridSampler
 from sasrecf_tune.search.strategies.history import History
+from sasrecf_tune.search.strategies.horizon import Horizon
 from sasrecf_tune.search.strategies.optuna_samplers import DedupSampler, import_sampler, optuna_sampler
+from sasrecf_tune.search.strategies.paused_search import PausedSearch
 from sasrecf_tune.search.strategies.pruners import make_pruner
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -35,10 +38,25 @@ def make_sampler(plan: Plan, history: History) -> BaseSampler:
         cells = plan.cells()
         # In random order: when the search stops early, its trials are spread over the grid.
         return GridSampler(history, space, random.Random(seed).sample(cells, len(cells)))
-    if plan.sampler == "best-first":
-        candidates = Candidates(space, plan.feasible, plan.cells)
-        return BestFirstSampler(history, space, plan.space, candidates, plan.start(), seed)
-    return DedupSampler(history, space, optuna_sampler(plan.sampler, seed), plan.feasible, plan.cells, seed)
+    # With a policy, Optuna's sampler is not asked.
+    name = "random" if plan.sampler == "freeze-thaw" else plan.sampler
+    return DedupSampler(history, space, optuna_sampler(name, seed), plan.feasible, plan.cells, seed)
+
+
+def make_policy(plan: Plan) -> SearchPolicy | None:
+    """The policy of the plan's search; None if its sampler and its pruner decide."""
+    if plan.sampler != "freeze-thaw":
+        return None
+    search = plan.settings.search
+    candidates = Candidates(distributions(plan.space), plan.feasible, plan.cells)
+    pool = CandidatePool(plan.space, candidates, plan.cells, plan.settings.seed)
+    start = plan.space.encode(plan.start())
+    if not plan.feasible(start):
+        start = pool.nearest(start)
+    every, patience = (smallest_value(plan.space, plan.base, name) for name in ("eval_step", "stopping_step"))
+    horizon = Horizon(plan.space, plan.epochs, every, patience * every)
+    maximize = plan.settings.metric.maximize
+    return PausedSearch(pool, start, horizon, maximize, float(search.until) or None, plan.trials)
 
 
 def planned_study(
@@ -62,7 +80,7 @@ def planned_study(
         plan.identity(),
         plan.settings.metric.maximize,
         make_sampler(plan, history),
-        make_pruner(plan.pruner, plan.space),
+        make_pruner(plan.pruner),
     )
     study.peers.watch_trials(history.add_trials)
     study.join(search_description(plan), say)

@@ -20,8 +20,13 @@ from sasrecf_tune.trials import State, TrialRecord
 # System attribute of a trial: every metric after every validation. It may be thousands of numbers, which
 # optuna-dashboard would show in one line if it were a user attribute.
 CURVE = "sasrecf_tune:valid_curve"
+# System attribute of a trial: the epoch at which the policy is asked about it again.
+UNTIL = "sasrecf_tune:until"
 # User attribute of a trial: the reasons why earlier attempts failed.
 FAILED_ATTEMPTS = "failed_attempts"
+# User attribute of a trial, which a dashboard shows: where it was paused; empty once it goes on. To Optuna, a
+# paused trial waits in the queue.
+PAUSED = "sasrecf_tune:paused"
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 # `reproduce` starts as many as a trial had.
 _MOST_THREADS = 4096
@@ -43,6 +48,7 @@ class _UserAttributes(TypedDict, total=False):
     epochs: _Count
     best_epoch: _Count
     seconds: Annotated[float, Meta(ge=0, le=1e12)]
+    training_seconds: Annotated[float, Meta(ge=0, le=1e12)]
     valid: _Metrics
     test: _Metrics
     error: str
@@ -53,8 +59,29 @@ class _UserAttributes(TypedDict, total=False):
     failed_attempts: list[str]
 
 
+class Pause(TypedDict, total=False):
+    """How a trial was paused.
+
+    Attributes:
+        epoch: The last epoch that was reported.
+        checkpoint: The epoch after which it goes on; 0 if it has no checkpoint.
+        written: The time of the checkpoint's file, in nanoseconds.
+        host: The machine in whose study directory it is.
+    """
+
+    epoch: _Count
+    checkpoint: _Count
+    written: int
+    host: str
+
+
 # System attributes of a trial that are read again.
-_SYSTEM: dict[str, Any] = {CURVE: dict[str, list[float]], OWNER: str, QUEUED: dict[str, Any]}
+_SYSTEM: dict[str, Any] = {
+    CURVE: dict[str, list[float]],
+    OWNER: str,
+    QUEUED: dict[str, Any],
+    UNTIL: _Count,
+}
 # Epochs of an intermediate value: more than any trial has.
 _MOST_EPOCHS = 10**7
 _STATES = {
@@ -79,11 +106,20 @@ def outcome_attributes(outcome: Result | Failure) -> tuple[TrialState, dict[str,
         "fused": outcome.fused,
         "parameters": outcome.parameters,
     }
+    if outcome.training_seconds:
+        attributes["training_seconds"] = round(outcome.training_seconds, 3)
     if outcome.notes:
         attributes["notes"] = list(outcome.notes)
+    if outcome.decision is Decision.PAUSE:
+        return TrialState.WAITING, attributes
     if outcome.decision is Decision.PRUNE:
         return TrialState.PRUNED, attributes
     return TrialState.COMPLETE, attributes | {"test": outcome.test}
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether a policy has paused the trial; other trials of the queue were interrupted or never began."""
+    return trial.state == TrialState.WAITING and bool(trial.user_attrs.get(PAUSED))
 
 
 def check_study_attributes(attributes: Mapping[str, Any]) -> None:
@@ -126,6 +162,7 @@ class TrialReader:
         attributes = trial.user_attrs
         try:
             msgspec.convert(attributes, _UserAttributes)
+            msgspec.convert(attributes.get(PAUSED, {}), Pause)
             for key, value in trial.system_attrs.items():
                 msgspec.convert(value, float if key.startswith(_RUNG) else _SYSTEM.get(key, Any))
         except msgspec.ValidationError as error:
@@ -154,12 +191,13 @@ class TrialReader:
         """The record of a trial."""
         attributes = trial.user_attrs
         valid = attributes.get("valid", {})
-        score = trial.value if trial.state == TrialState.COMPLETE else None
-        if trial.state == TrialState.PRUNED and valid:
+        state = State.PAUSED if is_paused(trial) else _STATES[trial.state]
+        score = trial.value if state == State.COMPLETE else None
+        if state in (State.PRUNED, State.PAUSED) and valid:
             score = self.score(valid)
         return TrialRecord(
             number=trial.number,
-            state=_STATES[trial.state],
+            state=state,
             params=self._space.decode(trial.params) if trial.params else {},
             score=score,
             seed=attributes.get("seed"),

@@ -68,9 +68,9 @@ class DrainHandler:
         return Decision.STOP
 
     def on_outcome(self, outcome: Result | Failure) -> None:
-        """Keep the result of a trial that was trained to its end."""
+        """Keep the result of a trial that has ended; one that was paused goes on from its checkpoint."""
         self.heard += 1
-        if isinstance(outcome, Result) and outcome.decision is not Decision.STOP:
+        if isinstance(outcome, Result) and outcome.decision not in (Decision.STOP, Decision.PAUSE):
             PendingResult(self._study_dir, outcome, self._owner).keep()
             self.kept.add(outcome.number)
 

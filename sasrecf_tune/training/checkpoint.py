@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,14 @@ def identity(config: Config, engine: str, device: torch.device, data: str) -> st
         "device": device.type,
         "data": data,
         "sasrecf_tune": __version__,
-        "versions": [version(name) for name in ("torch", "recbole", "numpy")],
+        "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def _versions() -> list[str]:
+    return [version(name) for name in ("torch", "recbole", "numpy")]
 
 
 def read(path: Path, wanted: str) -> TrialCheckpoint:
@@ -143,13 +149,13 @@ def restore(built: Built, checkpoint: TrialCheckpoint) -> None:
         raise UnusableCheckpointError(f"its state does not fit ({type(error).__name__})") from error
 
 
-def no_epoch_left(trainer: Any) -> bool:
-    """Return whether a restored trainer has no epoch left to train.
+def no_epoch_left(trainer: Any, epoch: int) -> bool:
+    """Return whether a trainer has no epoch left to train after `epoch`.
 
     Source: recbole/trainer/trainer.py (fit), recbole/utils/utils.py (early_stopping).
     """
     stopped = trainer.cur_step > 0 and trainer.cur_step > trainer.stopping_step
-    return bool(stopped or trainer.start_epoch >= trainer.epochs)
+    return bool(stopped or epoch >= trainer.epochs)
 
 
 def _random_states(built: Built) -> dict[str, Any]:

@@ -129,10 +129,12 @@ class Runner(DataService):
         built, note = self._build_or_resume(job, config, progress)
         trainer, reports = built.trainer, progress.reports
         hook = _add_epoch_hook(built, job.alone)
-        written = trainer.start_epoch
+        tried = saved = trainer.start_epoch
+
+        before, began = reports[-1].training_seconds if reports else 0.0, time.perf_counter()
 
         def callback(epoch_index: int, score: float) -> None:
-            nonlocal written
+            nonlocal tried, saved, before, began
             report = Report(
                 number=job.number,
                 epoch=epoch_index + 1,
@@ -140,22 +142,27 @@ class Runner(DataService):
                 metrics=dict(trainer.last_valid),
                 train_loss=float(trainer.train_loss_dict[epoch_index]),
                 seconds=progress.seconds,
+                ends=no_epoch_left(trainer, epoch_index + 1),
+                training_seconds=before + time.perf_counter() - began,
             )
             reports.append(report)
             progress.fused = max(progress.fused, hook.most_fused if hook else 1)
             decision = on_report(report if reports[1:] else replace(report, anew=progress.restart_reason))
             every = job.checkpoint_every
-            due = decision is Decision.CONTINUE and report.epoch - written >= every
-            if every and (due or decision is Decision.STOP):
-                written = report.epoch
-                self._write_resume_file(job, config, built, progress)
+            due = decision is Decision.CONTINUE and report.epoch - tried >= every
+            if decision is Decision.PAUSE or (every and (due or decision is Decision.STOP)):
+                tried = report.epoch
+                if self._write_resume_file(job, config, built, progress):
+                    saved = report.epoch
             if decision is not Decision.CONTINUE:
                 raise _StopTraining(decision)
+            before, began = report.training_seconds, time.perf_counter()
 
         decision = Decision.CONTINUE
         try:
-            _resend_reports(reports, on_report)
-            if no_epoch_left(trainer):
+            _resend_reports(reports, job.known, on_report)
+            began = time.perf_counter()
+            if no_epoch_left(trainer, trainer.start_epoch):
                 trainer.eval_collector.data_collect(built.train)  # as fit() does first
             else:
                 trainer.fit(built.train, built.valid, verbose=True, saved=True, callback_fn=callback)
@@ -184,6 +191,8 @@ class Runner(DataService):
             notes=(note,) if note else (),
             threads=torch.get_num_threads(),
             fused=progress.fused,
+            checkpoint=saved if decision is Decision.PAUSE else 0,
+            training_seconds=reports[-1].training_seconds,
         )
         if job.deployment is not None:
             self._export(job, job.deployment, config, trainer.best_state, result)
@@ -258,8 +267,9 @@ class Runner(DataService):
         _log.info("The trial continues after epoch %d", built.trainer.start_epoch)
         return built, note
 
-    def _write_resume_file(self, job: Job, config: Any, built: Built, progress: _TrialProgress) -> None:
-        assert job.resume_file is not None, "checkpoint_every is 0 without a file"
+    def _write_resume_file(self, job: Job, config: Any, built: Built, progress: _TrialProgress) -> bool:
+        """Save the trial for a later attempt; returns whether that was possible."""
+        assert job.resume_file is not None, "only jobs with a file are saved"
         trial = self._identity(job, config)
         try:
             state = capture(built)
@@ -269,6 +279,8 @@ class Runner(DataService):
         except OSError as error:
             # Training itself is not affected.
             _log.warning("If the trial is interrupted, its last epochs are lost: %s", error)
+            return False
+        return True
 
     def _identity(self, job: Job, config: Any) -> str:
         engine, _ = choose_engine(job.engine, config)
@@ -299,14 +311,20 @@ def _use_threads_of(checkpoint: TrialCheckpoint, device: torch.device) -> None:
     torch.set_num_threads(checkpoint.threads)
 
 
-def _resend_reports(reports: list[Report], on_report: OnReport) -> None:
-    """Send the reports of an earlier attempt again: the coordinator may have ended before it stored them.
+def _resend_reports(reports: list[Report], known: int, on_report: OnReport) -> None:
+    """Send the last report of an earlier attempt again, and those after the epoch `known`.
+
+    The coordinator may have ended before it stored them.
 
     Raises:
         _StopTraining: The coordinator's decision.
     """
     after = reports[-1].epoch if reports else 0
-    decisions = [on_report(replace(report, continues_after=after)) for report in reports]
+    decisions = [
+        on_report(replace(report, continues_after=after))
+        for report in reports
+        if report.epoch > min(known, after - 1)
+    ]
     # After all of them, because the trial is in the state of the last one.
     for decision in decisions:
         if decision is not Decision.CONTINUE:

@@ -74,6 +74,7 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
             "--set 'metrics=[MRR, NDCG]' --set hidden_act=gelu",
         ),
         ({"timeout": 5400, "grace": 2.5}, "--timeout 90m --grace 2.5s"),
+        ({"keep_paused": 3 * 10**9}, "--keep-paused 3GB"),
         ({"timeout": "1h30m", "trials": 7, "patience": 2}, "--timeout 90m --trials 7 --patience 2"),
         ({"gpus": [0, 1], "trials_per_gpu": 2}, "--gpus 0,1 --trials-per-gpu 2"),
         ({"gpus": 1, "fuse": 4}, "--gpus 1 --fuse 4"),
@@ -114,7 +115,7 @@ def test_settings_are_those_of_the_command(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sampler": "tpee"}, "sampler: 'tpee' is none of auto, best-first"),
+        ({"sampler": "tpee"}, "sampler: 'tpee' is none of auto, freeze-thaw"),
         ({"workers": 0}, "workers: 0 is out of range"),
         ({"workers": 2.5}, "workers: 2.5 is a float, not int"),
         ({"trials": True}, "trials: True is a bool, not int"),

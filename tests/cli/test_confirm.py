@@ -326,7 +326,7 @@ def test_optuna_can_load_the_confirmation_study(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run:
         run.search.run()
         confirm(run, 2, 2)
-        with run.study._storage.transaction():  # one transaction, though two studies were opened
+        with run.study.storage.transaction():  # one transaction, though two studies were opened
             run.study.optuna.set_user_attr("seen", 1)
             seen = optuna.load_study(study_name="study", storage=f"sqlite:///{run.study_dir.database}")
             assert "seen" not in seen.user_attrs

@@ -202,7 +202,7 @@ def test_long_notes_and_missing_logs(study_dir: StudyDirectory, tmp_path: Path) 
     note = failure_note("x", tmp_path / "long.log")
     with bench(tmp_path, SPACE, Failing()) as run:
         trial = run.study.optuna.ask()
-        run.study._storage.add_note(trial.number, note)
+        run.study.storage.add_note(trial.number, note)
     assert recorded_note(studied(run.study_dir), 0) == note
     assert long in note and note.endswith("\n" + "`" * 10 + "\n")
 
@@ -214,7 +214,7 @@ def test_a_note_of_the_user_is_not_overwritten(tmp_path: Path) -> None:
 
     with bench(tmp_path, SPACE, Failing(write)) as run:
         run.search.run()
-        memory = run.study._storage.get_study_system_attrs(run.study.optuna._study_id)
+        memory = run.study.storage.get_study_system_attrs(run.study.optuna._study_id)
         assert not any("note" in key for key in memory)
     study = studied(run.study_dir)
     assert recorded_note(study, number_of_failed(study)) == "mine"

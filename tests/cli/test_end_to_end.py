@@ -259,16 +259,27 @@ def test_bpr_and_ce_in_one_search(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> 
     assert {trial.params["loss_type"] for trial in found} == {"CE", "BPR"}
 
 
+def test_the_default_search_pauses_trials_and_ends_by_itself(
+    tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
+) -> None:
+    done = cli(*four_rates, "--sampler", "auto", "--until", "1000", "--set", "epochs=4")
+    assert done.returncode == 0, done.stderr
+    assert "expected regret" in done.stdout
+    found = trials(tmp_path / "tuning" / "ml-100k-hyper")
+    assert [trial.state.name for trial in found].count("COMPLETE") >= 1
+    assert len({trial.params["learning_rate"] for trial in found}) == len(found)
+
+
 def test_dry_run_prints_a_plan_and_writes_nothing(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    done = cli(*four_rates, "--dry-run", "--confirm", "3", "--confirm-seeds", "2")
+    done = cli(*four_rates, "--sampler", "auto", "--dry-run", "--confirm", "3", "--confirm-seeds", "2")
     assert done.returncode == 0, done.stderr
     for text in (
         "4 configurations",
         "100 users",
-        "best-first: 4 trials",
+        "freeze-thaw: at most 4 trials",
         "up to 2 epochs",
         "per epoch, about",
         "for 4 full trials and 6 confirmation runs, including start-up and tests",
@@ -312,15 +323,27 @@ def test_the_manifest_records_earlier_samplers_and_pruners(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     four_rates = (*four_rates, "--set", "epochs=4")
-    first = cli(*four_rates, "--study", "s", "--trials", "1", "--patience", "9", "--timeout", "1h")
+    first = cli(
+        *four_rates,
+        "--study",
+        "s",
+        "--sampler",
+        "auto",
+        "--trials",
+        "1",
+        "--patience",
+        "9",
+        "--timeout",
+        "1h",
+    )
     assert "earlier after 1h 00m, or after the epochs of 9 full trials" in " ".join(first.stdout.split())
     again = cli(*four_rates, "--study", "s", "--trials", "2", "--sampler", "random", "--pruner", "none")
     assert again.returncode == 0, again.stderr
-    assert "earlier trials used sampler best-first and pruner forecast" in " ".join(again.stdout.split())
+    assert "earlier trials used sampler freeze-thaw and pruner none" in " ".join(again.stdout.split())
     manifest = json.loads((tmp_path / "tuning" / "s" / "manifest.json").read_text())
     assert manifest["sampler"] == "random"
     assert [(past["sampler"], past["pruner"]["name"]) for past in manifest["earlier"]] == [
-        ("best-first", "forecast")
+        ("freeze-thaw", "none")
     ]
 
 

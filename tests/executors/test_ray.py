@@ -176,6 +176,19 @@ def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
     assert study_dir.unfinished(0).read_text() == f"epoch {EPOCHS}"
 
 
+def test_a_paused_trial_continues_on_another_worker(on_ray: Make, study_dir: StudyDirectory) -> None:
+    job = Job(0, {}, "fast", study_dir.log(0), study_dir.checkpoint(0), study_dir.unfinished(0))
+    pausing = RecordingHandler(lambda _: Decision.PAUSE)
+    train(on_ray("Keeping"), pausing, job)
+    paused = pausing.outcomes[0]
+    assert isinstance(paused, Result) and paused.decision is Decision.PAUSE
+    assert study_dir.unfinished(0).read_text() == "epoch 1"
+    handler = RecordingHandler()
+    train(on_ray("Keeping"), handler, replace(job, known=1))
+    assert "continues from epoch 1" in study_dir.log(0).read_text()
+    assert study_dir.checkpoint(0).read_text() == "weights of 0"
+
+
 def test_a_failure_in_a_fused_group_affects_one_job(on_ray: Make, job: Jobs) -> None:
     executor, handler = on_ray(slots=3), RecordingHandler()
     executor.describe(Describe({}, "fast"))

@@ -14,6 +14,7 @@ from sasrecf_tune.executors.ray.node import NodeOptions, NodeWorker
 from sasrecf_tune.executors.ray.run_directory import run_directory
 from sasrecf_tune.executors.ray.shipped_dataset import ShippedDataset, ship_dataset, unpack_dataset
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
+from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support import synthetic_data
 
@@ -112,3 +113,36 @@ def test_errors_name_paths_of_the_coordinator(tmp_path: Path) -> None:
     assert str(translated) == f"the worker died (on node 10.0.0.3-abc)\nIts log: {home.worker_log(3)}"
     worker.stop()
     assert not there.parent.exists()
+
+
+def test_the_checkpoint_of_a_paused_trial_travels_to_another_node(tmp_path: Path) -> None:
+    home = StudyDirectory(tmp_path / "study")
+    home.directory.mkdir()
+    job = Job(0, {}, "fast", home.log(0), home.checkpoint(0), home.unfinished(0))
+
+    def train(index: int, *decisions: Decision) -> tuple[Result, list[list[str]]]:
+        """Train on a node of its own; returns also which checkpoints it has sent with each report."""
+        runner = "tests.support.fake_runner:Keeping"
+        worker = NodeWorker(
+            NodeOptions("run", index, home, 1, None, runner, share=False), f"n{index}", (), bytes
+        )
+        worker.start()
+        content = home.unfinished(0).read_bytes() if home.unfinished(0).exists() else None
+        sent: list[list[str]] = []
+        answers = list(decisions)
+        reply = worker.train([(job, content)])
+        while not isinstance(reply.message, Result):
+            decide = isinstance(reply.message, Report)
+            reply = worker.decide(answers.pop(0)) if decide else worker.listen()
+            if isinstance(reply.message, Report):
+                sent.append(list(reply.changes.checkpoints))
+            apply_changes(home, reply.changes)
+        worker.stop()
+        return reply.message, sent
+
+    paused, _ = train(0, Decision.PAUSE)
+    assert paused.decision is Decision.PAUSE and home.unfinished(0).read_text() == "epoch 1"
+    ended, sent = train(1, *[Decision.CONTINUE] * 3)
+    assert ended.decision is Decision.CONTINUE and home.checkpoint(0).exists()
+    assert "continues from epoch 1" in home.log(0).read_text()
+    assert sent[0] == [] and sent[1] == ["trial-0000.resume"]  # not the one that the node was given

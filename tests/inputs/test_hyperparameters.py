@@ -17,7 +17,6 @@ from sasrecf_tune.inputs.hyperparameters import (
     PATH_KEYS,
     TABLE,
     features_of,
-    length_scale,
 )
 from sasrecf_tune.inputs.literals import Value
 from sasrecf_tune.inputs.value_checks import check_value
@@ -163,10 +162,3 @@ def test_keys_that_make_scores_incomparable_in_the_order_of_messages() -> None:
 def test_paths_are_no_part_of_a_checkpoints_identity() -> None:
     # Another set would make every stored checkpoint unusable.
     assert {"checkpoint_dir", "data_path"} == PATH_KEYS
-
-
-def test_length_scales() -> None:
-    scales = {"learning_rate": 0.25, "loss_type": 0.5, "weight_decay": 0.5, "hidden_dropout_prob": 0.7}
-    assert {name: length_scale(name) for name in [*TABLE, "my_own"]} == dict.fromkeys(
-        [*TABLE, "my_own"], 2.0
-    ) | scales

@@ -50,7 +50,7 @@ LARGE = "learning_rate choice [0.1, 0.01, 0.001]\nhidden_dropout_prob quniform 0
     ("text", "sampler", "wanted", "trials"),
     [
         *((GRID, "auto", None, 12), (GRID, "auto", 5, 5), (GRID, "auto", 500, 12), (GRID, "grid", None, 12)),
-        *((LARGE, "auto", None, 100), (LARGE, "grid", None, 1500), (ENDLESS, "auto", None, 100)),
+        *((LARGE, "auto", None, 1000), (LARGE, "grid", None, 1500), (ENDLESS, "auto", None, 1000)),
         *((GRID, "tpe", None, 12), (ENDLESS, "tpe", 7, 7)),
     ],
 )
@@ -63,7 +63,7 @@ def test_the_number_of_trials_of_a_plan(
         params_file=Path("h"), name="s", base={}, metric=parse_metric("MRR@10"), search=settings
     )
     plan = make_plan(full, space, base_config(full, space), summary())
-    assert plan.sampler == ("best-first" if sampler == "auto" else sampler)
+    assert plan.sampler == ("freeze-thaw" if sampler == "auto" else sampler)
     assert plan.trials == trials
 
 

@@ -66,7 +66,7 @@ def test_a_trial_whose_worker_died_is_retried_with_its_configuration(tmp_path: P
         attributes = run.study.optuna.trials[3].user_attrs
     first, second = training.attempts(3)
     # But not fused with other trials.
-    assert replace(first, alone=True) == second
+    assert replace(first, alone=True, known=1) == second
     assert len(records) == len(set(cells(records))) == 12
     assert all(record.state == State.COMPLETE for record in records)
     assert attributes["failed_attempts"] == [f"made to fail: {kind}"]

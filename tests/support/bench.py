@@ -19,11 +19,12 @@ from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.study import TuneStudy
-from sasrecf_tune.search.study_setup import planned_study
+from sasrecf_tune.search.study_setup import make_policy, planned_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 from tests.support.fake_training import FakeTraining, summary
+from tests.support.pausing_policy import HalvingPolicy
 
 GRID = "learning_rate choice [0.1, 0.01, 0.001]\nn_layers choice [1, 2]\nn_heads choice [1, 2, 3]\n"
 
@@ -55,13 +56,14 @@ def bench(
     directory: Path,
     text: str,
     training: FakeTraining | Any,
-    sampler: Sampler = "auto",
+    sampler: Sampler = "random",
     pruner: Pruner = "none",
     trials: int | None = None,
     timeout: float | None = None,
     seed: int = 1,
     metric: str = "MRR@10",
     clock: Callable[[], float] | None = None,
+    pausing: bool = False,
     **more: Any,
 ) -> Iterator[Bench]:
     space: SearchSpace = parse(text)
@@ -84,7 +86,13 @@ def bench(
     extra: dict[str, Any] = {} if clock is None else {"clock": clock}
     files = ResultFiles(study_dir, plan, study, **extra)
     try:
-        search = Coordinator(plan, study, study_dir, executor, [files], **extra)
+        assert not pausing or plan.cells is not None
+        policy = (
+            HalvingPolicy(plan.cells(), training.epochs, study.maximize)
+            if pausing and plan.cells
+            else make_policy(plan)
+        )
+        search = Coordinator(plan, study, study_dir, executor, [files], **extra, policy=policy)
         yield Bench(search, study, study_dir, storage, plan, executor)
     finally:
         storage.engine.dispose()

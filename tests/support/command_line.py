@@ -23,11 +23,16 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def command(*args: str | Path) -> list[str]:
     """The command line of `sasrecf-tune ARGS`; without --workers it trains one trial at a time.
 
-    The default number depends on how busy the machine is, and each worker takes seconds to start.
+    The default number depends on how busy the machine is, and each worker takes seconds to start. Without
+    --sampler, trials are trained to their end one after another: the default search pauses and leaves some.
     """
     words = [sys.executable, "-m", "sasrecf_tune", *map(str, args)]
     decides = args[:1] in (("run",), ("resume",), ("confirm",)) and not {"--workers", "--help"} & {*args}
-    return [*words, "--workers", "1"] if decides else words
+    if decides:
+        words += ["--workers", "1"]
+    if args[:1] == ("run",) and not {"--sampler", "--help"} & {*args}:
+        words += ["--sampler", "random"]
+    return words
 
 
 def user_environment() -> dict[str, str]:

@@ -63,6 +63,68 @@ class FakeTraining:
         )
 
 
+class PausableTraining(FakeTraining):
+    """Training that continues from a checkpoint, which is written when a trial is paused.
+
+    Attributes:
+        trained: The (trial, epoch) pairs that were trained, in order.
+        left: Ends the process that trains, as it were, before the report after so many.
+    """
+
+    def __init__(
+        self, score: Callable[[dict[str, object]], float], epochs: int = 5, left: int | None = None
+    ) -> None:
+        super().__init__(score, epochs)
+        self.trained: list[tuple[int, int]] = []
+        self.left = left
+
+    def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+        self.jobs.append(job)
+        assert job.resume_file is not None
+        done = int(job.resume_file.read_text()) if job.resume_file.exists() else 0
+        curve = [self.score(job.config) * epoch / self.epochs for epoch in range(1, self.epochs + 1)]
+        decision, epoch = Decision.CONTINUE, done
+        if done:
+            decision = on_report(self._report(job, curve, done, continues_after=done))
+        while decision is Decision.CONTINUE and epoch < self.epochs:
+            epoch += 1
+            self.trained.append((job.number, epoch))
+            if self.left is not None:
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+            decision = on_report(self._report(job, curve, epoch))
+        if decision is Decision.PAUSE:
+            job.resume_file.parent.mkdir(exist_ok=True)
+            job.resume_file.write_text(str(epoch))
+        return Result(
+            number=job.number,
+            decision=decision,
+            epochs=epoch,
+            best_epoch=epoch,
+            valid={"mrr@10": curve[epoch - 1]},
+            test={"mrr@10": -curve[-1]} if decision is Decision.CONTINUE else {},
+            curve={"mrr@10": curve[:epoch]},
+            seconds=0.1 * epoch,
+            device="cpu",
+            parameters=1,
+            checkpoint=epoch if decision is Decision.PAUSE else 0,
+        )
+
+    def _report(self, job: Job, curve: list[float], epoch: int, continues_after: int = 0) -> Report:
+        score = curve[epoch - 1]
+        return Report(
+            job.number,
+            epoch,
+            score,
+            {"mrr@10": score},
+            train_loss=1.0,
+            seconds=0.1 * epoch,
+            continues_after=continues_after,
+            ends=epoch == self.epochs,
+        )
+
+
 class Interrupting(FakeTraining):
     """Stops at a given number of epochs, as a process that is killed does."""
 

@@ -59,7 +59,7 @@ def settings(out: Path) -> RunSettings:
         dataset="ml-100k",
         base={"epochs": EPOCHS, "stopping_step": 5},
         metric=parse_metric("MRR@10"),
-        search=SearchSettings(sampler="best-first", pruner="median"),
+        search=SearchSettings(sampler="freeze-thaw", pruner="median"),
     )
 
 
@@ -122,7 +122,7 @@ def manifest(space: SearchSpace, out: Path, count: int) -> dict[str, Any]:
     return settings_content(settings(out), space, None) | {
         "identity": {},
         "data": data,
-        "sampler": "best-first",
+        "sampler": "freeze-thaw",
         "pruner": {"name": "median"},
         "planned_trials": count,
         "earlier": [],
@@ -160,7 +160,7 @@ def plant(out: Path, count: int, seed: int = 0) -> StudyDirectory:
         State.FAILED: TrialState.FAIL,
     }
     of = distributions(space)
-    with study._storage.transaction():
+    with study.storage.transaction():
         for record, curve in planted_trials(count, seed):
             attributes: dict[str, Any] = {"seed": record.seed, "epochs": record.epochs}
             attributes |= {"seconds": record.seconds, "valid": record.valid, "best_epoch": record.best_epoch}

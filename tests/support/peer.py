@@ -47,7 +47,7 @@ class Peer:
         self.said: list[str] = []
         self.storage = open_storage(self.study_dir, url)
         self.study = planned_study(self.plan, self.study_dir, self.storage, self.said.append)
-        shared, peers = self.study._storage, self.study.peers
+        shared, peers = self.study.storage, self.study.peers
         assert isinstance(shared, SharedStorage) and isinstance(peers, DatabaseCoordination)
         self.shared, self.peers = shared, peers
         self.shared.clock = lambda: self.now

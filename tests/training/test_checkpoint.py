@@ -16,6 +16,7 @@ import torch
 from sasrecf_tune.executors.pausable import PausableThread
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.training.runner import Runner
+from tests.support.fused_trials import untimed
 from tests.support.synthetic_data import base, data, quiet
 
 __all__ = ["data", "quiet"]
@@ -35,10 +36,8 @@ class Ended:
 
     def same_as(self, other: Ended) -> None:
         """To the last digit; only the times may differ."""
-        assert replace(self.result, seconds=0) == replace(other.result, seconds=0)
-        assert [replace(report, seconds=0) for report in self.reports] == [
-            replace(report, seconds=0) for report in other.reports
-        ]
+        assert untimed(self.result) == untimed(other.result)
+        assert list(map(untimed, self.reports)) == list(map(untimed, other.reports))
         ours, theirs = self.weights.pop("state_dict"), other.weights.pop("state_dict")
         assert self.weights == other.weights and ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -106,6 +105,24 @@ class Trial:
                 continue
             return Ended(result, torch.load(self.job.checkpoint, weights_only=True), list(reports.values()))
 
+    def paused_at_random(self, draw: random.Random) -> Ended:
+        """As by a policy: the coordinator answers PAUSE, and has all reports when the trial goes on."""
+        reports: list[Report] = []
+
+        def pause(report: Report) -> Decision:
+            if report.continues_after:
+                assert replace(report, continues_after=0) == reports[-1]  # the only one that is sent again
+                return Decision.CONTINUE
+            reports.append(report)
+            return Decision.PAUSE if draw.random() < 0.6 and not report.ends else Decision.CONTINUE
+
+        while (result := self.attempt(pause)).decision is Decision.PAUSE:
+            assert 0 < result.training_seconds < result.seconds
+            assert result.checkpoint == result.epochs == reports[-1].epoch
+            assert result.test == {} and not self.job.checkpoint.exists()
+            self.job = replace(self.job, known=result.epochs)
+        return Ended(result, torch.load(self.job.checkpoint, weights_only=True), reports)
+
 
 @pytest.fixture
 def trial(data: Path, tmp_path: Path) -> Callable[..., Trial]:
@@ -131,6 +148,19 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("recbole", BPR | {"eval_step": 2, "epochs": 7, "learner": "rmsprop"}),
     ("recbole", {"eval_args": SAMPLED, "epochs": 3}),
 ]
+
+
+@pytest.mark.parametrize(("engine", "changes"), [CASES[1], CASES[2], CASES[3], CASES[4]])
+def test_a_paused_trial_has_the_same_results(
+    trial: Callable[..., Trial], engine: str, changes: dict[str, Any]
+) -> None:
+    whole = trial("whole", engine, 0, **changes).whole()
+    assert not any(report.ends for report in whole.reports[:-1])
+    assert whole.reports[-1].ends or changes["epochs"] % changes["eval_step"]
+    for seed in (1, 3):
+        paused = trial(f"paused-{seed}", engine, 0, **changes)
+        paused.paused_at_random(random.Random(seed)).same_as(whole)
+        assert paused.attempts > 1
 
 
 @pytest.mark.parametrize(("engine", "changes"), CASES)

@@ -88,11 +88,14 @@ def test_trials_that_rank_the_same_items_are_validated_at_once(
     assert len(evaluated) == (2 if mode == "full" else 6)
 
 
-def test_a_stopped_trial_continues_alone_or_fused(job: Callable[..., Job]) -> None:
-    jobs = [replace(job(number, seed=number), checkpoint_every=1) for number in range(3)]
+@pytest.mark.parametrize(("decision", "every"), [(Decision.STOP, 1), (Decision.PAUSE, 0)])
+def test_a_stopped_trial_continues_alone_or_fused(
+    job: Callable[..., Job], decision: Decision, every: int
+) -> None:
+    jobs = [replace(job(number, seed=number), checkpoint_every=every) for number in range(3)]
 
     def stop(report: Report) -> Decision:
-        return Decision.STOP if report.epoch == 2 + report.number else Decision.CONTINUE
+        return decision if report.epoch == 2 + report.number else Decision.CONTINUE
 
     whole = alone([replace(one, resume_file=None, checkpoint_every=0) for one in jobs])
     for first, then in ((together, alone), (alone, together)):

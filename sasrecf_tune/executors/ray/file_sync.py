@@ -40,12 +40,16 @@ class FileSync:
         checkpoints: dict[str, bytes] = {}
         # The name of an incomplete file starts with a dot.
         for path in sorted(self._study_dir.checkpoints.glob("[!.]*")):
-            stat = path.stat()
-            version = (stat.st_ino, stat.st_mtime_ns)
+            version = _version(path)
             if self._versions.get(path.name) != version:
                 checkpoints[path.name] = path.read_bytes()
                 self._versions[path.name] = version
         return FileChanges(logs, checkpoints)
+
+    def receive(self, path: Path, content: bytes) -> None:
+        """Write a checkpoint of the coordinator, which is not sent back."""
+        path.write_bytes(content)
+        self._versions[path.name] = _version(path)
 
     def delete(self, paths: Iterable[Path]) -> None:
         """Delete collected files that are no longer needed."""
@@ -53,6 +57,11 @@ class FileSync:
             self._log_sizes.pop(path.name, None)
             self._versions.pop(path.name, None)
             remove([path])
+
+
+def _version(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def apply_changes(study_dir: StudyDirectory, changes: FileChanges) -> None:

@@ -168,7 +168,7 @@ class NodeWorker:
                 if content is not None and job.resume_file is not None:
                     make_directory(checkpoints)
                     with contextlib.suppress(OSError):  # without it the trial starts from the beginning
-                        job.resume_file.write_bytes(content)
+                        self._file_sync.receive(job.resume_file, content)
         except TuneError as error:
             return NodeReply(self._translate(error))
         self._jobs |= {job.number: job for job in local_jobs}

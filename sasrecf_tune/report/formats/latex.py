@@ -10,7 +10,7 @@ from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, 
 from sasrecf_tune.inputs.metrics import Metric, parse_metric
 from sasrecf_tune.report.confirmation_text import heading, sentences
 from sasrecf_tune.report.text import parameter_cells
-from sasrecf_tune.trials import ENDED, Row, score_text
+from sasrecf_tune.trials import LISTED, Row, score_text
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -46,7 +46,7 @@ def ranking_latex(
         for key in keys
     ]
     lines = ["% \\usepackage{booktabs}"]
-    for state in ENDED:
+    for state in LISTED:
         count = sum(row.rank is None and row.record.state == state for row in rows)
         if count:
             lines.append(f"% {count} {state} without a rank, left out")

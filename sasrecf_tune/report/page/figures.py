@@ -121,13 +121,15 @@ def _history(data: ReportData) -> Figure:
 
 
 def _learning_curves(data: ReportData) -> Figure:
-    """The score by epoch of every completed and every pruned trial."""
+    """The score by epoch of every completed, pruned and paused trial."""
     best = data.ranked[0]
     completed = [r for r in data.records if r.state == State.COMPLETE and r != best]
     pruned = [r for r in data.records if r.state == State.PRUNED]
+    paused = [r for r in data.records if r.state == State.PAUSED]
     kinds = [
         ("completed", "--complete", 1, completed),
         ("pruned", "--pruned", 1, pruned),
+        ("paused", "--pruned", 1, paused),
         ("best", "--best", 3, [best]),
     ]
     traces = []

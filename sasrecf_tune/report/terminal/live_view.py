@@ -130,6 +130,8 @@ class LiveView(Base):
             completed=len(progress.records) + share,
             width=min(24, self._console.width // 6),
         )
+        if progress.paused:
+            counts[State.PAUSED] = len(progress.paused)
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
         line = Table.grid(padding=(0, 1))
         line.add_row(bar, Text(f"{len(progress.records)}/{progress.trials} {progress.word}s: {states}"))

@@ -55,8 +55,16 @@ def plan_facts(plan: Plan) -> dict[str, object]:
     }
 
 
-def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int = 0, again: int = 0) -> None:
-    """Print the plan for a person."""
+def show_plan(
+    plan: Plan, study_dir: StudyDirectory, console: Console, done: int = 0, again: int = 0, paused: int = 0
+) -> None:
+    """Print the plan for a person.
+
+    Args:
+        done: Trials that have ended before.
+        again: Trials that were interrupted.
+        paused: Trials that were paused.
+    """
     data, counted = plan.data, plan.feasibility
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
@@ -76,13 +84,18 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
     trials = count_text(plan.trials, "trial")
     what = {
         "grid": f"{_each(plan.trials)} once, in random order",
-        "best-first": f"{trials}, the most promising configuration next, no duplicates",
+        "freeze-thaw": f"at most {trials}, paused and resumed; the most promising one goes on",
     }.get(plan.sampler, f"{trials}, no duplicates")
     grid.add_row("search", f"{plan.sampler}: {what}; up to {count_text(plan.epochs, 'epoch')} each")
-    grid.add_row("pruner", str(plan.pruner))
+    pauses = plan.sampler == "freeze-thaw"
+    if not pauses or plan.pruner.name != "none":
+        grid.add_row("pruner", str(plan.pruner))
     grid.add_row(
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
+    if pauses and plan.settings.search.until:
+        regret = f"{plan.settings.search.until} of a standard deviation between seeds"
+        grid.add_row("until", Text(f"the expected regret of the best trial is below {regret}"))
     if limits := _limits(plan.settings.search):
         grid.add_row("ends", Text(f"earlier {limits}"))
     if count := plan.settings.search.confirm:
@@ -97,8 +110,9 @@ def show_plan(plan: Plan, study_dir: StudyDirectory, console: Console, done: int
         grid.add_row("" if number else "set", Text(text))
     place = f"{data.place}: " if data.place else ""
     grid.add_row("device", f"{place}{data.device}, engine {plan.settings.engine}; {plan.allocation}")
-    if done or again:
-        interrupted = f", {again} interrupted and to be run again" if again else ""
+    if done or again or paused:
+        interrupted = f", {paused} paused" if paused else ""
+        interrupted += f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
         trials = "trial" if max(done, plan.trials) == 1 else "trials"
         have = "has" if done == 1 else "have"
@@ -143,7 +157,7 @@ def show_end(
     `winner` is the content of best.yaml.
     """
     ended = [record for record in records if record.state in ENDED]
-    rows = rank(ended, plan.settings.metric.maximize)
+    rows = rank(records, plan.settings.metric.maximize)
     shown = rows[:_SHOWN_ROWS]
     if shown:
         print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
@@ -168,10 +182,12 @@ def show_end(
     elsewhere = sum(record.state == State.RUNNING for record in records)
     left = plan.trials - len(ended) - elsewhere
     if left > 0:
-        waiting = sum(record.state == State.WAITING for record in records)
+        states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
+        counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
+        begun = ", ".join(f"{count} {name}" for count, name in counts if count)
         print_command(
             console,
-            f"{count_text(left, 'trial')} left{f' ({waiting} interrupted)' if waiting else ''}. To continue:",
+            f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:",
             f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}",
         )
     if any(record.state == State.COMPLETE for record in ended):
@@ -191,6 +207,8 @@ def show_end(
         )
     elif ended:
         console.print("No trial completed.", style="red")
+    elif rows:
+        console.print("No trial has completed yet.")
 
 
 def winner_facts(winner: Winner | None) -> dict[str, object] | None:

@@ -42,6 +42,7 @@ class Progress:
     Args:
         trials: Trials of the study in total.
         epochs: Maximum epochs of a trial.
+        paused: Trials that are paused, by number.
         curves: For each trial that this run trained, its (epoch, score) pairs.
         since: Start of this run on `time.monotonic`, in seconds.
         word: What a trial is called.
@@ -55,6 +56,7 @@ class Progress:
     workers: int
     records: list[TrialRecord]
     running: dict[int, Running] = field(default_factory=dict)
+    paused: dict[int, TrialRecord] = field(default_factory=dict)
     curves: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
     word: str = "trial"
@@ -91,7 +93,7 @@ class Progress:
 
     def table(self, width: int, most: int) -> RenderableType | None:
         """The best `most` trials so far, None if there are none."""
-        rows = rank(self.records, self.maximize)[:most]
+        rows = rank([*self.records, *self.paused.values()], self.maximize)[:most]
         return ranking_table(rows, self.names, self.metric, width, self.curves) if rows else None
 
     def named(self, params: Mapping[str, object]) -> Mapping[str, object]:
@@ -116,7 +118,8 @@ def make_progress(
     ended = [record for record in records if record.state in ENDED]
     # After --trials was lowered, more trials may have ended than are planned.
     total = max(trials, len(ended))
-    return Progress(names, metric, maximize, total, epochs, workers, ended)
+    paused = {record.number: record for record in records if record.state == State.PAUSED}
+    return Progress(names, metric, maximize, total, epochs, workers, ended, paused=paused)
 
 
 class Base(Callback):
@@ -128,13 +131,18 @@ class Base(Callback):
     @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
         self.progress.running[number] = Running(params, time.monotonic())
-        self.progress.curves[number] = []
+        if self.progress.paused.pop(number, None) is None:
+            self.progress.curves[number] = []
+        self.progress.curves.setdefault(number, [])  # it was paused in an earlier run
 
     @override
     def on_report(self, report: Report) -> None:
         running = self.progress.running[report.number]
         running.report = report
-        self.progress.curves[report.number].append((report.epoch, report.score))
+        curve = self.progress.curves.setdefault(report.number, [])
+        # A paused trial reports its last epoch again, or all of them if its checkpoint was removed.
+        curve[:] = [point for point in curve if point[0] < report.epoch]
+        curve.append((report.epoch, report.score))
         if report.anew:
             self._begun_anew(report)
         if not report.continues_after:
@@ -155,6 +163,11 @@ class Base(Callback):
     def on_trial_end(self, record: TrialRecord) -> None:
         self.progress.running.pop(record.number, None)
         self.progress.records.append(record)
+
+    @override
+    def on_trial_paused(self, record: TrialRecord) -> None:
+        self.progress.running.pop(record.number, None)
+        self.progress.paused[record.number] = record
 
     @override
     def on_trial_requeued(self, number: int) -> None:
@@ -222,6 +235,12 @@ class PlainView(Base):
         )
 
     @override
+    def on_trial_paused(self, record: TrialRecord) -> None:
+        super().on_trial_paused(record)
+        score = self.progress.metric.text(record.score)
+        self._line(f"{self.progress.word} {record.number} paused after epoch {record.epochs}: best {score}")
+
+    @override
     def on_trial_requeued(self, number: int) -> None:
         super().on_trial_requeued(number)
         self._line(
@@ -278,6 +297,19 @@ class JsonView(Base):
                 "epochs": record.epochs,
                 "seconds": record.seconds,
                 "error": record.error or None,
+            }
+        )
+
+    @override
+    def on_trial_paused(self, record: TrialRecord) -> None:
+        super().on_trial_paused(record)
+        emit(
+            {
+                "event": "paused",
+                self.progress.word: record.number,
+                "score": record.score,
+                "epochs": record.epochs,
+                "seconds": record.seconds,
             }
         )
 

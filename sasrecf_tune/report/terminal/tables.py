@@ -18,7 +18,13 @@ from sasrecf_tune.report.bounds_text import bounds_sentence
 from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text
 from sasrecf_tune.trials import Row, State, cell_text
 
-STYLES = {State.COMPLETE: "", State.PRUNED: "dim", State.FAILED: "red", "running": "cyan"}
+STYLES = {
+    State.COMPLETE: "",
+    State.PRUNED: "dim",
+    State.PAUSED: "dim",
+    State.FAILED: "red",
+    State.RUNNING: "cyan",
+}
 BARS = "▁▂▃▄▅▆▇█"
 # Characters of a learning curve.
 CURVE_WIDTH = 12

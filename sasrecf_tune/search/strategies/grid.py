@@ -9,7 +9,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from typing_extensions import override
 
-from sasrecf_tune.search.strategies.history import History, Labels
+from sasrecf_tune.search.policy import Labels
+from sasrecf_tune.search.strategies.history import History
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
 
 

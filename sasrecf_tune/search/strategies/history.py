@@ -10,7 +10,6 @@ from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.storage.database.optuna_internals import QUEUED
 
-Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 Cell = tuple[Scalar, ...]
 
 

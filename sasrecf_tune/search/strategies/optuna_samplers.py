@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.search.strategies.history import History, Labels
+from sasrecf_tune.search.policy import Labels
+from sasrecf_tune.search.strategies.history import History
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted, SpaceSampler
 
 # A model-based sampler may propose the same cell again and again; after these tries, cells are random.
@@ -21,7 +22,7 @@ _TRIES = 10
 _RANDOM_TRIES = 500
 # What samplers import when they are first used, which may take seconds.
 _LATE_IMPORTS = {
-    "best-first": ("scipy.special", "sklearn.gaussian_process"),
+    "freeze-thaw": ("scipy.special", "scipy.linalg"),
     "gp": ("torch", "scipy.optimize", "scipy.stats"),
     "qmc": ("scipy.stats",),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.errors import InputError
@@ -13,12 +12,8 @@ from sasrecf_tune.errors import InputError
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-    from sasrecf_tune.inputs.search_space import SearchSpace
-
 # Trials that must have completed before any trial is compared with them.
 STARTUP_TRIALS = 4
-# How many standard deviations the forecast of a pruned trial is below the best (benchmarks/search/replay.py).
-_DEVIATIONS = 1.5
 
 
 @dataclass(frozen=True)
@@ -47,11 +42,6 @@ class PrunerPlan:
         match self.name:
             case "none":
                 return f"none: every trial runs to its end{self.why and f', since {self.why}'}"
-            case "forecast":
-                return (
-                    "forecast: stops a trial that is not expected to reach the best, judged by what similar "
-                    f"trials gained after the same epoch; {waits}"
-                )
             case "median" | "percentile":
                 share = "half" if self.name == "median" else "three quarters"
                 return (
@@ -72,19 +62,22 @@ def warmup(epochs: int) -> int:
     return min(10, max(2, math.ceil(epochs / 5)))
 
 
-def plan_pruner(name: str, epochs: int) -> PrunerPlan:
-    """Plan the pruner `name` for trials of at most `epochs` epochs; "auto" is the forecast pruner.
+def plan_pruner(name: str, epochs: int, sampler: str = "random") -> PrunerPlan:
+    """Plan the pruner `name` for trials of at most `epochs` epochs, proposed by `sampler`.
+
+    "auto" is none for freeze-thaw, which pauses trials; else it is the median pruner.
 
     The plan is "none" if a trial ends before the pruner could stop it.
 
     Raises:
         InputError: no such pruner.
     """
-    plan = _pruner(name, epochs)
-    # The forecast pruner may stop a trial after the first epoch that follows the warm-up, Optuna's pruners
-    # after the last epoch of it. After the last epoch of all, no trial is pruned.
-    first = {"forecast": "n_warmup_steps", "halving": "min_resource", "hyperband": "min_resource"}
-    earliest = plan.arguments.get(first.get(plan.name, "n_warmup_steps"), 0) + (plan.name == "forecast")
+    if name == "auto" and sampler == "freeze-thaw":
+        return PrunerPlan("none", {})
+    plan = _pruner("median" if name == "auto" else name, epochs)
+    # After the last epoch, no trial is pruned.
+    first = {"halving": "min_resource", "hyperband": "min_resource"}
+    earliest = plan.arguments.get(first.get(plan.name, "n_warmup_steps"), 0)
     if plan.name == "none" or earliest < epochs:
         return plan
     trials = f"trials of {epochs} epoch{'s' * (epochs > 1)}"
@@ -97,9 +90,6 @@ def _pruner(name: str, epochs: int) -> PrunerPlan:
     match name:
         case "none":
             return PrunerPlan("none", {})
-        case "auto" | "forecast":
-            waits["n_warmup_steps"] = min(10, max(2, epochs // 10))
-            return PrunerPlan("forecast", {"deviations": _DEVIATIONS, **waits})
         case "median":
             return PrunerPlan("median", waits)
         case "percentile":
@@ -112,15 +102,12 @@ def _pruner(name: str, epochs: int) -> PrunerPlan:
     raise InputError(f"unknown pruner {name!r}", where="--pruner")
 
 
-def make_pruner(plan: PrunerPlan, space: SearchSpace) -> BasePruner:
+def make_pruner(plan: PrunerPlan) -> BasePruner:
     """Make the pruner of `plan`."""
     from optuna import pruners
 
-    from sasrecf_tune.search.strategies.forecast_pruner import ForecastPruner
-
     kinds: dict[str, Callable[..., BasePruner]] = {
         "none": pruners.NopPruner,
-        "forecast": partial(ForecastPruner, space),
         "median": pruners.MedianPruner,
         "percentile": pruners.PercentilePruner,
         "halving": pruners.SuccessiveHalvingPruner,

@@ -61,6 +61,9 @@ class Coordination(Protocol):
     def list_peers(self) -> list[tuple[str, str]]:
         """Names and descriptions of the other coordinators at work now."""
 
+    def is_at_work(self, token: object) -> bool:
+        """Whether the coordinator `token` is another one, and at work now."""
+
     def has_silent_peers(self) -> bool:
         """Whether the coordinator of a running trial may be dead; for a coordinator that is idle.
 
@@ -118,6 +121,10 @@ class SingleCoordinator(Coordination):
     @override
     def list_peers(self) -> list[tuple[str, str]]:
         return []
+
+    @override
+    def is_at_work(self, token: object) -> bool:
+        return False
 
     @override
     def has_silent_peers(self) -> bool:
@@ -213,6 +220,10 @@ class DatabaseCoordination(Coordination):
         return sorted((peer.name, peer.about) for peer in self._heartbeat.peers.values())
 
     @override
+    def is_at_work(self, token: object) -> bool:
+        return token in self._heartbeat.peers
+
+    @override
     def has_silent_peers(self) -> bool:
         return self._has_silent(lambda: {owner_of(trial) for trial in self._running_elsewhere()})
 
@@ -274,7 +285,11 @@ class DatabaseCoordination(Coordination):
     def _check_peers(self, session: Session) -> None:
         """Give a sign of life, and take up own trials that were given up for dead."""
         trials = self._storage.trials()
-        waiting = [number for number in self._ownership.held if trials[number].state == TrialState.WAITING]
+        waiting = [
+            number
+            for number in self._ownership.held
+            if trials[number].state == TrialState.WAITING and self._ownership.is_mine(trials[number])
+        ]
         if self.token and (waiting or self._storage.clock() >= self._heartbeat.next_beat):
             self._beat(session)
         self._storage.resume_waiting(waiting)

@@ -49,12 +49,11 @@ def test_without_noise_every_policy_improves_with_its_budget(planted: Path, tmp_
     found: dict[tuple[str, int], Any] = {
         (row["policy"], row["workers"]): row for row in json.loads(done.stdout)
     }
-    # The coordinator of a replay trains one trial at a time.
-    assert set(found) == {(policy, workers) for policy in policies for workers in (1, 4)} - {("auto", 4)}
+    assert set(found) == {(policy, workers) for policy in policies for workers in (1, 4)}
     for row in found.values():
         regrets = [value["mean"] for value in row["regret"]["unseen_test"].values()]
         assert regrets[-1] <= regrets[0]
-    for policy in ("RecBole (stops after 10)", "grid", "ASHA, resumed", "auto"):
+    for policy in ("RecBole (stops after 10)", "grid", "ASHA, resumed"):
         assert found[policy, 1]["regret"]["true"]["end"]["mean"] == pytest.approx(0, abs=0.01)
     assert found["grid", 1]["epochs"]["median"] == 1
     assert found["grid", 4]["seconds"]["median"] < found["grid", 1]["seconds"]["median"] / 2

@@ -7,7 +7,6 @@ from typing import get_args
 
 import pytest
 
-from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Pruner
 from sasrecf_tune.search.strategies.pruners import make_pruner, plan_pruner
 from sasrecf_tune.trials import State, rank
@@ -16,7 +15,7 @@ from tests.support.fake_training import FakeTraining
 
 
 @pytest.mark.parametrize(
-    ("pruner", "warm"), [("forecast", 2), ("median", 4), ("percentile", 4), ("halving", 4), ("hyperband", 4)]
+    ("pruner", "warm"), [("median", 4), ("percentile", 4), ("halving", 4), ("hyperband", 4)]
 )
 def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Pruner, warm: int) -> None:
     epochs = 20
@@ -31,15 +30,20 @@ def test_no_pruner_stops_a_trial_during_the_warm_up(tmp_path: Path, pruner: Prun
 
 
 def test_pruning_is_on_by_default() -> None:
-    assert plan_pruner("auto", 300).name == "forecast"
+    assert plan_pruner("auto", 300).name == "median"
     assert plan_pruner("auto", 300).arguments["n_warmup_steps"] == 10
+
+
+def test_trials_that_may_pause_are_not_pruned_by_default() -> None:
+    assert plan_pruner("auto", 300, "freeze-thaw").name == "none"
+    assert plan_pruner("median", 300, "freeze-thaw").name == "median"
 
 
 @pytest.mark.parametrize("name", ["auto", "median", "percentile", "halving", "hyperband"])
 def test_the_plan_has_no_pruner_if_trials_are_too_short_for_it(name: Pruner) -> None:
     for epochs in (1, 2, 3, 4, 12):
         plan = plan_pruner(name, epochs)
-        assert (plan.name == "none") == (epochs <= (3 if name == "auto" else 2))
+        assert (plan.name == "none") == (epochs <= 2)
         assert (f"trials of {epochs} epoch" in str(plan)) == (plan.name == "none")
 
 
@@ -47,4 +51,4 @@ def test_the_plan_has_no_pruner_if_trials_are_too_short_for_it(name: Pruner) -> 
 def test_every_pruner_describes_itself(name: str) -> None:
     plan = plan_pruner(name, 10)
     assert str(plan).startswith(f"{plan.name}: ")
-    make_pruner(plan, parse("learning_rate choice [0.1]"))
+    make_pruner(plan)

@@ -20,7 +20,6 @@ from tests.support.paths import ROOT
     ("sampler", "text", "trials"),
     [
         *(("tpe", GRID, 12), ("random", GRID, 12), ("qmc", GRID, 12), ("gp", GRID, 12)),
-        *(("best-first", GRID, 12), ("best-first", ENDLESS, 13)),
         *(("tpe", ENDLESS, 13), ("random", ENDLESS, 13), ("qmc", ENDLESS, 13)),
     ],
 )
@@ -34,7 +33,7 @@ def test_samplers_propose_feasible_cells_and_none_twice(
     assert all(record.params["n_heads"] != 3 for record in records)
 
 
-@pytest.mark.parametrize("sampler", ["auto", "best-first", "tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
 @pytest.mark.parametrize("text", [GRID, ENDLESS])
 def test_a_resumed_search_has_the_trials_of_an_uninterrupted_one(
     tmp_path: Path, sampler: Sampler, text: str
@@ -51,7 +50,7 @@ def test_a_resumed_search_has_the_trials_of_an_uninterrupted_one(
     assert [r.score for r in pieces] == [r.score for r in whole]
 
 
-@pytest.mark.parametrize("sampler", ["best-first", "gp"])
+@pytest.mark.parametrize("sampler", ["gp"])
 def test_a_proposal_imports_nothing_heavy(tmp_path: Path, sampler: str) -> None:
     """With a database on a server, other runs wait for each proposal."""
     script = """

@@ -1,0 +1,216 @@
+"""The default search: trains whatever is expected to raise the best prediction most per second."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from sasrecf_tune.search.policy import Curve, Finish, Labels, SearchPolicy, Step
+from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
+from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
+from sasrecf_tune.search.strategies.curve_kernel import Spots
+from sasrecf_tune.search.strategies.curve_scores import best_so_far, observed
+from sasrecf_tune.search.strategies.horizon import Horizon
+from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
+from sasrecf_tune.search.strategies.search_end import Predictions, SearchEnd, predictions, search_end
+from sasrecf_tune.search.strategies.survey import Survey
+from sasrecf_tune.search.strategies.training_cost import ExpectedEpochs, SecondsPerEpoch
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# What beginning or resuming a trial costs, in epochs.
+_SWITCH = 0.1
+# So many configurations have a score before the search may end.
+_MIN_TRIED = 6
+EXHAUSTED = "every configuration has been trained"
+
+
+@dataclass(frozen=True)
+class _Actions:
+    """What a worker could do: [a] each, of the configurations `row` of the beliefs."""
+
+    row: Integers
+    first: Integers  # the epoch after which it goes on
+    until: Integers
+    run: Integers
+    switches: NDArray[np.bool_]
+
+
+class PausedSearch(SearchPolicy):
+    """Pauses and resumes trials by what one Gaussian process over all curves predicts of final scores.
+
+    The next step is the one with the largest knowledge gradient per second: a trial that begins or goes on,
+    up to a rung. The search ends when the expected regret of a trial that was trained to its end,
+    E[max f] - f(trial), is small.
+
+    Args:
+        pool: Candidates for new trials.
+        start: Labels of the first configuration.
+        maximize: Whether larger scores are better.
+        until: The expected regret that ends the search, in standard deviations between seeds; None for never.
+        trials: How many trials the study may have; None for any number.
+
+    Source:
+        Frazier, Powell and Dayanik, "The knowledge-gradient policy for correlated normal beliefs", 2009.
+        Swersky, Snoek and Adams, "Freeze-thaw Bayesian optimization", 2014.
+    """
+
+    def __init__(
+        self,
+        pool: CandidatePool,
+        start: Labels,
+        horizon: Horizon,
+        maximize: bool = True,
+        until: float | None = 0.5,
+        trials: int | None = None,
+        constants: CurveConstants = FITTED,
+    ) -> None:
+        self._pool = pool
+        self._start = start
+        self._horizon = horizon
+        self._sign = 1 if maximize else -1
+        self._until = until
+        self._limit = trials
+        self._constants = constants
+        self._surveyed: tuple[tuple[Curve, ...], Survey] | None = None
+        self._configurations: dict[int, Configuration] = {}
+        self._seen: dict[int, tuple[Mapping[int, float], list[tuple[int, float]]]] = {}
+
+    @override
+    def next_step(self, curves: Sequence[Curve]) -> Step | Finish:
+        if not curves:
+            return Step(dict(self._start), self._horizon.steps(self._horizon.last(self._start))[0])
+        survey = self.survey(curves)
+        if not len(survey.beliefs.cells):
+            return Finish(EXHAUSTED, exhausted=True)
+        if self._until is not None:
+            step = self._end(survey, self._until)
+            if step is not None:
+                return step
+        actions = self._actions(survey)
+        if not len(actions.row):
+            return Finish(EXHAUSTED, exhausted=True)
+        return self._best_action(survey, actions)
+
+    def predictions(self, curves: Sequence[Curve]) -> Predictions:
+        """Predict the final scores of trials, and of the best configurations without a trial."""
+        return predictions(self.survey(curves), self._sign) if curves else Predictions({}, ())
+
+    def choose(self, curves: Sequence[Curve]) -> Labels | None:
+        """The configuration that the search would choose now, whether or not it was trained to its end."""
+        survey = self.survey(curves) if curves else None
+        if survey is None or not len(survey.beliefs.cells):
+            return None
+        regrets, complete = survey.regrets(), survey.complete()
+        good = complete & (regrets < (self._until or 0.0))
+        row = np.where(good, regrets, np.inf).argmin() if good.any() else regrets.argmin()
+        return survey.labels[int(survey.beliefs.cells[row])]
+
+    def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
+        """What the search has found so far; None without a score."""
+        return search_end(self.survey(curves), self._sign) if curves else None
+
+    def survey(self, curves: Sequence[Curve]) -> Survey:
+        """What is known and believed of the study."""
+        if self._surveyed is not None:
+            before = self._surveyed[0]
+            if len(before) == len(curves) and all(map(operator.is_, before, curves)):
+                return self._surveyed[1]
+        may_begin = self._limit is None or len(curves) < self._limit
+        known = [self._know(curve) for curve in curves]
+        survey = Survey(curves, known, self._pool, self._horizon, self._constants, may_begin)
+        self._surveyed = tuple(curves), survey
+        return survey
+
+    def _know(self, curve: Curve) -> tuple[Configuration, list[tuple[int, float]]]:
+        """The configuration of a trial and the scores to learn from, calculated once."""
+        configuration = self._configurations.get(curve.number)
+        if configuration is None or configuration.labels != curve.labels:
+            configuration = self._pool.configuration(curve.labels)
+            self._configurations[curve.number] = configuration
+        scores, seen = self._seen.get(curve.number, (None, []))
+        if scores is not curve.scores:
+            best = best_so_far(curve.scores, self._sign)
+            seen = observed(best, self._horizon.steps(self._horizon.last(curve.labels)))
+            self._seen[curve.number] = curve.scores, seen
+        return configuration, seen
+
+    def _end(self, survey: Survey, until: float) -> Step | Finish | None:
+        """The steps that end the search, None if it goes on."""
+        beliefs = survey.beliefs
+        scored = {one.cell for one in survey.trials if one.scores}
+        if len(scored) < min(_MIN_TRIED, len(survey.labels)):
+            return None
+        regrets, complete = survey.regrets(), survey.complete()
+        if complete.any() and (regret := float(regrets[complete].min())) < until:
+            return Finish(f"expected regret {regret:.2f} of a standard deviation between seeds")
+        row = int(regrets.argmin())
+        if regrets[row] >= until or complete[row]:
+            return None
+        cell = int(beliefs.cells[row])
+        busy = [one for one in survey.trials if one.cell == cell and one.busy]
+        last = int(survey.lasts[cell])
+        if busy:
+            waits = any(one.curve.until >= last for one in busy)
+            return Finish("the chosen trial is being trained to its end") if waits else None
+        going = survey.open.get(cell)
+        return Step(dict(survey.labels[cell]), last, None if going is None else going.curve.number)
+
+    def _actions(self, survey: Survey) -> _Actions:
+        busy = {one.cell for one in survey.trials if one.busy}
+        rows = []
+        for row, cell in enumerate(map(int, survey.beliefs.cells)):
+            going = survey.open.get(cell)
+            if cell in busy or (going is None and cell < survey.tried):
+                continue
+            newest, first, run = 0, 0, -1
+            if going is not None:
+                newest, run = going.newest, going.curve.number
+                first = newest if going.reached else min(going.curve.checkpoint, newest)
+            switches = going is None or not going.reached
+            ahead = [step for step in self._horizon.steps(int(survey.lasts[cell])) if step > newest]
+            rows += [(row, first, until, run, switches) for until in _some(ahead)]
+        table = np.array(rows, dtype=int).reshape(len(rows), 5).T
+        return _Actions(table[0], table[1], table[2], table[3], table[4].astype(bool))
+
+    def _best_action(self, survey: Survey, actions: _Actions) -> Step:
+        beliefs = survey.beliefs
+        cells = beliefs.cells[actions.row]
+        spots = Spots(cells, beliefs.at(actions.until), actions.run)
+        predicted = beliefs.process.predict_runs(spots)
+        slopes = beliefs.process.learned(beliefs.finals, beliefs.prediction, spots, predicted)
+        gains = knowledge_gradient(beliefs.prediction.mean, slopes)
+        best = int((gains / self._cost(survey, actions)).argmax())
+        run = int(actions.run[best])
+        return Step(dict(survey.labels[int(cells[best])]), int(actions.until[best]), None if run < 0 else run)
+
+    def _cost(self, survey: Survey, actions: _Actions) -> Floats:
+        """[a] What each costs, in epochs of a usual configuration."""
+        trials = [one for one in survey.trials if one.newest]
+        of = np.array([one.cell for one in trials], dtype=int)
+        newest = np.array([one.newest for one in trials], dtype=int)
+        seconds = SecondsPerEpoch(
+            survey.points[of], np.array([one.curve.seconds for one in trials]), newest
+        ).predict(survey.points[survey.beliefs.cells])
+        ended = [
+            one.newest
+            for one in trials
+            if one.complete and one.newest <= survey.lasts[one.cell] - self._horizon.eval_step
+        ]
+        steps = self._horizon.steps(self._horizon.epochs)
+        patience = self._horizon.patience or self._horizon.epochs
+        expected = ExpectedEpochs(steps, patience, ended, [int(n) for n in newest])
+        epochs = expected.between(actions.first, actions.until)
+        found: Floats = seconds[actions.row] * (epochs + _SWITCH * actions.switches)
+        return found
+
+
+def _some(ahead: Sequence[int]) -> list[int]:
+    """The next two rungs, every other one after these, and the last."""
+    return [step for index, step in enumerate(ahead) if index < 2 or index % 2 or index == len(ahead) - 1]

@@ -1,0 +1,299 @@
+"""The default search on made-up curves."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sasrecf_tune.inputs.literals import Scalar
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.strategies.paused_search import PausedSearch
+from tests.support.simulated_search import Train, make_policy, play
+
+GRID = (
+    "learning_rate choice [0.01, 0.003, 0.001, 0.0003, 0.0001]\nhidden_dropout_prob choice [0.2, 0.5]\n"
+    "n_layers choice [1, 2, 3]\nloss_type choice ['CE', 'BPR']\n"
+)
+CELLS = 60
+ENDLESS = "learning_rate log 1e-4,1e-1\nhidden_dropout_prob uniform 0,0.8\nn_layers int 1,4\n"
+EPOCHS = 20
+
+
+def quality(labels: Mapping[str, Scalar]) -> float:
+    """The final score: best at a learning rate of 0.003, without seeds."""
+    rate = float(str(labels.get("learning_rate", 0.003)))
+    layers = float(str(labels.get("n_layers", 1)))
+    found = 0.1 - 0.02 * abs(math.log10(rate / 0.003)) + 0.002 * layers
+    return (
+        found - 0.01 * (labels.get("loss_type") == "BPR") - 0.01 * (labels.get("hidden_dropout_prob") == 0.5)
+    )
+
+
+def learning(
+    final: Callable[[Mapping[str, Scalar]], float] = quality, epochs: int = EPOCHS, noise: float = 0.0005
+) -> Train:
+    """Curves that rise to a final score, and validations with noise that depends on the configuration."""
+
+    def train(labels: Mapping[str, Scalar]) -> Sequence[float]:
+        random = np.random.default_rng(zlib.crc32(repr(sorted(labels.items())).encode()))
+        rise = 1 - 0.7 * np.exp(-np.arange(1, epochs + 1) / 4)
+        return [float(x) for x in final(labels) * rise + noise * random.standard_normal(epochs)]
+
+    return train
+
+
+def chosen(policy: PausedSearch, curves: Sequence[Curve]) -> Mapping[str, Scalar]:
+    labels = policy.choose(curves)
+    assert labels is not None
+    return labels
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_it_ends_by_itself_with_a_good_configuration_that_is_trained_to_its_end(workers: int) -> None:
+    policy = make_policy(GRID)
+    played = play(lambda: policy, learning(), workers=workers)
+    assert isinstance(played.finish, Finish)
+    assert not played.finish.exhausted
+    assert played.epochs < 0.25 * CELLS * EPOCHS
+    end = policy.end(played.curves)
+    assert end is not None
+    assert end.regret < 0.5
+    choice = played.curves[end.choice.number]
+    assert choice.state is CurveState.ENDED
+    assert quality(choice.labels) > 0.098
+    assert end.untried == CELLS - len(played.curves)
+
+
+def test_a_policy_that_is_made_anew_for_each_decision_decides_the_same() -> None:
+    policy = make_policy(GRID)
+    kept = play(lambda: policy, learning())
+    anew = play(lambda: make_policy(GRID), learning())
+    assert anew.steps == kept.steps
+
+
+def test_losses_are_minimised() -> None:
+    policy = make_policy(GRID, maximize=False)
+    kept = play(lambda: policy, learning(lambda labels: -quality(labels)))
+    assert kept.finish is not None
+    end = policy.end(kept.curves)
+    assert end is not None
+    assert end.highest.seen == min(min(curve.scores.values()) for curve in kept.curves)
+    assert quality(kept.curves[end.choice.number].labels) > 0.098
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_the_scale_of_scores_does_not_matter(factor: float) -> None:
+    train, plain, policy = learning(), make_policy(GRID), make_policy(GRID)
+    steps = play(lambda: plain, train, max_steps=5).steps
+    scaled = play(lambda: policy, lambda labels: [factor * score for score in train(labels) or ()])
+    assert scaled.steps[:5] == steps
+    assert scaled.finish is not None
+
+
+def test_a_table_without_differences_ends_early() -> None:
+    policy = make_policy(GRID)
+    played = play(lambda: policy, learning(lambda _: 0.1))
+    assert played.finish is not None
+    assert played.epochs < 0.25 * CELLS * EPOCHS
+
+
+def test_equal_scores_end_early() -> None:
+    policy = make_policy(GRID)
+    played = play(lambda: policy, lambda _: [0.1] * EPOCHS)
+    assert played.finish is not None
+    assert played.epochs < 0.4 * CELLS * EPOCHS
+
+
+@pytest.mark.parametrize("text", ["n_layers choice [2]\n", "n_layers choice [1, 2]\n"])
+def test_a_tiny_grid_is_searched(text: str) -> None:
+    policy = make_policy(text)
+    played = play(lambda: policy, learning())
+    assert played.finish is not None
+    assert played.curves[0].labels in [curve.labels for curve in played.curves]
+    assert any(curve.state is CurveState.ENDED for curve in played.curves)
+
+
+def test_one_continuous_parameter_is_searched() -> None:
+    policy = make_policy("learning_rate log 1e-4,1e-1\n")
+    played = play(lambda: policy, learning(), max_steps=50)
+    assert played.finish is not None
+    assert 0.001 < float(str(chosen(policy, played.curves)["learning_rate"])) < 0.01
+
+
+def test_a_mixed_space_is_searched() -> None:
+    policy = make_policy(ENDLESS)
+    played = play(lambda: policy, learning(), workers=3, max_steps=80)
+    assert played.finish is not None
+    assert quality(chosen(policy, played.curves)) > 0.095
+    end = policy.end(played.curves)
+    assert end is not None
+    assert end.untried is None
+
+
+def test_failed_trials_are_not_begun_again_and_end_the_search_when_none_is_left() -> None:
+    policy = make_policy("n_layers choice [1, 2, 3]\n")
+    played = play(lambda: policy, lambda _: None)
+    assert len(played.steps) == 3
+    assert played.finish is not None
+    assert played.finish.exhausted
+    assert policy.end(played.curves) is None
+
+
+def test_configurations_that_fail_are_not_chosen() -> None:
+    policy = make_policy(GRID)
+    train = learning()
+    played = play(lambda: policy, lambda labels: None if labels["n_layers"] == 3 else train(labels))
+    assert played.finish is not None
+    assert chosen(policy, played.curves)["n_layers"] != 3
+
+
+def test_scores_that_are_no_numbers_are_ignored() -> None:
+    policy = make_policy(GRID)
+    train = learning()
+
+    def diverging(labels: Mapping[str, Scalar]) -> Sequence[float]:
+        scores = list(train(labels) or ())
+        return (
+            [math.nan] * len(scores)
+            if labels["learning_rate"] == 0.01
+            else [scores[0], math.inf, *scores[2:]]
+        )
+
+    played = play(lambda: policy, diverging)
+    assert played.finish is not None
+    assert quality(chosen(policy, played.curves)) > 0.09
+
+
+def test_steps_end_at_epochs_that_are_validated() -> None:
+    policy = make_policy(GRID, epochs=20, eval_step=3)
+    played = play(lambda: policy, learning(), eval_step=3)
+    assert played.finish is not None
+    assert {step.until for step in played.steps} <= {3, 6, 9, 12, 15, 18, 20}
+
+
+def test_trials_of_one_epoch_are_a_search_over_configurations() -> None:
+    policy = make_policy(GRID, epochs=1)
+    played = play(lambda: policy, learning(epochs=1))
+    assert played.finish is not None
+    assert all(step.until == 1 and step.number is None for step in played.steps)
+
+
+def test_never_covers_the_grid() -> None:
+    policy = make_policy("learning_rate choice [0.01, 0.001]\nn_layers choice [1, 2]\n", epochs=5, until=None)
+    played = play(lambda: policy, learning(epochs=5))
+    assert played.finish == Finish("every configuration has been trained", exhausted=True)
+    assert [curve.state for curve in played.curves] == [CurveState.ENDED] * 4
+
+
+def test_no_more_trials_begin_than_are_allowed() -> None:
+    policy = make_policy(GRID, trials=5)
+    played = play(lambda: policy, learning(), workers=2)
+    assert played.finish is not None
+    assert len(played.curves) == 5
+
+
+def test_parallel_workers_do_not_repeat_each_other() -> None:
+    policy = make_policy(GRID)
+    curves: list[Curve] = []
+    for number in range(4):
+        step = policy.next_step(curves)
+        assert isinstance(step, Step)
+        assert step.number is None
+        curves.append(Curve(number, step.labels, {}, CurveState.RUNNING, until=step.until))
+    assert len({(curve.labels["learning_rate"], curve.labels["loss_type"]) for curve in curves}) == 4
+
+
+def test_curves_that_early_stopping_ends_are_at_their_final_score() -> None:
+    policy = make_policy(GRID, epochs=300, patience=10)
+    train = learning(epochs=40)
+    played = play(lambda: policy, train)
+    assert played.finish is not None
+    assert played.epochs < 0.3 * CELLS * 40
+    found = policy.predictions(played.curves).trials
+    ended = [curve for curve in played.curves if curve.state is CurveState.ENDED]
+    assert ended
+    for curve in ended:
+        assert found[curve.number].complete
+        assert found[curve.number].predicted == pytest.approx(max(curve.scores.values()), rel=0.05)
+
+
+def test_a_pruned_trial_is_not_complete() -> None:
+    policy = make_policy(GRID, patience=10)
+    curves = play(lambda: policy, learning(), max_steps=12).curves
+    pruned = [
+        replace(curve, state=CurveState.ENDED) if curve.state is CurveState.PAUSED else curve
+        for curve in curves
+    ]
+    found = policy.predictions(pruned).trials
+    assert not any(found[curve.number].complete for curve in pruned if max(curve.scores) < 10)
+
+
+def test_epochs_may_be_searched() -> None:
+    policy = make_policy("learning_rate choice [0.01, 0.003, 0.001]\nepochs choice [4, 8, 20]\n")
+
+    def train(labels: Mapping[str, Scalar]) -> Sequence[float]:
+        return (learning()({**labels, "epochs": 0}) or ())[: int(str(labels["epochs"]))]
+
+    played = play(lambda: policy, train)
+    assert played.finish is not None
+    assert all(step.until <= int(str(step.labels["epochs"])) for step in played.steps)
+
+
+def test_a_dropped_checkpoint_costs_its_epochs_again() -> None:
+    """Of two paused trials that are alike in all else, the one that has its checkpoint goes on."""
+    policy = make_policy("learning_rate choice [0.003, 0.001]\n", until=None)
+    scores = {epoch: 0.05 + 0.005 * epoch for epoch in range(1, 9)}
+    one = Curve(0, {"learning_rate": 0.003}, scores, CurveState.PAUSED, checkpoint=8)
+    other = Curve(1, {"learning_rate": 0.001}, scores, CurveState.PAUSED, checkpoint=0)
+    first = policy.next_step([one, other])
+    second = policy.next_step([replace(one, checkpoint=0), replace(other, checkpoint=8)])
+    assert isinstance(first, Step)
+    assert isinstance(second, Step)
+    assert (first.number, second.number) == (0, 1)
+
+
+def test_cheap_configurations_are_preferred_where_seconds_are_known() -> None:
+    policy = make_policy("n_layers choice [1, 2, 3]\nn_heads choice [1, 2, 4]\n")
+    curves = [
+        Curve(index, {"n_layers": layers, "n_heads": 1}, {1: 0.05}, CurveState.PAUSED, 0, 1, float(seconds))
+        for index, (layers, seconds) in enumerate([(1, 1), (2, 10), (3, 100)])
+    ]
+    step = policy.next_step(curves)
+    assert isinstance(step, Step)
+    assert step.labels["n_layers"] == 1
+
+
+def test_the_summary_says_why_the_highest_score_is_not_the_choice() -> None:
+    policy = make_policy(GRID)
+    played = play(lambda: policy, learning())
+    lucky = next(curve for curve in played.curves if curve.state is CurveState.PAUSED)
+    curves = [
+        replace(curve, scores={**curve.scores, max(curve.scores): 0.2}) if curve is lucky else curve
+        for curve in played.curves
+    ]
+    end = policy.end(curves)
+    assert end is not None
+    assert end.highest.number == lucky.number
+    assert end.choice.number != lucky.number
+    assert f"trial {lucky.number} scored 0.2" in end.why
+
+
+def test_thousands_of_trials_and_cells_are_no_problem() -> None:
+    space = (
+        "learning_rate choice [0.01, 0.003, 0.001, 0.0003, 0.0001]\nhidden_dropout_prob quniform 0,0.8,0.05\n"
+        "attn_dropout_prob quniform 0,0.8,0.05\nn_layers int 1,4\nhidden_size choice [16, 32, 64, 128, 256]\n"
+    )
+    policy = make_policy(space, until=None)
+    curves: list[Curve] = []
+    random = np.random.default_rng(0)
+    pool = [one.labels for index in range(9) for one in policy._pool._draw(index, [])]
+    for number, labels in enumerate(pool[:2000]):
+        scores = dict(enumerate((learning()(labels) or ())[: int(random.integers(1, 20))], start=1))
+        curves.append(Curve(number, labels, scores, CurveState.PAUSED, checkpoint=len(scores)))
+    step = policy.next_step(curves)
+    assert isinstance(step, Step)
