@@ -70,8 +70,8 @@ class Progress:
     def time_left(self) -> str:
         """Say how long all trials still take, from the first epoch on; "" if that is not known.
 
-        A trial is taken to train as many epochs as those that have ended. Before the first has, and where trials
-        are paused, it is taken to train all of them, which is an upper bound.
+        A trial is taken to train as many epochs as those that have ended. Before the first has, and where
+        trials are paused, it is taken to train all of them, which is an upper bound.
         """
         ended = [record for record in self.records if record.epochs]
         trained = [*ended, *self.paused.values()]

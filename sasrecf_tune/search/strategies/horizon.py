@@ -18,13 +18,13 @@ class Horizon:
     Args:
         epochs: The most that a trial trains; a searched `epochs` has its own.
         eval_step: Epochs from one validation to the next.
-        patience: Epochs without a better score, after which the next one ends a trial; 0 for never.
+        patience: Epochs without a better score, after which the next one ends a trial; None for never.
     """
 
     space: SearchSpace
     epochs: int
     eval_step: int = 1
-    patience: int = 0
+    patience: int | None = None
 
     def last(self, labels: Mapping[str, Scalar]) -> int:
         """The last epoch of a configuration."""

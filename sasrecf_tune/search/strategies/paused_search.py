@@ -235,7 +235,8 @@ class PausedSearch(SearchPolicy):
             if one.complete and one.newest <= survey.lasts[one.cell] - self._horizon.eval_step
         ]
         steps = self._horizon.steps(self._horizon.epochs)
-        patience = self._horizon.patience or self._horizon.epochs
+        patience = self._horizon.patience
+        patience = self._horizon.epochs if patience is None else patience
         return ExpectedEpochs(steps, patience, ended, [one.newest for one in survey.trials])
 
 

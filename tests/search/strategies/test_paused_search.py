@@ -308,3 +308,14 @@ def test_thousands_of_trials_and_cells_are_no_problem() -> None:
         curves.append(Curve(number, labels, scores, CurveState.PAUSED, checkpoint=len(scores)))
     step = policy.next_step(curves)
     assert isinstance(step, Step)
+
+
+def test_trials_that_end_at_once_without_a_better_score_are_expected_to_be_short() -> None:
+    """RecBole's stopping_step may be 0."""
+    curves = [Curve(0, {"learning_rate": 0.01}, {1: 0.05}, CurveState.PAUSED, checkpoint=1, seconds=1.0)]
+    text = "learning_rate choice [0.01]\n"
+    steps = [make_policy(text, epochs=50, patience=some).final_step(curves) for some in (0, 10, None)]
+    seconds = [step.seconds for step in steps if isinstance(step, Step)]
+    assert seconds == sorted(seconds)
+    assert seconds[0] < 0.5 * seconds[-1]
+    assert seconds[-1] == pytest.approx(49)
