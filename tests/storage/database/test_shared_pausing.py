@@ -41,7 +41,7 @@ class Pausing:
         self.policy = Naming()
         checkpoints = PausedCheckpoints(peer.study_dir, 10**9, shared=True)
         known = distributions(peer.plan.space)
-        self.trials = PolicyTrials(self.policy, peer.study, checkpoints, known, 24, lambda: math.inf)
+        self.trials = PolicyTrials(self.policy, peer.study, checkpoints, known, 24, clock=lambda: math.inf)
 
     def take(self, number: int | None, until: int = 1) -> optuna.Trial | Finish:
         assert self.peer.plan.cells is not None
