@@ -164,7 +164,7 @@ class PausedSearch(SearchPolicy):
     def _end(self, survey: Survey, until: float) -> Step | Finish | None:
         """The steps that end the search, None if it goes on."""
         scored = {one.cell for one in survey.trials if one.scores}
-        if len(scored) < min(_MIN_TRIED, len(survey.labels)):
+        if len(scored) < min(_MIN_TRIED, len(survey.beliefs.cells)):
             return None
         regrets, complete = survey.regrets(), survey.complete()
         if complete.any() and (regret := float(regrets[complete].min())) < until:

@@ -319,3 +319,13 @@ def test_trials_that_end_at_once_without_a_better_score_are_expected_to_be_short
     assert seconds == sorted(seconds)
     assert seconds[0] < 0.5 * seconds[-1]
     assert seconds[-1] == pytest.approx(49)
+
+
+def test_a_failed_trial_among_few_does_not_make_the_search_train_all_others_to_their_end() -> None:
+    policy = make_policy(GRID, trials=5)
+    train = learning()
+    first = policy.next_step([])
+    assert isinstance(first, Step)
+    played = play(lambda: policy, lambda labels: None if labels == first.labels else train(labels))
+    assert isinstance(played.finish, Finish)
+    assert not played.finish.exhausted
