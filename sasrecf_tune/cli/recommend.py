@@ -97,7 +97,14 @@ def find_model(out: Path, name: str | None) -> Path:
     with contextlib.suppress(OSError, ValueError):  # of a name that is too long, or has a null character
         if name is not None and ModelDirectory(Path(name)).manifest.is_file():
             return Path(name)
-    study_dir = find_study(out, name)
+    try:
+        study_dir = find_study(out, name)
+    except StudyNotFoundError as error:
+        if name is None:
+            raise
+        what = "neither a study nor a model directory, which has a model.json"
+        fix = error.fix.replace("Studies there:", f"Studies in {out}:")
+        raise StudyNotFoundError(what, where=name, fix=fix) from error
     if not study_dir.model.is_dir():
         raise StudyNotFoundError(
             "this study has no model",

@@ -146,6 +146,12 @@ def test_a_device_that_is_not_there_is_said(model: st.Model) -> None:
         st.load_model(model.path, device="tpu")
 
 
+@pytest.mark.parametrize("name", ["nothing", "./nothing", "."])
+def test_a_name_of_neither_a_study_nor_a_model(name: str) -> None:
+    with pytest.raises(st.InputError, match=f"{name}: neither a study nor a model directory"):
+        st.load_model(name)
+
+
 def test_a_model_of_ready_made_histories_has_none(tmp_path: Path) -> None:
     parent = write_sessions(tmp_path)
     changes: dict[str, Any] = {
