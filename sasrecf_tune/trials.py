@@ -96,9 +96,11 @@ def _sort_key(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:
 
 
 def cell_text(value: object) -> str:
-    """A parameter's value in a table: lists without quotes, floats with up to six digits."""
+    """A parameter's value in a table: lists without quotes, floats with six digits, outer spaces quoted."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(cell_text(inner) for inner in value) + "]"
+    if isinstance(value, str) and value != value.strip():
+        return repr(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
