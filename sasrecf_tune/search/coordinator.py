@@ -116,6 +116,8 @@ class Coordinator:
     def on_outcome(self, outcome: Result | Failure) -> None:
         """Record the outcome of a trial (`executors.base.Handler`)."""
         record = self._running.end(outcome)
+        if record is not None:
+            self._running.summarize(record=record.state != State.PAUSED)
         if record is not None and record.state == State.PAUSED:
             self._limits.add_paused_trial()
             for callback in self._callbacks:
@@ -175,7 +177,10 @@ class Coordinator:
         return self._limits.allow_trial(0) and self._study.peers.has_silent_peers()
 
     def _take_finished_by_peers(self) -> None:
-        for record in self._study.take_finished_by_peers():
+        finished = self._study.take_finished_by_peers()
+        if finished:
+            self._running.summarize(record=True)
+        for record in finished:
             self._limits.add_peer_trial(record)
             for callback in self._callbacks:
                 callback.on_trial_end(record)
@@ -197,6 +202,7 @@ class Coordinator:
         """Save all that can be saved, whatever fails; returns the first error."""
         steps: list[Callable[[], None]] = [self._limits.time.save, self._take_finished_by_peers]
         steps += [partial(self._running.requeue, number) for number in self._running.trials]
+        steps.append(partial(self._running.summarize, record=True))
         steps += [callback.on_search_end for callback in self._callbacks]
         first: Exception | None = None
         for step in steps:

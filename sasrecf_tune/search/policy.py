@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.inputs.literals import Scalar
 
 Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
@@ -79,3 +80,7 @@ class SearchPolicy(Protocol):
         A trial that has just reported at its `until` is among the running ones. A step with its number
         continues it; with any other answer it is paused. Other running trials must not be named.
         """
+
+    def summarize(self, curves: Sequence[Curve]) -> SearchSummary | None:
+        """Predict the final scores of all trials, and what is still to be gained; None if it cannot."""
+        return None

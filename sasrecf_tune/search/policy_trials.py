@@ -13,10 +13,12 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.messages import Report, Result
 from sasrecf_tune.search.curves import CurveReader
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
+from sasrecf_tune.search.search_attributes import shortened
 from sasrecf_tune.search.study import TrialLost, TuneStudy
 from sasrecf_tune.search.trial_attributes import PAUSED, UNTIL, Pause, is_paused
 from sasrecf_tune.storage.database.ownership import owner_of
@@ -132,6 +134,19 @@ class PolicyTrials:
         if not owned:
             raise TrialLost
         return self._study.record(number)
+
+    def summarize(self, record: bool) -> SearchSummary | None:
+        """What the search has found so far, which is recorded if `record`; None if the policy cannot say."""
+
+        def change() -> SearchSummary | None:
+            summary = self._policy.summarize(self._read(self._study.trials()))
+            if summary is not None:
+                summary = shortened(summary, self._study.records(), self._study.maximize)
+                if record:
+                    self._study.record_summary(summary)
+            return summary
+
+        return self._study.transact(change)
 
     def forget(self, number: int) -> None:
         """A trial is not trained by this run any more."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.search.policy import Curve, Finish, Labels, SearchPolicy, Step
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
@@ -20,6 +21,7 @@ from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
 from sasrecf_tune.search.strategies.search_end import Predictions, SearchEnd, predictions, search_end
 from sasrecf_tune.search.strategies.survey import Survey
 from sasrecf_tune.search.strategies.training_cost import ExpectedEpochs, SecondsPerEpoch
+from sasrecf_tune.trials import Prediction
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -111,6 +113,17 @@ class PausedSearch(SearchPolicy):
         good = complete & (regrets < (self._until or 0.0))
         row = np.where(good, regrets, np.inf).argmin() if good.any() else regrets.argmin()
         return survey.labels[int(survey.beliefs.cells[row])]
+
+    @override
+    def summarize(self, curves: Sequence[Curve]) -> SearchSummary | None:
+        end = self.end(curves)
+        if end is None:
+            return None
+        predicted = {one.number: Prediction(one.predicted, one.deviation) for one in end.trials.values()}
+        completed = sum(one.complete for one in end.trials.values())
+        return SearchSummary(
+            predicted, completed, end.regret, end.seed_deviation, end.untried, end.untried_gain
+        )
 
     def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
         """What the search has found so far; None without a score."""
