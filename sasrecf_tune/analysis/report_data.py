@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.analysis.bounds import AtBound, at_bounds
 from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, rank_confirmed
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -48,6 +49,7 @@ class Results:
         curves: (epoch, score) pairs by trial number.
         seconds: How long all runs of the search have taken.
         runs: The runs of all confirmations.
+        summary: What the default search has found; None if it is outdated.
     """
 
     records: list[TrialRecord]
@@ -59,6 +61,7 @@ class Results:
     curves: Curves = field(default_factory=dict)
     seconds: float = 0.0
     runs: list[TrialRecord] = field(default_factory=list)
+    summary: SearchSummary | None = None
 
     @property
     def confirmation(self) -> Confirmation | None:
@@ -78,6 +81,7 @@ class ReportData:
         confirmation: The confirmation to show.
         winner: The trial or run that best.yaml reproduces.
         unit: The last digit of a score, such as 1e-4.
+        summary: What the default search has found; None if it is outdated.
     """
 
     name: str
@@ -90,6 +94,7 @@ class ReportData:
     confirmation: Confirmation | None = None
     winner: Winner | None = None
     unit: float = 0.0
+    summary: SearchSummary | None = None
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -175,4 +180,5 @@ def report_data_of(
         results.confirmation,
         results.winner,
         settings.unit,
+        results.summary,
     )

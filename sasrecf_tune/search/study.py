@@ -113,6 +113,11 @@ class TuneStudy:
         """
         return read_summary(self.optuna.user_attrs.get(SUMMARY))
 
+    def current_summary(self) -> SearchSummary | None:
+        """`summary`, if no trial has completed since."""
+        summary = self.summary
+        return summary if summary is not None and summary.is_of(self.records()) else None
+
     def record_summary(self, summary: SearchSummary) -> None:
         """Record what the search has found."""
         self.optuna.set_user_attr(SUMMARY, summary_attribute(summary))

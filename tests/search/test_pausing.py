@@ -9,7 +9,7 @@ import pytest
 
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 from sasrecf_tune.search.trial_attributes import PAUSED
 from sasrecf_tune.trials import State, TrialRecord
 from tests.support.bench import Bench, bench, quality
@@ -104,7 +104,7 @@ def test_a_sampler_takes_paused_trials_from_the_queue(tmp_path: Path) -> None:
     assert (0, 1) not in training.trained  # it went on from its checkpoint
 
 
-class Recording:
+class Recording(SearchPolicy):
     """Trains one trial an epoch at a time, and remembers what it was asked."""
 
     def __init__(self, cell: dict[str, object]) -> None:

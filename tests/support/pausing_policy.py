@@ -9,7 +9,7 @@ from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, Step
 
 
 @dataclass(frozen=True)
-class HalvingPolicy:
+class HalvingPolicy(SearchPolicy):
     """Trains each of the `cells` for an epoch, the better half of these for another, and so on in turns.
 
     In a round, each trial goes on by one epoch after the other, so that there are as many pauses as possible.

@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.analysis.bounds import at_bounds
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
+from sasrecf_tune.report.choice_text import choice_text, regret_text, untried_text
 from sasrecf_tune.report.terminal.console import print_command, print_table
 from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, show_bounds, varied
 from sasrecf_tune.report.text import count_text, parameters_text
@@ -150,16 +152,20 @@ def show_end(
     outcome: Outcome,
     winner: Winner | None,
     console: Console,
+    summary: SearchSummary | None = None,
 ) -> None:
     """Print the ranked table, why the search ended, and what to do next.
 
-    `winner` is the content of best.yaml.
+    Args:
+        winner: The content of best.yaml.
+        summary: What the default search has found.
     """
+    metric, search = plan.settings.metric, plan.settings.search
     ended = [record for record in records if record.state in ENDED]
-    rows = rank(records, plan.settings.metric.maximize)
+    rows = rank(records, metric.maximize)
     shown = rows[:_SHOWN_ROWS]
     if shown:
-        print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
+        print_table(console, ranking_table(shown, varied(plan.space), metric, console.width))
         if len(rows) > len(shown):
             print_command(
                 console,
@@ -169,14 +175,19 @@ def show_end(
         fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
         if fixed:
             console.print(Text("the same in all trials: " + " ".join(fixed), style="dim"))
+        if why := choice_text(rows, metric):
+            console.print(Text(why))
         console.print()
     print_failures(rows, console)
-    console.print(
-        f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {relative(study_dir.directory)}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    stopped = outcome.interrupted or outcome.failed
+    over = summary is not None and not stopped and summary.regret < search.until
+    reason = f"{outcome.reason[:1].upper()}{outcome.reason[1:]}"
+    regret = "" if summary is None else regret_text(summary, search.until, metric)
+    _line(console, f"{regret if over else reason}. Results: {relative(study_dir.directory)}")
+    if summary is not None:
+        texts = ["" if over else regret, untried_text(summary, metric)]
+        if any(texts):
+            _line(console, f"{'. '.join(filter(None, texts))}.")
     # Trials of this run have all ended.
     elsewhere = sum(record.state == State.RUNNING for record in records)
     left = plan.trials - len(ended) - elsewhere
@@ -187,10 +198,14 @@ def show_end(
         print_command(
             console,
             f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:",
-            f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}",
+            f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}"
+            f"{f' --until {search.until / 2:g}' if over else ''}",
         )
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = winner is not None and winner.confirmation is not None
+        if (over or left <= 0) and not (stopped or elsewhere or confirmed or search.confirm):
+            command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
+            print_command(console, "Recommended last step, the best again on fresh seeds:", command)
         which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
         for text in (
             f"Best configuration: {relative(study_dir.best)}{which}",
@@ -206,6 +221,10 @@ def show_end(
         )
     elif ended:
         console.print("No trial completed.", style="red")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def winner_facts(winner: Winner | None) -> dict[str, object] | None:
