@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, SearchPolicy, Step
 
 
 @dataclass(frozen=True)
