@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sasrecf_tune.api.comparison import StudyComparison, compare
     from sasrecf_tune.api.confirmation import ConfirmationResult
+    from sasrecf_tune.api.import_data import ImportedData, import_data
+    from sasrecf_tune.api.model import Model, load_model
     from sasrecf_tune.api.space import (
         SearchSpace,
         integer,
@@ -31,7 +33,9 @@ __version__ = "0.1.0"
 __all__ = [
     "BestTrial",
     "ConfirmationResult",
+    "ImportedData",
     "InputError",
+    "Model",
     "Report",
     "SearchSpace",
     "Study",
@@ -40,7 +44,9 @@ __all__ = [
     "TuneError",
     "__version__",
     "compare",
+    "import_data",
     "integer",
+    "load_model",
     "load_study",
     "log",
     "loguniform",
@@ -54,6 +60,8 @@ __all__ = [
 _MODULES = {
     "api.comparison": ("StudyComparison", "compare"),
     "api.confirmation": ("ConfirmationResult",),
+    "api.import_data": ("ImportedData", "import_data"),
+    "api.model": ("Model", "load_model"),
     "api.space": ("SearchSpace", "integer", "log", "loguniform", "quniform", "read_params_file", "uniform"),
     "api.study": ("BestTrial", "Study", "load_study"),
     "api.tune": ("tune",),

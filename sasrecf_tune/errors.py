@@ -30,6 +30,8 @@ from typing_extensions import override
 
 # Further mistakes are counted.
 _MOST_SHOWN = 50
+# Characters of a message: it may repeat a value or a name of somebody else's file.
+_LONGEST = 5000
 # Characters of a line that `Location.caret` shows.
 _LINE_WIDTH = 100
 
@@ -58,7 +60,7 @@ class TuneError(Exception):
     @property
     def texts(self) -> list[str]:
         """What to print: a text for each of `mistakes`."""
-        return [str(self)]
+        return [_shortened(str(self))]
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.fix}" if self.fix else self.message
@@ -66,6 +68,11 @@ class TuneError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Workers send errors to the coordinator; default pickling loses keyword arguments.
         return _rebuild, (type(self), dict(self.__dict__))
+
+
+def _shortened(text: str) -> str:
+    more = len(text) - _LONGEST
+    return text if more <= 0 else f"{text[:_LONGEST]} ... ({more:,} more characters)"
 
 
 def _rebuild(kind: type[TuneError], state: dict[str, object]) -> TuneError:
@@ -98,7 +105,7 @@ class InputErrors(InputError):  # noqa: N818  # plural: it has several
     def texts(self) -> list[str]:
         more = len(self.mistakes) - _MOST_SHOWN
         rest = [f"{more:,} more mistakes that are not shown"] if more > 0 else []
-        return [*map(str, self.mistakes[:_MOST_SHOWN]), *rest]
+        return [*(_shortened(str(mistake)) for mistake in self.mistakes[:_MOST_SHOWN]), *rest]
 
     def __str__(self) -> str:
         return "\n\n".join(self.texts)

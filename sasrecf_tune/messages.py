@@ -8,8 +8,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+# The parts of the data that a final model is trained on.
+TrainOn = Literal["train", "train+valid", "all"]
 Config = dict[str, Any]  # a RecBole configuration: key -> bool, int, float, str, None, list or dict
 
 
@@ -133,6 +135,22 @@ class FusionTiming:
 
 
 @dataclass(frozen=True)
+class Deployment:
+    """How the model of a job is trained for use, and where its files are written.
+
+    Attributes:
+        on: The parts of the data: "train" with early stopping on validation, as a trial; "train+valid" or
+            "all" for all epochs, without a validation.
+        directory: An empty directory for all files of `ModelDirectory` but the card.
+        facts: What model.json says of the study and the data.
+    """
+
+    on: TrainOn
+    directory: Path
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial to train: a pure function of `config` (with its seed), data and engine.
 
@@ -144,6 +162,7 @@ class Job:
         local_config: Overrides of `config` for paths that differ on the machine that trains it.
         alone: Never train it as one model with other trials.
         known: The coordinator has the reports of an earlier attempt up to this epoch.
+        deployment: If it is no trial, how its model is trained and written.
     """
 
     number: int
@@ -156,20 +175,23 @@ class Job:
     local_config: Config = field(default_factory=dict)
     alone: bool = False
     known: int = 0
+    deployment: Deployment | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """One validation.
+    """One validation, or an epoch of a model that is trained without one.
 
     Attributes:
         epoch: Counts from 1.
+        score: NaN without a validation.
         metrics: RecBole's rounded validation results.
         seconds: Time since the trial began, earlier attempts included.
         continues_after: If the trial continues after this epoch, its reports up to there are sent again:
             those that the coordinator does not know, and the last.
         anew: In the first report, why the trial could not continue an earlier attempt.
         ends: Whether the trial ends by itself after it: it was the last epoch, or RecBole stops it early.
+        training_seconds: The part of `seconds` that epochs and validations took, without preparing data.
     """
 
     number: int
@@ -181,6 +203,7 @@ class Report:
     continues_after: int = 0
     anew: str = ""
     ends: bool = False
+    training_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -201,6 +224,7 @@ class Result:
         parameters: Number of trainable parameters.
         fused: The largest number of trials, this one included, that it was trained with as one model.
         checkpoint: The epoch of `Job.resume_file`, after which a paused trial can go on; 0 without one.
+        training_seconds: As in the last report.
     """
 
     number: int
@@ -217,6 +241,7 @@ class Result:
     threads: int = 0
     fused: int = 1
     checkpoint: int = 0
+    training_seconds: float = 0.0
 
 
 class FailureKind(enum.StrEnum):
@@ -233,13 +258,18 @@ class FailureKind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that ended in an error."""
+    """A trial that ended in an error.
+
+    Attributes:
+        error: Type and text of an error whose `reason` is not known. It is compared, and never shown.
+    """
 
     number: int
     kind: FailureKind
     reason: str
     epochs: int = 0
     seconds: float = 0.0
+    error: str = ""
 
     @classmethod
     def after_report(cls, number: int, last: Report | None, kind: FailureKind, reason: str) -> Failure:

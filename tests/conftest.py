@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sasrecf_tune.inputs.settings import Sampler
-from tests.support.command_line import command
+from tests.support.command_line import Cli, command, run_here, user_environment
 from tests.support.database_servers import MissingError, Server, running
+from tests.support.forked_workers import fork_context
 from tests.support.ray_cluster import RayCluster, ray_cluster
 from tests.support.tiny import TINY
 
@@ -26,6 +27,33 @@ if TYPE_CHECKING:
 # Tiny models gain nothing from a second thread, and lose much when the machine is busy. Torch, which is
 # imported later, and the processes that tests start take it from here.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# The files that take longest, in this order. Otherwise xdist begins with those that have most tests, and one
+# process has work alone at the end. CONTRIBUTING.md says how to measure them.
+LONG = (
+    "executors/test_ray.py",
+    "cli/test_end_to_end.py",
+    "storage/database/test_shared_storage.py",
+    "engine/test_fast_engine.py",
+    "cli/test_reproduce.py",
+    "executors/test_executors.py",
+    "benchmarks/robustness/test_fuzz.py",
+    "cli/test_doctor.py",
+    "storage/test_disk_failures.py",
+    "cli/test_check_and_run.py",
+    "test_examples.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # of xdist
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    order = {here / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path, len(LONG)))
 
 
 @pytest.fixture(scope="module")
@@ -97,22 +125,34 @@ def tiny_yaml(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m sasrecf_tune ARGS` in an empty directory, as a user would; see `command`."""
+@pytest.fixture(scope="module", autouse=True)
+def forked_workers() -> Iterator[None]:
+    """Workers of this process start at once; see `fork_context`."""
+    from sasrecf_tune.executors import local
 
-    def call(
-        *args: str | Path, timeout: float = 240, cwd: Path = tmp_path
-    ) -> subprocess.CompletedProcess[str]:
-        # RecBole sets CUDA_VISIBLE_DEVICES in the process that uses it.
-        user = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "get_context", lambda _: fork_context())
+        yield
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Runs `sasrecf-tune ARGS` in an empty directory, as a user would but in this process; see `run_here`."""
+    return functools.partial(run_here, cwd=tmp_path)
+
+
+@pytest.fixture
+def cli_process(tmp_path: Path) -> Cli:
+    """Runs `python -m sasrecf_tune ARGS` in an empty directory, in a process of its own; see `command`."""
+
+    def call(*args: str | Path, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(*args),
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=timeout,
-            env=user | {"COLUMNS": "200", "NO_COLOR": "1"},
+            timeout=240,
+            env=user_environment(),
         )
 
     return call

@@ -64,7 +64,7 @@ def test_options_in_prose_exist(page: str) -> None:
         option
         for command in readme_blocks.commands().values()
         for item in command.params
-        for option in item.opts
+        for option in (*item.opts, *item.secondary_opts)
     }
     known |= set(
         re.findall(

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.formats.trials import ranking_csv, ranking_markdown
-from sasrecf_tune.trials import ENDED, State, TrialRecord, best, rank
+from sasrecf_tune.trials import LISTED, State, TrialRecord, best, rank
 
 records = st.lists(
     st.builds(
         TrialRecord,
         number=st.integers(0, 10_000),
-        state=st.sampled_from([*ENDED, "running", "waiting"]),
+        state=st.sampled_from([*LISTED, "running", "waiting"]),
         params=st.just({}),
         score=st.one_of(st.none(), st.sampled_from([0.1, 0.2, 0.3]), st.floats(allow_nan=True)),
     ),
@@ -26,7 +26,7 @@ records = st.lists(
 @given(records, st.booleans())
 def test_completed_trials_are_ranked_first_by_score(trials: list[TrialRecord], maximize: bool) -> None:
     rows = rank(trials, maximize)
-    assert {row.record.number for row in rows} == {t.number for t in trials if t.state in ENDED}
+    assert {row.record.number for row in rows} == {t.number for t in trials if t.state in LISTED}
     ranked = [row for row in rows if row.rank is not None]
     assert rows[: len(ranked)] == ranked
     assert all(r.record.state == State.COMPLETE and math.isfinite(r.record.score or 0.0) for r in ranked)

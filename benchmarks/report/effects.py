@@ -22,7 +22,7 @@ from sasrecf_tune.inputs.settings import Pruner, RunSettings, SearchSettings
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import base_config, make_plan
-from sasrecf_tune.search.study_setup import make_policy, planned_study
+from sasrecf_tune.search.study_setup import planned_study
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
 from tests.support.simulated_studies import (
@@ -40,14 +40,14 @@ from tests.support.simulated_studies import (
 )
 
 _EPOCHS = 8
-# The default search.
-_SEARCHES: dict[str, Pruner] = {"freeze-thaw": "none"}
+# Searches, with and without pruning.
+_SEARCHES: dict[str, Pruner] = {"random, pruned": "median", "random": "none"}
 
 app = typer.Typer(add_completion=False)
 
 
 def searched(pruner: Pruner, effects: Effects, count: int, seed: int) -> list[TrialRecord]:
-    """Return the trials of a search by the default sampler, whose training is a formula."""
+    """Return the trials of a random search whose training is a formula."""
     space = parse(
         "learning_rate log 1e-4,1e-2\n"
         + "".join(f"{name} choice {list(values)}\n" for name, values in VALUES.items())
@@ -70,14 +70,12 @@ def searched(pruner: Pruner, effects: Effects, count: int, seed: int) -> list[Tr
         base={},
         metric=METRIC,
         seed=seed,
-        search=SearchSettings("auto", pruner, count),
+        search=SearchSettings("random", pruner, count),
     )
     study_dir, data = StudyDirectory(Path("effects")), fake_data_summary(_EPOCHS)
     plan = make_plan(settings, space, base_config(settings, space), data)
     study = planned_study(plan, study_dir, InMemoryStorage())
-    Coordinator(
-        plan, study, study_dir, InlineExecutor(train, lambda _: data), [], policy=make_policy(plan)
-    ).run()
+    Coordinator(plan, study, study_dir, InlineExecutor(train, lambda _: data), []).run()
     return study.records()
 
 

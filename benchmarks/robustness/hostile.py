@@ -71,6 +71,19 @@ ODD: tuple[Any, ...] = (
     *([], {}, [[]], [None], {"": None}, {"a": {"b": []}}, [1, "a", None], ["x"] * 1000),
     *("../../outside", "/etc/passwd", "learning_rate choice [0.1]", "__import__('os').system('id')"),
 )
+# Values that are long or deep, for readers whose time grows with the square of their length.
+HARD_VALUES = (
+    *("1" * 9999, "1" + "_" * 99_999, " " * 99_999, "[" * 999, "(" * 999, "{" * 999, "'" * 9999, "-" * 9999),
+    *("0x" + "F" * 5000, "0x" + "F" * 256, "1e" + "9" * 5000, "9" * 400, "'\\x00'", "'\\ud800'", "'\\q'"),
+    *("__import__('os').system('id')", "[x for x in ()]", "nan", "1e999", "," * 9999, "# " * 9999),
+)
+HARD_YAML = (
+    *('!!int ""', '!!float ""', "!!bool x", "!!timestamp x", "!!binary x", "!!set {a}", "!!omap [a: 1]"),
+    *("!!python/object/apply:os.system [id]", "!!python/name:os.system", "!!python/tuple [1]", "2001-99-99"),
+    *("0x" + "F" * 5000, "0b" + "1" * 9999, "9" + ":59" * 4000, "&a [*a]", "&a {<<: *a}", "*a", "? [a]"),
+    *("{sample_num: 99999999999999999999}", "{x: 99999999999999999999}", '"a\\0b"', '"\\ud800"', "../" * 20),
+    *("http://127.0.0.1:1/", "file:///etc", "{'a': " * 99, "%YAML 9.9"),
+)
 # Output may contain these control characters alone.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -176,6 +189,7 @@ class Attacker:
             "addresses": self._addresses,
             "control characters": self._escapes,
             "settings": self._settings,
+            "texts": self._texts,
         }
 
     def run(self, kind: str) -> None:
@@ -436,6 +450,38 @@ class Attacker:
         params.write_text("learning_rate choice [0.1, 0.01]\n")
         given = [str(params), "--dataset", DATA, "--data-path", str(self._data)]
         return [["check", *given, "--config-files", str(path)]]
+
+    def _texts(self) -> Sequence[list[str]]:
+        """Params and config files that are hard to read; there is no data set, so that no worker starts."""
+        params, config = self._out / "hyper.test", self._out / "config.yaml"
+        values = [self._random.choice(HARD_VALUES) for _ in range(self._random.choice((1, 1, 3)))]
+        kind = self._random.choice(("choice [", "choice ", "", "= ", ": [", "int ", "log "))
+        names = ("n_layers", "learning_rate", "selected_features", "embedding_size", "zq")
+        params.write_text(
+            f"{self._random.choice(names)} {kind}{', '.join(values)}{'x' * 50}\nn_heads choice [1]\n"
+        )
+        keys = (
+            "epochs",
+            "topk",
+            "load_col",
+            "train_neg_sample_args",
+            "seq_len",
+            "dataset",
+            "data_path",
+            "zq",
+        )
+        lines = [
+            f"{self._random.choice(keys)}: {self._random.choice((*HARD_YAML, *values))}" for _ in range(2)
+        ]
+        text = "\n".join(
+            [*lines, self._random.choice(("", "a: &a {b: 1}\nc: {<<: [" + "*a, " * 9999 + "*a]}"))]
+        )
+        encoding = self._random.choice(("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig"))
+        config.write_bytes(text.encode(encoding, "surrogatepass"))
+        given = ["--dataset", "absent", "--data-path", str(self._data)]
+        if self._random.random() < 0.3:
+            given = []
+        return [["check", str(params), "--config-files", str(config), *given]]
 
 
 def _places(content: Any) -> Iterator[tuple[Any, Any]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_html
 
 from sasrecf_tune.analysis.report_data import ReportData
+<<<<<<< HEAD
 from sasrecf_tune.report.choice_text import PREDICTED, choice_text, has_predictions, predicted_text
 from sasrecf_tune.report.text import parameter_cells
+=======
+from sasrecf_tune.report.text import parameter_cells, visible
+>>>>>>> policy
 from sasrecf_tune.trials import State, TrialRecord
 
 _ROWS = 10
@@ -35,6 +39,11 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def escape(text: str) -> str:
+    """`text` as HTML that shows each character of it."""
+    return escape_html(visible(text))
 
 
 def _table(data: ReportData) -> str:

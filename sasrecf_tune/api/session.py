@@ -24,7 +24,7 @@ Options = Mapping[str, Any]
 
 # Options that the command line takes as text, and Python code as numbers too.
 _TEXTS = ("timeout", "hang_timeout", "grace", "keep_paused", "until", "fuse")
-_PATHS = ("data_path", "out")
+_PATHS = ("data_path", "out", "output")
 
 
 def run_settings(space: SearchSpace, config: Options, options: Options) -> RunSettings:
@@ -89,6 +89,27 @@ def run_confirmation(study_dir: StudyDirectory, options: Options, progress: bool
     others = {name: value for name, value in options.items() if name not in numbers}
     settings, space = _changed_settings(study_dir, "confirm", others)
     return confirm_study(study_dir, settings, space, _console(progress), **numbers)
+
+
+def run_fit(study_dir: StudyDirectory, options: Options, progress: bool) -> Path:
+    """Fit a study with `options` of `sasrecf-tune fit`; returns the model directory.
+
+    Raises:
+        InputError: An option cannot be used.
+    """
+    from sasrecf_tune.cli.fit import fit_study
+
+    given = _parse_options("fit", options)
+    fit_study(study_dir, _console(progress), **given)
+    output: Path | None = given["output"]
+    return study_dir.model if output is None else output.absolute()
+
+
+def find_model(out: Path, name: str) -> Path:
+    """The model directory that `sasrecf-tune recommend` uses for `name`."""
+    from sasrecf_tune.cli import recommend
+
+    return recommend.find_model(out, name)
 
 
 def read_comparison(studies: Sequence[str], out: Path, storage: str | None) -> Comparison:

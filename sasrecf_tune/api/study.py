@@ -17,9 +17,11 @@ from sasrecf_tune.api.callbacks import CallbackError, UserCallbacks
 from sasrecf_tune.api.confirmation import ConfirmationResult
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.html import study_html
+from sasrecf_tune.api.model import Model
 from sasrecf_tune.errors import TuneError, no_completed_trial
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, Where
+from sasrecf_tune.messages import TrainOn
 from sasrecf_tune.report.formats.best_yaml import best_yaml, winner_config
 from sasrecf_tune.report.terminal.console import write_output
 from sasrecf_tune.search.read_results import read_results
@@ -235,6 +237,28 @@ class Study:
             return search(settings, space, callbacks, progress, retry_failed=retry_failed)
         finally:
             self.reload()
+
+    def fit(
+        self,
+        on: TrainOn = "train+valid",
+        *,
+        seed: int | None = None,
+        output: str | Path | None = None,
+        data_path: str | Path | None = None,
+        gpus: str | int | Sequence[int | str] | None = None,
+        progress: bool = True,
+    ) -> Model:
+        """Train the best configuration for use, write its model directory, and return the model.
+
+        Arguments are the options of `sasrecf-tune fit`.
+
+        Raises:
+            TuneError: No trial has completed, an argument cannot be used, or the training failed.
+        """
+        options = {name: value for name, value in locals().items() if name not in ("self", "progress")}
+        with keyword_names():
+            options["storage"] = session.given_address(self._storage)
+            return Model(session.run_fit(self._directory, options, progress))
 
     def report_html(self, path: str | Path | None = None) -> Path:
         """Write the report, one HTML file, and return its path. Default: report.html of the study."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sasrecf_tune import __version__
 from sasrecf_tune.cli import completion
-from sasrecf_tune.cli.help import WIDEST, Command
+from sasrecf_tune.cli.help import WIDEST, Command, ImportCommand
 from sasrecf_tune.cli.options import (
     AsJson,
     Format,
@@ -25,8 +25,10 @@ from sasrecf_tune.cli.options import (
     settings_options,
 )
 from sasrecf_tune.cli.recbole_options import CheckCommand, Commands, RunCommand
-from sasrecf_tune.errors import Interrupted, TuneError
+from sasrecf_tune.errors import InputError, Interrupted, TuneError
+from sasrecf_tune.inputs.import_settings import ImportSettings
 from sasrecf_tune.inputs.settings import Out, Storage
+from sasrecf_tune.messages import TrainOn
 from sasrecf_tune.report.terminal.closed_output import allow_closed_output, discard_output
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.terminal.encoding import allow_any_text
@@ -72,6 +74,36 @@ def init(
     from sasrecf_tune.cli.init import write_space
 
     write_space(space, force)
+
+
+@app.command("import", cls=ImportCommand)
+@settings_options(settings=ImportSettings)
+def import_(
+    *,
+    interactions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INTERACTIONS",
+            help="Table of users, items and times: CSV, TSV, JSON lines or Parquet; also compressed.",
+        ),
+    ],
+    given: Given,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what is understood of the tables; write nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a table of interactions, and one of items, to a data set for `run`.
+
+    The columns, their kinds and the layouts of MovieLens and of Amazon reviews are recognized. What was
+    understood is printed before anything is written. Rows are left out only if told to.
+    """
+    from sasrecf_tune.cli.import_data import import_tables
+
+    _exit_with(
+        lambda: import_tables(interactions, given, dry_run, as_json),
+        stopped="Stopped. Nothing was written.",
+    )
 
 
 @app.command(cls=RunCommand)
@@ -277,6 +309,127 @@ def reproduce(
         lambda: reproduce_study(study_dir, make_console(), storage=storage, **given, as_json=as_json),
         stopped="Stopped. The incomplete result is discarded.",
     )
+
+
+@app.command(cls=Command)
+@settings_options("data_path", "gpus", override=True)
+def fit(
+    *,
+    study: StudyName = None,
+    on: Annotated[
+        TrainOn,
+        typer.Option(
+            "--on", help="Parts of the data to train on; with `all` no score of the model can be measured."
+        ),
+    ] = "train+valid",
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="Seed.  [default: that of best.yaml]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Directory to write.  [default: STUDY/model]"),
+    ] = None,
+    out: Out = Path("tuning"),
+    storage: Storage = None,
+    given: Given,
+    as_json: AsJson = False,
+) -> None:
+    """Train the configuration of best.yaml for use, and write a model directory for `recommend`.
+
+    On train+valid and all, the number of epochs is the best one of the search or the confirmation.
+    """
+    from sasrecf_tune.cli.fit import fit_study
+    from sasrecf_tune.storage.directory import find_study
+
+    study_dir = find_study(out, study)
+    _exit_with(
+        lambda: fit_study(
+            study_dir,
+            make_console(),
+            on=on,
+            seed=seed,
+            output=output,
+            storage=storage,
+            **given,
+            as_json=as_json,
+        ),
+        stopped="Stopped. Nothing was written.",
+    )
+
+
+@app.command(cls=Command)
+def recommend(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A study that `fit` was run on, or a model directory.  [default: the latest study]",
+            autocompletion=completion.study_names,
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="Items per user.")] = 10,
+    users: Annotated[
+        str | None,
+        typer.Option(
+            "--users",
+            metavar="FILE|IDS",
+            help="Users: ids with commas between them, or a file with one a line.  [default: all]",
+        ),
+    ] = None,
+    histories: Annotated[
+        Path | None,
+        typer.Option(
+            "--histories",
+            metavar="FILE",
+            help="Other histories: a CSV or Parquet table of users and items, in time order.",
+        ),
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Recommend items of the user's own history, too.")
+    ] = False,
+    export_items: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-items",
+            metavar="FILE",
+            help="Write all items' vectors to this npz or Parquet file instead; recommend nothing.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="CSV or Parquet file to write instead of the screen."
+        ),
+    ] = None,
+    out: Out = Path("tuning"),
+) -> None:
+    """Recommend items, with a model that `fit` wrote: a table of user, item, rank and score.
+
+    Items that a user has seen are left out. A table for --histories has a row for each interaction.
+    """
+    from sasrecf_tune.cli import recommend as recommending
+
+    def work() -> int:
+        if export_items is not None:
+            if users or histories or output or include_seen:
+                raise InputError(
+                    "`--export-items` is used alone", fix="It recommends nothing: remove the other options."
+                )
+            recommending.export_items(out, model, export_items)
+        else:
+            recommending.recommend(
+                out,
+                model,
+                top=top,
+                users=users,
+                histories=histories,
+                include_seen=include_seen,
+                output=output,
+            )
+        return 0
+
+    _exit_with(work, stopped="Stopped. No file was written.")
 
 
 @app.command(cls=CheckCommand)

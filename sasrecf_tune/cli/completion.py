@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import typer
 
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE
+from sasrecf_tune.inputs.import_settings import Drop
 from sasrecf_tune.inputs.metrics import VALUE, WITH_K, WITHOUT_K
 from sasrecf_tune.inputs.search_space import Choice
 from sasrecf_tune.report.row_selection import FIELDS
@@ -45,6 +46,11 @@ def settings(incomplete: str) -> list[str]:
     """Complete the key of --set KEY=VALUE."""
     keys = (f"{key.name}=" for key in TABLE.values() if key.group != "environment")
     return _starting(incomplete, keys)
+
+
+def drops(incomplete: str) -> list[str]:
+    """Complete the rows that an import leaves out."""
+    return _starting(incomplete, get_args(Drop))
 
 
 def sort_columns(ctx: typer.Context, incomplete: str) -> list[str]:

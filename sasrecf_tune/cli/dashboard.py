@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"  # the page can delete the study
 
-# A page of another site could show the dashboard in a frame, below its own buttons. These are added to the
-# headers of optuna-dashboard, which lets a page load nothing from elsewhere.
-_NO_FRAME = (("Content-Security-Policy", "frame-ancestors 'none'"), ("X-Frame-Options", "DENY"))
+_THIS_MACHINE = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]+)?")
+_PROTECTION = (
+    # A page of another site could show the dashboard in a frame, below its own buttons; notebooks and editors
+    # of this machine may. The policy of optuna-dashboard itself lets a page load nothing from elsewhere.
+    (
+        "Content-Security-Policy",
+        f"frame-ancestors 'self' http://localhost:* http://{_HOST}:* vscode-webview:",
+    ),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("X-Content-Type-Options", "nosniff"),
+)
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -37,30 +45,26 @@ class _QuietHandler(WSGIRequestHandler):
         pass
 
 
-def _without_frame(
-    start_response: StartResponse, status: str, headers: list[tuple[str, str]], *rest: Any
-) -> Any:
-    return start_response(status, [*headers, *_NO_FRAME], *rest)
-
-
 def own_pages_only(dashboard: WSGIApplication, port: Callable[[], int]) -> WSGIApplication:
     """Refuse what pages of other sites send to `dashboard`, which can delete the study.
 
     A browser sends requests of any open page to this machine. Their Origin is another one; with DNS rebinding
-    it is the same, but then Host is the other site's name.
+    it is the same, but then Host is the other site's name. The port may be that of a tunnel.
     """
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        hosts = {f"{name}:{port()}" for name in (_HOST, "localhost")}
-        origin = environ.get("HTTP_ORIGIN")
+        def respond(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            return start_response(status, [*headers, *_PROTECTION], *error)
+
+        host, origin = environ.get("HTTP_HOST", "").lower(), environ.get("HTTP_ORIGIN")
         foreign = environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site")
         if (
-            environ.get("HTTP_HOST") in hosts
-            and (origin is None or origin in {f"http://{host}" for host in hosts})
+            _THIS_MACHINE.fullmatch(host)
+            and (origin is None or origin in (f"http://{host}", f"https://{host}"))
             and (environ["REQUEST_METHOD"] in ("GET", "HEAD") or not foreign)
         ):
-            return dashboard(environ, partial(_without_frame, start_response))
-        start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+            return dashboard(environ, respond)
+        respond("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"This dashboard answers only its own pages at http://{_HOST}:{port()}/.\n".encode()]
 
     return application

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -40,6 +41,26 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("retries", "fail_fast", "hang_timeout", "grace", "checkpoint_every", "keep_paused", "help"),
     ),
 }
+# The same for `import`.
+IMPORT_GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Columns of interactions": (
+        "ratings.csv --user userId --item movieId --time timestamp",
+        ("user", "item", "time", "time_format", "rating", "min_rating"),
+    ),
+    "Items": (
+        "ratings.csv --items movies.csv --feature 'genres:token_seq:|'",
+        ("items", "item_key", "features"),
+    ),
+    "Rows": ("ratings.csv --min-rating 4 --drop missing --drop duplicates", ("drop",)),
+    "Text files": (
+        "ratings.dat --separator '::' --no-header --encoding latin-1",
+        ("separator", "encoding", "header", "quotes"),
+    ),
+    "Output": (
+        "ratings.csv --out data/movies --dry-run",
+        ("interactions", "out", "force", "dry_run", "as_json", "help"),
+    ),
+}
 WIDEST = 110
 
 
@@ -65,7 +86,9 @@ class Command(TyperCommand):
 
 
 class GroupedCommand(Command):
-    """A command that lists its options in `GROUPS`."""
+    """A command that lists its options in `groups`."""
+
+    groups: Mapping[str, tuple[str, tuple[str, ...]]] = GROUPS
 
     @override
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -84,9 +107,15 @@ class GroupedCommand(Command):
     @override
     def format_options(self, ctx: Any, formatter: Any) -> None:
         records = {each.name: each.get_help_record(ctx) for each in self.get_params(ctx)}
-        for title, (example, names) in GROUPS.items():
+        for title, (example, names) in self.groups.items():
             with formatter.section(f"{title}, such as {example}"):
                 formatter.write_dl([records.pop(name) for name in names if name in records])
         if records:
             with formatter.section("Other options"):
                 formatter.write_dl(list(records.values()))
+
+
+class ImportCommand(GroupedCommand):
+    """`import`."""
+
+    groups = IMPORT_GROUPS

@@ -39,6 +39,7 @@ _COMPLETED = {
     "model": completion.models,
     "overrides": completion.settings,
     "name": completion.study_names,
+    "drop": completion.drops,
 }
 Yes = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 # The values of a command's settings options, by field.
@@ -46,15 +47,16 @@ Given = dict[str, Any]
 
 
 def settings_options(
-    *names: str, override: bool = False
+    *names: str, override: bool = False, settings: type = RunSettings
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add the options that `RunSettings` declares to a command, in the place of its parameter `given`.
+    """Add the options that `settings` declares to a command, in the place of its parameter `given`.
 
     Args:
         *names: The fields whose options the command has, default all.
         override: Whether the options change settings of an existing study. Their default is then None.
+        settings: The dataclass whose fields are the options.
     """
-    known = {each.name: each for each in parameters(RunSettings, override)}
+    known = {each.name: each for each in parameters(settings, override)}
     options = [known[name] for name in names or known]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from sasrecf_tune.cli.help import Command, GroupedCommand
 from sasrecf_tune.errors import InputError, InputErrors
-from sasrecf_tune.inputs.hyperparameters import TABLE
+from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE
 from sasrecf_tune.inputs.name_matching import misspelt
 from sasrecf_tune.inputs.other_names import NOT_SETTINGS, OURS
 from sasrecf_tune.inputs.recbole_keys import recbole_keys
@@ -87,6 +87,9 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+_CONFIG_FILES = ("--config-files", "--config_files")
+
+
 def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
     """`args` with `--set KEY=VALUE` for each `--KEY=VALUE` that is no option in `own`.
 
@@ -104,7 +107,15 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
         bare = name[2:].replace("-", "_") if name.startswith("--") and name not in own else ""
         key = _key(bare)
         ours = "" if key else OURS.get(bare, "")
-        if bare in _REPLACED or ours or (key and not equals):
+        if name in _CONFIG_FILES and name in own:
+            # A shell has split the names that RecBole's scripts take in quotes.
+            names = [value] if equals else [left.pop(0)] if left else []
+            while names and left and left[0].lower().endswith((".yaml", ".yml")):
+                names.append(left.pop(0))
+            words = [word for each in names for word in (name, each)] or [arg]
+            translated += words
+            written += words
+        elif bare in _REPLACED or ours or (key and not equals):
             if not equals and left and not left[0].startswith("-"):
                 value = left.pop(0)
             if bare in _REPLACED:
@@ -128,7 +139,7 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
             written.append(value)
         else:
             if bare and not key:
-                _check_near(name, own)
+                _check_near(name, own, bool(equals))
             translated += ["--set", f"{key}={value}"] if key else [arg]
             written.append(arg)
     if mistakes:
@@ -165,10 +176,13 @@ def _key(name: str) -> str:
     return name if name in TABLE or name in NOT_SETTINGS or (name and name in recbole_keys()) else ""
 
 
-def _check_near(option: str, own: set[str]) -> None:
+def _check_near(option: str, own: set[str], has_value: bool) -> None:
     name = option[2:].replace("-", "_")
     if misspelt(name, [each.lstrip("-") for each in own]):
         return  # Typer suggests it
     if near := misspelt(name, TABLE):
         what = f"no such option: did you mean `{near}`?"
         raise InputError(what, where=option, fix="--KEY=VALUE sets one of RecBole's keys.")
+    if has_value:
+        what = "no such option, and no setting of RecBole 1.2.1"
+        raise InputError(what, where=option, fix=f"Remove it: {' and '.join(MODELS)} do not read it.")

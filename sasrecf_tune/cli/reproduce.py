@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from typing_extensions import override
 
 from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.build_settings import recbole_data_path
-from sasrecf_tune.cli.session import Display, check_inputs, prepare_data
-from sasrecf_tune.errors import DataError, WorkerError, no_completed_trial
-from sasrecf_tune.executors.base import Executor, Handler
-from sasrecf_tune.executors.local import LocalExecutor
-from sasrecf_tune.executors.visible_gpus import visible_gpus
-from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings, format_duration
-from sasrecf_tune.messages import DataSummary, Decision, Failure, Job, Report, Result
+from sasrecf_tune.cli.session import Display
+from sasrecf_tune.cli.winner_training import train_winner, winner_name
+from sasrecf_tune.errors import no_completed_trial
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from
 from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.storage.recorded_addresses import database_address
-
-# The duration of one wait for the worker.
-_TICK_SECONDS = 0.25
 
 
 def reproduce_study(
@@ -74,7 +62,9 @@ def reproduce_study(
         settings = replace(settings, gpus=gpus)
     manifest = read_manifest(study_dir, Planned)
     display = Display(console, as_json)
-    again = _train(results.winner, results.origin, settings, space, manifest, display)
+    config = winner_config(results.winner, settings, space)
+    display.line(f"training again: {winner_name(results.winner)}, seed {config['seed']}")
+    again = train_winner(results.winner, results.origin.threads, config, settings, space, manifest, display)
     record = results.winner.record
     metrics = compare("valid ", results.origin.valid, again.valid)
     metrics += compare("test ", results.origin.test, again.test)
@@ -99,97 +89,6 @@ def reproduce_study(
     if not as_json:
         _show(metrics, others, display)
     return 0 if same else 1
-
-
-def _train(
-    winner: Winner,
-    origin: Origin,
-    settings: RunSettings,
-    space: SearchSpace,
-    manifest: Mapping[str, Any],
-    display: Display,
-) -> Result:
-    """Train the winner again in a temporary directory."""
-    checked = check_inputs(settings, space)
-    with tempfile.TemporaryDirectory() as scratch:
-        work = StudyDirectory(Path(scratch) / settings.name)
-        make_directory(work.directory)
-        executor = LocalExecutor(
-            work,
-            gpus=visible_gpus(settings.gpus),
-            hang_timeout=settings.search.hang_timeout,
-            threads=origin.threads,
-        )
-        with contextlib.closing(executor):
-            _check_data(prepare_data(checked, space, executor, display), manifest)
-            config = winner_config(winner, settings, space)
-            display.line(f"training again: {_named(winner)}, seed {config['seed']}")
-            number = winner.record.number
-            job = Job(
-                number=number,
-                config=config | {"checkpoint_dir": str(work.checkpoints)},
-                engine=settings.engine,
-                log=work.log(number),
-                checkpoint=work.checkpoint(number),
-            )
-            with _show_epochs(winner, display) as show:
-                outcome = _outcome(job, executor, show)
-    if isinstance(outcome, Failure):
-        raise WorkerError(f"{_named(winner)} failed this time: {outcome.reason}")
-    return outcome
-
-
-def _check_data(data: DataSummary, manifest: Mapping[str, Any]) -> None:
-    recorded = manifest["data"]["fingerprint"]
-    if data.fingerprint != recorded:
-        raise DataError(
-            f"the data set {data.dataset} differs from that of the study: the fingerprint of its files is "
-            f"{data.fingerprint}, not {recorded}",
-            fix="Use --data-path with the directory of the right one.",
-        )
-
-
-@dataclass
-class _Handler(Handler):
-    show: Callable[[Report], None]
-    outcome: Result | Failure | None = None
-
-    @override
-    def on_report(self, report: Report) -> Decision:
-        self.show(report)
-        return Decision.CONTINUE
-
-    @override
-    def on_outcome(self, outcome: Result | Failure) -> None:
-        self.outcome = outcome
-
-
-def _outcome(job: Job, executor: Executor, show: Callable[[Report], None]) -> Result | Failure:
-    handler = _Handler(show)
-    executor.submit(job)
-    while handler.outcome is None:
-        executor.step(handler, _TICK_SECONDS)
-    return handler.outcome
-
-
-@contextlib.contextmanager
-def _show_epochs(winner: Winner, display: Display) -> Iterator[Callable[[Report], None]]:
-    """Yield a function that shows an epoch: on a terminal as one line that changes."""
-
-    def text(report: Report) -> str:
-        return f"epoch {report.epoch} of {winner.record.epochs}, {format_duration(report.seconds)}"
-
-    if display.as_json:
-        yield lambda report: display.emit("reported", epoch=report.epoch, valid=report.metrics)
-    elif display.console.is_terminal:
-        with display.console.status("training") as status:
-            yield lambda report: status.update(text(report))
-    else:
-        yield lambda report: display.line(text(report))
-
-
-def _named(winner: Winner) -> str:
-    return f"{'confirmed ' if winner.confirmation else ''}trial {winner.trial}"
 
 
 def _recorded(manifest: Mapping[str, Any], winner: Winner, origin: Origin) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 with warnings.catch_warnings():
@@ -19,7 +20,7 @@ with warnings.catch_warnings():
     import recbole.trainer.trainer as recbole_trainer
     import torch
     from recbole.config import Config as RecBoleConfig
-    from recbole.data import create_dataset
+    from recbole.data.dataset import SequentialDataset
     from recbole.data.utils import create_samplers, get_dataloader
     from recbole.trainer import Trainer
     from recbole.utils import EvaluatorType, get_model, init_seed
@@ -132,6 +133,8 @@ def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
     }
     # Copied, because Config changes nested values in place.
     settings = {key: _copy(value) for key, value in config.items()} | forced
+    if "://" in str(settings.get("data_path")):  # pandas would take the directory for an address
+        settings["data_path"] = str(Path(str(settings["data_path"])).resolve())
     try:
         return TrialConfig(config_dict=settings)
     except TuneError:
@@ -363,7 +366,8 @@ def _stock_model(config: RecBoleConfig, train_set: Any) -> torch.nn.Module:
     return model
 
 
-RECBOLE_ENGINE = Engine("recbole", create_dataset, _stock_model, _StockTrainer)
+# Not create_dataset(), which unpickles a data set that it finds in the directory of checkpoints.
+RECBOLE_ENGINE = Engine("recbole", SequentialDataset, _stock_model, _StockTrainer)
 
 
 @dataclass(frozen=True)

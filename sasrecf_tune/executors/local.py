@@ -23,7 +23,7 @@ from sasrecf_tune.errors import InputError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
 from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker
 from sasrecf_tune.executors.visible_gpus import first_gpu
-from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
+from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, after_death, main
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.messages import (
     DataRequest,
@@ -221,7 +221,8 @@ class LocalExecutor(Executor):
             return
         self._failed_starts += 1
         if self._failed_starts == MAX_FAILED_STARTS:
-            raise WorkerError(f"a worker {death} before it was ready", fix=f"Its log: {worker.options.log}")
+            fix = after_death(worker.options.log)
+            raise WorkerError(f"a worker {death} before it was ready", fix=fix)
         for job in worker.jobs.values():
             self.submit(job)  # the worker never received it: this is not an attempt of the trial
 
@@ -242,7 +243,7 @@ class LocalExecutor(Executor):
                 self._stop(worker)
                 if attempt == MAX_FAILED_STARTS:
                     raise WorkerError(
-                        f"the worker {death} while preparing the data", fix=f"Its log: {worker.options.log}"
+                        f"the worker {death} while preparing the data", fix=after_death(worker.options.log)
                     ) from error
         _raise_if_error(answer)
         if not isinstance(answer, kind):

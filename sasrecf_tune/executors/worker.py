@@ -36,11 +36,16 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.storage.files import disk_error, make_directory, open_own
 
+_LOG_TAIL = 10_000
 # What Python, the loader of libraries and those say that get no memory, or no thread, which takes some.
 _NO_MEMORY = re.compile(
     r"allocate memory|memory allocation|out of memory|enough memory|failed to map segment|bad_alloc"
     r"|start new thread",
     re.IGNORECASE,
+)
+MORE_MEMORY = (
+    "Raise the limit (ulimit -v, of the container or of the scheduler), use fewer --workers, or end other "
+    "programs."
 )
 # Imported late: the module imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.training.runner:start_runner"
@@ -91,6 +96,22 @@ def lacks_memory(error: BaseException) -> bool:
     )
 
 
+def after_death(log: Path) -> str:
+    """Return what to do about a worker that died without a message, which `log` may explain.
+
+    A library that gets no memory ends the process, in its own words or in none.
+    """
+    import resource  # not on Windows
+
+    said = ""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL))
+        said = file.read(_LOG_TAIL).decode(errors="replace")
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    little = limited or _NO_MEMORY.search(said) is not None
+    return f"{f'There may be too little memory. {MORE_MEMORY} ' if little else ''}Its log: {log}"
+
+
 def main(pipe: Connection, options: WorkerOptions) -> None:
     """Answer requests from `pipe` until it closes.
 
@@ -135,10 +156,7 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         fix = f"{fix}: {install_command()}"
         if lacks_memory(error):
             reason = "there is not enough memory"
-            fix = (
-                "Raise the limit (ulimit -v, of the container or of the scheduler), use fewer --workers, or "
-                f"end other programs. {options.log} has the error."
-            )
+            fix = f"{MORE_MEMORY} {options.log} has the error."
         pipe.send(WorkerError(f"a worker could not start: {reason}", fix=fix))
         return
 

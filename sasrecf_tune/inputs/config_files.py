@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import override
+from yaml.constructor import ConstructorError
 
 from sasrecf_tune.errors import ConfigFileError, MistakeCollector
 from sasrecf_tune.inputs.hyperparameters import TABLE
-from sasrecf_tune.inputs.literals import LiteralError, read_value
+from sasrecf_tune.inputs.literals import MAX_BITS, LiteralError, read_value
 from sasrecf_tune.inputs.validation import check_config
 
 _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
+_MAX_KEYS = 1000
 
 
 class BaseConfig(dict[str, Any]):
@@ -42,12 +45,44 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.repeated: list[yaml.ScalarNode] = []
+        self._merged: set[yaml.Node] = set()
+
+    @override
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep=deep)
+        except (LookupError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            # PyYAML's constructors raise these for `!!int ""`, `!!bool x`, 2001-99-99 and the like.
+            digits = _DIGITS.search(str(node.value).replace("_", ""))
+            what = "the number is too large" if digits else "not a value of its type"
+            raise ConstructorError(None, None, what, node.start_mark) from error
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
+            raise ConstructorError(None, None, "the number is too large", node.start_mark)
+        return value
+
+    @override
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # A few lines of `<<: [*a, *a]` can stand for billions of keys.
+        if node in self._merged:
+            return
+        self._merged.add(node)
+        size = len(node.value)
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(merged, yaml.MappingNode):
+                        self.flatten_mapping(merged)
+                        size += len(merged.value)
+                    if size > _MAX_VALUES:
+                        raise ConstructorError(None, None, "too many values", node.start_mark)
+        super().flatten_mapping(node)
 
 
 class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper that puts a string in quotes where `_Loader` would read a number."""
 
 
+_DIGITS = re.compile(r"(?<!\d)\d{4000}")
 # YAML 1.1 requires the dot of 1.0e-3; RecBole's loader (config/configurator.py) does not.
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -110,6 +145,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
         mistakes.add(*repeated)
         if not isinstance(loaded, dict | None):
             raise ConfigFileError("has no `key: value` lines", where=str(path))
+        if loaded and len(loaded) > _MAX_KEYS:
+            raise ConfigFileError(f"more than {_MAX_KEYS:,} settings", where=str(path))
         # YAML reads the name of a key as a number or, for `on` and `yes`, as a truth value.
         return check_config({str(key): value for key, value in (loaded or {}).items()}, str(path))
 
@@ -254,9 +291,7 @@ def _load(text: str, where: str) -> tuple[Any, list[ConfigFileError]]:
         raise ConfigFileError(what, where=place, fix=fix) from error
     except RecursionError as error:
         raise ConfigFileError("not YAML: nested too deeply", where=where) from error
-    except (yaml.YAMLError, ValueError) as error:
-        if re.search(r"\d{4000}", text):
-            raise ConfigFileError("a number has thousands of digits", where=where) from error
+    except yaml.YAMLError as error:
         raise ConfigFileError(f"not YAML: {str(error).splitlines()[0]}", where=where) from error
     _check_extent(loaded, where)
     return loaded, [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 import yaml
 
 from sasrecf_tune.errors import ConfigFileError, ParameterError
-from sasrecf_tune.inputs.literals import Value, is_number
+from sasrecf_tune.inputs.literals import MOST, Value, is_count, is_number
 
+# Encodings of domain names: decoding a text takes the square of its length.
+_OF_NAMES = ("idna", "punycode")
+# Of a regular expression, in which they do not stand for themselves.
+_SPECIAL = set(".^$*+?{}[]\\|()")
 FILES = ("inter", "user", "item", "kg", "link", "net")
 
 
@@ -42,7 +47,10 @@ def check_encoding(value: Value) -> Iterator[ParameterError]:
     """What is wrong with a value of `encoding`, which is the name of one of Python's."""
     try:
         "\n".encode(str(value))
+        usable = codecs.lookup(str(value)).name not in _OF_NAMES
     except (LookupError, ValueError):
+        usable = False
+    if not usable:
         yield ParameterError(
             f"`encoding` must name an encoding of text, not {value!r}", fix="For example utf-8."
         )
@@ -77,8 +85,10 @@ def check_lengths(value: Value) -> Iterator[ParameterError]:
     """What is wrong with a value of `seq_len`: a number of values for each sequence column."""
     assert isinstance(value, dict)
     for column, longest in value.items():
-        if not isinstance(longest, int) or isinstance(longest, bool) or longest < 1:
-            yield ParameterError(f"seq_len of {column} must be a whole number from 1, not {longest!r}")
+        if not is_count(longest):
+            yield ParameterError(
+                f"seq_len of {column} must be a whole number from 1 to {MOST}, not {longest!r}"
+            )
 
 
 def check_bins(value: Value) -> Iterator[ParameterError]:
@@ -90,8 +100,7 @@ def check_bins(value: Value) -> Iterator[ParameterError]:
     for column, how in value.items():
         method = how.get("method") if isinstance(how, dict) else None
         bucket = how.get("bucket") if isinstance(how, dict) else None
-        whole = isinstance(bucket, int) and not isinstance(bucket, bool) and bucket >= 1
-        if method not in ("ED", "LD") or (method == "ED" and not whole):
+        if method not in ("ED", "LD") or (method == "ED" and not is_count(bucket)):
             yield ParameterError(
                 f"discretization of {column} must be {{method: ED, bucket: 10}} (10 equal bins) or "
                 f"{{method: LD}} (logarithms), not {how!r}"
@@ -111,6 +120,17 @@ def check_not_empty(name: str, value: Value) -> Iterator[ParameterError]:
     """What is wrong with a separator, or with a part of column names."""
     if value == "":
         yield ParameterError(f"`{name}` must not be empty", fix="Remove it: RecBole has a default.")
+
+
+def check_separator(value: Value) -> Iterator[ParameterError]:
+    """What is wrong with `field_separator`: pandas takes one of several characters for a pattern."""
+    yield from check_not_empty("field_separator", value)
+    if len(str(value)) > 1 and set(str(value)) & _SPECIAL:
+        yield ParameterError(
+            "`field_separator` must be one character, or several without any of "
+            f"{''.join(sorted(_SPECIAL))}, not {value!r}",
+            fix="Write the files with another separator, such as a tab.",
+        )
 
 
 def check_suffixes(value: Value) -> Iterator[ParameterError]:

@@ -62,7 +62,7 @@ def locate(dataset: str, data_path: str | None, parts: Sequence[str] | None = No
             where="--dataset",
             fix="Rename the directory and its files; or, if it is UTF-8, set LC_ALL=C.UTF-8.",
         )
-    if not dataset or dataset != Path(dataset).name or dataset in {".", ".."}:
+    if not dataset or dataset != Path(dataset).name or dataset in {".", ".."} or "\0" in dataset:
         raise DataError(f"{dataset!r} is not a data set name")
     if dataset == BUILTIN:
         directory = package_directory() / "dataset_example" / dataset

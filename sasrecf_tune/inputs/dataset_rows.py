@@ -24,6 +24,7 @@ from sasrecf_tune.inputs.loading import reads_file, reads_items
 from sasrecf_tune.inputs.time_precision import Fields, TimePrecision
 
 _BLOCK = 1 << 21
+_LONGEST_LINE = 1 << 26
 _QUOTE = b'"'
 # Fields that pandas reads as missing (read_csv, na_values).
 MISSING = frozenset(
@@ -112,9 +113,19 @@ def _normalizes_time(config: Mapping[str, Any]) -> bool:
 
 
 def line_blocks(path: Path) -> Iterator[bytes]:
-    """The file in blocks of a few MiB; each consists of whole lines and ends in a line feed."""
+    """The file in blocks of a few MiB; each consists of whole lines and ends in a line feed.
+
+    Raises:
+        DataError: A line does not end.
+    """
     with path.open("rb") as file:
-        while block := file.read(_BLOCK) + file.readline():
+        while block := file.read(_BLOCK):
+            rest = file.readline(_LONGEST_LINE)
+            if len(rest) == _LONGEST_LINE and not rest.endswith(b"\n"):
+                raise DataError(
+                    f"a line is longer than {_LONGEST_LINE >> 20} MiB; the file is not text", where=str(path)
+                )
+            block += rest
             yield block if block.endswith(b"\n") else block + b"\n"
 
 

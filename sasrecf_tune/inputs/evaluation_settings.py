@@ -13,7 +13,7 @@ from sasrecf_tune.inputs.metrics import RANKING, VALUE, check_kinds
 _KEYS = ("split", "order", "group_by", "mode")
 _LEAVE_ONE_OUT = ("valid_and_test", "valid_only", "test_only")
 # "uni100": 100 sampled candidates; "pop100": the same by popularity.
-_SAMPLED = re.compile(r"(?:uni|pop)0*[1-9][0-9]*")
+_SAMPLED = re.compile(r"(?:uni|pop)0*[1-9][0-9]{0,8}")
 _EXAMPLE = "eval_args={split: {LS: valid_and_test}, order: TO, mode: full}"
 _RATIO_EXAMPLE = "eval_args={split: {RS: [0.8, 0.1, 0.1]}, order: TO, group_by: user, mode: full}"
 

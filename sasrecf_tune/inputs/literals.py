@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,12 +22,15 @@ Scalar = None | bool | int | float | str
 Value = Scalar | list["Value"] | dict[str, "Value"]
 T = TypeVar("T")
 
+MAX_BITS = 1023  # of a whole number: a float can hold it
+MOST = 2**31 - 1  # of what is counted
 _DEPTH = 20
 _STRING = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
+# Possessive (++), because giving digits back never helps, but takes the square of the time.
 _NUMBER = re.compile(
-    r"""[-+]?[ \t]*
-        (?:0[xX][\da-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+
-          |(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d[\d_]*)?)
+    r"""[-+]?[ \t]*+
+        (?:0[xX][\da-fA-F_]++|0[oO][0-7_]++|0[bB][01_]++
+          |(?:\d[\d_]*+\.?[\d_]*+|\.\d[\d_]*+)(?:[eE][-+]?\d[\d_]*+)?+)
         (?![\w.])""",
     re.X | re.ASCII,
 )
@@ -38,6 +42,11 @@ _NAMES: dict[str, Scalar] = {"True": True, "False": False, "None": None}
 def is_number(value: Value) -> TypeGuard[int | float]:
     """Whether `value` is a number; unlike in Python, True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_count(value: Value, low: int = 1) -> bool:
+    """Whether `value` is a whole number from `low` that RecBole's arrays can be as long as."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MOST
 
 
 def exact(value: Value) -> str:
@@ -245,7 +254,8 @@ class _Reader:
                 "this quote is never closed", self.at, "Add the same quote at the end of the string."
             )
         try:
-            text = ast.literal_eval(match.group())
+            with warnings.catch_warnings(action="ignore"):  # of escapes such as \d, which stay as they are
+                text = ast.literal_eval(match.group())
         except (SyntaxError, ValueError) as error:
             raise LiteralError("a string with an unknown escape", match.start()) from error
         self.at = match.end()
@@ -258,7 +268,7 @@ class _Reader:
         except (SyntaxError, ValueError) as error:
             raise LiteralError(f"{text[:40]!r} is not a number", self.at) from error
         assert isinstance(number, int | float)
-        if (isinstance(number, int) and number.bit_length() > 1024) or number in (math.inf, -math.inf):
+        if (isinstance(number, int) and number.bit_length() > MAX_BITS) or number in (math.inf, -math.inf):
             raise LiteralError("the number is too large", self.at)
         self.at = match.end()
         return number

@@ -38,6 +38,7 @@ from sasrecf_tune.inputs.value_conversion import convert
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
+MAX_LINES = 500  # that are neither blank nor comments
 # Beyond these, exp() is infinite or not a normal number.
 _LEAST_EXPONENT = math.log(sys.float_info.min)
 _GREATEST_EXPONENT = math.log(sys.float_info.max)
@@ -47,7 +48,7 @@ _OTHER_KINDS = ("normal", "lognormal", "qnormal", "qlognormal", "qloguniform", "
 _NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)  # RecBole's DiffRec has time-aware
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # What follows a name in `n_layers 2`, `n_layers in [1, 2]`, and in lines of YAML or Python.
-_LIST_WITHOUT_KIND = re.compile(r"[ \t]*(?:in\b|[:=])?[ \t]*([^#]*?)[ \t]*(?:#.*)?$")
+_BEFORE_LIST = re.compile(r"(?:in\b|[:=])[ \t]*")
 _GLUED = re.compile(rf"({'|'.join(_KINDS)})(?=[\[({{'\"])")
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)[ \t]*[:=]", re.ASCII)
 _HEADER = re.compile(r"([^ \t]+)(?:[ \t]+([^ \t]+))?[ \t]*")
@@ -107,15 +108,16 @@ def parse(text: str, source: str = "<text>", check: Check = lambda parameters: (
     parameters: list[Parameter] = []
     notes: list[str] = []
     # Not splitlines(), which also splits at characters that do not end a line of a file.
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    texts = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    numbered = (_Line(source, number, each.rstrip()) for number, each in enumerate(texts, 1))
+    lines = [line for line in numbered if not line.blank]
+    if len(lines) > MAX_LINES:
+        raise lines[MAX_LINES].error(f"more than {MAX_LINES} parameters", 0)
     with MistakeCollector() as mistakes:
-        for number, line_text in enumerate(lines, 1):
+        for line in lines:
             with mistakes.collect():
-                line = _Line(source, number, line_text.rstrip())
-                if line.blank:
-                    continue
                 name = line.read_name()
-                if first_line.setdefault(name, number) != number:
+                if first_line.setdefault(name, line.number) != line.number:
                     raise line.error(
                         f"`{name}` occurs twice; first in line {first_line[name]}",
                         line.start,
@@ -153,6 +155,7 @@ class _Line:
         self.number = number
         self.text = text
         self.notes: list[str] = []
+        self.assigned = 0  # where the values begin in `NAME: VALUES` or `NAME = VALUES`
         body = text.lstrip()  # as RecBole strips a line: of any kind of space
         self.blank = not body or body.startswith("#")
         self.start = len(text) - len(body)
@@ -165,10 +168,8 @@ class _Line:
         self.name, self.kind, self.after_name = header.group(1), header.group(2), header.end(1)
         self.kind_at, self.rest = header.start(2), header.end()
         if (match := _ASSIGNED.match(self.text, self.start)) and not _NAME.fullmatch(self.name):
-            self.name, self.after_name = match[1], match.end(1)
-            after = self.text[match.end() :].strip()
-            fix = f"Write: {self.name} {after}" if after.startswith(_KINDS) else self._without_kind()
-            raise self.error(f"expected a kind after `{self.name}`", self.after_name, fix)
+            self.name, self.after_name, self.assigned = match[1], match.end(1), match.end()
+            return self.name
         if not _NAME.fullmatch(self.name):
             raise self.error(f"{self.name[:60]!r} is not a parameter name", self.start)
         return self.name
@@ -179,6 +180,10 @@ class _Line:
 
     def read_parameter(self) -> Parameter:
         name, kind = self.name, self.kind
+        if self.assigned:
+            after = self.text[self.assigned :].strip()
+            fix = f"Write: {name} {after}" if after.startswith(_KINDS) else self._without_kind()
+            raise self.error(f"expected a kind after `{name}`", self.after_name, fix)
         if kind is None or kind.startswith("#"):
             raise self.error(
                 f"`{name}` has no kind",
@@ -197,15 +202,16 @@ class _Line:
 
     def _without_kind(self) -> str:
         """How to write a line whose kind was left out; "" for another mistake."""
-        match = _LIST_WITHOUT_KIND.match(self.text, self.after_name)
-        assert match is not None
-        written = match[1] if match[1].startswith("[") else f"[{match[1]}]"
+        text = self.text[self.after_name :].partition("#")[0].strip(" \t")
+        found = _BEFORE_LIST.match(text)
+        listed = text[found.end() :] if found else text
+        written = listed if listed.startswith("[") else f"[{listed}]"
         try:
             elements = read_elements(written, 0)
         except LiteralError:
             return ""
         # A single word is rather a misspelt kind.
-        is_list = bool(elements) and (match[1][:1] in "[('\"" or not isinstance(elements[0].value, str))
+        is_list = bool(elements) and (listed[:1] in "[('\"" or not isinstance(elements[0].value, str))
         return f"Write: {self.name} choice {written}" if is_list else ""
 
     def error(self, what: str, offset: int, fix: str = "") -> ParamsFileError:

@@ -58,13 +58,14 @@ def defaults(model: str, dataset: str) -> dict[str, Any]:
         properties / "overall.yaml",
         properties / "model" / f"{model}.yaml",
         properties / "dataset" / "sample.yaml",
-        properties / "dataset" / f"{dataset}.yaml",
+        # A name with a slash is refused later; here it would lead to a file of somebody else.
+        *([properties / "dataset" / f"{dataset}.yaml"] if "/" not in dataset else []),
         properties / "quick_start_config" / "sequential.yaml",
     ]
     if dataset == BUILTIN and model == SASRECF:
         files.append(properties / "quick_start_config" / "special_sequential_on_ml-100k.yaml")
     found: dict[str, Any] = {}
     for file in files:
-        with contextlib.suppress(OSError):  # it does not exist, or its name is too long
+        with contextlib.suppress(OSError, ValueError):  # there is none, or it cannot be the name of a file
             found |= load_yaml(file.read_text(encoding="utf-8")) or {}
     return found

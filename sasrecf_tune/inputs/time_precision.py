@@ -120,7 +120,7 @@ class TimePrecision:
         return [
             f"{name}: RecBole reads times as float32 numbers{stands}: {other_order:,} of {count:,} users "
             f"get another order and {other_last:,} ({other_last / count:.1%}) another last item than by the "
-            "exact times; to keep that order, replace each time by its rank (1, 2, 3, ...)"
+            "exact times; `sasrecf-tune import FILE --out data/NAME` writes times that keep the order"
         ]
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from sasrecf_tune.errors import MistakeCollector, ParameterError, suggest
 from sasrecf_tune.inputs import data_settings, evaluation_settings
 from sasrecf_tune.inputs.hyperparameters import TABLE, Hyperparameter, Kind
-from sasrecf_tune.inputs.literals import Value, is_number
+from sasrecf_tune.inputs.literals import MOST, Value, is_count, is_number
 from sasrecf_tune.inputs.value_conversion import convert
 
 _TYPES: Mapping[Kind, type | tuple[type, ...]] = {
@@ -25,6 +25,7 @@ _TYPES: Mapping[Kind, type | tuple[type, ...]] = {
 }
 # Losses, activations and optimisers of other programs: no misspellings of ours.
 _OTHER_VALUES = ("bce", "elu", "celu", "selu", "silu", "prelu", "leakyrelu", "adamax", "nadam", "radam")
+_MOST_INTERVALS = 1000
 _INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
 
 
@@ -63,7 +64,9 @@ def is_interval(value: Value) -> bool:
     RecBole skips a part that is not an interval, which would leave the data unfiltered without a message.
     Source: recbole/data/dataset/dataset.py, _parse_intervals_str.
     """
-    return isinstance(value, str) and all(map(_is_one_interval, value.split(";")))
+    # RecBole compares each user, item or row with each part.
+    parts = value.split(";", _MOST_INTERVALS) if isinstance(value, str) else []
+    return 0 < len(parts) <= _MOST_INTERVALS and all(map(_is_one_interval, parts))
 
 
 def _is_one_interval(text: str) -> bool:
@@ -83,10 +86,6 @@ def _short(value: Value) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _is_whole(value: Value, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
 def _is_above_zero(value: Value) -> bool:
     return is_number(value) and value > 0
 
@@ -102,10 +101,10 @@ _NEGATIVE_SAMPLING: _Parts = {
         "uniform, popularity or None",
         lambda value: value in (*_DISTRIBUTIONS, None),
     ),
-    "sample_num": ("a whole number from 1", lambda value: _is_whole(value, 1)),
+    "sample_num": (f"a whole number from 1 to {MOST}", lambda value: is_count(value)),
     "alpha": ("a number from 0", lambda value: is_number(value) and value >= 0),
     "dynamic": ("True or False", lambda value: isinstance(value, bool)),
-    "candidate_num": ("a whole number from 0", lambda value: _is_whole(value, 0)),
+    "candidate_num": (f"a whole number from 0 to {MOST}", lambda value: is_count(value, 0)),
 }
 # Source: torch.nn.utils.clip_grad_norm_.
 _CLIPPING: _Parts = {
@@ -164,9 +163,9 @@ def _check_metrics(value: Value) -> Iterator[ParameterError]:
 
 
 def _check_topk(value: Value) -> Iterator[ParameterError]:
-    if not _are_all(value, lambda k: _is_whole(k, 1)):
+    if not _are_all(value, is_count):
         yield ParameterError(
-            f"topk must be whole numbers from 1, not {_short(value)}", fix="For example [5, 10]."
+            f"topk must be whole numbers from 1 to {MOST}, not {_short(value)}", fix="For example [5, 10]."
         )
 
 
@@ -194,12 +193,13 @@ _CHECKS: Mapping[str, Callable[[Value], Iterator[ParameterError]]] = {
     "threshold": data_settings.check_threshold,
     "seq_len": data_settings.check_lengths,
     "encoding": data_settings.check_encoding,
+    "field_separator": data_settings.check_separator,
     "discretization": data_settings.check_bins,
     "benchmark_filename": data_settings.check_parts,
     "additional_feat_suffix": data_settings.check_suffixes,
     **{
         name: partial(data_settings.check_not_empty, name)
-        for name in ("field_separator", "seq_separator", "LIST_SUFFIX", "NEG_PREFIX")
+        for name in ("seq_separator", "LIST_SUFFIX", "NEG_PREFIX")
     },
     **{
         name: partial(_check_interval, name)

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 # What json.dumps leaves as it is: 8-bit control characters, changes of direction, halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-
 # Spreadsheets take a cell that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Terminals act on control characters, and texts of others can contain them: in data, YAML keys, error texts,
+# paths. Characters that change the direction of text can hide what a line says.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Replace control characters, other than line ends and tabs, by escapes such as \\x1b."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def count_text(count: int, noun: str) -> str:
@@ -123,11 +130,14 @@ def markdown_table(
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(map(_markdown_cell, cells)) + " |\n"
+    return "| " + " | ".join(markdown_text(cell).replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def _markdown_cell(text: str) -> str:
-    """`text` without the meaning of elements, links and images, which a viewer would load."""
-    for character, escaped in (("|", "\\|"), ("\n", " "), ("\r", " "), ("<", "&lt;"), ("](", "]\\(")):
-        text = text.replace(character, escaped)
-    return text
+def markdown_text(text: str) -> str:
+    """One line of Markdown without the meaning of elements, links and images, which a viewer would load.
+
+    Example:
+        >>> markdown_text("[class, <b>]"), markdown_text("![](http://example.org)")
+        ('[class, &lt;b>]', '![]\\\\(http://example.org)')
+    """
+    return " ".join(text.replace("<", "&lt;").replace("](", "]\\(").splitlines())

@@ -119,7 +119,7 @@ class Coordinator:
         if record is not None:
             self._running.summarize(record=record.state != State.PAUSED)
         if record is not None and record.state == State.PAUSED:
-            self._limits.add_paused_trial()
+            self._limits.add_paused_trial(record)
             for callback in self._callbacks:
                 callback.on_trial_paused(record)
         elif record is not None:

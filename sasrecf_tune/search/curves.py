@@ -73,5 +73,5 @@ class CurveReader:
 
 def _seconds(attributes: Mapping[str, object], last: int) -> float:
     """The time that was recorded when a trial was paused or ended, if there is no later score."""
-    seconds = attributes.get("seconds", 0.0)
+    seconds = attributes.get("training_seconds") or attributes.get("seconds", 0.0)
     return float(seconds) if attributes.get("epochs") == last and isinstance(seconds, int | float) else 0.0

@@ -143,8 +143,9 @@ class SearchLimits:
                 f"reason: {outcome.reason}"
             )
 
-    def add_paused_trial(self) -> None:
+    def add_paused_trial(self, record: TrialRecord) -> None:
         """Count a trial of this run that was paused."""
+        self._patience.add_result(record)
         self._failures.add_success()
 
     def add_peer_trial(self, record: TrialRecord) -> None:

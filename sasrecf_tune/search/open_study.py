@@ -64,7 +64,7 @@ def open_study(
             raise StudyMismatchError(
                 f"the study {study_dir.name!r} has different settings:\n{diff_text(known, plain)}",
                 where=str(study_dir.directory),
-                fix=f"Restore these settings, or {ANOTHER_STUDY}",
+                fix=f"Restore them, begin anew with --fresh (the trials are deleted), or {ANOTHER_STUDY}",
             )
 
     memory.transact(identify)

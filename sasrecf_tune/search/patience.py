@@ -38,8 +38,8 @@ class Patience:
         self._epochs_since_best += epochs
 
     def add_result(self, record: TrialRecord) -> None:
-        """Begin to count anew if the trial is the best so far."""
-        if record.state != State.COMPLETE or record.score is None:
+        """Begin to count anew if the trial, which has completed or is paused, is the best so far."""
+        if record.state not in (State.COMPLETE, State.PAUSED) or record.score is None:
             return
         score = self._sign * record.score
         if self._best is None or score > self._best:

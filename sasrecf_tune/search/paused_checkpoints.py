@@ -48,14 +48,15 @@ class PausedCheckpoints:
         valid = written == pause.get("written") if self.shared else written
         return checkpoint if valid else 0
 
-    def drop_weakest(self, costs: Mapping[int, float]) -> list[int]:
+    def drop_weakest(self, costs: Mapping[int, float], pauses: Mapping[int, Pause]) -> list[int]:
         """Remove checkpoints until the others fit into the limit.
 
         Args:
             costs: For each paused trial, a number that is larger for a worse one.
+            pauses: How each was paused.
 
         Returns:
-            The trials whose checkpoints were removed.
+            The trials that would have gone on from what was removed.
         """
         sizes = {number: size for number in costs if (size := self._size(number))}
         total, dropped = sum(sizes.values()), []
@@ -63,8 +64,9 @@ class PausedCheckpoints:
             if total <= self.limit:
                 break
             total -= sizes[number]
+            if self.epoch(number, pauses[number]):
+                dropped.append(number)
             remove([self.study_dir.unfinished(number)])
-            dropped.append(number)
         return dropped
 
     def _written(self, number: int) -> int:

@@ -61,6 +61,7 @@ class PolicyTrials:
         self._asked_at = -math.inf
         self._curves = CurveReader(list(distributions), checkpoints)
         self._last_reports: dict[int, Report] = {}  # of the trials that this run trains
+        study.transact(self._drop_checkpoints)  # the limit may have been lowered
 
     def take(self, attributes: Callable[[dict[str, Any]], Mapping[str, Any]]) -> optuna.Trial | Finish:
         """Take the next trial: an interrupted one, or the one that the policy names, or a new one.
@@ -203,7 +204,7 @@ class PolicyTrials:
             last = max(curve.scores, default=0)
             until = min(curve.until, last) if number == asked else curve.until
             # A trial that has begun anew has not yet trained again all that is known of it.
-            seconds = report.seconds if report.epoch == last else 0.0
+            seconds = report.training_seconds or report.seconds if report.epoch == last else 0.0
             curves[number] = replace(curve, until=until, seconds=seconds)
         if self._study.peers.shared:
             for number, curve in curves.items():
@@ -224,17 +225,14 @@ class PolicyTrials:
         return int(self._study.trials()[number].system_attrs.get(UNTIL, 0))
 
     def _drop_checkpoints(self) -> None:
-        """Keep the limit on disk space, in the transaction that pauses a trial: none of these is running."""
+        """Keep the limit on disk space, in a transaction: none of these trials is running."""
         worst = -math.inf if self._study.maximize else math.inf
         costs: dict[int, float] = {}
-        current: dict[int, Pause] = {}  # those whose checkpoints here are the last ones
+        pauses: dict[int, Pause] = {}
         for trial in filter(is_paused, self._study.trials()):
             scores = [worst, *filter(math.isfinite, trial.intermediate_values.values())]
             costs[trial.number] = -max(scores) if self._study.maximize else min(scores)
-            pause: Pause = trial.user_attrs[PAUSED]
-            if self._checkpoints.epoch(trial.number, pause):
-                current[trial.number] = pause
-        for number in self._checkpoints.drop_weakest(costs):
-            if number in current:
-                without = {**current[number], "checkpoint": 0, "written": 0}
-                self._study.storage.set_trial_user_attr(number, PAUSED, without)
+            pauses[trial.number] = trial.user_attrs[PAUSED]
+        for number in self._checkpoints.drop_weakest(costs, pauses):
+            without = {**pauses[number], "checkpoint": 0, "written": 0}
+            self._study.storage.set_trial_user_attr(number, PAUSED, without)

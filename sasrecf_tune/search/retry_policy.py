@@ -12,6 +12,7 @@ RETRIED_KINDS = (FailureKind.WORKER_DIED, FailureKind.WORKER_HUNG)
 # Samplers begin in random order: even where half of a space cannot be trained, the probability that the first
 # five trials all fail is 3%.
 MAX_REPEATED_FAILURES = 5
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def should_retry(failure: Failure, failed_before: int, retries: int) -> bool:
@@ -30,7 +31,7 @@ class RepeatedFailures:
 
     def __init__(self, any_success: bool) -> None:
         self._any_success = any_success
-        self._last: tuple[str, str] | None = None
+        self._last: tuple[str, ...] | None = None
         self._count = 0
 
     def add_success(self) -> None:
@@ -40,7 +41,7 @@ class RepeatedFailures:
     def add_failure(self, failure: Failure) -> bool:
         """Count a trial that failed; returns whether the search should end."""
         # "tried to allocate 1.25 GiB" and "tried to allocate 2.50 GiB" are one reason.
-        reason = (failure.kind, re.sub(r"\d+(\.\d+)?", "#", failure.reason))
+        reason = (failure.kind, *(_NUMBER.sub("#", text) for text in (failure.reason, failure.error)))
         self._count = self._count + 1 if reason == self._last else 1
         self._last = reason
         return not self._any_success and self._count >= MAX_REPEATED_FAILURES

@@ -23,6 +23,10 @@ from sasrecf_tune.storage.files import disk_fix
 from sasrecf_tune.storage.pending_results import PendingResult
 from sasrecf_tune.trials import TrialRecord
 
+# Epochs between two checkpoints: more than any trial has. Trials of a policy need no --checkpoint-every to be
+# saved when the search is interrupted, as they are when they are paused.
+_ONLY_AT_THE_END = 10**9
+
 
 @dataclass
 class RunningTrial:
@@ -54,7 +58,9 @@ class RunningTrials:
         self._callbacks = callbacks
         self._distributions = distributions(plan.space)
         self._policy: PolicyTrials | None = None
+        self._checkpoint_every = plan.settings.search.checkpoint_every
         if policy is not None:
+            self._checkpoint_every = self._checkpoint_every or _ONLY_AT_THE_END
             keep = plan.settings.search.keep_paused
             checkpoints = PausedCheckpoints(study_dir, keep, study.peers.shared)
             self._policy = PolicyTrials(policy, study, checkpoints, self._distributions, plan.trials)
@@ -89,7 +95,7 @@ class RunningTrials:
             log=self._study_dir.log(number),
             checkpoint=self._study_dir.checkpoint(number),
             resume_file=self._study_dir.unfinished(number),
-            checkpoint_every=self._plan.settings.search.checkpoint_every,
+            checkpoint_every=self._checkpoint_every,
             # It may have caused the failure of the trials that it was fused with, or they its failure.
             alone=self._study.failed_attempts(trial) > 0,
             known=max(self._study.trials()[number].intermediate_values, default=0),

@@ -48,6 +48,7 @@ class _UserAttributes(TypedDict, total=False):
     epochs: _Count
     best_epoch: _Count
     seconds: Annotated[float, Meta(ge=0, le=1e12)]
+    training_seconds: Annotated[float, Meta(ge=0, le=1e12)]
     valid: _Metrics
     test: _Metrics
     error: str
@@ -105,6 +106,8 @@ def outcome_attributes(outcome: Result | Failure) -> tuple[TrialState, dict[str,
         "fused": outcome.fused,
         "parameters": outcome.parameters,
     }
+    if outcome.training_seconds:
+        attributes["training_seconds"] = round(outcome.training_seconds, 3)
     if outcome.notes:
         attributes["notes"] = list(outcome.notes)
     if outcome.decision is Decision.PAUSE:

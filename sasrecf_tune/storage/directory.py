@@ -96,6 +96,11 @@ class StudyDirectory:
         return self.directory / "confirmation.md"
 
     @property
+    def model(self) -> Path:
+        """The final model that `fit` writes; see `ModelDirectory`."""
+        return self.directory / "model"
+
+    @property
     def checkpoints(self) -> Path:
         """Weights of the best few trials."""
         return self.directory / "checkpoints"
@@ -150,7 +155,7 @@ class StudyDirectory:
     def results(self) -> list[Path]:
         """The files of a study and its confirmation, without the manifest and those of a run at work."""
         named = [self.trials, self.ranking_csv, self.ranking_md, self.report, self.best, self.hyper_result]
-        named += [self.confirmation_csv, self.confirmation_md]
+        named += [self.confirmation_csv, self.confirmation_md, self.model]
         for kind in (self, self.confirmation):
             named += [*kind.saved(), *kind.pending_results(), *kind.logs.glob(f"{kind.trial}-*.log")]
         # The database last, which says what the other files are.

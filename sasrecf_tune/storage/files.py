@@ -184,6 +184,12 @@ def disk_error(path: Path, error: OSError) -> StorageError:
     )
 
 
+def output_error(path: Path, error: OSError) -> StorageError:
+    """As `disk_error`, for a file by which no study is continued."""
+    found = disk_error(path, error)
+    return StorageError(found.what, where=found.where, fix=found.fix.removesuffix(RUN_AGAIN).strip())
+
+
 def disk_fix(reason: str) -> str:
     """What to do about an error of a disk whose message is `reason`."""
     if any(text in reason for text in _READ_ONLY):

@@ -80,6 +80,11 @@ def failure_kind(error: Exception) -> FailureKind:
     return FailureKind.NAN if text == NOT_A_NUMBER or "returned nan values" in text else FailureKind.ERROR
 
 
+def error_text(error: Exception, kind: FailureKind) -> str:
+    """Return type and text of an error whose reason is not known, to tell two of them apart; else ""."""
+    return f"{type(error).__name__}: {error}"[:400] if kind == FailureKind.ERROR else ""
+
+
 def failure_reason(error: Exception, kind: FailureKind, log: Path) -> str:
     """Describe `error`, a failure of this kind, for the user; the traceback is in the trial's `log`."""
     if kind == FailureKind.NAN:

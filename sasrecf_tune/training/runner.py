@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,10 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sasrecf_tune.engine.recbole import Built, log_to_stderr, make_config
+from sasrecf_tune.engine.recbole import Built, build, log_to_stderr, make_config
+from sasrecf_tune.engine.split_merging import merge_splits
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.pausable import current_thread
-from sasrecf_tune.messages import Config, Decision, Failure, FailureKind, Job, Report, Result, Waiting
+from sasrecf_tune.messages import (
+    Config,
+    Decision,
+    Deployment,
+    Failure,
+    FailureKind,
+    Job,
+    Report,
+    Result,
+    Waiting,
+)
 from sasrecf_tune.storage.files import disk_error
 from sasrecf_tune.training import torch_files
 from sasrecf_tune.training.checkpoint import (
@@ -29,7 +41,7 @@ from sasrecf_tune.training.checkpoint import (
 )
 from sasrecf_tune.training.data_service import DataService, choose_engine, device_name
 from sasrecf_tune.training.device_memory import release_memory
-from sasrecf_tune.training.failure_reason import failure_kind, failure_reason, gpu_is_lost
+from sasrecf_tune.training.failure_reason import error_text, failure_kind, failure_reason, gpu_is_lost
 
 if TYPE_CHECKING:
     from sasrecf_tune.training.fused_epochs import EpochHook, FusedEpochs
@@ -92,7 +104,8 @@ class Runner(DataService):
             kind = FailureKind.WORKER_DIED if lost else failure_kind(error)
             epochs = progress.reports[-1].epoch if progress.reports else 0
             reason = failure_reason(error, kind, job.log)
-            failure = Failure(job.number, kind, reason, epochs, progress.seconds)
+            text = error_text(error, kind)
+            failure = Failure(job.number, kind, reason, epochs, progress.seconds, text)
         finally:
             torch.set_num_threads(threads)  # `_use_threads_of` may have changed it
         # Not before the error is gone, which refers to the trial's tensors.
@@ -111,13 +124,17 @@ class Runner(DataService):
 
     def _train(self, job: Job, on_report: OnReport, progress: _TrialProgress) -> Result:
         config = make_config(job.config | job.local_config, self._gpu)
+        if job.deployment is not None and job.deployment.on != "train":
+            return self._train_for_deployment(job, job.deployment, config, on_report, progress)
         built, note = self._build_or_resume(job, config, progress)
         trainer, reports = built.trainer, progress.reports
         hook = _add_epoch_hook(built, job.alone)
         tried = saved = trainer.start_epoch
 
+        before, began = reports[-1].training_seconds if reports else 0.0, time.perf_counter()
+
         def callback(epoch_index: int, score: float) -> None:
-            nonlocal tried, saved
+            nonlocal tried, saved, before, began
             report = Report(
                 number=job.number,
                 epoch=epoch_index + 1,
@@ -126,6 +143,7 @@ class Runner(DataService):
                 train_loss=float(trainer.train_loss_dict[epoch_index]),
                 seconds=progress.seconds,
                 ends=no_epoch_left(trainer, epoch_index + 1),
+                training_seconds=before + time.perf_counter() - began,
             )
             reports.append(report)
             progress.fused = max(progress.fused, hook.most_fused if hook else 1)
@@ -138,10 +156,12 @@ class Runner(DataService):
                     saved = report.epoch
             if decision is not Decision.CONTINUE:
                 raise _StopTraining(decision)
+            before, began = report.training_seconds, time.perf_counter()
 
         decision = Decision.CONTINUE
         try:
             _resend_reports(reports, job.known, on_report)
+            began = time.perf_counter()
             if no_epoch_left(trainer, trainer.start_epoch):
                 trainer.eval_collector.data_collect(built.train)  # as fit() does first
             else:
@@ -157,7 +177,7 @@ class Runner(DataService):
             # None if the split leaves nothing to test on, for example {'LS': 'valid_only'}.
             test = trainer.as_numbers(trainer.evaluate(built.test, load_best_model=False) or {})
             _save_best_weights(job.checkpoint, job.config, trainer, best)
-        return Result(
+        result = Result(
             number=job.number,
             decision=decision,
             epochs=reports[-1].epoch,
@@ -172,7 +192,60 @@ class Runner(DataService):
             threads=torch.get_num_threads(),
             fused=progress.fused,
             checkpoint=saved if decision is Decision.PAUSE else 0,
+            training_seconds=reports[-1].training_seconds,
         )
+        if job.deployment is not None:
+            self._export(job, job.deployment, config, trainer.best_state, result)
+        return result
+
+    def _train_for_deployment(
+        self, job: Job, deployment: Deployment, config: Any, on_report: OnReport, progress: _TrialProgress
+    ) -> Result:
+        from sasrecf_tune.training.final_training import test_metrics, train_all_epochs
+
+        engine, note = choose_engine(job.engine, config)
+        prepared = self._prepare(config, engine)
+        with_test = deployment.on == "all"
+        built = build(config, merge_splits(prepared, 3 if with_test else 2), engine)
+
+        def callback(epoch: int, loss: float) -> None:
+            on_report(Report(job.number, epoch, math.nan, {}, loss, progress.seconds))
+
+        weights = train_all_epochs(built, callback)
+        result = Result(
+            number=job.number,
+            decision=Decision.CONTINUE,
+            epochs=int(config["epochs"]),
+            best_epoch=int(config["epochs"]),
+            valid={},
+            test={} if with_test else test_metrics(built),
+            curve={},
+            seconds=progress.seconds,
+            device=device_name(config["device"]),
+            parameters=sum(p.numel() for p in built.trainer.model.parameters() if p.requires_grad),
+            notes=(note,) if note else (),
+            threads=torch.get_num_threads(),
+        )
+        self._export(job, deployment, config, weights, result)
+        return result
+
+    def _export(
+        self,
+        job: Job,
+        deployment: Deployment,
+        config: Any,
+        weights: dict[str, torch.Tensor],
+        result: Result,
+    ) -> None:
+        from sasrecf_tune.engine.fast.build import FAST
+        from sasrecf_tune.training.model_export import write_model
+
+        engine = choose_engine(job.engine, config)[0]
+        dataset = self._prepare(config, engine).dataset
+        if not config["benchmark_filename"]:
+            # RecBole's own data set does not keep whole histories.
+            dataset = self._prepare(config, FAST).dataset
+        write_model(deployment, job.config, config, dataset, weights, result)
 
     def _build_or_resume(self, job: Job, config: Any, progress: _TrialProgress) -> tuple[Built, str]:
         """Build the trainer, restored from the resume file if there is one; return the engine's note, too."""

@@ -52,6 +52,12 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
     confirm = inspect.signature(st.Study.confirm).parameters
     options = inspect.signature(app.confirm).parameters.keys() - {"study", "out", "storage", "as_json"}
     assert confirm.keys() - {"self", "progress"} == options
+    fit = inspect.signature(st.Study.fit).parameters
+    options = inspect.signature(app.fit).parameters.keys() - {"study", "out", "storage", "as_json"}
+    assert fit.keys() - {"self", "progress"} == options
+    recommend = inspect.signature(st.Model.recommend).parameters.keys() - {"self"}
+    only_there = {"model", "out", "output", "export_items"}
+    assert recommend == inspect.signature(app.recommend).parameters.keys() - only_there
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,13 @@ from tests.support.readme_blocks import README, ROOT
 from tests.support.tiny import TINY
 
 SPACE = st.SearchSpace({"learning_rate": [0.01, 0.001], "hidden_dropout_prob": st.uniform(0.1, 0.6)})
-OPTIONS: dict[str, Any] = {"config": TINY, "pruner": "none", "progress": False, "workers": 1}
+OPTIONS: dict[str, Any] = {
+    "config": TINY,
+    "sampler": "random",
+    "pruner": "none",
+    "progress": False,
+    "workers": 1,
+}
 
 
 class Recorder:

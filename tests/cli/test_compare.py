@@ -30,6 +30,7 @@ from sasrecf_tune.report.comparison_text import sentences, show_comparison, warn
 from sasrecf_tune.report.confirmation_text import estimate_cells
 from sasrecf_tune.report.formats.comparison import comparison_csv, comparison_json, comparison_latex
 from sasrecf_tune.storage.manifest import settings_from
+from tests.support.command_line import run_here
 from tests.support.confirmations import confirmation
 from tests.support.known_studies import NAME as PLANTED
 from tests.support.known_studies import plant
@@ -261,13 +262,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(home: Path, *arguments: str, code: int = 0) -> str:
     """What it printed on the screen, or where it fails on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sasrecf_tune", *arguments],
-        cwd=home,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
-    )
+    done = run_here(*arguments, cwd=home)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr if code else done.stdout

@@ -66,7 +66,18 @@ OWN = "127.0.0.1:8080"
         ("POST", {"HTTP_HOST": OWN, "HTTP_SEC_FETCH_SITE": "cross-site"}, False),
         ("DELETE", {"HTTP_HOST": "attacker.example:8080"}, False),
         ("GET", {"HTTP_HOST": "127.0.0.1.attacker.example:8080"}, False),
-        ("GET", {"HTTP_HOST": "127.0.0.1"}, False),
+        ("GET", {"HTTP_HOST": "localhost"}, True),  # a tunnel from port 80
+        ("GET", {"HTTP_HOST": "LOCALHOST:9999"}, True),
+        ("DELETE", {"HTTP_HOST": "localhost:9999", "HTTP_ORIGIN": "http://localhost:9999"}, True),
+        ("DELETE", {"HTTP_HOST": "[::1]:9999", "HTTP_ORIGIN": "https://[::1]:9999"}, True),
+        ("DELETE", {"HTTP_HOST": "localhost:9999", "HTTP_ORIGIN": "http://localhost:8080"}, False),
+        ("DELETE", {"HTTP_HOST": "localhost:9999", "HTTP_ORIGIN": "http://127.0.0.1:9999"}, False),
+        ("GET", {"HTTP_HOST": OWN, "HTTP_ORIGIN": "null"}, False),
+        ("GET", {"HTTP_HOST": "0.0.0.0:8080"}, False),
+        ("GET", {"HTTP_HOST": "localhost.attacker.example:8080"}, False),
+        ("GET", {"HTTP_HOST": "x.localhost:8080"}, False),
+        ("GET", {"HTTP_HOST": "127.0.0.1:8080@attacker.example"}, False),
+        ("GET", {"HTTP_HOST": "attacker.example:80 127.0.0.1:8080"}, False),
         ("GET", {}, False),
     ],
 )
@@ -79,8 +90,10 @@ def test_the_dashboard_answers_only_its_own_pages(
         start_response("200 OK", [])
         return [b"page"]
 
-    def start_response(status: str, *_: Any) -> Any:
+    def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
         answered.append(status)
+        policy = dict(headers)["Content-Security-Policy"]
+        assert policy.startswith("frame-ancestors 'self'") and "attacker" not in policy
 
     (body,) = own_pages_only(dashboard, lambda: 8080)({"REQUEST_METHOD": method, **headers}, start_response)
     assert (answered, body == b"page") == ((["200 OK"], True) if allowed else (["403 Forbidden"], False))
@@ -147,9 +160,9 @@ def test_the_dashboard_runs_until_ctrl_c(study_dir: StudyDirectory) -> None:
         assert process.stdout.readline() == "Press Ctrl-C to stop.\n"
         with urllib.request.urlopen(address, timeout=60) as page:
             assert b"Optuna Dashboard" in page.read()
-            # No image of a note is loaded from elsewhere, and no other page shows it in a frame.
+            # No image of a note is loaded from elsewhere, and no other site shows it in a frame.
             policy = " ".join(page.headers.get_all("Content-Security-Policy"))
-        assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy and "http" not in policy
+        assert "default-src 'self'" in policy and "frame-ancestors 'self' http://localhost:*" in policy
         with urllib.request.urlopen(address.replace("dashboard", "api"), timeout=60) as answer:
             trials: list[dict[str, Any]] = json.load(answer)["trials"]
         rebound = urllib.request.Request(address, headers={"Host": "attacker.example"})

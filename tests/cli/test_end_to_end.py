@@ -20,7 +20,8 @@ def trials(directory: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=directory.name, storage=f"sqlite:///{directory}/study.db").trials
 
 
-def test_each_trial_is_what_recbole_itself_gives(cli: Cli, tmp_path: Path, tiny_yaml: Path) -> None:
+def test_each_trial_is_what_recbole_itself_gives(cli_process: Cli, tmp_path: Path, tiny_yaml: Path) -> None:
+    cli = cli_process
     rates = [0.01, 0.003, 0.001]
     (tmp_path / "hyper.test").write_text(f"learning_rate choice {rates}\n")
     options = ["--config_files", tiny_yaml, "--engine", "recbole", "--pruner", "none"]
@@ -258,11 +259,22 @@ def test_bpr_and_ce_in_one_search(tmp_path: Path, cli: Cli, tiny_yaml: Path) -> 
     assert {trial.params["loss_type"] for trial in found} == {"CE", "BPR"}
 
 
+def test_the_default_search_pauses_trials_and_ends_by_itself(
+    tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
+) -> None:
+    done = cli(*four_rates, "--sampler", "auto", "--until", "1000", "--set", "epochs=4")
+    assert done.returncode == 0, done.stderr
+    assert "expected regret" in done.stdout
+    found = trials(tmp_path / "tuning" / "ml-100k-hyper")
+    assert [trial.state.name for trial in found].count("COMPLETE") >= 1
+    assert len({trial.params["learning_rate"] for trial in found}) == len(found)
+
+
 def test_dry_run_prints_a_plan_and_writes_nothing(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    done = cli(*four_rates, "--dry-run", "--confirm", "3", "--confirm-seeds", "2")
+    done = cli(*four_rates, "--sampler", "auto", "--dry-run", "--confirm", "3", "--confirm-seeds", "2")
     assert done.returncode == 0, done.stderr
     for text in (
         "4 configurations",
@@ -311,7 +323,19 @@ def test_the_manifest_records_earlier_samplers_and_pruners(
     tmp_path: Path, cli: Cli, four_rates: tuple[str | Path, ...]
 ) -> None:
     four_rates = (*four_rates, "--set", "epochs=4")
-    first = cli(*four_rates, "--study", "s", "--trials", "1", "--patience", "9", "--timeout", "1h")
+    first = cli(
+        *four_rates,
+        "--study",
+        "s",
+        "--sampler",
+        "auto",
+        "--trials",
+        "1",
+        "--patience",
+        "9",
+        "--timeout",
+        "1h",
+    )
     assert "earlier after 1h 00m, or after the epochs of 9 full trials" in " ".join(first.stdout.split())
     again = cli(*four_rates, "--study", "s", "--trials", "2", "--sampler", "random", "--pruner", "none")
     assert again.returncode == 0, again.stderr

@@ -98,6 +98,18 @@ def test_a_misspelt_setting_is_refused(option: str, near: str) -> None:
     )
 
 
+def test_an_option_of_a_fork_of_recbole_is_refused_in_words() -> None:
+    assert "--fork_rate: no such option, and no setting of RecBole" in str(
+        refused("check h.test --fork_rate=2")
+    )
+
+
+@pytest.mark.parametrize("line", ["--config_files a.yaml b.yml", "--config-files=a.yaml b.yml --seed 1"])
+def test_config_files_need_no_quotes(line: str) -> None:
+    assert parsed("run", f"--params_file h.test {line}")["config_files"] == ["a.yaml", "b.yml"]
+    assert parsed("check", f"{line.removesuffix(' --seed 1')} h.test")["config_files"] == ["a.yaml", "b.yml"]
+
+
 @pytest.mark.parametrize(
     ("line", "written"),
     [

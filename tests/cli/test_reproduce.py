@@ -1,4 +1,4 @@
-"""Confirm and reproduce from the command line, on the real RecBole, in real processes."""
+"""Confirm, reproduce and fit from the command line, on the real RecBole, in real processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ import yaml
 from rich.console import Console
 
 from sasrecf_tune.analysis.reproduction import MetricPair, environment_changes
+from sasrecf_tune.cli.deletion import delete
+from sasrecf_tune.cli.fit import fit_study
 from sasrecf_tune.cli.reproduce import reproduce_study
 from sasrecf_tune.cli.study_commands import best_config, report_study
-from sasrecf_tune.errors import DataError
+from sasrecf_tune.errors import DataError, InputError
 from sasrecf_tune.search.trial_attributes import CURVE
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation, write_manifest
+from sasrecf_tune.storage.model_directory import ModelDirectory
 from tests.support import synthetic_data
 from tests.support.command_line import Cli, Running, assert_gone
 
@@ -226,3 +229,55 @@ def test_metric_pairs_and_version_changes() -> None:
     was = {"versions": {"torch": "2.0", "numpy": "1.0"}, "threads": 2}
     now = {"versions": {"torch": "2.1", "numpy": "1.0"}, "threads": 2, "device": "cpu"}
     assert environment_changes(was, now) == {"torch": ("2.0", "2.1")}
+
+
+def test_fit_writes_a_model_and_a_killed_one_leaves_the_old(
+    study: StudyDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit_study(study, Console(), on="train") == 0
+    shown = capsys.readouterr().out
+    assert "with early stopping on the validation part" in shown and "wrote tuning/" in shown
+    made = ModelDirectory(study.model)
+    old = made.read_manifest()
+    seed = old.training.seed
+    [recorded] = [trial for trial in runs(study.directory) if trial[-1] == seed and old.valid == trial[4]]
+    assert (old.valid, old.test) == (recorded[4], recorded[5])
+    assert old.origin.seeds == (2021, 2022) and "2 fresh seeds (2021 to 2022)" in made.card.read_text()
+    before = {path.name: path.read_bytes() for path in made.directory.iterdir()}
+    assert before.keys() == {path.name for path in made.files}
+
+    run = Running(Path.cwd(), "fit", study.name)
+    run.until("reported", epoch=1)
+    workers = run.children()
+    run.process.kill()
+    run.process.communicate()
+    for pid in workers:
+        assert_gone(pid)
+    assert {path.name: path.read_bytes() for path in made.directory.iterdir()} == before
+    assert list(study.directory.glob(".model.*"))
+
+    code, events = Running(Path.cwd(), "fit", study.name, "--seed", "7").finish()
+    assert code == 0 and not list(study.directory.glob(".model.*"))
+    [fitted] = [event for event in events if event["event"] == "fitted"]
+    new = made.read_manifest()
+    assert fitted["on"] == new.training.on == "train+valid" and not new.valid and fitted["test"] == new.test
+    assert new.training.seed == 7 and len(new.training.best_epochs) == 2
+    assert new.training.epochs == min(new.training.best_epochs)  # the lower median
+    delete(study, None)
+    assert not study.model.exists()
+
+
+def test_fit_replaces_nothing_but_a_model(study: StudyDirectory, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    for name, said in (
+        ("mine", "other files than those of a model, such as thesis.tex"),
+        ("file", "not a directory"),
+        ("link", "not a directory"),
+        ("none/model", "there is no directory"),
+    ):
+        with pytest.raises(InputError, match=said):
+            fit_study(study, Console(), output=tmp_path / name)
+    assert (tmp_path / "mine" / "thesis.tex").exists()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sasrecf_tune.engine.recbole import make_config
-from sasrecf_tune.inputs.recbole_defaults import complete_config
+from sasrecf_tune.errors import DataError
+from sasrecf_tune.inputs.dataset_files import locate
+from sasrecf_tune.inputs.recbole_defaults import complete_config, defaults
 from tests.support.synthetic_data import muted
 
 __all__ = ["muted"]
@@ -36,3 +39,12 @@ def test_the_complete_configuration(model: str, dataset: str, settings: dict[str
     assert recbole["eval_args"] == ours["eval_args"] | {"mode": {"valid": mode, "test": mode}}
     for key in {*ours, *recbole.final_config_dict} - COMPUTED - {"eval_args"}:
         assert ours.get(key) == recbole[key], key
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800", "{outside}/evil", "a" * 5000])
+def test_a_name_that_no_data_set_has_reads_no_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "evil.yaml").write_text("[")
+    name = name.format(outside=f"{'../' * 30}{tmp_path}")
+    assert defaults("SASRecF", name) == defaults("SASRecF", "none")
+    with pytest.raises(DataError):
+        locate(name, str(tmp_path))

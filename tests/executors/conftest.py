@@ -21,6 +21,11 @@ from tests.support.ray_cluster import RayCluster
 ONE_CPU = WorkerResources(1)
 
 
+@pytest.fixture(scope="module")
+def forked_workers() -> None:
+    """Workers as a search has them: they are what is tested here."""
+
+
 @pytest.fixture
 def study_dir(tmp_path: Path) -> StudyDirectory:
     return StudyDirectory(tmp_path / "study")

@@ -147,7 +147,7 @@ def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
     on_ray: Make, study_dir: StudyDirectory, cluster: RayCluster
 ) -> None:
     """Of two nodes that are large enough, the trial's is lost when two epochs are over."""
-    large = cluster.add(num_cpus=8, number=2)
+    large = cluster.add(num_cpus=2, number=2)
 
     def lose(report: Report) -> Decision:
         if report.epoch == 2 and len(large) == 2:
@@ -159,7 +159,7 @@ def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
         return Job(0, {}, "fast", study_dir.log(0), study_dir.checkpoint(0), unfinished, checkpoint_every=1)
 
     handler = RecordingHandler(lose)
-    executor = on_ray("Keeping", resources=WorkerResources(8))
+    executor = on_ray("Keeping", resources=WorkerResources(2))
     train(executor, handler, keeping())
     assert (
         handler.failure(0).kind == FailureKind.WORKER_DIED
@@ -174,6 +174,19 @@ def test_a_trial_on_a_lost_node_continues_from_its_resume_file(
     assert "continues from epoch 1" in study_dir.log(0).read_text()
     assert study_dir.checkpoint(0).read_text() == "weights of 0"
     assert study_dir.unfinished(0).read_text() == f"epoch {EPOCHS}"
+
+
+def test_a_paused_trial_continues_on_another_worker(on_ray: Make, study_dir: StudyDirectory) -> None:
+    job = Job(0, {}, "fast", study_dir.log(0), study_dir.checkpoint(0), study_dir.unfinished(0))
+    pausing = RecordingHandler(lambda _: Decision.PAUSE)
+    train(on_ray("Keeping"), pausing, job)
+    paused = pausing.outcomes[0]
+    assert isinstance(paused, Result) and paused.decision is Decision.PAUSE
+    assert study_dir.unfinished(0).read_text() == "epoch 1"
+    handler = RecordingHandler()
+    train(on_ray("Keeping"), handler, replace(job, known=1))
+    assert "continues from epoch 1" in study_dir.log(0).read_text()
+    assert study_dir.checkpoint(0).read_text() == "weights of 0"
 
 
 def test_a_failure_in_a_fused_group_affects_one_job(on_ray: Make, job: Jobs) -> None:
@@ -197,7 +210,7 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
     cluster: RayCluster, study_dir: StudyDirectory, space: Path
 ) -> None:
     """Of two nodes that are large enough, the group's is lost when each has trained twice."""
-    large = cluster.add(num_cpus=8, number=2)
+    large = cluster.add(num_cpus=2, number=2)
 
     def lose(report: Report) -> Decision:
         if len(large) == 2 and all(len(handler.epochs(number)) == 2 for number in range(3)):
@@ -210,7 +223,7 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
 
     handler = RecordingHandler(lose)
     study_dir.directory.mkdir()
-    executor = RayExecutor(study_dir, 1, WorkerResources(8), slots=3)
+    executor = RayExecutor(study_dir, 1, WorkerResources(2), slots=3)
     try:
         executor.describe(Describe(synthetic_data.base(space), "fast"))
         train(executor, handler, *group(study_dir))
@@ -709,13 +722,13 @@ def test_logs_and_checkpoints_are_copied_from_the_nodes(study: Path) -> None:
 
 
 def test_the_study_is_confirmed_and_reproduced(
-    study: Path, space: Path, cluster: RayCluster, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    study: Path, space: Path, cluster: RayCluster, cli_process: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = read_manifest(StudyDirectory(study))
     assert (manifest["executor"], manifest["address"]) == ("ray", cluster.address)
     assert manifest["data"]["place"] == "ray, 3 nodes"
     numbers = ("--top", "1", "--seeds", "2", "--workers", "1")
-    confirmed = cli("confirm", study.name, *numbers, "--address", cluster.address, cwd=space)
+    confirmed = cli_process("confirm", study.name, *numbers, "--address", cluster.address, cwd=space)
     assert confirmed.returncode == 0, confirmed.stderr
     logs = {path.name for path in (study / "logs").glob("confirm-*")}
     assert logs == {"confirm-0000.log", "confirm-0001.log"}

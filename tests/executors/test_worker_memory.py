@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import resource
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,23 @@ def test_a_lack_of_memory_is_not_taken_for_a_wrong_version(
     assert isinstance(said, WorkerError)
     assert ("not enough memory" in said.what and "Raise the limit" in said.fix) == memory
     assert ("Install the tested versions" in said.fix) == (not memory)
+
+
+@pytest.mark.parametrize(
+    ("said", "limit", "hint"),
+    [
+        ("terminate called after throwing an instance of 'std::bad_alloc'", resource.RLIM_INFINITY, True),
+        ("x" * 20_000, 2**40, True),
+        ("Fatal Python error: Segmentation fault", resource.RLIM_INFINITY, False),
+        (None, resource.RLIM_INFINITY, False),
+    ],
+)
+def test_a_worker_that_dies_in_too_little_memory_names_the_limit(
+    said: str | None, limit: int, hint: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    log = tmp_path / "worker-0.log"
+    if said:
+        log.write_text(said)
+    fix = worker.after_death(log)
+    assert fix.endswith(f"Its log: {log}") and ("Raise the limit (ulimit -v" in fix) == hint

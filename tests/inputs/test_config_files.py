@@ -25,6 +25,9 @@ from sasrecf_tune.inputs.validation import (
 )
 from tests.support.strategies import exactly, values
 
+# A text of a few lines that a reader would copy many keys for.
+MERGED = f"a: &a {{{', '.join(f'k{n}: 1' for n in range(1000))}}}\nb: {{<<: [{', '.join(['*a'] * 1000)}]}}\n"
+
 
 def config_file(tmp_path: Path, content: str | bytes) -> Path:
     path = tmp_path / "base.yaml"
@@ -329,9 +332,24 @@ def test_an_interval_without_quotes_is_explained(tmp_path: Path, line: str, writ
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (f"epochs: {'9' * 5000}", "a number has thousands of digits"),
-        (f"epochs: [1, {{a: -{'9' * 5000}}}]", "a number has thousands of digits"),
+        (f"epochs: {'9' * 5000}", "not YAML: the number is too large"),
+        (f"epochs: [1, {{a: -{'9' * 5000}}}]", "not YAML: the number is too large"),
+        *(
+            (line, "not YAML: the number is too large")
+            for line in (
+                f"epochs: 0x{'F' * 5000}",
+                f"topk: [0b{'1' * 20_000}]",
+                f"epochs: 9{':59' * 4000}",
+                f"load_col: {{inter: [0x{'F' * 5000}]}}",
+                f"threshold: {{rating: 0x{'F' * 256}}}",
+            )
+        ),
+        *(
+            (f"epochs: {value}", "not YAML: not a value of its type")
+            for value in ('!!int ""', '!!float ""', "!!bool x", "!!timestamp x", "2001-99-99", "!!float 1:x")
+        ),
         ("[" * 5000, "not YAML: nested too deeply"),
+        (MERGED, "not YAML: too many values"),
     ],
 )
 def test_what_python_cannot_hold_is_a_message(tmp_path: Path, line: str, said: str) -> None:
@@ -347,6 +365,8 @@ def test_what_python_cannot_hold_is_a_message(tmp_path: Path, line: str, said: s
         ("encoding", "utf-9"),
         ("encoding", "é\ud800"),
         ("encoding", "base64"),
+        ("encoding", "punycode"),
+        ("encoding", "IDNA"),
         ("encoding", "a" * 5000),
         ("field_separator", ""),
         ("load_col", {"inter": [1, 2]}),

@@ -276,3 +276,15 @@ def test_blocks_and_lines_that_cross_them(data: Path, monkeypatch: pytest.Monkey
     change_file(data, "inter", field(150, 3, b""))
     with pytest.raises(DataError, match=r"\.inter:150: timestamp"):
         load(data, FAST)
+
+
+def test_a_line_that_does_not_end_is_not_read_to_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_rows, "_BLOCK", 10)
+    monkeypatch.setattr(dataset_rows, "_LONGEST_LINE", 100)
+    (tmp_path / "x.inter").write_text("a" * 1000)
+    with pytest.raises(DataError, match="a line is longer than"):
+        list(dataset_rows.line_blocks(tmp_path / "x.inter"))
+    (tmp_path / "x.inter").write_text("a" * 90 + "\n" + "b" * 99 + "\n")
+    assert b"".join(dataset_rows.line_blocks(tmp_path / "x.inter")).count(b"\n") == 2

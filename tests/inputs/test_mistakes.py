@@ -109,9 +109,9 @@ def test_a_single_mistake_is_raised_as_itself() -> None:
 
 def test_many_mistakes_are_counted() -> None:
     with pytest.raises(InputErrors) as caught:
-        parse("".join(f"p{number} choise [1]\n" for number in range(1050)))
-    assert len(caught.value.mistakes) == 1050 and len(caught.value.texts) == 51
-    assert str(caught.value).endswith("\n\n1,000 more mistakes that are not shown")
+        parse("".join(f"p{number} choise [1]\n" for number in range(450)))
+    assert len(caught.value.mistakes) == 450 and len(caught.value.texts) == 51
+    assert str(caught.value).endswith("\n\n400 more mistakes that are not shown")
 
 
 def test_what_ends_the_block_is_one_of_the_mistakes_if_it_is_an_input_error() -> None:
@@ -156,3 +156,37 @@ def test_config_files_and_set_options_are_reported_together(tmp_path: Path) -> N
         "--set: `n_layers` is set twice",
         "--set seed: `seed` must be a whole number of at least 0 and at most 4294967295, not -1",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"learning_rate choice [{'1' * 500_000}x]",
+        f"learning_rate choice [1{'_' * 500_000}x]",
+        f"n_layers foo{' ' * 500_000}x",
+        f"n_layers in{' ' * 500_000}[1{' ' * 400_000}x",
+    ],
+    ids=["digits", "underscores", "spaces", "spaces around a list"],
+)
+def test_a_long_line_takes_no_longer_than_its_length(line: str) -> None:
+    assert len(mistakes(line)) == 1  # with the square of its length, in hours
+
+
+def test_a_file_of_many_lines_is_refused_before_each_is_compared_with_all_names() -> None:
+    (found,) = mistakes("".join(f"zq{number}x choice [1]\n" for number in range(50_000)))
+    assert (found.what, found.at and found.at.line) == ("more than 500 parameters", 501)
+
+
+def test_a_message_does_not_repeat_a_long_name() -> None:
+    (text,) = ConfigFileError("x" * 100_000).texts
+    assert text == "x" * 5000 + " ... (95,000 more characters)"
+
+
+@pytest.mark.parametrize("line", ["weight: [1, 2", "weight = 1, 2", "weight:"])
+def test_a_line_of_another_model_is_one_mistake_whatever_its_syntax(line: str) -> None:
+    assert len(mistakes(f"learning_rate choice [0.1]\n{line}\nstep choice [1]")) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_unknown_escape_gives_no_warning_of_python() -> None:
+    assert parse(r"selected_features choice [['\d']]")["selected_features"].values == (["\\d"],)

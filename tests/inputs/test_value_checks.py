@@ -101,7 +101,11 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
             {"max_norm": 1, "foreach": 2},
             "foreach of clip_grad_norm must be True, False or None, not 2",
         ),
-        ("train_neg_sample_args", {"sample_num": 0}, "sample_num .* must be a whole number from 1, not 0"),
+        (
+            "train_neg_sample_args",
+            {"sample_num": 0},
+            "whole number from 1 to 2147483647, not 0",
+        ),
         ("train_neg_sample_args", {"alpha": "one"}, "alpha .* must be a number from 0, not 'one'"),
         ("train_neg_sample_args", {"dynamic": 2}, "dynamic .* must be True or False"),
         ("train_neg_sample_args", {"dynamic": True}, "need a candidate_num of at least 1"),
@@ -116,7 +120,15 @@ def test_values_that_are_taken(name: str, value: Value, taken: Value) -> None:
         ("rm_dup_inter", "frist", "did you mean `first`"),
         ("user_inter_num_interval", "[5,inf", "must be an interval"),
         ("user_inter_num_interval", 5, "must be an interval"),
+        ("user_inter_num_interval", "[0,inf)" + ";[0,inf)" * 1000, "must be an interval"),
         ("gpu_id", math.nan, "not nan"),
+        ("train_neg_sample_args", {"sample_num": 2**31}, "from 1 to 2147483647, not 2147483648"),
+        ("topk", [10**20], "topk must be whole numbers from 1 to 2147483647"),
+        ("discretization", {"age": {"method": "ED", "bucket": 10**20}}, "discretization of age must be"),
+        ("seq_len", {"tags": 10**20}, "seq_len of tags must be a whole number from 1 to"),
+        ("eval_args", {"order": "TO", "mode": f"uni{'9' * 5000}"}, "mode of eval_args must be full, uniN"),
+        ("field_separator", "(a+)+$", "`field_separator` must be one character, or several without"),
+        ("field_separator", "||", "`field_separator` must be one character, or several without"),
     ],
 )
 def test_values_that_are_not(name: str, value: Value, said: str) -> None:
@@ -131,7 +143,12 @@ _BOUNDED = sorted(name for name, known in TABLE.items() if known.kind in ("int",
 def test_a_number_is_taken_exactly_when_it_is_within_its_bounds(name: str, number: float) -> None:
     known = TABLE[name]
     above = number > known.low if known.open_low else number >= known.low
-    legal = above and number <= known.high and (known.kind == "float" or number == int(number))
+    legal = (
+        above
+        and number <= known.high
+        and math.isfinite(number)
+        and (known.kind == "float" or number == int(number))
+    )
     try:
         taken = check_value(name, number)
     except ParameterError:

@@ -57,3 +57,21 @@ def test_a_report_without_a_reader_is_no_error(tmp_path: Path, form: str) -> Non
     plant(tmp_path, 3)
     command = [sys.executable, "-m", "sasrecf_tune", "report", NAME, "--out", str(tmp_path), "--format", form]
     assert run_without_reader(command) == (0, closed_output._CLOSED)
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_command_goes_on_when_its_terminal_closes_without_a_signal(tmp_path: Path, closed: str) -> None:
+    """As after `run & disown; exit`."""
+    ours, terminal = os.openpty()
+    out, err = (terminal if closed == name else subprocess.PIPE for name in ("stdout", "stderr"))
+    code = PRINTING + "print('on standard error', file=sys.stderr, flush=True)\n"
+    command = [sys.executable, "-c", code, str(tmp_path / "done")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=out, stderr=err, text=True, start_new_session=True
+    ) as process:
+        os.close(terminal)
+        os.close(ours)
+        said = process.communicate("", timeout=60)
+    assert (process.returncode, (tmp_path / "done").read_text()) == (0, "went on")
+    if closed == "stdout":
+        assert said[1] == closed_output._CLOSED + "on standard error\n"

@@ -9,8 +9,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.report.terminal.console import SafeConsole, print_command, visible, write_output
-from sasrecf_tune.report.text import json_text
+from sasrecf_tune.report.terminal.console import SafeConsole, print_command, write_output
+from sasrecf_tune.report.text import json_text, visible
 
 HARMFUL = [
     "\x1b[31mred",

@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.report_data import ReportData
 from sasrecf_tune.analysis.winner import Winner
+from sasrecf_tune.api.html import html_table
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -36,6 +37,7 @@ from sasrecf_tune.report.page.render import lead, render_page
 from sasrecf_tune.report.row_selection import pick
 from sasrecf_tune.report.terminal.ranking import show_report
 from sasrecf_tune.report.terminal.tables import shared_sparklines
+from sasrecf_tune.report.text import markdown_table
 from sasrecf_tune.trials import Row, State, TrialRecord, rank
 from tests.support.known_studies import METRICS, NAME, NASTY, known_report_data, plant
 from tests.support.loaded_modules import loaded_after
@@ -378,6 +380,35 @@ def test_varied_parameters() -> None:
     found: ReportData = known_report_data(20)
     assert "train_batch_size" not in found.varied and "learning_rate" in found.varied
     assert set(METRICS) == set(found.records[0].valid)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("<img src=http://example.org>", "&lt;img src=http://example.org>"),
+        ("\\<script>", "\\&lt;script>"),
+        ("![x](http://example.org)", "![x]\\(http://example.org)"),
+        ("[class, <b>]\r\n# x", "[class, &lt;b>] # x"),
+        ("a < b|c", "a &lt; b\\|c"),
+    ],
+)
+def test_markdown_loads_nothing_and_is_no_html(text: str, written: str) -> None:
+    assert markdown_table([text], []).startswith(f"| {written} |\n")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\u2028", "\n\n"])
+def test_a_text_of_latex_is_one_line(end: str) -> None:
+    assert len(latex(f"50% {end}\\input{{x}}").splitlines()) == 1
+
+
+def test_a_text_does_not_turn_what_the_page_says_after_it() -> None:
+    one = known_report_data(12)
+    turned = replace(
+        one, manifest={**one.manifest, "dataset": "data\u202e\x1b", "machine": {"cpu": "\u2066"}}
+    )
+    assert not set(render_page(turned)) & set("\u202e\u2066\x1b")
+    assert "data\\u202e\\x1b" in render_page(turned)
+    assert html_table(["\u202e<b>"], []).count("\\u202e&lt;b&gt;") == 1
 
 
 def test_page_shows_the_confirmed_winner() -> None:

@@ -43,10 +43,15 @@ def test_one_of_each_is_written_in_the_singular() -> None:
     text = printed(plan("n_layers choice [1]\n", 1, search))
     assert "estimated from 1 step of 1 configuration: " in text
     assert "1 full trial and 1 confirmation run" in text and "the epochs of 1 full trial without" in text
-    assert "1 of 1 trial has ended" not in text and "1 of 1 trials have ended" in text
+    assert "1 of 1 trial has ended" in text and "early stopping shortens it" in text
     assert "the only configuration once" in text and "every epoch" in text and "up to 1 epoch each" in text
     for wrong in ("1 steps", "1 configurations", "1 trials,", "1 runs", "1 seeds", "1 epochs", "1 threads"):
         assert wrong not in text
+
+
+def test_pruning_shortens_a_search_that_prunes() -> None:
+    text = printed(plan("n_layers choice [1, 2, 3]\n", 50, SearchSettings("grid", "median")))
+    assert "1 of 3 trials has ended" in text and "early stopping and pruning shorten it" in text
 
 
 def test_what_becomes_of_the_confirmation_is_said_while_other_runs_search() -> None:

@@ -58,6 +58,33 @@ def test_json_has_no_nan_at_any_depth(capsys: pytest.CaptureFixture[str]) -> Non
     assert end["list"] == [None, [None, 1.0]]
 
 
+PAUSED = TrialRecord(3, State.PAUSED, {}, score=0.05, epochs=1, best_epoch=1, seconds=2.0)
+
+
+def test_a_paused_trial_is_shown_until_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    text = io.StringIO()
+    state = make_progress([], parse_metric("MRR@10"), True, 9, 5, 1, [PAUSED])
+    assert state.paused == {3: PAUSED} and state.left == 9
+    view = PlainView(state, Console(file=text, width=200))
+    view.on_trial_start(3, {})
+    assert not state.paused and state.curves == {3: []}
+    view.on_report(replace(REPORT, continues_after=1))
+    view.on_report(replace(REPORT, epoch=2))
+    view.on_trial_paused(replace(PAUSED, epochs=2))
+    assert list(state.paused) == [3] and not state.running and not state.records
+    assert state.curves[3] == [(1, 0.05), (2, 0.05)]
+    assert "trial 3 continues after epoch 1\n" in text.getvalue()
+    assert text.getvalue().endswith("trial 3 paused after epoch 2: best 0.0500\n")
+    JsonView(make_progress([], parse_metric("MRR@10"), True, 9, 5, 1, [])).on_trial_paused(PAUSED)
+    assert json.loads(capsys.readouterr().out) == {
+        "event": "paused",
+        "trial": 3,
+        "score": 0.05,
+        "epochs": 1,
+        "seconds": 2.0,
+    }
+
+
 def test_views_show_the_decimals_that_recbole_rounds_to() -> None:
     text = io.StringIO()
     metric = replace(parse_metric("MRR@10"), decimals=6)

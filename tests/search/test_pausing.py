@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from sasrecf_tune.analysis.budget import budget
+from sasrecf_tune.report.terminal.plan_summary import show_end, show_plan
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
+from sasrecf_tune.search.patience import Patience
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 from sasrecf_tune.search.trial_attributes import PAUSED
-from sasrecf_tune.trials import State, TrialRecord
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.trials import State, TrialRecord, rank
 from tests.support.bench import Bench, bench, quality
 from tests.support.fake_training import FakeTraining, PausableTraining
 
@@ -71,6 +77,52 @@ def test_dropped_checkpoints_are_of_the_weakest_and_their_trials_begin_anew(
     _, records = _search(tmp_path / "none", none, keep_paused=0)
     assert records == whole
     assert not list((tmp_path / "none" / "study" / "checkpoints").glob("*.resume"))
+
+
+def test_a_lower_limit_on_disk_space_holds_from_the_start(tmp_path: Path) -> None:
+    _search(tmp_path, PausableTraining(quality), trials=4)
+    files = StudyDirectory(tmp_path / "study").checkpoints
+    assert len(list(files.glob("*.resume"))) == 4
+    with bench(tmp_path, SMALL, PausableTraining(quality), pausing=True, trials=4, keep_paused=1) as run:
+        (kept,) = files.glob("*.resume")
+        best = max(run.records(), key=lambda record: (record.score or 0, -record.number))
+        assert kept == run.study_dir.unfinished(best.number)
+
+
+def test_patience_counts_the_scores_of_paused_trials() -> None:
+    patience = Patience(1, epochs=3, maximize=True)
+    for score, epochs, exhausted in ((0.5, 2, False), (0.6, 2, False), (0.4, 1, True)):
+        patience.add_result(TrialRecord(0, State.PAUSED, {}, score))
+        patience.add_epochs(epochs)
+        assert patience.exhausted is exhausted
+
+
+def test_trials_are_saved_when_the_search_is_interrupted(tmp_path: Path) -> None:
+    training = PausableTraining(quality)
+    _search(tmp_path, training)
+    assert all(job.checkpoint_every > job.config.get("epochs", 0) for job in training.jobs)
+
+
+def test_rankings_and_reports_have_paused_trials(tmp_path: Path, whole: list[TrialRecord]) -> None:
+    rows = rank(whole, maximize=True)
+    assert [row.record.state for row in rows] == [State.COMPLETE] + [State.PAUSED] * 5
+    assert [row.rank for row in rows] == [1] + [None] * 5
+    assert [share.state for share in budget(whole)] == [State.COMPLETE, State.PAUSED]
+    _search(tmp_path, PausableTraining(quality))
+    study_dir = StudyDirectory(tmp_path / "study")
+    assert study_dir.ranking_csv.read_text().count(",paused,") == 5
+    assert len(study_dir.trials.read_text().splitlines()) == 2  # those that have ended, below the header
+
+
+def test_the_end_says_how_many_trials_are_paused(tmp_path: Path) -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    with bench(tmp_path, SMALL, PausableTraining(quality), pausing=True, trials=4) as run:
+        outcome = run.search.run()
+        show_end(run.plan, run.study_dir, run.records(), outcome, None, console)
+        show_plan(run.plan, run.study_dir, console, done=0, again=1, paused=4)
+    assert "4 trials left (4 paused). To continue:" in text.getvalue()
+    assert "0 of 4 trials have ended, 4 paused, 1 interrupted and to be run again" in text.getvalue()
 
 
 def test_reports_that_are_known_are_not_recorded_again(tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ def test_failures_of_several_kinds_do_not_end_the_search(tmp_path: Path) -> None
     assert outcome == Outcome("all 12 trials have ended", 12)
 
 
+def test_errors_whose_reason_is_not_known_are_told_apart(tmp_path: Path) -> None:
+    class Unknown(Failing):
+        def train(self, job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            failure = super().train(job, on_report)
+            assert isinstance(failure, Failure)
+            return replace(failure, error="KeyError: a" if job.number % 2 else f"ValueError: {job.number}")
+
+    with bench(tmp_path, GRID, Unknown(numbered("error"))) as run:
+        assert run.search.run() == Outcome("all 12 trials have ended", 12)
+
+
 def test_failures_after_a_success_do_not_end_the_search(tmp_path: Path) -> None:
     with bench(tmp_path, GRID, Failing({}), trials=1) as run:
         run.search.run()

@@ -45,6 +45,7 @@ def test_settings_without_effect_are_no_part_of_a_study(study_dir: StudyDirector
     with pytest.raises(StudyMismatchError) as caught:
         open_study(study_dir, storage, SPACE, recorded | {"config": {"epochs": 4}}, True)
     assert "config.epochs: was 3, now 4" in caught.value.what and "gpu_id" not in caught.value.what
+    assert "begin anew with --fresh" in caught.value.fix
 
 
 def test_a_setting_may_be_written_in_another_way_than_when_the_study_was_begun(

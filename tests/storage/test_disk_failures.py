@@ -436,13 +436,13 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
     assert not study_dir.directory.exists()
 
 
-def test_weights_that_do_not_fit_on_the_disk(tmp_path: Path, cli: Cli) -> None:
+def test_weights_that_do_not_fit_on_the_disk(tmp_path: Path, cli_process: Cli) -> None:
     (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.001]\n")
     settings = TINY | {"hidden_size": 48, "epochs": 1}
     (tmp_path / "wide.yaml").write_text("".join(f"{key}: {value!r}\n" for key, value in settings.items()))
     arguments = ["run", "--params-file", "hyper.test", "--config-files", "wide.yaml", "--gpus", "none"]
     with largest_file(200_000):  # the database fits, the weights of 48 x 1,683 floats do not
-        done = cli(*arguments)
+        done = cli_process(*arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert "checkpoints/trial-0000.pth: cannot write: File too large\nFree space" in done.stderr
@@ -451,6 +451,6 @@ def test_weights_that_do_not_fit_on_the_disk(tmp_path: Path, cli: Cli) -> None:
     storage = open_storage(study_dir, None)
     assert [trial.state.name for trial in storage.get_all_trials(1)] == ["WAITING"]
     storage.engine.dispose()
-    again = cli(*arguments)
+    again = cli_process(*arguments)
     assert again.returncode == 0 and "0 of 2 trials have ended, 1 interrupted" in again.stdout
     assert len(list(study_dir.checkpoints.iterdir())) == 2

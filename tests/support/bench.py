@@ -19,7 +19,7 @@ from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.study import TuneStudy
-from sasrecf_tune.search.study_setup import planned_study
+from sasrecf_tune.search.study_setup import make_policy, planned_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import TrialRecord
@@ -56,7 +56,7 @@ def bench(
     directory: Path,
     text: str,
     training: FakeTraining | Any,
-    sampler: Sampler = "auto",
+    sampler: Sampler = "random",
     pruner: Pruner = "none",
     trials: int | None = None,
     timeout: float | None = None,
@@ -88,7 +88,9 @@ def bench(
     try:
         assert not pausing or plan.cells is not None
         policy = (
-            HalvingPolicy(plan.cells(), training.epochs, study.maximize) if pausing and plan.cells else None
+            HalvingPolicy(plan.cells(), training.epochs, study.maximize)
+            if pausing and plan.cells
+            else make_policy(plan)
         )
         search = Coordinator(plan, study, study_dir, executor, [files], **extra, policy=policy)
         yield Bench(search, study, study_dir, storage, plan, executor)

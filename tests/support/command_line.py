@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from sasrecf_tune.cli.app import main
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -17,11 +23,45 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def command(*args: str | Path) -> list[str]:
     """The command line of `sasrecf-tune ARGS`; without --workers it trains one trial at a time.
 
-    The default number depends on how busy the machine is, and each worker takes seconds to start.
+    The default number depends on how busy the machine is, and each worker takes seconds to start. Without
+    --sampler, trials are trained to their end one after another: the default search pauses and leaves some.
     """
     words = [sys.executable, "-m", "sasrecf_tune", *map(str, args)]
     decides = args[:1] in (("run",), ("resume",), ("confirm",)) and not {"--workers", "--help"} & {*args}
-    return [*words, "--workers", "1"] if decides else words
+    if decides:
+        words += ["--workers", "1"]
+    if args[:1] == ("run",) and not {"--sampler", "--help"} & {*args}:
+        words += ["--sampler", "random"]
+    return words
+
+
+def user_environment() -> dict[str, str]:
+    """The environment of the command line; RecBole sets CUDA_VISIBLE_DEVICES in the process that uses it."""
+    user = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    return user | {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def run_here(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `sasrecf-tune ARGS` in this process: a new one imports for a second what this one has."""
+    words = command(*args)[2:]
+    with contextlib.ExitStack() as stack:
+        out, err = (stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(2))
+        stack.enter_context(contextlib.chdir(cwd))
+        stack.enter_context(mock.patch.dict(os.environ, user_environment(), clear=True))
+        stack.enter_context(mock.patch.object(sys, "argv", words))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except BaseException:  # noqa: BLE001  # as the interpreter does
+            traceback.print_exc()
+            code = 1
+        for stream in (out, err):
+            stream.seek(0)
+        return subprocess.CompletedProcess(words, code, out.read(), err.read())
 
 
 class Running:

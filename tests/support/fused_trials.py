@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
@@ -12,6 +13,7 @@ from sasrecf_tune.messages import Decision, Failure, Job, Report, Result
 from sasrecf_tune.training.runner import Runner
 
 Decide = Callable[[Report], Decision]
+T = TypeVar("T", Report, Result)
 
 
 def always_continue(_: Report) -> Decision:
@@ -34,6 +36,11 @@ def together(
 
 def alone(jobs: list[Job], decide: Decide = always_continue) -> dict[int, Result | Failure]:
     return {job.number: Runner("").train(job, decide) for job in jobs}
+
+
+def untimed(message: T) -> T:
+    """The message with its times set to 0."""
+    return replace(message, seconds=0.0, training_seconds=0.0)
 
 
 def check_same(ours: Result | Failure, theirs: Result | Failure) -> None:

@@ -16,6 +16,7 @@ import torch
 from sasrecf_tune.executors.pausable import PausableThread
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.training.runner import Runner
+from tests.support.fused_trials import untimed
 from tests.support.synthetic_data import base, data, quiet
 
 __all__ = ["data", "quiet"]
@@ -35,10 +36,8 @@ class Ended:
 
     def same_as(self, other: Ended) -> None:
         """To the last digit; only the times may differ."""
-        assert replace(self.result, seconds=0) == replace(other.result, seconds=0)
-        assert [replace(report, seconds=0) for report in self.reports] == [
-            replace(report, seconds=0) for report in other.reports
-        ]
+        assert untimed(self.result) == untimed(other.result)
+        assert list(map(untimed, self.reports)) == list(map(untimed, other.reports))
         ours, theirs = self.weights.pop("state_dict"), other.weights.pop("state_dict")
         assert self.weights == other.weights and ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -118,6 +117,7 @@ class Trial:
             return Decision.PAUSE if draw.random() < 0.6 and not report.ends else Decision.CONTINUE
 
         while (result := self.attempt(pause)).decision is Decision.PAUSE:
+            assert 0 < result.training_seconds < result.seconds
             assert result.checkpoint == result.epochs == reports[-1].epoch
             assert result.test == {} and not self.job.checkpoint.exists()
             self.job = replace(self.job, known=result.epochs)

@@ -8,7 +8,7 @@ import pytest
 
 from sasrecf_tune.engine.recbole import NOT_A_NUMBER
 from sasrecf_tune.errors import DataError, UnknownReasonError
-from sasrecf_tune.training.failure_reason import FusedTrialsError, failure_kind, failure_reason
+from sasrecf_tune.training.failure_reason import FusedTrialsError, error_text, failure_kind, failure_reason
 
 LOG = Path("/somewhere/logs/trial-3.log")
 
@@ -31,3 +31,9 @@ def test_the_reason_is_in_words(error: Exception, said: str) -> None:
     reason = failure_reason(error, failure_kind(error), LOG)
     assert said in reason
     assert "index 3" not in reason and "Error" not in reason
+
+
+def test_errors_that_are_not_known_are_told_apart_by_type_and_text() -> None:
+    errors = [KeyError("a"), IndexError("a"), IndexError("b"), MemoryError("a")]
+    texts = [error_text(error, failure_kind(error)) for error in errors]
+    assert texts == ["KeyError: 'a'", "IndexError: a", "IndexError: b", ""]

@@ -43,12 +43,14 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
 
     Attributes:
         flat_items: The item of each interaction, by user and then by time, [interactions].
+        history_lengths: The number of interactions of each user, [users].
 
     Source: recbole/data/dataset/sequential_dataset.py.
     """
 
     inter_feat: Any
     flat_items: torch.Tensor
+    history_lengths: NDArray[np.int64]
 
     @override
     def data_augmentation(self) -> None:
@@ -59,6 +61,7 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
         users = self.inter_feat[self.uid_field].numpy()
         start, end = history_windows(users, int(self.config["MAX_ITEM_LIST_LENGTH"]))
         self.flat_items = self.inter_feat[self.iid_field].clone()
+        self.history_lengths = np.bincount(users, minlength=int(self.user_num))
         samples = Columns(self.inter_feat.interaction)[end]
         window = {self.item_list_length_field: torch.from_numpy(end - start), START: torch.from_numpy(start)}
         samples.update(Interaction(window))

@@ -131,10 +131,16 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
         items = [group.items(flat) for group in groups]
         table = _ItemTable(self, items)
-        outputs = [
-            self._group_output(group, places if table.ids is None else table.ids[places], table.rows)
-            for group, places in zip(groups, items, strict=True)
-        ]
+        places = items if table.ids is None else [table.ids[each] for each in items]
+        return self._encode(groups, places, table.rows)
+
+    def outputs_from(self, inputs: Tensor, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
+        """Return the outputs, [samples, hidden], for histories of `flat`, given `project` of all items."""
+        groups = make_groups(start, length, self._budget(flat.device), flat.device)
+        return self._encode(groups, [group.items(flat) for group in groups], inputs)
+
+    def _encode(self, groups: list[Group], places: list[Tensor], rows: Tensor) -> Tensor:
+        outputs = [self._group_output(group, each, rows) for group, each in zip(groups, places, strict=True)]
         ordered = torch.cat([group.rows for group in groups])
         return torch.cat(outputs)[torch.argsort(ordered)]
 

@@ -20,7 +20,7 @@ from sasrecf_tune.report.comparison_text import (
 )
 from sasrecf_tune.report.formats.confirmation import estimate_content
 from sasrecf_tune.report.formats.latex import latex, latex_table, marked
-from sasrecf_tune.report.text import csv_line, json_text, markdown_table
+from sasrecf_tune.report.text import csv_line, json_text, markdown_table, markdown_text
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -77,15 +77,16 @@ def comparison_json(comparison: Comparison) -> str:
 def comparison_markdown(comparison: Comparison) -> str:
     """Return both tables, the sentences and the warnings."""
     parts = [
-        f"{heading(comparison)}.\n\n",
+        f"{markdown_text(heading(comparison))}.\n\n",
         markdown_table(*scores(comparison)),
         "\n",
         markdown_table(*budgets(comparison)),
         "\n",
     ]
-    parts += [f"- {sentence}\n" for sentence in sentences(comparison)]
-    parts += [f"- Warning: {warning}\n" for warning in warnings(comparison)]
-    parts += [f"- {entry.name}: {winner(entry)}\n" for entry in comparison.entries]
+    lines = [*sentences(comparison)]
+    lines += [f"Warning: {warning}" for warning in warnings(comparison)]
+    lines += [f"{entry.name}: {winner(entry)}" for entry in comparison.entries]
+    parts += [f"- {markdown_text(line)}\n" for line in lines]
     return "".join([*parts, f"\n{note(comparison)}\n"])
 
 
@@ -113,7 +114,7 @@ def comparison_latex(comparison: Comparison) -> str:
         "Differences: $\\pm$ 95\\% intervals."
     )
     lines = ["% \\usepackage{booktabs}"]
-    lines += [f"% warning: {warning}" for warning in warnings(comparison)]
+    lines += [f"% warning: {' '.join(warning.splitlines())}" for warning in warnings(comparison)]
     lines += latex_table(
         caption,
         ["study", "model", "seeds"],

@@ -136,7 +136,7 @@ def latex_table(
 
 def latex(text: str) -> str:
     """Escape LaTeX's special characters in `text`."""
-    return "".join(_SPECIAL.get(character, character) for character in text).replace("\n", " ")
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.splitlines()))
 
 
 def marked(values: Sequence[float | None], maximize: bool, decimals: int) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.analysis.budget import budget
 from sasrecf_tune.analysis.contrasts import CONFIDENCE
@@ -45,6 +45,7 @@ from sasrecf_tune.report.text import (
     states_text,
     timestamp_text,
     trials_text,
+    visible,
 )
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -135,6 +136,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("sasrecf_tune.report.page"),
         autoescape=True,
+        finalize=_legible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -172,6 +174,11 @@ def _environment() -> Environment:
         "sentences": sentences,
     }
     return environment
+
+
+def _legible(value: Any) -> Any:
+    # A change of direction in a text of somebody else would turn what the page says after it.
+    return visible(value) if type(value) is str else value
 
 
 def _asset(name: str) -> Markup:

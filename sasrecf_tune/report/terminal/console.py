@@ -15,11 +15,8 @@ from rich.text import Text
 from typing_extensions import override
 
 from sasrecf_tune.errors import InputError, StorageError
+from sasrecf_tune.report.text import visible
 from sasrecf_tune.storage.files import RUN_AGAIN, atomic_write, disk_error
-
-# Terminals act on control characters, and texts of others can contain them: in data, YAML keys, error texts,
-# paths. Characters that change the direction of text can hide what a line says.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class SafeConsole(Console):
@@ -35,11 +32,6 @@ class SafeConsole(Console):
                 yield segment
             else:
                 yield Segment(visible(segment.text), segment.style)
-
-
-def visible(text: str) -> str:
-    """Replace control characters, other than line ends and tabs, by escapes such as \\x1b."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def make_console(file: TextIO | None = None) -> Console:

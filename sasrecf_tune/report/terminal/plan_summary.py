@@ -116,8 +116,9 @@ def show_plan(
         interrupted = f", {paused} paused" if paused else ""
         interrupted += f", {again} interrupted and to be run again" if again else ""
         total = f"{done} of {plan.trials}" if done <= plan.trials else f"{done}"
-        have = "trial has" if total == "1" else "trials have"
-        grid.add_row("continues", f"{total} {have} ended{interrupted}")
+        trials = "trial" if max(done, plan.trials) == 1 else "trials"
+        have = "has" if done == 1 else "have"
+        grid.add_row("continues", f"{total} {trials} {have} ended{interrupted}")
     for note in plan.notes:
         grid.add_row("note", Text(note))  # as Text, since it quotes values with brackets
     print_table(console, grid)
@@ -221,6 +222,8 @@ def show_end(
         )
     elif ended:
         console.print("No trial completed.", style="red")
+    elif rows:
+        console.print("No trial has completed yet.")
 
 
 def _line(console: Console, text: str) -> None:
@@ -272,11 +275,13 @@ def show_timings(plan: Plan, timings: list[Timing], in_all: float, console: Cons
     ends = [format_duration(seconds[0]), format_duration(seconds[-1])]
     span = " to ".join(dict.fromkeys(ends))
     again = f" and {count_text(_confirming(plan), 'confirmation run')}" if _confirming(plan) else ""
+    prunes = plan.pruner.name != "none"
+    shortened = "early stopping and pruning shorten it" if prunes else "early stopping shortens it"
     console.print(
         f"estimated from {count_text(timings[0].steps, 'step')} of "
         f"{count_text(len(seconds), 'configuration')}: {span} per epoch, about "
         f"{format_duration(in_all)} for {count_text(plan.trials, 'full trial')}{again}, including start-up "
-        "and tests; early stopping and pruning shorten it",
+        f"and tests; {shortened}",
         highlight=False,
         soft_wrap=True,
     )

@@ -139,6 +139,7 @@ class Base(Callback):
         self.progress.running[number] = Running(params, time.monotonic())
         if self.progress.paused.pop(number, None) is None:
             self.progress.curves[number] = []
+        self.progress.curves.setdefault(number, [])  # it was paused in an earlier run
 
     @override
     def on_report(self, report: Report) -> None:

@@ -1,0 +1,212 @@
+"""`sasrecf-tune fit`: train the configuration of best.yaml for use, and write it as a model directory."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sasrecf_tune.analysis.confirmation import rank_confirmed
+from sasrecf_tune.analysis.report_data import Results
+from sasrecf_tune.analysis.winner import Winner
+from sasrecf_tune.cli.build_settings import recbole_data_path
+from sasrecf_tune.cli.session import Display
+from sasrecf_tune.cli.winner_training import train_winner, winner_name
+from sasrecf_tune.errors import InputError, no_completed_trial
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.messages import Deployment, TrainOn
+from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sentences
+from sasrecf_tune.report.formats.best_yaml import winner_config
+from sasrecf_tune.report.formats.model_card import model_card
+from sasrecf_tune.report.text import count_text
+from sasrecf_tune.search.read_results import read_results
+from sasrecf_tune.storage.directory import StudyDirectory, relative
+from sasrecf_tune.storage.directory_swap import replace_directory, staging_directory
+from sasrecf_tune.storage.files import output_error, refuse_links
+from sasrecf_tune.storage.manifest import read_manifest, settings_from
+from sasrecf_tune.storage.manifest_schema import Planned
+from sasrecf_tune.storage.model_directory import ModelDirectory, sync
+from sasrecf_tune.storage.recorded_addresses import database_address
+from sasrecf_tune.trials import State
+
+
+def fit_study(
+    study_dir: StudyDirectory,
+    console: Console,
+    *,
+    on: TrainOn = "train+valid",
+    seed: int | None = None,
+    output: Path | None = None,
+    storage: str | None = None,
+    data_path: Path | None = None,
+    gpus: tuple[str, ...] | None = None,
+    as_json: bool = False,
+) -> int:
+    """Train the winner on parts of the data, and write the model directory.
+
+    Args:
+        seed: None for that of best.yaml.
+        output: The model directory; None for `model` in the study directory.
+        storage, data_path, gpus: As in `reproduce_study`.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        StudyNotFoundError: No trial has completed.
+        InputError: The output is no model directory, or the data set is another one.
+        TuneError: The training or the writing failed.
+    """
+    target = study_dir.model if output is None else output.absolute()
+    _check_target(target)
+    if output is None:
+        refuse_links(study_dir.directory, "the model would be written there")
+    settings, space = settings_from(study_dir)
+    results = read_results(study_dir, settings, space, database_address(settings, storage))
+    winner = results.winner
+    if winner is None or results.origin is None:
+        raise no_completed_trial(study_dir.name)
+    if data_path is not None:
+        base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
+        settings = replace(settings, base=base)
+    if gpus is not None:
+        settings = replace(settings, gpus=gpus)
+    manifest = read_manifest(study_dir, Planned)
+    display = Display(console, as_json)
+    config = winner_config(winner, settings, space)
+    if seed is not None:
+        config |= {"seed": seed}
+    best_epochs = _best_epochs(winner)
+    epochs = None
+    if on != "train":
+        epochs = statistics.median_low(best_epochs)
+        config |= {"epochs": epochs}
+    display.line(f"training {winner_name(winner)} for use, seed {config['seed']}")
+    display.line(_plan_text(on, best_epochs, epochs))
+    facts = {
+        "engine": settings.engine,
+        "best_epochs": best_epochs,
+        "dataset": settings.dataset,
+        "fingerprint": manifest["data"]["fingerprint"],
+        "origin": _origin(winner, results, settings, space, manifest),
+    }
+    with staging_directory(target) as staging:
+        deployment = Deployment(on, staging, facts)
+        result = train_winner(
+            winner,
+            # On the training part the metrics of the trial are to be reproduced.
+            results.origin.threads if on == "train" else 0,
+            config,
+            settings,
+            space,
+            manifest,
+            display,
+            epochs=epochs,
+            deployment=deployment,
+        )
+        made = ModelDirectory(staging)
+        made.card.write_text(model_card(made.read_manifest()), encoding="utf-8")
+        try:
+            sync(staging)
+            replace_directory(staging, target)
+        except OSError as error:
+            raise output_error(target, error) from error
+    for kind, metrics in (("validation", result.valid), ("test", result.test)):
+        if metrics:
+            display.line(f"{kind}  " + ", ".join(f"{key} {value:g}" for key, value in metrics.items()))
+    if on == "all":
+        display.line("Nothing was measured: the model was trained on the test part, too.")
+    display.line(f"wrote {relative(target)}", "green")
+    display.emit(
+        "fitted",
+        directory=str(target),
+        on=on,
+        epochs=result.best_epoch,
+        best_epochs=best_epochs,
+        seed=config["seed"],
+        valid=result.valid,
+        test=result.test,
+    )
+    return 0
+
+
+def _check_target(target: Path) -> None:
+    """Check that nothing but a model would be replaced.
+
+    Raises:
+        InputError: Something else is there, or its parent is not a directory.
+    """
+    if not target.parent.is_dir():
+        raise InputError(
+            f"there is no directory {target.parent}",
+            where=str(target),
+            fix="Create it, or choose another one.",
+        )
+    if not target.exists() and not target.is_symlink():
+        return
+    what = "this is not a directory"
+    if target.is_dir() and not target.is_symlink():
+        names = {path.name for path in target.iterdir()}
+        others = names - {path.name for path in ModelDirectory(target).files}
+        if not others and (not names or ModelDirectory(target).manifest.name in names):
+            return
+        what = "this directory has other files than those of a model"
+        what += f", such as {min(others)}" if others else ""
+    raise InputError(what, where=str(target), fix="It would be replaced as a whole: choose another name.")
+
+
+def _best_epochs(winner: Winner) -> list[int]:
+    """The best epoch of each run of the winner's configuration on the training part."""
+    if winner.confirmation is None:
+        return [winner.record.best_epoch]
+    runs = sorted(winner.confirmation.runs.items())
+    completed = [record for (trial, _), record in runs if trial == winner.trial]
+    return [record.best_epoch for record in completed if record.state == State.COMPLETE]
+
+
+def _plan_text(on: TrainOn, best_epochs: Sequence[int], epochs: int | None) -> str:
+    if on == "train":
+        return "on the training part, with early stopping on the validation part, as in the search"
+    parts = "the training and the validation part" if on == "train+valid" else "all data"
+    if len(best_epochs) == 1:
+        return f"on {parts}, {count_text(epochs or 0, 'epoch')}: the best one of the trial"
+    low, high = min(best_epochs), max(best_epochs)
+    spread = f"{low} to {high}" if low < high else "which are equal"
+    return (
+        f"on {parts}, {count_text(epochs or 0, 'epoch')}: the median of the best ones on {len(best_epochs)} "
+        f"seeds, {spread}"
+    )
+
+
+def _origin(
+    winner: Winner, results: Results, settings: RunSettings, space: SearchSpace, manifest: dict[str, Any]
+) -> dict[str, Any]:
+    """How the configuration was found, as model.json says it."""
+    metric, confirmation = settings.metric, winner.confirmation
+    ended = sum(record.state in (State.COMPLETE, State.PRUNED, State.FAILED) for record in results.records)
+    how = (
+        f"The search had {count_text(ended, 'trial')} (sampler {manifest['sampler']}, pruner "
+        f"{manifest['pruner']['name']}), ranked by {metric} on the validation part."
+    )
+    found: dict[str, Any] = {
+        "study": settings.name,
+        "metric": str(metric),
+        "trial": winner.trial,
+        "params": {name: value for name, value in winner.record.params.items() if name in space.names},
+    }
+    if confirmation is None:
+        how += " The winner was not confirmed on other seeds: its score is partly luck."
+        return found | {"score": winner.record.score, "how": how}
+    verdict = rank_confirmed(confirmation, metric.maximize, settings.unit)
+    score = verdict.places[0].score
+    how += (
+        f" The best {len(verdict.places)} were trained again on {seeds_text(confirmation.seeds)}; the mean "
+        f"of this one is {interval_text(score, metric)} (95% interval). {sentences(confirmation, verdict)[0]}"
+    )
+    more = {"score": score.mean, "interval": score.half_interval, "seeds": list(confirmation.seeds)}
+    return found | more | {"how": how}

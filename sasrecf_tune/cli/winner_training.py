@@ -1,0 +1,132 @@
+"""Trains the configuration of best.yaml once, outside of a search: for `reproduce` and `fit`."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from sasrecf_tune.analysis.winner import Winner
+from sasrecf_tune.cli.session import Display, check_inputs, prepare_data
+from sasrecf_tune.errors import DataError, WorkerError
+from sasrecf_tune.executors.base import Executor, Handler
+from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.executors.visible_gpus import visible_gpus
+from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.inputs.settings import RunSettings, format_duration
+from sasrecf_tune.messages import Config, DataSummary, Decision, Deployment, Failure, Job, Report, Result
+from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.files import make_directory
+
+# The duration of one wait for the worker.
+_TICK_SECONDS = 0.25
+
+
+def train_winner(
+    winner: Winner,
+    threads: int,
+    config: Config,
+    settings: RunSettings,
+    space: SearchSpace,
+    manifest: Mapping[str, Any],
+    display: Display,
+    *,
+    epochs: int | None = None,
+    deployment: Deployment | None = None,
+) -> Result:
+    """Train `config` in a worker with a temporary directory.
+
+    Args:
+        threads: Those of the worker, 0 for torch's choice.
+        epochs: The number of epochs to show; None for that of the winner.
+        deployment: How the model is trained and written, if it is for use.
+
+    Raises:
+        DataError: The data set is missing, or is another one than the study's.
+        TuneError: The training failed.
+    """
+    checked = check_inputs(settings, space)
+    with tempfile.TemporaryDirectory() as scratch:
+        work = StudyDirectory(Path(scratch) / settings.name)
+        make_directory(work.directory)
+        executor = LocalExecutor(
+            work,
+            gpus=visible_gpus(settings.gpus),
+            hang_timeout=settings.search.hang_timeout,
+            threads=threads,
+        )
+        with contextlib.closing(executor):
+            _check_data(prepare_data(checked, space, executor, display), manifest)
+            number = winner.record.number
+            job = Job(
+                number=number,
+                config=config | {"checkpoint_dir": str(work.checkpoints)},
+                engine=settings.engine,
+                log=work.log(number),
+                checkpoint=work.checkpoint(number),
+                deployment=deployment,
+            )
+            with _show_epochs(winner.record.epochs if epochs is None else epochs, display) as show:
+                outcome = _outcome(job, executor, show)
+    if isinstance(outcome, Failure):
+        raise WorkerError(f"{winner_name(winner)} failed this time: {outcome.reason}")
+    return outcome
+
+
+def winner_name(winner: Winner) -> str:
+    """Return "trial 3", or "confirmed trial 3"."""
+    return f"{'confirmed ' if winner.confirmation else ''}trial {winner.trial}"
+
+
+def _check_data(data: DataSummary, manifest: Mapping[str, Any]) -> None:
+    recorded = manifest["data"]["fingerprint"]
+    if data.fingerprint != recorded:
+        raise DataError(
+            f"the data set {data.dataset} differs from that of the study: the fingerprint of its files is "
+            f"{data.fingerprint}, not {recorded}",
+            fix="Use --data-path with the directory of the right one.",
+        )
+
+
+@dataclass
+class _Handler(Handler):
+    show: Callable[[Report], None]
+    outcome: Result | Failure | None = None
+
+    @override
+    def on_report(self, report: Report) -> Decision:
+        self.show(report)
+        return Decision.CONTINUE
+
+    @override
+    def on_outcome(self, outcome: Result | Failure) -> None:
+        self.outcome = outcome
+
+
+def _outcome(job: Job, executor: Executor, show: Callable[[Report], None]) -> Result | Failure:
+    handler = _Handler(show)
+    executor.submit(job)
+    while handler.outcome is None:
+        executor.step(handler, _TICK_SECONDS)
+    return handler.outcome
+
+
+@contextlib.contextmanager
+def _show_epochs(epochs: int, display: Display) -> Iterator[Callable[[Report], None]]:
+    """Yield a function that shows an epoch: on a terminal as one line that changes."""
+
+    def text(report: Report) -> str:
+        return f"epoch {report.epoch} of {epochs}, {format_duration(report.seconds)}"
+
+    if display.as_json:
+        yield lambda report: display.emit("reported", epoch=report.epoch, valid=report.metrics)
+    elif display.console.is_terminal:
+        with display.console.status("training") as status:
+            yield lambda report: status.update(text(report))
+    else:
+        yield lambda report: display.line(text(report))

@@ -1,0 +1,1 @@
+"""Reads tables of interactions and items, and writes them as RecBole's atomic files."""

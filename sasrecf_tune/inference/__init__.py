@@ -1,0 +1,1 @@
+"""Uses a final model: reads its directory, encodes histories, ranks items."""

@@ -1,0 +1,103 @@
+"""The text of README.md in a model directory: what the model is, how it was made, how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sasrecf_tune.inputs.config_files import write_config
+from sasrecf_tune.report.text import count_text
+from sasrecf_tune.storage.model_directory import ModelManifest
+from sasrecf_tune.trials import cell_text
+
+_PARTS = {
+    "train": "the training part of the data; validation chose the epoch",
+    "train+valid": "the training and the validation part of the data",
+    "all": "all data; nothing is left to measure it on",
+}
+
+
+def model_card(model: ModelManifest) -> str:
+    """Return the card in Markdown."""
+    origin, training, counts = model.origin, model.training, model.counts
+    features = ", ".join(each.name for each in model.architecture.features) or "none"
+    score = f"{origin.score:.4f}"
+    if origin.interval is not None:
+        score += f" ± {origin.interval:.4f}"
+    over = f"mean of {len(origin.seeds)} fresh seeds" if origin.seeds else "one seed, not confirmed"
+    epochs = str(training.epochs)
+    if training.on != "train" and len(training.best_epochs) > 1:
+        low, high = min(training.best_epochs), max(training.best_epochs)
+        epochs += f" (the median best epoch of {len(training.best_epochs)} seeds, {low} to {high})"
+    rows = [
+        ("model", f"{model.model} (RecBole)"),
+        ("item features", features),
+        (
+            "data",
+            f"{model.dataset}: {counts.users:,} users, {counts.items:,} items, "
+            f"{counts.interactions:,} interactions",
+        ),
+        ("trained on", _PARTS[training.on]),
+        ("epochs", epochs),
+        ("seed", str(training.seed)),
+        (f"{origin.metric} on validation", f"{score} ({over})"),
+        *_metric_rows("validation", model.valid),
+        *_metric_rows("test", model.test),
+        ("created", f"{model.created}, sasrecf-tune {model.sasrecf_tune}"),
+    ]
+    lines = [
+        f"# {model.model} on {_plain(model.dataset)}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {_plain(name)} | {_plain(value)} |" for name, value in rows),
+        "",
+        "## How it was found",
+        "",
+        _plain(origin.how),
+        "",
+        f"Searched parameters of trial {origin.trial} of the study {_plain(origin.study)}:",
+        "",
+        *(f"- `{name}`: {_plain(cell_text(value))}" for name, value in origin.params.items()),
+        "",
+        "## How to use it",
+        "",
+        "```bash",
+        "sasrecf-tune recommend ./ --top 10 -o recommendations.csv",
+        "sasrecf-tune recommend ./ --histories histories.csv -o recommendations.csv",
+        "```",
+        "",
+        "```python",
+        "import sasrecf_tune",
+        "",
+        'model = sasrecf_tune.load_model(".")',
+        'model.recommend({"a user": ["an item", "another item"]}, top=10)',
+        "```",
+        "",
+        "## Files",
+        "",
+        "- `weights.safetensors`: the parameters, by the names of RecBole's model",
+        "- `data.safetensors`: item features, and "
+        + (f"the histories of {count_text(counts.users, 'user')}" if counts.users else "no histories"),
+        "- `ids.json`: the original ids of users and items, by row",
+        "- `model.json`: architecture, configuration, metrics, versions, fingerprint of the data",
+        "",
+        "## Configuration",
+        "",
+        "```yaml",
+        write_config(model.config, "").rstrip(),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metric_rows(part: str, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [(f"{key} on {part}, this model", f"{value:g}") for key, value in metrics.items()]
+
+
+def _plain(text: str) -> str:
+    """The text in one line, without what Markdown or HTML would act on."""
+    escaped = " ".join(text.split()).replace("\\", "\\\\")
+    for mark in "|`<[*_":
+        escaped = escaped.replace(mark, f"\\{mark}")
+    return escaped
