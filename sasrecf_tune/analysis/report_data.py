@@ -82,6 +82,7 @@ class ReportData:
         winner: The trial or run that best.yaml reproduces.
         unit: The last digit of a score, such as 1e-4.
         summary: What the default search has found; None if it is outdated.
+        until: The expected regret that ends the search, in standard deviations between seeds; 0 for never.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ReportData:
     winner: Winner | None = None
     unit: float = 0.0
     summary: SearchSummary | None = None
+    until: float = 0.0
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -150,10 +152,11 @@ class ReportData:
 
     @property
     def finished(self) -> bool:
-        """Whether all planned trials have ended."""
+        """Whether all planned trials have ended, or the expected regret is low enough."""
         planned = self.manifest.get("planned_trials")
         ended = sum(self.count(state) for state in ENDED)
-        return planned is not None and ended >= planned and not self.unfinished
+        over = self.summary is not None and self.summary.regret < self.until
+        return planned is not None and (over or ended >= planned) and not self.unfinished
 
     @property
     def completed(self) -> int:
@@ -181,4 +184,5 @@ def report_data_of(
         results.winner,
         settings.unit,
         results.summary,
+        settings.search.until,
     )

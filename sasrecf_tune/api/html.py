@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from html import escape as escape_html
 
 from sasrecf_tune.analysis.report_data import ReportData
-<<<<<<< HEAD
 from sasrecf_tune.report.choice_text import PREDICTED, choice_text, has_predictions, predicted_text
-from sasrecf_tune.report.text import parameter_cells
-=======
 from sasrecf_tune.report.text import parameter_cells, visible
->>>>>>> policy
 from sasrecf_tune.trials import State, TrialRecord
 
 _ROWS = 10

@@ -27,14 +27,12 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.bounds_text import bounds_content
 from sasrecf_tune.report.choice_text import summary_content
+from sasrecf_tune.report.terminal.end_summary import show_end, unconfirmed_text, winner_facts
 from sasrecf_tune.report.terminal.plan_summary import (
     estimate,
     plan_facts,
-    show_end,
     show_plan,
     show_timings,
-    unconfirmed_text,
-    winner_facts,
 )
 from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied

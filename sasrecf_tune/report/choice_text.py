@@ -8,6 +8,7 @@ from typing import Any
 
 from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.inputs.metrics import Metric
+from sasrecf_tune.report.text import count_text
 from sasrecf_tune.trials import Row, State, TrialRecord
 
 # The title of a column of `predicted_text`.
@@ -48,27 +49,24 @@ def choice_text(rows: Sequence[Row], metric: Metric) -> str:
     )
 
 
-def regret_text(summary: SearchSummary, until: float, metric: Metric) -> str:
-    """Such as "Expected regret 0.41 of a standard deviation between seeds (0.0003 NDCG@10); --until 0.5"."""
-    limit = f"; --until {until:g}" if until else ""
+def regret_text(summary: SearchSummary, metric: Metric) -> str:
+    """Such as "expected regret 0.41 of a standard deviation between seeds (0.0003 NDCG@10)"."""
     return (
-        f"Expected regret {summary.regret:.2f} of a standard deviation between seeds "
-        f"({metric.text(summary.regret_in_metric)} {metric}){limit}"
+        f"expected regret {summary.regret:.2f} of a standard deviation between seeds "
+        f"({metric.text(summary.regret_in_metric)} {metric})"
     )
 
 
 def untried_text(summary: SearchSummary, metric: Metric) -> str:
-    """Such as "95 configurations were not tried: the best is expected to bring 0.0002"; empty if all were."""
+    """Such as "95 configurations not tried; the best of them is expected to bring nothing"; "" for none."""
     if summary.untried == 0:
         return ""
     count = summary.untried
-    many = "The configurations that were not tried" if count is None else f"{count:,} configurations"
-    what = f"{many}: the best of them is" if count is None else f"{many} were not tried: the best of them is"
-    if count == 1:
-        what = "1 configuration was not tried: it is"
+    many = "Infinitely many configurations" if count is None else count_text(count, "configuration")
     gain = metric.text(summary.untried_gain_in_metric)
-    nothing = float(gain) == 0
-    return f"{what} expected to bring {'nothing' if nothing else f'{gain} {metric}'}"
+    bring = f"{gain} {metric}" if float(gain) else "nothing"
+    which = "it" if summary.untried == 1 else "the best of them"
+    return f"{many} not tried; {which} is expected to bring {bring}"
 
 
 def summary_content(summary: SearchSummary | None, rows: Sequence[Row], metric: Metric) -> dict[str, Any]:

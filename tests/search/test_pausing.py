@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from sasrecf_tune.analysis.budget import budget
-from sasrecf_tune.report.terminal.plan_summary import show_end, show_plan
+from sasrecf_tune.report.terminal.end_summary import show_end
+from sasrecf_tune.report.terminal.plan_summary import show_plan
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.patience import Patience

@@ -152,6 +152,7 @@ def _environment() -> Environment:
         "thousands": "{:,}".format,
         "timestamp": timestamp_text,
         "trials": trials_text,
+        "upper_first": lambda text: text[:1].upper() + text[1:],
     }
     environment.tests["numeric"] = is_number
     environment.globals |= {
