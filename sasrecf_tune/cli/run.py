@@ -217,7 +217,8 @@ def _search(
     metric, names, workers = settings.metric, varied(plan.space), plan.allocation.workers
     state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, workers, records)
     state.summary, done = study.summary, len(state.records)
-    state.until = settings.search.until if plan.sampler == "freeze-thaw" else 0.0
+    if plan.sampler == "freeze-thaw":
+        state.until, state.always_counted = settings.search.until, (State.COMPLETE,)
     display.emit("plan", **plan_facts(plan), done=done)
     if not display.as_json:
         again, paused = (sum(r.state == state for r in records) for state in (State.WAITING, State.PAUSED))

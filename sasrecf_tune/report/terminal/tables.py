@@ -42,7 +42,7 @@ def ranking_table(
     """Return the table of `rows`.
 
     If `width` (characters) has no room for a column for each parameter, the parameters of a trial are on a
-    line of their own. Learning curves are left out where there is no room for them.
+    line of their own. Learning curves, then predicted scores, are left out where there is no room for them.
     """
     predicted = has_predictions(rows)
     natural = _natural_width(rows, names, metric)
@@ -86,6 +86,9 @@ def _stacked_table(
     """Return a table with the parameters of each trial on the lines below its scores."""
     size = max(metric.decimals + 2, len(str(metric)))
     wide = len(_predicted_example(metric)) if has_predictions(rows) else 0
+    plain = f"rank  {metric!s:>{size}}  trial  state      epochs     time"
+    if len(plain) + 2 + wide > width:
+        wide = 0
     title = f"  {PREDICTED:>{wide}}" if wide else ""
     header = f"rank  {metric!s:>{size}}{title}  trial  state      epochs     time"
     if len(header) + 2 + CURVE_WIDTH > width:
