@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,12 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Table:
-    """The curves of all cells of a space; `valid` and `test` have shape [cells, seeds, epochs]."""
+    """The curves of all cells of a space, or of points of an infinite one.
+
+    `valid` and `test` have shape [cells, seeds, epochs]. They are NaN after the end of a curve, and `test` is
+    where RecBole would not keep the weights. `epoch_seconds` [cells] is the time of an epoch, the median of
+    the seeds; 1 in a table without times.
+    """
 
     name: str
     about: dict[str, Any]
@@ -35,6 +41,7 @@ class Table:
     seeds: list[int]
     valid: Floats
     test: Floats
+    epoch_seconds: Floats
 
     @property
     def epochs(self) -> int:
@@ -43,7 +50,7 @@ class Table:
 
     @cached_property
     def _stops(self) -> Integers:
-        return np.array([[early_stop(curve) for curve in cell] for cell in self.valid])
+        return np.array([[early_stop(curve[~np.isnan(curve)])[:2] for curve in cell] for cell in self.valid])
 
     @property
     def lengths(self) -> Integers:
@@ -77,48 +84,74 @@ class Table:
         return int(self.lengths[:, 0].sum())
 
 
-def early_stop(curve: Floats) -> tuple[int, int]:
-    """Return the epochs trained and the index of the best.
+def early_stop(curve: Iterable[float]) -> tuple[int, int, bool]:
+    """Return the epochs trained, the index of the best, and whether early stopping ended the curve.
 
     Source: `early_stopping` in recbole/utils/utils.py.
     """
-    best, since, at = -np.inf, 0, 0
+    best, since, at, epochs = -np.inf, 0, 0, 0
     for index, value in enumerate(curve):
+        epochs = index + 1
         if value >= best:
             best, since, at = float(value), 0, index
         else:
             since += 1
             if since > STOPPING_STEP:
-                return index + 1, at
-    return len(curve), at
+                return epochs, at, True
+    return epochs, at, False
 
 
 def read_table(path: Path, seeds: int | None = None) -> Table:
     """Read NAME.csv.gz and NAME.json, all seeds or the first `seeds`.
 
     Raises:
-        InputError: a curve is missing.
+        InputError: a curve is missing, or not whole.
     """
-    about = json.loads(path.with_name(path.name.split(".csv")[0] + ".json").read_text())
+    name = path.name.split(".csv")[0]
+    about = json.loads(path.with_name(f"{name}.json").read_text())
     space = parse(about["space"])
     frame = pd.read_csv(path)
     names = list(space.names)
     kept = sorted(frame["seed"].unique())[:seeds]
     frame = frame[frame["seed"].isin(kept)]
     cells = frame[names].drop_duplicates().to_dict("records")
-    epochs = int(frame["epoch"].max())
-    shape = (len(cells), len(kept), epochs)
-    if len(frame) != np.prod(shape):
-        raise InputError(f"holds {len(frame)} rows, not {' * '.join(map(str, shape))}", where=str(path))
     order = {tuple(cell.values()): index for index, cell in enumerate(cells)}
-    frame = frame.assign(cell=[order[tuple(row)] for row in frame[names].itertuples(index=False)])
-    frame = frame.sort_values(["cell", "seed", "epoch"])
+    epochs = int(about.get("epochs", frame["epoch"].max()))
+    at = (
+        np.array([order[tuple(row)] for row in frame[names].itertuples(index=False)]),
+        np.searchsorted(kept, frame["seed"]),
+        frame["epoch"].to_numpy() - 1,
+    )
+
+    def curves(column: str) -> Floats:
+        filled = np.full((len(cells), len(kept), epochs), np.nan)
+        filled[at] = frame[column].to_numpy(dtype=float)
+        return filled
+
+    valid = curves(f"valid_{METRIC}")
+    _check_whole(path, valid, cells, kept)
+    seconds = np.ones(len(cells))
+    if "seconds" in frame:
+        recorded = (~np.isnan(valid)).sum(axis=2)
+        seconds = np.median(np.nanmax(curves("seconds"), axis=2) / recorded, axis=1)
     return Table(
-        name=path.name.split(".csv")[0],
+        name=name,
         about=about,
         space=space,
         cells=[space.encode({str(key): value for key, value in cell.items()}) for cell in cells],
         seeds=[int(seed) for seed in kept],
-        valid=frame[f"valid_{METRIC}"].to_numpy(dtype=float).reshape(shape),
-        test=frame[f"test_{METRIC}"].to_numpy(dtype=float).reshape(shape),
+        valid=valid,
+        test=curves(f"test_{METRIC}"),
+        epoch_seconds=seconds,
     )
+
+
+def _check_whole(path: Path, valid: Floats, cells: Sequence[object], seeds: Sequence[int]) -> None:
+    for cell, of_cell in zip(cells, valid, strict=True):
+        for seed, curve in zip(seeds, of_cell, strict=True):
+            known = curve[~np.isnan(curve)]
+            if len(known) < len(curve) and not early_stop(known)[2]:
+                raise InputError(
+                    f"the curve of {cell} with seed {seed} has {len(known)} of {len(curve)} epochs",
+                    where=str(path),
+                )

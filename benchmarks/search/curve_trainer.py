@@ -17,9 +17,12 @@ _CACHE: PreparedCache[Prepared] = PreparedCache()
 
 
 def train_curve(
-    config: dict[str, Any], epochs: int
-) -> Iterator[tuple[dict[str, float], dict[str, float], float]]:
-    """Yield valid and test metrics after each epoch, and the processor time so far in seconds."""
+    config: dict[str, Any], epochs: int, metric: str
+) -> Iterator[tuple[float, float | None, float]]:
+    """Yield the validation and test score after each epoch, and the processor time so far in seconds.
+
+    The test score is None where RecBole would not keep the weights: validation was better before.
+    """
     warnings.simplefilter("ignore")
     # RecBole's trainer creates a directory for checkpoints in the working directory.
     os.chdir(tempfile.gettempdir())
@@ -28,11 +31,16 @@ def train_curve(
     built = build(complete, _CACHE.get(key, lambda: prepare(complete, FAST)), FAST)
     trainer = built.trainer
     trainer.eval_collector.data_collect(built.train)
+    best = float("-inf")
     started = time.process_time()
     for epoch in range(epochs):
         trainer._train_epoch(built.train, epoch)
         trainer._valid_epoch(built.valid)
         seconds = time.process_time() - started  # the test split is not part of a trial's epoch
-        result = trainer.evaluate(built.test, load_best_model=False)
-        yield trainer.last_valid, {key: float(value) for key, value in result.items()}, seconds
+        valid = float(trainer.last_valid[metric])
+        test = None
+        if valid >= best:  # as `early_stopping` in recbole/utils/utils.py
+            best = valid
+            test = float(trainer.evaluate(built.test, load_best_model=False)[metric])
+        yield valid, test, seconds
         started = time.process_time() - seconds

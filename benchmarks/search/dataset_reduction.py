@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
+import typer
 
 from benchmarks.engine.datasets import Dataset
 from sasrecf_tune.inputs.dataset_files import locate
 
 _SEED = 2020
+
+# The command line's options for a reduction.
+Users = Annotated[int, typer.Option(min=0, help="Number of users to keep, drawn at random; 0 for all.")]
+Last = Annotated[int, typer.Option(min=0, help="Number of each user's last interactions to keep; 0 for all.")]
+MinItem = Annotated[int, typer.Option(min=0, help="Then keep items with at least this many interactions.")]
+MinUser = Annotated[int, typer.Option(min=0, help="Then keep users with at least this many interactions.")]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Compare a search with run_hyper.py's policy in wall-clock time: python -m benchmarks.search.search --help.
+"""Compare a search with the whole grid and run_hyper.py in wall-clock time: see --help.
 
 RecBole's run_hyper.py does not start with current libraries. This tool therefore runs its policy, with
 RecBole's own trainer: all configurations in random order, none pruned, ended after 10 trials without a
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.common import start
+from benchmarks.engine.datasets import ML_100K, Dataset, choose_features, find_datasets, training_config
+from benchmarks.search.dataset_reduction import Last, MinItem, MinUser, Reduction, Users, reduce_dataset
 from sasrecf_tune.errors import WorkerError
 
 _EARLY_STOP = 10
@@ -40,9 +43,11 @@ class SearchResult:
         """Return the seconds until a trial had ended with `score` or more."""
         return next((seconds for seconds, _, found in self.best if found >= score), None)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the result for the JSON."""
+    def to_json(self, score: float) -> dict[str, Any]:
+        """Return the result for the JSON, and when it had a trial with `score`; None for never."""
+        reached = self.time_to(score)
         return {
+            "seconds_to_score": None if reached is None else round(reached, 1),
             "trials": self.trials,
             "epochs": self.epochs,
             "seconds": round(self.seconds, 1),
@@ -92,38 +97,55 @@ def run(options: list[str], early_stop: int | None) -> SearchResult:
 @app.command()
 def main(
     params_file: Annotated[Path, typer.Option(help="A hyper.test.")] = Path("search_spaces/sasrecf.test"),
-    dataset: Annotated[str, typer.Option()] = "ml-100k",
-    data_path: Annotated[Path | None, typer.Option()] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="ml-100k, or a data set's directory; may be repeated.")
+    ] = None,
+    users: Users = 0,
+    last: Last = 0,
+    min_item: MinItem = 0,
+    min_user: MinUser = 0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="RecBole settings.")
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds of the searches, one pair of searches each.")] = "1",
+    seeds: Annotated[str, typer.Option(help="Seeds of the searches.")] = "1,2,3",
+    trials: Annotated[
+        int, typer.Option(min=0, help="Trials of the search with default settings; 0: until it ends.")
+    ] = 0,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="How far below the grid's best score counts as equal.")
+    ] = 0.02,
 ) -> None:
-    """Print how long each policy took to reach the worse of the two final scores, and the ratio."""
-    options = ["--params-file", str(params_file), "--dataset", dataset]
-    options += ["--data-path", str(data_path)] if data_path else []
-    options += [part for setting in set_ or [] for part in ("--set", setting)]
+    """Print how long each policy took until it had a configuration as good as the whole grid's choice."""
+    reduction = Reduction(users, last, min_item, min_user)
+    limit = ["--trials", str(trials)] if trials else []
     results = []
-    for seed in seeds.split(","):
-        theirs = run(
-            [*options, "--seed", seed, "--engine", "recbole", "--sampler", "grid", "--pruner", "none"],
-            _EARLY_STOP,
-        )
-        ours = run([*options, "--seed", seed, "--trials", str(max(theirs.trials, 20))], None)
-        score = min(theirs.best[-1][2], ours.best[-1][2])
-        waited, took = theirs.time_to(score), ours.time_to(score)
-        assert waited is not None and took is not None, "both ended with this score or a better one"
-        results.append(
-            {
-                "seed": int(seed),
-                "score": score,
-                "seconds_to_score": {"run_hyper": round(waited, 1), "sasrecf_tune": round(took, 1)},
-                "ratio": round(waited / took, 2),
-                "run_hyper": theirs.to_json(),
-                "sasrecf_tune": ours.to_json(),
-            }
-        )
-    print(json.dumps({"params_file": params_file.name, "settings": set_ or [], "results": results}, indent=2))
+    with tempfile.TemporaryDirectory() as scratch:
+        for found in [one for name in data or [ML_100K] for one in find_datasets(name)]:
+            small = reduce_dataset(found, reduction, Path(scratch))
+            common = ["--params-file", str(params_file.resolve()), *_data_options(small, set_ or [])]
+            for seed in seeds.split(","):
+                options = [*common, "--seed", seed]
+                grid = ["--sampler", "grid", "--pruner", "none"]
+                found_by = {
+                    "grid": run([*options, *grid], None),
+                    "run_hyper": run([*options, *grid, "--engine", "recbole"], _EARLY_STOP),
+                    "sasrecf_tune": run([*options, *limit], None),
+                }
+                score = found_by["grid"].best[-1][2] * (1 - tolerance)
+                results.append(
+                    {"data": found.name, "seed": int(seed), "score": round(score, 4)}
+                    | {name: one.to_json(score) for name, one in found_by.items()}
+                )
+    about = {"params_file": params_file.name, "settings": set_ or [], "reduction": vars(reduction)}
+    print(json.dumps({**about, "results": results}, indent=2))
+
+
+def _data_options(data: Dataset, settings: Sequence[str]) -> list[str]:
+    (features,) = choose_features([data], [])
+    config = training_config(data, features, 2, settings)
+    own = [f"{key}={config[key]!r}" for key in ("selected_features", "load_col")]
+    options = ["--dataset", data.name, "--data-path", str(data.parent)]
+    return options + [part for setting in [*own, *settings] for part in ("--set", setting)]
 
 
 if __name__ == "__main__":

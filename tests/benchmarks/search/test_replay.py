@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.search.replay import holm_correction
 from tests.support.benchmark import run_benchmark
 from tests.support.paths import ROOT
 
@@ -31,20 +30,15 @@ def planted(tmp_path: Path) -> Path:
     return tmp_path / "planted.csv.gz"
 
 
-def test_p_values_are_corrected_for_multiple_comparisons() -> None:
-    compared = [{"p": p} for p in (0.04, 0.01, 0.03, 0.005)]
-    holm_correction(compared)
-    # Holm (1979): 4, 3, 2 and 1 times the p-values in ascending order, never below an earlier one.
-    assert [one["corrected"] for one in compared] == [0.06, 0.03, 0.06, 0.02]
-
-
 def test_without_noise_every_policy_improves_with_its_budget(planted: Path, tmp_path: Path) -> None:
-    policies = ["RecBole (stops after 10)", "grid", "random, halving", "tpe, median", "auto"]
+    policies = ["RecBole (stops after 10)", "grid", "random, halving", "ASHA, resumed", "TPE, median", "auto"]
     done = run_benchmark(
         "search.replay",
         planted,
         "--runs",
-        3,
+        2,
+        "--processes",
+        1,
         "--policies",
         ";".join(policies),
         "--markdown",
@@ -52,21 +46,25 @@ def test_without_noise_every_policy_improves_with_its_budget(planted: Path, tmp_
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[tuple[str, float], Any] = {
-        (row["policy"], row["budget"]): row for row in json.loads(done.stdout)
+    found: dict[tuple[str, int], Any] = {
+        (row["policy"], row["workers"]): row for row in json.loads(done.stdout)
     }
-    assert {policy for policy, _ in found} == set(policies)
-    for policy in policies:
-        ranks = [found[policy, budget]["rank"]["median"] for budget in (0.05, 0.1, 0.25, 0.5, 1.0)]
-        assert ranks == sorted(ranks, reverse=True)
-        # Fewer than one trial's epochs: nothing is chosen yet, which counts as the worst cell.
-        assert ranks[0] == 9
-    for policy in ("RecBole (stops after 10)", "grid", "auto"):
-        assert found[policy, 1.0]["rank"]["median"] == 1
-        assert found[policy, 1.0]["test_regret"]["median"] == pytest.approx(0, abs=1e-6)
-    grid, auto = (found[policy, 0.5]["rank"] for policy in ("grid", "auto"))
-    assert grid["against_auto"]["difference"] == pytest.approx(grid["mean"] - auto["mean"], abs=0.01)
-    assert "| auto |" in (tmp_path / "table.md").read_text()
+    assert set(found) == {(policy, workers) for policy in policies for workers in (1, 4)}
+    for row in found.values():
+        regrets = [value["mean"] for value in row["regret"]["unseen_test"].values()]
+        assert regrets[-1] <= regrets[0]
+    for policy in ("RecBole (stops after 10)", "grid", "ASHA, resumed"):
+        assert found[policy, 1]["regret"]["true"]["end"]["mean"] == pytest.approx(0, abs=0.01)
+    assert found["grid", 1]["epochs"]["median"] == 1
+    assert found["grid", 4]["seconds"]["median"] < found["grid", 1]["seconds"]["median"] / 2
+    assert found["ASHA, resumed", 1]["epochs"]["median"] < 1
+    assert "| ASHA, resumed | 4 |" in (tmp_path / "table.md").read_text()
+
+
+def test_a_policy_that_does_not_exist_is_an_error(planted: Path, tmp_path: Path) -> None:
+    done = run_benchmark("search.replay", planted, "--policies", "guess", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no policy 'guess'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_table_with_a_missing_curve_is_an_error(planted: Path, tmp_path: Path) -> None:
@@ -74,16 +72,19 @@ def test_a_table_with_a_missing_curve_is_an_error(planted: Path, tmp_path: Path)
     planted.write_bytes(gzip.compress("".join(lines[:-1]).encode()))
     done = run_benchmark("search.replay", planted, "--runs", 2, cwd=tmp_path)
     assert done.returncode == 2
-    assert "161 rows" in done.stderr and "Traceback" not in done.stderr
+    assert "with seed 3 has 5 of 6 epochs" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["ml-100k", "amazon-beauty"])
 def test_a_tenth_of_the_epochs_is_as_good_as_the_whole_grid(name: str, tmp_path: Path) -> None:
     table = ROOT / "benchmarks" / "search" / "curves" / f"{name}.csv.gz"
-    done = run_benchmark("search.replay", table, "--runs", 24, "--policies", "grid;auto", cwd=tmp_path)
+    done = run_benchmark(
+        "search.replay", table, "--runs", 12, "--workers", 1, "--policies", "grid;auto", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    found = {(row["policy"], row["budget"]): row for row in json.loads(done.stdout)}
-    for what in ("valid_regret", "test_regret"):
-        # In standard deviations between seeds, on seeds that neither saw.
-        assert found["auto", 0.1][what]["behind_whole_grid"] < 1
-    assert found["auto", 1.0]["spent"] < 0.4
+    grid, auto = (
+        next(row for row in json.loads(done.stdout) if row["policy"] == policy) for policy in ("grid", "auto")
+    )
+    # In standard deviations between seeds.
+    assert auto["regret"]["true"]["0.1"]["mean"] < grid["regret"]["true"]["end"]["mean"] + 1
+    assert auto["epochs"]["median"] < 0.4
