@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.inputs.literals import Scalar
@@ -81,6 +81,10 @@ class SearchPolicy(Protocol):
         continues it; with any other answer it is paused. Other running trials must not be named.
         """
 
+
+@runtime_checkable
+class PredictingPolicy(SearchPolicy, Protocol):
+    """A policy that predicts final scores."""
+
     def summarize(self, curves: Sequence[Curve]) -> SearchSummary | None:
-        """Predict the final scores of all trials, and what is still to be gained; None if it cannot."""
-        return None
+        """Predict the final scores of all trials, and what is still to be gained; None without a score."""

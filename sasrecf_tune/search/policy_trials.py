@@ -17,7 +17,7 @@ from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.messages import Report, Result
 from sasrecf_tune.search.curves import CurveReader
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, PredictingPolicy, SearchPolicy, Step
 from sasrecf_tune.search.search_attributes import shortened
 from sasrecf_tune.search.study import TrialLost, TuneStudy
 from sasrecf_tune.search.trial_attributes import PAUSED, UNTIL, Pause, is_paused
@@ -138,9 +138,12 @@ class PolicyTrials:
 
     def summarize(self, record: bool) -> SearchSummary | None:
         """What the search has found so far, which is recorded if `record`; None if the policy cannot say."""
+        policy = self._policy
+        if not isinstance(policy, PredictingPolicy):
+            return None
 
         def change() -> SearchSummary | None:
-            summary = self._policy.summarize(self._read(self._study.trials()))
+            summary = policy.summarize(self._read(self._study.trials()))
             if summary is not None:
                 summary = shortened(summary, self._study.records(), self._study.maximize)
                 if record:

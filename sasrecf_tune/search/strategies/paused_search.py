@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sasrecf_tune.analysis.search_summary import SearchSummary
-from sasrecf_tune.search.policy import Curve, Finish, Labels, SearchPolicy, Step
+from sasrecf_tune.search.policy import Curve, Finish, Labels, PredictingPolicy, Step
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
 from sasrecf_tune.search.strategies.curve_kernel import Spots
@@ -44,7 +44,7 @@ class _Actions:
     switches: NDArray[np.bool_]
 
 
-class PausedSearch(SearchPolicy):
+class PausedSearch(PredictingPolicy):
     """Pauses and resumes trials by what one Gaussian process over all curves predicts of final scores.
 
     The next step is the one with the largest knowledge gradient per second: a trial that begins or goes on,

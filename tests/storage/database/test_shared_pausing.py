@@ -12,7 +12,7 @@ import pytest
 
 from sasrecf_tune.messages import Decision, Report
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
 from sasrecf_tune.search.policy_trials import PolicyTrials
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study import TrialLost
@@ -21,7 +21,7 @@ from sasrecf_tune.trials import State
 from tests.support.peer import Peer, result
 
 
-class Naming(SearchPolicy):
+class Naming:
     """Answers as it is told, and remembers the curves."""
 
     def __init__(self) -> None:
