@@ -22,7 +22,7 @@ class SearchSummary:
         seed_deviation: The standard deviation between seeds, in the metric.
         untried: How many configurations have no trial; None for infinitely many.
         untried_gain: How much the best of them is expected to be better than the chosen one, in standard
-            deviations between seeds.
+            deviations between seeds; None where no trial may begin any more.
     """
 
     predictions: Mapping[int, Prediction]
@@ -30,7 +30,7 @@ class SearchSummary:
     regret: float
     seed_deviation: float
     untried: int | None
-    untried_gain: float
+    untried_gain: float | None
 
     @property
     def regret_in_metric(self) -> float:
@@ -38,9 +38,9 @@ class SearchSummary:
         return self.regret * self.seed_deviation
 
     @property
-    def untried_gain_in_metric(self) -> float:
+    def untried_gain_in_metric(self) -> float | None:
         """`untried_gain` in units of the metric."""
-        return self.untried_gain * self.seed_deviation
+        return None if self.untried_gain is None else self.untried_gain * self.seed_deviation
 
     def is_of(self, records: Iterable[TrialRecord]) -> bool:
         """Whether no trial has completed since; else a run was killed, or another sampler took over."""

@@ -65,6 +65,8 @@ def untried_text(summary: SearchSummary, metric: Metric) -> str:
     many = "Infinitely many configurations" if count is None else count_text(count, "configuration")
     gain = metric.text(summary.untried_gain_in_metric)
     bring = f"{gain} {metric}" if float(gain) else "nothing"
+    if summary.untried_gain_in_metric is None:
+        return f"{many} not tried, since no more trials may begin (--trials)"
     which = "it" if summary.untried == 1 else "the best of them"
     return f"{many} not tried; {which} is expected to bring {bring}"
 

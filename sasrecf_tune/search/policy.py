@@ -64,7 +64,7 @@ class Finish:
 
     Attributes:
         reason: Why, for the last line of the run.
-        exhausted: Whether the space is covered.
+        exhausted: Whether nothing is left to train: the space is covered, or no trial may begin.
     """
 
     reason: str

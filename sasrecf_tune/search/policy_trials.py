@@ -88,7 +88,8 @@ class PolicyTrials:
                 return self._start(answer.number, answer.until, attributes)
             if len(trials) >= self._limit:
                 return Finish(
-                    f"all {self._limit} trials have begun" if self._limit > 1 else "the trial has begun"
+                    f"all {self._limit} trials have begun" if self._limit > 1 else "the trial has begun",
+                    exhausted=True,
                 )
             return self._begin(answer, attributes)
 

@@ -31,7 +31,7 @@ class _Summary(TypedDict):
     regret: float
     seed_deviation: float
     untried: _Count | None
-    untried_gain: float
+    untried_gain: float | None
 
 
 def shortened(summary: SearchSummary, records: Sequence[TrialRecord], maximize: bool) -> SearchSummary:
@@ -60,7 +60,7 @@ def summary_attribute(summary: SearchSummary) -> dict[str, Any]:
         "regret": _short(summary.regret),
         "seed_deviation": _short(summary.seed_deviation),
         "untried": summary.untried,
-        "untried_gain": _short(summary.untried_gain),
+        "untried_gain": None if summary.untried_gain is None else _short(summary.untried_gain),
     }
 
 
@@ -76,7 +76,7 @@ def read_summary(attribute: object) -> SearchSummary | None:
         found = msgspec.convert(attribute, _Summary)
     except (msgspec.ValidationError, UnicodeError) as error:
         raise CorruptStudyError(f"{SUMMARY} is invalid: {error}") from error
-    amounts = [found["regret"], found["seed_deviation"], found["untried_gain"]]
+    amounts = [found["regret"], found["seed_deviation"], found["untried_gain"] or 0.0]
     amounts += [deviation for _, _, deviation in found["predictions"]]
     means = [mean for _, mean, _ in found["predictions"]]
     if not (all(map(math.isfinite, amounts + means)) and all(amount >= 0 for amount in amounts)):

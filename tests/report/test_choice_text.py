@@ -131,6 +131,11 @@ def test_what_is_to_be_gained_is_in_the_metric() -> None:
     )
 
 
+def test_what_no_trial_may_try_is_not_predicted() -> None:
+    text = untried_text(SearchSummary({}, 2, 0.4, 0.001, 3, None), METRIC)
+    assert text == "3 configurations not tried, since no more trials may begin (--trials)"
+
+
 @pytest.mark.parametrize(
     ("untried", "text"),
     [

@@ -149,7 +149,7 @@ def test_predictions_of_trials_that_do_not_exist_are_ignored(covered: Bench) -> 
         {"regret": math.inf},
         {"seed_deviation": -1.0},
         {"untried": "many"},
-        {"untried_gain": None},
+        {"untried_gain": "much"},
     ],
 )
 def test_an_attribute_of_somebody_else_is_refused_with_one_message(
@@ -185,7 +185,7 @@ def test_completed_trials_keep_their_predictions_where_there_are_too_many(maximi
 
 
 def test_the_last_lines_say_why_the_search_ended_and_what_to_do(ended: Bench) -> None:
-    text = last_lines(ended, Outcome("expected regret 0.1 of a standard deviation between seeds", 1))
+    text = last_lines(ended, Outcome("expected regret 0.1", 1, converged=True))
     lines = text.splitlines()
     summary = ended.study.summary
     assert summary is not None

@@ -116,7 +116,7 @@ def lead(data: ReportData) -> str:
     if len(data.ranked) == 1:
         return f"{start}, the only one that completed."
     if best.predicted is not None:
-        return f"{start}; {predicted_text(best, metric)} is predicted of any seed, more than of others."
+        return f"{start}; predicted {predicted_text(best, metric)} on any seed."
     second = data.ranked[1]
     ahead = abs(float(best.score or 0.0) - float(second.score or 0.0))
     return f"{start}, {metric.text(ahead)} ahead of the next, trial {second.number}."

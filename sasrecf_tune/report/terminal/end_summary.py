@@ -61,7 +61,7 @@ def show_end(
         console.print()
     print_failures(rows, console)
     stopped = outcome.interrupted or outcome.failed
-    over = summary is not None and not stopped and summary.regret < search.until
+    over = outcome.converged and summary is not None and summary.regret < search.until
     reason = outcome.reason
     if summary is not None:
         regret = regret_text(summary, metric)

@@ -120,10 +120,10 @@ class PausedSearch(PredictingPolicy):
         if end is None:
             return None
         predicted = {one.number: Prediction(one.predicted, one.deviation) for one in end.trials.values()}
+        # Else it was not computed: configurations without a trial are no candidates.
+        gain = end.untried_gain if self._limit is None or len(curves) < self._limit else None
         completed = sum(one.complete for one in end.trials.values())
-        return SearchSummary(
-            predicted, completed, end.regret, end.seed_deviation, end.untried, end.untried_gain
-        )
+        return SearchSummary(predicted, completed, end.regret, end.seed_deviation, end.untried, gain)
 
     def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
         """What the search has found so far; None without a score."""
