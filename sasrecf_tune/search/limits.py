@@ -163,7 +163,7 @@ class SearchLimits:
             options = ""
             if self.stop_reason == _TIME_LIMIT:
                 options = f" --timeout {format_duration(2 * self.time.timeout).replace(' ', '')}"
-            return Outcome(self.stop_reason, self.done, self.interrupted, self.failed, options)
+            return Outcome(self.stop_reason, self.done, self.interrupted, self.failed, resume_options=options)
         if self.done >= self._trials:
             return Outcome(
                 f"all {self.done} trials have ended" if self.done > 1 else "the trial has ended", self.done
