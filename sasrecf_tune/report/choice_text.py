@@ -59,15 +59,14 @@ def regret_text(summary: SearchSummary, metric: Metric) -> str:
 
 def untried_text(summary: SearchSummary, metric: Metric) -> str:
     """Such as "95 configurations not tried; the best of them is expected to bring nothing"; "" for none."""
-    if summary.untried == 0:
+    count, gain = summary.untried, summary.untried_gain_in_metric
+    if count == 0:
         return ""
-    count = summary.untried
     many = "Infinitely many configurations" if count is None else count_text(count, "configuration")
-    gain = metric.text(summary.untried_gain_in_metric)
-    bring = f"{gain} {metric}" if float(gain) else "nothing"
-    if summary.untried_gain_in_metric is None:
+    if gain is None:
         return f"{many} not tried, since no more trials may begin (--trials)"
-    which = "it" if summary.untried == 1 else "the best of them"
+    which = "it" if count == 1 else "the best of them"
+    bring = f"{metric.text(gain)} {metric}" if float(metric.text(gain)) else "nothing"
     return f"{many} not tried; {which} is expected to bring {bring}"
 
 
