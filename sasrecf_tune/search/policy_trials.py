@@ -13,10 +13,12 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.messages import Report, Result
 from sasrecf_tune.search.curves import CurveReader
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, PredictingPolicy, SearchPolicy, Step
+from sasrecf_tune.search.search_attributes import shortened
 from sasrecf_tune.search.study import TrialLost, TuneStudy
 from sasrecf_tune.search.trial_attributes import PAUSED, UNTIL, Pause, is_paused
 from sasrecf_tune.storage.database.ownership import owner_of
@@ -86,7 +88,8 @@ class PolicyTrials:
                 return self._start(answer.number, answer.until, attributes)
             if len(trials) >= self._limit:
                 return Finish(
-                    f"all {self._limit} trials have begun" if self._limit > 1 else "the trial has begun"
+                    f"all {self._limit} trials have begun" if self._limit > 1 else "the trial has begun",
+                    exhausted=True,
                 )
             return self._begin(answer, attributes)
 
@@ -133,6 +136,22 @@ class PolicyTrials:
         if not owned:
             raise TrialLost
         return self._study.record(number)
+
+    def summarize(self, record: bool) -> SearchSummary | None:
+        """What the search has found so far, which is recorded if `record`; None if the policy cannot say."""
+        policy = self._policy
+        if not isinstance(policy, PredictingPolicy):
+            return None
+
+        def change() -> SearchSummary | None:
+            summary = policy.summarize(self._read(self._study.trials()))
+            if summary is not None:
+                summary = shortened(summary, self._study.records(), self._study.maximize)
+                if record:
+                    self._study.record_summary(summary)
+            return summary
+
+        return self._study.transact(change)
 
     def forget(self, number: int) -> None:
         """A trial is not trained by this run any more."""

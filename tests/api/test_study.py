@@ -204,7 +204,7 @@ def test_a_confirmation(study: st.Study) -> None:
 SCRIPT = f"""
 import sasrecf_tune as st
 space = st.SearchSpace({{"learning_rate": st.log(1e-4, 1e-1)}})
-study = st.tune(space, trials=500, config={TINY!r}, pruner="none")
+study = st.tune(space, trials=500, config={TINY!r}, sampler="random", pruner="none")
 """
 
 
