@@ -227,7 +227,11 @@ class StudyNotFoundError(InputError):
 
 def no_completed_trial(study: str) -> StudyNotFoundError:
     """Return the error that no trial of the study called `study` has completed."""
-    return StudyNotFoundError("no trial of this study has completed", where=study)
+    return StudyNotFoundError(
+        "no trial of this study has completed",
+        where=study,
+        fix="Wait for one if a run is on, or continue the search with `sasrecf-tune resume`.",
+    )
 
 
 class StorageError(TuneError):

@@ -26,6 +26,14 @@ LISTED = (State.COMPLETE, State.PRUNED, State.PAUSED, State.FAILED)
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """The final score of a configuration on any seed, and its standard deviation, predicted by all curves."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial of a study.
 
@@ -34,6 +42,7 @@ class TrialRecord:
         score: The best validation value of the study's metric.
         valid: All validation metrics of the best epoch.
         weights: Trainable parameters of the model; 0 if not recorded.
+        predicted: Its final score, as the search predicts it; None if it does not.
     """
 
     number: int
@@ -47,6 +56,7 @@ class TrialRecord:
     valid: dict[str, float] = field(default_factory=dict)
     error: str = ""
     weights: int = 0
+    predicted: Prediction | None = None
 
 
 @dataclass(frozen=True)
@@ -60,16 +70,17 @@ class Row:
 def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
     """Rank completed trials, best first; pruned, paused and failed ones follow, those with a NaN score last.
 
-    Trials with equal scores share a rank, in the order of their numbers. Ties are common, since RecBole
+    The order is that of the predicted final scores, then of the scores; trials without a prediction follow
+    those with one. Equal trials share a rank, in the order of their numbers. Ties are common, since RecBole
     rounds scores.
     """
     listed = [record for record in records if record.state in LISTED]
     ordered = sorted(listed, key=lambda record: _sort_key(record, maximize))
     rows: list[Row] = []
     for place, record in enumerate(ordered, start=1):
-        if _group(record) != 0:
+        if not is_ranked(record):
             rows.append(Row(None, record))
-        elif rows and rows[-1].record.score == record.score:
+        elif rows and _sort_key(rows[-1].record, maximize)[:-1] == _sort_key(record, maximize)[:-1]:
             rows.append(Row(rows[-1].rank, record))
         else:
             rows.append(Row(place, record))
@@ -78,27 +89,38 @@ def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
 
 def best(records: Iterable[TrialRecord], maximize: bool) -> TrialRecord | None:
     """The first completed trial of the ranking, if any."""
-    rankable = (record for record in records if _group(record) == 0)
+    rankable = filter(is_ranked, records)
     return min(rankable, key=lambda record: _sort_key(record, maximize), default=None)
 
 
+def is_ranked(record: TrialRecord) -> bool:
+    """Whether the trial has a rank: it is complete and has a finite score."""
+    return record.state == State.COMPLETE and record.score is not None and math.isfinite(record.score)
+
+
 def _group(record: TrialRecord) -> int:
-    if record.state == State.COMPLETE and record.score is not None and math.isfinite(record.score):
+    if is_ranked(record):
         return 0
     return {State.PRUNED: 1, State.PAUSED: 2}.get(record.state, 3)
 
 
-def _sort_key(record: TrialRecord, maximize: bool) -> tuple[int, float, int]:
-    cost = math.inf
-    if record.score is not None and math.isfinite(record.score):
-        cost = -record.score if maximize else record.score
-    return _group(record), cost, record.number
+def _sort_key(record: TrialRecord, maximize: bool) -> tuple[int, float, float, int]:
+    predicted = None if record.predicted is None else record.predicted.mean
+    return _group(record), _cost(predicted, maximize), _cost(record.score, maximize), record.number
+
+
+def _cost(score: float | None, maximize: bool) -> float:
+    if score is None or not math.isfinite(score):
+        return math.inf
+    return -score if maximize else score
 
 
 def cell_text(value: object) -> str:
-    """A parameter's value in a table: lists without quotes, floats with up to six digits."""
+    """A parameter's value in a table: lists without quotes, floats with six digits, outer spaces quoted."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(cell_text(inner) for inner in value) + "]"
+    if isinstance(value, str) and value != value.strip():
+        return repr(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

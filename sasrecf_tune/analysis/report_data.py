@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.analysis.bounds import AtBound, at_bounds
 from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, rank_confirmed
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -48,6 +49,7 @@ class Results:
         curves: (epoch, score) pairs by trial number.
         seconds: How long all runs of the search have taken.
         runs: The runs of all confirmations.
+        summary: What the default search has found; None if it is outdated.
     """
 
     records: list[TrialRecord]
@@ -59,6 +61,7 @@ class Results:
     curves: Curves = field(default_factory=dict)
     seconds: float = 0.0
     runs: list[TrialRecord] = field(default_factory=list)
+    summary: SearchSummary | None = None
 
     @property
     def confirmation(self) -> Confirmation | None:
@@ -78,6 +81,8 @@ class ReportData:
         confirmation: The confirmation to show.
         winner: The trial or run that best.yaml reproduces.
         unit: The last digit of a score, such as 1e-4.
+        summary: What the default search has found; None if it is outdated.
+        until: The expected regret that ends the search, in standard deviations between seeds; 0 for never.
     """
 
     name: str
@@ -90,6 +95,8 @@ class ReportData:
     confirmation: Confirmation | None = None
     winner: Winner | None = None
     unit: float = 0.0
+    summary: SearchSummary | None = None
+    until: float = 0.0
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -145,10 +152,11 @@ class ReportData:
 
     @property
     def finished(self) -> bool:
-        """Whether all planned trials have ended."""
+        """Whether all planned trials have ended, or the expected regret is low enough."""
         planned = self.manifest.get("planned_trials")
         ended = sum(self.count(state) for state in ENDED)
-        return planned is not None and ended >= planned and not self.unfinished
+        over = self.summary is not None and self.summary.regret < self.until
+        return planned is not None and (over or ended >= planned) and not self.unfinished
 
     @property
     def completed(self) -> int:
@@ -175,4 +183,6 @@ def report_data_of(
         results.confirmation,
         results.winner,
         settings.unit,
+        results.summary,
+        settings.search.until,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape as escape_html
 
 from sasrecf_tune.analysis.report_data import ReportData
+from sasrecf_tune.report.choice_text import PREDICTED, choice_text, has_predictions, predicted_text
 from sasrecf_tune.report.text import parameter_cells, visible
 from sasrecf_tune.trials import State, TrialRecord
 
@@ -42,11 +43,13 @@ def escape(text: str) -> str:
 
 
 def _table(data: ReportData) -> str:
-    header = ["rank", str(data.metric), "trial", "state", "epochs", *data.varied]
+    predicted = [PREDICTED] if has_predictions(data.rows) else []
+    header = ["rank", str(data.metric), *predicted, "trial", "state", "epochs", *data.varied]
     rows = [
         [
             str(row.rank or ""),
             data.metric.text(row.record.score),
+            *(predicted_text(row.record, data.metric) for _ in predicted),
             str(row.record.number),
             str(row.record.state),
             f"{row.record.epochs} ({row.record.best_epoch})" if row.record.best_epoch else "",
@@ -56,7 +59,8 @@ def _table(data: ReportData) -> str:
     ]
     more = len(data.rows) - len(rows)
     note = f"<p>... and {more:,} more: trials_dataframe() has all.</p>" if more else ""
-    return html_table(header, rows) + note
+    why = choice_text(data.rows, data.metric)
+    return html_table(header, rows) + note + (f"<p>{escape(why)}</p>" if why else "")
 
 
 def _curves(data: ReportData) -> str:

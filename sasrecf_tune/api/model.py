@@ -61,8 +61,8 @@ class Model:
 
         Args:
             histories: The items of each user in time order; or a table with a row for each interaction, in
-                columns named as in the data or `user` and `item`. Default: those of the data that the model
-                was made from.
+                columns named as in the data, or with usual names such as `user`, `item` and `time`. Default:
+                those of the data that the model was made from.
             users: Of the data, those to recommend for.
             top: The number of items of each user.
             include_seen: Whether items of the user's own history may be recommended.
@@ -92,20 +92,18 @@ class Model:
         return pd.DataFrame(vectors, index=pd.Index(ids, name="item"))
 
     def _chosen(self, histories: Any, users: Sequence[Any] | None) -> Histories:
-        import pandas as pd
-
         from sasrecf_tune.inference.histories import from_mapping, known_users
-        from sasrecf_tune.inference.history_file import from_frame
+        from sasrecf_tune.inference.history_file import read_histories
 
         if histories is not None and users is not None:
             raise InputError("`histories` and `users` cannot be used together", fix="Remove one of them.")
         index = self._recommender.index
-        if isinstance(histories, pd.DataFrame):
-            return from_frame(histories, self._recommender.manifest.columns, index)
         if isinstance(histories, Mapping):
             if any(isinstance(items, str) for items in histories.values()):
                 raise InputError("the items of a user must be a list", where="histories")
             return from_mapping(histories, index)
+        if hasattr(histories, "columns"):  # of pandas or polars
+            return read_histories(histories, self._recommender.manifest.columns, index)[0]
         if histories is not None:
             raise InputError("must be a mapping of users to items, or a data frame", where="histories")
         known = self._recommender.histories

@@ -145,10 +145,13 @@ class Study:
                 "seconds": row.record.seconds,
                 **{f"valid {key}": row.record.valid.get(key) for key in metrics},
                 "error": row.record.error or None,
+                "predicted": row.record.predicted.mean if row.record.predicted else None,
+                "predicted_sd": row.record.predicted.deviation if row.record.predicted else None,
             }
             for row in self._data.rows
         ]
-        return pd.DataFrame(rows).astype({"rank": "Int64"}) if rows else pd.DataFrame()
+        types = {"rank": "Int64", "predicted": "float64", "predicted_sd": "float64"}
+        return pd.DataFrame(rows).astype(types) if rows else pd.DataFrame()
 
     def curves(self) -> pd.DataFrame:
         """The learning curves: the validation score by epoch (rows) and trial (columns)."""

@@ -382,7 +382,7 @@ def recommend(
         typer.Option(
             "--histories",
             metavar="FILE",
-            help="Other histories: a CSV or Parquet table of users and items, in time order.",
+            help="Other histories: a table as `import` reads it, with a time or in time order.",
         ),
     ] = None,
     include_seen: Annotated[

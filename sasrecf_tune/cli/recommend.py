@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sasrecf_tune.cli.session import check_system
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.executors.worker import set_threads
+from sasrecf_tune.importing.layouts import ITEM, TIME, USER
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.storage.directory import find_study, out_option, relative
@@ -96,7 +97,14 @@ def find_model(out: Path, name: str | None) -> Path:
     with contextlib.suppress(OSError, ValueError):  # of a name that is too long, or has a null character
         if name is not None and ModelDirectory(Path(name)).manifest.is_file():
             return Path(name)
-    study_dir = find_study(out, name)
+    try:
+        study_dir = find_study(out, name)
+    except StudyNotFoundError as error:
+        if name is None:
+            raise
+        what = "neither a study nor a model directory, which has a model.json"
+        fix = error.fix.replace("Studies there:", f"Studies in {out}:")
+        raise StudyNotFoundError(what, where=name, fix=fix) from error
     if not study_dir.model.is_dir():
         raise StudyNotFoundError(
             "this study has no model",
@@ -120,7 +128,9 @@ def _chosen_histories(model: Recommender, users: str | None, histories: Path | N
     if histories is not None:
         from sasrecf_tune.inference.history_file import read_histories
 
-        return read_histories(histories, model.manifest.columns, model.index)
+        found, columns = read_histories(histories, model.manifest.columns, model.index)
+        _note_columns(columns)
+        return found
     if model.histories is None:
         raise InputError(
             "this model has no histories: its data had ready-made ones (benchmark_filename)",
@@ -158,7 +168,14 @@ def _user_ids(text: str, columns: Columns) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def _note_columns(columns: Mapping[str, str]) -> None:
+    order = f"in the order of {columns[TIME]}" if TIME in columns else "in the order of the rows: no times"
+    _note(f"histories: users are in {columns[USER]}, items in {columns[ITEM]}, {order}")
+
+
 def _note_unknown_items(histories: Histories) -> None:
+    if histories.missing:
+        _note(f"{count_text(histories.missing, 'row')} without a user or an item: left out")
     if histories.unknown_items:
         _note(
             f"{count_text(histories.unknown_items, 'interaction')} with items that the model does not know, "

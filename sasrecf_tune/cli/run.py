@@ -26,14 +26,13 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.bounds_text import bounds_content
+from sasrecf_tune.report.choice_text import summary_content
+from sasrecf_tune.report.terminal.end_summary import show_end, unconfirmed_text, winner_facts
 from sasrecf_tune.report.terminal.plan_summary import (
     estimate,
     plan_facts,
-    show_end,
     show_plan,
     show_timings,
-    unconfirmed_text,
-    winner_facts,
 )
 from sasrecf_tune.report.terminal.progress import make_progress
 from sasrecf_tune.report.terminal.tables import varied
@@ -43,7 +42,7 @@ from sasrecf_tune.search.plan import Plan, first_configuration, make_plan, with_
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.storage.manifest_schema import Planned
-from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord
+from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord, rank
 
 if TYPE_CHECKING:
     from sasrecf_tune.search.limits import Outcome
@@ -113,9 +112,11 @@ def run(
         winner = pick_winner(records, confirmed, study.maximize, settings.unit)
         found = at_bounds(winner.record.params, records, space, checked.base) if winner is not None else []
         ended = {"reason": outcome.reason, "ended": outcome.done, "directory": str(study_dir.directory)}
-        display.emit("end", **ended, **bounds_content(found), best=winner_facts(winner))
+        summary = study.current_summary()
+        known = summary_content(summary, rank(records, study.maximize), settings.metric)
+        display.emit("end", **ended, **bounds_content(found), **known, best=winner_facts(winner))
         if not as_json:
-            show_end(plan, study_dir, records, outcome, winner, console)
+            show_end(plan, study_dir, records, outcome, winner, console, summary)
         if any(record.state in LISTED for record in records):
             write_page(study_dir, settings, space)  # after the table: it takes longer
         last = study.peers.leave(wait_for_silent=bool(settings.search.confirm) and not outcome.interrupted)
@@ -215,7 +216,9 @@ def _search(
     settings = plan.settings
     metric, names, workers = settings.metric, varied(plan.space), plan.allocation.workers
     state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, workers, records)
-    done = len(state.records)
+    state.summary, done = study.summary, len(state.records)
+    if plan.sampler == "freeze-thaw":
+        state.until, state.always_counted = settings.search.until, (State.COMPLETE,)
     display.emit("plan", **plan_facts(plan), done=done)
     if not display.as_json:
         again, paused = (sum(r.state == state for r in records) for state in (State.WAITING, State.PAUSED))

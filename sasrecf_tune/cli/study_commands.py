@@ -89,6 +89,7 @@ def _text(
     tests: Mapping[int, Mapping[str, float]] | None,
 ) -> str:
     from sasrecf_tune.report.bounds_text import bounds_content
+    from sasrecf_tune.report.choice_text import choice_text, summary_content
     from sasrecf_tune.report.formats.latex import confirmed_latex, ranking_latex
     from sasrecf_tune.report.formats.trials import ranking_csv, ranking_json, ranking_markdown
     from sasrecf_tune.report.study_sections import confirmed_content, confirmed_markdown, test_markdown
@@ -98,7 +99,7 @@ def _text(
     if form == "csv":
         return ranking_csv(shown, space.names, metric_keys, tests)
     if form == "markdown":
-        text = ranking_markdown(shown, space.names, metric)
+        text = ranking_markdown(shown, space.names, metric, choice_text(data.rows, metric))
         return text + test_markdown(shown, tests, metric_keys, metric) + confirmed_markdown(data)
     if form == "latex":
         if not data.completed:
@@ -109,7 +110,8 @@ def _text(
             text += "\n" + confirmed_latex(*data.confirmed_ranking, data.varied, metric, *what)
         return text
     summary = {"study": study_dir.name, "metric": str(metric), "ended": len(data.rows)}
-    return ranking_json(shown, summary | bounds_content(data.at_bounds) | confirmed_content(data), tests)
+    summary |= bounds_content(data.at_bounds) | summary_content(data.summary, data.rows, metric)
+    return ranking_json(shown, summary | confirmed_content(data), tests)
 
 
 def _table(

@@ -69,6 +69,11 @@ class Interactions:
         """The users with an interaction."""
         return len(np.unique(self.users))
 
+    def count_of_short(self, length: int) -> int:
+        """The users with fewer interactions than `length`."""
+        counts = np.bincount(self.users)
+        return int(np.count_nonzero((counts > 0) & (counts < length)))
+
     def count_of_items(self) -> int:
         """The items with an interaction."""
         return len(np.unique(self.items))

@@ -53,7 +53,7 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
             "article",
             "book",
         ),
-        *("track", "song", "game", "i"),
+        *("track", "song", "game", "stockcode", "i"),
     ),
     TIME: (
         *(
@@ -67,7 +67,9 @@ USUAL_NAMES: dict[str, tuple[str, ...]] = {
             "createdat",
             "date",
         ),
-        *("created", "tstamp", "timestampms", "reviewtime", "ratedat", "eventtimestamp", "tdat", "t"),
+        *("created", "tstamp", "timestampms", "reviewtime", "ratedat", "eventtimestamp", "tdat"),
+        *("eventts", "unixtimestamp", "orderdate", "orderedat", "purchasedate", "invoicedate", "dateadded"),
+        "t",
     ),
     RATING: ("rating", "overall", "stars", "score", "reviewscore", "r"),
 }

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import pandas as pd
 from typing_extensions import override
 
-from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.importing.json_lines import JsonLines
 from sasrecf_tune.importing.text_format import SAMPLE_ROWS, open_bytes, reading
 from sasrecf_tune.importing.text_table import CHUNK, TextTable
 from sasrecf_tune.inputs.import_settings import ImportSettings
+from sasrecf_tune.inputs.parquet import import_pyarrow
 
 
 class Source(Protocol):
@@ -129,14 +129,7 @@ class ParquetTable(FrameTable):
     about = "Parquet"
 
     def __init__(self, path: Path) -> None:
-        try:
-            from pyarrow import parquet
-        except ImportError:
-            raise InputError(
-                "Parquet is read with pyarrow, which is not installed",
-                where=str(path),
-                fix=f"Install it: {install_command(extra='parquet')}",
-            ) from None
+        parquet = import_pyarrow(path).parquet
         try:
             self._file = parquet.ParquetFile(path)
             self.columns = tuple(self._file.schema_arrow.names)

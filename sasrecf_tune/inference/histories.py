@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from sasrecf_tune.importing.ids import Ids
 
 # The number of unknown ids that a message names.
 _EXAMPLES = 3
@@ -24,6 +26,7 @@ class Histories:
         ends: The end of each user's history in `items`, [users].
         unknown_items: How often items occur that the model does not know, which are left out.
         examples: Some of these items.
+        missing: How many interactions had no user or no item.
     """
 
     users: NDArray[np.object_]
@@ -31,6 +34,7 @@ class Histories:
     ends: NDArray[np.int64]
     unknown_items: int = 0
     examples: tuple[str, ...] = ()
+    missing: int = 0
 
     def __len__(self) -> int:
         return len(self.users)
@@ -55,68 +59,52 @@ class Histories:
         return Histories(self.users[places], self.items[np.arange(len(shift)) + shift], ends)
 
 
-@dataclass
-class HistoryBuilder:
-    """Collects interactions in any order of users; those of a user come in time order or have times.
+def from_interactions(
+    users: NDArray[np.int32],
+    items: NDArray[np.int32],
+    user_ids: Sequence[str],
+    item_ids: Sequence[str],
+    index: pd.Index[Any],
+    times: NDArray[Any] | None = None,
+) -> Histories:
+    """Return the histories of interactions in any order of users.
 
-    Attributes:
+    Args:
+        users, items: Numbers in `user_ids` and `item_ids`; negative ones are missing, [interactions].
         index: The original ids of the items, in the order of the rows of the model from 1.
+        times: Default: the interactions of a user are in time order.
     """
-
-    index: pd.Index[Any]
-    _codes: dict[str, int] = field(default_factory=dict)
-    _users: list[NDArray[np.int32]] = field(default_factory=list)
-    _items: list[NDArray[np.int32]] = field(default_factory=list)
-    _times: list[NDArray[np.float64]] = field(default_factory=list)
-    _unknown: int = 0
-    _examples: dict[str, None] = field(default_factory=dict)
-
-    def add(
-        self, users: NDArray[np.object_], items: NDArray[np.object_], times: NDArray[np.float64] | None = None
-    ) -> None:
-        """Add interactions: the original ids of their users and items, and their times."""
-        codes, names = pd.factorize(users)
-        known = self._codes
-        of_name = np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int32)
-        rows = self.index.get_indexer(pd.Index(items, dtype=object)).astype(np.int32) + 1
-        found = rows > 0
-        if not found.all():
-            missing = items[~found]
-            self._unknown += len(missing)
-            for name in missing[: 100 * _EXAMPLES]:
-                if len(self._examples) < _EXAMPLES:
-                    self._examples[str(name)] = None
-        self._users.append(of_name[codes[found]])
-        self._items.append(rows[found])
-        if times is not None:
-            self._times.append(times[found])
-
-    def build(self) -> Histories:
-        """Return the histories, users in the order of their first interaction."""
-        empty = np.zeros(0, dtype=np.int32)
-        users = np.concatenate([empty, *self._users])
-        items = np.concatenate([empty, *self._items])
-        if self._times:
-            by_time = np.argsort(np.concatenate(self._times), kind="stable")
-            users, items = users[by_time], items[by_time]
-        order = np.argsort(users, kind="stable")
-        ends = np.cumsum(np.bincount(users, minlength=len(self._codes)))
-        names = np.array(list(self._codes), dtype=object)
-        return Histories(names, items[order], ends, self._unknown, tuple(self._examples))
+    given = (users >= 0) & (items >= 0)
+    rows = index.get_indexer(pd.Index(item_ids, dtype=object)).astype(np.int32) + 1
+    known = given & (np.append(rows, 0)[items] > 0)
+    unknown = items[given & ~known]
+    examples = tuple(item_ids[number] for number in dict.fromkeys(unknown[: 100 * _EXAMPLES].tolist()))
+    if times is not None:
+        by_time = np.argsort(times, kind="stable")
+        users, items, known = users[by_time], items[by_time], known[by_time]
+    users, items = users[known], items[known]
+    order = np.argsort(users, kind="stable")
+    ends = np.cumsum(np.bincount(users, minlength=len(user_ids)))
+    missing = len(given) - int(np.count_nonzero(given))
+    return Histories(
+        np.array(user_ids, dtype=object),
+        rows[items[order]],
+        ends,
+        len(unknown),
+        examples[:_EXAMPLES],
+        missing,
+    )
 
 
 def from_mapping(histories: Mapping[Any, Sequence[Any]], index: pd.Index[Any]) -> Histories:
     """Return the histories of a mapping of users to their items; ids are taken as text."""
-    builder = HistoryBuilder(index)
-    users = [str(user) for user in histories]
-    items = [list(map(str, each)) for each in histories.values()]
-    builder.add(np.array([], dtype=object), np.array([], dtype=object))
-    # Users without items, too.
-    for user in users:
-        builder._codes.setdefault(user, len(builder._codes))
-    flat = np.array([item for each in items for item in each], dtype=object)
-    builder.add(np.repeat(np.array(users, dtype=object), [len(each) for each in items]), flat)
-    return builder.build()
+    codes: dict[str, int] = {}
+    numbers = [codes.setdefault(str(user), len(codes)) for user in histories]
+    users = np.repeat(np.array(numbers, dtype=np.int32), [len(each) for each in histories.values()])
+    ids = Ids()
+    flat = [item for each in histories.values() for item in each]
+    items = ids.number(pd.Series(flat, dtype=object))
+    return from_interactions(users, items, list(codes), ids.texts, index)
 
 
 def known_users(histories: Histories, users: Iterable[str]) -> tuple[Histories, list[str]]:

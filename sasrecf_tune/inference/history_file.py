@@ -1,68 +1,68 @@
-"""Reads histories from a CSV, TSV or Parquet file, in pieces: a file can be larger than the memory."""
+"""Reads histories from a table: a file of any format that `import` reads, or a data frame."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.inference.histories import Histories, HistoryBuilder
-from sasrecf_tune.inputs.parquet import import_pyarrow
+from sasrecf_tune.importing.ids import Ids
+from sasrecf_tune.importing.layouts import ITEM, TIME, USER, usual_column
+from sasrecf_tune.importing.sources import open_table
+from sasrecf_tune.importing.times import TimeColumn, joined, parse_times
+from sasrecf_tune.inference.histories import Histories, from_interactions
+from sasrecf_tune.inputs.import_settings import ImportSettings
 from sasrecf_tune.storage.model_directory import Columns
 
-_ROWS = 500_000
-_USERS, _ITEMS = ("user", "user_id", "userid", "uid"), ("item", "item_id", "itemid", "iid")
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def read_histories(path: Path, names: Columns, index: pd.Index[Any]) -> Histories:
-    """Read a table with a row for each interaction.
+def read_histories(
+    table: Path | pd.DataFrame, names: Columns, index: pd.Index[Any]
+) -> tuple[Histories, Mapping[str, str]]:
+    """Read a table with a row for each interaction, in pieces: a file can be larger than the memory.
 
-    The rows of a user are in time order, or have the time in a column of the name that the model's data has.
+    The rows of a user are in time order, or there is a column of times.
 
     Args:
-        names: The columns of the model's data, which are taken first; else `user` and `item`, or usual names.
+        names: The columns of the model's data, which are taken first; else those of usual names.
         index: The original ids of the model's items.
 
+    Returns:
+        The histories, and the columns that are the user, the item and, if there is one, the time.
+
     Raises:
-        InputError: The file cannot be read, or has no such columns.
+        InputError: The table cannot be read, has no such columns, or a time cannot be used.
     """
-    builder = HistoryBuilder(index)
-    pieces = _parquet_pieces(path, names) if path.suffix == ".parquet" else _csv_pieces(path, names)
+    where = str(table) if isinstance(table, Path) else "histories"
     try:
-        for table in pieces:
-            add_table(builder, table, str(path))
-    except OSError as error:
-        raise InputError(f"cannot read: {error.strerror or error}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError("not UTF-8 text", where=str(path), fix="Save it as CSV in UTF-8.") from error
-    except pd.errors.EmptyDataError as error:
-        raise InputError("the file is empty", where=str(path)) from error
-    except pd.errors.ParserError as error:
-        raise InputError(
-            "a line has more fields than the first one, or a quote is not closed", where=str(path)
-        ) from error
-    return builder.build()
+        source = open_table(table, ImportSettings(header=True))
+        columns = choose_columns(source.columns, names, where)
+        user_ids, item_ids = Ids(), Ids()
+        users, items, times = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], []
+        for chunk in source.chunks(list(columns.values())):
+            users.append(user_ids.number(chunk[columns[USER]]))
+            items.append(item_ids.number(chunk[columns[ITEM]]))
+            if TIME in columns:
+                times.append(_times(chunk[columns[TIME]], where))
+        if malformed := source.malformed():
+            raise InputError(malformed[0], where=where, fix="Correct the line.")
+        order = joined(times, columns[TIME]).values if times else None
+    except InputError as error:
+        # The options of `import` do not exist here.
+        fix = "Save it as CSV in UTF-8, with commas." if "--" in error.fix else error.fix
+        raise InputError(error.what, where=where, fix=fix) from error
+    found = from_interactions(
+        *(np.concatenate(users), np.concatenate(items)), user_ids.texts, item_ids.texts, index, order
+    )
+    return found, columns
 
 
-def from_frame(frame: pd.DataFrame, names: Columns, index: pd.Index[Any]) -> Histories:
-    """Return the histories of a table as `read_histories` takes it.
-
-    Raises:
-        InputError: It has no such columns.
-    """
-    builder = HistoryBuilder(index)
-    columns = choose_columns(list(map(str, frame.columns)), names, "histories")
-    table = pd.DataFrame(dict(zip(("user", "item", "time"), (frame[each] for each in columns), strict=False)))
-    add_table(builder, table, "histories")
-    return builder.build()
-
-
-def choose_columns(header: Sequence[str], names: Columns, where: str) -> list[str]:
+def choose_columns(header: Sequence[str], names: Columns, where: str) -> dict[str, str]:
     """Return the columns of users and items, and that of times if there is one.
 
     A name may end with RecBole's type, such as `user_id:token`.
@@ -70,67 +70,34 @@ def choose_columns(header: Sequence[str], names: Columns, where: str) -> list[st
     Raises:
         InputError: There is no column of users or items.
     """
-    plain = {name.partition(":")[0].strip().lower(): name for name in reversed(header)}
-    found: list[str] = []
-    for kind, own, usual in (("users", names.user, _USERS), ("items", names.item, _ITEMS)):
-        name = next((plain[each] for each in (own.lower(), *usual) if each in plain), None)
-        if name is None:
+    plain = {name.partition(":")[0].strip(): name for name in reversed(header)}
+    found: dict[str, str] = {}
+    for role, own in ((USER, names.user), (ITEM, names.item), (TIME, names.time)):
+        free = [name for name in plain if plain[name] not in found.values()]
+        same = next((name for name in free if own and name.casefold() == own.casefold()), None)
+        if (name := same or usual_column(role, free)) is not None:
+            found[role] = plain[name]
+        elif role != TIME:
             raise InputError(
-                f"no column of {kind}; the columns are {', '.join(header[:20])}",
+                f"no column of {role}s; the columns are {', '.join(header[:20])}",
                 where=where,
-                fix=f"Name it {own} or {usual[0]} in the first line.",
+                fix=f"Name it {own} or {role} in the first line.",
             )
-        found.append(name)
-    time = plain.get(names.time.lower()) if names.time else None
-    return [*found, time] if time is not None else found
+    return found
 
 
-def add_table(builder: HistoryBuilder, table: pd.DataFrame, where: str) -> None:
-    """Add the rows of a table with the columns user, item and perhaps time.
+def _times(column: pd.Series, where: str) -> TimeColumn:
+    """The times of some rows.
 
     Raises:
-        InputError: A time is no number.
+        InputError: One is missing, or is neither a number nor an ISO date.
     """
-    times: NDArray[np.float64] | None = None
-    if "time" in table:
-        numbers = pd.to_numeric(table["time"], errors="coerce").to_numpy(dtype=np.float64)
-        if np.isnan(numbers).any():
-            wrong = table["time"].to_numpy()[np.isnan(numbers)][0]
-            raise InputError(
-                f"a time is no number: {str(wrong)[:40]!r}",
-                where=where,
-                fix="Remove this column if the rows are in time order.",
-            )
-        times = numbers
-    users, items = (table[name].astype(str).to_numpy(dtype=object) for name in ("user", "item"))
-    builder.add(users, items, times)
-
-
-def _csv_pieces(path: Path, names: Columns) -> Iterator[pd.DataFrame]:
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.readline()
-    separator = "\t" if "\t" in first else ","
-    header = list(pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns)
-    columns = choose_columns(header, names, str(path))
-    options: dict[str, Any] = {"sep": separator, "usecols": columns, "encoding": "utf-8-sig"}
-    with pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_ROWS, **options) as reader:
-        for piece in reader:
-            yield piece.rename(columns=dict(zip(columns, ("user", "item", "time"), strict=False)))
-
-
-def _parquet_pieces(path: Path, names: Columns) -> Iterator[pd.DataFrame]:
-    pyarrow = import_pyarrow(path)
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = choose_columns(file.schema_arrow.names, names, str(path))
-            for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
-                yield pd.DataFrame(
-                    {
-                        name: batch.column(column).cast(pyarrow.string()).to_numpy(zero_copy_only=False)
-                        for name, column in zip(("user", "item", "time"), columns, strict=False)
-                    }
-                )
-    except pyarrow.ArrowException as error:
-        raise InputError("not a Parquet file, or damaged", where=str(path)) from error
+    times = parse_times(column, None)
+    if not times.valid.all():
+        wrong = column.iloc[int(np.argmin(times.valid))]
+        raise InputError(
+            f"a time is neither a number nor an ISO date: {str(wrong)[:40]!r}",
+            where=where,
+            fix=f"Correct it. If the rows are in time order, remove the column {column.name}.",
+        )
+    return times

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.winner import pick_winner
+from sasrecf_tune.report.choice_text import choice_text
 from sasrecf_tune.report.formats.best_yaml import best_yaml
 from sasrecf_tune.report.formats.trials import (
     hyper_result,
@@ -114,16 +115,18 @@ class ResultFiles(Callback):
         started = self._clock()
         if self._shared:
             self._write_trials()
-        rows = rank([*self._records, *self._paused.values()], self._study.maximize)
+        records = self._study.predicted([*self._records, *self._paused.values()])
+        rows = rank(records, self._study.maximize)
         metric = self._plan.settings.metric
         atomic_write(self._study_dir.ranking_csv, ranking_csv(rows, self._names, self._metrics))
-        atomic_write(self._study_dir.ranking_md, ranking_markdown(rows, self._names, metric))
+        markdown = ranking_markdown(rows, self._names, metric, choice_text(rows, metric))
+        atomic_write(self._study_dir.ranking_md, markdown)
         by_number = sorted(self._records, key=lambda record: record.number)
         atomic_write(
             self._study_dir.hyper_result, hyper_result(by_number, self._study.test_metrics(), self._names)
         )
         settings = self._plan.settings
-        winner = pick_winner(self._records, self._confirmed, self._study.maximize, settings.unit)
+        winner = pick_winner(records, self._confirmed, self._study.maximize, settings.unit)
         if winner is not None:
             atomic_write(self._study_dir.best, best_yaml(winner, settings, self._plan.space))
         kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.messages import Report
 from sasrecf_tune.trials import TrialRecord
 
@@ -22,6 +23,9 @@ class Callback:
 
     def on_trial_paused(self, record: TrialRecord) -> None:
         """A trial was paused, and the database holds its learning curve; it may start again later."""
+
+    def on_summary(self, summary: SearchSummary) -> None:
+        """The default search has changed its predictions, since a trial is about to end or to pause."""
 
     def on_trial_requeued(self, number: int) -> None:
         """A trial was put back in the queue unfinished; the next run of the study continues it."""

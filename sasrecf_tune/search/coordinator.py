@@ -27,6 +27,8 @@ from sasrecf_tune.trials import State
 
 # The longest that one step of the executor waits: it bounds how late a signal or a timeout is noticed.
 _TICK_SECONDS = 0.25
+# The share of the time in which views are told what the policy predicts, though no trial has ended.
+_SUMMARY_SHARE = 0.05
 
 
 class Coordinator:
@@ -50,6 +52,8 @@ class Coordinator:
         self._study_dir = study_dir
         self._executor = executor
         self._callbacks = callbacks
+        self._clock = clock
+        self._next_summary = -math.inf
         self._has_policy = policy is not None
         study.take_finished_by_peers()  # since the study was opened: they are among its records
         self._limits = SearchLimits(plan, study, clock)
@@ -118,6 +122,8 @@ class Coordinator:
     def on_outcome(self, outcome: Result | Failure) -> None:
         """Record the outcome of a trial (`executors.base.Handler`)."""
         record = self._running.end(outcome)
+        if record is not None:
+            self._summarize(record.state)
         if record is not None and record.state == State.PAUSED:
             self._limits.add_paused_trial(record)
             for callback in self._callbacks:
@@ -126,6 +132,13 @@ class Coordinator:
             self._limits.add_trial(record, outcome)
             for callback in self._callbacks:
                 callback.on_trial_end(record)
+
+    def _summarize(self, state: State) -> None:
+        """Record what the policy predicts when a trial has ended; for the views, now and then, at a pause."""
+        began = self._clock()
+        if state != State.PAUSED or began >= self._next_summary:
+            self._running.summarize(record=state != State.PAUSED)
+            self._next_summary = self._clock() + (self._clock() - began) / _SUMMARY_SHARE
 
     def _search(self) -> None:
         try:
@@ -177,7 +190,10 @@ class Coordinator:
         return self._limits.allow_trial(0) and self._study.peers.has_silent_peers()
 
     def _take_finished_by_peers(self) -> None:
-        for record in self._study.take_finished_by_peers():
+        finished = self._study.take_finished_by_peers()
+        if finished:
+            self._running.summarize(record=True)
+        for record in finished:
             self._limits.add_peer_trial(record)
             for callback in self._callbacks:
                 callback.on_trial_end(record)
@@ -199,6 +215,7 @@ class Coordinator:
         """Save all that can be saved, whatever fails; returns the first error."""
         steps: list[Callable[[], None]] = [self._limits.time.save, self._take_finished_by_peers]
         steps += [partial(self._running.requeue, number) for number in self._running.trials]
+        steps.append(partial(self._running.summarize, record=True))
         steps += [callback.on_search_end for callback in self._callbacks]
         first: Exception | None = None
         for step in steps:

@@ -29,6 +29,7 @@ class Outcome:
         done: Trials of the study that have ended, those of other runs included.
         interrupted: It was asked to stop.
         failed: It gave up because trials failed.
+        converged: The policy ended it, since nothing is worth starting.
         resume_options: Options with which `resume` raises the limit that was reached, each after a space.
     """
 
@@ -36,6 +37,7 @@ class Outcome:
     done: int
     interrupted: bool = False
     failed: bool = False
+    converged: bool = False
     resume_options: str = ""
 
 
@@ -166,7 +168,7 @@ class SearchLimits:
             options = ""
             if self.stop_reason == _TIME_LIMIT:
                 options = f" --timeout {format_duration(2 * self.time.timeout).replace(' ', '')}"
-            return Outcome(self.stop_reason, self.done, self.interrupted, self.failed, options)
+            return Outcome(self.stop_reason, self.done, self.interrupted, self.failed, resume_options=options)
         if self.done >= self._trials:
             return Outcome(
                 f"all {self.done} trials have ended" if self.done > 1 else "the trial has ended", self.done
@@ -175,7 +177,7 @@ class SearchLimits:
             options = f" --patience {2 * (self._settings.patience or 1)}"
             return Outcome(str(self._patience), self.done, resume_options=options)
         if self.finish is not None:
-            return Outcome(self.finish.reason, self.done)
+            return Outcome(self.finish.reason, self.done, converged=not self.finish.exhausted)
         if self.space_exhausted:
             return Outcome("no feasible configuration is left that has not been tried", self.done)
         return Outcome(f"no trial is left to start; other runs still train ({', '.join(peers)})", self.done)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.inputs.literals import Scalar
 
 Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
@@ -70,7 +71,7 @@ class Finish:
 
     Attributes:
         reason: Why, for the last line of the run.
-        exhausted: Whether the space is covered.
+        exhausted: Whether nothing is left to train: the space is covered, or no trial may begin.
     """
 
     reason: str
@@ -93,3 +94,11 @@ class SearchPolicy(Protocol):
         It is asked in place of `next_step` when a limit of the search is near.
         """
         return self.next_step(curves)
+
+
+@runtime_checkable
+class PredictingPolicy(SearchPolicy, Protocol):
+    """A policy that predicts final scores."""
+
+    def summarize(self, curves: Sequence[Curve]) -> SearchSummary | None:
+        """Predict the final scores of all trials, and what is still to be gained; None without a score."""

@@ -13,10 +13,12 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.messages import Report, Result
 from sasrecf_tune.search.curves import CurveReader
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, PredictingPolicy, SearchPolicy, Step
+from sasrecf_tune.search.search_attributes import shortened
 from sasrecf_tune.search.study import TrialLost, TuneStudy
 from sasrecf_tune.search.trial_attributes import PAUSED, UNTIL, Pause, is_paused
 from sasrecf_tune.storage.database.ownership import owner_of
@@ -142,6 +144,22 @@ class PolicyTrials:
             raise TrialLost
         return self._study.record(number)
 
+    def summarize(self, record: bool) -> SearchSummary | None:
+        """What the search has found so far, which is recorded if `record`; None if the policy cannot say."""
+        policy = self._policy
+        if not isinstance(policy, PredictingPolicy):
+            return None
+
+        def change() -> SearchSummary | None:
+            summary = policy.summarize(self._read(self._study.trials()))
+            if summary is not None:
+                summary = shortened(summary, self._study.records(), self._study.maximize)
+                if record:
+                    self._study.record_summary(summary)
+            return summary
+
+        return self._study.transact(change)
+
     def forget(self, number: int) -> None:
         """A trial is not trained by this run any more."""
         self.finish = None
@@ -163,7 +181,7 @@ class PolicyTrials:
             answer = self._policy.final_step(curves)
         if self._may_not_begin(answer, curves):
             many = f"all {self._limit} trials have begun"
-            return Finish(many if self._limit > 1 else "the trial has begun")
+            return Finish(many if self._limit > 1 else "the trial has begun", exhausted=True)
         return answer
 
     def _may_not_begin(self, answer: Step | Finish, curves: list[Curve]) -> bool:

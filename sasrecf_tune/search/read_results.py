@@ -41,4 +41,5 @@ def read_results(
             study.curves(),
             study.seconds_spent(),
             runs.records() if runs else [],
+            study.current_summary(),
         )

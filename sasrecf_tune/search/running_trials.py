@@ -151,6 +151,13 @@ class RunningTrials:
             self._drop_lost(number)
             return None
 
+    def summarize(self, record: bool) -> None:
+        """Tell the callbacks what the policy predicts, and record that if `record`."""
+        summary = self._policy.summarize(record) if self._policy is not None else None
+        if summary is not None:
+            for callback in self._callbacks:
+                callback.on_summary(summary)
+
     def requeue(self, number: int) -> None:
         """Put a trial back in the queue: the next trial that the study gives is this one."""
         if not self._study.requeue(number):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +11,10 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sasrecf_tune.analysis.search_summary import SearchSummary, with_predictions
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Failure, Report, Result
+from sasrecf_tune.search.search_attributes import SUMMARY, read_summary, summary_attribute
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.trial_attributes import (
     CURVE,
@@ -69,6 +71,7 @@ class TuneStudy:
             raise CorruptStudyError(f"{IDENTITY} is {str(known)[:80]!r}, {_SECONDS} is {str(spent)[:80]!r}")
         self._reader = TrialReader(space, str(known.get("metric")).lower())
         self._seconds = float(spent)
+        self.summary  # which checks it  # noqa: B018
         check_study_attributes(storage.get_study_system_attrs(STUDY_ID))
         if len(study.directions) != 1:
             raise CorruptStudyError(f"it has {len(study.directions)} objectives")
@@ -94,8 +97,30 @@ class TuneStudy:
         return self._reader.record(self.trials()[number])
 
     def records(self) -> list[TrialRecord]:
-        """All trials, in the order of their numbers."""
-        return [self._reader.record(trial) for trial in self.trials()]
+        """All trials, in the order of their numbers, with their predicted scores."""
+        return self.predicted(self._reader.record(trial) for trial in self.trials())
+
+    def predicted(self, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+        """The records of all ended and paused trials, with the predicted scores that are recorded."""
+        return with_predictions(records, self.summary)
+
+    @property
+    def summary(self) -> SearchSummary | None:
+        """What the default search found last; None if none is recorded.
+
+        Raises:
+            CorruptStudyError: sasrecf-tune cannot have written it.
+        """
+        return read_summary(self.optuna.user_attrs.get(SUMMARY))
+
+    def current_summary(self) -> SearchSummary | None:
+        """`summary`, if no trial has completed since."""
+        summary = self.summary
+        return summary if summary is not None and summary.is_of(self.records()) else None
+
+    def record_summary(self, summary: SearchSummary) -> None:
+        """Record what the search has found."""
+        self.optuna.set_user_attr(SUMMARY, summary_attribute(summary))
 
     def test_metrics(self) -> dict[int, dict[str, float]]:
         """Test metrics by trial number; apart from records, so that nothing selects on them by mistake."""

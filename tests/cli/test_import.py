@@ -72,6 +72,14 @@ def test_without_items_the_command_is_for_sasrec() -> None:
     assert settings["load_col"] == {"inter": ["user_id", "item_id", "timestamp"]}
 
 
+def test_users_with_few_interactions_are_counted() -> None:
+    text = "user,item,time\n" + "a,x,1\n" + "b,x,1\nb,y,2\n" + "c,x,1\nc,y,2\nc,z,3\n"
+    Path("few.csv").write_text(text)
+    assert "  2 users with fewer than 3 interactions: kept, but" in invoke("import", "few.csv")
+    Path("few.csv").write_text(text.replace("a,x,1", "c,a,0").replace("b,", "c,"))
+    assert "fewer than" not in invoke("import", "few.csv", "--force")
+
+
 def test_a_dry_run_and_json() -> None:
     content = json.loads(invoke(*MOVIES, "--dry-run", "--json"))
     assert content["written"] is False and not Path("data").exists()

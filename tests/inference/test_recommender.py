@@ -146,6 +146,12 @@ def test_a_device_that_is_not_there_is_said(model: st.Model) -> None:
         st.load_model(model.path, device="tpu")
 
 
+@pytest.mark.parametrize("name", ["nothing", "./nothing", "."])
+def test_a_name_of_neither_a_study_nor_a_model(name: str) -> None:
+    with pytest.raises(st.InputError, match=f"{name}: neither a study nor a model directory"):
+        st.load_model(name)
+
+
 def test_a_model_of_ready_made_histories_has_none(tmp_path: Path) -> None:
     parent = write_sessions(tmp_path)
     changes: dict[str, Any] = {
@@ -196,6 +202,44 @@ def test_ways_to_give_histories_agree(model: st.Model, tmp_path: Path) -> None:
         lines = list(csv.DictReader(done.stdout.splitlines()))
         lines.sort(key=lambda line: (line["user"], int(line["rank"])))
         assert [line["item"] for line in lines] == by_user["item"].tolist()
+
+
+def test_histories_are_read_as_import_reads_tables(model: st.Model, tmp_path: Path) -> None:
+    lines = ["Customer;sku;Date;amount", "b;i9;2024-01-01;1", "a;i3;2024-01-03;1", "a;i1;2024-01-01;1"]
+    lines += ["a;i2;2024-01-02T12:00:00.5;1", ";i4;2024-01-01;1", "b;;2024-01-01;1"]
+    (tmp_path / "h.csv").write_text("\n".join(lines))
+    done = CliRunner().invoke(app, ["recommend", str(model.path), "--histories", "h.csv", "--top", "4"])
+    assert done.exit_code == 0, done.output
+    assert "users are in Customer, items in sku, in the order of Date" in done.stderr
+    assert "2 rows without a user or an item: left out" in done.stderr
+    wanted = model.recommend({"b": ["i9"], "a": ["i1", "i2", "i3"]}, top=4)["item"].tolist()
+    assert [line["item"] for line in csv.DictReader(done.stdout.splitlines())] == wanted
+    frame = pd.DataFrame({"customer": ["a", "a", None, "a"], "item": ["i3", "i1", "i5", "i2"]})
+    frame["time"] = pd.to_datetime(["2024-01-03", "2024-01-01", "2024-01-01", "2024-01-02"])
+    assert model.recommend(frame, top=4)["item"].tolist() == wanted[4:]
+    polars = pytest.importorskip("polars")
+    assert model.recommend(polars.from_dict(frame.to_dict("list")), top=4)["item"].tolist() == wanted[4:]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("user;item;date\na;i1;soon\n", "neither a number nor an ISO date: 'soon'"),
+        ("user,item,date\na,i1,\n", "neither a number nor an ISO date: ''"),
+        ("user,item\na,i1,i2\n", "line 2 has 3 fields"),
+        ("user,item\na,\xff\n", "h.csv: it is not utf-8\nSave it as CSV in UTF-8"),
+        ("user\n", "h.csv: no separator of columns found"),
+        ("", "h.csv: the file is empty"),
+        ("a,item\nb,c\n", "no column of users; the columns are a, item\nName it user_id or user"),
+    ],
+)
+def test_a_table_of_histories_that_cannot_be_used(
+    model: st.Model, tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "h.csv").write_text(text, encoding="latin-1")
+    done = CliRunner().invoke(app, ["recommend", str(model.path), "--histories", "h.csv"])
+    assert isinstance(done.exception, st.InputError) and said in str(done.exception)
+    assert "--" not in str(done.exception)
 
 
 def test_vectors_of_items_give_the_scores(model: st.Model, tmp_path: Path) -> None:

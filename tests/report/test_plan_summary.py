@@ -12,12 +12,8 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.page.render import lead, render_page
-from sasrecf_tune.report.terminal.plan_summary import (
-    settings_lines,
-    show_plan,
-    show_timings,
-    unconfirmed_text,
-)
+from sasrecf_tune.report.terminal.end_summary import unconfirmed_text
+from sasrecf_tune.report.terminal.plan_summary import settings_lines, show_plan, show_timings
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory
 from tests.support.fake_training import summary

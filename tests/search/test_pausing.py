@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from sasrecf_tune.analysis.budget import budget
-from sasrecf_tune.report.terminal.plan_summary import show_end, show_plan
+from sasrecf_tune.report.terminal.end_summary import show_end
+from sasrecf_tune.report.terminal.plan_summary import show_plan
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.patience import Patience
@@ -40,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[TrialRecord]:
 def test_a_policy_pauses_and_continues_trials(tmp_path: Path) -> None:
     training = PausableTraining(quality)
     outcome, records = _search(tmp_path, training)
-    assert outcome == Outcome("the best trial is trained to its end", 1)
+    assert outcome == Outcome("the best trial is trained to its end", 1, converged=True)
     assert len(training.trained) == len(set(training.trained)) == EPOCHS
     (complete,) = [record for record in records if record.state == State.COMPLETE]
     assert complete.epochs == 5 and complete.params["learning_rate"] == 0.1

@@ -10,6 +10,7 @@ from sasrecf_tune.inputs.config_files import write_config
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config
+from sasrecf_tune.report.choice_text import predicted_text
 from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sentences
 from sasrecf_tune.search.plan import base_config, trial_config
 
@@ -29,6 +30,11 @@ def best_yaml(winner: Winner, settings: RunSettings, space: SearchSpace) -> str:
     metric, confirmation, record = settings.metric, winner.confirmation, winner.record
     if confirmation is None:
         what = f"trial {record.number} of the study {settings.name}: best validation {metric}"
+        if record.predicted is not None:
+            what = (
+                f"trial {record.number} of the study {settings.name}: best predicted validation {metric}\n"
+                f"({predicted_text(record, metric)} on any seed) of those trained to their end; it scored"
+            )
     else:
         verdict = rank_confirmed(confirmation, settings.metric.maximize, settings.unit)
         what = (

@@ -8,6 +8,7 @@ from typing import Any
 
 from sasrecf_tune.analysis.confirmation import Confirmation, Estimate, Verdict, on_test
 from sasrecf_tune.inputs.metrics import Metric, parse_metric
+from sasrecf_tune.report.choice_text import PREDICTED, has_predictions, predicted_text
 from sasrecf_tune.report.confirmation_text import heading, sentences
 from sasrecf_tune.report.text import parameter_cells
 from sasrecf_tune.trials import LISTED, Row, score_text
@@ -50,16 +51,25 @@ def ranking_latex(
         count = sum(row.rank is None and row.record.state == state for row in rows)
         if count:
             lines.append(f"% {count} {state} without a rank, left out")
+    predicted = has_predictions(ranked)
+    by = f"the {latex(str(metric))} that is predicted for any seed" if predicted else latex(str(metric))
     caption = (
         f"{latex(model)} on {latex(data)}: trials of the study {latex(study)}, ranked by "
-        f"{latex(str(metric))} on the validation set. Best bold, second underlined."
+        f"{by} on the validation set. Best bold, second underlined."
     )
     lines += latex_table(
         caption,
         names,
-        [str(parse_metric(key)) for key in keys],
+        [*([PREDICTED] if predicted else []), *(str(parse_metric(key)) for key in keys)],
         [
-            (str(row.rank), row.record.params, [mark[place] for mark in marks])
+            (
+                str(row.rank),
+                row.record.params,
+                [
+                    *([latex(predicted_text(row.record, metric))] if predicted else []),
+                    *(mark[place] for mark in marks),
+                ],
+            )
             for place, row in enumerate(ranked)
         ],
     )

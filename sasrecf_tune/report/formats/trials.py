@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.inputs.metrics import Metric
+from sasrecf_tune.report.choice_text import PREDICTED, has_predictions, predicted_text
 from sasrecf_tune.report.text import csv_line, json_text, markdown_table, parameter_cells
 from sasrecf_tune.storage.files import read_own
 from sasrecf_tune.trials import Row, State, TrialRecord
@@ -55,13 +56,18 @@ def ranking_csv(
     metric_keys: Sequence[str],
     tests: Mapping[int, Mapping[str, float]] | None = None,
 ) -> str:
-    """Return a column `rank`, then those of trials.csv, in the order of the ranking; test metrics last."""
+    """Return the ranking as CSV.
+
+    Columns: `rank`, those of trials.csv, the predicted score and its standard deviation, test metrics.
+    """
     lines = ["rank," + trials_header(names, metric_keys)]
     lines += [f"{row.rank or ''}," + trials_row(row.record, names, metric_keys) for row in rows]
-    if tests is None:
-        return "".join(lines)
-    cells = [[f"test {key}" for key in metric_keys]]
-    cells += [[str(tests.get(row.record.number, {}).get(key, "")) for key in metric_keys] for row in rows]
+    cells: list[list[object]] = [["predicted", "predicted_sd"]]
+    cells += [list(_predicted(row.record).values()) for row in rows]
+    if tests is not None:
+        cells[0] += [f"test {key}" for key in metric_keys]
+        for row, more in zip(rows, cells[1:], strict=True):
+            more += [tests.get(row.record.number, {}).get(key, "") for key in metric_keys]
     return "".join(f"{line[:-1]},{csv_line(more)}" for line, more in zip(lines, cells, strict=True))
 
 
@@ -82,6 +88,7 @@ def ranking_json(
             "seconds": row.record.seconds,
             "valid": row.record.valid,
             "error": row.record.error or None,
+            **_predicted(row.record),
         }
         | ({} if tests is None else {"test": tests.get(row.record.number)})
         for row in rows
@@ -89,13 +96,25 @@ def ranking_json(
     return json_text({**summary, "trials": trials}, indent=2) + "\n"
 
 
-def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: Metric) -> str:
-    """Return the ranking as a Markdown table."""
-    header = ["rank", str(metric), "trial", "state", "trained epochs", "best epoch", "seconds", *names]
+def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: Metric, why: str = "") -> str:
+    """Return the ranking as a Markdown table; `why` the first is not the one with the best score is below."""
+    predicted = [PREDICTED] if has_predictions(rows) else []
+    header = [
+        "rank",
+        str(metric),
+        *predicted,
+        "trial",
+        "state",
+        "trained epochs",
+        "best epoch",
+        "seconds",
+        *names,
+    ]
     cells = [
         [
             str(row.rank or ""),
             metric.text(row.record.score),
+            *(predicted_text(row.record, metric) for _ in predicted),
             str(row.record.number),
             row.record.state,
             str(row.record.epochs),
@@ -105,7 +124,17 @@ def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: Metric) 
         ]
         for row in rows
     ]
-    return markdown_table(header, cells, left=[3, *range(7, len(header))])
+    first = header.index("state")
+    table = markdown_table(header, cells, left=[first, *range(first + 4, len(header))])
+    return f"{table}\n{why}\n" if why else table
+
+
+def _predicted(record: TrialRecord) -> dict[str, float | None]:
+    found = record.predicted
+    return {
+        "predicted": None if found is None else found.mean,
+        "predicted_sd": None if found is None else found.deviation,
+    }
 
 
 def hyper_result(

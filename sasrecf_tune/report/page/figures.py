@@ -112,7 +112,7 @@ def _history(data: ReportData) -> Figure:
     scores |= {"x": numbers, "name": "completed", "marker": {"color": "--complete"}}
     line |= {"x": numbers, "name": "best so far", "line": {"color": "--best", "shape": "hv", "width": 2}}
     layout["xaxis"] |= whole_ticks(numbers)
-    best = data.ranked[0]
+    best = max(data.ranked, key=lambda r: (r.score or 0.0) * (1 if data.metric.maximize else -1))
     text = (
         f"The score of each completed trial, and the best so far: {data.metric.text(best.score)}, reached "
         f"by trial {best.number} of {len(data.records):,}."

@@ -19,6 +19,14 @@ from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.report.bounds_text import bounds_sentence
+from sasrecf_tune.report.choice_text import (
+    PREDICTED,
+    choice_text,
+    has_predictions,
+    predicted_text,
+    regret_text,
+    untried_text,
+)
 from sasrecf_tune.report.confirmation_text import (
     heading,
     interval_text,
@@ -50,8 +58,6 @@ if TYPE_CHECKING:
 
 # A parameter with more values has no drop-down list.
 _MOST_CHOICES = 12
-# The columns of the table of trials that stand before the parameters.
-_FIXED_COLUMNS = 6
 
 
 def write_page(study_dir: StudyDirectory, settings: RunSettings, space: SearchSpace) -> None:
@@ -79,7 +85,7 @@ def render_page(data: ReportData) -> str:
             space_name=Path(data.space.source).name,
             states=states_text(data),
             lead=lead(data),
-            columns=["rank", str(data.metric), "trial", "state", "epochs", "time", *data.varied],
+            columns=[*_columns(data), *data.varied],
             trial_filters=list(_trial_filters(data)),
             fixed_parameters=_fixed_parameters(data),
             search_figures=search_figures(data) if completed else [],
@@ -109,6 +115,8 @@ def lead(data: ReportData) -> str:
         return f"{start}, level with {trials_text(level)}."
     if len(data.ranked) == 1:
         return f"{start}, the only one that completed."
+    if best.predicted is not None:
+        return f"{start}; predicted {predicted_text(best, metric)} on any seed."
     second = data.ranked[1]
     ahead = abs(float(best.score or 0.0) - float(second.score or 0.0))
     return f"{start}, {metric.text(ahead)} ahead of the next, trial {second.number}."
@@ -144,6 +152,7 @@ def _environment() -> Environment:
         "thousands": "{:,}".format,
         "timestamp": timestamp_text,
         "trials": trials_text,
+        "upper_first": lambda text: text[:1].upper() + text[1:],
     }
     environment.tests["numeric"] = is_number
     environment.globals |= {
@@ -155,6 +164,11 @@ def _environment() -> Environment:
         "zip": zip,
     }
     environment.globals |= {
+        "choice_text": choice_text,
+        "has_predictions": has_predictions,
+        "predicted_text": predicted_text,
+        "regret_text": regret_text,
+        "untried_text": untried_text,
         "heading": heading,
         "note": note,
         "place_cells": place_cells,
@@ -179,11 +193,18 @@ def _script(text: str) -> Markup:
     return Markup(text.replace("</script", "<\\/script"))
 
 
+def _columns(data: ReportData) -> list[str]:
+    """The columns of the table of trials that stand before the parameters."""
+    predicted = [PREDICTED] if has_predictions(data.rows) else []
+    return ["rank", str(data.metric), *predicted, "trial", "state", "epochs", "time"]
+
+
 def _trial_filters(data: ReportData) -> Iterator[tuple[str, int, list[str]]]:
     """Name, column and values of each drop-down list above the table of trials."""
     records = [row.record for row in data.rows]
-    columns = [("state", 3, [record.state for record in records])]
-    for column, name in enumerate(data.varied, start=_FIXED_COLUMNS):
+    fixed = _columns(data)
+    columns = [("state", fixed.index("state"), [record.state for record in records])]
+    for column, name in enumerate(data.varied, start=len(fixed)):
         columns.append((name, column, [r.params[name] for r in records if name in r.params]))
     for name, column, values in columns:
         by_text = {cell_text(value): value for value in values}

@@ -18,6 +18,8 @@ from sasrecf_tune.report.terminal.console import print_command, print_line, prin
 from sasrecf_tune.report.text import count_text
 
 _EXAMPLE = 40
+# Interactions that a user needs to be in the test part: RecBole leaves one out, and learns from two or more.
+_TESTED = 3
 
 
 def show_tables(read: TablesRead, console: Console) -> None:
@@ -51,6 +53,12 @@ def show_tables(read: TablesRead, console: Console) -> None:
         f"{count_text(interactions.count_of_users(), 'user')}, "
         f"{count_text(interactions.count_of_items(), 'item')}",
     )
+    if few := interactions.count_of_short(_TESTED):
+        print_line(
+            console,
+            f"  {count_text(few, 'user')} with fewer than {_TESTED} interactions: kept, but RecBole does not "
+            "test them, and learns nothing from a single one",
+        )
     for text in _notes(read):
         print_line(console, text)
     if items is not None:

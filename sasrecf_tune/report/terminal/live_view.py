@@ -136,4 +136,7 @@ class LiveView(Base):
         line = Table.grid(padding=(0, 1))
         line.add_row(bar, Text(f"{len(progress.records)}/{progress.trials} {progress.word}s: {states}"))
         times = [f"elapsed {format_duration(time.monotonic() - progress.since)}", progress.time_left()]
+        if progress.summary is not None and progress.until:
+            # In place of the time that all trials take: the search ends before.
+            times[1] = f"expected regret {progress.summary.regret:.2f} (--until {progress.until:g})"
         return Group(line, Text(", ".join(filter(None, times)), style="dim"))

@@ -1,28 +1,24 @@
-"""What `run` prints before and after a search."""
+"""What `run` prints before a search."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.analysis.bounds import at_bounds
-from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
-from sasrecf_tune.report.terminal.console import print_command, print_table
-from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, show_bounds, varied
+from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
-from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank
+from sasrecf_tune.storage.directory import StudyDirectory, relative
 
 if TYPE_CHECKING:
-    from sasrecf_tune.search.limits import Outcome
+    pass
 
 _SHOWN_ROWS = 15
 
@@ -142,94 +138,6 @@ def space_text(plan: Plan) -> str:
     if counted.feasible == counted.total:
         return f"{name}: {count_text(counted.total, 'configuration')}"
     return f"{name}: {counted.feasible:,} of {counted.total:,} configurations are possible"
-
-
-def show_end(
-    plan: Plan,
-    study_dir: StudyDirectory,
-    records: list[TrialRecord],
-    outcome: Outcome,
-    winner: Winner | None,
-    console: Console,
-) -> None:
-    """Print the ranked table, why the search ended, and what to do next.
-
-    `winner` is the content of best.yaml.
-    """
-    ended = [record for record in records if record.state in ENDED]
-    rows = rank(records, plan.settings.metric.maximize)
-    shown = rows[:_SHOWN_ROWS]
-    if shown:
-        print_table(console, ranking_table(shown, varied(plan.space), plan.settings.metric, console.width))
-        if len(rows) > len(shown):
-            print_command(
-                console,
-                f"... and {len(rows) - len(shown)} more:",
-                f"sasrecf-tune report {study_dir.name}{out_option(study_dir)} --top 0",
-            )
-        fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
-        if fixed:
-            console.print(Text("the same in all trials: " + " ".join(fixed), style="dim"))
-        console.print()
-    print_failures(rows, console)
-    console.print(
-        f"{outcome.reason[:1].upper()}{outcome.reason[1:]}. Results: {relative(study_dir.directory)}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
-    # Trials of this run have all ended.
-    elsewhere = sum(record.state == State.RUNNING for record in records)
-    left = plan.trials - len(ended) - elsewhere
-    if left > 0:
-        states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
-        counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
-        begun = ", ".join(f"{count} {name}" for count, name in counts if count)
-        print_command(
-            console,
-            f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:",
-            f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}",
-        )
-    if any(record.state == State.COMPLETE for record in ended):
-        confirmed = winner is not None and winner.confirmation is not None
-        which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
-        for text in (
-            f"Best configuration: {relative(study_dir.best)}{which}",
-            f"Report: {relative(study_dir.report)}",
-        ):
-            console.print(text, highlight=False, soft_wrap=True)
-        if winner is not None:
-            show_bounds(at_bounds(winner.record.params, records, plan.space, plan.base), console)
-    elif elsewhere:
-        are = "trials are" if elsewhere > 1 else "trial is"
-        console.print(
-            f"No trial has completed yet; {elsewhere} {are} being trained elsewhere.", highlight=False
-        )
-    elif ended:
-        console.print("No trial completed.", style="red")
-    elif rows:
-        console.print("No trial has completed yet.")
-
-
-def winner_facts(winner: Winner | None) -> dict[str, object] | None:
-    """Return the trial or run of best.yaml for a program."""
-    if winner is None:
-        return None
-    record = winner.record
-    facts = {"trial": winner.trial, "confirmed": winner.confirmation is not None}
-    return facts | {"score": record.score, "seed": record.seed, "params": record.params}
-
-
-def unconfirmed_text(
-    search: SearchSettings, study_dir: StudyDirectory, peers: Sequence[tuple[str, str]]
-) -> str:
-    """Say that other runs go on, so that this one does not confirm, and who does."""
-    names = ", ".join(name for name, _ in peers)
-    command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
-    return (
-        f"not confirmed yet, since other runs still search ({names}): the last of them confirms if it has "
-        f"--confirm. Otherwise: {command} --top {search.confirm} --seeds {search.confirm_seeds}"
-    )
 
 
 def estimate(plan: Plan, timings: list[Timing], startup: float, gain: float = 1.0) -> float:

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 from typing_extensions import override
 
+from sasrecf_tune.analysis.search_summary import SearchSummary, with_predictions
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.settings import format_duration, rough_duration
 from sasrecf_tune.messages import Report
@@ -43,6 +44,8 @@ class Progress:
         trials: Trials of the study in total.
         epochs: Maximum epochs of a trial.
         paused: Trials that are paused, by number.
+        summary: What the search predicts.
+        until: The expected regret that ends the search, in standard deviations between seeds; 0 for never.
         curves: For each trial that this run trained, its (epoch, score) pairs.
         since: Start of this run on `time.monotonic`, in seconds.
         word: What a trial is called.
@@ -57,6 +60,8 @@ class Progress:
     records: list[TrialRecord]
     running: dict[int, Running] = field(default_factory=dict)
     paused: dict[int, TrialRecord] = field(default_factory=dict)
+    summary: SearchSummary | None = None
+    until: float = 0.0
     curves: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
     word: str = "trial"
@@ -91,12 +96,13 @@ class Progress:
 
     def leader(self) -> str:
         """The best completed trial so far, "" if there is none."""
-        top = best(self.records, self.maximize)
+        top = best(with_predictions(self.records, self.summary), self.maximize)
         return f"trial {top.number} with {self.metric.text(top.score)}" if top else ""
 
     def table(self, width: int, most: int) -> RenderableType | None:
         """The best `most` trials so far, None if there are none."""
-        rows = rank([*self.records, *self.paused.values()], self.maximize)[:most]
+        records = with_predictions([*self.records, *self.paused.values()], self.summary)
+        rows = rank(records, self.maximize)[:most]
         return ranking_table(rows, self.names, self.metric, width, self.curves) if rows else None
 
     def named(self, params: Mapping[str, object]) -> Mapping[str, object]:
@@ -171,6 +177,10 @@ class Base(Callback):
     def on_trial_paused(self, record: TrialRecord) -> None:
         self.progress.running.pop(record.number, None)
         self.progress.paused[record.number] = record
+
+    @override
+    def on_summary(self, summary: SearchSummary) -> None:
+        self.progress.summary = summary
 
     @override
     def on_trial_requeued(self, number: int) -> None:

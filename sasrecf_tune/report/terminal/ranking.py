@@ -12,6 +12,7 @@ from sasrecf_tune.analysis.contrasts import CONFIDENCE
 from sasrecf_tune.analysis.importance import DASHBOARD_DIFFERS, LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import main_effects
 from sasrecf_tune.analysis.report_data import ReportData
+from sasrecf_tune.report.choice_text import choice_text
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.terminal.tables import (
     print_failures,
@@ -35,6 +36,8 @@ def show_report(data: ReportData, rows: Sequence[Row], shown: Sequence[Row], con
         print_table(console, ranking_table(shown, names, metric, console.width, data.curves))
         if len(shown) < len(rows):
             _line(console, f"... and {len(rows) - len(shown)} more (--top 0 shows all)")
+        if why := choice_text(data.rows, data.metric):
+            console.print(Text(why))
     elif data.rows:
         _line(console, "no trial matches all filters")
     show_bounds(data.at_bounds, console)

@@ -15,8 +15,9 @@ from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.bounds_text import bounds_sentence
+from sasrecf_tune.report.choice_text import PREDICTED, has_predictions, predicted_text
 from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text
-from sasrecf_tune.trials import Row, State, cell_text
+from sasrecf_tune.trials import Prediction, Row, State, TrialRecord, cell_text
 
 STYLES = {
     State.COMPLETE: "",
@@ -41,8 +42,9 @@ def ranking_table(
     """Return the table of `rows`.
 
     If `width` (characters) has no room for a column for each parameter, the parameters of a trial are on a
-    line of their own. Learning curves are left out where there is no room for them.
+    line of their own. Learning curves, then predicted scores, are left out where there is no room for them.
     """
+    predicted = has_predictions(rows)
     natural = _natural_width(rows, names, metric)
     drawn = shared_sparklines(curves, [row.record.number for row in rows]) if curves else []
     if natural > width:
@@ -50,6 +52,8 @@ def ranking_table(
     table = Table(pad_edge=False, box=None)
     table.add_column("rank", justify="right")
     table.add_column(str(metric), justify="right", style="bold")
+    if predicted:
+        table.add_column(PREDICTED, justify="right", no_wrap=True)
     table.add_column("trial", justify="right")
     table.add_column("state")
     table.add_column("epochs", justify="right")
@@ -65,6 +69,7 @@ def ranking_table(
         table.add_row(
             str(row.rank) if row.rank else "",
             metric.text(record.score),
+            *([predicted_text(record, metric)] if predicted else []),
             str(record.number),
             record.state,
             epochs_text(record),
@@ -80,19 +85,30 @@ def _stacked_table(
 ) -> RenderableType:
     """Return a table with the parameters of each trial on the lines below its scores."""
     size = max(metric.decimals + 2, len(str(metric)))
-    header = f"rank  {metric!s:>{size}}  trial  state      epochs     time"
+    wide = len(_predicted_example(metric)) if has_predictions(rows) else 0
+    plain = f"rank  {metric!s:>{size}}  trial  state      epochs     time"
+    if len(plain) + 2 + wide > width:
+        wide = 0
+    title = f"  {PREDICTED:>{wide}}" if wide else ""
+    header = f"rank  {metric!s:>{size}}{title}  trial  state      epochs     time"
     if len(header) + 2 + CURVE_WIDTH > width:
         drawn = []
     lines: list[RenderableType] = [Text(header + ("  learning curve" if drawn else ""), style="bold")]
     for place, row in enumerate(rows):
         record = row.record
+        predicted = f"  {predicted_text(record, metric):>{wide}}" if wide else ""
         cells = (
-            f"{row.rank or '':>4}  {metric.text(record.score):>{size}}  {record.number:>5}  {record.state:<8}"
+            f"{row.rank or '':>4}  {metric.text(record.score):>{size}}{predicted}"
+            f"  {record.number:>5}  {record.state:<8}"
             f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}"
         )
         lines.append(Text("  ".join([cells, *drawn[place : place + 1]]), style=_style(row)))
         lines.append(Padding(Text(parameters_text(record.params, names), style="dim"), (0, 0, 0, 6)))
     return Group(*lines)
+
+
+def _predicted_example(metric: Metric) -> str:
+    return predicted_text(TrialRecord(0, State.COMPLETE, {}, predicted=Prediction(0.0, 0.0)), metric)
 
 
 def _style(row: Row) -> str:
@@ -167,5 +183,6 @@ def _natural_width(rows: Sequence[Row], names: Sequence[str], metric: Metric) ->
         len("rank  trial  complete  ")
         + max(metric.decimals + 4, len(str(metric)) + 2)
         + len("100 (100)  12m 05s  ")
+        + (len(_predicted_example(metric)) + 2 if has_predictions(rows) else 0)
     )
     return fixed + parameters

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from sasrecf_tune.search.policy import Curve, Finish, Labels, SearchPolicy, Step
+from sasrecf_tune.analysis.search_summary import SearchSummary
+from sasrecf_tune.search.policy import Curve, Finish, Labels, PredictingPolicy, Step
 from sasrecf_tune.search.strategies.beliefs import Observed
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
@@ -21,6 +22,7 @@ from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
 from sasrecf_tune.search.strategies.search_end import Predictions, SearchEnd, predictions, search_end
 from sasrecf_tune.search.strategies.survey import Survey
 from sasrecf_tune.search.strategies.training_cost import ExpectedEpochs, SecondsPerEpoch, seconds_per_epoch
+from sasrecf_tune.trials import Prediction
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -47,7 +49,7 @@ class _Actions:
     switches: NDArray[np.bool_]
 
 
-class PausedSearch(SearchPolicy):
+class PausedSearch(PredictingPolicy):
     """Pauses and resumes trials by what one Gaussian process over all curves predicts of final scores.
 
     The next step is the one with the largest knowledge gradient per second: a trial that begins or goes on,
@@ -131,6 +133,17 @@ class PausedSearch(SearchPolicy):
         good = complete & (regrets < (self._until or 0.0))
         row = np.where(good, regrets, np.inf).argmin() if good.any() else regrets.argmin()
         return survey.labels[int(survey.beliefs.cells[row])]
+
+    @override
+    def summarize(self, curves: Sequence[Curve]) -> SearchSummary | None:
+        end = self.end(curves)
+        if end is None:
+            return None
+        predicted = {one.number: Prediction(one.predicted, one.deviation) for one in end.trials.values()}
+        # Else it was not computed: configurations without a trial are no candidates.
+        gain = end.untried_gain if self._limit is None or len(curves) < self._limit else None
+        completed = sum(one.complete for one in end.trials.values())
+        return SearchSummary(predicted, completed, end.regret, end.seed_deviation, end.untried, gain)
 
     def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
         """What the search has found so far; None without a score."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,7 @@ class SearchEnd:
     """A summary of a search.
 
     Args:
+        trials: All trials with a score, by number.
         choice: The trial with the highest predicted final score of those that were trained to their end; of
             all, if none was.
         highest: The trial with the highest score.
@@ -63,6 +65,7 @@ class SearchEnd:
             deviations between seeds.
     """
 
+    trials: Mapping[int, Choice]
     choice: Choice
     highest: Choice
     why: str
@@ -138,6 +141,7 @@ def search_end(survey: Survey, sign: int) -> SearchEnd | None:
     others = survey.untried()
     others[row] = True
     return SearchEnd(
+        found,
         choice,
         highest,
         "" if highest.number == choice.number or highest.seen == choice.seen else _why(highest, choice),

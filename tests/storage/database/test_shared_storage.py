@@ -29,7 +29,7 @@ from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
-from sasrecf_tune.report.terminal.plan_summary import show_end
+from sasrecf_tune.report.terminal.end_summary import show_end
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.open_study import load_study

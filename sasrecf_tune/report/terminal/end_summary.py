@@ -1,0 +1,128 @@
+"""What `run` prints after a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from sasrecf_tune.analysis.bounds import at_bounds
+from sasrecf_tune.analysis.search_summary import SearchSummary
+from sasrecf_tune.analysis.winner import Winner
+from sasrecf_tune.inputs.settings import SearchSettings
+from sasrecf_tune.report.choice_text import choice_text, regret_text, untried_text
+from sasrecf_tune.report.terminal.console import print_command, print_line, print_table
+from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, show_bounds, varied
+from sasrecf_tune.report.text import count_text
+from sasrecf_tune.search.plan import Plan
+from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
+from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank
+
+if TYPE_CHECKING:
+    from sasrecf_tune.search.limits import Outcome
+
+_SHOWN_ROWS = 15
+
+
+def show_end(
+    plan: Plan,
+    study_dir: StudyDirectory,
+    records: list[TrialRecord],
+    outcome: Outcome,
+    winner: Winner | None,
+    console: Console,
+    summary: SearchSummary | None = None,
+) -> None:
+    """Print the ranked table, why the search ended, and what to do next.
+
+    Args:
+        winner: The content of best.yaml.
+        summary: What the default search has found.
+    """
+    metric, search = plan.settings.metric, plan.settings.search
+    ended = [record for record in records if record.state in ENDED]
+    rows = rank(records, metric.maximize)
+    shown = rows[:_SHOWN_ROWS]
+    if shown:
+        print_table(console, ranking_table(shown, varied(plan.space), metric, console.width))
+        if len(rows) > len(shown):
+            print_command(
+                console,
+                f"... and {len(rows) - len(shown)} more:",
+                f"sasrecf-tune report {study_dir.name}{out_option(study_dir)} --top 0",
+            )
+        fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
+        if fixed:
+            console.print(Text("the same in all trials: " + " ".join(fixed), style="dim"))
+        if why := choice_text(rows, metric):
+            console.print(Text(why))
+        console.print()
+    print_failures(rows, console)
+    stopped = outcome.interrupted or outcome.failed
+    over = outcome.converged and summary is not None and summary.regret < search.until
+    reason = outcome.reason
+    if summary is not None:
+        regret = regret_text(summary, metric)
+        reason = f"{regret}, below --until {search.until}" if over else f"{reason}; {regret}"
+    place = relative(study_dir.directory)
+    print_line(console, f"{reason[:1].upper()}{reason[1:]}. Results: {place}")
+    if summary is not None and (untried := untried_text(summary, metric)):
+        print_line(console, f"{untried}.")
+    # Trials of this run have all ended.
+    elsewhere = sum(record.state == State.RUNNING for record in records)
+    left = plan.trials - len(ended) - elsewhere
+    if left > 0:
+        states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
+        counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
+        begun = ", ".join(f"{count} {name}" for count, name in counts if count)
+        again = f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:"
+        command = f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}"
+        if over:
+            again = f"{f'{begun} trials. ' if begun else ''}A smaller --until continues:"
+            command += f" --until {search.until / 2:g}"
+        print_command(console, again, command)
+    if any(record.state == State.COMPLETE for record in ended):
+        confirmed = winner is not None and winner.confirmation is not None
+        if (over or left <= 0) and not (stopped or elsewhere or confirmed or search.confirm):
+            command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
+            print_command(console, "Recommended last step, the best again on fresh seeds:", command)
+        which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
+        for text in (
+            f"Best configuration: {relative(study_dir.best)}{which}",
+            f"Report: {relative(study_dir.report)}",
+        ):
+            console.print(text, highlight=False, soft_wrap=True)
+        if winner is not None:
+            show_bounds(at_bounds(winner.record.params, records, plan.space, plan.base), console)
+    elif elsewhere:
+        are = "trials are" if elsewhere > 1 else "trial is"
+        console.print(
+            f"No trial has completed yet; {elsewhere} {are} being trained elsewhere.", highlight=False
+        )
+    elif ended:
+        console.print("No trial completed.", style="red")
+    elif rows:
+        console.print("No trial has completed yet.")
+
+
+def winner_facts(winner: Winner | None) -> dict[str, object] | None:
+    """Return the trial or run of best.yaml for a program."""
+    if winner is None:
+        return None
+    record = winner.record
+    facts = {"trial": winner.trial, "confirmed": winner.confirmation is not None}
+    return facts | {"score": record.score, "seed": record.seed, "params": record.params}
+
+
+def unconfirmed_text(
+    search: SearchSettings, study_dir: StudyDirectory, peers: Sequence[tuple[str, str]]
+) -> str:
+    """Say that other runs go on, so that this one does not confirm, and who does."""
+    names = ", ".join(name for name, _ in peers)
+    command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
+    return (
+        f"not confirmed yet, since other runs still search ({names}): the last of them confirms if it has "
+        f"--confirm. Otherwise: {command} --top {search.confirm} --seeds {search.confirm_seeds}"
+    )
