@@ -69,6 +69,9 @@ REAL = TrainingSetup(
 Policy = tuple[str, str]
 # Trials are paused and continued; see `killed_program.PAUSING`.
 PAUSES = ("pausing", "none")
+# The default search. It also decides by how long training takes, which differs each time, and is not measured
+# with fake training.
+DEFAULT = ("freeze-thaw", "none")
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Scenario:
     """An executor and what it trains, with its `share` of all kills.
 
     `policies`, each a sampler and a pruner or PAUSES, take turns, one study each. The proposals of tpe,
-    and the decisions of pruners, depend on which trials have ended. They are the same after a
-    kill only with one trial at a time.
+    and the decisions of pruners and of the default search, depend on which trials have ended. They are
+    the same after a kill only with one trial at a time.
     """
 
     executor: str
@@ -96,7 +99,11 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario(
-            "inline", FAKE, 1, (PAUSES, ("random", "median"), ("grid", "none"), ("tpe", "median")), 0.35
+            "inline",
+            FAKE,
+            1,
+            (DEFAULT, PAUSES, ("random", "median"), ("grid", "none"), ("tpe", "median")),
+            0.35,
         ),
         Scenario("local", FAKE, 2, (PAUSES, ("grid", "none"), ("random", "none")), 0.45),
         Scenario("inline", REAL, 1, (PAUSES, ("random", "median"), ("grid", "median")), 0.08),

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.search.simulator import best_score
 from sasrecf_tune.inputs.literals import Scalar
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 
 
-class RandomOrder:
+class RandomOrder(SearchPolicy):
     """Trains all cells to their end, in random order.
 
     Args:
@@ -37,7 +37,7 @@ class RandomOrder:
         return Step(self._order[len(curves)], self._epochs)
 
 
-class Asha:
+class Asha(SearchPolicy):
     """Asynchronous successive halving whose paused trials go on when they are promoted.
 
     When nothing is left to begin or promote, the leading trial is trained to its end.

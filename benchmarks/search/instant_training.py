@@ -36,9 +36,11 @@ def report_scores(job: Job, scores: Iterable[float], on_report: Callable[[Report
     """Report these scores, one an epoch, and return the result; the last of equal scores is the best."""
     decision = Decision.CONTINUE
     curve: list[float] = []
+    scores = list(scores)
     for epoch, score in enumerate(scores, 1):
         curve.append(score)
-        decision = on_report(Report(job.number, epoch, score, {METRIC: score}, 1.0, 0.0))
+        report = Report(job.number, epoch, score, {METRIC: score}, 1.0, 0.0, ends=epoch == len(scores))
+        decision = on_report(report)
         if decision is not Decision.CONTINUE:
             break
     best = max(curve)

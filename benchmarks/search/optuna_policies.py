@@ -13,11 +13,11 @@ from optuna.trial import Trial, TrialState
 from benchmarks.search.simulator import best_score
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 from sasrecf_tune.search.strategies.distributions import distributions
 
 
-class OptunaPolicy:
+class OptunaPolicy(SearchPolicy):
     """Asks a study in memory, which keeps what it was told.
 
     Args:

@@ -52,12 +52,14 @@ class Coordinator:
         self._study_dir = study_dir
         self._executor = executor
         self._callbacks = callbacks
-        self._running = RunningTrials(plan, study, study_dir, self._callbacks, policy)
         self._clock = clock
         self._next_summary = -math.inf
         self._has_policy = policy is not None
         study.take_finished_by_peers()  # since the study was opened: they are among its records
         self._limits = SearchLimits(plan, study, clock)
+        self._running = RunningTrials(
+            plan, study, study_dir, callbacks, policy, lambda: self._limits.seconds_left
+        )
 
     @property
     def stopping(self) -> bool:
@@ -108,8 +110,8 @@ class Coordinator:
         for callback in self._callbacks:
             callback.on_report(report)
         self._limits.check_time()
-        # A trial that has trained its last epoch is worth more completed than pruned or requeued.
-        if report.epoch >= running.last_epoch:
+        # A trial that has no epoch left is worth more completed than pruned, paused or requeued.
+        if report.ends:
             return Decision.CONTINUE
         if self.stopping:
             return Decision.STOP

@@ -12,7 +12,7 @@ from sasrecf_tune.search.trial_attributes import PAUSED, UNTIL, Pause, is_paused
 
 _STATES = {
     TrialState.COMPLETE: CurveState.ENDED,
-    TrialState.PRUNED: CurveState.ENDED,
+    TrialState.PRUNED: CurveState.PRUNED,
     TrialState.FAIL: CurveState.FAILED,
     TrialState.RUNNING: CurveState.RUNNING,
     TrialState.WAITING: CurveState.RUNNING,  # interrupted: it goes on before the policy is asked for more

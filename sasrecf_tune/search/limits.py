@@ -55,9 +55,9 @@ class TimeBudget:
         self._saved_at = self._clock()
 
     @property
-    def exhausted(self) -> bool:
-        """Whether the timeout is reached."""
-        return self._study.seconds_spent() + self._clock() - self._saved_at >= self.timeout
+    def left(self) -> float:
+        """Seconds until the timeout."""
+        return self.timeout - self._study.seconds_spent() - (self._clock() - self._saved_at)
 
     def save(self) -> None:
         """Add what was spent since the last save to the study."""
@@ -116,15 +116,20 @@ class SearchLimits:
 
     def allow_trial(self, running: int) -> bool:
         """Whether another trial may start while `running` are in training."""
-        return self.allow_step() and self.done + running < self._trials
+        return self.allow_step() and not self._patience.exhausted and self.done + running < self._trials
 
     def allow_step(self) -> bool:
-        """Whether a trial may start or go on, however many have begun."""
-        return not (self.stop_reason or self.space_exhausted or self._patience.exhausted)
+        """Whether a policy may be asked; it trains a trial to its end when `seconds_left` are few."""
+        return not (self.stop_reason or self.space_exhausted)
+
+    @property
+    def seconds_left(self) -> float:
+        """The time until no step may be given any more, except those that train a trial to its end."""
+        return 0.0 if self._patience.exhausted else self.time.left
 
     def check_time(self) -> None:
         """Stop if the timeout is reached."""
-        if not self.stop_reason and self.time.exhausted:
+        if not self.stop_reason and self.time.left <= 0:
             self.stop_reason = _TIME_LIMIT
 
     def add_epochs(self, epochs: int) -> None:

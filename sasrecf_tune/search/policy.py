@@ -14,11 +14,16 @@ Labels = dict[str, Scalar]  # the parameters of a trial as Optuna stores them
 
 
 class CurveState(enum.Enum):
-    """The state of a trial, as far as a policy is concerned."""
+    """The state of a trial, as far as a policy is concerned.
+
+    ENDED: trained to its end, by the number of epochs or by early stopping. PRUNED: stopped for good before
+    that, by a pruner of an earlier run.
+    """
 
     RUNNING = "running"
     PAUSED = "paused"
     ENDED = "ended"
+    PRUNED = "pruned"
     FAILED = "failed"
 
 
@@ -51,11 +56,13 @@ class Step:
     Attributes:
         number: The trial that goes on: a paused one, or a running one that has reached its `until`. None for
             a new trial with these `labels`.
+        seconds: The time that it is expected to take; 0 if that is not known.
     """
 
     labels: Labels
     until: int
     number: int | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,13 @@ class SearchPolicy(Protocol):
         A trial that has just reported at its `until` is among the running ones. A step with its number
         continues it; with any other answer it is paused. Other running trials must not be named.
         """
+
+    def final_step(self, curves: Sequence[Curve]) -> Step | Finish:
+        """Return the step that trains the best of the trials to its end; `Finish` if there is none to give.
+
+        It is asked in place of `next_step` when a limit of the search is near.
+        """
+        return self.next_step(curves)
 
 
 @runtime_checkable

@@ -26,6 +26,9 @@ from sasrecf_tune.trials import TrialRecord
 
 # How long a run without anything to do relies on an answer, while other runs change the study.
 _ANSWER_SECONDS = 5.0
+# The best trial is trained to its end when no more time is left than so many times what that is expected to
+# take, which includes loading its checkpoint and the test.
+_RESERVE = 1.25
 
 
 class PolicyTrials:
@@ -37,6 +40,7 @@ class PolicyTrials:
         checkpoints: Of the paused trials.
         distributions: The space, as Optuna's distributions.
         limit: How many trials may begin, those of earlier and other runs included.
+        seconds_left: The time until the search ends for another reason than the policy.
 
     Attributes:
         finish: The policy's last answer, if it was that nothing is worth starting; None after any change.
@@ -49,6 +53,7 @@ class PolicyTrials:
         checkpoints: PausedCheckpoints,
         distributions: Mapping[str, BaseDistribution],
         limit: int,
+        seconds_left: Callable[[], float] = lambda: math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.finish: Finish | None = None
@@ -57,8 +62,11 @@ class PolicyTrials:
         self._checkpoints = checkpoints
         self._distributions = dict(distributions)
         self._limit = limit
+        self._seconds_left = seconds_left
         self._clock = clock
         self._asked_at = -math.inf
+        self._reserve = 0.0  # seconds, to train the best trial to its end
+        self._final: set[int] = set()  # trials that this run trains to their end, since a limit is near
         self._curves = CurveReader(list(distributions), checkpoints)
         self._last_reports: dict[int, Report] = {}  # of the trials that this run trains
         study.transact(self._drop_checkpoints)  # the limit may have been lowered
@@ -81,16 +89,11 @@ class PolicyTrials:
             interrupted = next((trial for trial in waiting if self._is_interrupted(trial)), None)
             if interrupted is not None:
                 return self._start(interrupted.number, None, attributes)
-            answer = self._policy.next_step(self._read(trials))
+            answer = self._ask(self._read(trials))
             if isinstance(answer, Finish):
                 return answer
             if answer.number is not None:
                 return self._start(answer.number, answer.until, attributes)
-            if len(trials) >= self._limit:
-                return Finish(
-                    f"all {self._limit} trials have begun" if self._limit > 1 else "the trial has begun",
-                    exhausted=True,
-                )
             return self._begin(answer, attributes)
 
         found = self._study.transact(change)
@@ -103,10 +106,14 @@ class PolicyTrials:
         self.finish = None
         number = trial.number
         self._last_reports[number] = report
-        if report.epoch < max(self._until(number), report.continues_after):
+        if report.epoch < report.continues_after:
+            return True
+        if report.epoch < self._until(number) and (
+            number in self._final or self._seconds_left() > self._reserve
+        ):
             return True
         curves = self._read(self._study.trials(), asked=number)
-        answer = self._policy.next_step(curves)
+        answer = self._ask(curves)
         if not isinstance(answer, Step) or answer.number != number:
             return False
         self._study.storage.set_trial_system_attr(number, UNTIL, answer.until)
@@ -157,6 +164,28 @@ class PolicyTrials:
         """A trial is not trained by this run any more."""
         self.finish = None
         self._last_reports.pop(number, None)
+        self._final.discard(number)
+
+    def _ask(self, curves: list[Curve]) -> Step | Finish:
+        """The policy's next step; near a limit of the search, the step that trains a trial to its end."""
+        left = self._seconds_left()
+        if left < math.inf:
+            final = self._policy.final_step(curves)
+            self._reserve = _RESERVE * final.seconds if isinstance(final, Step) else 0.0
+            if left <= self._reserve:
+                if isinstance(final, Step) and final.number is not None:
+                    self._final.add(final.number)
+                return final
+        answer = self._policy.next_step(curves)
+        if self._may_not_begin(answer, curves):
+            answer = self._policy.final_step(curves)
+        if self._may_not_begin(answer, curves):
+            many = f"all {self._limit} trials have begun"
+            return Finish(many if self._limit > 1 else "the trial has begun", exhausted=True)
+        return answer
+
+    def _may_not_begin(self, answer: Step | Finish, curves: list[Curve]) -> bool:
+        return isinstance(answer, Step) and answer.number is None and len(curves) >= self._limit
 
     def _outdated(self) -> bool:
         return self._study.peers.shared and self._clock() - self._asked_at >= _ANSWER_SECONDS

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +31,9 @@ _ONLY_AT_THE_END = 10**9
 
 @dataclass
 class RunningTrial:
-    """A trial in training; `epoch` is the last one that was reported, `last_epoch` the last it may have."""
+    """A trial in training; `epoch` is the last one that was reported."""
 
     trial: optuna.Trial
-    last_epoch: int
     epoch: int = 0
 
 
@@ -51,6 +51,7 @@ class RunningTrials:
         study_dir: StudyDirectory,
         callbacks: Sequence[Callback],
         policy: SearchPolicy | None = None,
+        seconds_left: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._plan = plan
         self._study = study
@@ -63,7 +64,9 @@ class RunningTrials:
             self._checkpoint_every = self._checkpoint_every or _ONLY_AT_THE_END
             keep = plan.settings.search.keep_paused
             checkpoints = PausedCheckpoints(study_dir, keep, study.peers.shared)
-            self._policy = PolicyTrials(policy, study, checkpoints, self._distributions, plan.trials)
+            self._policy = PolicyTrials(
+                policy, study, checkpoints, self._distributions, plan.trials, seconds_left
+            )
         self.trials: dict[int, RunningTrial] = {}
 
     def start(self) -> Job | None:
@@ -85,7 +88,7 @@ class RunningTrials:
             return None
         number, params = trial.number, self._plan.space.decode(trial.params)
         config = self._plan.config(params)
-        self.trials[number] = RunningTrial(trial, int(config.get("epochs") or self._plan.data.epochs))
+        self.trials[number] = RunningTrial(trial)
         for callback in self._callbacks:
             callback.on_trial_start(number, params)
         return Job(
@@ -109,7 +112,7 @@ class RunningTrials:
     def decide(self, number: int, report: Report) -> Decision:
         """Decide how a trial goes on after a report that has been recorded."""
         running = self.trials[number]
-        if self._policy is None or report.ends or self._policy.continues(running.trial, report):
+        if self._policy is None or self._policy.continues(running.trial, report):
             return Decision.CONTINUE
         return Decision.PAUSE
 

@@ -138,6 +138,8 @@ def test_time_left_is_unknown_before_the_first_epoch() -> None:
         ([], 4, "at most 4m left"),
         # Trials end after 10 epochs: 5 of 10 epochs, and 9 epochs of the running one.
         (ENDED, 1, "about 2m left"),
+        # Paused trials may go on: 6 of 50 epochs, without 1 of the running one and 20 of a paused one.
+        ([*ENDED, replace(PAUSED, number=7, epochs=20, seconds=40.0)], 1, "at most 10m left"),
     ],
 )
 def test_time_left_is_shown_from_the_first_epoch_on(

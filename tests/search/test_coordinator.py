@@ -327,3 +327,21 @@ def test_a_callback_needs_only_the_methods_that_it_uses(tmp_path: Path) -> None:
         scores = [record.score for record in run.records()]
     assert reports.reports == both.reports and len(both.reports) == 10
     assert not reports.ends and both.ends == scores
+
+
+def test_a_trial_that_early_stopping_ends_completes_though_the_search_stops(tmp_path: Path) -> None:
+    short = FakeTraining(quality, epochs=3)
+    with bench(tmp_path, GRID, FakeTraining(quality, epochs=5)) as run:
+
+        def train(job: Job, on_report: Callable[[Report], Decision]) -> Result | Failure:
+            def report(one: Report) -> Decision:
+                if one.ends:
+                    run.search.stop("stopped by Ctrl-C")
+                return on_report(one)
+
+            return short.train(job, report)
+
+        run.executor._train = train
+        run.search.run()
+        (record,) = run.records()
+    assert (record.state, record.epochs) == (State.COMPLETE, 3)

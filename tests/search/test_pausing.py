@@ -15,7 +15,7 @@ from sasrecf_tune.report.terminal.plan_summary import show_plan
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.patience import Patience
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 from sasrecf_tune.search.trial_attributes import PAUSED
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import State, TrialRecord, rank
@@ -157,7 +157,7 @@ def test_a_sampler_takes_paused_trials_from_the_queue(tmp_path: Path) -> None:
     assert (0, 1) not in training.trained  # it went on from its checkpoint
 
 
-class Recording:
+class Recording(SearchPolicy):
     """Trains one trial an epoch at a time, and remembers what it was asked."""
 
     def __init__(self, cell: dict[str, object]) -> None:

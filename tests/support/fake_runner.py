@@ -70,7 +70,8 @@ class StandIn:
                 thread.pause(None)
             # The process number is a metric, so that a test can kill the process.
             metrics = {"mrr@10": epoch / 10, "process": float(os.getpid())}
-            decision = on_report(Report(job.number, epoch, epoch / 10, metrics, 1.0, seconds=epoch))
+            report = Report(job.number, epoch, epoch / 10, metrics, 1.0, epoch, ends=epoch == EPOCHS)
+            decision = on_report(report)
             if decision is not Decision.CONTINUE:
                 break
             if job.config.get("act") in ("wait", "have waited"):

@@ -44,9 +44,9 @@ class FakeTraining:
         decision = Decision.CONTINUE
         for epoch in range(1, self.epochs + 1):
             curve.append(final * epoch / self.epochs)
-            decision = on_report(
-                Report(job.number, epoch, curve[-1], {"mrr@10": curve[-1]}, train_loss=1.0, seconds=0.1)
-            )
+            valid = {"mrr@10": curve[-1]}
+            report = Report(job.number, epoch, curve[-1], valid, 1.0, 0.1, ends=epoch == self.epochs)
+            decision = on_report(report)
             if decision is not Decision.CONTINUE:
                 break
         return Result(

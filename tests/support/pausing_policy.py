@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, SearchPolicy, Step
 
 
 @dataclass(frozen=True)
-class HalvingPolicy:
+class HalvingPolicy(SearchPolicy):
     """Trains each of the `cells` for an epoch, the better half of these for another, and so on in turns.
 
     In a round, each trial goes on by one epoch after the other, so that there are as many pauses as possible.

@@ -26,7 +26,7 @@ def make_policy(
     epochs: int = 20,
     *,
     eval_step: int = 1,
-    patience: int = 0,
+    patience: int | None = None,
     seed: int = 1,
     maximize: bool = True,
     until: float | None = 0.5,

@@ -75,20 +75,23 @@ class Progress:
     def time_left(self) -> str:
         """Say how long all trials still take, from the first epoch on; "" if that is not known.
 
-        A trial is taken to train as many epochs as those that have ended; before the first has, all of them,
-        which is an upper bound.
+        A trial is taken to train as many epochs as those that have ended. Before the first has, and where
+        trials are paused, it is taken to train all of them, which is an upper bound.
         """
         ended = [record for record in self.records if record.epochs]
+        trained = [*ended, *self.paused.values()]
         reports = [running.report for running in self.running.values() if running.report]
-        epochs = sum(each.epochs for each in ended) + sum(each.epoch for each in reports)
+        epochs = sum(each.epochs for each in trained) + sum(each.epoch for each in reports)
         if not epochs or not self.left:
             return ""
-        seconds = sum(each.seconds for each in ended) + sum(each.seconds for each in reports)
-        each = sum(record.epochs for record in ended) / len(ended) if ended else self.epochs
+        seconds = sum(each.seconds for each in trained) + sum(each.seconds for each in reports)
+        bound = bool(self.paused) or not ended
+        each = self.epochs if bound else sum(record.epochs for record in ended) / len(ended)
         waiting = max(0, self.left - len(self.running))
         to_train = each * waiting + sum(max(1, each - one.epoch) for one in self.running.values())
+        to_train -= sum(record.epochs for record in self.paused.values())
         at_once = min(self.left, max(self.workers, len(self.running)))
-        word = "about" if ended else "at most"
+        word = "at most" if bound else "about"
         return f"{word} {rough_duration(seconds / epochs * to_train / at_once)} left"
 
     def leader(self) -> str:

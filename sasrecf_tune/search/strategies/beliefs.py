@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +50,12 @@ class Observed:
     scores: Sequence[tuple[int, float]]
     complete: bool
 
-    @cached_property
+    @property
     def reached(self) -> bool:
         """Whether it runs and the policy decides now how it goes on."""
         return self.curve.state is CurveState.RUNNING and self.newest >= self.curve.until
 
-    @cached_property
+    @property
     def busy(self) -> bool:
         """Whether it is being trained, whatever is decided now."""
         return self.curve.state is CurveState.RUNNING and not self.reached

@@ -94,30 +94,30 @@ class CurveKernel:
     def between(self, a: Spots, b: Spots) -> Floats:
         """Covariance [a, b] of what configurations come to, seeds apart."""
         found = self._configurations(a, b)
-        found += self._common[np.ix_(a.time, b.time)]
+        found += _pairs(self._common, a.time, b.time)
         return found
 
     def parts(self, seen: Spots) -> Parts:
         """The covariance [seen, seen] of scores, with their noise."""
         runs = self.of_runs(seen, seen)
         runs[np.diag_indices(len(seen))] += self.constants.noise**2 + _JITTER
-        return Parts(self._common[np.ix_(seen.time, seen.time)], self._configurations(seen, seen), runs)
+        return Parts(_pairs(self._common, seen.time, seen.time), self._configurations(seen, seen), runs)
 
     def _configurations(self, a: Spots, b: Spots) -> Floats:
         cells_a, at_a = np.unique(a.cell, return_inverse=True)
         cells_b, at_b = np.unique(b.cell, return_inverse=True)
         level = self.constants.level**2 * matern(_distances(self._level[cells_a], self._level[cells_b]))
         shape = matern(_distances(self._shape[cells_a], self._shape[cells_b]))
-        rows, columns = np.ix_(at_a, at_b)
-        times = np.ix_(a.time, b.time)
-        found: Floats = shape[rows, columns]
-        found *= self._over_time[times]
-        found += level[rows, columns]
+        found = _pairs(shape, at_a, at_b)
+        found *= _pairs(self._over_time, a.time, b.time)
+        found += _pairs(level, at_a, at_b)
         return found
 
     def of_runs(self, a: Spots, b: Spots) -> Floats:
         """What a common seed adds to `between`: the covariance [a, b] of scores of the same run."""
-        return np.where(a.run[:, None] == b.run[None], self._run[np.ix_(a.time, b.time)], 0.0)
+        found = _pairs(self._run, a.time, b.time)
+        found *= a.run[:, None] == b.run[None]
+        return found
 
     def variance(self, spots: Spots) -> Floats:
         """The variance [spots] of what configurations come to, seeds apart."""
@@ -127,13 +127,26 @@ class CurveKernel:
 
 def matern(distance: Floats) -> Floats:
     """The Matern correlation with smoothness 5/2 of points at `distance`, in lengths."""
+    # In place: most of the time of a decision would be spent on memory for intermediate results.
     scaled = np.sqrt(5.0) * distance
-    found: Floats = (1 + scaled + scaled * scaled / 3) * np.exp(-scaled)
+    found: Floats = scaled * scaled
+    found /= 3
+    found += scaled
+    found += 1
+    np.negative(scaled, out=scaled)
+    found *= np.exp(scaled, out=scaled)
     return found
+
+
+def _pairs(table: Floats, rows: Integers, columns: Integers) -> Floats:
+    """The entries [rows, columns] of a table, in a third of the time of `np.ix_`."""
+    return table.take(rows, axis=0).take(columns, axis=1)
 
 
 def _distances(a: Floats, b: Floats) -> Floats:
     """Distances [a, b] between points."""
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2 * a @ b.T
-    found: Floats = np.sqrt(np.maximum(squares, 0.0))
-    return found
+    squares: Floats = -2 * a @ b.T
+    squares += (a * a).sum(axis=1)[:, None]
+    squares += (b * b).sum(axis=1)[None]
+    np.maximum(squares, 0.0, out=squares)
+    return np.sqrt(squares, out=squares)

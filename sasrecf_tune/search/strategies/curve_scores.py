@@ -62,13 +62,14 @@ def thinned(curves: Sequence[Sequence[tuple[int, float]]], limit: int) -> list[l
             more = np.flatnonzero(lengths > level)[:left]
             counts[more] += 1
             left -= len(more)
-    return [_spread(length, count) for length, count in zip(lengths.tolist(), counts.tolist(), strict=True)]
+    both = zip(lengths.tolist(), counts.tolist(), strict=True)
+    return [_spread(length, count) if count else [] for length, count in both]
 
 
 def _spread(length: int, count: int) -> list[int]:
     """`count` of the indices below `length`, evenly spaced, with the last."""
-    if count < 2:
-        return [length - 1] * count
+    if count == 1:
+        return [length - 1]
     if count == length:
         return list(range(length))
     return sorted({round(place * (length - 1) / (count - 1)) for place in range(count)})

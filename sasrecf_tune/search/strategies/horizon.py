@@ -18,23 +18,19 @@ class Horizon:
     Args:
         epochs: The most that a trial trains; a searched `epochs` has its own.
         eval_step: Epochs from one validation to the next.
-        patience: Epochs without a better score, after which the next one ends a trial; 0 for never.
+        patience: Epochs without a better score, after which the next one ends a trial; None for never.
     """
 
     space: SearchSpace
     epochs: int
     eval_step: int = 1
-    patience: int = 0
+    patience: int | None = None
 
     def last(self, labels: Mapping[str, Scalar]) -> int:
         """The last epoch of a configuration."""
         if "epochs" not in labels:
             return self.epochs
         return int(str(self.space["epochs"].value(labels["epochs"])))
-
-    def is_final(self, newest: int, last: int) -> bool:
-        """Whether a trial that ended after the epoch `newest` was trained to its end, and not pruned."""
-        return newest + self.eval_step > last or (0 < self.patience < newest)
 
     def steps(self, last: int) -> list[int]:
         """The epochs at which a trial that ends with `last` may pause, and `last`."""

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.search.policy import Curve, Finish, Labels, PredictingPolicy, Step
+from sasrecf_tune.search.strategies.beliefs import Observed
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
 from sasrecf_tune.search.strategies.curve_kernel import Spots
@@ -20,7 +21,7 @@ from sasrecf_tune.search.strategies.horizon import Horizon
 from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
 from sasrecf_tune.search.strategies.search_end import Predictions, SearchEnd, predictions, search_end
 from sasrecf_tune.search.strategies.survey import Survey
-from sasrecf_tune.search.strategies.training_cost import ExpectedEpochs, SecondsPerEpoch
+from sasrecf_tune.search.strategies.training_cost import ExpectedEpochs, SecondsPerEpoch, seconds_per_epoch
 from sasrecf_tune.trials import Prediction
 
 Floats = NDArray[np.float64]
@@ -30,6 +31,10 @@ Integers = NDArray[np.int64]
 _SWITCH = 0.1
 # So many configurations have a score before the search may end.
 _MIN_TRIED = 6
+# When a limit is near, no better trial is trained to its end if one that was is worse by less than so many
+# standard deviations between seeds.
+_ALIKE = 0.5
+_IN_TRAINING = "the chosen trial is being trained to its end"
 EXHAUSTED = "every configuration has been trained"
 
 
@@ -100,6 +105,21 @@ class PausedSearch(PredictingPolicy):
             return Finish(EXHAUSTED, exhausted=True)
         return self._best_action(survey, actions)
 
+    @override
+    def final_step(self, curves: Sequence[Curve]) -> Step | Finish:
+        if not curves:
+            return Step(dict(self._start), self._horizon.last(self._start))
+        survey = self.survey(curves)
+        beliefs = survey.beliefs
+        rows = np.flatnonzero(~survey.untried())
+        if not len(rows):
+            return Finish("no trial can be trained to its end")
+        worse = (beliefs.prediction.mean[rows].max() - beliefs.prediction.mean[rows]) / beliefs.seed_deviation
+        if (survey.complete()[rows] & (worse < _ALIKE)).any():
+            return Finish("the best trial is trained to its end")
+        step = self._train_to_end(survey, int(rows[worse.argmin()]))
+        return Finish(_IN_TRAINING) if step is None else step
+
     def predictions(self, curves: Sequence[Curve]) -> Predictions:
         """Predict the final scores of trials, and of the best configurations without a trial."""
         return predictions(self.survey(curves), self._sign) if curves else Predictions({}, ())
@@ -156,9 +176,8 @@ class PausedSearch(PredictingPolicy):
 
     def _end(self, survey: Survey, until: float) -> Step | Finish | None:
         """The steps that end the search, None if it goes on."""
-        beliefs = survey.beliefs
         scored = {one.cell for one in survey.trials if one.scores}
-        if len(scored) < min(_MIN_TRIED, len(survey.labels)):
+        if len(scored) < min(_MIN_TRIED, len(survey.beliefs.cells)):
             return None
         regrets, complete = survey.regrets(), survey.complete()
         if complete.any() and (regret := float(regrets[complete].min())) < until:
@@ -166,14 +185,22 @@ class PausedSearch(PredictingPolicy):
         row = int(regrets.argmin())
         if regrets[row] >= until or complete[row]:
             return None
-        cell = int(beliefs.cells[row])
+        return self._train_to_end(survey, row)
+
+    def _train_to_end(self, survey: Survey, row: int) -> Step | Finish | None:
+        """The step that trains a configuration to its end; None while it is trained to an earlier epoch."""
+        cell = int(survey.beliefs.cells[row])
         busy = [one for one in survey.trials if one.cell == cell and one.busy]
         last = int(survey.lasts[cell])
         if busy:
             waits = any(one.curve.until >= last for one in busy)
-            return Finish("the chosen trial is being trained to its end") if waits else None
-        going = survey.open.get(cell)
-        return Step(dict(survey.labels[cell]), last, None if going is None else going.curve.number)
+            return Finish(_IN_TRAINING) if waits else None
+        labels, going = dict(survey.labels[cell]), survey.open.get(cell)
+        if going is None:
+            return Step(labels, last)
+        first = np.array([_goes_on_after(going)])
+        epochs = float(self._expected_epochs(survey).between(first, np.array([last]))[0])
+        return Step(labels, last, going.curve.number, epochs * seconds_per_epoch(survey.trials, going))
 
     def _actions(self, survey: Survey) -> _Actions:
         busy = {one.cell for one in survey.trials if one.busy}
@@ -184,8 +211,7 @@ class PausedSearch(PredictingPolicy):
                 continue
             newest, first, run = 0, 0, -1
             if going is not None:
-                newest, run = going.newest, going.curve.number
-                first = newest if going.reached else min(going.curve.checkpoint, newest)
+                newest, first, run = going.newest, _goes_on_after(going), going.curve.number
             switches = going is None or not going.reached
             ahead = [step for step in self._horizon.steps(int(survey.lasts[cell])) if step > newest]
             rows += [(row, first, until, run, switches) for until in _some(ahead)]
@@ -211,17 +237,25 @@ class PausedSearch(PredictingPolicy):
         seconds = SecondsPerEpoch(
             survey.points[of], np.array([one.curve.seconds for one in trials]), newest
         ).predict(survey.points[survey.beliefs.cells])
+        epochs = self._expected_epochs(survey).between(actions.first, actions.until)
+        found: Floats = seconds[actions.row] * (epochs + _SWITCH * actions.switches)
+        return found
+
+    def _expected_epochs(self, survey: Survey) -> ExpectedEpochs:
         ended = [
             one.newest
-            for one in trials
+            for one in survey.trials
             if one.complete and one.newest <= survey.lasts[one.cell] - self._horizon.eval_step
         ]
         steps = self._horizon.steps(self._horizon.epochs)
-        patience = self._horizon.patience or self._horizon.epochs
-        expected = ExpectedEpochs(steps, patience, ended, [int(n) for n in newest])
-        epochs = expected.between(actions.first, actions.until)
-        found: Floats = seconds[actions.row] * (epochs + _SWITCH * actions.switches)
-        return found
+        patience = self._horizon.patience
+        patience = self._horizon.epochs if patience is None else patience
+        return ExpectedEpochs(steps, patience, ended, [one.newest for one in survey.trials])
+
+
+def _goes_on_after(trial: Observed) -> int:
+    """The epoch after which a trial that is open would go on."""
+    return trial.newest if trial.reached else min(trial.curve.checkpoint, trial.newest)
 
 
 def _some(ahead: Sequence[int]) -> list[int]:

@@ -56,7 +56,7 @@ class Survey:
         self.trials: list[Observed] = []
         for curve, cell, (_, seen) in zip(curves, cells, known, strict=True):
             last, newest = lasts[cell], max(curve.scores, default=0)
-            complete = curve.state is CurveState.ENDED and bool(seen) and horizon.is_final(newest, last)
+            complete = curve.state is CurveState.ENDED and bool(seen)
             if complete and newest + horizon.eval_step <= last:
                 seen = [*seen, (last, seen[-1][1])]  # early stopping ended it: its best score stays
             self.trials.append(Observed(curve, cell, newest, seen, complete))
@@ -74,9 +74,9 @@ class Survey:
         allowed = np.arange(len(found)) >= self.tried
         for trial in self.trials:
             diverged = trial.curve.scores and not trial.scores
-            if trial.curve.state is CurveState.FAILED or diverged:
-                continue
             # A trial that was pruned cannot go on, and is not to be chosen.
+            if trial.curve.state in (CurveState.FAILED, CurveState.PRUNED) or diverged:
+                continue
             allowed[trial.cell] |= trial.complete or trial.curve.state is not CurveState.ENDED
             if trial.curve.state is CurveState.PAUSED or trial.reached:
                 other = self.open.get(trial.cell)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sasrecf_tune.search.strategies.beliefs import Observed
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -44,6 +46,13 @@ class SecondsPerEpoch:
             return np.ones(len(points))
         found: Floats = np.exp(np.clip((points - self._middle) @ self._weights, -5.0, 5.0))
         return found
+
+
+def seconds_per_epoch(trials: Sequence[Observed], trial: Observed) -> float:
+    """The seconds of an epoch of `trial`; the median of all `trials` if not known, 0 if none is."""
+    known = {one.curve.number: one.curve.seconds / one.newest for one in trials if one.newest}
+    known = {number: seconds for number, seconds in known.items() if seconds > 0}
+    return known.get(trial.curve.number) or float(np.median(list(known.values()) or [0.0]))
 
 
 class ExpectedEpochs:

@@ -11,7 +11,7 @@ from benchmarks.search.curve_table import Table
 from benchmarks.search.simulator import Simulator
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 
 
 def _table(space: str = "n_layers choice [1, 2, 3]", cells: Sequence[dict[str, Scalar]] = ()) -> Table:
@@ -21,7 +21,7 @@ def _table(space: str = "n_layers choice [1, 2, 3]", cells: Sequence[dict[str, S
     return Table("made-up", {}, parse(space), labels, [1], valid, valid, np.arange(1.0, len(labels) + 1))
 
 
-class Scripted:
+class Scripted(SearchPolicy):
     """A policy that gives the same steps whatever happens, and keeps what it saw."""
 
     def __init__(self, *steps: Step) -> None:

@@ -222,15 +222,26 @@ def test_curves_that_early_stopping_ends_are_at_their_final_score() -> None:
         assert found[curve.number].predicted == pytest.approx(max(curve.scores.values()), rel=0.05)
 
 
+def learnt(curve: Curve, epochs: int) -> dict[int, float]:
+    return dict(enumerate((learning()(curve.labels) or ())[:epochs], start=1))
+
+
 def test_a_pruned_trial_is_not_complete() -> None:
     policy = make_policy(GRID, patience=10)
     curves = play(lambda: policy, learning(), max_steps=12).curves
     pruned = [
-        replace(curve, state=CurveState.ENDED) if curve.state is CurveState.PAUSED else curve
+        replace(curve, state=CurveState.PRUNED, scores=learnt(curve, 12))
+        if curve.state is CurveState.PAUSED
+        else curve
         for curve in curves
     ]
     found = policy.predictions(pruned).trials
-    assert not any(found[curve.number].complete for curve in pruned if max(curve.scores) < 10)
+    assert pruned != curves
+    # Though it was trained for longer than early stopping waits for a better score.
+    assert {curve.number for curve in pruned if found[curve.number].complete} == {
+        curve.number for curve in pruned if curve.state is CurveState.ENDED
+    }
+    assert policy.choose(pruned) not in [c.labels for c in pruned if c.state is CurveState.PRUNED]
 
 
 def test_epochs_may_be_searched() -> None:
@@ -297,3 +308,24 @@ def test_thousands_of_trials_and_cells_are_no_problem() -> None:
         curves.append(Curve(number, labels, scores, CurveState.PAUSED, checkpoint=len(scores)))
     step = policy.next_step(curves)
     assert isinstance(step, Step)
+
+
+def test_trials_that_end_at_once_without_a_better_score_are_expected_to_be_short() -> None:
+    """RecBole's stopping_step may be 0."""
+    curves = [Curve(0, {"learning_rate": 0.01}, {1: 0.05}, CurveState.PAUSED, checkpoint=1, seconds=1.0)]
+    text = "learning_rate choice [0.01]\n"
+    steps = [make_policy(text, epochs=50, patience=some).final_step(curves) for some in (0, 10, None)]
+    seconds = [step.seconds for step in steps if isinstance(step, Step)]
+    assert seconds == sorted(seconds)
+    assert seconds[0] < 0.5 * seconds[-1]
+    assert seconds[-1] == pytest.approx(49)
+
+
+def test_a_failed_trial_among_few_does_not_make_the_search_train_all_others_to_their_end() -> None:
+    policy = make_policy(GRID, trials=5)
+    train = learning()
+    first = policy.next_step([])
+    assert isinstance(first, Step)
+    played = play(lambda: policy, lambda labels: None if labels == first.labels else train(labels))
+    assert isinstance(played.finish, Finish)
+    assert not played.finish.exhausted

@@ -12,7 +12,7 @@ import pytest
 
 from sasrecf_tune.messages import Decision, Report
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.policy import Curve, CurveState, Finish, SearchPolicy, Step
 from sasrecf_tune.search.policy_trials import PolicyTrials
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study import TrialLost
@@ -21,7 +21,7 @@ from sasrecf_tune.trials import State
 from tests.support.peer import Peer, result
 
 
-class Naming:
+class Naming(SearchPolicy):
     """Answers as it is told, and remembers the curves."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Pausing:
         self.policy = Naming()
         checkpoints = PausedCheckpoints(peer.study_dir, 10**9, shared=True)
         known = distributions(peer.plan.space)
-        self.trials = PolicyTrials(self.policy, peer.study, checkpoints, known, 24, lambda: math.inf)
+        self.trials = PolicyTrials(self.policy, peer.study, checkpoints, known, 24, clock=lambda: math.inf)
 
     def take(self, number: int | None, until: int = 1) -> optuna.Trial | Finish:
         assert self.peer.plan.cells is not None
