@@ -51,8 +51,10 @@ def replace_directory(new: Path, target: Path) -> None:
     Raises:
         OSError: It cannot be moved.
     """
+    _sync(new)
     if not target.exists() and not target.is_symlink():
         new.rename(target)
+        _sync(target.parent)
         return
     try:
         _exchange(new, target)
@@ -63,6 +65,7 @@ def replace_directory(new: Path, target: Path) -> None:
         old = new.with_name(f"{new.name[: -len('.new')]}.old.new")
         target.rename(old)
         new.rename(target)
+    _sync(target.parent)
     remove([old])
 
 
@@ -79,6 +82,15 @@ def _exchange(one: Path, other: Path) -> None:
     if failed:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(other))
+
+
+def _sync(directory: Path) -> None:
+    """Wait until the names in a directory are on disk."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

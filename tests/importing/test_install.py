@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from sasrecf_tune.errors import InputError
-from sasrecf_tune.importing import install
 from sasrecf_tune.importing.install import check_target, write_directory
 from tests.support.paths import ROOT
 
@@ -78,14 +77,6 @@ def test_a_killed_import_leaves_the_old_or_all_new_files(tmp_path: Path, old: di
     assert read(directory) == NEW
     # What the killed ones have left has been removed.
     assert names(directory.parent) == ["d"]
-
-
-def test_a_file_system_that_cannot_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "_exchange", lambda first, second: False)
-    for files in (OLD, NEW):
-        write_directory(tmp_path / "d", {name: iter([text]) for name, text in files.items()})
-        assert read(tmp_path / "d") == files
-    assert names(tmp_path) == ["d"]
 
 
 def test_a_failure_while_writing_changes_nothing(tmp_path: Path) -> None:
