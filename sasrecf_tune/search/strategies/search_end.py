@@ -1,4 +1,4 @@
-"""What a search has found when it ends: which trial it chooses and why, and what was left untried."""
+"""What a search has found when it ends: which trial it chooses, and what was left untried."""
 
 from __future__ import annotations
 
@@ -56,8 +56,6 @@ class SearchEnd:
         trials: All trials with a score, by number.
         choice: The trial with the highest predicted final score of those that were trained to their end; of
             all, if none was.
-        highest: The trial with the highest score.
-        why: Why `highest` is not the choice; empty if it is.
         regret: E[max f] - f(choice), in standard deviations between seeds.
         seed_deviation: One of these, in the metric.
         untried: How many configurations have no trial; None for infinitely many.
@@ -67,22 +65,10 @@ class SearchEnd:
 
     trials: Mapping[int, Choice]
     choice: Choice
-    highest: Choice
-    why: str
     regret: float
     seed_deviation: float
     untried: int | None
     untried_gain: float
-
-    @property
-    def regret_in_metric(self) -> float:
-        """`regret` in units of the metric."""
-        return self.regret * self.seed_deviation
-
-    @property
-    def untried_gain_in_metric(self) -> float:
-        """`untried_gain` in units of the metric."""
-        return self.untried_gain * self.seed_deviation
 
 
 def predictions(survey: Survey, sign: int) -> Predictions:
@@ -135,7 +121,6 @@ def search_end(survey: Survey, sign: int) -> SearchEnd | None:
 
     chosen = max(known, key=rank)
     choice = found[chosen.curve.number]
-    highest = max(found.values(), key=lambda one: sign * one.seen)
     row = row_of[chosen.cell]
     own, unit = float(beliefs.prediction.mean[row]), beliefs.seed_deviation
     others = survey.untried()
@@ -143,19 +128,8 @@ def search_end(survey: Survey, sign: int) -> SearchEnd | None:
     return SearchEnd(
         found,
         choice,
-        highest,
-        "" if highest.number == choice.number or highest.seen == choice.seen else _why(highest, choice),
         max(beliefs.best_expected() - own, 0.0) / unit,
         beliefs.process.scale * unit,
         survey.count_untried(),
         max(beliefs.best_expected(others) - own, 0.0) / unit,
-    )
-
-
-def _why(highest: Choice, choice: Choice) -> str:
-    if not highest.complete:
-        return f"trial {highest.number} scored {highest.seen:.4g}, but it was not trained to its end"
-    return (
-        f"trial {highest.number} scored {highest.seen:.4g}, but by all curves its configuration is expected "
-        f"to score {highest.predicted:.4g}, and that of trial {choice.number} {choice.predicted:.4g}"
     )
