@@ -115,6 +115,10 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
             words = [word for each in names for word in (name, each)] or [arg]
             translated += words
             written += words
+        elif bare == "params_file":  # `check` has an argument instead
+            words = [value] if equals else [left.pop(0)] if left else []
+            translated += words
+            written += words
         elif bare in _REPLACED or ours or (key and not equals):
             if not equals and left and not left[0].startswith("-"):
                 value = left.pop(0)
@@ -134,9 +138,6 @@ def _translate(args: Sequence[str], own: set[str], command: str) -> list[str]:
         elif equals and _key(name) and _ends_with_setting(written):
             mistakes.append(InputError("each setting needs its own --set", where=arg))
             written += ["--set", arg]
-        elif bare == "params_file" and equals:  # `check` has an argument instead
-            translated.append(value)
-            written.append(value)
         else:
             if bare and not key:
                 _check_near(name, own, bool(equals))

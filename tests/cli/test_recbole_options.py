@@ -60,6 +60,7 @@ def test_options_of_ours_stay_ours() -> None:
         ("run --params_file=h.test --output_file x.result --seed 5", "run --params_file=h.test --seed 5"),
         ("run --output_file=x --tool=Hyperopt --params_file=h.test", "run --params_file=h.test"),
         ("check --params_file=h.test --display_file=x", "check h.test"),
+        ("check --params-file h.test --display_file=x", "check h.test"),
         ("run --params_file h.test --epochs 3", "run --params_file h.test --set epochs=3"),
         (
             "run --params_file h.test --metrics \"['NDCG']\" --algo=bayes",
