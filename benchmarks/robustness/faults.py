@@ -263,6 +263,7 @@ class Campaign:
                 *("run", "--params-file", str(params), "--out", str(out), "--study", STUDY, "--json"),
                 *("--sampler", sampler, "--pruner", pruner, "--trials", str(_space(training).size)),
                 *("--workers", str(scenario.workers), "--gpus", "none", "--retries", str(RETRIES)),
+                *(("--until", "never") if policy == DEFAULT else ()),
                 *(part for setting in training.settings for part in ("--set", setting)),
                 *training.options,
             ],

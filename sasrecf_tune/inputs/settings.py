@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -78,7 +79,7 @@ def parse_size(text: str) -> Size:
         raise InputError(
             f"invalid size {text!r}", where="--keep-paused", fix="Examples: 500MB, 5GB, 1.5TB; 0 for nothing."
         )
-    return Size(float(found[1]) * units[found[2]])
+    return Size(round(Decimal(found[1]) * units[found[2]]))
 
 
 class Until(float):

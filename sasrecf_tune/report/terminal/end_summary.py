@@ -80,7 +80,8 @@ def show_end(
         again = f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:"
         command = f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}"
         if over:
-            again = f"{f'{begun} trials. ' if begun else ''}A smaller --until continues:"
+            trials = "trial" if sum(count for count, _ in counts) == 1 else "trials"
+            again = f"{f'{begun} {trials}. ' if begun else ''}A smaller --until continues:"
             command += f" --until {search.until / 2:g}"
         print_command(console, again, command)
     if any(record.state == State.COMPLETE for record in ended):
