@@ -125,7 +125,7 @@ def study(
         study_dir.directory.mkdir()
         base = base_config(settings, space) | {"epochs": EPOCHS}
         plan = make_plan(settings, space, base, fake_data_summary(EPOCHS))
-        planned_study(plan, study_dir, open_storage(study_dir, None)).storage.backend.engine.dispose()
+        planned_study(plan, study_dir, open_storage(study_dir, None)).storage.backend.engine.dispose()  # type: ignore[attr-defined]
         for trials in map(int, marks.split(",")):
             if time.monotonic() - began > limit:
                 print_progress(f"stopped before {trials} trials: {limit:g} seconds have passed")
