@@ -6,7 +6,6 @@ Sources: RecBole 1.2.1, recbole/config/configurator.py, recbole/data/utils.py, r
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -54,8 +53,6 @@ __all__ = [
 
 # The message of the error in RecBole's Trainer (trainer.py, _check_nan).
 NOT_A_NUMBER = "Training loss is nan"
-# A path below a file that is no directory, where nothing can be.
-_NO_FILE = os.path.join(os.devnull, "none")  # noqa: PTH118  # a setting of RecBole's is text
 
 
 class _NoTensorboard:
@@ -126,9 +123,8 @@ def make_config(config: Config, gpu: str = "") -> RecBoleConfig:
         "save_dataloaders": False,
         # No effect on results, and a worker may not start processes.
         "worker": 0,
-        # RecBole would unpickle these files; without a path, one in checkpoint_dir with the data set's name,
-        # which may come from somebody else.
-        "dataset_save_path": _NO_FILE,
+        # RecBole would unpickle these files; see also RECBOLE_ENGINE.
+        "dataset_save_path": None,
         "dataloaders_save_path": None,
     }
     # Copied, because Config changes nested values in place.

@@ -19,7 +19,6 @@ __all__ = ["muted"]
 COMPUTED = {
     *("MODEL_INPUT_TYPE", "MODEL_TYPE", "device", "eval_type", "gpu_id", "local_rank", "show_progress"),
     *("single_spec", "test_neg_sample_args", "valid_neg_sample_args", "train_neg_sample_args", "data_path"),
-    "dataset_save_path",
 }
 
 
