@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from rich.console import Console
 from sasrecf_tune.analysis.confirmation import rank_confirmed
 from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.analysis.winner import Winner
-from sasrecf_tune.cli.build_settings import recbole_data_path
 from sasrecf_tune.cli.session import Display
-from sasrecf_tune.cli.winner_training import train_winner, winner_name
-from sasrecf_tune.errors import InputError, no_completed_trial
+from sasrecf_tune.cli.winner_training import read_winner, train_winner, winner_name
+from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Deployment, TrainOn
@@ -24,15 +22,13 @@ from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sen
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.formats.model_card import model_card
 from sasrecf_tune.report.text import count_text
-from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory, relative
 from sasrecf_tune.storage.directory_swap import replace_directory, staging_directory
 from sasrecf_tune.storage.files import output_error, refuse_links
-from sasrecf_tune.storage.manifest import read_manifest, settings_from
+from sasrecf_tune.storage.manifest import read_manifest
 from sasrecf_tune.storage.manifest_schema import Planned
-from sasrecf_tune.storage.model_directory import ModelDirectory, sync
-from sasrecf_tune.storage.recorded_addresses import database_address
-from sasrecf_tune.trials import State
+from sasrecf_tune.storage.model_directory import ModelDirectory
+from sasrecf_tune.trials import ENDED, State
 
 
 def fit_study(
@@ -52,7 +48,7 @@ def fit_study(
     Args:
         seed: None for that of best.yaml.
         output: The model directory; None for `model` in the study directory.
-        storage, data_path, gpus: As in `reproduce_study`.
+        storage, data_path, gpus: As in `read_winner`.
 
     Returns:
         The exit code, 0.
@@ -66,16 +62,8 @@ def fit_study(
     _check_target(target)
     if output is None:
         refuse_links(study_dir.directory, "the model would be written there")
-    settings, space = settings_from(study_dir)
-    results = read_results(study_dir, settings, space, database_address(settings, storage))
-    winner = results.winner
-    if winner is None or results.origin is None:
-        raise no_completed_trial(study_dir.name)
-    if data_path is not None:
-        base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
-        settings = replace(settings, base=base)
-    if gpus is not None:
-        settings = replace(settings, gpus=gpus)
+    found = read_winner(study_dir, storage, data_path, gpus)
+    winner, settings, space = found.winner, found.settings, found.space
     manifest = read_manifest(study_dir, Planned)
     display = Display(console, as_json)
     config = winner_config(winner, settings, space)
@@ -93,14 +81,14 @@ def fit_study(
         "best_epochs": best_epochs,
         "dataset": settings.dataset,
         "fingerprint": manifest["data"]["fingerprint"],
-        "origin": _origin(winner, results, settings, space, manifest),
+        "origin": _origin(winner, found.results, settings, space, manifest),
     }
     with staging_directory(target) as staging:
         deployment = Deployment(on, staging, facts)
         result = train_winner(
             winner,
             # On the training part the metrics of the trial are to be reproduced.
-            results.origin.threads if on == "train" else 0,
+            found.origin.threads if on == "train" else 0,
             config,
             settings,
             space,
@@ -112,7 +100,6 @@ def fit_study(
         made = ModelDirectory(staging)
         made.card.write_text(model_card(made.read_manifest()), encoding="utf-8")
         try:
-            sync(staging)
             replace_directory(staging, target)
         except OSError as error:
             raise output_error(target, error) from error
@@ -188,7 +175,7 @@ def _origin(
 ) -> dict[str, Any]:
     """How the configuration was found, as model.json says it."""
     metric, confirmation = settings.metric, winner.confirmation
-    ended = sum(record.state in (State.COMPLETE, State.PRUNED, State.FAILED) for record in results.records)
+    ended = sum(record.state in ENDED for record in results.records)
     how = (
         f"The search had {count_text(ended, 'trial')} (sampler {manifest['sampler']}, pruner "
         f"{manifest['pruner']['name']}), ranked by {metric} on the validation part."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,13 @@ from sasrecf_tune import __version__
 from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
-from sasrecf_tune.cli.build_settings import recbole_data_path
 from sasrecf_tune.cli.session import Display
-from sasrecf_tune.cli.winner_training import train_winner, winner_name
-from sasrecf_tune.errors import no_completed_trial
+from sasrecf_tune.cli.winner_training import read_winner, train_winner, winner_name
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.terminal.console import print_table
-from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.manifest import environment, read_manifest, settings_from
+from sasrecf_tune.storage.manifest import environment, read_manifest
 from sasrecf_tune.storage.manifest_schema import Planned
-from sasrecf_tune.storage.recorded_addresses import database_address
 
 
 def reproduce_study(
@@ -39,9 +34,7 @@ def reproduce_study(
     """Train the winner again and print the comparison; the study is not changed.
 
     Args:
-        storage: The address of the study's database, if it is on a server.
-        data_path: The directory of the data set; None for that of the study.
-        gpus: As `parse_gpus` returns them; None for those of the study.
+        storage, data_path, gpus: As in `read_winner`.
 
     Returns:
         The exit code: 0 if all metrics are identical, else 1.
@@ -51,29 +44,22 @@ def reproduce_study(
         DataError: The data set is missing, or is another one.
         TuneError: The training failed.
     """
-    settings, space = settings_from(study_dir)
-    results = read_results(study_dir, settings, space, database_address(settings, storage))
-    if results.winner is None or results.origin is None:
-        raise no_completed_trial(study_dir.name)
-    if data_path is not None:
-        base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
-        settings = replace(settings, base=base)
-    if gpus is not None:
-        settings = replace(settings, gpus=gpus)
+    found = read_winner(study_dir, storage, data_path, gpus)
+    winner, origin, settings, space = found.winner, found.origin, found.settings, found.space
     manifest = read_manifest(study_dir, Planned)
     display = Display(console, as_json)
-    config = winner_config(results.winner, settings, space)
-    display.line(f"training again: {winner_name(results.winner)}, seed {config['seed']}")
-    again = train_winner(results.winner, results.origin.threads, config, settings, space, manifest, display)
-    record = results.winner.record
-    metrics = compare("valid ", results.origin.valid, again.valid)
-    metrics += compare("test ", results.origin.test, again.test)
+    config = winner_config(winner, settings, space)
+    display.line(f"training again: {winner_name(winner)}, seed {config['seed']}")
+    again = train_winner(winner, origin.threads, config, settings, space, manifest, display)
+    record = winner.record
+    metrics = compare("valid ", origin.valid, again.valid)
+    metrics += compare("test ", origin.test, again.test)
     metrics += compare(
         "",
         {"best epoch": record.best_epoch, "epochs": record.epochs},
         {"best epoch": again.best_epoch, "epochs": again.epochs},
     )
-    recorded = _recorded(manifest, results.winner, results.origin)
+    recorded = _recorded(manifest, winner, origin)
     now = {"device": again.device, "threads": again.threads, "fused": again.fused}
     others = environment_changes(recorded, now | {"sasrecf_tune": __version__, **environment()})
     same = all(metric.same for metric in metrics)

@@ -5,26 +5,72 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
 
+from sasrecf_tune.analysis.report_data import Origin, Results
 from sasrecf_tune.analysis.winner import Winner
+from sasrecf_tune.cli.build_settings import recbole_data_path
 from sasrecf_tune.cli.session import Display, check_inputs, prepare_data
-from sasrecf_tune.errors import DataError, WorkerError
+from sasrecf_tune.errors import DataError, WorkerError, no_completed_trial
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.visible_gpus import visible_gpus
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings, format_duration
 from sasrecf_tune.messages import Config, DataSummary, Decision, Deployment, Failure, Job, Report, Result
+from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import make_directory
+from sasrecf_tune.storage.manifest import settings_from
+from sasrecf_tune.storage.recorded_addresses import database_address
 
 # The duration of one wait for the worker.
 _TICK_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class StudyWinner:
+    """The configuration that a study chose, with what training it again needs.
+
+    Attributes:
+        settings: Those of the study, with another place of the data and other devices if these were given.
+        origin: What the winner was trained on.
+    """
+
+    settings: RunSettings
+    space: SearchSpace
+    results: Results
+    winner: Winner
+    origin: Origin
+
+
+def read_winner(
+    study_dir: StudyDirectory, storage: str | None, data_path: Path | None, gpus: tuple[str, ...] | None
+) -> StudyWinner:
+    """Read the winner of a study.
+
+    Args:
+        storage: The address of the study's database, if it is on a server.
+        data_path: The directory of the data set; None for that of the study.
+        gpus: As `parse_gpus` returns them; None for those of the study.
+
+    Raises:
+        StudyNotFoundError: No trial has completed.
+    """
+    settings, space = settings_from(study_dir)
+    results = read_results(study_dir, settings, space, database_address(settings, storage))
+    if results.winner is None or results.origin is None:
+        raise no_completed_trial(study_dir.name)
+    if data_path is not None:
+        base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
+        settings = replace(settings, base=base)
+    if gpus is not None:
+        settings = replace(settings, gpus=gpus)
+    return StudyWinner(settings, space, results, results.winner, results.origin)
 
 
 def train_winner(

@@ -49,8 +49,6 @@ def write_directory(directory: Path, files: Mapping[str, Iterable[str]]) -> None
             for name, pieces in files.items():
                 with (working / name).open("x", encoding="utf-8", newline="") as file:
                     file.writelines(pieces)
-                    file.flush()
-                    os.fsync(file.fileno())
             replace_directory(working, directory)
     except OSError as error:
         raise _without_study(disk_error(directory, error)) from error

@@ -44,14 +44,17 @@ def staging_directory(target: Path) -> Iterator[Path]:
 
 
 def replace_directory(new: Path, target: Path) -> None:
-    """Move the directory `new` to `target`; one that is there is removed.
+    """Move the directory `new`, which has files only, to `target`; one that is there is removed.
+
+    All is on disk before the names change, and they are when this returns.
 
     Where the file system cannot exchange two names at once, there is a moment without `target`.
 
     Raises:
         OSError: It cannot be moved.
     """
-    _sync(new)
+    for path in (*new.iterdir(), new):
+        _sync(path)
     if not target.exists() and not target.is_symlink():
         new.rename(target)
         _sync(target.parent)
@@ -84,9 +87,9 @@ def _exchange(one: Path, other: Path) -> None:
         raise OSError(number, os.strerror(number), str(other))
 
 
-def _sync(directory: Path) -> None:
-    """Wait until the names in a directory are on disk."""
-    handle = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -7,7 +7,6 @@ safetensors files, all else is JSON.
 from __future__ import annotations
 
 import json
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,17 +252,3 @@ def _decode(path: Path, kind: type[T]) -> T:
         raise damaged(path, f"is invalid: {value_text(error)}") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise damaged(path, "is not JSON") from error
-
-
-def sync(directory: Path) -> None:
-    """Have the system write all files of a directory to disk.
-
-    Raises:
-        OSError: It cannot.
-    """
-    for path in [*directory.iterdir(), directory]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

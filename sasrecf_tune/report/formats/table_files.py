@@ -44,10 +44,7 @@ def open_table(path: Path | None) -> Iterator[Callable[[Columns], None]]:
             with _parquet_writer(path, file) as write:
                 yield write
         else:
-            text = os.fdopen(
-                os.dup(file.fileno()), "w", encoding="utf-8", newline="", errors="backslashreplace"
-            )
-            with text:
+            with _text(os.dup(file.fileno())) as text:
                 yield _csv_writer(text)
 
 
