@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Drawn samples of users; the same ones each time.
 DRAWS = 10_000
 _SEED = 0
+# Of fewer users the interval is too narrow.
+LEAST_USERS = 20
 # Differences are rounded to this part of their range: the time does not grow with the number of users.
 _STEPS = 4096
 _CELLS = 1 << 22  # of one array of draws
@@ -61,8 +63,8 @@ class UserDifference:
 
     @property
     def tied(self) -> bool:
-        """Whether the interval includes zero."""
-        return self.low <= 0 <= self.high
+        """Whether the interval includes zero, or is of too few users."""
+        return self.low <= 0 <= self.high or self.users < LEAST_USERS
 
 
 def user_differences(users: Mapping[str, UserScores]) -> dict[str, tuple[UserDifference, ...]]:
@@ -120,7 +122,7 @@ def group_differences(
     )
     for by in GROUPED:
         if same_items or by != POPULARITY:
-            labels, levels = levels_of(tables[0], by)
+            labels, levels = levels_of(tables[0][by].to_numpy())
             by_group += [(by, label, levels == level) for level, label in enumerate(labels)]
     found = []
     for by, label, chosen in by_group:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sasrecf_tune.analysis.binning import quantile_levels
 from sasrecf_tune.analysis.confirmation import Confirmation, rank_confirmed
@@ -27,7 +31,6 @@ from sasrecf_tune.trials import State, TrialRecord
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 # The groups of users and items, and how they are named.
 GROUPED = {HISTORY: "history", POPULARITY: "popularity"}
@@ -150,7 +153,9 @@ def user_tables(
         StorageError: A file cannot be read.
     """
     runs = sorted(confirmation.runs.items()) if confirmation is not None else []
-    found = [(study_dir.confirmation.per_user(run.number), *place) for place, run in runs]
+    found: list[tuple[Path, int, int | None]] = [
+        (study_dir.confirmation.per_user(run.number), *place) for place, run in runs
+    ]
     found += [(study_dir.per_user(record.number), record.number, record.seed) for record in records]
     for base, trial, seed in found:
         for part in PARTS:
@@ -163,9 +168,8 @@ def user_tables(
             yield table
 
 
-def levels_of(table: pd.DataFrame, by: str) -> tuple[list[str], NDArray[Any]]:
-    """Cut the held-out items into ranges of a column with about equally many; return labels and levels."""
-    values = table[by].to_numpy()
+def levels_of(values: NDArray[Any]) -> tuple[list[str], NDArray[Any]]:
+    """Cut history lengths or popularities into ranges of about equally many; return labels and levels."""
     levels = quantile_levels(values, _GROUPS)
     labels = []
     for level in range(levels.max() + 1):
@@ -175,19 +179,18 @@ def levels_of(table: pd.DataFrame, by: str) -> tuple[list[str], NDArray[Any]]:
     return labels, levels
 
 
-def groups_of(scores: UserScores, part: Part) -> list[Group]:
-    """The scores of groups of users by history length, and of items by popularity; empty without the part."""
-    table = scores.tables.get(part)
-    if table is None:
-        return []
-    found = []
-    for by in GROUPED:
-        labels, levels = levels_of(table, by)
-        for level, label in enumerate(labels):
-            rows = table[levels == level]
-            found.append(
-                Group(by, label, len(rows), float(rows[scores.key].mean()), float(rows[RANK].median()))
-            )
+def groups_of(scores: UserScores) -> dict[Part, list[Group]]:
+    """The scores of groups of users by history length, and of items by popularity; the same on all parts."""
+    found: dict[Part, list[Group]] = {part: [] for part in scores.tables}
+    ends = np.cumsum([len(table) for table in scores.tables.values()])
+    for by in GROUPED if scores.tables else ():
+        labels, pooled = levels_of(np.concatenate([table[by] for table in scores.tables.values()]))
+        for (part, table), levels in zip(scores.tables.items(), np.split(pooled, ends[:-1]), strict=True):
+            for level, label in enumerate(labels):
+                rows = table[levels == level]
+                if len(rows):
+                    score, rank = float(rows[scores.key].mean()), float(rows[RANK].median())
+                    found[part].append(Group(by, label, len(rows), score, rank))
     return found
 
 

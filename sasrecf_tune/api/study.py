@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.analysis.confirmation import rank_confirmed
-from sasrecf_tune.analysis.user_scores import user_tables
 from sasrecf_tune.analysis.report_data import ReportData, Results, report_data_of
+from sasrecf_tune.analysis.user_scores import user_tables
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.api import session
 from sasrecf_tune.api.callbacks import CallbackError, UserCallbacks

@@ -182,7 +182,7 @@ def export_users(out: Path, name: str | None, storage: str | None, output: Path)
     rows = 0
     with open_table(output) as write:
         for table in itertools.chain([first], tables):
-            write({column: table[column].to_numpy() for column in table})
+            write({str(column): table[column].to_numpy() for column in table})
             rows += len(table)
     make_console().print(f"wrote {output}: {rows:,} rows", highlight=False, markup=False, soft_wrap=True)
 

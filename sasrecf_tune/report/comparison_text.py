@@ -43,13 +43,14 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         else:
             _print_rows(headers, rows, confirmed, console)
         console.print()
+    if has_users(comparison):
+        print_line(console, SEEDS_QUESTION)
     for sentence in sentences(comparison):
         print_line(console, sentence, "bold")
     if has_users(comparison):
-        print_line(console, SEEDS_QUESTION)
+        print_line(console, USERS_QUESTION)
         for sentence in user_sentences(comparison):
             print_line(console, sentence, "bold")
-        print_line(console, USERS_QUESTION)
         show_user_groups(comparison, console)
     for warning in warnings(comparison):
         print_line(console, f"warning: {warning}", "yellow")

@@ -10,16 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.analysis.comparison import Comparison
-from sasrecf_tune.analysis.user_differences import DRAWS, UserDifference
+from sasrecf_tune.analysis.user_differences import DRAWS, LEAST_USERS, UserDifference
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import count_text, visible
-from sasrecf_tune.report.user_scores_text import GROUP_NAMES
+from sasrecf_tune.report.user_scores_text import group_name
 
-SEEDS_QUESTION = "The test of seeds (p) asks: the same users, the models trained again with other seeds?"
-USERS_QUESTION = (
-    "The test of users (in brackets) asks: other users like these, the models as they are trained?"
-)
+SEEDS_QUESTION = "Seeds (p): would they differ on the same users if trained again with other seeds?"
+USERS_QUESTION = "Users (brackets): would these trained models differ on other users like these?"
 # Pairs that are written out, and pairs with a table of groups.
 _MOST_PAIRS = 45
 _MOST_TABLES = 3
@@ -54,15 +52,17 @@ def user_group_tables(comparison: Comparison) -> list[tuple[str, list[str], list
             f"Where {first} is better (+) or worse (-) than {second}, {comparison.metric} on "
             f"{_PLACES[groups[0].part]}"
         )
-        headers = ["", "training interactions", "users", "difference", "interval", ""]
-        rows = []
-        for number, each in enumerate(groups):
-            named = not number or groups[number - 1].by != each.by
-            what = GROUP_NAMES[each.by] if named else ""
-            verdict = "" if each.tied else ("better" if each.mean > 0 else "worse")
-            interval = _interval(each, comparison.metric)
-            mean = _signed(each.mean, comparison.metric)
-            rows.append([what, each.label, f"{each.users:,}", mean, interval, verdict])
+        headers = ["training interactions", "users", "difference", "interval", ""]
+        rows = [
+            [
+                group_name(each.by, each.label),
+                f"{each.users:,}",
+                _signed(each.mean, comparison.metric),
+                _interval(each, comparison.metric),
+                _verdict(each),
+            ]
+            for each in groups
+        ]
         tables.append((title, headers, rows))
     return tables
 
@@ -74,7 +74,7 @@ def show_user_groups(comparison: Comparison, console: Console) -> None:
         print_line(console, f"{title}:")
         table = Table(pad_edge=False, box=None)
         for number, header in enumerate(headers):
-            table.add_column(header, justify="left" if number in (0, 5) else "right")
+            table.add_column(header, justify="left" if number in (0, 4) else "right", no_wrap=True)
         for row in rows:
             table.add_row(*map(Text, row))
         print_table(console, table)
@@ -155,10 +155,16 @@ def _content(each: UserDifference) -> dict[str, Any]:
 
 def _sentence(each: UserDifference, place: str, metric: Metric) -> str:
     size = f"{_signed(each.mean, metric)} {_interval(each, metric)}"
-    users = f"{each.users:,} users, better for {each.better:,} and worse for {each.worse:,}"
+    users = f"{each.users:,} users, better for {each.better:,}, worse for {each.worse:,}"
     if each.tied:
-        return f"Users on {place}: {each.first} and {each.second} are tied: {size} ({users})."
-    return f"Users on {place}: {each.first} is better than {each.second}: {size} ({users})."
+        return f"On {place} {each.first} and {each.second} are tied for users: {size} ({users})."
+    return f"On {place} {each.first} is better than {each.second} for users: {size} ({users})."
+
+
+def _verdict(each: UserDifference) -> str:
+    if each.users < LEAST_USERS:
+        return "few users"
+    return "" if each.tied else ("better" if each.mean > 0 else "worse")
 
 
 def _signed(value: float, metric: Metric) -> str:

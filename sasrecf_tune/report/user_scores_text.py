@@ -14,10 +14,12 @@ from sasrecf_tune.analysis.user_scores import GROUPED, UserScores, groups_of, us
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import count_text, markdown_table, markdown_text, visible
-from sasrecf_tune.storage.per_user_files import PARTS
+from sasrecf_tune.storage.per_user_files import PARTS, Part
 
-# The groups by their column, as people read them.
-GROUP_NAMES = dict(zip(GROUPED, ("users by history", "items by popularity"), strict=True))
+
+def group_name(by: str, label: str) -> str:
+    """Such as "history 20 to 49"."""
+    return f"{GROUPED[by]} {label}"
 
 
 def users_heading(data: ReportData) -> str:
@@ -25,7 +27,7 @@ def users_heading(data: ReportData) -> str:
     scores = data.users
     if scores is None or not scores.tables or data.winner is None:
         return ""
-    part = "test" if "test" in scores.tables else "valid"
+    part: Part = "test" if "test" in scores.tables else "valid"
     counted = (
         f"{count_text(users_of(scores, part), 'user')}, over {count_text(max(scores.runs.values()), 'run')}"
     )
@@ -34,26 +36,16 @@ def users_heading(data: ReportData) -> str:
 
 def users_table(scores: UserScores, metric: Metric) -> tuple[list[str], list[list[str]]]:
     """Return headers, and a row for each group."""
-    by_part = {part: {(g.by, g.label): g for g in groups_of(scores, part)} for part in PARTS}
+    groups = groups_of(scores)
+    by_part = {part: {(each.by, each.label): each for each in groups.get(part, ())} for part in PARTS}
     having = [part for part in PARTS if by_part[part]]
-    headers = [
-        "",
-        "training interactions",
-        "held out",
-        *(f"{part} {metric}" for part in having),
-        "median rank",
-    ]
+    headers = ["training interactions", "held out", *(f"{part} {metric}" for part in having), "median rank"]
     rows = []
-    last = ""
     for place in dict.fromkeys(place for part in reversed(having) for place in by_part[part]):
         found = [by_part[part].get(place) for part in having]
         shown = [group for group in found if group is not None][-1]
-        by, label = place
         scored = [metric.text(None if group is None else group.score) for group in found]
-        rows.append(
-            [GROUP_NAMES[by] if by != last else "", label, f"{shown.count:,}", *scored, f"{shown.rank:g}"]
-        )
-        last = by
+        rows.append([group_name(*place), f"{shown.count:,}", *scored, f"{shown.rank:,.1f}"])
     return headers, rows
 
 
@@ -76,7 +68,7 @@ def show_users(data: ReportData, console: Console) -> None:
         headers, rows = users_table(data.users, data.metric)
         table = Table(pad_edge=False, box=None)
         for number, header in enumerate(headers):
-            table.add_column(header, justify="right" if number else "left")
+            table.add_column(header, justify="right" if number else "left", no_wrap=True)
         for row in rows:
             table.add_row(*map(Text, row))
         print_table(console, table)
@@ -97,6 +89,7 @@ def users_content(data: ReportData) -> dict[str, Any]:
     """Return the groups for JSON as the key `users`, {} without any."""
     if data.users is None or not data.users.tables:
         return {}
+    groups = groups_of(data.users)
     return {
         "users": {
             part: {
@@ -104,7 +97,7 @@ def users_content(data: ReportData) -> dict[str, Any]:
                 "runs": data.users.runs[part],
                 "groups": [
                     {"group": group.by, **{k: v for k, v in asdict(group).items() if k != "by"}}
-                    for group in groups_of(data.users, part)
+                    for group in groups[part]
                 ],
             }
             for part in data.users.tables

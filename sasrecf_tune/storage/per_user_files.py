@@ -80,10 +80,11 @@ def read_per_user(path: Path, keys: Sequence[str] | None = None) -> pd.DataFrame
         raise
     except OSError as error:
         raise _refused(path, "it is a link or cannot be opened") from error
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise _refused(path, "it is not a regular file")
     with os.fdopen(handle, encoding="utf-8", newline="") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise _refused(path, "it is not a regular file")
         if found.st_size > MOST_BYTES:
             raise _refused(path, f"it is larger than {MOST_BYTES >> 20} MiB")
         try:
@@ -96,6 +97,7 @@ def read_per_user(path: Path, keys: Sequence[str] | None = None) -> pd.DataFrame
                 dtype=types | dict.fromkeys(metrics, "float64"),
                 na_filter=False,
                 engine="c",
+                float_precision="round_trip",
             )
         except (ValueError, OverflowError, pd.errors.ParserError, OSError) as error:
             raise _refused(path, "it is not a table of ranks and metrics") from error

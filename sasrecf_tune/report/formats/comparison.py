@@ -94,12 +94,12 @@ def comparison_markdown(comparison: Comparison) -> str:
     ]
     lines = [*sentences(comparison)]
     if has_users(comparison):
-        lines += [SEEDS_QUESTION, *user_sentences(comparison), USERS_QUESTION]
+        lines = [SEEDS_QUESTION, *lines, USERS_QUESTION, *user_sentences(comparison)]
     lines += [f"Warning: {warning}" for warning in warnings(comparison)]
     lines += [f"{entry.name}: {winner(entry)}" for entry in comparison.entries]
     parts += [f"- {markdown_text(line)}\n" for line in lines]
-    for title, *table in user_group_tables(comparison):
-        parts.append(f"\n{markdown_text(title)}:\n\n{markdown_table(*table)}")
+    for title, headers, rows in user_group_tables(comparison):
+        parts.append(f"\n{markdown_text(title)}:\n\n{markdown_table(headers, rows)}")
     return "".join([*parts, f"\n{note(comparison)}\n"])
 
 
@@ -121,13 +121,14 @@ def comparison_latex(comparison: Comparison) -> str:
         for row, estimate, mark in zip(cells, estimates, marks, strict=True):
             sd = None if estimate is None else estimate.sd
             row.append(mark if sd is None else rf"{mark} $\pm$ {comparison.metric.text(sd)}")
+    told = sentences(comparison)
+    if has_users(comparison):
+        told = [SEEDS_QUESTION, *told, USERS_QUESTION, *user_sentences(comparison)]
     caption = (
         f"{latex(heading(comparison))}. Mean $\\pm$ standard deviation over seeds of the best configuration "
-        f"of each study; best bold, second underlined. {latex(' '.join(sentences(comparison)))} "
+        f"of each study; best bold, second underlined. {latex(' '.join(told))} "
         "Differences: $\\pm$ 95\\% intervals."
     )
-    if has_users(comparison):
-        caption += " " + latex(" ".join([SEEDS_QUESTION, *user_sentences(comparison), USERS_QUESTION]))
     lines = ["% \\usepackage{booktabs}"]
     lines += [f"% warning: {' '.join(warning.splitlines())}" for warning in warnings(comparison)]
     lines += latex_table(
