@@ -73,6 +73,8 @@ def read_per_user(path: Path, keys: Sequence[str] | None = None) -> pd.DataFrame
     """
     import pandas as pd
 
+    if path.parent.is_symlink():
+        raise _refused(path, "its directory is a link")
     try:
         # Without O_NONBLOCK a FIFO waits for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

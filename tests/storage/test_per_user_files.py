@@ -25,7 +25,7 @@ texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 @given(st.lists(st.tuples(texts, texts, st.integers(0, 2**62), st.floats(0, 1)), min_size=1, max_size=5))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 def test_what_is_written_is_read(tmp_path: Path, rows: list[tuple[str, str, int, float]]) -> None:
     users, items, counts, scores = zip(*rows, strict=True)
     path = tmp_path / "trial-0001.test.csv"
@@ -64,7 +64,7 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "trial-0001.test.csv"
     for head in (b"", HEAD.encode()):
@@ -88,6 +88,10 @@ def test_links_devices_and_huge_files_are_refused(tmp_path: Path) -> None:
     for path, why in ((link, "link"), (pipe, "regular"), (huge, "512 MiB"), (folder, "regular")):
         with pytest.raises(StorageError, match=why):
             read_per_user(path)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/per-user").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match="directory is a link"):
+        read_per_user(tmp_path / "study/per-user" / real.name)
     with pytest.raises(FileNotFoundError):
         read_per_user(tmp_path / "none.test.csv")
 
