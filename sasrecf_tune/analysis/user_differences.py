@@ -31,8 +31,10 @@ DRAWS = 10_000
 _SEED = 0
 # Of fewer users the interval is too narrow.
 LEAST_USERS = 20
-# Differences are rounded to this part of their range: the time does not grow with the number of users.
-_STEPS = 4096
+# Differences within this part of their range count as their mean: the time does not grow with the users.
+_STEPS = 1024
+# Scores of a user that differ by less are equal: they are means over runs.
+_EQUAL = 1e-12
 _CELLS = 1 << 22  # of one array of draws
 
 
@@ -117,9 +119,8 @@ def group_differences(
     if tables is None:
         return []
     by_group: list[tuple[str, str, NDArray[Any]]] = []
-    same_items = len(tables[0]) == len(tables[1]) and bool(
-        (tables[0][ITEM].to_numpy() == tables[1][ITEM].to_numpy()).all()
-    )
+    rows = [table[[USER, ITEM]].reset_index(drop=True) for table in tables]
+    same_items = rows[0].equals(rows[1])
     for by in GROUPED:
         if same_items or by != POPULARITY:
             labels, levels = levels_of(tables[0][by].to_numpy())
@@ -137,10 +138,17 @@ def group_differences(
 def _same_users(
     first: UserScores, second: UserScores, part: Part
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """The tables of a part with the users as numbers from 0; None if they are not of the same users."""
+    import pandas as pd
+
     tables = first.tables.get(part), second.tables.get(part)
-    if tables[0] is None or tables[1] is None or set(tables[0][USER]) != set(tables[1][USER]):
+    if tables[0] is None or tables[1] is None:
         return None
-    return tables[0], tables[1]
+    codes, names = pd.factorize(pd.concat([tables[0][USER], tables[1][USER]]))
+    both = codes[: len(tables[0])], codes[len(tables[0]) :]
+    if any(len(np.unique(each)) < len(names) for each in both):
+        return None
+    return tables[0].assign(**{USER: both[0]}), tables[1].assign(**{USER: both[1]})
 
 
 def _difference(
@@ -157,14 +165,16 @@ def _difference(
     mean = float(sums[0].sum() / counts[0].sum() - sums[1].sum() / counts[1].sum())
     low, high = bootstrap(sums[0] * counts[1] / counts[0] - sums[1], counts[1], ALPHA / tests)
     gaps = sums[0] / counts[0] - sums[1] / counts[1]
-    better, worse = int((gaps > 1e-12).sum()), int((gaps < -1e-12).sum())
+    better, worse = int((gaps > _EQUAL).sum()), int((gaps < -_EQUAL).sum())
     return UserDifference(part, *names, mean, low, high, len(gaps), better, worse, by, label)
 
 
 def _by_user(table: pd.DataFrame, key: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """The sum of the scores of each user and their number, by user."""
-    grouped = table.groupby(USER, sort=True)[key]
-    return grouped.sum().to_numpy(), grouped.count().to_numpy()
+    users = table[USER].to_numpy()
+    counts = np.bincount(users)
+    having = counts > 0
+    return np.bincount(users, weights=table[key].to_numpy())[having], counts[having]
 
 
 def bootstrap(sums: NDArray[Any], counts: NDArray[Any], alpha: float) -> tuple[float, float]:
@@ -176,15 +186,17 @@ def bootstrap(sums: NDArray[Any], counts: NDArray[Any], alpha: float) -> tuple[f
         alpha: Share of the draws that lie outside of the interval.
     """
     step = (sums.max() - sums.min()) / _STEPS
-    rounded = np.round(sums / step) * step if step > 0 else sums
+    rounded = np.round(sums / step) if step > 0 else sums
     # Users with the same values are drawn together, which is the same distribution.
-    different, weights = np.unique(np.column_stack([rounded, counts]), axis=0, return_counts=True)
+    different, place, users = np.unique(
+        np.column_stack([rounded, counts]), axis=0, return_inverse=True, return_counts=True
+    )
+    values = np.column_stack([np.bincount(place.ravel(), weights=sums) / users, different[:, 1]])
     generator = np.random.default_rng(_SEED)
-    block = max(1, _CELLS // len(different))
+    block = max(1, _CELLS // len(values))
     means = []
     for start in range(0, DRAWS, block):
-        size = min(block, DRAWS - start)
-        drawn = generator.multinomial(len(sums), weights / weights.sum(), size=size)
-        means.append(drawn @ different[:, 0] / (drawn @ different[:, 1]))
+        drawn = generator.multinomial(len(sums), users / len(sums), size=min(block, DRAWS - start)) @ values
+        means.append(drawn[:, 0] / drawn[:, 1])
     low, high = np.quantile(np.concatenate(means), [alpha / 2, 1 - alpha / 2])
     return float(low), float(high)

@@ -100,6 +100,7 @@ def read_per_user(path: Path, keys: Sequence[str] | None = None) -> pd.DataFrame
                 na_filter=False,
                 engine="c",
                 float_precision="round_trip",
+                lineterminator="\n",  # an id may have a carriage return
             )
         except (ValueError, OverflowError, pd.errors.ParserError, OSError) as error:
             raise _refused(path, "it is not a table of ranks and metrics") from error

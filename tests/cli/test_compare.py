@@ -329,8 +329,8 @@ def test_compare_shows_the_confirmed_scores_of_both_studies(home: Path) -> None:
             by_model["SASRecF" if users[name] == MINE else "SASRec"][part]["mrr@10"]["mean"]
             for name in ("first", "second")
         )
-        assert users["users"] == 95 and users["difference"] == pytest.approx(first - second, abs=1e-4)
-    assert sum(one["users"] for one in found["user_groups"] if one["group"] == "history") == 95
+        assert users["users"] == 100 and users["difference"] == pytest.approx(first - second, abs=1e-4)
+    assert sum(one["users"] for one in found["user_groups"] if one["group"] == "history") == 100
 
 
 def test_the_mean_over_users_is_the_recorded_metric(home: Path) -> None:
@@ -345,7 +345,7 @@ def test_the_mean_over_users_is_the_recorded_metric(home: Path) -> None:
                     assert round(table[key].mean(), 4) == float(row[f"{part} {key}"])
     command(home, "report", MINE, "--per-user", "users.parquet")
     users = pd.read_parquet(home / "users.parquet")
-    assert len(users) == 2 * 2 * 95 and list(users.columns[:5]) == ["trial", "seed", "part", "user", "item"]
+    assert len(users) == 2 * 2 * 100 and list(users.columns[:5]) == ["trial", "seed", "part", "user", "item"]
     assert load_study(home / "tuning" / MINE).users_dataframe().shape == users.shape
     assert "median rank" in command(home, "report", MINE)
     assert len(json.loads(command(home, "report", MINE, "--format", "json"))["users"]["test"]["groups"]) > 4

@@ -16,6 +16,7 @@ from tests.support.command_line import Cli
 
 ITEMS_ONLY = "load_col={inter: [user_id, item_id, timestamp], item: [item_id]}"
 CONFIRM = ("--confirm", "1", "--confirm-seeds", "1", "--per-user")
+GENRES = ("Drama", "Film-Noir", "War")
 SMALL = {"epochs": 1, "MAX_ITEM_LIST_LENGTH": 5, "hidden_size": 8, "inner_size": 8, "n_layers": 1, "topk": 5}
 
 
@@ -67,7 +68,7 @@ def test_from_raw_tables_to_recommendations(cli: Cli, tmp_path: Path) -> None:
         "2",
         "--per-user",
     ]
-    run(*search, "--set", ITEMS_ONLY, "--metric", "MRR@5", "--threads", "1", *baseline)
+    run(*search, "--set", ITEMS_ONLY, "--metric", "MRR@5", "--threads", "1", "--trials", "1", *baseline)
     told = json.loads(run("compare", "shop-quickstart", "baseline", "--format", "json"))
     assert "other users like these" in told["questions"]["user_differences"]
     (difference,) = told["user_differences"]["test"]
@@ -105,7 +106,10 @@ def write_movielens(directory: Path) -> dict[str, list[str]]:
             time += draw.randint(1, 500)
         histories[str(user)] = [str(movie) for movie in seen]
     draw.shuffle(lines)
-    movies = [f"{movie}::L'été {movie}: a film (1995)::Drama|Film-Noir" for movie in range(1, 16)]
+    movies = [
+        f"{movie}::L'été {movie}: a film (1995)::{'|'.join(GENRES[: 1 + movie % 3])}"
+        for movie in range(1, 16)
+    ]
     users = [f"{user}::F::1::10::48067" for user in range(1, 31)]
     for name, rows in (("ratings", lines), ("movies", movies), ("users", users)):
         (directory / f"{name}.dat").write_text("\n".join(rows) + "\n", encoding="latin-1")
