@@ -150,6 +150,7 @@ def run(
     "threads",
     "executor",
     "address",
+    "log",
     override=True,
 )
 def resume(

@@ -18,6 +18,7 @@ Sampler = Literal["auto", "freeze-thaw", "grid", "tpe", "gp", "random", "cmaes",
 Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 Where = Literal["local", "ray"]
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 # Fewer seeds hardly distinguish any two configurations.
 SEEDS = 5
@@ -447,6 +448,14 @@ class RunSettings:
         Engine,
         Option("--engine", help="fast: RecBole's mathematics, optimized; recbole: RecBole's own trainer."),
     ] = "fast"
+    log: Annotated[
+        list[Tracker],
+        Option(
+            "--log",
+            metavar="tensorboard|mlflow|wandb",
+            help="Log each trial and the results to this tracker; may be repeated.",
+        ),
+    ] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict, metadata=NO_OPTION)
 
     @property
