@@ -40,6 +40,7 @@ _COMPLETED = {
     "overrides": completion.settings,
     "name": completion.study_names,
     "drop": completion.drops,
+    "log": completion.trackers,
 }
 Yes = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 # The values of a command's settings options, by field.

@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from typer import Option
 from typing_extensions import override
 
-from sasrecf_tune.errors import InputError
+from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
 from sasrecf_tune.machine import GPU_NAME
 
@@ -449,7 +449,7 @@ class RunSettings:
         Option("--engine", help="fast: RecBole's mathematics, optimized; recbole: RecBole's own trainer."),
     ] = "fast"
     log: Annotated[
-        list[Tracker],
+        list[str],  # `Tracker`, which Typer does not take in a list
         Option(
             "--log",
             metavar="tensorboard|mlflow|wandb",
@@ -466,6 +466,12 @@ class RunSettings:
     def __post_init__(self) -> None:
         decimals = int(self.base.get("metric_decimal_place") or DECIMALS)
         object.__setattr__(self, "metric", replace(self.metric, decimals=decimals))
+        for name in self.log:
+            if name not in get_args(Tracker):
+                raise InputError(
+                    f"invalid `--log` value {name!r}{suggest(name, get_args(Tracker))}",
+                    fix=f"The values are {', '.join(get_args(Tracker))}.",
+                )
 
 
 def out_of_range(settings: RunSettings | SearchSettings) -> str:

@@ -106,11 +106,6 @@ class StudyDirectory:
         return self.directory / "tensorboard"
 
     @property
-    def wandb(self) -> Path:
-        """W&B's own files, unless WANDB_DIR names another directory."""
-        return self.directory / "wandb"
-
-    @property
     def logged(self) -> Path:
         """What the trackers of `--log` have, a line for each state of a trial."""
         return self.directory / "logged.jsonl"
@@ -171,7 +166,7 @@ class StudyDirectory:
         """The files of a study and its confirmation, without the manifest and those of a run at work."""
         named = [self.trials, self.ranking_csv, self.ranking_md, self.report, self.best, self.hyper_result]
         named += [self.confirmation_csv, self.confirmation_md, self.model]
-        named += [self.tensorboard, self.wandb, self.logged]
+        named += [self.tensorboard, self.logged]
         for kind in (self, self.confirmation):
             named += [*kind.saved(), *kind.pending_results(), *kind.logs.glob(f"{kind.trial}-*.log")]
         # The database last, which says what the other files are.

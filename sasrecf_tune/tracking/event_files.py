@@ -53,13 +53,19 @@ class _Run:
 
 
 class EventFiles(Tracker):
-    """Writes to a directory; `directory/trial-0003/` is the run of a trial."""
+    """Writes to a directory; `directory/trial-0003/` is the run of a trial.
+
+    Args:
+        directory: The directory.
+        study: The study's name.
+    """
 
     name = "tensorboard"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, study: str) -> None:
         self.place = "."  # of the study, which may be moved
         self._directory = directory
+        self._study = study
         self._runs: dict[str, _Run] = {}
 
     @override
@@ -67,7 +73,7 @@ class EventFiles(Tracker):
         run = self._open(log.name)
         events = []
         if not run.has_params:
-            events.append(_session_start(log))
+            events.append(_session_start(log, self._study))
         for epoch in log.values:
             new = {tag: value for tag, value in epoch.values.items() if epoch.epoch > run.steps.get(tag, 0)}
             if new:
@@ -165,9 +171,10 @@ def _text(tag: str, text: str, step: int, time: float) -> Any:
     return Event(wall_time=time, step=step, summary=Summary(value=[value]))
 
 
-def _session_start(log: TrialLog) -> Any:
+def _session_start(log: TrialLog, study: str) -> Any:
     """The parameters of a trial, for TensorBoard's page HPARAMS."""
-    start = SessionStartInfo(group_name=log.name, start_time_secs=log.started)
+    # TensorBoard takes runs with the same name of a group for one trial.
+    start = SessionStartInfo(group_name=f"{study} {log.name}", start_time_secs=log.started)
     for name, value in flat_params(log.params).items():
         if isinstance(value, bool):
             start.hparams[name].bool_value = value

@@ -167,7 +167,7 @@ class MlflowRuns(Tracker):
         return runs[0] if runs else None
 
     def _create(self, trial: str, name: str, tags: Mapping[str, str], started: float) -> str:
-        tags = {_STUDY_TAG: self._study.id, _TRIAL_TAG: trial, **tags}
+        tags = {_STUDY_TAG: self._study.id, _TRIAL_TAG: trial, "mlflow.source.name": "sasrecf-tune", **tags}
         run = self._client.create_run(
             self._experiment_of_runs(), start_time=_milliseconds(started), tags=dict(tags), run_name=name
         )

@@ -88,10 +88,10 @@ class TrialLog:
             return {}
         found: dict[str, float] = {} if record.score is None else {"score": record.score}
         return found | {
-            "best_epoch": record.best_epoch,
-            "epochs": record.epochs,
-            "seconds": record.seconds,
-            "weights": record.weights,
+            "trial/best_epoch": record.best_epoch,
+            "trial/epochs": record.epochs,
+            "trial/seconds": record.seconds,
+            "trial/weights": record.weights,
         }
 
     @property

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable
 
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import InputError, MistakeCollector
-from sasrecf_tune.inputs.settings import Tracker as TrackerName
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.tracking.run_logs import StudyLog, Tracker
 
 _TITLES = {"tensorboard": "TensorBoard", "mlflow": "MLflow", "wandb": "Weights & Biases"}
 
 
-def check_trackers(names: Iterable[TrackerName]) -> None:
+def check_trackers(names: Iterable[str]) -> None:
     """Check that the trackers' libraries are installed, and that W&B has a key if it needs one.
 
     Raises:
@@ -27,7 +26,7 @@ def check_trackers(names: Iterable[TrackerName]) -> None:
 
 
 def tracker_factory(
-    name: TrackerName, study: StudyLog, study_dir: StudyDirectory, creates: bool
+    name: str, study: StudyLog, study_dir: StudyDirectory, creates: bool
 ) -> Callable[[], Tracker]:
     """Return the function that opens a tracker, which may take seconds.
 
@@ -39,19 +38,19 @@ def tracker_factory(
         if name == "tensorboard":
             from sasrecf_tune.tracking.event_files import EventFiles
 
-            return EventFiles(study_dir.tensorboard)
+            return EventFiles(study_dir.tensorboard, study.name)
         if name == "mlflow":
             from sasrecf_tune.tracking.mlflow_runs import MlflowRuns
 
             return MlflowRuns(study, creates)
         from sasrecf_tune.tracking.wandb_runs import WandbRuns
 
-        return WandbRuns(study, study_dir.wandb.parent)
+        return WandbRuns(study)
 
     return make
 
 
-def _check(name: TrackerName) -> None:
+def _check(name: str) -> None:
     try:
         importlib.import_module(name)
     except ImportError as error:

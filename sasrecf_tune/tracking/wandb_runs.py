@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import wandb
@@ -36,17 +35,14 @@ class WandbRuns(Tracker):
 
     Args:
         study: The study.
-        directory: The parent of W&B's own directory, unless WANDB_DIR names one.
     """
 
     name = "wandb"
 
-    def __init__(self, study: StudyLog, directory: Path) -> None:
+    def __init__(self, study: StudyLog) -> None:
         self._study = study
         self._project = os.environ.get("WANDB_PROJECT") or _PROJECT
         self._settings = wandb.Settings(
-            root_dir=os.environ.get("WANDB_DIR") or str(directory),
-            symlink=False,  # a study directory has no links
             console="off",
             silent=True,  # else it writes into the live view
             init_timeout=_INIT_SECONDS,
