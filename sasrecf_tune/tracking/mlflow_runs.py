@@ -72,6 +72,7 @@ class MlflowRuns(Tracker):
         self._parent = ""
         self._runs: dict[int, str] = {}
         self._sent: dict[str, int] = {}  # the last epoch, by run
+        self._results: dict[str, dict[str, float]] = {}  # about the whole trial, by run
         self._earlier: dict[str, str] = {}  # the states that an earlier coordinator has told
         experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         self._experiment = experiment or _EXPERIMENT
@@ -87,7 +88,10 @@ class MlflowRuns(Tracker):
             if log.error:
                 tags["mlflow.note.content"] = log.error
             last = log.ended or (log.epochs[-1].time if log.epochs else log.started)
-            self._set(run, log.results, tags, log.last_epoch, last)
+            known = self._results[run]
+            changed = {key: value for key, value in log.results.items() if known.get(_key(key)) != value}
+            self._set(run, changed, tags, log.last_epoch, last)
+            known |= {_key(key): value for key, value in changed.items()}
             self._set_status(run, _STATUS[log.state], last if log.state in ENDED else None)
 
     @override
@@ -121,6 +125,7 @@ class MlflowRuns(Tracker):
         else:
             run = found.info.run_id
             self._sent[run] = self._last_step(found)
+        self._results[run] = {} if found is None else dict(found.data.metrics)
         self._earlier[run] = "" if found is None else found.data.tags.get(_STATES_TAG, "")
         self._set_params(run, flat_params(log.params), found)
         self._runs[log.number] = run

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report
+from sasrecf_tune.tracking import tracking
 from sasrecf_tune.tracking.event_files import EventFiles
 from tests.support.bench import bench, quality
 from tests.support.event_files import EventRun, read_events
@@ -60,7 +61,8 @@ def test_a_paused_trial_goes_on_in_its_run(tmp_path: Path) -> None:
             assert steps == list(range(1, len(steps) + 1))
 
 
-def test_the_runs_go_on_after_a_kill(tmp_path: Path) -> None:
+def test_the_runs_go_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_HURRY_SECONDS", 60.0)
     training = Interrupting(quality, after=8)
     with pytest.raises(KeyboardInterrupt), bench(tmp_path, TWO, training, log=["tensorboard"]) as one:
         one.search.run()
