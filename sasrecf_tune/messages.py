@@ -227,6 +227,7 @@ class Result:
         fused: The largest number of trials, this one included, that it was trained with as one model.
         checkpoint: The epoch of `Job.resume_file`, after which a paused trial can go on; 0 without one.
         training_seconds: As in the last report.
+        losses: The training loss at each validation.
     """
 
     number: int
@@ -244,6 +245,7 @@ class Result:
     fused: int = 1
     checkpoint: int = 0
     training_seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
 
 
 class FailureKind(enum.StrEnum):

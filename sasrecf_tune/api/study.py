@@ -21,7 +21,7 @@ from sasrecf_tune.api.html import study_html
 from sasrecf_tune.api.model import Model
 from sasrecf_tune.errors import TuneError, no_completed_trial
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings, Where
+from sasrecf_tune.inputs.settings import RunSettings, Tracker, Where
 from sasrecf_tune.messages import TrainOn
 from sasrecf_tune.report.formats.best_yaml import best_yaml, winner_config
 from sasrecf_tune.report.terminal.console import write_output
@@ -214,6 +214,7 @@ class Study:
         threads: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
+        log: Tracker | Sequence[Tracker] | None = None,
         retry_failed: bool = False,
         callbacks: Sequence[object] = (),
         progress: bool = True,

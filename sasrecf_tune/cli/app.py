@@ -151,6 +151,7 @@ def run(
     "threads",
     "executor",
     "address",
+    "log",
     override=True,
 )
 def resume(

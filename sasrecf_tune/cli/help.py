@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Output": (
         "--study first --out results",
-        ("name", "out", "storage", "fresh", "yes", "dry_run", "as_json"),
+        ("name", "out", "storage", "log", "fresh", "yes", "dry_run", "as_json"),
     ),
     "Faults": (
         "--checkpoint-every 1 --hang-timeout 30m",

@@ -40,6 +40,7 @@ _COMPLETED = {
     "overrides": completion.settings,
     "name": completion.study_names,
     "drop": completion.drops,
+    "log": completion.trackers,
 }
 PerUser = Annotated[
     bool,

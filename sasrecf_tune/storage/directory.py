@@ -110,6 +110,16 @@ class StudyDirectory:
         return self.per_user_directory / f"{self.trial}-{number:04d}"
 
     @property
+    def tensorboard(self) -> Path:
+        """The event files of `--log tensorboard`, in a directory for each trial."""
+        return self.directory / "tensorboard"
+
+    @property
+    def logged(self) -> Path:
+        """What the trackers of `--log` have, a line for each state of a trial."""
+        return self.directory / "logged.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Weights of the best few trials."""
         return self.directory / "checkpoints"
@@ -170,6 +180,7 @@ class StudyDirectory:
         """The files of a study and its confirmation, without the manifest and those of a run at work."""
         named = [self.trials, self.ranking_csv, self.ranking_md, self.report, self.best, self.hyper_result]
         named += [self.confirmation_csv, self.confirmation_md, self.model]
+        named += [self.tensorboard, self.logged]
         for kind in (self, self.confirmation):
             named += [*kind.saved(), *kind.pending_results(), *kind.logs.glob(f"{kind.trial}-*.log")]
             named += kind.per_user_directory.glob(f"{kind.trial}-*.csv")

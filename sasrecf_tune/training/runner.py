@@ -195,6 +195,7 @@ class Runner(DataService):
             fused=progress.fused,
             checkpoint=saved if decision is Decision.PAUSE else 0,
             training_seconds=reports[-1].training_seconds,
+            losses=[report.train_loss for report in reports],
         )
         if job.deployment is not None:
             self._export(job, job.deployment, config, trainer.best_state, result)
