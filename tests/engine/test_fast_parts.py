@@ -17,10 +17,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
+from recbole.evaluator.collector import Collector
 from torch.nn import functional
 
+from sasrecf_tune.engine.fast import evaluation
 from sasrecf_tune.engine.fast.dataset import CompactDataset, compiled_parser, history_windows, is_regular
 from sasrecf_tune.engine.fast.dropout import cpu_keep_mask, drop_unscaled, dropout, keep_scale
+from sasrecf_tune.engine.fast.evaluation import RankedTargets
 from sasrecf_tune.engine.fast.length_groups import Budget, group_bounds, make_groups
 from sasrecf_tune.engine.fast.loss import _CrossEntropy, cross_entropy_sum
 
@@ -184,3 +187,32 @@ def test_cross_entropy_in_chunks_is_torchs(samples: int, items: int, rows: int, 
         torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
         torch.testing.assert_close(cross_entropy_sum(leaves[0], leaves[1], target), expected)
+
+
+# Few distinct numbers, so that scores are equal, and some that are none.
+NUMBERS = st.sampled_from([0.0, 1.0, -1.0, 2.0, 1e30, -1e30, math.inf, math.nan])
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(4, 900), st.integers(1, 9), st.integers(1, 4), st.integers(1, 4))
+def test_targets_are_placed_where_recboles_collector_places_them(
+    data: st.DataObject, items: int, samples: int, users: int, most: int
+) -> None:
+    draw = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    few = torch.tensor(data.draw(st.lists(NUMBERS, min_size=1, max_size=5)))
+    vectors, outputs = (few[torch.randint(len(few), (rows, 2), generator=draw)] for rows in (items, samples))
+    target = torch.randint(1, items, (samples,), generator=draw)
+    config = {
+        "topk": [most],
+        "metrics": ["MRR"],
+        "device": torch.device("cpu"),
+        "eval_args": {"mode": "full"},
+    }
+    stock, ranked = Collector(config), RankedTargets(config)
+    scores = outputs @ vectors.T
+    scores[:, 0] = -math.inf
+    stock.eval_batch_collect(scores, None, torch.arange(samples), target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "users_per_chunk", lambda *_: users)
+        ranked.add(outputs, vectors, target)
+    assert torch.equal(torch.cat(ranked._rows["rec.topk"]), stock.data_struct["rec.topk"])
