@@ -171,14 +171,12 @@ class Engine:
         dataset: Creates a data set from a config.
         model: Creates a model from a config and the training split.
         trainer: Creates a Trainer from a config and a model.
-        adjust: Changes settings of a config that do not affect results, given the number of items.
     """
 
     name: str
     dataset: Callable[[RecBoleConfig], Any]
     model: Callable[[RecBoleConfig, Any], torch.nn.Module]
     trainer: Callable[[RecBoleConfig, torch.nn.Module], Any]
-    adjust: Callable[[RecBoleConfig, int], None] = lambda _config, _items: None
 
 
 def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
@@ -395,7 +393,6 @@ class Built:
 def build(config: RecBoleConfig, prepared: Prepared, engine: Engine) -> Built:
     """Create loaders, model and trainer, seeded as `run_recbole` does."""
     train_set, valid_set, test_set = prepared.splits
-    engine.adjust(config, int(prepared.dataset.item_num))
     samplers = create_samplers(config, prepared.dataset, list(prepared.splits))
     # Not data_preparation(), which builds the splits again for every trial.
     train = get_dataloader(config, "train")(config, train_set, samplers[0], shuffle=config["shuffle"])
