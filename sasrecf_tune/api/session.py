@@ -143,7 +143,7 @@ def _as_on_command_line(name: str, value: Any) -> Any:
     if name == "config_files":
         return [str(file) for file in ([value] if isinstance(value, str | Path) else value)]
     if name == "log" and value is not None:
-        return [value] if isinstance(value, str) else list(value)
+        return list(value) if isinstance(value, list | tuple) else [str(value)]
     return value
 
 

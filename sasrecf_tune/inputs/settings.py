@@ -469,7 +469,7 @@ class RunSettings:
         for name in self.log:
             if name not in get_args(Tracker):
                 raise InputError(
-                    f"invalid `--log` value {name!r}{suggest(name, get_args(Tracker))}",
+                    f"invalid `--log` value {name!r}{suggest(str(name), get_args(Tracker))}",
                     fix=f"The values are {', '.join(get_args(Tracker))}.",
                 )
 
