@@ -163,6 +163,7 @@ class Job:
         alone: Never train it as one model with other trials.
         known: The coordinator has the reports of an earlier attempt up to this epoch.
         deployment: If it is no trial, how its model is trained and written.
+        per_user: Where the metrics of each user are written, as `per_user_file` takes it.
     """
 
     number: int
@@ -176,6 +177,7 @@ class Job:
     alone: bool = False
     known: int = 0
     deployment: Deployment | None = None
+    per_user: Path | None = None
 
 
 @dataclass(frozen=True)

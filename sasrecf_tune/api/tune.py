@@ -40,6 +40,7 @@ def tune(
     keep_paused: int | str = "5GB",
     confirm: int = 0,
     confirm_seeds: int = SEEDS,
+    per_user: bool = False,
     workers: int | None = None,
     gpus: str | int | Sequence[int | str] = "auto",
     trials_per_gpu: int = 1,

@@ -42,6 +42,10 @@ _COMPLETED = {
     "drop": completion.drops,
     "log": completion.trackers,
 }
+PerUser = Annotated[
+    bool,
+    typer.Option("--per-user", help="Write each user's rank of the held-out item and metrics, too."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 # The values of a command's settings options, by field.
 Given = dict[str, Any]

@@ -287,6 +287,13 @@ class SearchSettings:
             help="Fresh seeds for each configuration of --confirm.",
         ),
     ] = SEEDS
+    per_user: Annotated[
+        bool,
+        Option(
+            "--per-user",
+            help="Write each user's rank of the held-out item and metrics, of all runs of a confirmation.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
