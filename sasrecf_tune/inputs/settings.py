@@ -289,6 +289,36 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class EarlierOptions:
+    """Earlier searches whose trials count; a study keeps what it has imported, not these options."""
+
+    prior: Annotated[
+        list[str],
+        Option(
+            "--prior",
+            metavar="STUDY",
+            help="Count finished trials of this study that fit (same data, metric, settings); may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    import_trials: Annotated[
+        list[str],
+        Option(
+            "--import-trials",
+            metavar="FILE",
+            help="The same for hyper.result of RecBole, trials.csv, or an Optuna database (SQLite file or "
+            "address); may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    trust: Annotated[
+        bool,
+        Option(
+            "--trust",
+            help="Rank imported trials like trained ones; take what a file does not record to be as here.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
 class ConfigOptions:
     """The options that `RunSettings.base` is read from."""
 
@@ -382,6 +412,7 @@ class RunSettings:
         COMPUTED,
     ] = 2020
     search: SearchSettings = SearchSettings()
+    earlier_work: EarlierOptions = EarlierOptions()
     workers: Annotated[
         int | None,
         Option(
