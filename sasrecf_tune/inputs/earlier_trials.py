@@ -63,15 +63,12 @@ def value_in(parameter: Parameter, given: Value) -> Value:
             if shown in (cell_text(choice), str(choice)) or _same(convert(parameter.name, choice), readings):
                 return choice
         return None
-    return next(
-        (near for number in readings if is_number(number) and (near := _near(parameter, number))), None
-    )
+    nearest = (_near(parameter, number) for number in readings if is_number(number))
+    return next((value for value in nearest if value is not None), None)
 
 
 def _same(choice: Value, readings: list[Value]) -> bool:
-    return any(
-        choice == reading and isinstance(choice, bool) == isinstance(reading, bool) for reading in readings
-    )
+    return any(choice == one and isinstance(choice, bool) == isinstance(one, bool) for one in readings)
 
 
 def _near(parameter: Parameter, number: int | float) -> Value:

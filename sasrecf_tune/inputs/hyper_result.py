@@ -6,9 +6,9 @@
     Test result:
     recall@10 : 0.0998    mrr@10 : 0.0402
 
-A blank line follows each trial. Nothing is evaluated. The file has parameters and the metrics of the best epoch;
-not the data, the model, the settings that all trials share, the epochs, or which metric the best epoch was
-chosen by.
+A blank line follows each trial. Nothing is evaluated. The file has parameters and the metrics of the best
+epoch; not the data, the model, the settings that all trials share, the epochs, or which metric the best epoch
+was chosen by.
 
 Source: recbole/trainer/hyper_tuning.py, `export_result` and `params2str`; recbole/utils/utils.py, `dict2str`.
 """
@@ -37,9 +37,9 @@ def parse_hyper_result(text: str, source: str = "<text>") -> list[EarlierTrial]:
         ResultsFileError: The text has another form.
 
     Example:
-        >>> trial, = parse_hyper_result("n_layers:2\\\\nValid result:\\\\nmrr@10 : 0.04\\\\nTest result:\\\\n\\\\n")
-        >>> trial.params, trial.valid, trial.test
-        ({'n_layers': '2'}, {'mrr@10': 0.04}, {})
+        >>> lines = ["n_layers:2", "Valid result:", "mrr@10 : 0.04", "Test result:", "mrr@10 : 0.03"]
+        >>> parse_hyper_result("\\n".join(lines))[0].valid
+        {'mrr@10': 0.04}
     """
     lines = _Lines(text, source)
     trials: list[EarlierTrial] = []

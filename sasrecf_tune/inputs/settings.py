@@ -297,7 +297,8 @@ class EarlierOptions:
         Option(
             "--prior",
             metavar="STUDY",
-            help="Count finished trials of this study that fit (same data, metric, settings); may be repeated.",
+            help="Earlier study, whose finished trials count if data, metric and settings are the same; may "
+            "be repeated.",
         ),
     ] = field(default_factory=list)
     import_trials: Annotated[
@@ -305,7 +306,7 @@ class EarlierOptions:
         Option(
             "--import-trials",
             metavar="FILE",
-            help="The same for hyper.result of RecBole, trials.csv, or an Optuna database (SQLite file or "
+            help="The same for RecBole's hyper.result, trials.csv, or an Optuna database (SQLite file, or "
             "address); may be repeated.",
         ),
     ] = field(default_factory=list)
@@ -313,7 +314,7 @@ class EarlierOptions:
         bool,
         Option(
             "--trust",
-            help="Rank imported trials like trained ones; take what a file does not record to be as here.",
+            help="Rank imported trials by score; what a file does not record is taken to be as in this study.",
         ),
     ] = False
 

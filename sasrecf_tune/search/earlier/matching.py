@@ -27,6 +27,7 @@ from sasrecf_tune.trials import cell_text
 # Compared by themselves, or without effect on the score and the best epoch; a trial has a seed of its own.
 _NOT_COMPARED = {"model", "dataset", "data_path", "metrics", "topk", "valid_metric", "seed"}
 _LONGEST = 60
+_UNKNOWN = "data, metric and settings are not recorded; with --trust they are taken to be those of this study"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class _Matcher:
             yield self._source.objection
         if setup is None:
             if not self._trust and not self._source.objection:
-                yield "data, metric and settings are not recorded; with --trust they are taken to be those here"
+                yield _UNKNOWN
             return
         if setup.model != settings.model:
             yield f"model {setup.model}, here {settings.model}"
