@@ -314,7 +314,7 @@ class EarlierOptions:
         bool,
         Option(
             "--trust",
-            help="Rank imported trials by score; what a file does not record is taken to be as in this study.",
+            help="Rank imported trials by score; take what a file does not record to be as in this study.",
         ),
     ] = False
 

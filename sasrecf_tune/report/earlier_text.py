@@ -33,9 +33,7 @@ def earlier_lines(work: EarlierWork) -> list[str]:
 def _counting(work: EarlierWork) -> str:
     if not work.counted:
         return "none counts"
-    counts = (
-        "1 counts as a finished trial" if work.counted == 1 else f"{work.counted:,} count as finished trials"
-    )
+    counts = f"{work.counted:,} count as finished trials" if work.counted > 1 else "1 counts as finished"
     if work.trusted:
         return f"{counts}, ranked by score"
     return f"{counts}, ranked after those trained here (--trust ranks them by score)"

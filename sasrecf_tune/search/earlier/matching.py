@@ -63,7 +63,7 @@ class Target:
 
 
 def match(sources: Sequence[Source], study: Target) -> tuple[list[EarlierWork], list[Counted]]:
-    """Match the trials of all sources; returns what is to be said of each source, and the trials that count."""
+    """Match all sources; returns what is to be said of each, and the trials that count."""
     summaries, counted = [], []
     for source in sources:
         summary, found = _Matcher(source, study).match()
@@ -150,10 +150,8 @@ class _Matcher:
         full = complete_config(ours)
         score = trial.valid.get(study.settings.metric.key, math.nan)
         found = Counted(self._source.name, space.encode(params), score, _epochs(full), trial)
-        return found, [
-            *self._differences(theirs, full, trial),
-            *([] if math.isfinite(score) else ["no score"]),
-        ]
+        differences = self._differences(theirs, full, trial)
+        return found, differences if math.isfinite(score) else [*differences, "no score"]
 
     def _full(self, trial: EarlierTrial, setup: Setup | None) -> Config:
         """The complete configuration of a trial; its parameters outside the space are checked."""

@@ -34,6 +34,7 @@ from sasrecf_tune.storage.url_masking import mask_address
 _PRIOR, _IMPORT = "--prior", "--import-trials"
 _SQLITE = b"SQLite format 3\0"
 _MOST_NAMED = 10
+_GIVE = "Give hyper.result, trials.csv, or an Optuna database: an SQLite file, or an address."
 
 
 class _Identity(TypedDict):
@@ -103,9 +104,7 @@ def _read_prior(name: str, settings: RunSettings, own: StudyDirectory) -> Source
     except TuneError as error:  # of a study that is damaged
         raise InputError(error.what, where=error.where or where, fix=error.fix) from error
     if address is None and not study_dir.database.is_file():
-        raise InputError(
-            "the study has no database", where=str(study_dir.directory), fix="Name another study."
-        )
+        raise InputError("the study has no database", where=where, fix="Name another study.")
     with open_to_read(str(study_dir.database) if address is None else address) as storage:
         if study_dir.optuna_name not in study_names(storage):
             raise InputError(
@@ -125,14 +124,11 @@ def _read_import(place: str, metric: Metric) -> Source:
             if name is None and len(names) == 1:
                 name = names[0]
             if name is None or name not in names:
-                what = (
-                    "several studies are in this database" if names else "there is no study in this database"
-                )
-                listed = ", ".join(names[:_MOST_NAMED])
+                what = "the database has several studies" if name is None else f"it has no study {name!r}"
                 raise InputError(
-                    what if name is None or not names else f"there is no study {name!r} in this database",
+                    what if names else "the database has no study",
                     where=f"{_IMPORT} {shown}",
-                    fix=f"Add # and the name of one: {listed}." if names else "Give another database.",
+                    fix=f"Add # and one of: {', '.join(names[:_MOST_NAMED])}." if names else _GIVE,
                 )
             return _source(read_study(storage, name), shown, metric)
     return _read_text(Path(path), shown)
@@ -151,9 +147,7 @@ def _is_sqlite(path: Path, shown: str) -> bool:
         if not path.is_file():  # a pipe would be read up
             what = "this is a directory" if path.is_dir() else "not a regular file"
             what = what if path.exists() else "there is no such file"
-            raise InputError(
-                what, where=f"{_IMPORT} {shown}", fix="Give a file, or the address of a database."
-            )
+            raise InputError(what, where=f"{_IMPORT} {shown}", fix=_GIVE)
         with path.open("rb") as file:
             return file.read(len(_SQLITE)) == _SQLITE
     except OSError as error:
@@ -171,7 +165,7 @@ def _read_text(path: Path, shown: str) -> Source:
         raise InputError(
             "not UTF-8 text",
             where=f"{shown}:{line}",
-            fix="Give hyper.result, trials.csv, or an Optuna database.",
+            fix=_GIVE,
         ) from error
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=where) from error
@@ -230,11 +224,11 @@ def _source(study: WriteThroughStorage, name: str, metric: Metric) -> Source:
     except TuneError as error:
         raise InputError("its search space is damaged", where=name, fix="Use another copy of it.") from error
     reader = TrialReader(space, setup.metric.lower())
-    found = []
+    read: list[EarlierTrial] = []
     for trial in complete:
         reader.check(trial)
         record = reader.record(trial)
-        found.append(
+        read.append(
             EarlierTrial(
                 params=record.params,
                 valid=record.valid or {setup.metric.lower(): float(trial.value or math.nan)},
@@ -247,7 +241,7 @@ def _source(study: WriteThroughStorage, name: str, metric: Metric) -> Source:
                 weights=record.weights,
             )
         )
-    return Source(name, tuple(found), others, setup)
+    return Source(name, tuple(read), others, setup)
 
 
 def _objection(study: WriteThroughStorage, metric: Metric) -> str:
