@@ -44,8 +44,7 @@ class SearchSummary:
 
     def is_of(self, records: Iterable[TrialRecord]) -> bool:
         """Whether no trial has completed since; else a run was killed, or another sampler took over."""
-        completed = (record for record in records if is_ranked(record) and not record.provisional)
-        return sum(1 for _ in completed) == self.completed
+        return sum(map(is_ranked, records)) == self.completed
 
 
 def with_predictions(records: Iterable[TrialRecord], summary: SearchSummary | None) -> list[TrialRecord]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
+from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.search.earlier.adding import add_trials
 from sasrecf_tune.search.earlier.matching import Counted, Target, match
 from sasrecf_tune.search.earlier.sources import Source
@@ -67,17 +68,24 @@ def with_earlier_work(plan: Plan, sources: Sequence[Source]) -> tuple[Plan, list
     """The plan with what is taken from earlier searches, and the trials that count in its study."""
     target = Target(plan.settings, plan.space, plan.base, plan.data.fingerprint)
     found, counted = match(sources, target)
-    return replace(plan, earlier=tuple(found)), counted
+    plan = replace(plan, earlier=tuple(found))
+    if plan.settings.earlier_work.trust:
+        plan = _without_cells(plan, [one.labels for one in counted])
+    return plan, counted
 
 
 def without_imported(plan: Plan, study: TuneStudy) -> Plan:
     """The plan with as many trials as the space has configurations that no trusted import covers."""
-    finite = plan.feasibility.feasible
     records = [record for record in study.records() if record.imported and not record.provisional]
-    if finite is None or not records:
+    return _without_cells(plan, [plan.space.encode(record.params) for record in records])
+
+
+def _without_cells(plan: Plan, covered: Sequence[Mapping[str, Scalar]]) -> Plan:
+    finite = plan.feasibility.feasible
+    if finite is None or not covered:
         return plan
-    covered = {tuple(plan.space.encode(record.params).values()) for record in records}
-    return replace(plan, trials=min(plan.trials, finite - len(covered)))
+    cells = {tuple(labels[name] for name in plan.space.names) for labels in covered}
+    return replace(plan, trials=min(plan.trials, finite - len(cells)))
 
 
 def planned_study(

@@ -175,6 +175,8 @@ class _Matcher:
             if one == other or (key == "epochs" and _ended_early(trial, theirs, ours)):
                 continue
             found.append(f"{key}={_text(one)}, here {_text(other)}")
+        if not found and trial.epochs > _epochs(ours):
+            found.append(f"trained {trial.epochs} epochs, here at most {_epochs(ours)}")
         return found
 
 

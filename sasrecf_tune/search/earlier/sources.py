@@ -116,6 +116,7 @@ def _read_prior(name: str, settings: RunSettings, own: StudyDirectory) -> Source
 
 
 def _read_import(place: str, metric: Metric) -> Source:
+    place = place.removeprefix("sqlite:///")
     shown = mask_address(place) if "://" in place else place
     path, name = _split(place)
     if "://" in place or _is_sqlite(Path(path), shown):

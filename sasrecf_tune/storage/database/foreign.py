@@ -19,6 +19,7 @@ from sasrecf_tune.storage.database.sqlite_file import connect
 from sasrecf_tune.storage.url_masking import mask_address, mask_message
 
 _FIX = "Give a database that Optuna has written."
+_EXAMPLES = "Give an SQLite file, or an address such as postgresql://USER@HOST/DATABASE."
 
 
 @contextlib.contextmanager
@@ -28,7 +29,9 @@ def open_to_read(place: str) -> Iterator[RDBStorage]:
     Raises:
         InputError: It is none of Optuna's, or cannot be read, now or in the block.
     """
-    where = mask_address(place) if "://" in place else place
+    where, fix = place, _FIX
+    if "://" in place:
+        where, fix = mask_address(place), f"Check the address and rights. {_FIX}"
     try:
         storage = _open(place)
         try:
@@ -43,7 +46,7 @@ def open_to_read(place: str) -> Iterator[RDBStorage]:
         raise InputError(f"unexpected content in the database: {error}", where=where, fix=_FIX) from error
     except (StorageInternalError, SQLAlchemyError) as error:
         reason = mask_message(driver_message(error), place)
-        raise InputError(f"cannot read the database: {reason}", where=where, fix=_FIX) from error
+        raise InputError(f"cannot read the database: {reason}", where=where, fix=fix) from error
     except (RuntimeError, AssertionError) as error:  # Optuna's check of the version of its tables
         raise InputError(
             "its tables are those of another version of Optuna",
@@ -54,7 +57,10 @@ def open_to_read(place: str) -> Iterator[RDBStorage]:
 
 def _open(place: str) -> RDBStorage:
     if "://" in place:
-        check_address(place)
+        try:
+            check_address(place)
+        except InputError as error:  # in the words of another option
+            raise InputError(error.what, where=mask_address(place), fix=_EXAMPLES) from None
         return open_server_to_read(place)
     path = Path(place)
     check_sqlite(path)
