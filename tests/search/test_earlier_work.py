@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.study import StudyDirection
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.settings import EarlierOptions, Sampler
@@ -64,7 +65,7 @@ def test_trials_that_are_not_trusted_rank_last_and_are_trained_again(tmp_path: P
 def test_trusted_trials_are_not_trained_again(tmp_path: Path, first: Path, sampler: Sampler) -> None:
     training = PausableTraining(quality)
     earlier = imported(first / "study.db", trust=True)
-    until = {"until": 0.0} if sampler == "auto" else {}
+    until: dict[str, Any] = {"until": 0.0} if sampler == "auto" else {}
     with bench(tmp_path / "second", GRID, training, sampler, base=BASE, earlier=earlier, **until) as run:
         before = cells(run.records())
         run.search.run()
@@ -80,11 +81,12 @@ def test_trusted_trials_are_not_trained_again(tmp_path: Path, first: Path, sampl
 def test_a_space_that_is_covered_needs_no_training(tmp_path: Path) -> None:
     with bench(tmp_path / "first", GRID, FakeTraining(quality), "grid", base=BASE) as run:
         run.search.run()
-    for sampler in ("grid", "auto"):
+    samplers: tuple[Sampler, ...] = ("grid", "auto")
+    for sampler in samplers:
         training = FakeTraining(quality)
         earlier = imported(tmp_path / "first" / "study" / "study.db", trust=True)
         directory = tmp_path / sampler
-        with bench(directory, GRID, training, sampler, base=BASE, earlier=earlier) as run:  # type: ignore[arg-type]
+        with bench(directory, GRID, training, sampler, base=BASE, earlier=earlier) as run:
             outcome = run.search.run()
             assert outcome.reason == "every configuration has a finished trial, which was imported"
             assert not training.jobs
@@ -107,13 +109,14 @@ def test_the_default_search_may_choose_an_untrusted_configuration_and_trains_it(
 
 
 def test_limits_count_the_trials_that_are_trained_here(tmp_path: Path, first: Path) -> None:
-    for sampler in ("tpe", "auto"):
+    samplers: tuple[Sampler, ...] = ("tpe", "auto")
+    for sampler in samplers:
         training = PausableTraining(quality)
         earlier = imported(first / "study.db", trust=True)
         directory = tmp_path / sampler
         with bench(
             directory, GRID, training, sampler, base=BASE, trials=3, earlier=earlier, until=0.0
-        ) as run:  # type: ignore[arg-type]
+        ) as run:
             run.search.run()
             records = run.records()
         assert sum(not record.imported for record in records) == 3
@@ -179,7 +182,7 @@ def test_curves_come_along(tmp_path: Path, first: Path) -> None:
 def test_what_differs_does_not_count_and_is_said(
     tmp_path: Path, first: Path, changed: dict[str, Any], reason: str
 ) -> None:
-    settings = {"text": GRID, "training": FakeTraining(quality), "base": BASE} | changed
+    settings: dict[str, Any] = {"text": GRID, "training": FakeTraining(quality), "base": BASE} | changed
     earlier = imported(first / "study.db", trust=True)
     with bench(tmp_path / "second", earlier=earlier, **settings) as run:
         (work,) = run.plan.earlier
@@ -247,11 +250,11 @@ def test_a_study_of_optunas_own(tmp_path: Path) -> None:
             trial.report(rate * (step + 1) / 5, step)
         return float(rate) + layers / 100
 
-    for name, direction in (("up", "maximize"), ("down", "minimize")):
+    for name, direction in (("up", StudyDirection.MAXIMIZE), ("down", StudyDirection.MINIMIZE)):
         study = optuna.create_study(storage=f"sqlite:///{path}", study_name=name, direction=direction)
         study.optimize(objective, n_trials=3)
     before = path.read_bytes()
-    options = {"text": GRID, "training": FakeTraining(quality), "base": BASE}
+    options: dict[str, Any] = {"text": GRID, "training": FakeTraining(quality), "base": BASE}
     with (
         pytest.raises(InputError, match=r"(?s)the database has several studies.*up, down"),
         bench(tmp_path / "a", earlier=imported(path), **options),
