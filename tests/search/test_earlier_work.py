@@ -284,7 +284,11 @@ def test_test_scores_of_a_file_never_choose(tmp_path: Path) -> None:
         assert rank(run.records(), True)[0].record.score == 0.3
 
 
-@pytest.mark.parametrize("harm", [*SCHEMAS, "text", "empty", "cut"])
+# What is recorded of the settings of the study.
+_IDENTITIES = {"half a character": '"\\ud800"', "no space": '{"space": {}}'}
+
+
+@pytest.mark.parametrize("harm", [*SCHEMAS, "text", "empty", "cut", *_IDENTITIES, "direction"])
 def test_a_hostile_or_damaged_database_is_refused(tmp_path: Path, first: Path, harm: str) -> None:
     path = tmp_path / "given.db"
     content = (first / "study.db").read_bytes()
@@ -294,6 +298,14 @@ def test_a_hostile_or_damaged_database_is_refused(tmp_path: Path, first: Path, h
     if harm in SCHEMAS:
         with sqlite3.connect(path) as connection:
             connection.executescript(SCHEMAS[harm])
+    with sqlite3.connect(path) as connection:
+        if harm in _IDENTITIES:
+            where = "WHERE key = 'sasrecf_tune:identity'"
+            connection.execute(
+                f"UPDATE study_user_attributes SET value_json = ? {where}", (_IDENTITIES[harm],)
+            )
+        elif harm == "direction":
+            connection.execute("UPDATE study_directions SET direction = 'up'")
     with (
         pytest.raises(InputError) as caught,
         bench(tmp_path / "s", GRID, FakeTraining(quality), base=BASE, earlier=imported(path)),

@@ -28,6 +28,7 @@ from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative, study_directory
 from sasrecf_tune.storage.files import read_own
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
+from sasrecf_tune.storage.manifest_schema import UNREADABLE
 from sasrecf_tune.storage.recorded_addresses import database_address
 from sasrecf_tune.storage.url_masking import mask_address
 
@@ -196,7 +197,7 @@ def _setup(identity: object, where: str) -> Setup:
         known = msgspec.convert(identity, _Identity)
         check_model(known["model"])
         config = check_config(known["config"], where)
-    except (msgspec.ValidationError, TuneError) as error:
+    except (*UNREADABLE, TuneError) as error:
         raise InputError(
             "what is recorded of the study's settings is damaged", where=where, fix="Use another copy of it."
         ) from error
