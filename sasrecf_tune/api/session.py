@@ -143,6 +143,8 @@ def _as_on_command_line(name: str, value: Any) -> Any:
         return ",".join(map(str, [value] if isinstance(value, int) else value))
     if name in _LISTS:
         return [str(file) for file in ([value] if isinstance(value, str | Path) else value)]
+    if name == "log" and value is not None:
+        return [value] if isinstance(value, str) else list(value)
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
+from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
@@ -18,11 +19,13 @@ from sasrecf_tune.inputs.settings import EarlierOptions, Pruner, RunSettings, Sa
 from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.earlier.sources import read_sources
+from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.search.study_setup import make_policy, planned_study, with_earlier_work, without_imported
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.tracking.tracking import Tracking
 from sasrecf_tune.trials import TrialRecord
 from tests.support.fake_training import FakeTraining, summary
 from tests.support.pausing_policy import HalvingPolicy
@@ -39,7 +42,7 @@ def quality(config: Mapping[str, Any]) -> float:
 
 @dataclass
 class Bench:
-    """One run of a study in `directory`."""
+    """One run of a study in `directory`; `messages` are those about trackers."""
 
     search: Coordinator
     study: TuneStudy
@@ -48,9 +51,19 @@ class Bench:
     plan: Plan
     executor: InlineExecutor
     said: list[str]
+    tracking: Tracking
+    messages: list[str]
 
     def records(self) -> list[TrialRecord]:
         return self.study.records()
+
+    def search_and_log(self) -> Outcome:
+        """Search to the end, as the command `run` does, and wait for the trackers."""
+        outcome = self.search.run()
+        records = self.records()
+        winner = pick_winner(records, None, self.study.maximize, self.plan.settings.unit)
+        self.tracking.finish(records, winner, outcome, last=True)
+        return outcome
 
 
 @contextmanager
@@ -68,6 +81,7 @@ def bench(
     pausing: bool = False,
     earlier: EarlierOptions | None = None,
     base: Mapping[str, Any] | None = None,
+    log: Sequence[str] = (),
     **more: Any,
 ) -> Iterator[Bench]:
     space: SearchSpace = parse(text)
@@ -82,6 +96,7 @@ def bench(
         seed=seed,
         search=SearchSettings(sampler, pruner, trials, timeout, **more),
         earlier_work=earlier or EarlierOptions(),
+        log=list(log),
     )
     study_dir = StudyDirectory(directory / "study")
     study_dir.directory.mkdir(parents=True, exist_ok=True)
@@ -100,8 +115,11 @@ def bench(
             if pausing and plan.cells
             else make_policy(plan)
         )
-        search = Coordinator(plan, study, study_dir, executor, [files], **extra, policy=policy)
-        yield Bench(search, study, study_dir, storage, plan, executor, said)
+        messages: list[str] = []
+        tracking = Tracking(plan, study, study_dir, messages.append)
+        search = Coordinator(plan, study, study_dir, executor, [files, tracking], **extra, policy=policy)
+        with tracking:
+            yield Bench(search, study, study_dir, storage, plan, executor, said, tracking, messages)
     finally:
         storage.engine.dispose()
 
