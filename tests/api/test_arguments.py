@@ -44,7 +44,7 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
     theirs = dict(inspect.signature(app.run).parameters)
     theirs["study"] = theirs.pop("name")
     assert ours.keys() - ONLY_HERE == theirs.keys() - ONLY_THERE
-    for name in ours.keys() - ONLY_HERE - {"out", "config_files", "log"}:
+    for name in ours.keys() - ONLY_HERE - {"out", "config_files", "prior", "import_trials", "log"}:
         assert ours[name].default == theirs[name].default, name
     assert Path(ours["out"].default) == theirs["out"].default
     resume = inspect.signature(st.Study.resume).parameters.keys() - {"self", "callbacks", "progress"}
