@@ -69,6 +69,56 @@ def test_it_ends_by_itself_with_a_good_configuration_that_is_trained_to_its_end(
     assert end.untried == CELLS - len(played.curves)
 
 
+def noisy(seed: int, between_seeds: float = 0.008) -> Train:
+    """Curves that early stopping ends: only learning rates matter, and one run of each is seen."""
+
+    def train(labels: Mapping[str, Scalar]) -> Sequence[float]:
+        random = np.random.default_rng([seed, zlib.crc32(repr(sorted(labels.items())).encode())])
+        rate = abs(math.log10(float(str(labels["learning_rate"])) / 0.003))
+        length = int(random.integers(30, 50))
+        epochs = np.minimum(np.arange(1, length + 1), length - 11)
+        final = 0.1 - 0.02 * rate + between_seeds * random.standard_normal()
+        noise = 0.2 * between_seeds * random.standard_normal(length)
+        return [float(x) for x in final * (1 - 0.7 * np.exp(-epochs / 6)) + noise]
+
+    return train
+
+
+def test_no_regret_is_expected_once_all_configurations_are_trained() -> None:
+    """Only more seeds would tell which of them is best."""
+    policy = make_policy("learning_rate choice [0.01, 0.003]\nn_layers choice [1, 2, 3, 4, 5, 6]\n")
+    train = noisy(0)
+    curves = [
+        Curve(number, labels, dict(enumerate(train(labels) or (), start=1)), CurveState.ENDED)
+        for number, labels in enumerate(
+            {"learning_rate": rate, "n_layers": layers} for rate in (0.01, 0.003) for layers in range(1, 7)
+        )
+    ]
+    end = policy.end(curves)
+    assert end is not None
+    assert end.regret == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_search_does_not_train_on_for_what_only_other_seeds_would_tell() -> None:
+    """A fifth of the configurations are best, and equal up to their seeds."""
+    shares, rates = [], set()
+    for seed in range(4):
+        policy = make_policy(GRID, epochs=60, patience=10)
+        played = play(lambda policy=policy: policy, noisy(seed), workers=4)
+        assert played.finish is not None
+        shares.append(played.epochs / (CELLS * 40))
+        rates.add(chosen(policy, played.curves)["learning_rate"])
+    assert np.median(shares) < 0.12
+    assert rates <= {0.01, 0.003, 0.001}
+
+
+def test_whether_a_trial_goes_on_is_decided_again_halfway() -> None:
+    policy = make_policy(GRID, until=None)
+    played = play(lambda: policy, learning(), max_steps=60)
+    assert max(step.until for step in played.steps if step.number is None) <= 13
+    assert any(curve.state is CurveState.ENDED for curve in played.curves)
+
+
 def test_a_policy_that_is_made_anew_for_each_decision_decides_the_same() -> None:
     policy = make_policy(GRID)
     kept = play(lambda: policy, learning())
