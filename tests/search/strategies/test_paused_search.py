@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -87,13 +89,11 @@ def noisy(seed: int, between_seeds: float = 0.008) -> Train:
 def test_no_regret_is_expected_once_all_configurations_are_trained() -> None:
     """Only more seeds would tell which of them is best."""
     policy = make_policy("learning_rate choice [0.01, 0.003]\nn_layers choice [1, 2, 3, 4, 5, 6]\n")
-    train = noisy(0)
-    curves = [
-        Curve(number, labels, dict(enumerate(train(labels) or (), start=1)), CurveState.ENDED)
-        for number, labels in enumerate(
-            {"learning_rate": rate, "n_layers": layers} for rate in (0.01, 0.003) for layers in range(1, 7)
-        )
-    ]
+    train, curves = noisy(0), []
+    for number, (rate, layers) in enumerate(itertools.product((0.01, 0.003), range(1, 7))):
+        labels: dict[str, Scalar] = {"learning_rate": rate, "n_layers": layers}
+        scores = dict(enumerate(train(labels) or (), start=1))
+        curves.append(Curve(number, labels, scores, CurveState.ENDED))
     end = policy.end(curves)
     assert end is not None
     assert end.regret == pytest.approx(0.0, abs=1e-9)
@@ -104,7 +104,7 @@ def test_a_search_does_not_train_on_for_what_only_other_seeds_would_tell() -> No
     shares, rates = [], set()
     for seed in range(4):
         policy = make_policy(GRID, epochs=60, patience=10)
-        played = play(lambda policy=policy: policy, noisy(seed), workers=4)
+        played = play(partial(make_policy, GRID, epochs=60, patience=10), noisy(seed), workers=4)
         assert played.finish is not None
         shares.append(played.epochs / (CELLS * 40))
         rates.add(chosen(policy, played.curves)["learning_rate"])
