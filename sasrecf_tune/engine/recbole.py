@@ -64,7 +64,23 @@ class _NoTensorboard:
 
 
 class _Collector(recbole_trainer.Collector):  # type: ignore[misc]  # recbole is untyped
-    """Fixes a method that calls .cpu() on all values, even the number of items (collector.py)."""
+    """Fixes a method that calls .cpu() on all values, even the number of items (collector.py).
+
+    Attributes:
+        on_batch: Called after each batch of an evaluation with its scores, as RecBole's collector gets them,
+            and the rows that were collected for the metrics of the ranked items.
+    """
+
+    on_batch: Callable[..., None] | None = None
+
+    @override
+    def eval_batch_collect(
+        self, scores_tensor: Any, interaction: Any, positive_u: Any, positive_i: Any
+    ) -> None:
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        if self.on_batch is not None:
+            rows = self.data_struct["rec.topk"][-len(scores_tensor) :]
+            self.on_batch(scores_tensor, interaction, positive_u, positive_i, rows)
 
     @override
     def get_data_struct(self) -> Any:
