@@ -16,6 +16,7 @@ from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE
 from sasrecf_tune.inputs.import_settings import Drop
 from sasrecf_tune.inputs.metrics import VALUE, WITH_K, WITHOUT_K
 from sasrecf_tune.inputs.search_space import Choice
+from sasrecf_tune.inputs.settings import Tracker
 from sasrecf_tune.report.row_selection import FIELDS
 from sasrecf_tune.storage.directory import find_study, studies
 from sasrecf_tune.trials import LISTED, cell_text
@@ -53,6 +54,11 @@ def drops(incomplete: str) -> list[str]:
     return _starting(incomplete, get_args(Drop))
 
 
+def trackers(incomplete: str) -> list[str]:
+    """Complete a tracker."""
+    return _starting(incomplete, get_args(Tracker))
+
+
 def sort_columns(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a column of the study."""
     space = _space(ctx)
@@ -61,7 +67,7 @@ def sort_columns(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def filters(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete NAME=VALUE of a parameter or of the state."""
-    known: dict[str, list[str]] = {"state": [state.value for state in LISTED]}
+    known: dict[str, list[str]] = {"state": [*(state.value for state in LISTED), "imported"]}
     for parameter in _space(ctx) or ():
         values = parameter.choices if isinstance(parameter, Choice) else ()
         known[parameter.name] = [cell_text(value) for value in values]

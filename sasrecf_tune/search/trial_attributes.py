@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Decision, Failure, Result
+from sasrecf_tune.search.imported_trials import IMPORTED, Import, import_of, is_provisional
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.optuna_internals import QUEUED, same_values
@@ -20,6 +21,8 @@ from sasrecf_tune.trials import State, TrialRecord
 # System attribute of a trial: every metric after every validation. It may be thousands of numbers, which
 # optuna-dashboard would show in one line if it were a user attribute.
 CURVE = "sasrecf_tune:valid_curve"
+# System attribute of a trial: the training loss at each validation.
+LOSSES = "sasrecf_tune:losses"
 # System attribute of a trial: the epoch at which the policy is asked about it again.
 UNTIL = "sasrecf_tune:until"
 # User attribute of a trial: the reasons why earlier attempts failed.
@@ -78,6 +81,7 @@ class Pause(TypedDict, total=False):
 # System attributes of a trial that are read again.
 _SYSTEM: dict[str, Any] = {
     CURVE: dict[str, list[float]],
+    LOSSES: list[float],
     OWNER: str,
     QUEUED: dict[str, Any],
     UNTIL: _Count,
@@ -163,6 +167,8 @@ class TrialReader:
         try:
             msgspec.convert(attributes, _UserAttributes)
             msgspec.convert(attributes.get(PAUSED, {}), Pause)
+            if IMPORTED in attributes:
+                msgspec.convert(attributes[IMPORTED], Import)
             for key, value in trial.system_attrs.items():
                 msgspec.convert(value, float if key.startswith(_RUNG) else _SYSTEM.get(key, Any))
         except msgspec.ValidationError as error:
@@ -193,6 +199,7 @@ class TrialReader:
         valid = attributes.get("valid", {})
         state = State.PAUSED if is_paused(trial) else _STATES[trial.state]
         score = trial.value if state == State.COMPLETE else None
+        imported = import_of(trial)
         if state in (State.PRUNED, State.PAUSED) and valid:
             score = self.score(valid)
         return TrialRecord(
@@ -207,4 +214,6 @@ class TrialReader:
             valid=valid,
             error=attributes.get("error", ""),
             weights=attributes.get("parameters", 0),
+            imported=imported["source"] if imported else "",
+            provisional=is_provisional(trial),
         )

@@ -47,6 +47,7 @@ from sasrecf_tune.report.text import (
     trials_text,
     visible,
 )
+from sasrecf_tune.report.user_scores_text import users_heading, users_note, users_table
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
@@ -173,6 +174,9 @@ def _environment() -> Environment:
         "note": note,
         "place_cells": place_cells,
         "sentences": sentences,
+        "users_heading": users_heading,
+        "users_note": users_note,
+        "users_table": users_table,
     }
     return environment
 
@@ -203,7 +207,7 @@ def _trial_filters(data: ReportData) -> Iterator[tuple[str, int, list[str]]]:
     """Name, column and values of each drop-down list above the table of trials."""
     records = [row.record for row in data.rows]
     fixed = _columns(data)
-    columns = [("state", fixed.index("state"), [record.state for record in records])]
+    columns = [("state", fixed.index("state"), [record.state_text for record in records])]
     for column, name in enumerate(data.varied, start=len(fixed)):
         columns.append((name, column, [r.params[name] for r in records if name in r.params]))
     for name, column, values in columns:
