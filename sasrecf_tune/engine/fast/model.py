@@ -26,6 +26,8 @@ from typing_extensions import override
 from sasrecf_tune.engine.fast.attention import DropoutRates, all_positions, last_position
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
 from sasrecf_tune.engine.fast.dropout import dropout
+from sasrecf_tune.engine.fast.item_features import ItemFeatures
+from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
 from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_sum
 
@@ -42,9 +44,14 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         # Not persistent, so that a checkpoint has the same content as RecBole's.
         self.register_buffer("flat_items", items, persistent=False)
 
-    def project(self, ids: Tensor) -> Tensor:
-        """Return the model's input for items `ids`, [items], before positions are added, [items, hidden]."""
+    def project(self, ids: Tensor | None) -> Tensor:
+        """Return the input for items `ids`, all if None, before positions are added, [items, hidden]."""
         raise NotImplementedError
+
+    def _embeddings(self, ids: Tensor | None) -> Tensor:
+        # No position attends to padding, so the gradient of its row is zero without padding_idx.
+        weight: Tensor = self.item_embedding.weight
+        return weight if ids is None else functional.embedding(ids, weight)
 
     @override
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
@@ -154,10 +161,6 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         return to_device(padded.reshape(-1), self.item_embedding.weight.device), start, length
 
 
-# If a step has at least this many positions per item, the inputs of all items are computed.
-_FULL_CATALOGUE_RATIO = 8
-
-
 class _ItemTable:
     """The projected inputs of the items of a step.
 
@@ -171,34 +174,24 @@ class _ItemTable:
         self.rows = model.project(chosen)
 
 
-def choose_items(items: list[Tensor], count: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Choose the items whose inputs a step computes.
-
-    These are all items if most of them occur anyway, otherwise those that occur. On a GPU they are always
-    all: the host would have to wait for the GPU to know which occur.
-
-    Returns:
-        The chosen items, and the place of each item among them, [items], None if that is its number.
-    """
-    positions = sum(part.numel() for part in items)
-    if device.type != "cpu" or positions >= _FULL_CATALOGUE_RATIO * count:
-        return torch.arange(count, device=device), None
-    present = torch.zeros(count, dtype=torch.bool, device=device)
-    for part in items:
-        present[part.reshape(-1)] = True
-    return present.nonzero().squeeze(-1), present.cumsum(0) - 1
-
-
 class FastSASRecF(FastModel, SASRecF):  # type: ignore[misc]  # recbole is untyped
     """SASRecF."""
 
+    _features: ItemFeatures | None = None
+
+    @property
+    def item_features(self) -> ItemFeatures:
+        """The features of all items, on the device of the weights."""
+        device = self.item_embedding.weight.device
+        if self._features is None or self._features.device != device:
+            self._features = ItemFeatures(self.feature_embed_layer, device)
+        return self._features
+
     @override
-    def project(self, ids: Tensor) -> Tensor:
-        parts = [self.item_embedding(ids)]
-        for embedding in self.feature_embed_layer(None, ids[None]):
-            if embedding["item"] is not None:  # [1, items, features, hidden]
-                parts.append(embedding["item"].reshape(len(ids), -1))
-        projected: Tensor = self.concat_layer(torch.cat(parts, dim=-1))
+    def project(self, ids: Tensor | None) -> Tensor:
+        weights = dict(self.feature_embed_layer.named_parameters())
+        features = self.item_features.embed(weights, _rows, ids)
+        projected: Tensor = self.concat_layer(torch.cat([self._embeddings(ids), *features], dim=-1))
         return projected
 
 
@@ -206,9 +199,12 @@ class FastSASRec(FastModel, SASRec):  # type: ignore[misc]  # recbole is untyped
     """SASRec."""
 
     @override
-    def project(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.item_embedding(ids)
-        return embedded
+    def project(self, ids: Tensor | None) -> Tensor:
+        return self._embeddings(ids)
+
+
+def _rows(table: Tensor, places: Tensor) -> Tensor:
+    return functional.embedding(places, table)
 
 
 def fast_model(config: Any, dataset: CompactDataset) -> FastModel:

@@ -8,13 +8,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.attention import DropoutRates, activation
 from sasrecf_tune.engine.fast.dropout import apply_mask, keep_scale
+from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups
-from sasrecf_tune.engine.fast.model import FastModel, choose_items
+from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.dropout_masks import MaskBlocks
 from sasrecf_tune.engine.fused.layers import (
     HeadGroup,
@@ -79,11 +79,11 @@ class Encoder:
         chosen, ids = choose_items(items, self.first.n_items, self.device)
         # No position attends to padding, so the gradient of its row is zero without padding_idx.
         weight = self.weights["item_embedding.weight"]
-        embeddings = weight if ids is None else weight.index_select(1, chosen)
+        embeddings = weight if chosen is None else weight.index_select(1, chosen)
         get = self.weights
         if "concat_layer.weight" not in get:  # a SASRec
             return ids, embeddings
-        parts = [embeddings, self._features(chosen)]
+        parts = [embeddings, *self._features(chosen)]
         return ids, linear(torch.cat(parts, dim=-1), get["concat_layer.weight"], get["concat_layer.bias"])
 
     def output(self, places: Tensor, length: Tensor, rows: Tensor, drawn: Sequence[MaskBlocks]) -> Tensor:
@@ -111,21 +111,13 @@ class Encoder:
             x = all_positions(layer, x, masks)
         return last_position(last[0], x, length, last[1])
 
-    def _features(self, ids: Tensor) -> Tensor:
-        layer = self.first.feature_embed_layer
-
-        def embedded(weights: dict[str, Tensor]) -> Tensor:
-            tables = functional_call(layer, weights, (None, ids[None]))
-            parts = [table["item"] for table in tables if table["item"] is not None]
-            return torch.cat([part.reshape(len(ids), -1) for part in parts], dim=-1)
-
+    def _features(self, chosen: Tensor | None) -> list[Tensor]:
         weights = {
             name.removeprefix(_FEATURES): weight
             for name, weight in self.weights.items()
             if name.startswith(_FEATURES)
         }
-        features: Tensor = vmap(embedded)(weights)
-        return features
+        return self.first.item_features.embed(weights, _rows_of_each, chosen)
 
     def _make_layers(self, rates: Sequence[DropoutRates]) -> list[Layer]:
         def scales_of(probabilities: list[float]) -> Tensor:
@@ -163,3 +155,8 @@ def flat_rows(places: Tensor, rows: Tensor) -> Tensor:
     trials, count, hidden = rows.shape
     offset = torch.arange(trials, device=rows.device).view(-1, *(1,) * (places.dim() - 1)) * count
     return functional.embedding(places + offset, rows.reshape(-1, hidden))
+
+
+def _rows_of_each(tables: Tensor, places: Tensor) -> Tensor:
+    """Return the same places' rows of each trial."""
+    return flat_rows(places.expand(len(tables), *places.shape), tables)
