@@ -15,6 +15,8 @@ import torch
 from recbole.model.layers import FeatureSeqEmbLayer
 from torch import Tensor
 
+from sasrecf_tune.engine.fast.length_groups import to_device
+
 # Returns the rows of a table of weights, [..., rows, hidden], at places: [..., *places, hidden].
 Lookup = Callable[[Tensor, Tensor], Tensor]
 
@@ -62,7 +64,7 @@ class ItemFeatures:
         if names := layer.token_field_names["item"]:
             offsets = torch.from_numpy(layer.token_field_offsets["item"])
             places = torch.stack([columns[name] for name in names], dim=-1)
-            self._tokens = places.to(device) + offsets.to(device)
+            self._tokens = places.to(device) + to_device(offsets, device)
         self._sequences = [
             _token_sequence(f"token_seq_embedding_table.item.{number}.weight", columns[name].to(device))
             for number, name in enumerate(layer.token_seq_field_names["item"])

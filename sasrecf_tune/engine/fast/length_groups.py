@@ -83,6 +83,8 @@ def make_groups(
 
 def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy `values` to `device` without waiting for the work that a GPU has queued."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()  # other memory is copied only after the GPU's queue
     return values.to(device, non_blocking=True)
 
 

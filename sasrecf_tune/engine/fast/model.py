@@ -24,12 +24,16 @@ from torch.nn import functional
 from typing_extensions import override
 
 from sasrecf_tune.engine.fast.attention import DropoutRates, all_positions, last_position
+from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
 from sasrecf_tune.engine.fast.dropout import dropout
 from sasrecf_tune.engine.fast.item_features import ItemFeatures
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
 from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_sum
+
+# The first sample, the end, and the samples between them.
+_PartOfBatch = tuple[int, int, Group]
 
 
 class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
@@ -73,55 +77,57 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
     @override
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         # Differentiable as a whole; training uses `backward_loss`.
-        groups, items = self._step(interaction)
+        batch, groups, items = self._step(interaction)
         table = _ItemTable(self, items)
-        losses = self._group_losses(interaction, groups, items, table.ids, table.rows)
+        losses = self._group_losses(batch, groups, items, table.ids, table.rows)
         return torch.stack(list(losses)).sum()
 
-    def backward_loss(self, interaction: Interaction) -> Tensor:
+    def backward_loss(self, samples: Interaction | Batch) -> Tensor:
         """Return the mean loss of a batch, and add its gradients to the parameters' `grad`.
 
         Each group is computed forward and backward before the next one, so that only one group's activations
         are in memory.
         """
-        groups, items = self._step(interaction)
+        batch, groups, items = self._step(samples)
         table = _ItemTable(self, items)
         leaf = table.rows.detach().requires_grad_()
         total = leaf.new_zeros(())
-        for loss in self._group_losses(interaction, groups, items, table.ids, leaf):
+        for loss in self._group_losses(batch, groups, items, table.ids, leaf):
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         table.rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
         return total
 
-    def _step(self, interaction: Interaction) -> tuple[list[Group], list[Tensor]]:
-        flat, start, length = self._windows(interaction)
-        groups = make_groups(start, length, self._budget(flat.device), flat.device)
-        return groups, [group.items(flat) for group in groups]
+    def _step(self, samples: Interaction | Batch) -> tuple[Batch, list[_PartOfBatch], list[Tensor]]:
+        if isinstance(samples, Batch):
+            flat, batch = self.flat_items, samples
+        else:
+            flat, start, length = self._windows(samples)
+            negative = samples[self.NEG_ITEM_ID] if self.loss_type == "BPR" else None
+            batch = sort_batch(start, length, samples[self.POS_ITEM_ID], negative, flat.device)
+        groups = batch.groups(self._budget(flat.device))
+        return batch, groups, [group.items(flat) for _, _, group in groups]
 
     def _budget(self, device: torch.device) -> Budget:
         return budget_for(device, self.inner_size, self.n_heads)
 
     def _group_losses(
         self,
-        interaction: Interaction,
-        groups: list[Group],
+        batch: Batch,
+        groups: list[_PartOfBatch],
         items: list[Tensor],
         ids: Tensor | None,
         rows: Tensor,
     ) -> Iterator[Tensor]:
-        positive = to_device(interaction[self.POS_ITEM_ID], rows.device)
-        negative = to_device(interaction[self.NEG_ITEM_ID], rows.device) if self.loss_type == "BPR" else None
-        samples = len(positive)
-        for group, group_items in zip(groups, items, strict=True):
+        for (low, high, group), group_items in zip(groups, items, strict=True):
             output = self._group_output(group, group_items if ids is None else ids[group_items], rows)
-            target = positive[group.rows]
-            if negative is None:
+            target = batch.positive[low:high]
+            if batch.negative is None:
                 loss = cross_entropy_sum(output, self.item_embedding.weight, target)
             else:
-                pair = self.item_embedding(target), self.item_embedding(negative[group.rows])
+                pair = self.item_embedding(target), self.item_embedding(batch.negative[low:high])
                 loss = bpr_sum(output, *pair, self.loss_fct.gamma)
-            yield loss / samples
+            yield loss / len(batch.rows)
 
     def _group_output(self, group: Group, places: Tensor, rows: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""

@@ -11,6 +11,7 @@ from recbole.trainer import Trainer
 from torch.nn.utils import clip_grad_norm_
 from typing_extensions import override
 
+from sasrecf_tune.engine.fast.batches import epoch_batches, reads_table
 from sasrecf_tune.engine.fast.length_groups import to_device
 from sasrecf_tune.engine.recbole import RecordingTrainerMixin
 
@@ -58,11 +59,12 @@ class FastTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recb
     ) -> float:
         self.model.train()
         losses: list[torch.Tensor] = []
-        for interaction in train_data:
-            # The batch stays on the CPU, where the lengths are used to form groups.
+        # RecBole's own batches stay on the CPU, where their lengths are used to form groups.
+        batches = epoch_batches([train_data], self.device) if reads_table(train_data) else train_data
+        for batch in batches:
             self.optimizer.zero_grad()
             with without_overhead():
-                losses.append(self.model.backward_loss(interaction))
+                losses.append(self.model.backward_loss(batch))
             if self.device.type == "cpu":
                 self._check_nan(losses[-1])
             if self.clip_grad_norm:

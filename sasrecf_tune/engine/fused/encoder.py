@@ -117,7 +117,8 @@ class Encoder:
             for name, weight in self.weights.items()
             if name.startswith(_FEATURES)
         }
-        return self.first.item_features.embed(weights, _rows_of_each, chosen)
+        features: list[Tensor] = self.first.item_features.embed(weights, _rows_of_each, chosen)
+        return features
 
     def _make_layers(self, rates: Sequence[DropoutRates]) -> list[Layer]:
         def scales_of(probabilities: list[float]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from sasrecf_tune.engine.fast.batches import epoch_batches, reads_table
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fast.trainer import FastTrainer, without_overhead
 from sasrecf_tune.engine.fused import evaluation
@@ -81,10 +82,7 @@ class FusedTrainer:
         losses: list[torch.Tensor] = []
         for trial in self.trials:
             trial.trainer.model.train()
-        iterators = [_start_iteration(trial) for trial in self.trials]
-        # All have the same number of samples and the same batch size.
-        for _ in range(len(self.trials[0].samples)):
-            batches = [_next_batch(*pair) for pair in zip(self.trials, iterators, strict=True)]
+        for batches in self._batches():
             with without_overhead():
                 losses.append(self._model.backward_losses(batches))
             for trial in self.trials:
@@ -92,10 +90,20 @@ class FusedTrainer:
                 if trainer.clip_grad_norm:
                     clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
                 trainer.optimizer.step()
-        for pair in zip(self.trials, iterators, strict=True):
-            _finish_iteration(*pair)
         # RecBole adds Python numbers in this order; the sums have the same precision.
         return [float(sum(steps)) for steps in torch.stack(losses).T.tolist()]
+
+    def _batches(self) -> Iterator[Any]:
+        samples = [trial.samples for trial in self.trials]
+        if all(map(reads_table, samples)):
+            yield from epoch_batches(samples, self.trials[0].trainer.device)
+            return
+        iterators = [_start_iteration(trial) for trial in self.trials]
+        # All have the same number of samples and the same batch size.
+        for _ in range(len(samples[0])):
+            yield [_next_batch(*pair) for pair in zip(self.trials, iterators, strict=True)]
+        for pair in zip(self.trials, iterators, strict=True):
+            _finish_iteration(*pair)
 
 
 def _start_iteration(trial: EpochRequest) -> Iterator[Any]:
