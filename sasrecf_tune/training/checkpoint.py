@@ -20,6 +20,7 @@ import torch
 
 from sasrecf_tune import __version__
 from sasrecf_tune.engine import rng
+from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.inputs.hyperparameters import PATH_KEYS
 from sasrecf_tune.messages import Config, Report
@@ -145,6 +146,8 @@ def restore(built: Built, checkpoint: TrialCheckpoint) -> None:
         trainer.cur_step = state["without_better"]
         trainer.start_epoch = checkpoint.reports[-1].epoch
         _set_random_states(built, state["random"])
+    except UnusableCheckpointError:
+        raise
     except Exception as error:  # torch and numpy can raise anything
         raise UnusableCheckpointError(f"its state does not fit ({type(error).__name__})") from error
 
@@ -160,10 +163,20 @@ def no_epoch_left(trainer: Any, epoch: int) -> bool:
 
 def _random_states(built: Built) -> dict[str, Any]:
     loaders = [loader.generator.get_state() for loader in _loaders(built)]  # the order of samples
-    return rng.rng_states(built.trainer.device) | {"loaders": loaders}
+    model = built.trainer.model
+    if isinstance(model, FastModel):  # its dropout has no generator
+        states = rng.rng_states(built.trainer.device, torchs=False) | {"dropout_step": model.dropout_step}
+    else:
+        states = rng.rng_states(built.trainer.device)
+    return states | {"loaders": loaders}
 
 
 def _set_random_states(built: Built, states: dict[str, Any]) -> None:
+    model = built.trainer.model
+    if isinstance(model, FastModel):
+        if "dropout_step" not in states:
+            raise UnusableCheckpointError("it is of a version that drew dropout masks in another way")
+        model.dropout_step = int(states["dropout_step"])
     rng.set_rng_states(states, built.trainer.device)
     for loader, state in zip(_loaders(built), states["loaders"], strict=True):
         loader.generator.set_state(state)

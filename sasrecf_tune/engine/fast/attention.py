@@ -10,25 +10,22 @@ weights.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from recbole.model.layers import FeedForward, TransformerLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.dropout import drop_unscaled, keep_scale
+from sasrecf_tune.engine.fast.dropout import DropoutRates, keep_scale
+from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, with_last
+
+# What is kept after the attention and after the feed-forward network.
+HiddenPair = tuple[Tensor | None, Tensor | None]
 
 
-@dataclass(frozen=True)
-class DropoutRates:
-    """Dropout probabilities; both are 0 outside of training."""
-
-    hidden: float
-    attention: float
-
-
-def all_positions(layer: TransformerLayer, x: Tensor, rates: DropoutRates) -> Tensor:
+def all_positions(
+    layer: TransformerLayer, x: Tensor, rates: DropoutRates, attended: Tensor | None, kept: HiddenPair
+) -> Tensor:
     """Evaluate a layer for all positions, each of which attends to itself and earlier ones.
 
     Padding is on the right, so that no real position attends to it.
@@ -37,6 +34,8 @@ def all_positions(layer: TransformerLayer, x: Tensor, rates: DropoutRates) -> Te
         layer: RecBole's layer.
         x: Its input, [batch, length, hidden].
         rates: Dropout probabilities.
+        attended: The layer's mask of attention weights (dropout.AttentionMasks).
+        kept: The layer's masks of hidden states (dropout.HiddenMasks).
 
     Returns:
         [batch, length, hidden].
@@ -44,20 +43,29 @@ def all_positions(layer: TransformerLayer, x: Tensor, rates: DropoutRates) -> Te
     attention = layer.multi_head_attention
     batch, longest, hidden = x.shape
     heads, size = attention.num_attention_heads, attention.attention_head_size
-    weight = torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
-    bias = torch.cat([attention.query.bias, attention.key.bias, attention.value.bias])
-    projected = functional.linear(x, weight, bias).view(batch, longest, 3, heads, size)
-    query, key, value = projected.permute(2, 0, 3, 1, 4)  # each [batch, heads, length, hidden / heads]
-    if rates.attention == 0 and (x.device.type == "cpu" or not torch.is_grad_enabled()):
-        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    # The weights are smaller than the scores.
+    scale = 1 / math.sqrt(size)
+    weight = torch.cat([attention.query.weight * scale, attention.key.weight, attention.value.weight])
+    bias = torch.cat([attention.query.bias * scale, attention.key.bias, attention.value.bias])
+    projected = functional.linear(x, weight, bias)
+    if attended is None and not torch.is_grad_enabled():
+        split = projected.view(batch, longest, 3, heads, size).permute(2, 0, 3, 1, 4)
+        context = functional.scaled_dot_product_attention(*split, is_causal=True, scale=1.0)
+        context = context.transpose(1, 2).reshape(batch, longest, hidden)
     else:
         # A GPU's fused kernels are not used: their backward pass is not deterministic.
-        context = _causal(query, key, value, rates.attention)
-    context = context.transpose(1, 2).reshape(batch, longest, hidden)
-    return _after_attention(layer, x, context, rates)
+        context = causal_attention(projected, heads, attended)
+    return _after_attention(layer, x, context, rates, kept)
 
 
-def last_position(layer: TransformerLayer, x: Tensor, length: Tensor, rates: DropoutRates) -> Tensor:
+def last_position(
+    layer: TransformerLayer,
+    x: Tensor,
+    length: Tensor,
+    rates: DropoutRates,
+    attended: Tensor | None,
+    kept: HiddenPair,
+) -> Tensor:
     """Evaluate a layer for the last real position of each sample.
 
     The query is multiplied with the key weights first (q K^T = (q W_k) x^T), and the values are projected
@@ -70,60 +78,43 @@ def last_position(layer: TransformerLayer, x: Tensor, length: Tensor, rates: Dro
         x: Its input, [batch, length, hidden].
         length: Number of real positions, [batch].
         rates: Dropout probabilities.
+        attended: As in `all_positions`.
+        kept: As in `all_positions`.
 
     Returns:
         [batch, hidden].
     """
     attention = layer.multi_head_attention
-    batch, longest, hidden = x.shape
+    batch, _, hidden = x.shape
     heads, size = attention.num_attention_heads, attention.attention_head_size
-    last = x[torch.arange(batch, device=x.device), length - 1]  # [batch, hidden]
+    x, last = with_last(x, length)
     query = functional.linear(last, attention.query.weight, attention.query.bias).view(batch, heads, size)
-    keys = attention.key.weight.view(heads, size, hidden)
+    keys = attention.key.weight.view(heads, size, hidden) / math.sqrt(size)
     values = attention.value.weight.view(heads, size, hidden)
-    queries = torch.bmm(query.transpose(0, 1), keys).transpose(0, 1) / math.sqrt(
-        size
-    )  # [batch, heads, hidden]
-    scores = torch.bmm(queries, x.transpose(1, 2))  # [batch, heads, length]
-    padding = torch.arange(longest, device=x.device) >= length[:, None]
-    weights = torch.softmax(scores.masked_fill(padding[:, None], -math.inf), dim=-1)
-    weights = drop_unscaled(weights, rates.attention)
-    mixed = torch.bmm(weights, x)  # [batch, heads, hidden]
+    queries = torch.bmm(query.transpose(0, 1), keys).transpose(0, 1)  # [batch, heads, hidden]
+    mixed, total = last_attention(queries, x, length, attended)
     context = torch.bmm(mixed.transpose(0, 1), values.transpose(1, 2)).transpose(
         0, 1
     )  # [batch, heads, hidden / heads]
-    context = context + weights.sum(-1, keepdim=True) * attention.value.bias.view(heads, size)
-    return _after_attention(layer, last, context.reshape(batch, hidden), rates)
+    context = context + total * attention.value.bias.view(heads, size)
+    return _after_attention(layer, last, context.reshape(batch, hidden), rates, kept)
 
 
-def _causal(query: Tensor, key: Tensor, value: Tensor, p: float) -> Tensor:
-    """Return causal attention, [batch, heads, length, hidden / heads]; dropout is unscaled."""
-    batch, heads, longest, size = query.shape
-    flat = (batch * heads, longest, size)
-    future = query.new_full((longest, longest), -math.inf).triu(1)
-    scores = torch.baddbmm(
-        future,
-        query.reshape(flat),
-        key.reshape(flat).transpose(1, 2),
-        alpha=1 / math.sqrt(size),
-    )
-    weights = drop_unscaled(torch.softmax(scores, dim=-1), p)
-    return torch.bmm(weights, value.reshape(flat)).view(batch, heads, longest, size)
-
-
-def _after_attention(layer: TransformerLayer, x: Tensor, context: Tensor, rates: DropoutRates) -> Tensor:
+def _after_attention(
+    layer: TransformerLayer, x: Tensor, context: Tensor, rates: DropoutRates, kept: HiddenPair
+) -> Tensor:
     """Apply output projection and feed-forward network, each with dropout, residual and LayerNorm.
 
-    Inputs may have any leading shape. Unscaled dropout, also that of `context`, is scaled in the weights,
-    which are smaller than the activations.
+    Inputs may have any leading shape. Dropout, also that of `context`, is scaled in the weights, which are
+    smaller than the activations.
     """
     attention, forward = layer.multi_head_attention, layer.feed_forward
     scale = keep_scale(rates.hidden)
     dense = _scaled_linear(context, attention.dense, keep_scale(rates.attention) * scale, scale)
-    x = attention.LayerNorm(x + drop_unscaled(dense, rates.hidden))
+    x = attention.LayerNorm(add_kept(x, dense, kept[0]))
     inner = activation(forward, functional.linear(x, forward.dense_1.weight, forward.dense_1.bias))
     dense = _scaled_linear(inner, forward.dense_2, scale, scale)
-    normed: Tensor = forward.LayerNorm(x + drop_unscaled(dense, rates.hidden))
+    normed: Tensor = forward.LayerNorm(add_kept(x, dense, kept[1]))
     return normed
 
 

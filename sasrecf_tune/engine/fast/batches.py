@@ -46,16 +46,15 @@ class Batch:
     positive: Tensor
     negative: Tensor | None = None
 
-    def groups(self, budget: Budget) -> list[tuple[int, int, Group]]:
-        """Split the batch into groups of samples (first, end); those of several trials follow each other."""
+    def groups(self, budget: Budget) -> list[Group]:
+        """Split the batch into groups; in each, the samples of one trial follow those of another."""
         widest = self.lengths if self.lengths.ndim == 1 else self.lengths.max(0)
-
-        def group(low: int, high: int, longest: int) -> Group:
-            columns = self.rows, self.start, self.length
-            rows, start, length = (column[..., low:high].reshape(-1) for column in columns)
-            return Group(rows, start, length, longest)
-
-        return [(low, high, group(low, high, longest)) for low, high, longest in group_bounds(widest, budget)]
+        groups = []
+        for low, high, longest in group_bounds(widest, budget):
+            part, columns = slice(low, high), (self.rows, self.start, self.length)
+            rows, start, length = (column[..., part].reshape(-1) for column in columns)
+            groups.append(Group(rows, start, length, longest, part))
+        return groups
 
 
 def sort_batch(

@@ -52,12 +52,14 @@ class Group:
         start: The starts of their histories, [samples].
         length: The lengths of their histories, [samples].
         longest: The width that histories are padded to.
+        part: Their indices in the batch by descending length.
     """
 
     rows: torch.Tensor
     start: torch.Tensor
     length: torch.Tensor
     longest: int
+    part: slice
 
     def items(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the histories in `flat`, padded on the right with item 0, [samples, longest]."""
@@ -78,7 +80,10 @@ def make_groups(
     ordered = length[order]
     cuts = group_bounds(ordered.numpy(force=True), budget)
     rows, start, lengths = (to_device(column, device) for column in (order, start[order], ordered))
-    return [Group(rows[low:high], start[low:high], lengths[low:high], longest) for low, high, longest in cuts]
+    return [
+        Group(rows[part], start[part], lengths[part], longest, part)
+        for part, longest in ((slice(low, high), longest) for low, high, longest in cuts)
+    ]
 
 
 def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -23,27 +23,30 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sasrecf_tune.engine.fast.attention import DropoutRates, all_positions, last_position
+from sasrecf_tune.engine.fast.attention import all_positions, last_position
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
-from sasrecf_tune.engine.fast.dropout import dropout
+from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.functions import kept_
 from sasrecf_tune.engine.fast.item_features import ItemFeatures
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
-from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_sum
-
-# The first sample, the end, and the samples between them.
-_PartOfBatch = tuple[int, int, Group]
+from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_gradients, cross_entropy_sum
 
 
 class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
     """A mixin for a RecBole model, which creates, initialises, saves and loads the parameters.
 
     It accepts the samples of a `CompactDataset` as well as RecBole's with padded histories.
+
+    Attributes:
+        dropout_step: The number of the next training step, which its dropout masks depend on.
     """
 
     def __init__(self, config: Any, dataset: CompactDataset) -> None:
         super().__init__(config, dataset)
+        self.dropout_step = 0
+        self._seed = config["seed"]
         items = getattr(dataset, "flat_items", torch.zeros(0, dtype=torch.int64))
         # Not persistent, so that a checkpoint has the same content as RecBole's.
         self.register_buffer("flat_items", items, persistent=False)
@@ -79,8 +82,14 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         # Differentiable as a whole; training uses `backward_loss`.
         batch, groups, items = self._step(interaction)
         table = _ItemTable(self, items)
-        losses = self._group_losses(batch, groups, items, table.ids, table.rows)
-        return torch.stack(list(losses)).sum()
+        losses = []
+        for group, output in self._group_outputs(groups, items, table.ids, table.rows):
+            target = batch.positive[group.part]
+            if batch.negative is None:
+                losses.append(cross_entropy_sum(output, self.item_embedding.weight, target))
+            else:
+                losses.append(self._bpr_sum(output, target, batch.negative[group.part]))
+        return torch.stack(losses).sum() / len(batch.rows)
 
     def backward_loss(self, samples: Interaction | Batch) -> Tensor:
         """Return the mean loss of a batch, and add its gradients to the parameters' `grad`.
@@ -91,14 +100,45 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         batch, groups, items = self._step(samples)
         table = _ItemTable(self, items)
         leaf = table.rows.detach().requires_grad_()
+        count = len(batch.rows)
         total = leaf.new_zeros(())
-        for loss in self._group_losses(batch, groups, items, table.ids, leaf):
-            loss.backward()  # type: ignore[no-untyped-call]
+        for group, output in self._group_outputs(groups, items, table.ids, leaf):
+            target = batch.positive[group.part]
+            if batch.negative is None:
+                loss, grad = cross_entropy_gradients(output.detach(), *self._logits(), target, 1 / count)
+                output.backward(grad)  # type: ignore[no-untyped-call]
+            else:
+                loss = self._bpr_sum(output, target, batch.negative[group.part])
+                (loss / count).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         table.rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
-        return total
+        return total.div_(count)
 
-    def _step(self, samples: Interaction | Batch) -> tuple[Batch, list[_PartOfBatch], list[Tensor]]:
+    def _logits(self) -> tuple[Tensor, Tensor]:
+        """Return the item embeddings and their gradient so far."""
+        weight = self.item_embedding.weight
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        return weight.detach(), weight.grad
+
+    def _bpr_sum(self, output: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        pair = self.item_embedding(positive), self.item_embedding(negative)
+        return bpr_sum(output, *pair, self.loss_fct.gamma)
+
+    def next_dropout_step(self) -> TrialStep:
+        """Return what the dropout masks of the next training step depend on."""
+        rates = DropoutRates(0.0, 0.0)
+        if self.training:
+            rates = DropoutRates(self.hidden_dropout_prob, self.attn_dropout_prob)
+            self.dropout_step += 1
+        return TrialStep(self._seed, self.dropout_step, rates)
+
+    def _step_masks(self) -> tuple[StepMasks, DropoutRates]:
+        step, device = self.next_dropout_step(), self.item_embedding.weight.device
+        longest = len(self.position_embedding.weight)
+        return StepMasks([step], self.n_layers, self.hidden_size, longest, device), step.rates
+
+    def _step(self, samples: Interaction | Batch) -> tuple[Batch, list[Group], list[Tensor]]:
         if isinstance(samples, Batch):
             flat, batch = self.flat_items, samples
         else:
@@ -106,54 +146,46 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
             negative = samples[self.NEG_ITEM_ID] if self.loss_type == "BPR" else None
             batch = sort_batch(start, length, samples[self.POS_ITEM_ID], negative, flat.device)
         groups = batch.groups(self._budget(flat.device))
-        return batch, groups, [group.items(flat) for _, _, group in groups]
+        return batch, groups, [group.items(flat) for group in groups]
 
     def _budget(self, device: torch.device) -> Budget:
         return budget_for(device, self.inner_size, self.n_heads)
 
-    def _group_losses(
-        self,
-        batch: Batch,
-        groups: list[_PartOfBatch],
-        items: list[Tensor],
-        ids: Tensor | None,
-        rows: Tensor,
-    ) -> Iterator[Tensor]:
-        for (low, high, group), group_items in zip(groups, items, strict=True):
-            output = self._group_output(group, group_items if ids is None else ids[group_items], rows)
-            target = batch.positive[low:high]
-            if batch.negative is None:
-                loss = cross_entropy_sum(output, self.item_embedding.weight, target)
-            else:
-                pair = self.item_embedding(target), self.item_embedding(batch.negative[low:high])
-                loss = bpr_sum(output, *pair, self.loss_fct.gamma)
-            yield loss / len(batch.rows)
+    def _group_outputs(
+        self, groups: list[Group], items: list[Tensor], ids: Tensor | None, rows: Tensor
+    ) -> Iterator[tuple[Group, Tensor]]:
+        masks = self._step_masks()
+        for group, places in zip(groups, items, strict=True):
+            yield group, self._group_output(group, places if ids is None else ids[places], rows, *masks)
 
-    def _group_output(self, group: Group, places: Tensor, rows: Tensor) -> Tensor:
+    def _group_output(
+        self, group: Group, places: Tensor, rows: Tensor, masks: StepMasks, rates: DropoutRates
+    ) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
-        dropped = (self.hidden_dropout_prob, self.attn_dropout_prob) if self.training else (0.0, 0.0)
-        rates = DropoutRates(*dropped)
+        hidden = masks.hidden(group.rows, group.longest)
+        attended = masks.attention(group.rows, group.longest, self.n_heads)
         x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
-        x = dropout(self.LayerNorm(x), rates.hidden)
-        *before, last = self.trm_encoder.layer
-        for layer in before:
-            x = all_positions(layer, x, rates)
-        return last_position(last, x, group.length, rates)
+        norm, scale = self.LayerNorm, keep_scale(rates.hidden)
+        x = functional.layer_norm(x, (self.hidden_size,), norm.weight * scale, norm.bias * scale, norm.eps)
+        x = kept_(x, hidden.embedding)
+        *before, last = zip(self.trm_encoder.layer, attended, hidden.layers, strict=True)
+        for layer, weights, states in before:
+            x = all_positions(layer, x, rates, weights, states)
+        return last_position(last[0], x, group.length, rates, *last[1:])
 
     def _outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
         items = [group.items(flat) for group in groups]
         table = _ItemTable(self, items)
-        places = items if table.ids is None else [table.ids[each] for each in items]
-        return self._encode(groups, places, table.rows)
+        return self._encode(groups, items, table.ids, table.rows)
 
     def outputs_from(self, inputs: Tensor, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for histories of `flat`, given `project` of all items."""
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
-        return self._encode(groups, [group.items(flat) for group in groups], inputs)
+        return self._encode(groups, [group.items(flat) for group in groups], None, inputs)
 
-    def _encode(self, groups: list[Group], places: list[Tensor], rows: Tensor) -> Tensor:
-        outputs = [self._group_output(group, each, rows) for group, each in zip(groups, places, strict=True)]
+    def _encode(self, groups: list[Group], items: list[Tensor], ids: Tensor | None, rows: Tensor) -> Tensor:
+        outputs = [output for _, output in self._group_outputs(groups, items, ids, rows)]
         ordered = torch.cat([group.rows for group in groups])
         return torch.cat(outputs)[torch.argsort(ordered)]
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.attention import DropoutRates, activation
-from sasrecf_tune.engine.fast.dropout import apply_mask, keep_scale
+from sasrecf_tune.engine.fast.attention import activation
+from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.functions import kept_
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups
 from sasrecf_tune.engine.fast.model import FastModel
-from sasrecf_tune.engine.fused.dropout_masks import MaskBlocks
 from sasrecf_tune.engine.fused.layers import (
     HeadGroup,
     Layer,
@@ -64,13 +64,12 @@ class Encoder:
         groups = make_groups(start, length, Budget(elements, overhead, alone.inner, alone.heads), self.device)
         items = [group.items(flat) for group in groups]
         ids, rows = self.table(items)
-        layer_masks: list[MaskBlocks] = [[None] * len(self.head_groups), [None], [None]]
-        no_masks: list[MaskBlocks] = [[None], *layer_masks * len(self._layers)]
+        masks = self.masks([TrialStep(0, 0, DropoutRates(0.0, 0.0))] * self.trials)
         outputs = []
         for group, places in zip(groups, items, strict=True):
             rows_of = places if ids is None else ids[places]
             lengths = group.length.expand(self.trials, -1)
-            outputs.append(self.output(rows_of.expand(self.trials, -1, -1), lengths, rows, no_masks))
+            outputs.append(self.output(rows_of.expand(self.trials, -1, -1), lengths, rows, lengths, masks))
         ordered = torch.cat([group.rows for group in groups])
         return torch.cat(outputs, dim=1)[:, torch.argsort(ordered)]
 
@@ -86,29 +85,41 @@ class Encoder:
         parts = [embeddings, *self._features(chosen)]
         return ids, linear(torch.cat(parts, dim=-1), get["concat_layer.weight"], get["concat_layer.bias"])
 
-    def output(self, places: Tensor, length: Tensor, rows: Tensor, drawn: Sequence[MaskBlocks]) -> Tensor:
+    def masks(self, steps: Sequence[TrialStep]) -> StepMasks:
+        """Return the dropout masks of one step of each trial."""
+        first = self.first
+        longest = len(first.position_embedding.weight)
+        return StepMasks(steps, first.n_layers, first.hidden_size, longest, self.device)
+
+    def output(
+        self, places: Tensor, length: Tensor, rows: Tensor, samples: Tensor, masks: StepMasks
+    ) -> Tensor:
         """Return the outputs of a group, [trials, samples, hidden].
 
         Args:
             places: The histories as places in `rows`, [trials, samples, length].
             length: Their lengths, [trials, samples].
             rows: The item table, [trials, items, hidden].
-            drawn: The masks of each kind (dropout_masks.py).
+            samples: The samples' places in the batches, [trials * samples].
+            masks: The masks of the step.
         """
-        get, first = self.weights, self.first
-        x = flat_rows(places, rows)
-        x = x + get["position_embedding.weight"][:, None, : places.shape[-1]]
-        x = layer_norm(x, get["LayerNorm.weight"], get["LayerNorm.bias"], first.layer_norm_eps)
-        (embedding,), *rest = drawn
-        if embedding is not None:
-            x = apply_mask(x, embedding) * self._layers[0].scale_hidden[..., None]
-        masks_of = [
-            LayerMasks(attention, *after_attention, *after_forward)
-            for attention, after_attention, after_forward in zip(*[iter(rest)] * 3, strict=True)
+        get, longest = self.weights, places.shape[-1]
+        hidden = masks.hidden(samples, longest)
+        by_trial = samples.view(self.trials, -1)
+        attended = [
+            masks.attention(group.select(by_trial), longest, group.heads, slice(group.first, group.end))
+            for group in self.head_groups
         ]
-        *before, last = zip(self._layers, masks_of, strict=True)
-        for layer, masks in before:
-            x = all_positions(layer, x, masks)
+        x = flat_rows(places, rows)
+        x = x + get["position_embedding.weight"][:, None, :longest]
+        scale = self._layers[0].scale_hidden.squeeze(-1)
+        weight, bias = get["LayerNorm.weight"] * scale, get["LayerNorm.bias"] * scale
+        x = layer_norm(x, weight, bias, self.first.layer_norm_eps)
+        x = kept_(x, None if hidden.embedding is None else hidden.embedding.view_as(x))
+        of_layers = zip(zip(*attended, strict=True), hidden.layers, strict=True)
+        *before, last = zip(self._layers, itertools.starmap(LayerMasks, of_layers), strict=True)
+        for layer, kept in before:
+            x = all_positions(layer, x, kept)
         return last_position(last[0], x, length, last[1])
 
     def _features(self, chosen: Tensor | None) -> list[Tensor]:
@@ -127,6 +138,8 @@ class Encoder:
 
         hidden = scales_of([own.hidden for own in rates])
         attention = scales_of([own.attention for own in rates])
+        sizes = [self.first.hidden_size // group.heads for group in self.head_groups for _ in group.trials]
+        query = torch.tensor(sizes, device=self.device).rsqrt()[:, None, None]
         layers = []
         for number, module in enumerate(self.first.trm_encoder.layer):
             prefix = f"trm_encoder.layer.{number}."
@@ -137,7 +150,9 @@ class Encoder:
             }
             function = partial(activation, module.feed_forward)
             layers.append(
-                Layer(weights, self.head_groups, function, self.first.layer_norm_eps, hidden, attention)
+                Layer(
+                    weights, self.head_groups, function, self.first.layer_norm_eps, hidden, attention, query
+                )
             )
         return layers
 

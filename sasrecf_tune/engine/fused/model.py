@@ -12,14 +12,12 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from sasrecf_tune.engine.fast.attention import DropoutRates
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
+from sasrecf_tune.engine.fast.dropout import DropoutRates
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
 from sasrecf_tune.engine.fast.model import FastModel
-from sasrecf_tune.engine.fused.dropout_masks import DropoutSpec, StepMasks
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
-from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_sums
-from sasrecf_tune.engine.rng import TrialRng
+from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_gradients
 
 
 class FusedModel:
@@ -27,10 +25,9 @@ class FusedModel:
 
     Args:
         models: The trials' models, of the same shapes. Their parameters are moved to this model.
-        rngs: The trials' random generators.
     """
 
-    def __init__(self, models: Sequence[FastModel], rngs: Sequence[TrialRng]) -> None:
+    def __init__(self, models: Sequence[FastModel]) -> None:
         self._models = models
         self._first = models[0]
         self._device = self._first.item_embedding.weight.device
@@ -41,48 +38,52 @@ class FusedModel:
             for own, view in zip(self._own, stacked, strict=True):
                 own[name].data = view
             self._stacked[name] = stacked.requires_grad_()
-        self._trials = [
-            _dropout_spec(model, rng, self._device) for model, rng in zip(models, rngs, strict=True)
-        ]
-        heads, rates = [trial.heads for trial in self._trials], [trial.rates for trial in self._trials]
-        self._encoder = Encoder(self._first, self._stacked, heads, rates)
+        self._heads = [int(model.n_heads) for model in models]
+        rates = [DropoutRates(model.hidden_dropout_prob, model.attn_dropout_prob) for model in models]
+        self._encoder = Encoder(self._first, self._stacked, self._heads, rates)
 
     def without_dropout(self, which: Sequence[int]) -> Encoder:
         """Return an encoder without dropout for the trials `which`, with their current weights."""
         weights = {name: stacked.detach() for name, stacked in self._stacked.items()}
         if list(which) != list(range(len(self._models))):
             weights = {name: torch.stack([own[n] for n in which]) for name, own in weights.items()}
-        heads = [self._trials[number].heads for number in which]
+        heads = [self._heads[number] for number in which]
         return Encoder(self._first, weights, heads, [DropoutRates(0.0, 0.0)] * len(which))
 
     def backward_losses(self, samples: Sequence[Interaction] | Batch) -> Tensor:
         """Do `FastModel.backward_loss` of each model on its own batch; returns the losses, [trials]."""
         flat, batch = (self._first.flat_items, samples) if isinstance(samples, Batch) else self._sort(samples)
-        parts = batch.groups(self._budget())
-        layers, hidden = self._first.n_layers, self._first.hidden_size
-        masks = StepMasks(
-            self._trials, self._encoder.head_groups, batch.lengths, layers, hidden, self._device
-        )
-        items = [group.items(flat) for _, _, group in parts]
+        groups = batch.groups(self._budget())
+        items = [group.items(flat) for group in groups]
         for stacked in self._stacked.values():
             stacked.grad = None
+        weight = self._stacked["item_embedding.weight"]
+        grad_items = weight.grad = torch.zeros_like(weight)
         ids, rows = self._encoder.table(items)
+        masks = self._encoder.masks([model.next_dropout_step() for model in self._models])
         leaf = rows.detach().requires_grad_()
+        count = batch.rows.shape[1]
         total = leaf.new_zeros(len(self._models))
-        for (low, high, group), places in zip(parts, items, strict=True):
-            drawn = masks.group(low, high, group.longest)
+        for group, places in zip(groups, items, strict=True):
             shape = (len(self._models), -1)
             rows_of = (places if ids is None else ids[places]).view(*shape, group.longest)
-            output = self._encoder.output(rows_of, group.length.view(shape), leaf, drawn)
-            losses = self._losses(output, batch, slice(low, high)) / batch.rows.shape[1]
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            output = self._encoder.output(rows_of, group.length.view(shape), leaf, group.rows, masks)
+            target = batch.positive[:, group.part]
+            if batch.negative is None:
+                losses, grad = cross_entropy_gradients(
+                    output.detach(), weight.detach(), grad_items, target, 1 / count
+                )
+                output.backward(grad)  # type: ignore[no-untyped-call]
+            else:
+                losses = self._bpr_sums(output, target, batch.negative[:, group.part])
+                (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
             total += losses.detach()
         rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
         for name, stacked in self._stacked.items():
             grads = [None] * len(self._own) if stacked.grad is None else stacked.grad.unbind()
             for own, grad in zip(self._own, grads, strict=True):
                 own[name].grad = grad
-        return total
+        return total.div_(count)
 
     def _sort(self, batches: Sequence[Interaction]) -> tuple[Tensor, Batch]:
         model = self._first
@@ -94,22 +95,13 @@ class FusedModel:
 
     def _budget(self) -> Budget:
         """Return the budget of groups for all trials, by the longest sample of each rank."""
-        alone = [trial.budget for trial in self._trials]
         # On a GPU the budget bounds memory and the number of kernels, which all trials share. On a CPU
         # another group costs each trial a pass over the gradients of all items.
         share = 1 if self._device.type == "cpu" else len(self._models)
-        most_heads = max(budget.heads for budget in alone)
-        return Budget(alone[0].elements // share, alone[0].overhead // share, alone[0].inner, most_heads)
+        alone = budget_for(self._device, self._first.inner_size, max(self._heads))
+        return Budget(alone.elements // share, alone.overhead // share, alone.inner, alone.heads)
 
-    def _losses(self, output: Tensor, batch: Batch, part: slice) -> Tensor:
+    def _bpr_sums(self, output: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         weight = self._stacked["item_embedding.weight"]
-        target = batch.positive[:, part]
-        if batch.negative is None:
-            return cross_entropy_sums(output, weight, target)
-        pair = flat_rows(target, weight), flat_rows(batch.negative[:, part], weight)
+        pair = flat_rows(positive, weight), flat_rows(negative, weight)
         return bpr_sums(output, *pair, self._first.loss_fct.gamma)
-
-
-def _dropout_spec(model: FastModel, rng: TrialRng, device: torch.device) -> DropoutSpec:
-    rates = DropoutRates(model.hidden_dropout_prob, model.attn_dropout_prob)
-    return DropoutSpec(rng, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))

@@ -55,7 +55,7 @@ class FusedTrainer:
 
     def __init__(self, trials: Sequence[EpochRequest]) -> None:
         self.trials = list(trials)
-        self._model = FusedModel([trial.trainer.model for trial in trials], [trial.rng for trial in trials])
+        self._model = FusedModel([trial.trainer.model for trial in trials])
 
     def run_epoch(self) -> list[EpochResult]:
         """Train an epoch of each trial, and validate those that validate after it."""
