@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from sasrecf_tune import __version__
 from sasrecf_tune.engine import rng
@@ -119,15 +120,19 @@ def capture(built: Built) -> dict[str, Any]:
     """Return the state that `restore` needs, as tensors and plain values. Call it between two epochs."""
     trainer = built.trainer
     return {
-        # Copied, because the weights of a fused trial are views, and torch saves the whole base of a view.
-        "model": {name: value.clone() for name, value in trainer.model.state_dict().items()},
-        "optimizer": trainer.optimizer.state_dict(),
+        # Copied, because those of a fused trial are views, and torch saves the whole base of a view.
+        "model": tree_map(_copied, dict(trainer.model.state_dict())),
+        "optimizer": tree_map(_copied, trainer.optimizer.state_dict()),
         "best_state": trainer.best_state,
         "best_epoch": trainer.best_epoch,
         "best_score": float(trainer.best_valid_score),
         "without_better": trainer.cur_step,
         "random": _random_states(built),
     }
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def restore(built: Built, checkpoint: TrialCheckpoint) -> None:

@@ -106,10 +106,13 @@ def reads_table(samples: Any) -> bool:
     )
 
 
-def epoch_batches(loaders: Sequence[Any], device: torch.device) -> Iterator[Batch]:
+def epoch_batches(loaders: Sequence[Any], device: torch.device, trial_axis: bool = True) -> Iterator[Batch]:
     """Draw the next epoch of loaders that `reads_table` accepts, of the same data and batch size.
 
-    With several loaders, batches have an axis of trials.
+    Args:
+        loaders: One for each trial.
+        device: The device of the batches.
+        trial_axis: Whether batches have an axis of trials; without one there is one loader.
     """
     first = loaders[0]
     table, size = _table_of(first._dataset, device), int(first.batch_size)
@@ -122,7 +125,7 @@ def epoch_batches(loaders: Sequence[Any], device: torch.device) -> Iterator[Batc
     sorted_place = rows + np.arange(order.shape[1]) // size * size
     order, lengths = (np.take_along_axis(each, sorted_place, axis=1) for each in (order, lengths))
     places, samples = to_device(torch.from_numpy(np.stack([rows, order])), device).unbind()
-    if len(loaders) == 1:
+    if not trial_axis:
         lengths, places, samples = lengths[0], places[0], samples[0]
     for low in range(0, order.shape[1], size):
         some = np.s_[..., low : low + size]

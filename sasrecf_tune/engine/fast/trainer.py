@@ -60,7 +60,9 @@ class FastTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recb
         self.model.train()
         losses: list[torch.Tensor] = []
         # RecBole's own batches stay on the CPU, where their lengths are used to form groups.
-        batches = epoch_batches([train_data], self.device) if reads_table(train_data) else train_data
+        batches = train_data
+        if reads_table(train_data):
+            batches = epoch_batches([train_data], self.device, trial_axis=False)
         for batch in batches:
             self.optimizer.zero_grad()
             with without_overhead():

@@ -18,6 +18,7 @@ from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
 from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_gradients
+from sasrecf_tune.engine.fused.optimizer import StackedAdam
 
 
 class FusedModel:
@@ -79,11 +80,17 @@ class FusedModel:
                 (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
             total += losses.detach()
         rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
-        for name, stacked in self._stacked.items():
-            grads = [None] * len(self._own) if stacked.grad is None else stacked.grad.unbind()
-            for own, grad in zip(self._own, grads, strict=True):
-                own[name].grad = grad
         return total.div_(count)
+
+    def give_gradients(self, trials: Sequence[int]) -> None:
+        """Set the gradients of these trials' own parameters, views of the stacked ones."""
+        for name, stacked in self._stacked.items():
+            for trial in trials:
+                self._own[trial][name].grad = None if stacked.grad is None else stacked.grad[trial]
+
+    def stack_optimizers(self, optimizers: Sequence[torch.optim.Optimizer]) -> StackedAdam:
+        """Return one optimiser for all trials; call it when they have gradients."""
+        return StackedAdam(self._stacked, self._own, optimizers)
 
     def _sort(self, batches: Sequence[Interaction]) -> tuple[Tensor, Batch]:
         model = self._first
