@@ -13,7 +13,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from sasrecf_tune.engine.fast.dropout import DropoutRates
-from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, group_bounds, to_device
+from sasrecf_tune.engine.fast.length_groups import Budget, Group, group_bounds, to_device
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
 from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_gradients
@@ -92,8 +92,7 @@ class FusedModel:
         orders = torch.stack([torch.argsort(length, descending=True, stable=True) for length in lengths])
         ordered = torch.stack(lengths).gather(1, orders)
         start = torch.stack(starts).gather(1, orders)
-        inner = self._first.inner_size
-        alone = [budget_for(self._device, inner, heads) for heads in self._heads]
+        alone = [self._encoder.budget(heads) for heads in self._heads]
         # On a GPU the budget bounds memory and the number of kernels, which all trials share. On a CPU
         # another group costs each trial a pass over the gradients of all items.
         share = 1 if self._device.type == "cpu" else len(self._models)
