@@ -180,7 +180,7 @@ class _Rates:
         parts = [drawn[:, low:high].view(shape)[..., :width] for drawn in draws]
         if heads_first:
             parts = [part.transpose(0, 1) for part in parts]
-        numbers = parts[0].to(torch.float32, memory_format=torch.contiguous_format)
+        numbers = torch.empty(parts[0].shape, dtype=torch.float32, device=self._device).copy_(parts[0])
         if len(parts) > 1:
             numbers.add_(parts[1], alpha=1 / 256)
         if len(self._below) == 1:
