@@ -14,7 +14,7 @@ import torch
 def rng_states(device: torch.device, torchs: bool = True) -> dict[str, Any]:
     """Return the states of the generators, of `torchs` own only if asked, as tensors and plain values."""
     name, keys, *rest = np.random.get_state(legacy=True)  # negative samples (recbole/sampler/sampler.py)
-    states = {"numpy": [name, np.asarray(keys).tolist(), *rest], "python": random.getstate()}
+    states: dict[str, Any] = {"numpy": [name, np.asarray(keys).tolist(), *rest], "python": random.getstate()}
     if torchs:  # RecBole's dropout
         states["torch"] = torch.get_rng_state()
         states["cuda"] = torch.cuda.get_rng_state(device) if device.type == "cuda" else None

@@ -10,10 +10,11 @@ weights.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from recbole.model.layers import FeedForward, TransformerLayer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.dropout import DropoutRates, keep_scale
@@ -23,48 +24,92 @@ from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_
 HiddenPair = tuple[Tensor | None, Tensor | None]
 
 
-def all_positions(
-    layer: TransformerLayer, x: Tensor, rates: DropoutRates, attended: Tensor | None, kept: HiddenPair
-) -> Tensor:
+@dataclass(frozen=True)
+class LayerWeights:
+    """The weights of a layer as a step uses them: joined, and scaled by what masks leave out.
+
+    Attributes:
+        tensors: By name; those of RecBole's modules themselves where nothing is joined or scaled.
+        heads: Number of attention heads.
+        forward: RecBole's feed-forward network, for its activation function.
+    """
+
+    tensors: dict[str, Tensor]
+    heads: int
+    forward: FeedForward
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """Apply a projection."""
+        return functional.linear(x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """Apply a LayerNorm."""
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        return functional.layer_norm(x, weight.shape, weight, bias, self.forward.LayerNorm.eps)
+
+
+def layer_weights(layer: TransformerLayer, rates: DropoutRates, last: bool) -> LayerWeights:
+    """Return the weights of a layer for `all_positions`, or for `last_position`.
+
+    Scores are divided by the root of the size of a head, and dropout is scaled, in the weights, which are
+    smaller than the activations.
+    """
+    attention, forward = layer.multi_head_attention, layer.feed_forward
+    heads, size = attention.num_attention_heads, attention.attention_head_size
+    query, key, value = attention.query, attention.key, attention.value
+    root, scale = math.sqrt(size), keep_scale(rates.hidden)
+    if last:
+        tensors = {
+            "query.weight": query.weight / root,
+            "query.bias": query.bias / root,
+            "key": key.weight.view(heads, size, -1),
+            "value": value.weight.view(heads, size, -1).transpose(1, 2),
+            "value.bias": value.bias.view(heads, size),
+        }
+    else:
+        tensors = {
+            "projection.weight": torch.cat([query.weight / root, key.weight, value.weight]),
+            "projection.bias": torch.cat([query.bias / root, key.bias, value.bias]),
+        }
+    tensors |= {
+        "attended.weight": attention.dense.weight * (keep_scale(rates.attention) * scale),
+        "attended.bias": attention.dense.bias * scale,
+        "out.weight": forward.dense_2.weight * scale,
+        "out.bias": forward.dense_2.bias * scale,
+    }
+    plain = {"attended_norm": attention.LayerNorm, "in": forward.dense_1, "out_norm": forward.LayerNorm}
+    for name, module in plain.items():
+        tensors |= {f"{name}.weight": module.weight, f"{name}.bias": module.bias}
+    return LayerWeights(tensors, heads, forward)
+
+
+def all_positions(layer: LayerWeights, x: Tensor, attended: Tensor | None, kept: HiddenPair) -> Tensor:
     """Evaluate a layer for all positions, each of which attends to itself and earlier ones.
 
     Padding is on the right, so that no real position attends to it.
 
     Args:
-        layer: RecBole's layer.
+        layer: Its weights.
         x: Its input, [batch, length, hidden].
-        rates: Dropout probabilities.
         attended: The layer's mask of attention weights (dropout.AttentionMasks).
         kept: The layer's masks of hidden states (dropout.HiddenMasks).
 
     Returns:
         [batch, length, hidden].
     """
-    attention = layer.multi_head_attention
-    batch, longest, hidden = x.shape
-    heads, size = attention.num_attention_heads, attention.attention_head_size
-    # The weights are smaller than the scores.
-    scale = 1 / math.sqrt(size)
-    weight = torch.cat([attention.query.weight * scale, attention.key.weight, attention.value.weight])
-    bias = torch.cat([attention.query.bias * scale, attention.key.bias, attention.value.bias])
-    projected = functional.linear(x, weight, bias)
+    projected = layer.linear("projection", x)
     if attended is None and not torch.is_grad_enabled():
-        split = projected.view(batch, longest, 3, heads, size).permute(2, 0, 3, 1, 4)
+        split = projected.view(*x.shape[:2], 3, layer.heads, -1).permute(2, 0, 3, 1, 4)
         context = functional.scaled_dot_product_attention(*split, is_causal=True, scale=1.0)
-        context = context.transpose(1, 2).reshape(batch, longest, hidden)
+        context = context.transpose(1, 2).reshape(x.shape)
     else:
         # A GPU's fused kernels are not used: their backward pass is not deterministic.
-        context = causal_attention(projected, heads, attended)
-    return _after_attention(layer, x, context, rates, kept)
+        context = causal_attention(projected, layer.heads, attended)
+    return _after_attention(layer, x, context, kept)
 
 
 def last_position(
-    layer: TransformerLayer,
-    x: Tensor,
-    length: Tensor,
-    rates: DropoutRates,
-    attended: Tensor | None,
-    kept: HiddenPair,
+    layer: LayerWeights, x: Tensor, length: Tensor, attended: Tensor | None, kept: HiddenPair
 ) -> Tensor:
     """Evaluate a layer for the last real position of each sample.
 
@@ -74,54 +119,33 @@ def last_position(
     RecBole.
 
     Args:
-        layer: RecBole's layer.
+        layer: Its weights.
         x: Its input, [batch, length, hidden].
         length: Number of real positions, [batch].
-        rates: Dropout probabilities.
         attended: As in `all_positions`.
         kept: As in `all_positions`.
 
     Returns:
         [batch, hidden].
     """
-    attention = layer.multi_head_attention
     batch, _, hidden = x.shape
-    heads, size = attention.num_attention_heads, attention.attention_head_size
     x, last = with_last(x, length)
-    query = functional.linear(last, attention.query.weight, attention.query.bias).view(batch, heads, size)
-    keys = attention.key.weight.view(heads, size, hidden) / math.sqrt(size)
-    values = attention.value.weight.view(heads, size, hidden)
-    queries = torch.bmm(query.transpose(0, 1), keys).transpose(0, 1)  # [batch, heads, hidden]
+    query = layer.linear("query", last).view(batch, layer.heads, -1)
+    queries = torch.bmm(query.transpose(0, 1), layer.tensors["key"]).transpose(0, 1)  # [batch, heads, hidden]
     mixed, total = last_attention(queries, x, length, attended)
-    context = torch.bmm(mixed.transpose(0, 1), values.transpose(1, 2)).transpose(
-        0, 1
-    )  # [batch, heads, hidden / heads]
-    context = context + total * attention.value.bias.view(heads, size)
-    return _after_attention(layer, last, context.reshape(batch, hidden), rates, kept)
+    context = torch.bmm(mixed.transpose(0, 1), layer.tensors["value"]).transpose(0, 1)
+    context = context + total * layer.tensors["value.bias"]  # [batch, heads, hidden / heads]
+    return _after_attention(layer, last, context.reshape(batch, hidden), kept)
 
 
-def _after_attention(
-    layer: TransformerLayer, x: Tensor, context: Tensor, rates: DropoutRates, kept: HiddenPair
-) -> Tensor:
+def _after_attention(layer: LayerWeights, x: Tensor, context: Tensor, kept: HiddenPair) -> Tensor:
     """Apply output projection and feed-forward network, each with dropout, residual and LayerNorm.
 
-    Inputs may have any leading shape. Dropout, also that of `context`, is scaled in the weights, which are
-    smaller than the activations.
+    Inputs may have any leading shape.
     """
-    attention, forward = layer.multi_head_attention, layer.feed_forward
-    scale = keep_scale(rates.hidden)
-    dense = _scaled_linear(context, attention.dense, keep_scale(rates.attention) * scale, scale)
-    x = attention.LayerNorm(add_kept(x, dense, kept[0]))
-    inner = activation(forward, functional.linear(x, forward.dense_1.weight, forward.dense_1.bias))
-    dense = _scaled_linear(inner, forward.dense_2, scale, scale)
-    normed: Tensor = forward.LayerNorm(add_kept(x, dense, kept[1]))
-    return normed
-
-
-def _scaled_linear(x: Tensor, linear: nn.Linear, weight_scale: float, bias_scale: float) -> Tensor:
-    weight = linear.weight if weight_scale == 1 else linear.weight * weight_scale
-    bias = linear.bias if bias_scale == 1 else linear.bias * bias_scale
-    return functional.linear(x, weight, bias)
+    x = layer.norm("attended_norm", add_kept(x, layer.linear("attended", context), kept[0]))
+    inner = activation(layer.forward, layer.linear("in", x))
+    return layer.norm("out_norm", add_kept(x, layer.linear("out", inner), kept[1]))
 
 
 def activation(forward: FeedForward, x: Tensor) -> Tensor:

@@ -83,8 +83,8 @@ class StepMasks:
         self, trials: Sequence[TrialStep], layers: int, hidden: int, longest: int, device: torch.device
     ) -> None:
         self._layers, self._hidden, self._longest, self._device = layers, hidden, longest, device
-        self._of_hidden = _Rates([trial.rates.hidden for trial in trials], device)
-        self._of_attention = _Rates([trial.rates.attention for trial in trials], device)
+        self._of_hidden = _Rates.of([trial.rates.hidden for trial in trials], device)
+        self._of_attention = _Rates.of([trial.rates.attention for trial in trials], device)
         if self._of_hidden.drops or self._of_attention.drops:
             keys = np.stack([_keys(trial.seed, trial.step) for trial in trials])
             # [kind, level, key, trials, 1]: hidden states or attention, first bytes or second
@@ -137,19 +137,32 @@ class StepMasks:
         return torch.arange(count, dtype=torch.int32, device=self._device)
 
 
+@dataclass(frozen=True)
 class _Rates:
-    """The probabilities of one kind, one for each trial."""
+    """The probabilities of one kind, one for each trial.
 
-    def __init__(self, rates: Sequence[float], device: torch.device) -> None:
-        # In bytes: an element is dropped if its random number of [0, 256) is below.
-        self._below = [round(p * 65536) / 256 for p in rates]
-        self._device = device
-        self.drops = any(self._below)
-        self._fine = any(level % 1 for level in self._below)
+    Attributes:
+        below: An element is dropped if its random number of [0, 256) is below.
+        levels: The same on the device of the masks, [trials, 1].
+    """
+
+    below: Sequence[float]
+    levels: Tensor
+
+    @classmethod
+    def of(cls, rates: Sequence[float], device: torch.device) -> _Rates:
+        """Return the rates to the nearest multiple of 1/65536."""
+        below = [round(p * 65536) / 256 for p in rates]
+        return cls(below, torch.tensor(below)[:, None].to(device, non_blocking=True))
+
+    @property
+    def drops(self) -> bool:
+        """Whether any trial drops anything."""
+        return any(self.below)
 
     def select(self, some: slice) -> _Rates:
         """Return those of some trials."""
-        return _Rates([level / 256 for level in self._below[some]], self._device)
+        return _Rates(self.below[some], self.levels[some])
 
     def draw(self, keys: Tensor, rows: Tensor, counters: Tensor, per_sample: int) -> list[Tensor]:
         """Return random bytes, [trials * samples, 4 * counters], and if needed others that refine them.
@@ -160,8 +173,9 @@ class _Rates:
             counters: The numbers of the words of a sample, [counters].
             per_sample: A bound of them.
         """
-        samples = (rows.view(len(self._below), -1) * per_sample).to(torch.int32)
-        return [_random_bytes(samples, counters, *keys[level]) for level in range(1 + self._fine)]
+        samples = (rows.view(len(self.below), -1) * per_sample).to(torch.int32)
+        fine = any(level % 1 for level in self.below)
+        return [_random_bytes(samples, counters, *keys[level]) for level in range(1 + fine)]
 
     def keep(
         self, draws: list[Tensor], first: int, words: tuple[int, ...], width: int, heads_first: bool = False
@@ -180,14 +194,13 @@ class _Rates:
         parts = [drawn[:, low:high].view(shape)[..., :width] for drawn in draws]
         if heads_first:
             parts = [part.transpose(0, 1) for part in parts]
-        numbers = parts[0].to(torch.float32, memory_format=torch.contiguous_format)
+        numbers = torch.empty(parts[0].shape, dtype=torch.float32, device=self.levels.device).copy_(parts[0])
         if len(parts) > 1:
             numbers.add_(parts[1], alpha=1 / 256)
-        if len(self._below) == 1:
-            return numbers.ge_(self._below[0])
-        below = torch.tensor(self._below)[:, None].to(self._device, non_blocking=True)
-        trials = len(self._below)
-        numbers.view(*((words[0], trials) if heads_first else (trials,)), -1).ge_(below)
+        if len(self.below) == 1:
+            return numbers.ge_(self.below[0])
+        by_trial = (words[0], len(self.below)) if heads_first else (len(self.below),)
+        numbers.view(*by_trial, -1).ge_(self.levels)
         return numbers
 
 

@@ -32,15 +32,19 @@ class Budget:
         return max(1, self.elements // (longest * max(self.inner, self.heads * longest)))
 
 
-def budget_for(device: torch.device, inner: int, heads: int) -> Budget:
+def budget_for(device: torch.device, layers: int, hidden: int, inner: int, heads: int) -> Budget:
     """Return the budget of a model on `device`.
+
+    The last layer has one query a sample, so that only others have a feed-forward network and scores for each
+    position. A group costs about the same for each layer, and a position much more for each but the last.
 
     On a CPU a group's activations should fit in the caches of the cores, 4 MiB each. Gradients of groups are
     summed, which is exact, so only one group's activations are in memory. A GPU needs large kernels.
     """
+    width, per_position = (hidden, 0) if layers == 1 else (inner, heads)
     if device.type == "cuda":
-        return Budget(1 << 28, 20_000, inner, heads)
-    return Budget((1 << 20) * torch.get_num_threads(), 500, inner, heads)
+        return Budget(1 << 28, 20_000, width, per_position)
+    return Budget((1 << 20) * torch.get_num_threads(), 1000 // layers, width, per_position)
 
 
 @dataclass(frozen=True)

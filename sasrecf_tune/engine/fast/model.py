@@ -12,6 +12,7 @@ first layer: SASRec's is the item's embedding.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sasrecf_tune.engine.fast.attention import all_positions, last_position
+from sasrecf_tune.engine.fast.attention import LayerWeights, all_positions, last_position, layer_weights
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
 from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
@@ -83,7 +84,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         batch, groups, items = self._step(interaction)
         table = _ItemTable(self, items)
         losses = []
-        for group, output in self._group_outputs(groups, items, table.ids, table.rows):
+        for group, output in self._group_outputs(self._prepare_step(), groups, items, table.ids, table.rows):
             target = batch.positive[group.part]
             if batch.negative is None:
                 losses.append(cross_entropy_sum(output, self.item_embedding.weight, target))
@@ -100,9 +101,11 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         batch, groups, items = self._step(samples)
         table = _ItemTable(self, items)
         leaf = table.rows.detach().requires_grad_()
+        step = self._prepare_step()
+        prepared = step.detach()
         count = len(batch.rows)
         total = leaf.new_zeros(())
-        for group, output in self._group_outputs(groups, items, table.ids, leaf):
+        for group, output in self._group_outputs(step, groups, items, table.ids, leaf):
             target = batch.positive[group.part]
             if batch.negative is None:
                 loss, grad = cross_entropy_gradients(output.detach(), *self._logits(), target, 1 / count)
@@ -111,7 +114,9 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
                 loss = self._bpr_sum(output, target, batch.negative[group.part])
                 (loss / count).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        table.rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
+        prepared = [(table.rows, leaf), *prepared]
+        reached = [(made, leaf.grad) for made, leaf in prepared if leaf.grad is not None]
+        torch.autograd.backward(*zip(*reached, strict=True))
         return total.div_(count)
 
     def _logits(self) -> tuple[Tensor, Tensor]:
@@ -133,10 +138,19 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
             self.dropout_step += 1
         return TrialStep(self._seed, self.dropout_step, rates)
 
-    def _step_masks(self) -> tuple[StepMasks, DropoutRates]:
-        step, device = self.next_dropout_step(), self.item_embedding.weight.device
-        longest = len(self.position_embedding.weight)
-        return StepMasks([step], self.n_layers, self.hidden_size, longest, device), step.rates
+    def _prepare_step(self) -> _StepInputs:
+        """Return what all groups of the next step use."""
+        step, longest = self.next_dropout_step(), len(self.position_embedding.weight)
+        device, scale = self.item_embedding.weight.device, keep_scale(step.rates.hidden)
+        last = self.n_layers - 1
+        return _StepInputs(
+            StepMasks([step], self.n_layers, self.hidden_size, longest, device),
+            {"weight": self.LayerNorm.weight * scale, "bias": self.LayerNorm.bias * scale},
+            [
+                layer_weights(layer, step.rates, number == last)
+                for number, layer in enumerate(self.trm_encoder.layer)
+            ],
+        )
 
     def _step(self, samples: Interaction | Batch) -> tuple[Batch, list[Group], list[Tensor]]:
         if isinstance(samples, Batch):
@@ -149,29 +163,30 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         return batch, groups, [group.items(flat) for group in groups]
 
     def _budget(self, device: torch.device) -> Budget:
-        return budget_for(device, self.inner_size, self.n_heads)
+        return budget_for(device, self.n_layers, self.hidden_size, self.inner_size, self.n_heads)
 
     def _group_outputs(
-        self, groups: list[Group], items: list[Tensor], ids: Tensor | None, rows: Tensor
+        self,
+        step: _StepInputs,
+        groups: list[Group],
+        items: list[Tensor],
+        ids: Tensor | None,
+        rows: Tensor,
     ) -> Iterator[tuple[Group, Tensor]]:
-        masks = self._step_masks()
         for group, places in zip(groups, items, strict=True):
-            yield group, self._group_output(group, places if ids is None else ids[places], rows, *masks)
+            yield group, self._group_output(step, group, places if ids is None else ids[places], rows)
 
-    def _group_output(
-        self, group: Group, places: Tensor, rows: Tensor, masks: StepMasks, rates: DropoutRates
-    ) -> Tensor:
+    def _group_output(self, step: _StepInputs, group: Group, places: Tensor, rows: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
-        hidden = masks.hidden(group.rows, group.longest)
-        attended = masks.attention(group.rows, group.longest, self.n_heads)
+        hidden = step.masks.hidden(group.rows, group.longest)
+        attended = step.masks.attention(group.rows, group.longest, self.n_heads)
         x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
-        norm, scale = self.LayerNorm, keep_scale(rates.hidden)
-        x = functional.layer_norm(x, (self.hidden_size,), norm.weight * scale, norm.bias * scale, norm.eps)
+        x = functional.layer_norm(x, (self.hidden_size,), **step.norm, eps=self.layer_norm_eps)
         x = kept_(x, hidden.embedding)
-        *before, last = zip(self.trm_encoder.layer, attended, hidden.layers, strict=True)
+        *before, last = zip(step.layers, attended, hidden.layers, strict=True)
         for layer, weights, states in before:
-            x = all_positions(layer, x, rates, weights, states)
-        return last_position(last[0], x, group.length, rates, *last[1:])
+            x = all_positions(layer, x, weights, states)
+        return last_position(last[0], x, group.length, *last[1:])
 
     def _outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
@@ -185,7 +200,9 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         return self._encode(groups, [group.items(flat) for group in groups], None, inputs)
 
     def _encode(self, groups: list[Group], items: list[Tensor], ids: Tensor | None, rows: Tensor) -> Tensor:
-        outputs = [output for _, output in self._group_outputs(groups, items, ids, rows)]
+        outputs = [
+            output for _, output in self._group_outputs(self._prepare_step(), groups, items, ids, rows)
+        ]
         ordered = torch.cat([group.rows for group in groups])
         return torch.cat(outputs)[torch.argsort(ordered)]
 
@@ -197,6 +214,29 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         padded = interaction[self.ITEM_SEQ]
         start = torch.arange(len(padded), device=padded.device) * padded.shape[1]
         return to_device(padded.reshape(-1), self.item_embedding.weight.device), start, length
+
+
+@dataclass(frozen=True)
+class _StepInputs:
+    """What all groups of a step use; `norm` is the LayerNorm of the embeddings."""
+
+    masks: StepMasks
+    norm: dict[str, Tensor]
+    layers: list[LayerWeights]
+
+    def detach(self) -> list[tuple[Tensor, Tensor]]:
+        """Replace the tensors that were computed by leaves, whose gradients the groups sum.
+
+        Returns:
+            Each of those tensors with its leaf.
+        """
+        replaced = []
+        for tensors in (self.norm, *(layer.tensors for layer in self.layers)):
+            for name, tensor in tensors.items():
+                if tensor.grad_fn is not None:
+                    tensors[name] = tensor.detach().requires_grad_()
+                    replaced.append((tensor, tensors[name]))
+        return replaced
 
 
 class _ItemTable:

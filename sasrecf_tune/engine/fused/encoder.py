@@ -58,7 +58,7 @@ class Encoder:
         `flat`, `start` and `length` are as in `FastModel._windows`.
         """
         heads = max(group.heads for group in self.head_groups)
-        alone = budget_for(self.device, self.first.inner_size, heads)
+        alone = self.budget(heads)
         # A group has its samples once for each trial.
         elements, overhead = alone.elements // self.trials, alone.overhead // self.trials
         groups = make_groups(start, length, Budget(elements, overhead, alone.inner, alone.heads), self.device)
@@ -72,6 +72,11 @@ class Encoder:
             outputs.append(self.output(rows_of.expand(self.trials, -1, -1), lengths, rows, lengths, masks))
         ordered = torch.cat([group.rows for group in groups])
         return torch.cat(outputs, dim=1)[:, torch.argsort(ordered)]
+
+    def budget(self, heads: int) -> Budget:
+        """Return the budget of one trial with this number of heads."""
+        first = self.first
+        return budget_for(self.device, first.n_layers, first.hidden_size, first.inner_size, heads)
 
     def table(self, items: list[Tensor]) -> tuple[Tensor | None, Tensor]:
         """Return `ids` and `rows`, [trials, items, hidden], as fast.model._ItemTable has them."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dropout import DropoutRates
-from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
+from sasrecf_tune.engine.fast.length_groups import Budget
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
 from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_gradients
@@ -105,7 +105,7 @@ class FusedModel:
         # On a GPU the budget bounds memory and the number of kernels, which all trials share. On a CPU
         # another group costs each trial a pass over the gradients of all items.
         share = 1 if self._device.type == "cpu" else len(self._models)
-        alone = budget_for(self._device, self._first.inner_size, max(self._heads))
+        alone = self._encoder.budget(max(self._heads))
         return Budget(alone.elements // share, alone.overhead // share, alone.inner, alone.heads)
 
     def _bpr_sums(self, output: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
