@@ -20,7 +20,10 @@ META = torch.device("meta")
 # Operators whose result is a number, or has a size that depends on values.
 _READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim"}
 # Operators that start no kernel, beside those that return a view.
-_NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "detach", "lift_fresh", "_unsafe_view"}
+_NO_KERNEL = {
+    *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+    *("detach", "lift_fresh", "_unsafe_view"),
+}
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 # Functions that make a tensor of numbers of the host, and copy it to the device before they return.
 _FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
