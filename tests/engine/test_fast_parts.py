@@ -179,21 +179,23 @@ def test_cross_entropy_in_chunks_is_torchs(samples: int, items: int, rows: int, 
     expected = functional.cross_entropy(leaves[0] @ leaves[1].T, target, reduction="sum")
     grads = torch.autograd.grad(expected * 3, leaves)
     with patch("sasrecf_tune.engine.fast.loss.chunk_rows", lambda *_: rows):
-        found = cross_entropy_sum(*leaves, target)
+        found = cross_entropy_sum(leaves[0], leaves[1], target)
         before = torch.randn(items, 5, dtype=torch.float64)
         added = before.clone()
         output, weights = (leaf.detach() for leaf in leaves)
         loss, gradient = cross_entropy_gradients(output, weights, added, target, 3.0)
-        stacked = [each.expand(2, *each.shape).clone() for each in (output, weights, before, target)]
-        of_two = cross_entropy_gradients(*stacked, 3.0)
+        outputs, several, both, targets = (
+            torch.stack([each] * 2) for each in (output, weights, before, target)
+        )
+        of_two = cross_entropy_gradients(outputs, several, both, targets, 3.0)
         with torch.no_grad():
-            torch.testing.assert_close(cross_entropy_sum(*leaves, target), expected)
+            torch.testing.assert_close(cross_entropy_sum(leaves[0], leaves[1], target), expected)
     ours = torch.autograd.grad(found * 3, leaves)
     for value in (found, loss, *of_two[0]):
         torch.testing.assert_close(value, expected)
     for value in (ours[0], gradient, *of_two[1]):
         torch.testing.assert_close(value, grads[0])
-    for value in (ours[1], added - before, *(stacked[2] - before)):
+    for value in (ours[1], added - before, *(both - before)):
         torch.testing.assert_close(value, grads[1])
 
 

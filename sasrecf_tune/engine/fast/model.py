@@ -119,7 +119,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
             total += loss.detach()
         prepared = [(table.rows, leaf), *prepared]
         reached = [(made, leaf.grad) for made, leaf in prepared if leaf.grad is not None]
-        torch.autograd.backward(*zip(*reached, strict=True))
+        torch.autograd.backward([made for made, _ in reached], [grad for _, grad in reached])
         return total.div_(samples)
 
     def _logits(self) -> tuple[Tensor, Tensor]:

@@ -59,14 +59,15 @@ class FusedModel:
         for stacked in self._stacked.values():
             stacked.grad = None
         weight = self._stacked["item_embedding.weight"]
-        grad_items = weight.grad = torch.zeros_like(weight)
+        grad_items = torch.zeros_like(weight)
+        weight.grad = grad_items
         ids, rows = self._encoder.table(items)
         masks = self._encoder.masks([model.next_dropout_step() for model in self._models])
         leaf = rows.detach().requires_grad_()
         samples = positive.shape[1]
         total = leaf.new_zeros(len(self._models))
+        shape = (len(self._models), -1)
         for part, places in zip(parts, items, strict=True):
-            shape = (len(self._models), -1)
             rows_of = (places if ids is None else ids[places]).view(*shape, part.longest)
             output = self._encoder.output(rows_of, part.length.view(shape), leaf, part.rows, masks)
             of_part = part.rows.view(shape)
@@ -101,7 +102,12 @@ class FusedModel:
         numbers = ordered.numpy(force=True)
         rows, start, length = (to_device(columns, self._device) for columns in (orders, start, ordered))
         return [
-            Group(*(column[:, low:high].reshape(-1) for column in (rows, start, length)), longest)
+            Group(
+                rows[:, low:high].reshape(-1),
+                start[:, low:high].reshape(-1),
+                length[:, low:high].reshape(-1),
+                longest,
+            )
             for low, high, longest in group_bounds(numbers.max(0), shared)
         ]
 
