@@ -73,10 +73,10 @@ class FusedModel:
             of_part = part.rows.view(shape)
             target = positive.gather(1, of_part)
             if negative is None:
-                losses, grad = cross_entropy_gradients(
+                losses, grad_output = cross_entropy_gradients(
                     output.detach(), weight.detach(), grad_items, target, 1 / samples
                 )
-                output.backward(grad)  # type: ignore[no-untyped-call]
+                output.backward(grad_output)  # type: ignore[no-untyped-call]
             else:
                 losses = self._bpr_sums(output, target, negative.gather(1, of_part))
                 (losses.sum() / samples).backward()  # type: ignore[no-untyped-call]
