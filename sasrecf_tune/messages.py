@@ -163,6 +163,7 @@ class Job:
         alone: Never train it as one model with other trials.
         known: The coordinator has the reports of an earlier attempt up to this epoch.
         deployment: If it is no trial, how its model is trained and written.
+        per_user: Where the metrics of each user are written, as `per_user_file` takes it.
     """
 
     number: int
@@ -176,6 +177,7 @@ class Job:
     alone: bool = False
     known: int = 0
     deployment: Deployment | None = None
+    per_user: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,7 @@ class Result:
         fused: The largest number of trials, this one included, that it was trained with as one model.
         checkpoint: The epoch of `Job.resume_file`, after which a paused trial can go on; 0 without one.
         training_seconds: As in the last report.
+        losses: The training loss at each validation.
     """
 
     number: int
@@ -242,6 +245,7 @@ class Result:
     fused: int = 1
     checkpoint: int = 0
     training_seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
 
 
 class FailureKind(enum.StrEnum):

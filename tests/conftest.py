@@ -40,6 +40,7 @@ LONG = (
     "executors/test_executors.py",
     "benchmarks/robustness/test_fuzz.py",
     "cli/test_doctor.py",
+    "tracking/test_mlflow_runs.py",
     "storage/test_disk_failures.py",
     "cli/test_check_and_run.py",
     "test_examples.py",

@@ -10,7 +10,7 @@ from typing import Any
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.config_files import read_base
 from sasrecf_tune.inputs.constraints import resolve
-from sasrecf_tune.inputs.dataset_files import columns, fingerprint, locate
+from sasrecf_tune.inputs.dataset_files import DatasetFiles, columns, fingerprint, locate
 
 ML_100K = "ml-100k"
 # RecBole's names of the columns that SASRecF reads (recbole/properties/dataset/sample.yaml).
@@ -42,7 +42,14 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """Return a hash of its files."""
-        return fingerprint(locate(self.name, None if self.parent is None else str(self.parent)))
+        return fingerprint(self._files())
+
+    def directory(self) -> Path:
+        """Return the directory of its files."""
+        return self._files().path
+
+    def _files(self) -> DatasetFiles:
+        return locate(self.name, None if self.parent is None else str(self.parent))
 
 
 def find_datasets(directory: str) -> list[Dataset]:

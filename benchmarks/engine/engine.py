@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from benchmarks.common import (
     write_output,
 )
 from benchmarks.engine.datasets import ML_100K, Dataset, choose_features, find_datasets, training_config
-from benchmarks.engine.matmul_floor import BatchShape, matrix_products
+from benchmarks.engine.matmul_floor import BatchShape, matrix_products, validation_products
 from benchmarks.engine.processes import Device, MeasuredProcess, ProcessSetting
 from benchmarks.engine.results import markdown_table, summarize
 from sasrecf_tune import __version__
@@ -44,6 +45,7 @@ class Options:
     prepare: int
     agreement: int
     device: Device
+    hopwise: str
 
 
 def compare(data: Dataset, config: dict[str, Any], options: Options) -> dict[str, Any]:
@@ -54,39 +56,44 @@ def compare(data: Dataset, config: dict[str, Any], options: Options) -> dict[str
     """
     # This also reads the files once, so that neither engine waits for the disk.
     fingerprint = data.fingerprint()
+    settings = [ProcessSetting(name, options.device, config) for name in ("recbole", "fast")]
+    if options.hopwise:
+        # It has no data sets of RecBole's.
+        own = config | {"data_path": str(data.parent or data.directory().parent)}
+        settings.append(ProcessSetting("hopwise", options.device, own, python=options.hopwise))
     with ExitStack() as stack:
-        stock, fast, floor = (
-            stack.enter_context(MeasuredProcess(ProcessSetting(name, options.device, config)))
-            for name in ("recbole", "fast", "floor")
+        floor, *engines = (
+            stack.enter_context(MeasuredProcess(setting))
+            for setting in [ProcessSetting("floor", options.device, config), *settings]
         )
-        pair = (stock, fast)
+        stock = engines[0]
         samples: dict[str, dict[str, list[float]]] = {
             process.engine: {kind: [] for kind in ("prepare", "load", "step", "validation", "epoch")}
-            for process in pair
+            for process in engines
         }
-        memory: dict[str, dict[str, dict[str, float]]] = {process.engine: {} for process in pair}
+        memory: dict[str, dict[str, dict[str, float]]] = {process.engine: {} for process in engines}
 
         def note_memory(phase: str) -> None:
-            for process in pair:
+            for process in engines:
                 memory[process.engine][phase] = process.call("memory")
 
         def measure(kind: str, request: str) -> None:
-            for process in pair:
+            for process in engines:
                 samples[process.engine][kind].append(process.call(request))
 
-        environments = [process.call("environment") for process in pair]
+        environments = {process.engine: process.call("environment") for process in engines}
         note_memory("import")
         print_progress("  preparing")
         measure("prepare", "prepare")
         note_memory("prepared")
-        built = [process.call("build") for process in pair]
+        built = [process.call("build") for process in engines]
         sizes = built[0].pop("sizes")
         print_progress(f"  {options.steps} pairs of steps")
-        warm_up = {process.engine: process.call("step")["step"] for process in pair}
+        warm_up = {process.engine: process.call("step")["step"] for process in engines}
         floors: list[float] = []
         flops: list[int] = []
         for _ in range(options.steps):
-            for process in pair:
+            for process in engines:
                 for kind, seconds in process.call("step").items():
                     samples[process.engine][kind].append(seconds)
             batch: BatchShape = stock.call("batch")
@@ -95,17 +102,20 @@ def compare(data: Dataset, config: dict[str, Any], options: Options) -> dict[str
             floors.append(floor.call("time", listed))
         note_memory("trained")
         print_progress(f"  {options.validations} pairs of validations")
+        listed = validation_products(stock.call("validation_batch"), sizes)
+        validation_floors: list[float] = []
         for _ in range(options.validations):
             measure("validation", "validate")
+            validation_floors.append(floor.call("time", listed, False))
         note_memory("validated")
         for number in range(options.epochs):
             print_progress(f"  pair of epochs {number + 1} of {options.epochs}")
-            for process, seconds in zip(pair, _epochs(pair), strict=True):
+            for process, seconds in zip(engines, _epochs(engines), strict=True):
                 samples[process.engine]["epoch"].append(seconds)
         if options.epochs:
             note_memory("epoch")
         print_progress("  agreement")
-        agreement = _agreement(pair, options.agreement)
+        agreements = _agreements(engines, options.agreement)
         # After all measurements of memory: a second preparation may need more of it.
         for number in range(1, options.prepare):
             print_progress(f"  preparing {number + 1} of {options.prepare}")
@@ -117,43 +127,50 @@ def compare(data: Dataset, config: dict[str, Any], options: Options) -> dict[str
         "features": config["selected_features"],
         "config": {key: value for key, value in config.items() if key != "data_path"},
         **built[0],
-        "machine": environments[1],
+        "machine": environments["fast"],
+        "environments": environments,
         "samples": samples,
         "warm_up_step": warm_up,
         "memory_mb": memory,
-        "agreement": agreement,
-        "floor": {"seconds": floors, "flops": flops, "sizes": asdict(sizes)},
+        "agreement": agreements.pop("fast"),
+        "floor": {"seconds": floors, "flops": flops, "sizes": asdict(sizes), "validation": validation_floors},
     }
-    return result | {"summary": summarize(result)}
+    peers = {
+        name: {"summary": summarize(result, name), "agreement": found} for name, found in agreements.items()
+    }
+    return result | {"summary": summarize(result), "peers": peers}
 
 
-def _epochs(pair: Sequence[MeasuredProcess]) -> list[float]:
+def _epochs(engines: Sequence[MeasuredProcess]) -> list[float]:
     """Return the seconds of one epoch of each engine: all steps, with loading, and one validation.
 
     The engines take turns at each step: the machine's speed drifts over the minutes of an epoch.
     """
-    for process in pair:
+    for process in engines:
         process.call("start_epoch")
-    total = [0.0 for _ in pair]
-    while None not in (seconds := [process.call("epoch_step") for process in pair]):
+    total = [0.0 for _ in engines]
+    while None not in (seconds := [process.call("epoch_step") for process in engines]):
         total = [sum(pair) for pair in zip(total, seconds, strict=True)]
-    return [spent + process.call("validate") for spent, process in zip(total, pair, strict=True)]
+    return [spent + process.call("validate") for spent, process in zip(total, engines, strict=True)]
 
 
-def _agreement(pair: Sequence[MeasuredProcess], steps: int) -> dict[str, Any]:
+def _agreements(engines: Sequence[MeasuredProcess], steps: int) -> dict[str, dict[str, Any]]:
+    """Compare the other engines with the first one, stock RecBole."""
     with tempfile.TemporaryDirectory() as scratch:
         gradients = Path(scratch) / "gradients.pth"
-        stock, fast = (process.call("agreement", steps, gradients) for process in pair)
-    differences = fast["differences"]
+        stock, *others = (process.call("agreement", steps, gradients) for process in engines)
     return {
-        "same_batches": stock["batches"] == fast["batches"],
-        "losses": {"recbole": stock["losses"], "fast": fast["losses"]},
-        "loss_difference": max(
-            abs(a - b) / abs(a) for a, b in zip(stock["losses"], fast["losses"], strict=True)
-        ),
-        "gradient_difference": max(differences.values()),
-        "gradient_differences": differences,
-        "largest_gradient": stock["largest_gradient"],
+        process.engine: {
+            "same_batches": stock["batches"] == other["batches"],
+            "losses": {"recbole": stock["losses"], process.engine: other["losses"]},
+            "loss_difference": max(
+                abs(a - b) / abs(a) for a, b in zip(stock["losses"], other["losses"], strict=True)
+            ),
+            "gradient_difference": max(other["differences"].values()),
+            "gradient_differences": other["differences"],
+            "largest_gradient": stock["largest_gradient"],
+        }
+        for process, other in zip(engines[1:], others, strict=True)
     }
 
 
@@ -181,11 +198,14 @@ def main(
     agreement: Annotated[int, typer.Option(min=1, help="Steps whose losses are compared.")] = 10,
     threads: Threads = 0,
     device: Annotated[Device, typer.Option(help="Where to train.")] = "auto",
+    hopwise: Annotated[
+        str, typer.Option(metavar="PYTHON", help="Measure hopwise, too: the interpreter of its environment.")
+    ] = "",
     json_file: JsonFile = None,
     markdown: MarkdownFile = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", hidden=True)] = [],  # noqa: B006
 ) -> None:
-    """Compare stock RecBole with the fast engine: time, memory and agreement, in turns on one machine.
+    """Compare stock RecBole (and hopwise) with the fast engine: time, memory and agreement, in turns.
 
     Prints JSON with every sample, and then a table in Markdown.
     """
@@ -193,6 +213,8 @@ def main(
     for file in (json_file, markdown):
         if file is not None and not file.resolve().parent.is_dir():
             raise InputError("no such directory", where=str(file.parent))
+    if hopwise and shutil.which(hopwise) is None:
+        raise InputError("no such program", where=f"--hopwise {hopwise}", fix=_MAKE_ENVIRONMENT)
     counts = _numbers(layers)
     sets = [one for directory in data for one in find_datasets(directory)]
     chosen = choose_features(sets, [name.strip() for name in features.split(",") if name.strip()])
@@ -201,7 +223,9 @@ def main(
         for one, some in zip(sets, chosen, strict=True)
         for count in counts
     ]
-    options = Options(steps, epochs, validations, prepare, agreement, device)
+    # Not resolved: the interpreter of an environment may be a link to another one.
+    interpreter = str(Path.cwd() / (shutil.which(hopwise) or "")) if hopwise else ""
+    options = Options(steps, epochs, validations, prepare, agreement, device, interpreter)
     results = []
     for number, (one, config) in enumerate(cases, 1):
         print_progress(f"{one.name}, layers {config['n_layers']} ({number} of {len(cases)})")
@@ -219,7 +243,7 @@ def main(
             "layers": counts,
             "threads": threads,
             "set": set_,
-            **asdict(options),
+            **asdict(options) | {"hopwise": bool(hopwise)},
         },
         "results": results,
     }
@@ -228,6 +252,7 @@ def main(
 
 
 _STARTED = time.time()
+_MAKE_ENVIRONMENT = "benchmarks/engine/README.md says how to make the environment."
 
 
 def _numbers(text: str) -> list[int]:

@@ -1,9 +1,12 @@
-"""The lower bound of a training step: its matrix products and nothing else."""
+"""The lower bounds of a training step and of a validation: their matrix products and nothing else."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+# Numbers in one result of a validation's products: 4 MiB, which stay in a cache. All scores are too many.
+_MOST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,24 @@ def matrix_products(batch: BatchShape, sizes: ModelSizes) -> list[MatrixProduct]
     ]
 
 
-def time_products(listed: list[MatrixProduct], device: str) -> float:
-    """Return the seconds of all products of `listed`, forward and backward, after a first run."""
+def validation_products(samples: BatchShape, sizes: ModelSizes) -> list[MatrixProduct]:
+    """Return the matrix products of one validation that ranks all items for `samples`.
+
+    They are the forward products of `matrix_products`, one piece after another.
+    """
+    return [_in_pieces(product) for product in matrix_products(samples, sizes)]
+
+
+def _in_pieces(product: MatrixProduct) -> MatrixProduct:
+    across = "rows" if product.rows > product.batch else "batch"
+    size: int = getattr(product, across)
+    most = max(1, _MOST * size // (product.batch * product.rows * product.columns))
+    times = -(-size // most)
+    return replace(product, **{across: max(1, round(size / times))}, times=product.times * times)
+
+
+def time_products(listed: list[MatrixProduct], device: str, backward: bool = True) -> float:
+    """Return the seconds of all products of `listed`, after a first run."""
     import torch
 
     def scratch(elements: int) -> torch.Tensor:
@@ -117,6 +136,8 @@ def time_products(listed: list[MatrixProduct], device: str) -> float:
             c = view(out, p.batch, p.rows, p.columns)
             for _ in range(p.times):
                 torch.matmul(a, b, out=c)
+                if not backward:
+                    continue
                 torch.matmul(c, b.mT, out=view(grad_left, p.batch, p.rows, p.inner))
                 torch.matmul(a.mT, c, out=view(grad_right, p.batch, p.inner, p.columns))
 

@@ -10,6 +10,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +50,26 @@ class MatmulFloor:
     def __init__(self, device: str) -> None:
         self._device = device
 
-    def time(self, products: list[MatrixProduct]) -> float:
+    def time(self, products: list[MatrixProduct], backward: bool = True) -> float:
         """Return the seconds of all products, forward and backward."""
-        return time_products(products, self._device)
+        return time_products(products, self._device, backward)
 
 
 class MeasuredEngine:
-    """The engine `recbole` or `fast`. Methods that return a number return seconds."""
+    """The engine `recbole`, `fast` or `hopwise`. Methods that return a number return seconds."""
 
     def __init__(self, setting: ProcessSetting, device: str) -> None:
-        # Both engines need RecBole's models: their import belongs to the baseline of the memory.
-        import recbole.model.sequential_recommender  # noqa: F401
-
-        from sasrecf_tune.engine import recbole as recbole_engine
-
-        self._bridge = recbole_engine
-        self._engine = recbole_engine.RECBOLE_ENGINE
-        if setting.engine != "recbole":
+        self._library = "hopwise" if setting.engine == "hopwise" else "recbole"
+        # All engines need the library's models: their import belongs to the baseline of the memory.
+        import_module(f"{self._library}.model.sequential_recommender")
+        self._bridge: Any
+        self._engine: Any = None
+        if setting.engine == "hopwise":
+            self._bridge = import_module("benchmarks.engine.hopwise_library")
+        else:
+            self._bridge = import_module("sasrecf_tune.engine.recbole")
+            self._engine = self._bridge.RECBOLE_ENGINE
+        if setting.engine not in ("recbole", "hopwise"):
             from sasrecf_tune.engine.fast.build import FAST
 
             self._engine = FAST
@@ -79,15 +84,10 @@ class MeasuredEngine:
 
     def environment(self) -> dict[str, Any]:
         """Return versions, threads and the device."""
-        import numpy
-        import recbole
-
         return {
             "versions": {
                 "python": sys.version.split()[0],
-                "torch": torch.__version__,
-                "recbole": recbole.__version__,
-                "numpy": numpy.__version__,
+                **{name: version(name) for name in ("torch", self._library, "numpy")},
             },
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if self._device == "cuda" else "cpu",
@@ -144,8 +144,15 @@ class MeasuredEngine:
 
     def batch(self) -> BatchShape:
         """Return the last step's batch shape; only for the stock engine, whose samples hold histories."""
+        return self._shape(self._last)
+
+    def validation_batch(self) -> BatchShape:
+        """Return the shape of all samples of a validation; only for the stock engine."""
+        return self._shape(self._built.valid._dataset.inter_feat)
+
+    def _shape(self, samples: Any) -> BatchShape:
         model = self._built.trainer.model
-        histories, lengths = self._last[model.ITEM_SEQ], self._last[model.ITEM_SEQ_LEN]
+        histories, lengths = samples[model.ITEM_SEQ], samples[model.ITEM_SEQ_LEN]
         distinct = torch.unique(histories)
         return BatchShape(tuple(lengths.tolist()), int((distinct != 0).sum()))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -21,33 +23,39 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True)
 class ProcessSetting:
-    """What a process measures. `engine` is recbole, fast, or floor for plain matrix products.
+    """What a process measures. `engine` is recbole, fast, hopwise, or floor for plain matrix products.
 
-    The function `make` of `module` returns, for these settings, the object whose methods are called.
+    The function `make` of `module` returns, for these settings, the object whose methods are called. `python`
+    is the interpreter, which may be that of another environment.
     """
 
     engine: str
     device: Device
     config: dict[str, Any]
     module: str = "benchmarks.engine.measured_engines"
+    python: str = sys.executable
 
 
 class MeasuredProcess:
     """A process that runs one method at a time; a context manager that ends it.
 
-    Processes are spawned, so that their memory starts empty, and the parent imports neither torch nor
-    recbole: Linux counts the parent's memory at the start towards a child's peak.
+    It is a new program, so that its memory starts empty, and the parent imports neither torch nor recbole:
+    Linux counts the parent's memory at the start towards a child's peak.
     """
 
     def __init__(self, setting: ProcessSetting) -> None:
-        context = multiprocessing.get_context("spawn")
         self.engine = setting.engine
         # The parent deletes it: a process that is terminated cannot.
         self._scratch = tempfile.TemporaryDirectory()
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, setting, self._scratch.name), daemon=True)
-        self._process.start()
+        self._pipe, other = Pipe()
+        self._process = subprocess.Popen(
+            [setting.python, "-m", __name__, str(other.fileno())],
+            pass_fds=[other.fileno()],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+        )
         other.close()
+        self._pipe.send((setting, self._scratch.name))
 
     def __enter__(self) -> Self:
         return self
@@ -56,10 +64,11 @@ class MeasuredProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pipe.close()
-        self._process.join(5 if kind is None else 0)
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join()
+        try:
+            self._process.wait(5 if kind is None else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._scratch.cleanup()
 
     def call(self, request: str, *arguments: object) -> Any:
@@ -72,9 +81,9 @@ class MeasuredProcess:
             self._pipe.send((request, arguments))
             answer = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
-            self._process.join(5)
+            code = self._process.wait(5)
             raise WorkerError(
-                f"the process of {self.engine} ended in {request!r} (exit code {self._process.exitcode})",
+                f"the process of {self.engine} ended in {request!r} (exit code {code})",
                 fix="Exit code -9 mostly means that the system ran out of memory.",
             ) from error
         if isinstance(answer, TuneError):
@@ -82,13 +91,14 @@ class MeasuredProcess:
         return answer
 
 
-def _serve(pipe: Connection, setting: ProcessSetting, scratch: str) -> None:
+def _serve(pipe: Connection) -> None:
     # Ctrl-C reaches all processes; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent's standard output is for the JSON.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     # Deprecation warnings of what RecBole imports.
     warnings.simplefilter("ignore")
+    setting, scratch = pipe.recv()
     # RecBole's trainer creates a directory for checkpoints in the working directory.
     os.chdir(scratch)
     target: Any = None
@@ -107,3 +117,7 @@ def _serve(pipe: Connection, setting: ProcessSetting, scratch: str) -> None:
             text = " ".join(str(error).split())[:400]
             answer = WorkerError(f"{setting.engine}, {request}: {type(error).__name__}: {text}")
         pipe.send(answer)
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv.pop())))

@@ -12,19 +12,19 @@ Samples = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Ratio:
-    """The cost of stock RecBole divided by that of the fast engine: median over pairs, and range."""
+    """The cost of another engine divided by that of the fast engine: median over pairs, and range."""
 
     median: float
     low: float
     high: float
 
 
-def summarize(result: dict[str, Any]) -> dict[str, Any]:
-    """Summarize one comparison from its raw samples; README.md defines the terms."""
-    stock, fast = result["samples"]["recbole"], result["samples"]["fast"]
+def summarize(result: dict[str, Any], other: str = "recbole") -> dict[str, Any]:
+    """Summarize one comparison of `other` and fast from its raw samples; README.md defines the terms."""
+    stock, fast = result["samples"][other], result["samples"]["fast"]
     epochs = _epochs(stock, result["steps_per_epoch"]), _epochs(fast, result["steps_per_epoch"])
     floor = result["floor"]["seconds"]
-    peaks = _peaks(result["memory_mb"]["recbole"]), _peaks(result["memory_mb"]["fast"])
+    peaks = _peaks(result["memory_mb"][other]), _peaks(result["memory_mb"]["fast"])
     return {
         "step_ratio": asdict(_ratio(stock["step"], fast["step"])),
         "step_with_loading_ratio": asdict(_ratio(_with_loading(stock), _with_loading(fast))),
@@ -36,6 +36,8 @@ def summarize(result: dict[str, Any]) -> dict[str, Any]:
         "peak_over_import_ratio": _over(peaks[0]["over_import"], peaks[1]["over_import"]),
         "step_to_floor": asdict(_ratio(fast["step"], floor)),
         "stock_step_to_floor": asdict(_ratio(stock["step"], floor)),
+        "validation_to_floor": asdict(_ratio(fast["validation"], result["floor"]["validation"])),
+        "stock_validation_to_floor": asdict(_ratio(stock["validation"], result["floor"]["validation"])),
         "floor_seconds": statistics.median(floor),
         "seconds": {
             name: {
@@ -46,17 +48,18 @@ def summarize(result: dict[str, Any]) -> dict[str, Any]:
                 "epoch": statistics.median(epoch),
                 "prepare": statistics.median(samples["prepare"]),
             }
-            for name, samples, epoch in (("recbole", stock, epochs[0]), ("fast", fast, epochs[1]))
+            for name, samples, epoch in ((other, stock, epochs[0]), ("fast", fast, epochs[1]))
         },
-        "peak_mb": {"recbole": peaks[0], "fast": peaks[1]},
+        "peak_mb": {other: peaks[0], "fast": peaks[1]},
     }
 
 
 def markdown_table(results: Sequence[dict[str, Any]]) -> str:
-    """Return the table in Markdown: one line for each comparison, ratios first."""
+    """Return the table in Markdown: one line for each comparison with another engine, ratios first."""
     header = (
         "data",
         "layers",
+        "against",
         "step",
         "epoch",
         "validation",
@@ -65,20 +68,25 @@ def markdown_table(results: Sequence[dict[str, Any]]) -> str:
         "loss difference (relative)",
         "gradient difference (absolute)",
         "fast step / floor",
-        "stock step",
+        "fast validation / floor",
+        "its step",
         "fast step",
     )
-    lines = [header, ("---",) * len(header), *(_row(result) for result in results)]
+    lines = [header, ("---",) * len(header)]
+    for result in results:
+        lines.append(_row(result, "recbole", result))
+        lines += [_row(result, name, found) for name, found in result["peers"].items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _row(result: dict[str, Any]) -> tuple[str, ...]:
-    summary, agreement = result["summary"], result["agreement"]
+def _row(result: dict[str, Any], other: str, found: dict[str, Any]) -> tuple[str, ...]:
+    summary, agreement = found["summary"], found["agreement"]
     seconds = summary["seconds"]
     estimated = "" if summary["epoch_measured"] else " (from steps)"
     return (
         result["data"],
         str(result["layers"]),
+        other,
         _times(summary["step_ratio"]),
         _times(summary["epoch_ratio"]) + estimated,
         _times(summary["validation_ratio"]),
@@ -87,7 +95,8 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
         f"{agreement['loss_difference']:.1g}" if agreement["same_batches"] else "other batches",
         f"{agreement['gradient_difference']:.1g}",
         f"{summary['step_to_floor']['median']:.1f}",
-        f"{seconds['recbole']['step']:.3g} s",
+        f"{summary['validation_to_floor']['median']:.1f}",
+        f"{seconds[other]['step']:.3g} s",
         f"{seconds['fast']['step']:.3g} s",
     )
 

@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from sasrecf_tune.cli.app import main as main_of_command_line
 from tests.support.hostile_files import SCHEMAS, journal_that_names
-from tests.support.known_studies import NAME, plant
+from tests.support.known_studies import METRICS, NAME, plant
 from tests.support.synthetic_data import NAME as DATA
 from tests.support.synthetic_data import write_data_set
 
@@ -177,6 +177,12 @@ class Attacker:
         self._template = plant(scratch / "template", TRIALS).directory
         (self._template / "logs").mkdir(exist_ok=True)
         (self._template / "trials.csv").write_text("trial\n")
+        (self._template / "per-user").mkdir()
+        self._per_user = [f"per-user/trial-{number:04}.test.csv" for number in range(TRIALS)]
+        for name in self._per_user:
+            (self._template / name).write_text(
+                f"user,item,history,popularity,rank,{METRICS[0]}\nu,i,1,1,1,1\n"
+            )
         self._data = write_data_set(scratch)
         self._watch = Watch(self.report, scratch / "received")
         self.kinds: dict[str, Callable[[], Sequence[list[str]]]] = {
@@ -312,6 +318,8 @@ class Attacker:
             "report.html",
             "best.yaml",
             "checkpoints",
+            "per-user",
+            *self._per_user,
         ]
         path = self._out / NAME / self._random.choice(names)
         if path.is_dir():
@@ -331,6 +339,7 @@ class Attacker:
         """A pipe, a link, a huge file or a journal of SQLite in place of a file that is read."""
         names = ["manifest.json", "trials.csv", "report.html", "best.yaml", "trial-0001.pending.json"]
         names += ["study.db", *["study.db-journal"] * 3, "study.db-wal", "study.db-shm"]
+        names += self._per_user
         path = self._out / NAME / self._random.choice(names)
         kind = self._random.choice(["pipe", "link", "huge", "journal"])
         if kind in ("pipe", "link"):
@@ -346,7 +355,8 @@ class Attacker:
             with path.open("ab") as file:
                 file.truncate(1 << 36)  # takes no space
         page = ["report", NAME, "--format", "html", "--out", str(self._out)]
-        return [*self._reading(), page, ["studies", "--out", str(self._out)]]
+        users = ["report", NAME, "--per-user", str(self._out / "users.csv"), "--out", str(self._out)]
+        return [*self._reading(), page, users, ["studies", "--out", str(self._out)]]
 
     def _schemas(self) -> Sequence[list[str]]:
         """A database that computes something when it is read or written."""

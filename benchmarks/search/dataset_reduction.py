@@ -42,7 +42,8 @@ def reduce_dataset(data: Dataset, reduction: Reduction, directory: Path) -> Data
     items = pd.read_csv(files.file("item"), sep="\t", dtype=str, keep_default_na=False)
     user, item, when = (_column(inter, name) for name in ("user_id", "item_id", "timestamp"))
     if reduction.users:
-        drawn = inter[user].drop_duplicates().sample(reduction.users, random_state=_SEED)
+        known = inter[user].drop_duplicates()
+        drawn = known.sample(min(reduction.users, len(known)), random_state=_SEED)
         inter = inter[inter[user].isin(set(drawn))]
     if reduction.last:
         # A stable sort, as RecBole's: interactions with the same timestamp keep the file's order.

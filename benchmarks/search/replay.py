@@ -149,7 +149,7 @@ def main(
     processes: Annotated[int, typer.Option(min=1)] = 2,
     markdown: Annotated[Path | None, typer.Option(help="Write a table here, in Markdown.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Write the figure (PNG) here; needs matplotlib.")
+        Path | None, typer.Option(help="Write the figure (.svg, .png) here; needs matplotlib.")
     ] = None,
 ) -> None:
     """Print, for each table, policy and number of workers, how good its choice is and when it ends."""

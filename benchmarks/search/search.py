@@ -1,4 +1,4 @@
-"""Compare a search with the whole grid and run_hyper.py in wall-clock time: see --help.
+"""Compare searches in wall-clock time, until each has the choice of the whole grid: see --help.
 
 RecBole's run_hyper.py does not start with current libraries. This tool therefore runs its policy, with
 RecBole's own trainer: all configurations in random order, none pruned, ended after 10 trials without a
@@ -8,90 +8,29 @@ better result (recbole/trainer/hyper_tuning.py, early_stop=10).
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.common import start
+from benchmarks.common import JsonFile, print_progress, start, write_output
 from benchmarks.engine.datasets import ML_100K, Dataset, choose_features, find_datasets, training_config
+from benchmarks.search.curve_table import METRIC
 from benchmarks.search.dataset_reduction import Last, MinItem, MinUser, Reduction, Users, reduce_dataset
-from sasrecf_tune.errors import WorkerError
+from benchmarks.search.search_result import SearchResult, Stop
+from benchmarks.search.search_runs import run_hopwise, run_sasrecf_tune
+from sasrecf_tune.errors import InputError
+from sasrecf_tune.inputs.constraints import feasible_cells
+from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.search_space import SearchSpace
 
 _EARLY_STOP = 10
+_GRID = ["--sampler", "grid", "--pruner", "none"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-@dataclass
-class SearchResult:
-    """What one search found; `best` has (seconds, trial, score) of each new best trial."""
-
-    best: list[tuple[float, int, float]] = field(default_factory=list)
-    trials: int = 0
-    epochs: int = 0
-    seconds: float = 0.0
-    worse: int = 0  # trials since the best one
-
-    def time_to(self, score: float) -> float | None:
-        """Return the seconds until a trial had ended with `score` or more."""
-        return next((seconds for seconds, _, found in self.best if found >= score), None)
-
-    def to_json(self, score: float) -> dict[str, Any]:
-        """Return the result for the JSON, and when it had a trial with `score`; None for never."""
-        reached = self.time_to(score)
-        return {
-            "seconds_to_score": None if reached is None else round(reached, 1),
-            "trials": self.trials,
-            "epochs": self.epochs,
-            "seconds": round(self.seconds, 1),
-            "best": [[round(seconds, 1), trial, score] for seconds, trial, score in self.best],
-        }
-
-
-def run(options: list[str], early_stop: int | None) -> SearchResult:
-    """Run a search and follow its events; the clock starts with the process.
-
-    Raises:
-        WorkerError: the search found nothing.
-    """
-    found = SearchResult()
-    started = time.perf_counter()
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        subprocess.Popen(
-            [sys.executable, "-m", "sasrecf_tune", "run", "--out", scratch, "--json", *options],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            event = json.loads(line)
-            found.seconds = time.perf_counter() - started
-            if event["event"] != "ended":
-                continue
-            found.trials += 1
-            found.epochs += event["epochs"]
-            score = event["score"] if event["state"] == "complete" else None
-            print(f"{found.seconds:.0f} s, trial {event['trial']}: {event['state']} {score}", file=sys.stderr)
-            if score is not None and (not found.best or score > found.best[-1][2]):
-                found.best.append((found.seconds, event["trial"], score))
-                found.worse = 0
-            else:
-                found.worse += 1
-                if early_stop is not None and found.worse >= early_stop:
-                    process.kill()
-                    break
-    if not found.best:
-        raise WorkerError("the search found nothing", fix="Its message is above.")
-    return found
 
 
 @app.command()
@@ -108,44 +47,108 @@ def main(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="RecBole settings.")
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds of the searches.")] = "1,2,3",
-    trials: Annotated[
-        int, typer.Option(min=0, help="Trials of the search with default settings; 0: until it ends.")
-    ] = 0,
+    hopwise: Annotated[
+        Path | None, typer.Option(metavar="PYTHON", help="Interpreter of an environment with hopwise.")
+    ] = None,
+    limit: Annotated[
+        float | None, typer.Option(min=1, help="Stop a search after this many seconds; not the grid.")
+    ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="How far below the grid's best score counts as equal.")
     ] = 0.02,
+    json_file: JsonFile = None,
 ) -> None:
-    """Print how long each policy took until it had a configuration as good as the whole grid's choice."""
+    """Print how long each search took until it had a trial as good as the whole grid's choice.
+
+    The default search runs until it ends by itself, the others until they have such a trial.
+    """
+    space = parse(params_file.read_text(encoding="utf-8"), str(params_file))
+    if space.size is None:
+        raise InputError("the space is infinite", where=str(params_file))
     reduction = Reduction(users, last, min_item, min_user)
-    limit = ["--trials", str(trials)] if trials else []
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         for found in [one for name in data or [ML_100K] for one in find_datasets(name)]:
             small = reduce_dataset(found, reduction, Path(scratch))
-            common = ["--params-file", str(params_file.resolve()), *_data_options(small, set_ or [])]
-            for seed in seeds.split(","):
-                options = [*common, "--seed", seed]
-                grid = ["--sampler", "grid", "--pruner", "none"]
-                found_by = {
-                    "grid": run([*options, *grid], None),
-                    "run_hyper": run([*options, *grid, "--engine", "recbole"], _EARLY_STOP),
-                    "sasrecf_tune": run([*options, *limit], None),
-                }
-                score = found_by["grid"].best[-1][2] * (1 - tolerance)
-                results.append(
-                    {"data": found.name, "seed": int(seed), "score": round(score, 4)}
-                    | {name: one.to_json(score) for name, one in found_by.items()}
-                )
+            for seed in map(int, seeds.split(",")):
+                searches = _search(small, space, params_file, set_ or [], seed, hopwise, limit, tolerance)
+                results.append({"data": found.name, "seed": seed, **searches})
     about = {"params_file": params_file.name, "settings": set_ or [], "reduction": vars(reduction)}
-    print(json.dumps({**about, "results": results}, indent=2))
+    if json_file is not None:
+        write_output(json.dumps({**about, "results": results}, indent=2) + "\n", json_file)
+    write_output(markdown_table(results), None)
 
 
-def _data_options(data: Dataset, settings: Sequence[str]) -> list[str]:
+def _search(
+    data: Dataset,
+    space: SearchSpace,
+    params_file: Path,
+    settings: Sequence[str],
+    seed: int,
+    hopwise: Path | None,
+    limit: float | None,
+    tolerance: float,
+) -> dict[str, Any]:
+    """Run each search once; returns the grid's score, and what each found."""
     (features,) = choose_features([data], [])
-    config = training_config(data, features, 2, settings)
+    # hopwise has another default for valid_metric.
+    config = training_config(data, features, 2, settings) | {"seed": seed, "valid_metric": METRIC.upper()}
     own = [f"{key}={config[key]!r}" for key in ("selected_features", "load_col")]
-    options = ["--dataset", data.name, "--data-path", str(data.parent)]
-    return options + [part for setting in [*own, *settings] for part in ("--set", setting)]
+    options = ["--params-file", str(params_file.resolve()), "--dataset", data.name]
+    options += ["--data-path", str(data.parent), "--seed", str(seed), "--metric", METRIC.upper()]
+    options += [part for setting in [*own, *settings] for part in ("--set", setting)]
+
+    def report(name: str, result: SearchResult) -> SearchResult:
+        print_progress(f"{data.name}, seed {seed}, {name}: {json.dumps(result.to_json(target))}")
+        return result
+
+    grid = run_sasrecf_tune([*options, *_GRID], Stop())
+    target = grid.best[-1][2] * (1 - tolerance)
+    report("grid", grid)
+    found = {"grid": grid}
+    found["sasrecf_tune"] = report("sasrecf_tune", run_sasrecf_tune(options, Stop(seconds=limit)))
+    run_hyper = run_sasrecf_tune([*options, *_GRID, "--engine", "recbole"], Stop(target, _EARLY_STOP, limit))
+    found["run_hyper"] = report("run_hyper", run_hyper)
+    if hopwise is not None:
+        cells = len(list(feasible_cells(space, config)))
+        tuned = run_hopwise(hopwise, space.write(), config, cells, Stop(target, None, limit))
+        found["hopwise"] = report("hopwise", tuned)
+    return {"score": round(target, 4)} | {name: one.to_json(target) for name, one in found.items()}
+
+
+def markdown_table(results: Sequence[dict[str, Any]]) -> str:
+    """Return the seconds of each search until the grid's choice, a column for each seed.
+
+    `not, N s`: it had none when it ended, or was stopped, after N seconds.
+    """
+    names = {
+        "grid": "whole grid",
+        "sasrecf_tune": "default search",
+        "run_hyper": "policy of `run_hyper.py`, RecBole's trainer",
+        "hopwise": "`hopwise tune`",
+    }
+    seeds = list(dict.fromkeys(one["seed"] for one in results))
+    lines = [
+        f"| data | search | {' | '.join(f'seed {seed}' for seed in seeds)} | its end | trials | epochs |",
+        "|" + " --- |" * (len(seeds) + 5),
+    ]
+    for data in dict.fromkeys(one["data"] for one in results):
+        rows = [one for one in results if one["data"] == data]
+        for name, text in names.items():
+            played = [row[name] for row in rows if name in row]
+            if not played:
+                continue
+            cells = [_time(one) for one in played]
+            ended = [one["seconds"] for one in played if one["stopped"] is None]
+            end = f"{median(ended):.0f} s" if len(ended) == len(played) else ""
+            spent = [f"{median(one[key] for one in played):.0f}" for key in ("trials", "epochs")]
+            lines.append(f"| {' | '.join([data, text, *cells, end, *spent])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _time(result: dict[str, Any]) -> str:
+    reached = result["seconds_to_score"]
+    return f"not, {result['seconds']:.0f} s" if reached is None else f"{reached:.0f} s"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,13 +53,18 @@ def binned(
 
 
 def _ranges(name: str, records: Sequence[TrialRecord], values: NDArray[np.float64], count: int) -> Binned:
-    cuts = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="higher"))
-    raw = np.searchsorted(cuts, values, side="right")
-    used, level = np.unique(raw, return_inverse=True)
+    level = quantile_levels(values, count)
     labels = []
-    for index in range(len(used)):
+    for index in range(level.max() + 1):
         inside = values[level == index]
         low, high = f"{inside.min():.3g}", f"{inside.max():.3g}"
         labels.append(low if low == high else f"{low} to {high}")
     level_of = {record.number: int(index) for record, index in zip(records, level, strict=True)}
     return Binned(name, tuple(labels), level_of, ranges=True)
+
+
+def quantile_levels(values: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Assign values to at most `count` ranges with about equally many, from 0; equal ones to the same."""
+    cuts = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="higher"))
+    levels: NDArray[np.int64] = np.unique(np.searchsorted(cuts, values, side="right"), return_inverse=True)[1]
+    return levels

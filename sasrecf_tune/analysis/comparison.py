@@ -10,6 +10,9 @@ scores of two learning rates of a model correlate with 0.5 and 0.6, those of SAS
 0.0. These are not pairs, and treating them as pairs would cost half of the degrees of freedom. Where runs are
 pairs, such as two models of the same shape, this test is conservative.
 
+This test asks what other seeds would give, for the same users. The one of users in pairs
+(user_differences.py) asks what other users would give, for the same trained models.
+
 Source:
     Games and Howell, Pairwise multiple comparison procedures with unequal n's and/or variances, 1976.
 """
@@ -24,6 +27,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sasrecf_tune.analysis.confirmation import ALPHA, Estimate, critical, estimate, tail
+from sasrecf_tune.analysis.user_differences import UserDifference, user_differences, user_groups
+from sasrecf_tune.analysis.user_scores import UserScores
 from sasrecf_tune.inputs.metrics import Metric
 
 # Budgets are unequal if a study has more than this many times the trials or the epochs of another.
@@ -52,6 +57,7 @@ class Entry:
         valid: Each validation metric, seed by seed.
         test: Each test metric, seed by seed.
         unconfirmed: Why it is not confirmed.
+        users: The scores of each user; None if they were not written.
     """
 
     name: str
@@ -71,6 +77,7 @@ class Entry:
     valid: Mapping[str, Sequence[float]] = field(default_factory=dict)
     test: Mapping[str, Sequence[float]] = field(default_factory=dict)
     unconfirmed: str = ""
+    users: UserScores | None = None
 
     @property
     def confirmed(self) -> bool:
@@ -116,6 +123,8 @@ class Comparison:
     Args:
         keys: The metrics that all studies have.
         differences: Between all pairs, on "valid" and on "test".
+        user_differences: The same, tested on users in pairs.
+        user_groups: Between the first study and each other, in groups of users and items.
     """
 
     data: str
@@ -123,6 +132,8 @@ class Comparison:
     keys: tuple[str, ...]
     entries: tuple[Entry, ...]
     differences: Mapping[str, tuple[Difference, ...]]
+    user_differences: Mapping[str, tuple[UserDifference, ...]] = field(default_factory=dict)
+    user_groups: tuple[UserDifference, ...] = ()
 
 
 def compare(
@@ -131,7 +142,10 @@ def compare(
     """Order the studies and test all pairs. `unit` is the last digit of a score."""
     placed = tuple(ordered(entries, metric))
     by_part = {part: differences(placed, part, metric, unit) for part in ("valid", "test")}
-    return Comparison(data, metric, tuple(keys), placed, by_part)
+    users = {entry.name: entry.users for entry in placed if entry.users is not None}
+    by_user = user_differences(users) if len(users) > 1 else {}
+    groups = user_groups(users) if len(users) > 1 else ()
+    return Comparison(data, metric, tuple(keys), placed, by_part, by_user, groups)
 
 
 def ordered(entries: Sequence[Entry], metric: Metric) -> list[Entry]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sasrecf_tune.analysis.bounds import AtBound, at_bounds
 from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, rank_confirmed
 from sasrecf_tune.analysis.search_summary import SearchSummary
+from sasrecf_tune.analysis.user_scores import UserScores, read_user_scores
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -83,6 +84,7 @@ class ReportData:
         unit: The last digit of a score, such as 1e-4.
         summary: What the default search has found; None if it is outdated.
         until: The expected regret that ends the search, in standard deviations between seeds; 0 for never.
+        users: The scores of each user with the winner; None if they were not written.
     """
 
     name: str
@@ -97,6 +99,7 @@ class ReportData:
     unit: float = 0.0
     summary: SearchSummary | None = None
     until: float = 0.0
+    users: UserScores | None = None
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -185,4 +188,5 @@ def report_data_of(
         settings.unit,
         results.summary,
         settings.search.until,
+        read_user_scores(study_dir, settings, results.winner, results.tests),
     )

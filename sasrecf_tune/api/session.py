@@ -142,6 +142,8 @@ def _as_on_command_line(name: str, value: Any) -> Any:
         return ",".join(map(str, [value] if isinstance(value, int) else value))
     if name == "config_files":
         return [str(file) for file in ([value] if isinstance(value, str | Path) else value)]
+    if name == "log" and value is not None:
+        return [value] if isinstance(value, str) else list(value)
     return value
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.analysis.confirmation import rank_confirmed
 from sasrecf_tune.analysis.report_data import ReportData, Results, report_data_of
+from sasrecf_tune.analysis.user_scores import user_tables
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.api import session
 from sasrecf_tune.api.callbacks import CallbackError, UserCallbacks
@@ -20,7 +21,7 @@ from sasrecf_tune.api.html import study_html
 from sasrecf_tune.api.model import Model
 from sasrecf_tune.errors import TuneError, no_completed_trial
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings, Where
+from sasrecf_tune.inputs.settings import RunSettings, Tracker, Where
 from sasrecf_tune.messages import TrainOn
 from sasrecf_tune.report.formats.best_yaml import best_yaml, winner_config
 from sasrecf_tune.report.terminal.console import write_output
@@ -171,6 +172,7 @@ class Study:
         threads: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
+        per_user: bool | None = None,
         progress: bool = True,
     ) -> ConfirmationResult:
         """Train the best configurations again on fresh seeds, and test which can be told apart.
@@ -212,6 +214,7 @@ class Study:
         threads: int | None = None,
         executor: Where | None = None,
         address: str | None = None,
+        log: Tracker | Sequence[Tracker] | None = None,
         retry_failed: bool = False,
         callbacks: Sequence[object] = (),
         progress: bool = True,
@@ -246,6 +249,7 @@ class Study:
         output: str | Path | None = None,
         data_path: str | Path | None = None,
         gpus: str | int | Sequence[int | str] | None = None,
+        per_user: bool = False,
         progress: bool = True,
     ) -> Model:
         """Train the best configuration for use, write its model directory, and return the model.
@@ -259,6 +263,19 @@ class Study:
         with keyword_names():
             options["storage"] = session.given_address(self._storage)
             return Model(session.run_fit(self._directory, options, progress))
+
+    def users_dataframe(self) -> pd.DataFrame:
+        """The rank of the held-out item and the metrics of each user, as `report --per-user` writes them.
+
+        Empty where no run was trained with `per_user`.
+
+        Raises:
+            StorageError: A file cannot be read.
+        """
+        import pandas as pd
+
+        tables = list(user_tables(self._directory, self._results.records, self._results.confirmation))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def report_html(self, path: str | Path | None = None) -> Path:
         """Write the report, one HTML file, and return its path. Default: report.html of the study."""

@@ -10,7 +10,7 @@ from sasrecf_tune.api import session
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.space import SearchSpace
 from sasrecf_tune.api.study import Study, search
-from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler, Where
+from sasrecf_tune.inputs.settings import SEEDS, Engine, Pruner, Sampler, Tracker, Where
 
 
 def tune(
@@ -40,6 +40,7 @@ def tune(
     keep_paused: int | str = "5GB",
     confirm: int = 0,
     confirm_seeds: int = SEEDS,
+    per_user: bool = False,
     workers: int | None = None,
     gpus: str | int | Sequence[int | str] = "auto",
     trials_per_gpu: int = 1,
@@ -48,6 +49,7 @@ def tune(
     address: str | None = None,
     fuse: int | str = "1",
     engine: Engine = "fast",
+    log: Tracker | Sequence[Tracker] = (),
     fresh: bool = False,
     callbacks: Sequence[object] = (),
     progress: bool = True,
@@ -68,6 +70,7 @@ def tune(
         until: A number of standard deviations between seeds, or "never".
         keep_paused: Bytes, or text such as "5GB".
         gpus: "auto", "none", the index or the name of a GPU, or several of them.
+        log: Trackers that each trial is logged to: "tensorboard", "mlflow", "wandb".
         fresh: Delete an existing study of this name first. Nobody is asked.
         callbacks: Objects with any of the methods `on_trial_start(number, params)`, `on_report(report)` and
             `on_trial_end(record)`. An exception in one ends the search; results are kept.

@@ -18,6 +18,7 @@ from sasrecf_tune.cli.options import (
     Format,
     Given,
     Output,
+    PerUser,
     Space,
     StudyName,
     TextFormat,
@@ -150,6 +151,7 @@ def run(
     "threads",
     "executor",
     "address",
+    "log",
     override=True,
 )
 def resume(
@@ -172,7 +174,7 @@ def resume(
 
 
 @app.command(cls=Command)
-@settings_options("workers", "gpus", "threads", "executor", "address", override=True)
+@settings_options("workers", "gpus", "threads", "executor", "address", "per_user", override=True)
 def confirm(
     *,
     study: StudyName = None,
@@ -243,13 +245,28 @@ def report(
     show_test: Annotated[
         bool, typer.Option("--show-test", help="Show test metrics of all trials; do not select by them.")
     ] = False,
+    per_user: Annotated[
+        Path | None,
+        typer.Option(
+            "--per-user",
+            metavar="FILE",
+            help="Write the metrics of users of all runs that have them to this CSV or Parquet file instead.",
+        ),
+    ] = None,
 ) -> None:
     """Print the ranked table of a study and the results of its confirmation.
 
     Pruned and failed trials are at the end of the table, without a rank.
     """
-    from sasrecf_tune.cli.study_commands import report_study
+    from sasrecf_tune.cli.study_commands import export_users, report_study
 
+    if per_user is not None:
+        if filter_ or sort or output or show_test or format != "table":
+            raise InputError(
+                "`--per-user` is used alone", fix="It writes no report: remove the other options."
+            )
+        export_users(out, study, storage, per_user)
+        return
     report_study(out, study, storage, top, format, output, show_test, filter_, sort)
 
 
@@ -295,6 +312,7 @@ def reproduce(
     out: Out = Path("tuning"),
     storage: Storage = None,
     given: Given,
+    per_user: PerUser = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the configuration of best.yaml again, and compare every metric with the recorded one.
@@ -306,7 +324,9 @@ def reproduce(
 
     study_dir = find_study(out, study)
     _exit_with(
-        lambda: reproduce_study(study_dir, make_console(), storage=storage, **given, as_json=as_json),
+        lambda: reproduce_study(
+            study_dir, make_console(), storage=storage, **given, per_user=per_user, as_json=as_json
+        ),
         stopped="Stopped. The incomplete result is discarded.",
     )
 
@@ -333,6 +353,7 @@ def fit(
     out: Out = Path("tuning"),
     storage: Storage = None,
     given: Given,
+    per_user: PerUser = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the configuration of best.yaml for use, and write a model directory for `recommend`.
@@ -352,6 +373,7 @@ def fit(
             output=output,
             storage=storage,
             **given,
+            per_user=per_user,
             as_json=as_json,
         ),
         stopped="Stopped. Nothing was written.",

@@ -13,6 +13,7 @@ from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibiliti
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare
 from sasrecf_tune.analysis.confirmation import rank_confirmed, test_scores, validation_scores
 from sasrecf_tune.analysis.report_data import Results
+from sasrecf_tune.analysis.user_scores import read_user_scores
 from sasrecf_tune.errors import InputError, no_completed_trial
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.metrics import Metric
@@ -139,6 +140,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         planned=int(manifest.get("planned_trials") or 0),
         confirmation=_effort(results.runs),
         score=chosen.record.score,
+        users=read_user_scores(study_dir, settings, chosen, results.tests),
     )
     if chosen.confirmation is None:
         return how, replace(entry, unconfirmed=why_unconfirmed(results, study_dir, settings)), settings.metric

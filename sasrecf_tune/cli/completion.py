@@ -16,6 +16,7 @@ from sasrecf_tune.inputs.hyperparameters import MODELS, TABLE
 from sasrecf_tune.inputs.import_settings import Drop
 from sasrecf_tune.inputs.metrics import VALUE, WITH_K, WITHOUT_K
 from sasrecf_tune.inputs.search_space import Choice
+from sasrecf_tune.inputs.settings import Tracker
 from sasrecf_tune.report.row_selection import FIELDS
 from sasrecf_tune.storage.directory import find_study, studies
 from sasrecf_tune.trials import LISTED, cell_text
@@ -51,6 +52,11 @@ def settings(incomplete: str) -> list[str]:
 def drops(incomplete: str) -> list[str]:
     """Complete the rows that an import leaves out."""
     return _starting(incomplete, get_args(Drop))
+
+
+def trackers(incomplete: str) -> list[str]:
+    """Complete a tracker."""
+    return _starting(incomplete, get_args(Tracker))
 
 
 def sort_columns(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -31,6 +31,7 @@ from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.plan import Plan, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
+from sasrecf_tune.storage.per_user_files import PARTS, per_user_file
 from sasrecf_tune.trials import State, TrialRecord, best
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def confirm_best(
             display.line(luck, wrap=True)
         display.line("")
         _show_end(now, study_dir, outcome.reason, display)
+    if settings.search.per_user and now.complete:
+        _show_users_missing(now, study_dir, display)
     if outcome.interrupted:
         return 130
     return 0 if verdict.places and not outcome.failed else 1
@@ -222,6 +225,24 @@ def _show_start(confirmation: Confirmation, study_dir: StudyDirectory, display: 
         f"{count_text(runs, 'run')}, without pruning{before}",
         wrap=True,
     )
+
+
+def _show_users_missing(now: Confirmation, study_dir: StudyDirectory, display: Display) -> None:
+    """Say which runs were trained without --per-user."""
+    missing = [
+        record.number
+        for record in now.runs.values()
+        if record.state == State.COMPLETE
+        and not any(
+            per_user_file(study_dir.confirmation.per_user(record.number), part).exists() for part in PARTS
+        )
+    ]
+    if missing:
+        display.note(
+            f"{count_text(len(missing), 'run')} ended earlier, without --per-user: no metrics of users. "
+            "To train the best one again with them: "
+            f"sasrecf-tune reproduce {study_dir.name}{out_option(study_dir)} --per-user"
+        )
 
 
 def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, display: Display) -> None:

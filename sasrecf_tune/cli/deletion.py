@@ -101,6 +101,11 @@ def delete(study_dir: StudyDirectory, address: str | None) -> None:
     with exclusive(study_dir, required=address is None):
         delete_study(study_dir, address)
         remove([*study_dir.leftovers(), *study_dir.logs.glob("worker*.log"), study_dir.lock])
-        for directory in (study_dir.logs, study_dir.checkpoints, study_dir.directory):
+        for directory in (
+            study_dir.logs,
+            study_dir.checkpoints,
+            study_dir.per_user_directory,
+            study_dir.directory,
+        ):
             with contextlib.suppress(OSError):  # not empty
                 directory.rmdir()

@@ -41,6 +41,7 @@ def fit_study(
     storage: str | None = None,
     data_path: Path | None = None,
     gpus: tuple[str, ...] | None = None,
+    per_user: bool = False,
     as_json: bool = False,
 ) -> int:
     """Train the winner on parts of the data, and write the model directory.
@@ -49,6 +50,7 @@ def fit_study(
         seed: None for that of best.yaml.
         output: The model directory; None for `model` in the study directory.
         storage, data_path, gpus: As in `read_winner`.
+        per_user: Whether the metrics of each user are written to the model directory, too.
 
     Returns:
         The exit code, 0.
@@ -58,6 +60,12 @@ def fit_study(
         InputError: The output is no model directory, or the data set is another one.
         TuneError: The training or the writing failed.
     """
+    if per_user and on == "all":
+        raise InputError(
+            "with `--on all` nothing is held out: there are no metrics of users",
+            where="--per-user",
+            fix="Remove it, or use --on train+valid.",
+        )
     target = study_dir.model if output is None else output.absolute()
     _check_target(target)
     if output is None:
@@ -96,6 +104,7 @@ def fit_study(
             display,
             epochs=epochs,
             deployment=deployment,
+            per_user=ModelDirectory(staging).per_user if per_user else None,
         )
         made = ModelDirectory(staging)
         made.card.write_text(model_card(made.read_manifest()), encoding="utf-8")
@@ -139,7 +148,7 @@ def _check_target(target: Path) -> None:
     what = "this is not a directory"
     if target.is_dir() and not target.is_symlink():
         names = {path.name for path in target.iterdir()}
-        others = names - {path.name for path in ModelDirectory(target).files}
+        others = names - {path.name for path in ModelDirectory(target).written}
         if not others and (not names or ModelDirectory(target).manifest.name in names):
             return
         what = "this directory has other files than those of a model"

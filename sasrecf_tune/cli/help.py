@@ -22,7 +22,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Search": (
         "--metric NDCG@10 --seed 7 --confirm 5",
-        ("metric", "seed", "sampler", "pruner", "confirm", "confirm_seeds"),
+        ("metric", "seed", "sampler", "pruner", "confirm", "confirm_seeds", "per_user"),
     ),
     "Budget": ("--trials 50 --timeout 2h", ("trials", "timeout", "until", "patience")),
     "Machine": (
@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Output": (
         "--study first --out results",
-        ("name", "out", "storage", "fresh", "yes", "dry_run", "as_json"),
+        ("name", "out", "storage", "log", "fresh", "yes", "dry_run", "as_json"),
     ),
     "Faults": (
         "--checkpoint-every 1 --hang-timeout 30m",

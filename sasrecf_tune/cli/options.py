@@ -40,7 +40,12 @@ _COMPLETED = {
     "overrides": completion.settings,
     "name": completion.study_names,
     "drop": completion.drops,
+    "log": completion.trackers,
 }
+PerUser = Annotated[
+    bool,
+    typer.Option("--per-user", help="Write each user's rank of the held-out item and metrics, too."),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Delete without asking.")]
 # The values of a command's settings options, by field.
 Given = dict[str, Any]

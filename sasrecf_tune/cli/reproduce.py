@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from sasrecf_tune.cli.session import Display
 from sasrecf_tune.cli.winner_training import read_winner, train_winner, winner_name
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.terminal.console import print_table
-from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.directory import StudyDirectory, relative
+from sasrecf_tune.storage.files import refuse_links
 from sasrecf_tune.storage.manifest import environment, read_manifest
 from sasrecf_tune.storage.manifest_schema import Planned
+from sasrecf_tune.storage.per_user_files import copy_per_user
 
 
 def reproduce_study(
@@ -29,11 +32,13 @@ def reproduce_study(
     storage: str | None = None,
     data_path: Path | None = None,
     gpus: tuple[str, ...] | None = None,
+    per_user: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Train the winner again and print the comparison; the study is not changed.
+    """Train the winner again and print the comparison; the study's results are not changed.
 
     Args:
+        per_user: Whether the metrics of each user are written to the study directory, if all are identical.
         storage, data_path, gpus: As in `read_winner`.
 
     Returns:
@@ -50,7 +55,27 @@ def reproduce_study(
     display = Display(console, as_json)
     config = winner_config(winner, settings, space)
     display.line(f"training again: {winner_name(winner)}, seed {config['seed']}")
-    again = train_winner(winner, origin.threads, config, settings, space, manifest, display)
+    kind = study_dir.confirmation if winner.confirmation else study_dir
+    target = kind.per_user(winner.record.number)
+    if per_user:
+        refuse_links(study_dir.directory, "the metrics of users would be written there")
+    with tempfile.TemporaryDirectory() as scratch:
+        written = Path(scratch) / target.name
+        again = train_winner(
+            winner,
+            origin.threads,
+            config,
+            settings,
+            space,
+            manifest,
+            display,
+            per_user=written if per_user else None,
+        )
+        if per_user and (again.valid, again.test) == (origin.valid, origin.test):
+            copied = copy_per_user(written, target)
+            display.line(f"metrics of each user: {', '.join(map(relative, copied))}")
+        elif per_user:
+            display.line("The metrics of users were not written: they belong to other results.", "red")
     record = winner.record
     metrics = compare("valid ", origin.valid, again.valid)
     metrics += compare("test ", origin.test, again.test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from sasrecf_tune.cli.session import (
 )
 from sasrecf_tune.cli.signals import stopping_on_signals
 from sasrecf_tune.cli.worker_allocation import allocate_workers
+from sasrecf_tune.errors import in_words
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
@@ -42,6 +44,7 @@ from sasrecf_tune.search.plan import Plan, first_configuration, make_plan, with_
 from sasrecf_tune.storage.directory import StudyDirectory, study_directory
 from sasrecf_tune.storage.manifest import read_manifest, settings_content, write_manifest
 from sasrecf_tune.storage.manifest_schema import Planned
+from sasrecf_tune.tracking.trackers import check_trackers
 from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord, rank
 
 if TYPE_CHECKING:
@@ -83,13 +86,15 @@ def run(
     from sasrecf_tune.storage.database import maintenance
     from sasrecf_tune.storage.database.errors import check_begun, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
+    from sasrecf_tune.tracking.tracking import Tracking
 
+    check_trackers(settings.log)
     checked = check_inputs(settings, space)
     settings = checked.settings
     study_dir = study_directory(settings.out, settings.name)
     display = Display(console, as_json)
     allocation = allocate_workers(settings, space, checked.base)
-    with open_session(settings, study_dir, allocation, fresh) as executor:
+    with open_session(settings, study_dir, allocation, fresh) as executor, contextlib.ExitStack() as stack:
         data = prepare_data(checked, space, executor, display)
         plan = make_plan(settings, space, checked.base, data, allocation)
         plan, _ = choose_fusion(plan, executor, display)
@@ -107,7 +112,8 @@ def run(
         plan = with_device_note(plan, study.devices())
         plan = with_peer_notes(_record_plan(plan, study_dir, records), study.peers.list_peers())
         files = ResultFiles(study_dir, plan, study, confirmed=confirmed)
-        outcome = _search(plan, study, study_dir, executor, [files, *callbacks], records, display)
+        tracking = stack.enter_context(Tracking(plan, study, study_dir, display.note))
+        outcome = _search(plan, study, study_dir, executor, [files, tracking, *callbacks], records, display)
         records = study.records()
         winner = pick_winner(records, confirmed, study.maximize, settings.unit)
         found = at_bounds(winner.record.params, records, space, checked.base) if winner is not None else []
@@ -126,13 +132,16 @@ def run(
             files.again(records)
             write_page(study_dir, settings, space)
         code = _exit_code(outcome, records, last)
-        if code or not settings.search.confirm:
-            return code
-        if not last:
+        if settings.search.confirm and not code and not last:
             display.note(unconfirmed_text(settings.search, study_dir, study.peers.list_peers()))
-            return code
-        code = confirm_best(plan, study_dir, storage, records, executor, display)
-        write_page(study_dir, settings, space)
+        elif settings.search.confirm and not code:
+            code = confirm_best(plan, study_dir, storage, records, executor, display)
+            write_page(study_dir, settings, space)
+            _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
+        if settings.log:
+            winner = pick_winner(records, confirmed, study.maximize, settings.unit)
+            with display.status(f"logging to {in_words(settings.log)}"):
+                tracking.finish(records, winner, outcome, last)
         return code
 
 
@@ -145,6 +154,7 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     Raises:
         TuneError: As `run`.
     """
+    check_trackers(settings.log)
     checked = check_inputs(settings, space)
     settings = checked.settings
     display = Display(console, as_json)

@@ -21,6 +21,7 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.visible_gpus import visible_gpus
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.literals import is_number
+from sasrecf_tune.inputs.metrics import check_per_user
 from sasrecf_tune.inputs.recbole_defaults import complete_config
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import AUTO_FUSE, STORAGE_VARIABLE, RunSettings
@@ -149,6 +150,8 @@ def check_inputs(settings: RunSettings, space: SearchSpace) -> CheckedInputs:
 
     base = check_settings(settings, space)
     first = first_configuration(space, base)
+    if settings.search.per_user:
+        check_per_user(complete_config(first)["metrics"])
     features = feature_lists(space) or [features_of(settings.model, complete_config(first))]
     found = check_dataset(first, features, _shortest_length(space, first), "data_path" in base)
     if found.load_col is not None:

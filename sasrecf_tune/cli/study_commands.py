@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
 from sasrecf_tune.report.text import json_text, timestamp_text
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import StudyDirectory, find_study
+from sasrecf_tune.storage.directory import StudyDirectory, find_study, out_option, relative
 from sasrecf_tune.storage.directory import studies as all_studies
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.storage.recorded_addresses import database_address
@@ -93,6 +94,7 @@ def _text(
     from sasrecf_tune.report.formats.latex import confirmed_latex, ranking_latex
     from sasrecf_tune.report.formats.trials import ranking_csv, ranking_json, ranking_markdown
     from sasrecf_tune.report.study_sections import confirmed_content, confirmed_markdown, test_markdown
+    from sasrecf_tune.report.user_scores_text import users_content, users_markdown
 
     metric = settings.metric
     metric_keys = tuple(data.manifest["data"]["metric_keys"])
@@ -100,7 +102,12 @@ def _text(
         return ranking_csv(shown, space.names, metric_keys, tests)
     if form == "markdown":
         text = ranking_markdown(shown, space.names, metric, choice_text(data.rows, metric))
-        return text + test_markdown(shown, tests, metric_keys, metric) + confirmed_markdown(data)
+        return (
+            text
+            + test_markdown(shown, tests, metric_keys, metric)
+            + confirmed_markdown(data)
+            + users_markdown(data)
+        )
     if form == "latex":
         if not data.completed:
             raise no_completed_trial(study_dir.name)
@@ -111,7 +118,7 @@ def _text(
         return text
     summary = {"study": study_dir.name, "metric": str(metric), "ended": len(data.rows)}
     summary |= bounds_content(data.at_bounds) | summary_content(data.summary, data.rows, metric)
-    return ranking_json(shown, summary | confirmed_content(data), tests)
+    return ranking_json(shown, summary | confirmed_content(data) | users_content(data), tests)
 
 
 def _table(
@@ -125,12 +132,14 @@ def _table(
 ) -> None:
     from sasrecf_tune.report.study_sections import show_confirmed, show_tests
     from sasrecf_tune.report.terminal.ranking import show_report
+    from sasrecf_tune.report.user_scores_text import show_users
 
     def render(console: Console) -> None:
         show_report(data, rows, shown, console)
         if tests is not None:
             show_tests(shown, tests, data.metric, console)
         show_confirmed(data, results, study_dir, console)
+        show_users(data, console)
 
     if output is None:
         render(make_console())
@@ -146,6 +155,36 @@ def _page(study_dir: StudyDirectory, data: ReportData, output: Path | None) -> N
     path = study_dir.report if output is None else output.absolute()
     write_output(render_page(data), path, own=output is None)
     make_console().print(str(path), highlight=False, markup=False, soft_wrap=True)
+
+
+def export_users(out: Path, name: str | None, storage: str | None, output: Path) -> None:
+    """Write the metrics of users of all runs of a study that have them.
+
+    Raises:
+        InputError: No run has them, or the name of the file is unusable.
+        TuneError: The study does not exist, or a file cannot be read or written.
+    """
+    from sasrecf_tune.analysis.user_scores import user_tables
+    from sasrecf_tune.report.formats.table_files import check_suffix, open_table
+
+    check_suffix(output, (".csv", ".parquet"))
+    study_dir = find_study(out, name)
+    settings, space = settings_from(study_dir)
+    results = read_results(study_dir, settings, space, database_address(settings, storage))
+    tables = user_tables(study_dir, results.records, results.confirmation)
+    first = next(tables, None)
+    if first is None:
+        raise InputError(
+            "no run of this study has metrics of users",
+            where=relative(study_dir.directory),
+            fix=f"Write them: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)} --per-user",
+        )
+    rows = 0
+    with open_table(output) as write:
+        for table in itertools.chain([first], tables):
+            write({str(column): table[column].to_numpy() for column in table})
+            rows += len(table)
+    make_console().print(f"wrote {output}: {rows:,} rows", highlight=False, markup=False, soft_wrap=True)
 
 
 def best_config(out: Path, name: str | None, storage: str | None, output: Path | None) -> None:

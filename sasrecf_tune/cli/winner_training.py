@@ -84,6 +84,7 @@ def train_winner(
     *,
     epochs: int | None = None,
     deployment: Deployment | None = None,
+    per_user: Path | None = None,
 ) -> Result:
     """Train `config` in a worker with a temporary directory.
 
@@ -91,12 +92,14 @@ def train_winner(
         threads: Those of the worker, 0 for torch's choice.
         epochs: The number of epochs to show; None for that of the winner.
         deployment: How the model is trained and written, if it is for use.
+        per_user: Where the metrics of each user are written; None for nowhere.
 
     Raises:
         DataError: The data set is missing, or is another one than the study's.
         TuneError: The training failed.
     """
-    checked = check_inputs(settings, space)
+    search = replace(settings.search, per_user=per_user is not None)
+    checked = check_inputs(replace(settings, search=search), space)
     with tempfile.TemporaryDirectory() as scratch:
         work = StudyDirectory(Path(scratch) / settings.name)
         make_directory(work.directory)
@@ -116,6 +119,7 @@ def train_winner(
                 log=work.log(number),
                 checkpoint=work.checkpoint(number),
                 deployment=deployment,
+                per_user=per_user,
             )
             with _show_epochs(winner.record.epochs if epochs is None else epochs, display) as show:
                 outcome = _outcome(job, executor, show)

@@ -64,7 +64,23 @@ class _NoTensorboard:
 
 
 class _Collector(recbole_trainer.Collector):  # type: ignore[misc]  # recbole is untyped
-    """Fixes a method that calls .cpu() on all values, even the number of items (collector.py)."""
+    """Fixes a method that calls .cpu() on all values, even the number of items (collector.py).
+
+    Attributes:
+        on_batch: Called after each batch of an evaluation with its scores, as RecBole's collector gets them,
+            and the rows that were collected for the metrics of the ranked items.
+    """
+
+    on_batch: Callable[..., None] | None = None
+
+    @override
+    def eval_batch_collect(
+        self, scores_tensor: Any, interaction: Any, positive_u: Any, positive_i: Any
+    ) -> None:
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        if self.on_batch is not None:
+            rows = self.data_struct["rec.topk"][-len(scores_tensor) :]
+            self.on_batch(scores_tensor, interaction, positive_u, positive_i, rows)
 
     @override
     def get_data_struct(self) -> Any:
@@ -155,14 +171,12 @@ class Engine:
         dataset: Creates a data set from a config.
         model: Creates a model from a config and the training split.
         trainer: Creates a Trainer from a config and a model.
-        adjust: Changes settings of a config that do not affect results, given the number of items.
     """
 
     name: str
     dataset: Callable[[RecBoleConfig], Any]
     model: Callable[[RecBoleConfig, Any], torch.nn.Module]
     trainer: Callable[[RecBoleConfig, torch.nn.Module], Any]
-    adjust: Callable[[RecBoleConfig, int], None] = lambda _config, _items: None
 
 
 def prepare(config: RecBoleConfig, engine: Engine) -> Prepared:
@@ -379,7 +393,6 @@ class Built:
 def build(config: RecBoleConfig, prepared: Prepared, engine: Engine) -> Built:
     """Create loaders, model and trainer, seeded as `run_recbole` does."""
     train_set, valid_set, test_set = prepared.splits
-    engine.adjust(config, int(prepared.dataset.item_num))
     samplers = create_samplers(config, prepared.dataset, list(prepared.splits))
     # Not data_preparation(), which builds the splits again for every trial.
     train = get_dataloader(config, "train")(config, train_set, samplers[0], shuffle=config["shuffle"])

@@ -27,6 +27,8 @@ WITH_K = (
 )
 WITHOUT_K = ("GAUC",)
 RANKING = (*WITH_K, *WITHOUT_K)
+# Those that RecBole computes for each user and averages, and that differ between users.
+PER_USER = ("Hit", "MRR", "MAP", "Recall", "NDCG", "Precision")
 # Those of EvaluatorType.VALUE, of the scores of all targets and their sampled candidates together.
 VALUE = ("AUC", "RMSE", "MAE", "LogLoss")
 SMALLER_IS_BETTER = frozenset({"averagepopularity", "giniindex", "rmse", "mae", "logloss"})
@@ -106,6 +108,27 @@ def result_keys(metrics: Iterable[str], topk: Iterable[int]) -> tuple[str, ...]:
         for name in map(str.lower, metrics)
         for key in ([name] if name in without_k else [f"{name}@{k}" for k in cutoffs])
     )
+
+
+def per_user_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    """Those of RecBole's `keys` that are averages over users, in their order."""
+    names = {name.lower() for name in PER_USER}
+    return tuple(key for key in keys if key.partition("@")[0] in names)
+
+
+def check_per_user(metrics: Iterable[str]) -> None:
+    """Check that `--per-user` has a metric to write.
+
+    Raises:
+        InputError: None of `metrics` is an average over users.
+    """
+    names = list(metrics)
+    if not per_user_keys(map(str.lower, names)):
+        raise InputError(
+            f"no metric of this study is an average over users: {', '.join(names)}",
+            where="--per-user",
+            fix=f"The metrics of a user are {', '.join(PER_USER)}.",
+        )
 
 
 def check_kinds(metrics: Iterable[str], eval_args: Mapping[str, Any]) -> None:

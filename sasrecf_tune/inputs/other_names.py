@@ -25,8 +25,9 @@ NOT_SETTINGS: Mapping[str, str] = {
     **_all("max_evals", "--trials"),
     **_all("display_file", "sasrecf-tune report"),
     **_all("tool algo early_stop_trials", "--sampler"),
-    **_all("tensorboard use_tensorboard tensorboard_dir log_tensorboard", "sasrecf-tune dashboard"),
-    **_all("wandb use_wandb wandb_name wandb_entity wandb_run_name log_mlflow", "sasrecf-tune dashboard"),
+    **_all("tensorboard use_tensorboard tensorboard_dir log_tensorboard", "--log tensorboard"),
+    **_all("wandb use_wandb wandb_name wandb_entity wandb_run_name", "--log wandb"),
+    **_all("mlflow use_mlflow log_mlflow", "--log mlflow"),
     **_all("verbose MODEL_TYPE MODEL_INPUT_TYPE eval_type", ""),
     **_all("valid_neg_sample_args test_neg_sample_args", "eval_args"),
 }

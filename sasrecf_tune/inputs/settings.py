@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from typer import Option
 from typing_extensions import override
 
-from sasrecf_tune.errors import InputError
+from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
 from sasrecf_tune.machine import GPU_NAME
 
@@ -18,6 +18,7 @@ Sampler = Literal["auto", "freeze-thaw", "grid", "tpe", "gp", "random", "cmaes",
 Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
 Where = Literal["local", "ray"]
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 # Fewer seeds hardly distinguish any two configurations.
 SEEDS = 5
@@ -286,6 +287,13 @@ class SearchSettings:
             help="Fresh seeds for each configuration of --confirm.",
         ),
     ] = SEEDS
+    per_user: Annotated[
+        bool,
+        Option(
+            "--per-user",
+            help="Write each user's rank of the held-out item and metrics, of all runs of a confirmation.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -447,6 +455,14 @@ class RunSettings:
         Engine,
         Option("--engine", help="fast: RecBole's mathematics, optimized; recbole: RecBole's own trainer."),
     ] = "fast"
+    log: Annotated[
+        list[str],  # `Tracker`, which Typer does not take in a list
+        Option(
+            "--log",
+            metavar="tensorboard|mlflow|wandb",
+            help="Log each trial and the results to this tracker; may be repeated.",
+        ),
+    ] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict, metadata=NO_OPTION)
 
     @property
@@ -457,6 +473,12 @@ class RunSettings:
     def __post_init__(self) -> None:
         decimals = int(self.base.get("metric_decimal_place") or DECIMALS)
         object.__setattr__(self, "metric", replace(self.metric, decimals=decimals))
+        for name in self.log:
+            if name not in get_args(Tracker):
+                raise InputError(
+                    f"invalid `--log` value {name!r}{suggest(name, get_args(Tracker))}",
+                    fix=f"The values are {', '.join(get_args(Tracker))}.",
+                )
 
 
 def out_of_range(settings: RunSettings | SearchSettings) -> str:

@@ -13,6 +13,15 @@ from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import count_text, parameters_text
+from sasrecf_tune.report.user_differences_text import (
+    SEEDS_QUESTION,
+    USERS_QUESTION,
+    has_users,
+    show_user_groups,
+    user_sentences,
+    user_warnings,
+    users_note,
+)
 
 # Pairs that are written out: those of the best ten studies.
 _MOST_PAIRS = 45
@@ -34,8 +43,15 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
         else:
             _print_rows(headers, rows, confirmed, console)
         console.print()
+    if has_users(comparison):
+        print_line(console, SEEDS_QUESTION)
     for sentence in sentences(comparison):
         print_line(console, sentence, "bold")
+    if has_users(comparison):
+        print_line(console, USERS_QUESTION)
+        for sentence in user_sentences(comparison):
+            print_line(console, sentence, "bold")
+        show_user_groups(comparison, console)
     for warning in warnings(comparison):
         print_line(console, f"warning: {warning}", "yellow")
     for entry in comparison.entries:
@@ -152,6 +168,7 @@ def warnings(comparison: Comparison) -> list[str]:
         for entry in comparison.entries
         if entry.search.runs < entry.planned
     ]
+    lines += user_warnings(comparison)
     rivals = {entry.rivals: entry for entry in comparison.entries if entry.confirmed}
     if len(rivals) > 1:
         few, many = rivals[min(rivals)], rivals[max(rivals)]
@@ -185,6 +202,8 @@ def note(comparison: Comparison) -> str:
             "pairs, because a seed draws different numbers for different models. "
             f"Tied: p is above {ALPHA}, which does not mean that the two are equal."
         )
+    if has_users(comparison):
+        parts.append(users_note(comparison))
     return " ".join(parts)
 
 

@@ -58,6 +58,8 @@ class RunningTrials:
         self._study_dir = study_dir
         self._callbacks = callbacks
         self._distributions = distributions(plan.space)
+        # Of a confirmation: metrics of the trials of a search are of one seed each.
+        self._per_user = plan.settings.search.per_user and plan.sampler == "confirmation"
         self._policy: PolicyTrials | None = None
         self._checkpoint_every = plan.settings.search.checkpoint_every
         if policy is not None:
@@ -101,6 +103,7 @@ class RunningTrials:
             checkpoint_every=self._checkpoint_every,
             # It may have caused the failure of the trials that it was fused with, or they its failure.
             alone=self._study.failed_attempts(trial) > 0,
+            per_user=self._study_dir.per_user(number) if self._per_user else None,
             known=max(self._study.trials()[number].intermediate_values, default=0),
         )
 

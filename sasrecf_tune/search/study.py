@@ -19,6 +19,7 @@ from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.trial_attributes import (
     CURVE,
     FAILED_ATTEMPTS,
+    LOSSES,
     PAUSED,
     TrialReader,
     check_study_attributes,
@@ -297,6 +298,8 @@ class TuneStudy:
             trial.set_user_attr(key, attribute)
         if isinstance(outcome, Result):
             self.storage.set_trial_system_attr(trial.number, CURVE, outcome.curve)
+            if outcome.losses:
+                self.storage.set_trial_system_attr(trial.number, LOSSES, outcome.losses)
 
     def record_pending(self, number: int, outcome: Result, owner: str) -> bool | None:
         """Record a result that an earlier run, whose token was `owner`, could not.

@@ -20,6 +20,8 @@ from sasrecf_tune.trials import State, TrialRecord
 # System attribute of a trial: every metric after every validation. It may be thousands of numbers, which
 # optuna-dashboard would show in one line if it were a user attribute.
 CURVE = "sasrecf_tune:valid_curve"
+# System attribute of a trial: the training loss at each validation.
+LOSSES = "sasrecf_tune:losses"
 # System attribute of a trial: the epoch at which the policy is asked about it again.
 UNTIL = "sasrecf_tune:until"
 # User attribute of a trial: the reasons why earlier attempts failed.
@@ -78,6 +80,7 @@ class Pause(TypedDict, total=False):
 # System attributes of a trial that are read again.
 _SYSTEM: dict[str, Any] = {
     CURVE: dict[str, list[float]],
+    LOSSES: list[float],
     OWNER: str,
     QUEUED: dict[str, Any],
     UNTIL: _Count,

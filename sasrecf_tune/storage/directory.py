@@ -101,6 +101,25 @@ class StudyDirectory:
         return self.directory / "model"
 
     @property
+    def per_user_directory(self) -> Path:
+        """The metrics of each user; see `per_user_files`."""
+        return self.directory / "per-user"
+
+    def per_user(self, number: int) -> Path:
+        """The files of trial `number` with the metrics of each user, without the part of the data."""
+        return self.per_user_directory / f"{self.trial}-{number:04d}"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The event files of `--log tensorboard`, in a directory for each trial."""
+        return self.directory / "tensorboard"
+
+    @property
+    def logged(self) -> Path:
+        """What the trackers of `--log` have, a line for each state of a trial."""
+        return self.directory / "logged.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Weights of the best few trials."""
         return self.directory / "checkpoints"
@@ -128,7 +147,12 @@ class StudyDirectory:
 
     def leftovers(self) -> list[Path]:
         """What killed runs have left: files half written to `checkpoints`, prepared data."""
-        return [*self.half_written(), *self.confirmation.half_written(), *self.directory.glob(".prepared*")]
+        return [
+            *self.half_written(),
+            *self.confirmation.half_written(),
+            *self.directory.glob(".prepared*"),
+            *self.per_user_directory.glob(".*"),
+        ]
 
     @property
     def logs(self) -> Path:
@@ -156,8 +180,10 @@ class StudyDirectory:
         """The files of a study and its confirmation, without the manifest and those of a run at work."""
         named = [self.trials, self.ranking_csv, self.ranking_md, self.report, self.best, self.hyper_result]
         named += [self.confirmation_csv, self.confirmation_md, self.model]
+        named += [self.tensorboard, self.logged]
         for kind in (self, self.confirmation):
             named += [*kind.saved(), *kind.pending_results(), *kind.logs.glob(f"{kind.trial}-*.log")]
+            named += kind.per_user_directory.glob(f"{kind.trial}-*.csv")
         # The database last, which says what the other files are.
         return [
             *named,

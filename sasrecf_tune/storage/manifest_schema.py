@@ -96,6 +96,7 @@ class Recorded(TypedDict, total=False):
     storage: str | None
     executor: str
     address: str
+    log: list[str]
     identity: dict[str, Any]
     data: _Data
     sampler: str

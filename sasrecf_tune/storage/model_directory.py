@@ -18,6 +18,7 @@ from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.messages import TrainOn
 from sasrecf_tune.storage.files import refuse_links
 from sasrecf_tune.storage.manifest_schema import UNREADABLE, value_text
+from sasrecf_tune.storage.per_user_files import PARTS, per_user_file
 
 T = TypeVar("T")
 
@@ -175,8 +176,18 @@ class ModelDirectory:
 
     @property
     def files(self) -> list[Path]:
-        """All files."""
+        """The files that each model directory has."""
         return [self.manifest, self.weights, self.data, self.ids, self.card]
+
+    @property
+    def per_user(self) -> Path:
+        """The metrics of each user, as `per_user_file` takes them; only if they were wanted."""
+        return self.directory / "per-user"
+
+    @property
+    def written(self) -> list[Path]:
+        """All files that a model directory may have."""
+        return [*self.files, *(per_user_file(self.per_user, part) for part in PARTS)]
 
     def check(self) -> None:
         """Check that the files that are read are regular files, and that none is a link.

@@ -29,11 +29,3 @@ def train_all_epochs(built: Built, on_epoch: Callable[[int, float], None]) -> di
     if not all(value.isfinite().all() for value in weights.values()):
         raise ValueError(NOT_A_NUMBER)
     return weights
-
-
-def test_metrics(built: Built) -> dict[str, float]:
-    """Measure the model on the test part; empty if the split leaves nothing for it."""
-    metrics: dict[str, float] = built.trainer.as_numbers(
-        built.trainer.evaluate(built.test, load_best_model=False) or {}
-    )
-    return metrics

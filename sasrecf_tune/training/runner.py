@@ -41,6 +41,7 @@ from sasrecf_tune.training.checkpoint import (
 )
 from sasrecf_tune.training.data_service import DataService, choose_engine, device_name
 from sasrecf_tune.training.device_memory import release_memory
+from sasrecf_tune.training.evaluation import test_metrics, write_validation
 from sasrecf_tune.training.failure_reason import error_text, failure_kind, failure_reason, gpu_is_lost
 
 if TYPE_CHECKING:
@@ -174,8 +175,9 @@ class Runner(DataService):
         test: dict[str, float] = {}
         if decision is Decision.CONTINUE:
             trainer.model.load_state_dict(trainer.best_state)
-            # None if the split leaves nothing to test on, for example {'LS': 'valid_only'}.
-            test = trainer.as_numbers(trainer.evaluate(built.test, load_best_model=False) or {})
+            test = test_metrics(built, job.per_user)
+            if job.per_user is not None:
+                write_validation(built, job.per_user)  # last, because it may draw random numbers
             _save_best_weights(job.checkpoint, job.config, trainer, best)
         result = Result(
             number=job.number,
@@ -193,6 +195,7 @@ class Runner(DataService):
             fused=progress.fused,
             checkpoint=saved if decision is Decision.PAUSE else 0,
             training_seconds=reports[-1].training_seconds,
+            losses=[report.train_loss for report in reports],
         )
         if job.deployment is not None:
             self._export(job, job.deployment, config, trainer.best_state, result)
@@ -201,7 +204,7 @@ class Runner(DataService):
     def _train_for_deployment(
         self, job: Job, deployment: Deployment, config: Any, on_report: OnReport, progress: _TrialProgress
     ) -> Result:
-        from sasrecf_tune.training.final_training import test_metrics, train_all_epochs
+        from sasrecf_tune.training.final_training import train_all_epochs
 
         engine, note = choose_engine(job.engine, config)
         prepared = self._prepare(config, engine)
@@ -218,7 +221,7 @@ class Runner(DataService):
             epochs=int(config["epochs"]),
             best_epoch=int(config["epochs"]),
             valid={},
-            test={} if with_test else test_metrics(built),
+            test={} if with_test else test_metrics(built, job.per_user),
             curve={},
             seconds=progress.seconds,
             device=device_name(config["device"]),

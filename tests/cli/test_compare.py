@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from rich.console import Console
@@ -23,6 +24,7 @@ from scipy import stats
 from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibilities
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare, differences
 from sasrecf_tune.analysis.report_data import Results
+from sasrecf_tune.api.study import load_study
 from sasrecf_tune.cli.compare import compare_studies, read_comparison, why_unconfirmed
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -253,10 +255,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "hyper.test").write_text("learning_rate choice [0.01, 0.003]\nhidden_dropout_prob choice [0.0]\n")
     (home / "tiny.yaml").open("a").write("attn_dropout_prob: 0.0\n")
     common = ["--params-file", "hyper.test", "--config-files", "tiny.yaml", "--gpus", "none"]
-    command(home, "run", *common, "--confirm", "1", "--confirm-seeds", "2")
-    command(
-        home, "run", *common, "--model", "SASRec", "--set", ITEMS, "--confirm", "2", "--confirm-seeds", "2"
-    )
+    common += ["--confirm-seeds", "2", "--per-user"]
+    command(home, "run", *common, "--confirm", "1")
+    command(home, "run", *common, "--model", "SASRec", "--set", ITEMS, "--confirm", "2")
     return home
 
 
@@ -320,6 +321,62 @@ def test_compare_shows_the_confirmed_scores_of_both_studies(home: Path) -> None:
         assert by_model[model]["confirmation"]["runs"] == len(rows)
     assert by_model["SASRec"]["weights"] < by_model["SASRecF"]["weights"]
     assert {one["better"] for one in found["differences"]["test"]} <= {MINE, BASELINE}
+    # Users are tested beside the seeds, on the same scores.
+    assert shown.index("other seeds?") < shown.index("other users like these?") < shown.index("history")
+    for part in ("valid", "test"):
+        (users,) = found["user_differences"][part]
+        first, second = (
+            by_model["SASRecF" if users[name] == MINE else "SASRec"][part]["mrr@10"]["mean"]
+            for name in ("first", "second")
+        )
+        assert users["users"] == 100 and users["difference"] == pytest.approx(first - second, abs=1e-4)
+    assert sum(one["users"] for one in found["user_groups"] if one["group"] == "history") == 100
+
+
+def test_the_mean_over_users_is_the_recorded_metric(home: Path) -> None:
+    for name in (MINE, BASELINE):
+        directory = home / "tuning" / name
+        rows = list(csv.DictReader((directory / "confirmation.csv").open()))
+        assert len(list((directory / "per-user").iterdir())) == 2 * len(rows)
+        for row in rows:
+            for part in ("valid", "test"):
+                table = pd.read_csv(directory / "per-user" / f"confirm-{int(row['run']):04}.{part}.csv")
+                for key in table.columns[5:]:
+                    assert round(table[key].mean(), 4) == float(row[f"{part} {key}"])
+    command(home, "report", MINE, "--per-user", "users.parquet")
+    users = pd.read_parquet(home / "users.parquet")
+    assert len(users) == 2 * 2 * 100 and list(users.columns[:5]) == ["trial", "seed", "part", "user", "item"]
+    assert load_study(home / "tuning" / MINE).users_dataframe().shape == users.shape
+    assert "median rank" in command(home, "report", MINE)
+    assert len(json.loads(command(home, "report", MINE, "--format", "json"))["users"]["test"]["groups"]) > 4
+
+
+def test_scores_of_users_that_are_not_of_the_run_are_not_used(home: Path, tmp_path: Path) -> None:
+    for name in (MINE, BASELINE):
+        shutil.copytree(home / "tuning" / name, tmp_path / "tuning" / name)
+    mine = sorted((tmp_path / "tuning" / MINE / "per-user").iterdir())
+    same, first = mine[0], mine[0].read_text()
+    reproduced = [path for path in mine if path.name.startswith(mine[0].name[:12])]
+    mine[0].write_text(first.replace(",0.0", ",0.9"))
+    mine[1].write_bytes(b"\x80\x04user")
+    told = command(tmp_path, "compare", MINE, BASELINE)
+    assert f"{mine[0].name} is not used: it does not have the mean" in told
+    assert f"{mine[1].name} is not used: cannot be read: it is not a table" in told
+    for path in mine:
+        path.write_text("")
+    told = command(tmp_path, "compare", MINE, BASELINE)
+    assert "Users (brackets)" not in told and "has no scores of users to pair" in told
+    assert "is not used" in command(tmp_path, "report", MINE)
+    assert "cannot be read" in command(tmp_path, "report", MINE, "--per-user", "users.csv", code=1)
+    assert not (tmp_path / "users.csv").exists()
+    # The run of best.yaml can be given its scores again.
+    told = command(tmp_path, "reproduce", MINE, "--per-user", "--gpus", "none")
+    assert "metrics of each user: tuning/" in told
+    written = [path for path in mine if path.read_text()]
+    assert [path.name.rpartition("-")[2].partition(".")[2] for path in written] == ["test.csv", "valid.csv"]
+    assert "1 run of" in command(tmp_path, "compare", MINE, BASELINE)
+    if same in written:
+        assert same.read_text() == first and reproduced == written
 
 
 def test_every_format_can_be_written(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,6 +390,9 @@ def test_every_format_can_be_written(home: Path, tmp_path: Path, capsys: pytest.
     assert json.loads((tmp_path / "made" / "json").read_text())["metric"] == "MRR@10"
     for form in ("table", "markdown"):
         assert "On validation" in (tmp_path / "made" / form).read_text()
+    for form in ("table", "json", "markdown", "latex"):
+        text = (tmp_path / "made" / form).read_text()
+        assert "trained again with other seeds?" in text and "other users like these?" in text
 
 
 def test_studies_with_different_data_are_rejected(home: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_elements_are_dropped_with_the_exact_probability(p: float) -> None:
     # 4 million elements; a rate of a multiple of 1/256 would be far off.
     keep = embedding_mask(1250, step_masks(p))
     assert keep.shape == (1250, 50, 64) and keep.dtype == torch.float32
-    assert set(keep.unique().tolist()) == {0.0, 1.0}
+    assert bool(((keep == 0) | (keep == 1)).all())
     count = keep.numel()
     assert abs(count - float(keep.double().sum()) - p * count) <= 4 * math.sqrt(count * p * (1 - p))
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sasrecf_tune.engine.fast import evaluation
 from sasrecf_tune.engine.fast.build import FAST, unsupported_reason
 from sasrecf_tune.engine.fast.dataset import START
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for
@@ -69,6 +70,8 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "layer_norm_eps": st.sampled_from([1e-12, 1e-3]),
         "seed": st.integers(0, 99),
         "sample_num": st.sampled_from([1, 3]),
+        # The places of targets; the first items, too; all ranks.
+        "metrics": st.sampled_from([["Recall", "MRR", "NDCG"], ["MRR", "ItemCoverage"], ["MRR", "GAUC"]]),
     }
 )
 
@@ -294,12 +297,31 @@ def test_a_seed_gives_the_same_training_again(data: Path) -> None:
     assert first == second and first != other
 
 
-def test_evaluation_in_chunks_changes_nothing(data: Path) -> None:
-    whole, chunked = built(data, FAST), built(data, FAST, eval_batch_size=3)
+@pytest.mark.parametrize("metrics", [["NDCG"], [*WITH_K], [*WITH_K, *WITHOUT_K]])
+def test_evaluation_in_chunks_changes_nothing(
+    data: Path, metrics: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, chunked = (built(data, FAST, metrics=metrics, eval_batch_size=size) for size in (4096, 10))
+    monkeypatch.setattr(evaluation, "users_per_chunk", lambda *_: 7)
     for made in (whole, chunked):
         made.trainer.eval_collector.data_collect(made.train)
     results = [made.trainer.evaluate(made.valid, load_best_model=False) for made in (whole, chunked)]
     assert len(chunked.valid) > len(whole.valid) == 1 and results[0] == results[1]
+
+
+def test_any_batch_size_is_evaluated_in_bounded_memory(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = built(data, FAST, eval_batch_size=1 << 30, metrics=["MRR"])
+    shapes: list[torch.Size] = []
+    monkeypatch.setattr(evaluation, "users_per_chunk", lambda *_: 5)
+    find = evaluation.TargetPlaces.find
+
+    def noting(places: Any, scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        shapes.append(scores.shape)
+        return find(places, scores, target)
+
+    monkeypatch.setattr(evaluation.TargetPlaces, "find", noting)
+    made.trainer.evaluate(made.valid, load_best_model=False)
+    assert len(made.valid) == 1 < len(shapes) and max(rows for rows, _ in shapes) == 5
 
 
 @pytest.mark.parametrize("engine", [RECBOLE_ENGINE, FAST], ids=["recbole", "fast"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +16,27 @@ import pandas as pd
 import pytest
 import recbole.data.dataset.dataset as recbole_dataset
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
+from recbole.evaluator.collector import Collector
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.dataset import CompactDataset, compiled_parser, history_windows, is_regular
+from sasrecf_tune.engine.fast import evaluation
+from sasrecf_tune.engine.fast.dataset import (
+    CompactDataset,
+    compiled_parser,
+    history_windows,
+    is_regular,
+    keeps_everything,
+)
+from sasrecf_tune.engine.fast.evaluation import RankedTargets
 from sasrecf_tune.engine.fast.length_groups import Budget, group_bounds, make_groups
 from sasrecf_tune.engine.fast.loss import cross_entropy_gradients, cross_entropy_sum
+from sasrecf_tune.engine.recbole import make_config
+from tests.support.synthetic_data import base, data, muted
+
+__all__ = ["data", "muted"]
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=60)
 
@@ -119,6 +134,32 @@ def test_both_parsers_read_a_regular_file_alike(rows: list[tuple[str, float]]) -
         pd.testing.assert_frame_equal(found, pd.read_csv(path, **options), check_exact=True)
 
 
+BOUND = st.sampled_from(["-1", "0", "0.5", "1", "3", "inf"])
+INTERVAL = st.tuples(st.sampled_from("[("), BOUND, BOUND, st.sampled_from("])")).map(
+    lambda parts: "{}{},{}{}".format(*parts)
+)
+
+
+@given(st.none() | st.lists(INTERVAL, min_size=1, max_size=2).map(";".join))
+@example("[0,inf)")  # RecBole's default
+def test_intervals_that_keep_everything_are_recboles(text: str | None) -> None:
+    made = object.__new__(Dataset)
+    made.logger = logging.getLogger()
+    intervals = made._parse_intervals_str(text)
+    counts = [0, 1, 2, 3, 4, 10**9]
+    whole = not intervals or all(made._within_intervals(count, intervals) for count in counts)
+    if keeps_everything(intervals):
+        assert whole
+    elif intervals is not None and len(intervals) == 1:
+        assert not whole or intervals[0][2] < math.inf or intervals[0][3] == "]"
+
+
+def test_nothing_is_counted_where_nothing_can_be_filtered(data: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recbole_dataset, "Counter", None)
+        CompactDataset(make_config(base(data)))
+
+
 @given(st.lists(st.integers(0, 6), max_size=40), st.integers(1, 2))
 def test_leave_one_out_is_recboles(users: list[int], parts: int) -> None:
     def split(kind: type[Dataset]) -> list[list[int]]:
@@ -138,21 +179,23 @@ def test_cross_entropy_in_chunks_is_torchs(samples: int, items: int, rows: int, 
     expected = functional.cross_entropy(leaves[0] @ leaves[1].T, target, reduction="sum")
     grads = torch.autograd.grad(expected * 3, leaves)
     with patch("sasrecf_tune.engine.fast.loss.chunk_rows", lambda *_: rows):
-        found = cross_entropy_sum(*leaves, target)
+        found = cross_entropy_sum(leaves[0], leaves[1], target)
         before = torch.randn(items, 5, dtype=torch.float64)
         added = before.clone()
         output, weights = (leaf.detach() for leaf in leaves)
         loss, gradient = cross_entropy_gradients(output, weights, added, target, 3.0)
-        stacked = [each.expand(2, *each.shape).clone() for each in (output, weights, before, target)]
-        of_two = cross_entropy_gradients(*stacked, 3.0)
+        outputs, several, both, targets = (
+            torch.stack([each] * 2) for each in (output, weights, before, target)
+        )
+        of_two = cross_entropy_gradients(outputs, several, both, targets, 3.0)
         with torch.no_grad():
-            torch.testing.assert_close(cross_entropy_sum(*leaves, target), expected)
+            torch.testing.assert_close(cross_entropy_sum(leaves[0], leaves[1], target), expected)
     ours = torch.autograd.grad(found * 3, leaves)
     for value in (found, loss, *of_two[0]):
         torch.testing.assert_close(value, expected)
     for value in (ours[0], gradient, *of_two[1]):
         torch.testing.assert_close(value, grads[0])
-    for value in (ours[1], added - before, *(stacked[2] - before)):
+    for value in (ours[1], added - before, *(both - before)):
         torch.testing.assert_close(value, grads[1])
 
 
@@ -162,3 +205,32 @@ def test_cross_entropy_of_scores_far_apart() -> None:
     target = torch.tensor([1])
     loss, gradient = cross_entropy_gradients(output, items, torch.zeros_like(items), target)
     assert float(loss) == 600 and float(gradient) == 600
+
+
+# Few distinct numbers, so that scores are equal, and some that are none.
+NUMBERS = st.sampled_from([0.0, 1.0, -1.0, 2.0, 1e30, -1e30, math.inf, math.nan])
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(4, 900), st.integers(1, 9), st.integers(1, 4), st.integers(1, 4))
+def test_targets_are_placed_where_recboles_collector_places_them(
+    data: st.DataObject, items: int, samples: int, users: int, most: int
+) -> None:
+    draw = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
+    few = torch.tensor(data.draw(st.lists(NUMBERS, min_size=1, max_size=5)))
+    vectors, outputs = (few[torch.randint(len(few), (rows, 2), generator=draw)] for rows in (items, samples))
+    target = torch.randint(1, items, (samples,), generator=draw)
+    config = {
+        "topk": [most],
+        "metrics": ["MRR"],
+        "device": torch.device("cpu"),
+        "eval_args": {"mode": "full"},
+    }
+    stock, ranked = Collector(config), RankedTargets(config)
+    scores = outputs @ vectors.T
+    scores[:, 0] = -math.inf
+    stock.eval_batch_collect(scores, None, torch.arange(samples), target)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "users_per_chunk", lambda *_: users)
+        ranked.add(outputs, vectors, target)
+    assert torch.equal(torch.cat(ranked._rows["rec.topk"]), stock.data_struct["rec.topk"])

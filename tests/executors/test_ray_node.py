@@ -16,6 +16,7 @@ from sasrecf_tune.executors.ray.shipped_dataset import ShippedDataset, ship_data
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.per_user_files import per_user_file
 from tests.support import synthetic_data
 
 
@@ -45,6 +46,12 @@ def test_changes_of_files_are_copied(tmp_path: Path) -> None:
     assert changes == FileChanges({there.log(1).name: b"two\n"}, {there.unfinished(1).name: b"state"})
     apply_changes(home, changes)
     assert sync.collect() == FileChanges()
+    there.per_user_directory.mkdir()
+    path = per_user_file(there.per_user(1), "test")
+    path.write_text("user")
+    apply_changes(home, sync.collect())
+    assert sync.collect() == FileChanges()
+    assert [copy.name for copy in home.per_user_directory.iterdir()] == [path.name]
     assert home.log(1).read_text() == "one\ntwo\n"
     assert [path.name for path in home.checkpoints.iterdir()] == [home.unfinished(1).name]
     # The trial is trained here once more.

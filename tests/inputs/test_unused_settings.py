@@ -33,7 +33,7 @@ from sasrecf_tune.inputs.validation import check_config
         (
             {"log_wandb": True, "wandb_project": "mine", "show_progress": False, "state": "DEBUG"},
             [
-                "`log_wandb` and `wandb_project` have no effect here; use sasrecf-tune dashboard",
+                "`log_wandb` and `wandb_project` have no effect here; use --log wandb",
                 "`show_progress` and `state` have no effect here",
             ],
         ),
@@ -193,6 +193,6 @@ def test_check_notes_settings_of_config_files_and_set(tmp_path: Path) -> None:
         "`gpu_id` and `use_gpu` have no effect here; use --gpus",
         "`embedding_size` has no effect: only read by other models of RecBole; use hidden_size",
         "`day` has no effect: unknown to RecBole",
-        "`log_wandb` has no effect here; use sasrecf-tune dashboard",
+        "`log_wandb` has no effect here; use --log wandb",
     ]
     assert json.loads(CliRunner().invoke(app, [*command, "--json"]).output)["notes"][1:] == notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
+from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
@@ -17,11 +18,13 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.search.study_setup import make_policy, planned_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.tracking.tracking import Tracking
 from sasrecf_tune.trials import TrialRecord
 from tests.support.fake_training import FakeTraining, summary
 from tests.support.pausing_policy import HalvingPolicy
@@ -38,7 +41,7 @@ def quality(config: Mapping[str, Any]) -> float:
 
 @dataclass
 class Bench:
-    """One run of a study in `directory`."""
+    """One run of a study in `directory`; `messages` are those about trackers."""
 
     search: Coordinator
     study: TuneStudy
@@ -46,9 +49,19 @@ class Bench:
     storage: RDBStorage
     plan: Plan
     executor: InlineExecutor
+    tracking: Tracking
+    messages: list[str]
 
     def records(self) -> list[TrialRecord]:
         return self.study.records()
+
+    def search_and_log(self) -> Outcome:
+        """Search to the end, as the command `run` does, and wait for the trackers."""
+        outcome = self.search.run()
+        records = self.records()
+        winner = pick_winner(records, None, self.study.maximize, self.plan.settings.unit)
+        self.tracking.finish(records, winner, outcome, last=True)
+        return outcome
 
 
 @contextmanager
@@ -64,6 +77,7 @@ def bench(
     metric: str = "MRR@10",
     clock: Callable[[], float] | None = None,
     pausing: bool = False,
+    log: Sequence[str] = (),
     **more: Any,
 ) -> Iterator[Bench]:
     space: SearchSpace = parse(text)
@@ -76,6 +90,7 @@ def bench(
         metric=parse_metric(metric),
         seed=seed,
         search=SearchSettings(sampler, pruner, trials, timeout, **more),
+        log=list(log),
     )
     study_dir = StudyDirectory(directory / "study")
     study_dir.directory.mkdir(parents=True, exist_ok=True)
@@ -92,8 +107,11 @@ def bench(
             if pausing and plan.cells
             else make_policy(plan)
         )
-        search = Coordinator(plan, study, study_dir, executor, [files], **extra, policy=policy)
-        yield Bench(search, study, study_dir, storage, plan, executor)
+        messages: list[str] = []
+        tracking = Tracking(plan, study, study_dir, messages.append)
+        search = Coordinator(plan, study, study_dir, executor, [files, tracking], **extra, policy=policy)
+        with tracking:
+            yield Bench(search, study, study_dir, storage, plan, executor, tracking, messages)
     finally:
         storage.engine.dispose()
 

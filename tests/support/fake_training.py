@@ -60,6 +60,7 @@ class FakeTraining:
             seconds=0.5,
             device="cpu",
             parameters=1,
+            losses=[1.0] * len(curve),
         )
 
 
@@ -109,6 +110,7 @@ class PausableTraining(FakeTraining):
             device="cpu",
             parameters=1,
             checkpoint=epoch if decision is Decision.PAUSE else 0,
+            losses=[1.0] * epoch,
         )
 
     def _report(self, job: Job, curve: list[float], epoch: int, continues_after: int = 0) -> Report:

@@ -99,8 +99,8 @@ def all_positions(layer: LayerWeights, x: Tensor, attended: Tensor | None, kept:
     """
     projected = layer.linear("projection", x)
     if attended is None and not torch.is_grad_enabled():
-        split = projected.view(*x.shape[:2], 3, layer.heads, -1).permute(2, 0, 3, 1, 4)
-        context = functional.scaled_dot_product_attention(*split, is_causal=True, scale=1.0)
+        query, key, value = projected.view(*x.shape[:2], 3, layer.heads, -1).permute(2, 0, 3, 1, 4)
+        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)
         context = context.transpose(1, 2).reshape(x.shape)
     else:
         # A GPU's fused kernels are not used: their backward pass is not deterministic.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,12 +58,14 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
         # Each sample gets the start and the length of its history in place of its items.
         self._aug_presets()
         self._check_field("uid_field", "time_field")
-        self.sort(by=[self.uid_field, self.time_field], ascending=True)
-        users = self.inter_feat[self.uid_field].numpy()
+        # By user and then by time, equal times in the order of the file: RecBole's two stable sorts.
+        order = np.lexsort([self.inter_feat[field].numpy() for field in (self.time_field, self.uid_field)])
+        ordered = Columns(self.inter_feat.interaction)[order]
+        users = ordered[self.uid_field].numpy()
         start, end = history_windows(users, int(self.config["MAX_ITEM_LIST_LENGTH"]))
-        self.flat_items = self.inter_feat[self.iid_field].clone()
+        self.flat_items = ordered[self.iid_field]
         self.history_lengths = np.bincount(users, minlength=int(self.user_num))
-        samples = Columns(self.inter_feat.interaction)[end]
+        samples = ordered[end]
         window = {self.item_list_length_field: torch.from_numpy(end - start), START: torch.from_numpy(start)}
         samples.update(Interaction(window))
         self.inter_feat = samples
@@ -79,6 +82,13 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
             return table
 
     @override
+    def _filter_by_inter_num(self) -> None:
+        # RecBole counts all interactions twice for its default intervals, too, which keep everything.
+        intervals = (self.config["user_inter_num_interval"], self.config["item_inter_num_interval"])
+        if not all(keeps_everything(self._parse_intervals_str(interval)) for interval in intervals):
+            super()._filter_by_inter_num()
+
+    @override
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         # RecBole converts each row of a sequence column to a tensor.
         sequences = [name for name in data if self.field2type[name] == FeatureType.TOKEN_SEQ]
@@ -91,10 +101,13 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
     @override
     def _grouped_index(self, group_by_list: NDArray[Any]) -> list[NDArray[np.int64]]:
         # The positions of each value, in the order of the first appearance of values.
-        _, first, inverse = np.unique(group_by_list, return_index=True, return_inverse=True)
-        order = np.argsort(inverse, kind="stable")
-        groups = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-        return [groups[group] for group in np.argsort(first)]
+        order = np.argsort(group_by_list, kind="stable")
+        ordered = group_by_list[order]
+        if not len(order):
+            return []
+        starts = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+        groups = np.split(order, starts)
+        return [groups[group] for group in np.argsort(order[[0, *starts]])]
 
     @override
     def _split_index_by_leave_one_out(
@@ -160,6 +173,14 @@ def pad_rows(rows: NDArray[Any], longest: int) -> torch.Tensor:
         inside = np.arange(matrix.shape[1]) < lengths[:, None]
         matrix[inside] = np.concatenate([row[:longest] for row in rows])
     return torch.from_numpy(matrix)
+
+
+def keeps_everything(intervals: Sequence[tuple[str, float, float, str]] | None) -> bool:
+    """Return whether `intervals`, as RecBole parses them, contain every number of interactions."""
+    if not intervals:
+        return intervals is None
+    ((bracket, low, high, _),) = intervals[:1]
+    return len(intervals) == 1 and high == math.inf and (low < 0 or (low == 0 and bracket == "["))
 
 
 def history_windows(users: NDArray[Any], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

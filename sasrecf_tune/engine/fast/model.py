@@ -76,7 +76,16 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
 
     @override
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        return torch.mm(self._outputs(*self._windows(interaction)), self.item_embedding.weight.T)
+        return torch.mm(self.outputs(interaction), self.item_embedding.weight.T)
+
+    def outputs(self, interaction: Interaction, inputs: Tensor | None = None) -> Tensor:
+        """Return the outputs for the histories of samples, [samples, hidden].
+
+        Args:
+            inputs: `project` of all items, if it is known.
+        """
+        windows = self._windows(interaction)
+        return self._outputs(*windows) if inputs is None else self.outputs_from(inputs, *windows)
 
     @override
     def calculate_loss(self, interaction: Interaction) -> Tensor:
@@ -116,7 +125,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
             total += loss.detach()
         prepared = [(table.rows, leaf), *prepared]
         reached = [(made, leaf.grad) for made, leaf in prepared if leaf.grad is not None]
-        torch.autograd.backward(*zip(*reached, strict=True))
+        torch.autograd.backward([made for made, _ in reached], [grad for _, grad in reached])
         return total.div_(count)
 
     def _logits(self) -> tuple[Tensor, Tensor]:

@@ -104,8 +104,9 @@ def _context(projected: Tensor, heads: int, keep: Tensor | None) -> Tensor:
     trials, batch, longest, thrice = projected.shape
     flat = projected.reshape(trials * batch, longest, thrice)
     if keep is None and not torch.is_grad_enabled():
-        split = flat.view(trials * batch, longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        context = functional.scaled_dot_product_attention(*split, is_causal=True, scale=1.0).transpose(1, 2)
+        query, key, value = flat.view(trials * batch, longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)
+        context = context.transpose(1, 2)
     else:
         context = causal_attention(flat, heads, keep)
     return context.reshape(trials, batch, longest, thrice // 3)

@@ -59,22 +59,23 @@ class FusedModel:
         for stacked in self._stacked.values():
             stacked.grad = None
         weight = self._stacked["item_embedding.weight"]
-        grad_items = weight.grad = torch.zeros_like(weight)
+        grad_items = torch.zeros_like(weight)
+        weight.grad = grad_items
         ids, rows = self._encoder.table(items)
         masks = self._encoder.masks([model.next_dropout_step() for model in self._models])
         leaf = rows.detach().requires_grad_()
         count = batch.rows.shape[1]
         total = leaf.new_zeros(len(self._models))
+        shape = (len(self._models), -1)
         for group, places in zip(groups, items, strict=True):
-            shape = (len(self._models), -1)
             rows_of = (places if ids is None else ids[places]).view(*shape, group.longest)
             output = self._encoder.output(rows_of, group.length.view(shape), leaf, group.rows, masks)
             target = batch.positive[:, group.part]
             if batch.negative is None:
-                losses, grad = cross_entropy_gradients(
+                losses, grad_output = cross_entropy_gradients(
                     output.detach(), weight.detach(), grad_items, target, 1 / count
                 )
-                output.backward(grad)  # type: ignore[no-untyped-call]
+                output.backward(grad_output)  # type: ignore[no-untyped-call]
             else:
                 losses = self._bpr_sums(output, target, batch.negative[:, group.part])
                 (losses.sum() / count).backward()  # type: ignore[no-untyped-call]

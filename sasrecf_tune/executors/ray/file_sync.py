@@ -1,4 +1,4 @@
-"""Copies the logs and checkpoints that a worker writes on a node to the coordinator's study directory."""
+"""Copies logs, checkpoints and metrics of users from a worker's node to the coordinator's study directory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from sasrecf_tune.storage.files import disk_error, open_own, remove
 
 @dataclass(frozen=True)
 class FileChanges:
-    """What was written since the last call, by file name: additions to logs, and whole checkpoints."""
+    """What was written since the last call, by file name: additions to logs, and whole other files."""
 
     logs: dict[str, bytes] = field(default_factory=dict)
     checkpoints: dict[str, bytes] = field(default_factory=dict)
+    per_user: dict[str, bytes] = field(default_factory=dict)
 
 
 class FileSync:
@@ -26,7 +27,7 @@ class FileSync:
     def __init__(self, study_dir: StudyDirectory) -> None:
         self._study_dir = study_dir
         self._log_sizes: dict[str, int] = {}  # bytes that were collected
-        self._versions: dict[str, tuple[int, int]] = {}  # inode and time of collected checkpoints
+        self._versions: dict[str, tuple[int, int]] = {}  # inode and time of other files
 
     def collect(self) -> FileChanges:
         """Return the changes since the last call."""
@@ -37,14 +38,18 @@ class FileSync:
                 if added := file.read():
                     logs[path.name] = added
                     self._log_sizes[path.name] = file.tell()
-        checkpoints: dict[str, bytes] = {}
+        whole = (self._study_dir.checkpoints, self._study_dir.per_user_directory)
+        return FileChanges(logs, *map(self._changed, whole))
+
+    def _changed(self, directory: Path) -> dict[str, bytes]:
+        changed: dict[str, bytes] = {}
         # The name of an incomplete file starts with a dot.
-        for path in sorted(self._study_dir.checkpoints.glob("[!.]*")):
+        for path in sorted(directory.glob("[!.]*")):
             version = _version(path)
             if self._versions.get(path.name) != version:
-                checkpoints[path.name] = path.read_bytes()
+                changed[path.name] = path.read_bytes()
                 self._versions[path.name] = version
-        return FileChanges(logs, checkpoints)
+        return changed
 
     def receive(self, path: Path, content: bytes) -> None:
         """Write a checkpoint of the coordinator, which is not sent back."""
@@ -65,7 +70,7 @@ def _version(path: Path) -> tuple[int, int]:
 
 
 def apply_changes(study_dir: StudyDirectory, changes: FileChanges) -> None:
-    """Write `changes` to a study directory; a checkpoint is replaced as a whole or not at all.
+    """Write `changes` to a study directory; a file is replaced as a whole or not at all.
 
     Raises:
         StorageError: A file cannot be written.
@@ -76,9 +81,11 @@ def apply_changes(study_dir: StudyDirectory, changes: FileChanges) -> None:
             os.fdopen(open_own(path, os.O_WRONLY | os.O_APPEND), "ab") as log,
         ):
             log.write(added)
-    for name, content in changes.checkpoints.items():
-        with _disk_errors(study_dir.checkpoints / name) as path:
-            temporary = path.with_name(f".{name}.part")
+    whole = {study_dir.checkpoints / name: content for name, content in changes.checkpoints.items()}
+    whole |= {study_dir.per_user_directory / name: content for name, content in changes.per_user.items()}
+    for target, content in whole.items():
+        with _disk_errors(target) as path:
+            temporary = path.with_name(f".{path.name}.part")
             with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
                 file.write(content)
                 file.flush()

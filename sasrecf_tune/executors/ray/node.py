@@ -35,6 +35,7 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import make_directory
+from sasrecf_tune.storage.per_user_files import PARTS, per_user_file
 
 # A call without a message returns after this time with the changes of files, so that the coordinator's copies
 # of logs and checkpoints are never further behind.
@@ -160,6 +161,7 @@ class NodeWorker:
                 checkpoint=checkpoints / job.checkpoint.name,
                 resume_file=job.resume_file and checkpoints / job.resume_file.name,
                 local_config=self._local_config(),
+                per_user=job.per_user and self._study_dir.per_user_directory / job.per_user.name,
             )
             for job, _ in jobs
         ]
@@ -190,6 +192,8 @@ class NodeWorker:
         if isinstance(message, Result | Failure):
             job = self._jobs.pop(message.number)
             paths = [job.log, job.checkpoint, job.resume_file]
+            if job.per_user is not None:
+                paths += [per_user_file(job.per_user, part) for part in PARTS]
             self._file_sync.delete(path for path in paths if path is not None)
             if isinstance(message, Failure) and message.kind in (
                 FailureKind.WORKER_DIED,

@@ -21,6 +21,14 @@ from sasrecf_tune.report.comparison_text import (
 from sasrecf_tune.report.formats.confirmation import estimate_content
 from sasrecf_tune.report.formats.latex import latex, latex_table, marked
 from sasrecf_tune.report.text import csv_line, json_text, markdown_table, markdown_text
+from sasrecf_tune.report.user_differences_text import (
+    SEEDS_QUESTION,
+    USERS_QUESTION,
+    has_users,
+    user_group_tables,
+    user_sentences,
+    users_content,
+)
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -68,7 +76,8 @@ def comparison_json(comparison: Comparison) -> str:
             ]
             for part, differences in comparison.differences.items()
         },
-        "sentences": sentences(comparison),
+        **users_content(comparison),
+        "sentences": [*sentences(comparison), *user_sentences(comparison)],
         "warnings": warnings(comparison),
     }
     return json_text(content, indent=2) + "\n"
@@ -84,9 +93,13 @@ def comparison_markdown(comparison: Comparison) -> str:
         "\n",
     ]
     lines = [*sentences(comparison)]
+    if has_users(comparison):
+        lines = [SEEDS_QUESTION, *lines, USERS_QUESTION, *user_sentences(comparison)]
     lines += [f"Warning: {warning}" for warning in warnings(comparison)]
     lines += [f"{entry.name}: {winner(entry)}" for entry in comparison.entries]
     parts += [f"- {markdown_text(line)}\n" for line in lines]
+    for title, headers, rows in user_group_tables(comparison):
+        parts.append(f"\n{markdown_text(title)}:\n\n{markdown_table(headers, rows)}")
     return "".join([*parts, f"\n{note(comparison)}\n"])
 
 
@@ -108,9 +121,12 @@ def comparison_latex(comparison: Comparison) -> str:
         for row, estimate, mark in zip(cells, estimates, marks, strict=True):
             sd = None if estimate is None else estimate.sd
             row.append(mark if sd is None else rf"{mark} $\pm$ {comparison.metric.text(sd)}")
+    told = sentences(comparison)
+    if has_users(comparison):
+        told = [SEEDS_QUESTION, *told, USERS_QUESTION, *user_sentences(comparison)]
     caption = (
         f"{latex(heading(comparison))}. Mean $\\pm$ standard deviation over seeds of the best configuration "
-        f"of each study; best bold, second underlined. {latex(' '.join(sentences(comparison)))} "
+        f"of each study; best bold, second underlined. {latex(' '.join(told))} "
         "Differences: $\\pm$ 95\\% intervals."
     )
     lines = ["% \\usepackage{booktabs}"]

@@ -47,6 +47,7 @@ from sasrecf_tune.report.text import (
     trials_text,
     visible,
 )
+from sasrecf_tune.report.user_scores_text import users_heading, users_note, users_table
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import atomic_write
@@ -173,6 +174,9 @@ def _environment() -> Environment:
         "note": note,
         "place_cells": place_cells,
         "sentences": sentences,
+        "users_heading": users_heading,
+        "users_note": users_note,
+        "users_table": users_table,
     }
     return environment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.engine.matmul_floor import BatchShape, ModelSizes, matrix_products
+from benchmarks.engine.matmul_floor import BatchShape, ModelSizes, matrix_products, validation_products
 from tests.support.benchmark import TINY, run_benchmark
 
 
@@ -33,6 +33,7 @@ def test_both_engines_are_measured_and_agree(tmp_path: Path) -> None:
     assert result["machine"]["threads"] == 1
     assert result["summary"]["epoch_measured"]
     assert len(result["floor"]["seconds"]) == len(result["floor"]["flops"]) == 2
+    assert len(result["floor"]["validation"]) == 1 and result["summary"]["validation_to_floor"]["median"] > 0
 
     agreement = result["agreement"]
     assert agreement["same_batches"]
@@ -58,6 +59,7 @@ def test_both_engines_are_measured_and_agree(tmp_path: Path) -> None:
         ["--layers", "1,x"],
         ["--set", "hidden_size"],
         ["--json", "nowhere/result.json"],
+        ["--hopwise", "nowhere/python"],
     ],
     ids=" ".join,
 )
@@ -77,3 +79,12 @@ def test_matrix_products_have_the_flops_of_the_formula() -> None:
     last = samples * (4 * h * h + 2 * h * inner) + positions * 2 * 2 * h
     forward = 7 * 2 * h * h + 2 * full + last + samples * h * items
     assert sum(product.flops for product in matrix_products(batch, sizes)) == 3 * 2 * forward
+    assert sum(product.flops for product in validation_products(batch, sizes)) == 3 * 2 * forward
+
+
+def test_the_products_of_a_validation_are_computed_in_pieces() -> None:
+    batch = BatchShape(lengths=(50,) * 20_000, distinct=9_000)
+    sizes = ModelSizes(hidden=64, inner=256, heads=2, layers=2, inputs=2, items=12_101)
+    whole, pieces = matrix_products(batch, sizes), validation_products(batch, sizes)
+    assert max(piece.batch * piece.rows * piece.columns for piece in pieces) <= 1.01 * (1 << 20)
+    assert sum(p.flops for p in pieces) == pytest.approx(sum(p.flops for p in whole), rel=0.01)

@@ -1,0 +1,119 @@
+"""`--log tensorboard`, read by TensorBoard's own reader."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report
+from sasrecf_tune.tracking import tracking
+from sasrecf_tune.tracking.event_files import EventFiles
+from tests.support.bench import bench, quality
+from tests.support.event_files import EventRun, read_events
+from tests.support.fake_training import FakeTraining, Interrupting, PausableTraining
+
+SPACE = "learning_rate choice [0.1, 0.01]\nselected_features choice [['class']]\n"
+TWO = "learning_rate choice [0.1, 0.01]\nn_layers choice [1, 2]\n"
+
+
+def runs(directory: Path) -> dict[str, EventRun]:
+    return {path.name: read_events(path) for path in sorted((directory / "study" / "tensorboard").iterdir())}
+
+
+def test_each_trial_is_a_run_and_the_study_another(tmp_path: Path) -> None:
+    with bench(
+        tmp_path, SPACE, FakeTraining(lambda config: float(str(config["learning_rate"]))), log=["tensorboard"]
+    ) as one:
+        one.search_and_log()
+        records = {record.number: record for record in one.records()}
+        assert one.messages == []
+    found = runs(tmp_path)
+    assert list(found) == ["study", "trial-0000", "trial-0001"]
+    for number, record in records.items():
+        run, rate = found[f"trial-{number:04d}"], record.params["learning_rate"]
+        assert run.curves["valid/mrr@10"] == [(epoch, round(rate * epoch / 5, 6)) for epoch in range(1, 6)]
+        assert run.curves["train_loss"] == [(epoch, 1.0) for epoch in range(1, 6)]
+        assert run.curves["score"] == [(5, rate)] and run.curves["trial/seconds"] == [(5, 0.5)]
+        assert run.params == {"learning_rate": rate, "selected_features": "[class]", "seed": 1.0}
+        assert run.texts["state"][-1] == (5, "complete") and run.succeeded
+        assert not any("test" in tag for tag in run.curves)
+    study = found["study"]
+    assert study.texts["state"] == [(2, "complete: 2 complete")]
+    assert "| learning_rate |" in study.texts["ranking"][0][1].replace("param/", "")
+    assert "| score | 0.1 |" in study.texts["best"][0][1]
+
+
+def test_a_paused_trial_goes_on_in_its_run(tmp_path: Path) -> None:
+    with bench(tmp_path, TWO, PausableTraining(quality), pausing=True, log=["tensorboard"]) as one:
+        one.search_and_log()
+    found = runs(tmp_path)
+    states = {
+        name: [text for _, text in run.texts["state"]] for name, run in found.items() if name != "study"
+    }
+    assert ["complete"] in [texts[-1:] for texts in states.values()]
+    assert ["paused"] in [texts[-1:] for texts in states.values()]
+    for name, run in found.items():
+        if name != "study":
+            steps = [step for step, _ in run.curves["valid/mrr@10"]]
+            assert steps == list(range(1, len(steps) + 1))
+
+
+def test_the_runs_go_on_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_HURRY_SECONDS", 60.0)
+    training = Interrupting(quality, after=8)
+    with pytest.raises(KeyboardInterrupt), bench(tmp_path, TWO, training, log=["tensorboard"]) as one:
+        one.search.run()
+    files = sorted((tmp_path / "study" / "tensorboard").glob("trial-*/*"))
+    whole = files[-1].stat().st_size
+    with files[-1].open("ab") as file:  # half a record, as a killed process leaves it
+        file.write(files[0].read_bytes()[:30])
+    assert files[-1].stat().st_size > whole
+    with bench(tmp_path, TWO, FakeTraining(quality), log=["tensorboard"]) as one:
+        one.search_and_log()
+        assert one.messages == []
+    found = runs(tmp_path)
+    assert list(found) == ["study", *(f"trial-{number:04d}" for number in range(4))]
+    for name, run in found.items():
+        if name != "study":
+            assert [step for step, _ in run.curves["valid/mrr@10"]] == [1, 2, 3, 4, 5]
+            assert [step for step, _ in run.curves["train_loss"]] == [1, 2, 3, 4, 5]
+            assert run.texts["state"][-1] == (5, "complete")
+
+
+def test_a_full_disk_does_not_stop_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventFiles, "_append", full)
+        with bench(tmp_path, TWO, FakeTraining(quality), log=["tensorboard"]) as one:
+            outcome = one.search_and_log()
+            assert outcome.done == 4 and not outcome.failed
+            assert [text.split(":")[0].split(";")[0] for text in one.messages] == [
+                "cannot log to tensorboard",
+                "tensorboard does not have everything yet",
+            ]
+            assert "No space left" in one.messages[0] and "sasrecf-tune resume study" in one.messages[1]
+    with bench(tmp_path, TWO, FakeTraining(quality), log=["tensorboard"]) as one:
+        one.search_and_log()
+        assert one.messages == []
+    found = runs(tmp_path)
+    assert len(found) == 5
+    assert all(len(run.curves["train_loss"]) == 5 for name, run in found.items() if name != "study")
+
+
+def test_a_failed_trial_says_why(tmp_path: Path) -> None:
+    def train(job: Job, on_report: Any) -> Failure:
+        assert on_report(Report(job.number, 1, 0.1, {"mrr@10": 0.1}, 2.0, 0.1)) is Decision.CONTINUE
+        return Failure(job.number, FailureKind.NAN, "the loss is NaN", epochs=1, seconds=0.1)
+
+    training = FakeTraining(quality)
+    training.train = train  # type: ignore[method-assign]
+    with bench(tmp_path, "n_layers choice [1]\n", training, log=["tensorboard"]) as one:
+        one.search_and_log()
+    run = runs(tmp_path)["trial-0000"]
+    assert run.texts["state"][-1] == (1, "failed: the loss is NaN") and run.succeeded is False
+    assert run.curves["train_loss"] == [(1, 2.0)]
