@@ -58,7 +58,7 @@ class Checks:
 
         if device == "cuda":
             # RecBole's Config writes CUDA_VISIBLE_DEVICES, which counts only until CUDA has begun.
-            torch.cuda.init()
+            torch.cuda.init()  # type: ignore[no-untyped-call]
             torch.cuda.device_count()
         self._config, self._device, self._steps, self._fused = config, device, steps, fused
         self._gpu = "0" if device == "cuda" else ""

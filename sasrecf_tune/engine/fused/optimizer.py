@@ -65,7 +65,7 @@ class StackedAdam:
         # In the order of _Block.
         buffers = "weight", "exp_avg", "exp_avg_sq"
         flat = {name: torch.zeros(sum(sizes), device=self._device) for name in buffers}
-        parts = {name: buffer.split(sizes) for name, buffer in flat.items()}
+        parts = {name: torch.split(buffer, sizes) for name, buffer in flat.items()}
         done = [[state["step"] for state in states_of if state] for states_of in states]
         self._done = [float(steps[0]) if steps else 0.0 for steps in done]
         # Fused kernels have the counter on their device, others on the host.
