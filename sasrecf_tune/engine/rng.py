@@ -11,21 +11,21 @@ import numpy as np
 import torch
 
 
-def rng_states(device: torch.device) -> dict[str, Any]:
-    """Return the states of the generators as tensors and plain values."""
+def rng_states(device: torch.device, torchs: bool = True) -> dict[str, Any]:
+    """Return the states of the generators, of `torchs` own only if asked, as tensors and plain values."""
     name, keys, *rest = np.random.get_state(legacy=True)  # negative samples (recbole/sampler/sampler.py)
-    return {
-        "torch": torch.get_rng_state(),  # dropout, the fast engine's too
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "numpy": [name, np.asarray(keys).tolist(), *rest],
-        "python": random.getstate(),
-    }
+    states: dict[str, Any] = {"numpy": [name, np.asarray(keys).tolist(), *rest], "python": random.getstate()}
+    if torchs:  # RecBole's dropout
+        states["torch"] = torch.get_rng_state()
+        states["cuda"] = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return states
 
 
 def set_rng_states(states: dict[str, Any], device: torch.device) -> None:
     """Set the generators to what `rng_states` returned."""
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None:
+    if "torch" in states:
+        torch.set_rng_state(states["torch"])
+    if states.get("cuda") is not None:
         torch.cuda.set_rng_state(states["cuda"], device)
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
@@ -58,19 +58,3 @@ class TrialRng:
             yield
         finally:
             self.save()
-
-    @contextlib.contextmanager
-    def torch_active(self) -> Iterator[None]:
-        """Use only this trial's state of the generator that dropout draws from; much faster."""
-        cuda = self._device.type == "cuda"
-        if cuda:
-            torch.cuda.set_rng_state(self._states["cuda"], self._device)
-        else:
-            torch.set_rng_state(self._states["torch"])
-        try:
-            yield
-        finally:
-            if cuda:
-                self._states["cuda"] = torch.cuda.get_rng_state(self._device)
-            else:
-                self._states["torch"] = torch.get_rng_state()

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from sasrecf_tune import __version__
 from sasrecf_tune.engine import rng
+from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.inputs.hyperparameters import PATH_KEYS
 from sasrecf_tune.messages import Config, Report
@@ -118,15 +120,19 @@ def capture(built: Built) -> dict[str, Any]:
     """Return the state that `restore` needs, as tensors and plain values. Call it between two epochs."""
     trainer = built.trainer
     return {
-        # Copied, because the weights of a fused trial are views, and torch saves the whole base of a view.
-        "model": {name: value.clone() for name, value in trainer.model.state_dict().items()},
-        "optimizer": trainer.optimizer.state_dict(),
+        # Copied, because those of a fused trial are views, and torch saves the whole base of a view.
+        "model": tree_map(_copied, dict(trainer.model.state_dict())),
+        "optimizer": tree_map(_copied, trainer.optimizer.state_dict()),
         "best_state": trainer.best_state,
         "best_epoch": trainer.best_epoch,
         "best_score": float(trainer.best_valid_score),
         "without_better": trainer.cur_step,
         "random": _random_states(built),
     }
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def restore(built: Built, checkpoint: TrialCheckpoint) -> None:
@@ -145,6 +151,8 @@ def restore(built: Built, checkpoint: TrialCheckpoint) -> None:
         trainer.cur_step = state["without_better"]
         trainer.start_epoch = checkpoint.reports[-1].epoch
         _set_random_states(built, state["random"])
+    except UnusableCheckpointError:
+        raise
     except Exception as error:  # torch and numpy can raise anything
         raise UnusableCheckpointError(f"its state does not fit ({type(error).__name__})") from error
 
@@ -160,10 +168,20 @@ def no_epoch_left(trainer: Any, epoch: int) -> bool:
 
 def _random_states(built: Built) -> dict[str, Any]:
     loaders = [loader.generator.get_state() for loader in _loaders(built)]  # the order of samples
-    return rng.rng_states(built.trainer.device) | {"loaders": loaders}
+    model = built.trainer.model
+    if isinstance(model, FastModel):  # its dropout has no generator
+        states = rng.rng_states(built.trainer.device, torchs=False) | {"dropout_step": model.dropout_step}
+    else:
+        states = rng.rng_states(built.trainer.device)
+    return states | {"loaders": loaders}
 
 
 def _set_random_states(built: Built, states: dict[str, Any]) -> None:
+    model = built.trainer.model
+    if isinstance(model, FastModel):
+        if "dropout_step" not in states:
+            raise UnusableCheckpointError("it is of a version that drew dropout masks in another way")
+        model.dropout_step = int(states["dropout_step"])
     rng.set_rng_states(states, built.trainer.device)
     for loader, state in zip(_loaders(built), states["loaders"], strict=True):
         loader.generator.set_state(state)

@@ -1,7 +1,4 @@
-"""A step, and a batch of a validation, never waits for the device.
-
-The device is torch's "meta": its tensors have shapes and no values, so that whoever reads one must ask here.
-"""
+"""A step, and a batch of a validation, never waits for the device."""
 
 from __future__ import annotations
 
@@ -11,60 +8,26 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from sasrecf_tune.engine.fast.build import FAST
 from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer
 from sasrecf_tune.engine.recbole import Built, Prepared, build, make_config, prepare
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.training.prepared_cache import PreparedCache, data_key
+from tests.support.recorded_device import META, RecordedDevice
 from tests.support.synthetic_data import base, data, muted
 
 __all__ = ["data", "muted"]
 
-META = torch.device("meta")
 PREPARED: PreparedCache[Prepared] = PreparedCache()
 SETTINGS: dict[str, Any] = {
     "hidden_dropout_prob": 0.3,
     "attn_dropout_prob": 0.2,
     "clip_grad_norm": {"max_norm": 0.1},
     "metrics": ["Recall", "MRR", "NDCG"],  # RecBole's GAUC waits in each batch
-    # For features of other kinds, and for their mean, RecBole's layer copies a few numbers at each step.
-    "selected_features": ["tags"],
-    "pooling_mode": "sum",
+    "selected_features": ["colour", "tags", "price"],
+    "pooling_mode": "mean",
 }
-
-
-class WaitRecorder(TorchDispatchMode):
-    """Notes what the host waits for: values that it reads from the device, and copies that are not queued."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.found: list[str] = []
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: Any = None
-    ) -> Any:
-        options = options or {}
-        given = [value for value in tree_flatten((arguments, options))[0] if isinstance(value, torch.Tensor)]
-        name = function.overloadpacket.__name__
-        there = any(value.device == META for value in given)
-        here = any(value.device != META and value.dim() > 0 for value in given)
-        if name == "_to_copy":
-            to = options.get("device", META if there else torch.device("cpu"))
-            if there and to != META:
-                self.found.append("read")
-                return torch.zeros(given[0].shape, dtype=options.get("dtype") or given[0].dtype)
-            waits = here and to == META and not options.get("non_blocking")
-        elif name == "_local_scalar_dense" and there:
-            self.found.append("read")
-            return 0
-        else:
-            waits = there and here  # torch moves indices to where what they index is
-        if waits:
-            self.found.append(f"{name} from the host")
-        return function(*arguments, **options)
 
 
 class Batches:
@@ -109,10 +72,9 @@ def fused(data: Path, steps: int, **changes: Any) -> Callable[[], object]:
 
 
 def waits(work: Callable[[], object]) -> list[str]:
-    recorder = WaitRecorder()
-    with recorder:
+    with RecordedDevice() as recorded:
         work()
-    return recorder.found
+    return recorded.waits
 
 
 @pytest.mark.parametrize("loss_type", ["CE", "BPR"])
@@ -125,6 +87,24 @@ def test_a_training_step_does_not_wait(
         changes["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
     few, more = (waits(make(data, steps, **changes)) for steps in (1, 3))
     assert few == more and few
+
+
+def whole_epoch_alone(data: Path, **changes: Any) -> Callable[[], object]:
+    built = on_meta(data, **changes)
+    return lambda: built.trainer._train_epoch(built.train, 0)
+
+
+def whole_epoch_fused(data: Path, **changes: Any) -> Callable[[], object]:
+    made = [on_meta(data, seed=seed, n_heads=1 + seed // 2, **changes) for seed in range(3)]
+    return FusedTrainer([EpochRequest(one.trainer, one.train, TrialRng(META)) for one in made]).train_epoch
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum", "max"])
+@pytest.mark.parametrize("make", [whole_epoch_alone, whole_epoch_fused])
+def test_an_epoch_waits_once_for_its_losses(
+    data: Path, make: Callable[..., Callable[[], object]], pooling: str
+) -> None:
+    assert waits(make(data, pooling_mode=pooling)) == ["read"]
 
 
 def alone_validated(data: Path, users: int) -> Callable[[], object]:

@@ -186,7 +186,7 @@ def test_any_grouping_gives_the_same_gradients(
     fast = built(data, FAST)
     model, batch = fast.trainer.model, next(iter(fast.train))
     results = []
-    for chosen in (budget_for(torch.device("cpu"), 16, 2), budget):
+    for chosen in (budget_for(torch.device("cpu"), 2, 16, 16, 2), budget):
         monkeypatch.setattr("sasrecf_tune.engine.fast.model.budget_for", lambda *_, chosen=chosen: chosen)
         model.zero_grad()
         loss = model.backward_loss(batch)

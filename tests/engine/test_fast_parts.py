@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -29,10 +30,9 @@ from sasrecf_tune.engine.fast.dataset import (
     is_regular,
     keeps_everything,
 )
-from sasrecf_tune.engine.fast.dropout import cpu_keep_mask, drop_unscaled, dropout, keep_scale
 from sasrecf_tune.engine.fast.evaluation import RankedTargets
 from sasrecf_tune.engine.fast.length_groups import Budget, group_bounds, make_groups
-from sasrecf_tune.engine.fast.loss import _CrossEntropy, cross_entropy_sum
+from sasrecf_tune.engine.fast.loss import cross_entropy_gradients, cross_entropy_sum
 from sasrecf_tune.engine.recbole import make_config
 from tests.support.synthetic_data import base, data, muted
 
@@ -170,46 +170,6 @@ def test_leave_one_out_is_recboles(users: list[int], parts: int) -> None:
     assert split(CompactDataset) == split(Dataset)
 
 
-@pytest.mark.parametrize("p", [0.5, 0.2, 0.1, 0.3333, 0.9, 1 / 512, 0.0, 1.0])
-def test_elements_are_dropped_with_the_exact_probability(p: float) -> None:
-    torch.manual_seed(0)
-    count = 4_000_003  # not a multiple of the eight bytes of a word
-    dropped = count - int(cpu_keep_mask(torch.Size([count]), p).sum())
-    assert abs(dropped - p * count) <= 4 * math.sqrt(count * p * (1 - p))
-
-
-def test_the_probability_is_not_rounded_to_1_256th() -> None:
-    # What the draw beyond the first byte is for: 51/256 is 0.1992.
-    torch.manual_seed(0)
-    count, p = 40_000_000, 0.2
-    dropped = count - int(cpu_keep_mask(torch.Size([count]), p).sum())
-    deviation = math.sqrt(count * p * (1 - p))
-    assert abs(dropped - p * count) < 4 * deviation < abs(count * 51 / 256 - p * count)
-
-
-def test_elements_are_independent() -> None:
-    torch.manual_seed(0)
-    keep = cpu_keep_mask(torch.Size([1_000_000]), 0.3).double() - 0.7
-    for lag in (1, 2, 4, 8, 64):
-        correlation = float((keep[lag:] * keep[:-lag]).mean() / 0.21)
-        assert abs(correlation) < 4 / math.sqrt(len(keep))
-    first, second = (cpu_keep_mask(torch.Size([1000]), 0.3) for _ in range(2))
-    assert not torch.equal(first, second)
-
-
-@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
-def test_dropout_scales_what_it_keeps_and_its_gradient(p: float) -> None:
-    torch.manual_seed(0)
-    x = torch.ones(1000, dtype=torch.float32, requires_grad=True)
-    out = dropout(x, p)
-    (gradient,) = torch.autograd.grad(out.sum(), x)
-    assert torch.equal(gradient, out.detach())
-    kept = [value for value in out.tolist() if value != 0]
-    assert kept == pytest.approx([1 / (1 - p)] * len(kept) if p < 1 else [])
-    torch.manual_seed(0)
-    assert torch.equal(drop_unscaled(x, p) * keep_scale(p), out)
-
-
 @settings(deadline=None)  # the first example waits for torch's thread pool
 @given(st.integers(1, 9), st.integers(2, 12), st.integers(1, 10), st.integers(0, 1000))
 def test_cross_entropy_in_chunks_is_torchs(samples: int, items: int, rows: int, seed: int) -> None:
@@ -218,12 +178,33 @@ def test_cross_entropy_in_chunks_is_torchs(samples: int, items: int, rows: int, 
     target = torch.randint(0, items, (samples,))
     expected = functional.cross_entropy(leaves[0] @ leaves[1].T, target, reduction="sum")
     grads = torch.autograd.grad(expected * 3, leaves)
-    loss = _CrossEntropy.apply(*leaves, target, rows)  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(loss, expected)
-    for ours, theirs in zip(torch.autograd.grad(loss * 3, leaves), grads, strict=True):
-        torch.testing.assert_close(ours, theirs)
-    with torch.no_grad():
-        torch.testing.assert_close(cross_entropy_sum(leaves[0], leaves[1], target), expected)
+    with patch("sasrecf_tune.engine.fast.loss.chunk_rows", lambda *_: rows):
+        found = cross_entropy_sum(leaves[0], leaves[1], target)
+        before = torch.randn(items, 5, dtype=torch.float64)
+        added = before.clone()
+        output, weights = (leaf.detach() for leaf in leaves)
+        loss, gradient = cross_entropy_gradients(output, weights, added, target, 3.0)
+        outputs, several, both, targets = (
+            torch.stack([each] * 2) for each in (output, weights, before, target)
+        )
+        of_two = cross_entropy_gradients(outputs, several, both, targets, 3.0)
+        with torch.no_grad():
+            torch.testing.assert_close(cross_entropy_sum(leaves[0], leaves[1], target), expected)
+    ours = torch.autograd.grad(found * 3, leaves)
+    for value in (found, loss, *of_two[0]):
+        torch.testing.assert_close(value, expected)
+    for value in (ours[0], gradient, *of_two[1]):
+        torch.testing.assert_close(value, grads[0])
+    for value in (ours[1], added - before, *(both - before)):
+        torch.testing.assert_close(value, grads[1])
+
+
+def test_cross_entropy_of_scores_far_apart() -> None:
+    # The softmax of the target is 0 in float32.
+    output, items = torch.tensor([[1.0]]), torch.tensor([[300.0], [-300.0]])
+    target = torch.tensor([1])
+    loss, gradient = cross_entropy_gradients(output, items, torch.zeros_like(items), target)
+    assert float(loss) == 600 and float(gradient) == 600
 
 
 # Few distinct numbers, so that scores are equal, and some that are none.

@@ -231,6 +231,7 @@ _Own = Callable[[FakeGpu, Any, Any, dict[str, Any]], Any]
 _SPECIAL: dict[Any, _Own] = {
     Tensor.to: FakeGpu.to,
     Tensor.cpu: FakeGpu.bring,
+    Tensor.pin_memory: lambda _gpu, _function, arguments, _options: arguments[0],
     Tensor.numpy: FakeGpu.read,
     Tensor.tolist: FakeGpu.read,
     Tensor.__array__: FakeGpu.read,

@@ -238,6 +238,13 @@ def without_a_loader(path: Path) -> None:
     torch.save(content, path)
 
 
+def of_a_stream_of_masks(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    del content["state"]["random"]["dropout_step"]
+    content["state"]["random"] |= {"torch": torch.get_rng_state(), "cuda": None}
+    torch.save(content, path)
+
+
 def one_bit_flipped(path: Path) -> None:
     # In the weights: torch alone would not notice.
     weights = torch.load(path, weights_only=True)["state"]["model"]["item_embedding.weight"]
@@ -256,6 +263,7 @@ def one_bit_flipped(path: Path) -> None:
         (lambda path: torch.save({"identity": "x"}, path), "damaged"),
         (of_another_trial, "another configuration"),
         (without_a_loader, "does not fit"),
+        (of_a_stream_of_masks, "drew dropout masks in another way"),
     ],
 )
 def test_an_unusable_resume_file_is_ignored(

@@ -14,50 +14,103 @@ from dataclasses import dataclass
 
 import torch
 from recbole.model.layers import FeedForward, TransformerLayer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.dropout import drop_unscaled, keep_scale
+from sasrecf_tune.engine.fast.dropout import DropoutRates, keep_scale
+from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, with_last
+
+# What is kept after the attention and after the feed-forward network.
+HiddenPair = tuple[Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
-class DropoutRates:
-    """Dropout probabilities; both are 0 outside of training."""
+class LayerWeights:
+    """The weights of a layer as a step uses them: joined, and scaled by what masks leave out.
 
-    hidden: float
-    attention: float
+    Attributes:
+        tensors: By name; those of RecBole's modules themselves where nothing is joined or scaled.
+        heads: Number of attention heads.
+        forward: RecBole's feed-forward network, for its activation function.
+    """
+
+    tensors: dict[str, Tensor]
+    heads: int
+    forward: FeedForward
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        """Apply a projection."""
+        return functional.linear(x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        """Apply a LayerNorm."""
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        return functional.layer_norm(x, weight.shape, weight, bias, self.forward.LayerNorm.eps)
 
 
-def all_positions(layer: TransformerLayer, x: Tensor, rates: DropoutRates) -> Tensor:
+def layer_weights(layer: TransformerLayer, rates: DropoutRates, last: bool) -> LayerWeights:
+    """Return the weights of a layer for `all_positions`, or for `last_position`.
+
+    Scores are divided by the root of the size of a head, and dropout is scaled, in the weights, which are
+    smaller than the activations.
+    """
+    attention, forward = layer.multi_head_attention, layer.feed_forward
+    heads, size = attention.num_attention_heads, attention.attention_head_size
+    query, key, value = attention.query, attention.key, attention.value
+    root, scale = math.sqrt(size), keep_scale(rates.hidden)
+    if last:
+        tensors = {
+            "query.weight": query.weight / root,
+            "query.bias": query.bias / root,
+            "key": key.weight.view(heads, size, -1),
+            "value": value.weight.view(heads, size, -1).transpose(1, 2),
+            "value.bias": value.bias.view(heads, size),
+        }
+    else:
+        tensors = {
+            "projection.weight": torch.cat([query.weight / root, key.weight, value.weight]),
+            "projection.bias": torch.cat([query.bias / root, key.bias, value.bias]),
+        }
+    tensors |= {
+        "attended.weight": attention.dense.weight * (keep_scale(rates.attention) * scale),
+        "attended.bias": attention.dense.bias * scale,
+        "out.weight": forward.dense_2.weight * scale,
+        "out.bias": forward.dense_2.bias * scale,
+    }
+    plain = {"attended_norm": attention.LayerNorm, "in": forward.dense_1, "out_norm": forward.LayerNorm}
+    for name, module in plain.items():
+        tensors |= {f"{name}.weight": module.weight, f"{name}.bias": module.bias}
+    return LayerWeights(tensors, heads, forward)
+
+
+def all_positions(layer: LayerWeights, x: Tensor, attended: Tensor | None, kept: HiddenPair) -> Tensor:
     """Evaluate a layer for all positions, each of which attends to itself and earlier ones.
 
     Padding is on the right, so that no real position attends to it.
 
     Args:
-        layer: RecBole's layer.
+        layer: Its weights.
         x: Its input, [batch, length, hidden].
-        rates: Dropout probabilities.
+        attended: The layer's mask of attention weights (dropout.AttentionMasks).
+        kept: The layer's masks of hidden states (dropout.HiddenMasks).
 
     Returns:
         [batch, length, hidden].
     """
-    attention = layer.multi_head_attention
-    batch, longest, hidden = x.shape
-    heads, size = attention.num_attention_heads, attention.attention_head_size
-    weight = torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
-    bias = torch.cat([attention.query.bias, attention.key.bias, attention.value.bias])
-    projected = functional.linear(x, weight, bias).view(batch, longest, 3, heads, size)
-    query, key, value = projected.permute(2, 0, 3, 1, 4)  # each [batch, heads, length, hidden / heads]
-    if rates.attention == 0 and (x.device.type == "cpu" or not torch.is_grad_enabled()):
-        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    projected = layer.linear("projection", x)
+    if attended is None and not torch.is_grad_enabled():
+        query, key, value = projected.view(*x.shape[:2], 3, layer.heads, -1).permute(2, 0, 3, 1, 4)
+        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)
+        context = context.transpose(1, 2).reshape(x.shape)
     else:
         # A GPU's fused kernels are not used: their backward pass is not deterministic.
-        context = _causal(query, key, value, rates.attention)
-    context = context.transpose(1, 2).reshape(batch, longest, hidden)
-    return _after_attention(layer, x, context, rates)
+        context = causal_attention(projected, layer.heads, attended)
+    return _after_attention(layer, x, context, kept)
 
 
-def last_position(layer: TransformerLayer, x: Tensor, length: Tensor, rates: DropoutRates) -> Tensor:
+def last_position(
+    layer: LayerWeights, x: Tensor, length: Tensor, attended: Tensor | None, kept: HiddenPair
+) -> Tensor:
     """Evaluate a layer for the last real position of each sample.
 
     The query is multiplied with the key weights first (q K^T = (q W_k) x^T), and the values are projected
@@ -66,71 +119,33 @@ def last_position(layer: TransformerLayer, x: Tensor, length: Tensor, rates: Dro
     RecBole.
 
     Args:
-        layer: RecBole's layer.
+        layer: Its weights.
         x: Its input, [batch, length, hidden].
         length: Number of real positions, [batch].
-        rates: Dropout probabilities.
+        attended: As in `all_positions`.
+        kept: As in `all_positions`.
 
     Returns:
         [batch, hidden].
     """
-    attention = layer.multi_head_attention
-    batch, longest, hidden = x.shape
-    heads, size = attention.num_attention_heads, attention.attention_head_size
-    last = x[torch.arange(batch, device=x.device), length - 1]  # [batch, hidden]
-    query = functional.linear(last, attention.query.weight, attention.query.bias).view(batch, heads, size)
-    keys = attention.key.weight.view(heads, size, hidden)
-    values = attention.value.weight.view(heads, size, hidden)
-    queries = torch.bmm(query.transpose(0, 1), keys).transpose(0, 1) / math.sqrt(
-        size
-    )  # [batch, heads, hidden]
-    scores = torch.bmm(queries, x.transpose(1, 2))  # [batch, heads, length]
-    padding = torch.arange(longest, device=x.device) >= length[:, None]
-    weights = torch.softmax(scores.masked_fill(padding[:, None], -math.inf), dim=-1)
-    weights = drop_unscaled(weights, rates.attention)
-    mixed = torch.bmm(weights, x)  # [batch, heads, hidden]
-    context = torch.bmm(mixed.transpose(0, 1), values.transpose(1, 2)).transpose(
-        0, 1
-    )  # [batch, heads, hidden / heads]
-    context = context + weights.sum(-1, keepdim=True) * attention.value.bias.view(heads, size)
-    return _after_attention(layer, last, context.reshape(batch, hidden), rates)
+    batch, _, hidden = x.shape
+    x, last = with_last(x, length)
+    query = layer.linear("query", last).view(batch, layer.heads, -1)
+    queries = torch.bmm(query.transpose(0, 1), layer.tensors["key"]).transpose(0, 1)  # [batch, heads, hidden]
+    mixed, total = last_attention(queries, x, length, attended)
+    context = torch.bmm(mixed.transpose(0, 1), layer.tensors["value"]).transpose(0, 1)
+    context = context + total * layer.tensors["value.bias"]  # [batch, heads, hidden / heads]
+    return _after_attention(layer, last, context.reshape(batch, hidden), kept)
 
 
-def _causal(query: Tensor, key: Tensor, value: Tensor, p: float) -> Tensor:
-    """Return causal attention, [batch, heads, length, hidden / heads]; dropout is unscaled."""
-    batch, heads, longest, size = query.shape
-    flat = (batch * heads, longest, size)
-    future = query.new_full((longest, longest), -math.inf).triu(1)
-    scores = torch.baddbmm(
-        future,
-        query.reshape(flat),
-        key.reshape(flat).transpose(1, 2),
-        alpha=1 / math.sqrt(size),
-    )
-    weights = drop_unscaled(torch.softmax(scores, dim=-1), p)
-    return torch.bmm(weights, value.reshape(flat)).view(batch, heads, longest, size)
-
-
-def _after_attention(layer: TransformerLayer, x: Tensor, context: Tensor, rates: DropoutRates) -> Tensor:
+def _after_attention(layer: LayerWeights, x: Tensor, context: Tensor, kept: HiddenPair) -> Tensor:
     """Apply output projection and feed-forward network, each with dropout, residual and LayerNorm.
 
-    Inputs may have any leading shape. Unscaled dropout, also that of `context`, is scaled in the weights,
-    which are smaller than the activations.
+    Inputs may have any leading shape.
     """
-    attention, forward = layer.multi_head_attention, layer.feed_forward
-    scale = keep_scale(rates.hidden)
-    dense = _scaled_linear(context, attention.dense, keep_scale(rates.attention) * scale, scale)
-    x = attention.LayerNorm(x + drop_unscaled(dense, rates.hidden))
-    inner = activation(forward, functional.linear(x, forward.dense_1.weight, forward.dense_1.bias))
-    dense = _scaled_linear(inner, forward.dense_2, scale, scale)
-    normed: Tensor = forward.LayerNorm(x + drop_unscaled(dense, rates.hidden))
-    return normed
-
-
-def _scaled_linear(x: Tensor, linear: nn.Linear, weight_scale: float, bias_scale: float) -> Tensor:
-    weight = linear.weight if weight_scale == 1 else linear.weight * weight_scale
-    bias = linear.bias if bias_scale == 1 else linear.bias * bias_scale
-    return functional.linear(x, weight, bias)
+    x = layer.norm("attended_norm", add_kept(x, layer.linear("attended", context), kept[0]))
+    inner = activation(layer.forward, layer.linear("in", x))
+    return layer.norm("out_norm", add_kept(x, layer.linear("out", inner), kept[1]))
 
 
 def activation(forward: FeedForward, x: Tensor) -> Tensor:

@@ -32,15 +32,19 @@ class Budget:
         return max(1, self.elements // (longest * max(self.inner, self.heads * longest)))
 
 
-def budget_for(device: torch.device, inner: int, heads: int) -> Budget:
+def budget_for(device: torch.device, layers: int, hidden: int, inner: int, heads: int) -> Budget:
     """Return the budget of a model on `device`.
+
+    The last layer has one query a sample, so that only others have a feed-forward network and scores for each
+    position. A group costs about the same for each layer, and a position much more for each but the last.
 
     On a CPU a group's activations should fit in the caches of the cores, 4 MiB each. Gradients of groups are
     summed, which is exact, so only one group's activations are in memory. A GPU needs large kernels.
     """
+    width, per_position = (hidden, 0) if layers == 1 else (inner, heads)
     if device.type == "cuda":
-        return Budget(1 << 28, 20_000, inner, heads)
-    return Budget((1 << 20) * torch.get_num_threads(), 500, inner, heads)
+        return Budget(1 << 28, 20_000, width, per_position)
+    return Budget((1 << 20) * torch.get_num_threads(), 1000 // layers, width, per_position)
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,14 @@ class Group:
         start: The starts of their histories, [samples].
         length: The lengths of their histories, [samples].
         longest: The width that histories are padded to.
+        part: Their indices in the batch by descending length.
     """
 
     rows: torch.Tensor
     start: torch.Tensor
     length: torch.Tensor
     longest: int
+    part: slice
 
     def items(self, flat: torch.Tensor) -> torch.Tensor:
         """Return the histories in `flat`, padded on the right with item 0, [samples, longest]."""
@@ -78,11 +84,16 @@ def make_groups(
     ordered = length[order]
     cuts = group_bounds(ordered.numpy(force=True), budget)
     rows, start, lengths = (to_device(column, device) for column in (order, start[order], ordered))
-    return [Group(rows[low:high], start[low:high], lengths[low:high], longest) for low, high, longest in cuts]
+    return [
+        Group(rows[part], start[part], lengths[part], longest, part)
+        for part, longest in ((slice(low, high), longest) for low, high, longest in cuts)
+    ]
 
 
 def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy `values` to `device` without waiting for the work that a GPU has queued."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()  # other memory is copied only after the GPU's queue
     return values.to(device, non_blocking=True)
 
 

@@ -5,6 +5,7 @@ Source: recbole/model/loss.py (BPRLoss), torch.nn.CrossEntropyLoss.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,34 +24,57 @@ def chunk_rows(items: int, device: torch.device) -> int:
     return max(_LEAST_ROWS, (_CUDA_ELEMENTS if device.type == "cuda" else _CPU_ELEMENTS) // items)
 
 
-class _CrossEntropy(torch.autograd.Function):
-    """Computes gradients with the loss, chunk by chunk, and never stores [samples, items]."""
+def cross_entropy_gradients(
+    output: Tensor, items: Tensor, grad_items: Tensor, target: Tensor, scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Compute the cross-entropy over all items and its gradients, and never store [batch, items].
 
+    Args:
+        output: The model's outputs, [batch, hidden], or [trials, batch, hidden].
+        items: The item embeddings, [items, hidden], or [trials, items, hidden].
+        grad_items: The gradient with respect to `items` is added to it.
+        target: The correct items, [batch], or [trials, batch].
+        scale: What gradients are multiplied by.
+
+    Returns:
+        The sums over samples, [] or [trials], and the gradient with respect to `output`.
+    """
+    trials = math.prod(output.shape[:-2])
+    rows = chunk_rows(trials * items.shape[-2], output.device)
+    losses = output.new_zeros(output.shape[:-2])
+    grad_output = torch.empty_like(output)
+    # All chunks use the same memory: the system would fill new memory with zeros each time.
+    memory = output.new_empty(trials * min(rows, output.shape[-2]) * items.shape[-2])
+    for low in range(0, output.shape[-2], rows):
+        part, wanted = output[..., low : low + rows, :], target[..., low : low + rows, None]
+        shape = *part.shape[:-1], items.shape[-2]
+        scores = memory[: math.prod(shape)].view(shape)
+        torch.matmul(part, items.mT, out=scores)
+        losses -= scores.gather(-1, wanted).sum((-2, -1))
+        largest = scores.amax(-1)
+        torch.softmax(scores, -1, out=scores)
+        # log sum exp(s) = max(s) - log(max(softmax(s))): two cheap passes in place of another exponential.
+        losses += (largest - scores.amax(-1).log_()).sum(-1)
+        # d loss / d logits = softmax - one-hot
+        scores.scatter_add_(-1, wanted, scores.new_full(wanted.shape, -1.0))
+        grad_output[..., low : low + rows, :] = torch.matmul(scores, items)
+        add_product = torch.addmm if scores.dim() == 2 else torch.baddbmm
+        add_product(grad_items, scores.mT, part, alpha=scale, out=grad_items)
+    return losses, grad_output.mul_(scale)
+
+
+class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor, rows: int) -> Tensor:
-        loss = output.new_zeros(())
-        grad_output, grad_items = torch.empty_like(output), torch.empty_like(items)
-        # All chunks use the same memory: the system would fill new memory with zeros each time.
-        scores, logs = (output.new_empty(min(rows, len(output)), len(items)) for _ in range(2))
-        for low in range(0, len(output), rows):
-            part, wanted = output[low : low + rows], target[low : low + rows, None]
-            logits, grads = scores[: len(part)], logs[: len(part)]
-            torch.mm(part, items.T, out=logits)
-            torch.log_softmax(logits, -1, out=grads)
-            loss -= grads.gather(1, wanted).sum()
-            # d loss / d logits = softmax - one-hot
-            grads.exp_()
-            grads.scatter_add_(1, wanted, grads.new_full((len(part), 1), -1.0))
-            torch.mm(grads, items, out=grad_output[low : low + rows])
-            grad_items.addmm_(grads.T, part, beta=float(low > 0))  # 0: the old content is not read
+    def forward(ctx: Any, output: Tensor, items: Tensor, target: Tensor) -> Tensor:
+        grad_items = torch.zeros_like(items)
+        loss, grad_output = cross_entropy_gradients(output, items, grad_items, target)
         ctx.save_for_backward(grad_output, grad_items)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_output, grad_items = ctx.saved_tensors
-        # In place, because nothing else uses them, and each pass over all items takes time.
-        return grad_output.mul_(grads[0]), grad_items.mul_(grads[0]), None, None
+        return grad_output.mul_(grads[0]), grad_items.mul_(grads[0]), None
 
 
 def cross_entropy_sum(output: Tensor, items: Tensor, target: Tensor) -> Tensor:
@@ -67,9 +91,7 @@ def cross_entropy_sum(output: Tensor, items: Tensor, target: Tensor) -> Tensor:
         return torch.stack(
             [functional.cross_entropy(o @ items.T, t, reduction="sum") for o, t in parts]
         ).sum()
-    loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
-        output, items, target, chunk_rows(len(items), output.device)
-    )
+    loss: Tensor = _CrossEntropy.apply(output, items, target)  # type: ignore[no-untyped-call]
     return loss
 
 

@@ -12,6 +12,7 @@ first layer: SASRec's is the item's embedding.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,28 +24,42 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sasrecf_tune.engine.fast.attention import DropoutRates, all_positions, last_position
+from sasrecf_tune.engine.fast.attention import LayerWeights, all_positions, last_position, layer_weights
+from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
-from sasrecf_tune.engine.fast.dropout import dropout
+from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.functions import kept_
+from sasrecf_tune.engine.fast.item_features import ItemFeatures
+from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
-from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_sum
+from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_gradients, cross_entropy_sum
 
 
 class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
     """A mixin for a RecBole model, which creates, initialises, saves and loads the parameters.
 
     It accepts the samples of a `CompactDataset` as well as RecBole's with padded histories.
+
+    Attributes:
+        dropout_step: The number of the next training step, which its dropout masks depend on.
     """
 
     def __init__(self, config: Any, dataset: CompactDataset) -> None:
         super().__init__(config, dataset)
+        self.dropout_step = 0
+        self._seed = config["seed"]
         items = getattr(dataset, "flat_items", torch.zeros(0, dtype=torch.int64))
         # Not persistent, so that a checkpoint has the same content as RecBole's.
         self.register_buffer("flat_items", items, persistent=False)
 
-    def project(self, ids: Tensor) -> Tensor:
-        """Return the model's input for items `ids`, [items], before positions are added, [items, hidden]."""
+    def project(self, ids: Tensor | None) -> Tensor:
+        """Return the input for items `ids`, all if None, before positions are added, [items, hidden]."""
         raise NotImplementedError
+
+    def _embeddings(self, ids: Tensor | None) -> Tensor:
+        # No position attends to padding, so the gradient of its row is zero without padding_idx.
+        weight: Tensor = self.item_embedding.weight
+        return weight if ids is None else functional.embedding(ids, weight)
 
     @override
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
@@ -75,81 +90,128 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
     @override
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         # Differentiable as a whole; training uses `backward_loss`.
-        groups, items = self._step(interaction)
+        batch, groups, items = self._step(interaction)
         table = _ItemTable(self, items)
-        losses = self._group_losses(interaction, groups, items, table.ids, table.rows)
-        return torch.stack(list(losses)).sum()
+        losses = []
+        for group, output in self._group_outputs(self._prepare_step(), groups, items, table.ids, table.rows):
+            target = batch.positive[group.part]
+            if batch.negative is None:
+                losses.append(cross_entropy_sum(output, self.item_embedding.weight, target))
+            else:
+                losses.append(self._bpr_sum(output, target, batch.negative[group.part]))
+        return torch.stack(losses).sum() / len(batch.rows)
 
-    def backward_loss(self, interaction: Interaction) -> Tensor:
+    def backward_loss(self, samples: Interaction | Batch) -> Tensor:
         """Return the mean loss of a batch, and add its gradients to the parameters' `grad`.
 
         Each group is computed forward and backward before the next one, so that only one group's activations
         are in memory.
         """
-        groups, items = self._step(interaction)
+        batch, groups, items = self._step(samples)
         table = _ItemTable(self, items)
         leaf = table.rows.detach().requires_grad_()
+        step = self._prepare_step()
+        prepared = step.detach()
+        count = len(batch.rows)
         total = leaf.new_zeros(())
-        for loss in self._group_losses(interaction, groups, items, table.ids, leaf):
-            loss.backward()  # type: ignore[no-untyped-call]
+        for group, output in self._group_outputs(step, groups, items, table.ids, leaf):
+            target = batch.positive[group.part]
+            if batch.negative is None:
+                loss, grad = cross_entropy_gradients(output.detach(), *self._logits(), target, 1 / count)
+                output.backward(grad)  # type: ignore[no-untyped-call]
+            else:
+                loss = self._bpr_sum(output, target, batch.negative[group.part])
+                (loss / count).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        table.rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
-        return total
+        prepared = [(table.rows, leaf), *prepared]
+        reached = [(made, leaf.grad) for made, leaf in prepared if leaf.grad is not None]
+        torch.autograd.backward([made for made, _ in reached], [grad for _, grad in reached])
+        return total.div_(count)
 
-    def _step(self, interaction: Interaction) -> tuple[list[Group], list[Tensor]]:
-        flat, start, length = self._windows(interaction)
-        groups = make_groups(start, length, self._budget(flat.device), flat.device)
-        return groups, [group.items(flat) for group in groups]
+    def _logits(self) -> tuple[Tensor, Tensor]:
+        """Return the item embeddings and their gradient so far."""
+        weight = self.item_embedding.weight
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        return weight.detach(), weight.grad
+
+    def _bpr_sum(self, output: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        pair = self.item_embedding(positive), self.item_embedding(negative)
+        return bpr_sum(output, *pair, self.loss_fct.gamma)
+
+    def next_dropout_step(self) -> TrialStep:
+        """Return what the dropout masks of the next training step depend on."""
+        rates = DropoutRates(0.0, 0.0)
+        if self.training:
+            rates = DropoutRates(self.hidden_dropout_prob, self.attn_dropout_prob)
+            self.dropout_step += 1
+        return TrialStep(self._seed, self.dropout_step, rates)
+
+    def _prepare_step(self) -> _StepInputs:
+        """Return what all groups of the next step use."""
+        step, longest = self.next_dropout_step(), len(self.position_embedding.weight)
+        device, scale = self.item_embedding.weight.device, keep_scale(step.rates.hidden)
+        last = self.n_layers - 1
+        return _StepInputs(
+            StepMasks([step], self.n_layers, self.hidden_size, longest, device),
+            {"weight": self.LayerNorm.weight * scale, "bias": self.LayerNorm.bias * scale},
+            [
+                layer_weights(layer, step.rates, number == last)
+                for number, layer in enumerate(self.trm_encoder.layer)
+            ],
+        )
+
+    def _step(self, samples: Interaction | Batch) -> tuple[Batch, list[Group], list[Tensor]]:
+        if isinstance(samples, Batch):
+            flat, batch = self.flat_items, samples
+        else:
+            flat, start, length = self._windows(samples)
+            negative = samples[self.NEG_ITEM_ID] if self.loss_type == "BPR" else None
+            batch = sort_batch(start, length, samples[self.POS_ITEM_ID], negative, flat.device)
+        groups = batch.groups(self._budget(flat.device))
+        return batch, groups, [group.items(flat) for group in groups]
 
     def _budget(self, device: torch.device) -> Budget:
-        return budget_for(device, self.inner_size, self.n_heads)
+        return budget_for(device, self.n_layers, self.hidden_size, self.inner_size, self.n_heads)
 
-    def _group_losses(
+    def _group_outputs(
         self,
-        interaction: Interaction,
+        step: _StepInputs,
         groups: list[Group],
         items: list[Tensor],
         ids: Tensor | None,
         rows: Tensor,
-    ) -> Iterator[Tensor]:
-        positive = to_device(interaction[self.POS_ITEM_ID], rows.device)
-        negative = to_device(interaction[self.NEG_ITEM_ID], rows.device) if self.loss_type == "BPR" else None
-        samples = len(positive)
-        for group, group_items in zip(groups, items, strict=True):
-            output = self._group_output(group, group_items if ids is None else ids[group_items], rows)
-            target = positive[group.rows]
-            if negative is None:
-                loss = cross_entropy_sum(output, self.item_embedding.weight, target)
-            else:
-                pair = self.item_embedding(target), self.item_embedding(negative[group.rows])
-                loss = bpr_sum(output, *pair, self.loss_fct.gamma)
-            yield loss / samples
+    ) -> Iterator[tuple[Group, Tensor]]:
+        for group, places in zip(groups, items, strict=True):
+            yield group, self._group_output(step, group, places if ids is None else ids[places], rows)
 
-    def _group_output(self, group: Group, places: Tensor, rows: Tensor) -> Tensor:
+    def _group_output(self, step: _StepInputs, group: Group, places: Tensor, rows: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
-        dropped = (self.hidden_dropout_prob, self.attn_dropout_prob) if self.training else (0.0, 0.0)
-        rates = DropoutRates(*dropped)
+        hidden = step.masks.hidden(group.rows, group.longest)
+        attended = step.masks.attention(group.rows, group.longest, self.n_heads)
         x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
-        x = dropout(self.LayerNorm(x), rates.hidden)
-        *before, last = self.trm_encoder.layer
-        for layer in before:
-            x = all_positions(layer, x, rates)
-        return last_position(last, x, group.length, rates)
+        x = functional.layer_norm(x, (self.hidden_size,), **step.norm, eps=self.layer_norm_eps)
+        x = kept_(x, hidden.embedding)
+        *before, last = zip(step.layers, attended, hidden.layers, strict=True)
+        for layer, weights, states in before:
+            x = all_positions(layer, x, weights, states)
+        return last_position(last[0], x, group.length, *last[1:])
 
     def _outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
         items = [group.items(flat) for group in groups]
         table = _ItemTable(self, items)
-        places = items if table.ids is None else [table.ids[each] for each in items]
-        return self._encode(groups, places, table.rows)
+        return self._encode(groups, items, table.ids, table.rows)
 
     def outputs_from(self, inputs: Tensor, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for histories of `flat`, given `project` of all items."""
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
-        return self._encode(groups, [group.items(flat) for group in groups], inputs)
+        return self._encode(groups, [group.items(flat) for group in groups], None, inputs)
 
-    def _encode(self, groups: list[Group], places: list[Tensor], rows: Tensor) -> Tensor:
-        outputs = [self._group_output(group, each, rows) for group, each in zip(groups, places, strict=True)]
+    def _encode(self, groups: list[Group], items: list[Tensor], ids: Tensor | None, rows: Tensor) -> Tensor:
+        outputs = [
+            output for _, output in self._group_outputs(self._prepare_step(), groups, items, ids, rows)
+        ]
         ordered = torch.cat([group.rows for group in groups])
         return torch.cat(outputs)[torch.argsort(ordered)]
 
@@ -163,8 +225,27 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         return to_device(padded.reshape(-1), self.item_embedding.weight.device), start, length
 
 
-# If a step has at least this many positions per item, the inputs of all items are computed.
-_FULL_CATALOGUE_RATIO = 8
+@dataclass(frozen=True)
+class _StepInputs:
+    """What all groups of a step use; `norm` is the LayerNorm of the embeddings."""
+
+    masks: StepMasks
+    norm: dict[str, Tensor]
+    layers: list[LayerWeights]
+
+    def detach(self) -> list[tuple[Tensor, Tensor]]:
+        """Replace the tensors that were computed by leaves, whose gradients the groups sum.
+
+        Returns:
+            Each of those tensors with its leaf.
+        """
+        replaced = []
+        for tensors in (self.norm, *(layer.tensors for layer in self.layers)):
+            for name, tensor in tensors.items():
+                if tensor.grad_fn is not None:
+                    tensors[name] = tensor.detach().requires_grad_()
+                    replaced.append((tensor, tensors[name]))
+        return replaced
 
 
 class _ItemTable:
@@ -180,34 +261,24 @@ class _ItemTable:
         self.rows = model.project(chosen)
 
 
-def choose_items(items: list[Tensor], count: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Choose the items whose inputs a step computes.
-
-    These are all items if most of them occur anyway, otherwise those that occur. On a GPU they are always
-    all: the host would have to wait for the GPU to know which occur.
-
-    Returns:
-        The chosen items, and the place of each item among them, [items], None if that is its number.
-    """
-    positions = sum(part.numel() for part in items)
-    if device.type != "cpu" or positions >= _FULL_CATALOGUE_RATIO * count:
-        return torch.arange(count, device=device), None
-    present = torch.zeros(count, dtype=torch.bool, device=device)
-    for part in items:
-        present[part.reshape(-1)] = True
-    return present.nonzero().squeeze(-1), present.cumsum(0) - 1
-
-
 class FastSASRecF(FastModel, SASRecF):  # type: ignore[misc]  # recbole is untyped
     """SASRecF."""
 
+    _features: ItemFeatures | None = None
+
+    @property
+    def item_features(self) -> ItemFeatures:
+        """The features of all items, on the device of the weights."""
+        device = self.item_embedding.weight.device
+        if self._features is None or self._features.device != device:
+            self._features = ItemFeatures(self.feature_embed_layer, device)
+        return self._features
+
     @override
-    def project(self, ids: Tensor) -> Tensor:
-        parts = [self.item_embedding(ids)]
-        for embedding in self.feature_embed_layer(None, ids[None]):
-            if embedding["item"] is not None:  # [1, items, features, hidden]
-                parts.append(embedding["item"].reshape(len(ids), -1))
-        projected: Tensor = self.concat_layer(torch.cat(parts, dim=-1))
+    def project(self, ids: Tensor | None) -> Tensor:
+        weights = dict(self.feature_embed_layer.named_parameters())
+        features = self.item_features.embed(weights, _rows, ids)
+        projected: Tensor = self.concat_layer(torch.cat([self._embeddings(ids), *features], dim=-1))
         return projected
 
 
@@ -215,9 +286,12 @@ class FastSASRec(FastModel, SASRec):  # type: ignore[misc]  # recbole is untyped
     """SASRec."""
 
     @override
-    def project(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.item_embedding(ids)
-        return embedded
+    def project(self, ids: Tensor | None) -> Tensor:
+        return self._embeddings(ids)
+
+
+def _rows(table: Tensor, places: Tensor) -> Tensor:
+    return functional.embedding(places, table)
 
 
 def fast_model(config: Any, dataset: CompactDataset) -> FastModel:

@@ -11,6 +11,7 @@ from recbole.trainer import Trainer
 from torch.nn.utils import clip_grad_norm_
 from typing_extensions import override
 
+from sasrecf_tune.engine.fast.batches import epoch_batches, reads_table
 from sasrecf_tune.engine.fast.evaluation import RankedTargets, ranks_all_items
 from sasrecf_tune.engine.fast.length_groups import to_device
 from sasrecf_tune.engine.fast.scoring_model import item_inputs
@@ -60,11 +61,14 @@ class FastTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recb
     ) -> float:
         self.model.train()
         losses: list[torch.Tensor] = []
-        for interaction in train_data:
-            # The batch stays on the CPU, where the lengths are used to form groups.
+        # RecBole's own batches stay on the CPU, where their lengths are used to form groups.
+        batches = train_data
+        if reads_table(train_data):
+            batches = epoch_batches([train_data], self.device, trial_axis=False)
+        for batch in batches:
             self.optimizer.zero_grad()
             with without_overhead():
-                losses.append(self.model.backward_loss(interaction))
+                losses.append(self.model.backward_loss(batch))
             if self.device.type == "cpu":
                 self._check_nan(losses[-1])
             if self.clip_grad_norm:

@@ -8,14 +8,14 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.attention import DropoutRates, activation
-from sasrecf_tune.engine.fast.dropout import apply_mask, keep_scale
+from sasrecf_tune.engine.fast.attention import activation
+from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.functions import kept_
+from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups
-from sasrecf_tune.engine.fast.model import FastModel, choose_items
-from sasrecf_tune.engine.fused.dropout_masks import MaskBlocks
+from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.layers import (
     HeadGroup,
     Layer,
@@ -58,73 +58,82 @@ class Encoder:
         `flat`, `start` and `length` are as in `FastModel._windows`.
         """
         heads = max(group.heads for group in self.head_groups)
-        alone = budget_for(self.device, self.first.inner_size, heads)
+        alone = self.budget(heads)
         # A group has its samples once for each trial.
         elements, overhead = alone.elements // self.trials, alone.overhead // self.trials
         groups = make_groups(start, length, Budget(elements, overhead, alone.inner, alone.heads), self.device)
         items = [group.items(flat) for group in groups]
         ids, rows = self.table(items)
-        layer_masks: list[MaskBlocks] = [[None] * len(self.head_groups), [None], [None]]
-        no_masks: list[MaskBlocks] = [[None], *layer_masks * len(self._layers)]
+        masks = self.masks([TrialStep(0, 0, DropoutRates(0.0, 0.0))] * self.trials)
         outputs = []
         for group, places in zip(groups, items, strict=True):
             rows_of = places if ids is None else ids[places]
             lengths = group.length.expand(self.trials, -1)
-            outputs.append(self.output(rows_of.expand(self.trials, -1, -1), lengths, rows, no_masks))
+            outputs.append(self.output(rows_of.expand(self.trials, -1, -1), lengths, rows, lengths, masks))
         ordered = torch.cat([group.rows for group in groups])
         return torch.cat(outputs, dim=1)[:, torch.argsort(ordered)]
+
+    def budget(self, heads: int) -> Budget:
+        """Return the budget of one trial with this number of heads."""
+        first = self.first
+        return budget_for(self.device, first.n_layers, first.hidden_size, first.inner_size, heads)
 
     def table(self, items: list[Tensor]) -> tuple[Tensor | None, Tensor]:
         """Return `ids` and `rows`, [trials, items, hidden], as fast.model._ItemTable has them."""
         chosen, ids = choose_items(items, self.first.n_items, self.device)
         # No position attends to padding, so the gradient of its row is zero without padding_idx.
         weight = self.weights["item_embedding.weight"]
-        embeddings = weight if ids is None else weight.index_select(1, chosen)
+        embeddings = weight if chosen is None else weight.index_select(1, chosen)
         get = self.weights
         if "concat_layer.weight" not in get:  # a SASRec
             return ids, embeddings
-        parts = [embeddings, self._features(chosen)]
+        parts = [embeddings, *self._features(chosen)]
         return ids, linear(torch.cat(parts, dim=-1), get["concat_layer.weight"], get["concat_layer.bias"])
 
-    def output(self, places: Tensor, length: Tensor, rows: Tensor, drawn: Sequence[MaskBlocks]) -> Tensor:
+    def masks(self, steps: Sequence[TrialStep]) -> StepMasks:
+        """Return the dropout masks of one step of each trial."""
+        first = self.first
+        longest = len(first.position_embedding.weight)
+        return StepMasks(steps, first.n_layers, first.hidden_size, longest, self.device)
+
+    def output(
+        self, places: Tensor, length: Tensor, rows: Tensor, samples: Tensor, masks: StepMasks
+    ) -> Tensor:
         """Return the outputs of a group, [trials, samples, hidden].
 
         Args:
             places: The histories as places in `rows`, [trials, samples, length].
             length: Their lengths, [trials, samples].
             rows: The item table, [trials, items, hidden].
-            drawn: The masks of each kind (dropout_masks.py).
+            samples: The samples' places in the batches, [trials * samples].
+            masks: The masks of the step.
         """
-        get, first = self.weights, self.first
-        x = flat_rows(places, rows)
-        x = x + get["position_embedding.weight"][:, None, : places.shape[-1]]
-        x = layer_norm(x, get["LayerNorm.weight"], get["LayerNorm.bias"], first.layer_norm_eps)
-        (embedding,), *rest = drawn
-        if embedding is not None:
-            x = apply_mask(x, embedding) * self._layers[0].scale_hidden[..., None]
-        masks_of = [
-            LayerMasks(attention, *after_attention, *after_forward)
-            for attention, after_attention, after_forward in zip(*[iter(rest)] * 3, strict=True)
+        get, longest = self.weights, places.shape[-1]
+        hidden = masks.hidden(samples, longest)
+        by_trial = samples.view(self.trials, -1)
+        attended = [
+            masks.attention(group.select(by_trial), longest, group.heads, slice(group.first, group.end))
+            for group in self.head_groups
         ]
-        *before, last = zip(self._layers, masks_of, strict=True)
-        for layer, masks in before:
-            x = all_positions(layer, x, masks)
+        x = flat_rows(places, rows)
+        x = x + get["position_embedding.weight"][:, None, :longest]
+        scale = self._layers[0].scale_hidden.squeeze(-1)
+        weight, bias = get["LayerNorm.weight"] * scale, get["LayerNorm.bias"] * scale
+        x = layer_norm(x, weight, bias, self.first.layer_norm_eps)
+        x = kept_(x, None if hidden.embedding is None else hidden.embedding.view_as(x))
+        of_layers = zip(zip(*attended, strict=True), hidden.layers, strict=True)
+        *before, last = zip(self._layers, itertools.starmap(LayerMasks, of_layers), strict=True)
+        for layer, kept in before:
+            x = all_positions(layer, x, kept)
         return last_position(last[0], x, length, last[1])
 
-    def _features(self, ids: Tensor) -> Tensor:
-        layer = self.first.feature_embed_layer
-
-        def embedded(weights: dict[str, Tensor]) -> Tensor:
-            tables = functional_call(layer, weights, (None, ids[None]))
-            parts = [table["item"] for table in tables if table["item"] is not None]
-            return torch.cat([part.reshape(len(ids), -1) for part in parts], dim=-1)
-
+    def _features(self, chosen: Tensor | None) -> list[Tensor]:
         weights = {
             name.removeprefix(_FEATURES): weight
             for name, weight in self.weights.items()
             if name.startswith(_FEATURES)
         }
-        features: Tensor = vmap(embedded)(weights)
+        features: list[Tensor] = self.first.item_features.embed(weights, _rows_of_each, chosen)
         return features
 
     def _make_layers(self, rates: Sequence[DropoutRates]) -> list[Layer]:
@@ -134,6 +143,8 @@ class Encoder:
 
         hidden = scales_of([own.hidden for own in rates])
         attention = scales_of([own.attention for own in rates])
+        sizes = [self.first.hidden_size // group.heads for group in self.head_groups for _ in group.trials]
+        query = torch.tensor(sizes, device=self.device).rsqrt()[:, None, None]
         layers = []
         for number, module in enumerate(self.first.trm_encoder.layer):
             prefix = f"trm_encoder.layer.{number}."
@@ -144,7 +155,9 @@ class Encoder:
             }
             function = partial(activation, module.feed_forward)
             layers.append(
-                Layer(weights, self.head_groups, function, self.first.layer_norm_eps, hidden, attention)
+                Layer(
+                    weights, self.head_groups, function, self.first.layer_norm_eps, hidden, attention, query
+                )
             )
         return layers
 
@@ -163,3 +176,8 @@ def flat_rows(places: Tensor, rows: Tensor) -> Tensor:
     trials, count, hidden = rows.shape
     offset = torch.arange(trials, device=rows.device).view(-1, *(1,) * (places.dim() - 1)) * count
     return functional.embedding(places + offset, rows.reshape(-1, hidden))
+
+
+def _rows_of_each(tables: Tensor, places: Tensor) -> Tensor:
+    """Return the same places' rows of each trial."""
+    return flat_rows(places.expand(len(tables), *places.shape), tables)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.dropout import apply_mask
+from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, with_last
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class HeadGroup:
     first: int
     end: int
     heads: int
+
+    @property
+    def trials(self) -> range:
+        """The trials' numbers."""
+        return range(self.first, self.end)
 
     def select(self, x: Tensor) -> Tensor:
         """Return their part of `x`, [trials, ...]."""
@@ -37,8 +42,9 @@ class Layer:
     Attributes:
         weights: By RecBole's names within the layer, [trials, ...].
         act: The activation function.
-        scale_hidden: The factors 1 / (1 - p) that unscaled dropout leaves to the weights, [trials, 1, 1].
+        scale_hidden: The factors 1 / (1 - p) that masks leave to the weights, [trials, 1, 1].
         scale_attention: The same for attention weights.
+        scale_query: One over the root of the size of a head, [trials, 1, 1].
     """
 
     weights: Mapping[str, Tensor]
@@ -47,6 +53,7 @@ class Layer:
     eps: float
     scale_hidden: Tensor
     scale_attention: Tensor
+    scale_query: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,15 +61,12 @@ class LayerMasks:
     """What dropout keeps in a layer; None where no trial drops anything.
 
     Attributes:
-        attention: For each head group [trials, batch, heads, length, length]; in the last layer
-            [trials, batch, heads, length].
-        after_attention: [trials, batch, length, hidden]; in the last layer [trials, batch, hidden].
-        after_forward: The same.
+        attention: For each head group an element of dropout.AttentionMasks, for the samples of its trials.
+        hidden: An element of dropout.HiddenMasks.layers, for the samples of all trials.
     """
 
     attention: Sequence[Tensor | None]
-    after_attention: Tensor | None
-    after_forward: Tensor | None
+    hidden: tuple[Tensor | None, Tensor | None]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -82,9 +86,11 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
 def all_positions(layer: Layer, x: Tensor, masks: LayerMasks) -> Tensor:
     """Evaluate a layer for all positions of `x`, [trials, batch, length, hidden], as fast.attention does."""
-    names = [f"multi_head_attention.{name}" for name in ("query", "key", "value")]
-    weight = torch.cat([layer.weights[f"{name}.weight"] for name in names], dim=1)
-    bias = torch.cat([layer.weights[f"{name}.bias"] for name in names], dim=1)
+    name, scale = "multi_head_attention", layer.scale_query
+    parts = [layer.weights[f"{name}.{part}.weight"] for part in ("query", "key", "value")]
+    biases = [layer.weights[f"{name}.{part}.bias"] for part in ("query", "key", "value")]
+    weight = torch.cat([parts[0] * scale, *parts[1:]], dim=1)
+    bias = torch.cat([biases[0] * scale.squeeze(-1), *biases[1:]], dim=1)
     projected = linear(x, weight, bias)
     contexts = [
         _context(group.select(projected), group.heads, keep)
@@ -96,22 +102,14 @@ def all_positions(layer: Layer, x: Tensor, masks: LayerMasks) -> Tensor:
 def _context(projected: Tensor, heads: int, keep: Tensor | None) -> Tensor:
     """Return attention's output for queries, keys and values, [trials, batch, length, 3 * hidden]."""
     trials, batch, longest, thrice = projected.shape
-    size = thrice // 3 // heads
-    split = projected.reshape(trials * batch, longest, 3, heads, size)
-    query, key, value = split.permute(2, 0, 3, 1, 4)  # each [trials * batch, heads, length, d]
-    if keep is None and (projected.device.type == "cpu" or not torch.is_grad_enabled()):
-        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    flat = projected.reshape(trials * batch, longest, thrice)
+    if keep is None and not torch.is_grad_enabled():
+        query, key, value = flat.view(trials * batch, longest, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        context = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0)
+        context = context.transpose(1, 2)
     else:
-        flat = (trials * batch * heads, longest, size)
-        future = query.new_full((longest, longest), -math.inf).triu(1)
-        scores = torch.baddbmm(
-            future, query.reshape(flat), key.reshape(flat).transpose(1, 2), alpha=1 / math.sqrt(size)
-        )
-        weights = torch.softmax(scores, dim=-1).view(trials, batch, heads, longest, longest)
-        weights = apply_mask(weights, keep)
-        context = torch.bmm(weights.view(-1, longest, longest), value.reshape(flat))
-        context = context.view(trials * batch, heads, longest, size)
-    return context.transpose(1, 2).reshape(trials, batch, longest, heads * size)
+        context = causal_attention(flat, heads, keep)
+    return context.reshape(trials, batch, longest, thrice // 3)
 
 
 def last_position(layer: Layer, x: Tensor, length: Tensor, masks: LayerMasks) -> Tensor:
@@ -127,9 +125,8 @@ def last_position(layer: Layer, x: Tensor, length: Tensor, masks: LayerMasks) ->
         [trials, batch, hidden].
     """
     trials, batch, longest, hidden = x.shape
-    flat = x.reshape(trials * batch, longest, hidden)
-    last = flat[torch.arange(trials * batch, device=x.device), length.reshape(-1) - 1]
-    last = last.view(trials, batch, hidden)
+    flat, last = with_last(x.reshape(trials * batch, longest, hidden), length.reshape(-1))
+    x, last = flat.view_as(x), last.view(trials, batch, hidden)
     contexts = [
         _last_context(
             {name: group.select(weight) for name, weight in layer.weights.items()},
@@ -152,17 +149,14 @@ def _last_context(
     flat = x.reshape(trials * batch, longest, hidden)
     name = "multi_head_attention"
     query = linear(last, get[f"{name}.query.weight"], get[f"{name}.query.bias"])
-    keys = get[f"{name}.key.weight"].reshape(trials * heads, size, hidden)
+    keys = get[f"{name}.key.weight"].reshape(trials * heads, size, hidden) / math.sqrt(size)
     values = get[f"{name}.value.weight"].reshape(trials * heads, size, hidden)
-    queries = torch.bmm(_by_head(query.view(trials, batch, heads, size)), keys) / math.sqrt(size)
-    scores = torch.bmm(_by_sample(queries, trials).reshape(-1, heads, hidden), flat.transpose(1, 2))
-    padding = torch.arange(longest, device=x.device) >= length.reshape(-1, 1)
-    weights = torch.softmax(scores.masked_fill(padding[:, None], -math.inf), dim=-1)
-    weights = apply_mask(weights.view(trials, batch, heads, longest), keep)
-    mixed = torch.bmm(weights.view(-1, heads, longest), flat)  # [trials * batch, heads, hidden]
+    queries = _by_sample(torch.bmm(_by_head(query.view(trials, batch, heads, size)), keys), trials)
+    queries = queries.reshape(-1, heads, hidden)
+    mixed, total = last_attention(queries, flat, length.reshape(-1), keep)
     context = torch.bmm(_by_head(mixed.view(trials, batch, heads, hidden)), values.transpose(1, 2))
     bias = get[f"{name}.value.bias"].view(trials, 1, heads, size)
-    context = _by_sample(context, trials) + weights.sum(-1, keepdim=True) * bias
+    context = _by_sample(context, trials) + total.view(trials, batch, heads, 1) * bias
     return context.reshape(trials, batch, hidden)
 
 
@@ -185,10 +179,14 @@ def _after_attention(layer: Layer, x: Tensor, context: Tensor, masks: LayerMasks
     get, scale = layer.weights, layer.scale_hidden
     attention, forward = "multi_head_attention", "feed_forward"
     dense = _scaled_linear(context, get, f"{attention}.dense", layer.scale_attention * scale, scale)
-    x = _layer_norm(layer, f"{attention}.LayerNorm", x + apply_mask(dense, masks.after_attention))
+    x = _layer_norm(layer, f"{attention}.LayerNorm", _add_kept(x, dense, masks.hidden[0]))
     inner = linear(x, get[f"{forward}.dense_1.weight"], get[f"{forward}.dense_1.bias"])
     dense = _scaled_linear(layer.act(inner), get, f"{forward}.dense_2", scale, scale)
-    return _layer_norm(layer, f"{forward}.LayerNorm", x + apply_mask(dense, masks.after_forward))
+    return _layer_norm(layer, f"{forward}.LayerNorm", _add_kept(x, dense, masks.hidden[1]))
+
+
+def _add_kept(x: Tensor, dense: Tensor, keep: Tensor | None) -> Tensor:
+    return add_kept(x, dense, None if keep is None else keep.view_as(x))
 
 
 def _scaled_linear(

@@ -7,28 +7,18 @@ optimiser, the validation and the checkpoint of one trial work as if it trained 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from sasrecf_tune.engine.fast.attention import DropoutRates
-from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, group_bounds, to_device
+from sasrecf_tune.engine.fast.batches import Batch, sort_batch
+from sasrecf_tune.engine.fast.dropout import DropoutRates
+from sasrecf_tune.engine.fast.length_groups import Budget
 from sasrecf_tune.engine.fast.model import FastModel
-from sasrecf_tune.engine.fused.dropout_masks import DropoutSpec, StepMasks
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
-from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_sums
-from sasrecf_tune.engine.rng import TrialRng
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Samples `low` to `high` by length of each trial's batch; `group` has [trials * samples]."""
-
-    low: int
-    high: int
-    group: Group
+from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_gradients
+from sasrecf_tune.engine.fused.optimizer import StackedAdam
 
 
 class FusedModel:
@@ -36,10 +26,9 @@ class FusedModel:
 
     Args:
         models: The trials' models, of the same shapes. Their parameters are moved to this model.
-        rngs: The trials' random generators.
     """
 
-    def __init__(self, models: Sequence[FastModel], rngs: Sequence[TrialRng]) -> None:
+    def __init__(self, models: Sequence[FastModel]) -> None:
         self._models = models
         self._first = models[0]
         self._device = self._first.item_embedding.weight.device
@@ -50,96 +39,77 @@ class FusedModel:
             for own, view in zip(self._own, stacked, strict=True):
                 own[name].data = view
             self._stacked[name] = stacked.requires_grad_()
-        self._trials = [
-            _dropout_spec(model, rng, self._device) for model, rng in zip(models, rngs, strict=True)
-        ]
-        heads, rates = [trial.heads for trial in self._trials], [trial.rates for trial in self._trials]
-        self._encoder = Encoder(self._first, self._stacked, heads, rates)
+        self._heads = [int(model.n_heads) for model in models]
+        rates = [DropoutRates(model.hidden_dropout_prob, model.attn_dropout_prob) for model in models]
+        self._encoder = Encoder(self._first, self._stacked, self._heads, rates)
 
     def without_dropout(self, which: Sequence[int]) -> Encoder:
         """Return an encoder without dropout for the trials `which`, with their current weights."""
         weights = {name: stacked.detach() for name, stacked in self._stacked.items()}
         if list(which) != list(range(len(self._models))):
             weights = {name: torch.stack([own[n] for n in which]) for name, own in weights.items()}
-        heads = [self._trials[number].heads for number in which]
+        heads = [self._heads[number] for number in which]
         return Encoder(self._first, weights, heads, [DropoutRates(0.0, 0.0)] * len(which))
 
-    def backward_losses(self, batches: Sequence[Interaction]) -> Tensor:
+    def backward_losses(self, samples: Sequence[Interaction] | Batch) -> Tensor:
         """Do `FastModel.backward_loss` of each model on its own batch; returns the losses, [trials]."""
-        windows = [model._windows(batch) for model, batch in zip(self._models, batches, strict=True)]
-        flat = windows[0][0]
-        parts, masks = self._plan([start for _, start, _ in windows], [length for _, _, length in windows])
-        items = [part.group.items(flat) for part in parts]
-        positive, negative = self._targets(batches)
+        flat, batch = (self._first.flat_items, samples) if isinstance(samples, Batch) else self._sort(samples)
+        groups = batch.groups(self._budget())
+        items = [group.items(flat) for group in groups]
         for stacked in self._stacked.values():
             stacked.grad = None
+        weight = self._stacked["item_embedding.weight"]
+        grad_items = torch.zeros_like(weight)
+        weight.grad = grad_items
         ids, rows = self._encoder.table(items)
+        masks = self._encoder.masks([model.next_dropout_step() for model in self._models])
         leaf = rows.detach().requires_grad_()
-        samples = positive.shape[1]
+        count = batch.rows.shape[1]
         total = leaf.new_zeros(len(self._models))
-        for part, places in zip(parts, items, strict=True):
-            drawn = masks.group(part.low, part.high, part.group.longest)
-            shape = (len(self._models), -1)
-            rows_of = (places if ids is None else ids[places]).view(*shape, part.group.longest)
-            output = self._encoder.output(rows_of, part.group.length.view(shape), leaf, drawn)
-            losses = self._losses(output, part.group, positive, negative) / samples
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+        shape = (len(self._models), -1)
+        for group, places in zip(groups, items, strict=True):
+            rows_of = (places if ids is None else ids[places]).view(*shape, group.longest)
+            output = self._encoder.output(rows_of, group.length.view(shape), leaf, group.rows, masks)
+            target = batch.positive[:, group.part]
+            if batch.negative is None:
+                losses, grad_output = cross_entropy_gradients(
+                    output.detach(), weight.detach(), grad_items, target, 1 / count
+                )
+                output.backward(grad_output)  # type: ignore[no-untyped-call]
+            else:
+                losses = self._bpr_sums(output, target, batch.negative[:, group.part])
+                (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
             total += losses.detach()
         rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
-        for name, stacked in self._stacked.items():
-            grads = [None] * len(self._own) if stacked.grad is None else stacked.grad.unbind()
-            for own, grad in zip(self._own, grads, strict=True):
-                own[name].grad = grad
-        return total
+        return total.div_(count)
 
-    def _plan(self, starts: list[Tensor], lengths: list[Tensor]) -> tuple[list[_Part], StepMasks]:
-        """Split the batches into groups for all trials, by the longest sample of each rank."""
-        orders = torch.stack([torch.argsort(length, descending=True, stable=True) for length in lengths])
-        ordered = torch.stack(lengths).gather(1, orders)
-        start = torch.stack(starts).gather(1, orders)
-        alone = [trial.budget for trial in self._trials]
+    def give_gradients(self, trials: Sequence[int]) -> None:
+        """Set the gradients of these trials' own parameters, views of the stacked ones."""
+        for name, stacked in self._stacked.items():
+            for trial in trials:
+                self._own[trial][name].grad = None if stacked.grad is None else stacked.grad[trial]
+
+    def stack_optimizers(self, optimizers: Sequence[torch.optim.Optimizer]) -> StackedAdam:
+        """Return one optimiser for all trials; call it when they have gradients."""
+        return StackedAdam(self._stacked, self._own, optimizers)
+
+    def _sort(self, batches: Sequence[Interaction]) -> tuple[Tensor, Batch]:
+        model = self._first
+        windows = [model._windows(batch) for model, batch in zip(self._models, batches, strict=True)]
+        names = [model.POS_ITEM_ID, *([model.NEG_ITEM_ID] if model.loss_type == "BPR" else [])]
+        start, length = (torch.stack([window[n] for window in windows]) for n in (1, 2))
+        positive, *negative = (torch.stack([batch[name] for batch in batches]) for name in names)
+        return windows[0][0], sort_batch(start, length, positive, next(iter(negative), None), self._device)
+
+    def _budget(self) -> Budget:
+        """Return the budget of groups for all trials, by the longest sample of each rank."""
         # On a GPU the budget bounds memory and the number of kernels, which all trials share. On a CPU
         # another group costs each trial a pass over the gradients of all items.
         share = 1 if self._device.type == "cpu" else len(self._models)
-        most_heads = max(budget.heads for budget in alone)
-        shared = Budget(alone[0].elements // share, alone[0].overhead // share, alone[0].inner, most_heads)
-        numbers = ordered.numpy(force=True)
-        rows, start, length = (to_device(columns, self._device) for columns in (orders, start, ordered))
-        parts = [
-            _Part(
-                low,
-                high,
-                Group(
-                    rows[:, low:high].reshape(-1),
-                    start[:, low:high].reshape(-1),
-                    length[:, low:high].reshape(-1),
-                    longest,
-                ),
-            )
-            for low, high, longest in group_bounds(numbers.max(0), shared)
-        ]
-        layers, hidden = self._first.n_layers, self._first.hidden_size
-        return parts, StepMasks(
-            self._trials, self._encoder.head_groups, numbers, layers, hidden, self._device
-        )
+        alone = self._encoder.budget(max(self._heads))
+        return Budget(alone.elements // share, alone.overhead // share, alone.inner, alone.heads)
 
-    def _targets(self, batches: Sequence[Interaction]) -> tuple[Tensor, Tensor | None]:
-        model = self._first
-        positive = to_device(torch.stack([batch[model.POS_ITEM_ID] for batch in batches]), self._device)
-        if model.loss_type != "BPR":
-            return positive, None
-        return positive, to_device(torch.stack([batch[model.NEG_ITEM_ID] for batch in batches]), self._device)
-
-    def _losses(self, output: Tensor, group: Group, positive: Tensor, negative: Tensor | None) -> Tensor:
+    def _bpr_sums(self, output: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         weight = self._stacked["item_embedding.weight"]
-        rows = group.rows.view(len(output), -1)
-        target = positive.gather(1, rows)
-        if negative is None:
-            return cross_entropy_sums(output, weight, target)
-        pair = flat_rows(target, weight), flat_rows(negative.gather(1, rows), weight)
+        pair = flat_rows(positive, weight), flat_rows(negative, weight)
         return bpr_sums(output, *pair, self._first.loss_fct.gamma)
-
-
-def _dropout_spec(model: FastModel, rng: TrialRng, device: torch.device) -> DropoutSpec:
-    rates = DropoutRates(model.hidden_dropout_prob, model.attn_dropout_prob)
-    return DropoutSpec(rng, rates, model.n_heads, budget_for(device, model.inner_size, model.n_heads))

@@ -1,4 +1,4 @@
-"""Trains an epoch of several trials as one model, each with its own batches, optimiser and generators."""
+"""Trains an epoch of several trials as one model, each with its own batches, learning rate and generators."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from sasrecf_tune.engine.fast.batches import epoch_batches, reads_table
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fast.trainer import FastTrainer, without_overhead
 from sasrecf_tune.engine.fused import evaluation
 from sasrecf_tune.engine.fused.model import FusedModel
+from sasrecf_tune.engine.fused.optimizer import StackedAdam, can_stack
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.inputs.hyperparameters import shape
 
@@ -54,7 +56,10 @@ class FusedTrainer:
 
     def __init__(self, trials: Sequence[EpochRequest]) -> None:
         self.trials = list(trials)
-        self._model = FusedModel([trial.trainer.model for trial in trials], [trial.rng for trial in trials])
+        self._model = FusedModel([trial.trainer.model for trial in trials])
+        self._clipped = [number for number, trial in enumerate(trials) if trial.trainer.clip_grad_norm]
+        self._stacks = can_stack([trial.trainer.optimizer for trial in trials])
+        self._adam: StackedAdam | None = None  # made in the first step, when it is known what has a gradient
 
     def run_epoch(self) -> list[EpochResult]:
         """Train an epoch of each trial, and validate those that validate after it."""
@@ -81,21 +86,45 @@ class FusedTrainer:
         losses: list[torch.Tensor] = []
         for trial in self.trials:
             trial.trainer.model.train()
-        iterators = [_start_iteration(trial) for trial in self.trials]
-        # All have the same number of samples and the same batch size.
-        for _ in range(len(self.trials[0].samples)):
-            batches = [_next_batch(*pair) for pair in zip(self.trials, iterators, strict=True)]
+        if self._adam is not None:
+            self._adam.start_epoch(self._steps)
+        for batches in self._batches():
             with without_overhead():
                 losses.append(self._model.backward_losses(batches))
-            for trial in self.trials:
-                trainer = trial.trainer
-                if trainer.clip_grad_norm:
-                    clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
-                trainer.optimizer.step()
-        for pair in zip(self.trials, iterators, strict=True):
-            _finish_iteration(*pair)
+            self._update()
+        if self._adam is not None:
+            self._adam.finish_epoch()
         # RecBole adds Python numbers in this order; the sums have the same precision.
         return [float(sum(steps)) for steps in torch.stack(losses).T.tolist()]
+
+    @property
+    def _steps(self) -> int:
+        # All have the same number of samples and the same batch size.
+        return len(self.trials[0].samples)
+
+    def _update(self) -> None:
+        self._model.give_gradients(self._clipped if self._stacks else range(len(self.trials)))
+        for trial in (self.trials[number] for number in self._clipped):
+            clip_grad_norm_(trial.trainer.model.parameters(), **trial.trainer.clip_grad_norm)
+        if not self._stacks:
+            for trial in self.trials:
+                trial.trainer.optimizer.step()
+            return
+        if self._adam is None:
+            self._adam = self._model.stack_optimizers([trial.trainer.optimizer for trial in self.trials])
+            self._adam.start_epoch(self._steps)
+        self._adam.step()
+
+    def _batches(self) -> Iterator[Any]:
+        samples = [trial.samples for trial in self.trials]
+        if all(map(reads_table, samples)):
+            yield from epoch_batches(samples, self.trials[0].trainer.device)
+            return
+        iterators = [_start_iteration(trial) for trial in self.trials]
+        for _ in range(self._steps):
+            yield [_next_batch(*pair) for pair in zip(self.trials, iterators, strict=True)]
+        for pair in zip(self.trials, iterators, strict=True):
+            _finish_iteration(*pair)
 
 
 def _start_iteration(trial: EpochRequest) -> Iterator[Any]:

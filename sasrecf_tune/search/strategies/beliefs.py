@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,7 @@ class Beliefs:
         trials: Sequence[Observed],
         steps: Sequence[int],
     ) -> None:
+        self._trials = trials
         busy = [one for one in trials if one.busy]
         observed = {epoch for one in trials for epoch, _ in one.scores}
         epochs = np.array(sorted({*steps, *map(int, lasts), *observed, *(one.curve.until for one in busy)}))
@@ -130,22 +132,32 @@ class Beliefs:
         return found
 
     def best_expected(self, which: NDArray[np.bool_] | None = None) -> float:
-        """E[max] of the final scores of the configurations `which` [j], of all by default.
+        """E[max] of the predictions, once each configuration was trained to its end.
 
-        The mean over fixed draws, each with its mirror image, so that equal beliefs have equal results.
+        What one run of each leaves uncertain does not count: more training would not settle it. The mean is
+        over fixed draws, each with its mirror image, so that equal beliefs have equal results.
+
+        Args:
+            which: [j] Of these configurations; of all by default.
         """
-        finals = self.finals if which is None else self.finals[which]
-        predicted = self.prediction
-        if self.equal:
-            return float(predicted.mean.max())
+        means, moves = self.prediction.mean, self._moves
         if which is not None:
-            predicted = Prediction(predicted.mean[which], predicted.whitened[:, which])
-        covariance = self.process.covariance(finals, predicted)
-        covariance[np.diag_indices(len(finals))] += 1e-6
-        factor = np.linalg.cholesky(covariance)
-        draws = factor @ np.random.default_rng(0).standard_normal((len(finals), _DRAWS // 2))
-        means = predicted.mean[:, None]
+            means, moves = means[which], moves[which]
+        if self.equal or not moves.size:
+            return float(means.max())
+        draws = moves @ np.random.default_rng(0).standard_normal((moves.shape[1], _DRAWS // 2))
+        means = means[:, None]
         return float(((means + draws).max(axis=0).mean() + (means - draws).max(axis=0).mean()) / 2)
+
+    @cached_property
+    def _moves(self) -> Floats:
+        """[j, k] How the predictions move when k trials, those that are not complete, come to their end."""
+        complete = {one.cell for one in self._trials if one.complete}
+        begun = {one.cell: one.curve.number for one in self._trials}
+        cells = [cell for cell in self.cells.tolist() if cell not in complete]
+        runs = [begun.get(cell, -1 - index) for index, cell in enumerate(cells)]
+        ends = Spots(np.array(cells, dtype=int), self.all_finals.time[cells], np.array(runs, dtype=int))
+        return self.process.learned_together(self.finals, self.prediction, ends)
 
     def _spots(self, order: Sequence[Observed], limit: int) -> tuple[Spots, Floats]:
         kept = thinned([one.scores for one in order], limit)

@@ -74,12 +74,6 @@ class CurveProcess:
         covariance = self._kernel.between(self._seen, spots) + self._kernel.of_runs(self._seen, spots)
         return self._predict(covariance)
 
-    def covariance(self, spots: Spots, predicted: Prediction) -> Floats:
-        """The covariance [spots, spots] of what configurations come to."""
-        own = self._kernel.between(spots, spots)
-        own -= predicted.whitened.T @ predicted.whitened
-        return own
-
     def deviation(self, spots: Spots, predicted: Prediction) -> Floats:
         """The standard deviation [spots] of what configurations come to."""
         own = self._kernel.variance(spots) - (predicted.whitened**2).sum(axis=0)
@@ -102,6 +96,26 @@ class CurveProcess:
         constants = self._kernel.constants
         own = self._kernel.variance(spots) + constants.seed_variance - (of_spots.whitened**2).sum(axis=0)
         found: Floats = moved / np.sqrt(np.maximum(own, 1e-12))[:, None]
+        return found
+
+    def learned_together(self, finals: Spots, of_finals: Prediction, spots: Spots) -> Floats:
+        """How far the prediction of each final score moves when all of `spots` are seen, each in its run.
+
+        Args:
+            finals: [j] Configurations at their last epochs.
+            of_finals: Their prediction.
+            spots: [k] Scores that are seen together.
+
+        Returns:
+            [j, k], signed, for independent standard normal deviations.
+        """
+        from scipy.linalg import solve_triangular
+
+        of_spots = self.predict_runs(spots)
+        own = self._kernel.parts(spots).added() - of_spots.whitened.T @ of_spots.whitened
+        moved = self._kernel.between(spots, finals) - of_spots.whitened.T @ of_finals.whitened
+        factor = np.linalg.cholesky(own)
+        found: Floats = solve_triangular(factor, moved, lower=True, check_finite=False).T
         return found
 
     def to_scores(self, units: Floats) -> Floats:

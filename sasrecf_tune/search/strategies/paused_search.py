@@ -29,6 +29,8 @@ Integers = NDArray[np.int64]
 
 # What beginning or resuming a trial costs, in epochs.
 _SWITCH = 0.1
+# After this share of the way to an epoch it is decided anew whether to go on.
+_STEP_SHARE = 0.5
 # So many configurations have a score before the search may end.
 _MIN_TRIED = 6
 # When a limit is near, no better trial is trained to its end if one that was is worse by less than so many
@@ -53,8 +55,8 @@ class PausedSearch(PredictingPolicy):
     """Pauses and resumes trials by what one Gaussian process over all curves predicts of final scores.
 
     The next step is the one with the largest knowledge gradient per second: a trial that begins or goes on,
-    up to a rung. The search ends when the expected regret of a trial that was trained to its end,
-    E[max f] - f(trial), is small.
+    halfway to a rung. The search ends when the expected regret of a trial that was trained to its end is
+    small: by how much a better one is expected to be predicted once all configurations were trained.
 
     Args:
         pool: Candidates for new trials.
@@ -226,8 +228,11 @@ class PausedSearch(PredictingPolicy):
         slopes = beliefs.process.learned(beliefs.finals, beliefs.prediction, spots, predicted)
         gains = knowledge_gradient(beliefs.prediction.mean, slopes)
         best = int((gains / self._cost(survey, actions)).argmax())
-        run = int(actions.run[best])
-        return Step(dict(survey.labels[int(cells[best])]), int(actions.until[best]), None if run < 0 else run)
+        run, until = int(actions.run[best]), int(actions.until[best])
+        asked_at = actions.first[best] + _STEP_SHARE * (until - actions.first[best])
+        ahead = actions.until[actions.row == actions.row[best]]
+        until = int(ahead[ahead >= asked_at].min())
+        return Step(dict(survey.labels[int(cells[best])]), until, None if run < 0 else run)
 
     def _cost(self, survey: Survey, actions: _Actions) -> Floats:
         """[a] What each costs, in epochs of a usual configuration."""

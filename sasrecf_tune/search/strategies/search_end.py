@@ -56,7 +56,8 @@ class SearchEnd:
         trials: All trials with a score, by number.
         choice: The trial with the highest predicted final score of those that were trained to their end; of
             all, if none was.
-        regret: E[max f] - f(choice), in standard deviations between seeds.
+        regret: By how much the best prediction is expected to exceed that of the choice once all
+            configurations were trained to their end, in standard deviations between seeds.
         seed_deviation: One of these, in the metric.
         untried: How many configurations have no trial; None for infinitely many.
         untried_gain: By how much the best of them is expected to be better than the choice, in standard

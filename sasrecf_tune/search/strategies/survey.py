@@ -97,7 +97,10 @@ class Survey:
         )
 
     def regrets(self) -> Floats:
-        """[j] E[max f] - f of the configurations of the beliefs, in standard deviations between seeds."""
+        """[j] Expected regrets of the configurations of the beliefs, in standard deviations between seeds.
+
+        By how much the best prediction is expected to exceed each, once all were trained to their end.
+        """
         beliefs = self.beliefs
         found: Floats = (beliefs.best_expected() - beliefs.prediction.mean) / beliefs.seed_deviation
         return found

@@ -60,7 +60,6 @@ def test_predictions_are_those_of_direct_algebra(seed: int, count: int) -> None:
     assert process.to_scores(predicted.mean) == pytest.approx(np.median(scores) + across.T @ solved)
     assert process.mean(finals) == pytest.approx(predicted.mean)
     expected = kernel().between(finals, finals) - across.T @ np.linalg.solve(covariance, across)
-    assert process.covariance(finals, predicted) == pytest.approx(expected, abs=1e-7)
     assert process.deviation(finals, predicted) ** 2 == pytest.approx(np.diag(expected), abs=1e-7)
 
 
@@ -79,6 +78,20 @@ def test_a_score_to_be_seen_moves_predictions_as_was_said(seed: int) -> None:
     covariance += (FITTED.noise**2 + 1e-6) * np.eye(9)
     after = kernel().between(finals, spots) @ np.linalg.solve(covariance, [*scores[:8], *above])
     assert after == pytest.approx(first.to_scores(of_finals.mean + moved), abs=1e-4)
+
+
+@given(seeds)
+def test_scores_to_be_seen_together_settle_what_is_then_no_longer_uncertain(seed: int) -> None:
+    spots, scores = drawn(seed, 12)
+    spots = Spots(spots.cell, spots.time, np.arange(12))
+    finals = Spots(np.arange(8), np.full(8, 2), np.full(8, -1))
+    first = CurveProcess(kernel(), spots[:8], scores[:8])
+    of_finals = first.predict(finals)
+    moves = first.learned_together(finals, of_finals, spots[8:])
+    after = CurveProcess(kernel(), spots, scores)
+    left = after.deviation(finals, after.predict(finals)) ** 2
+    settled = first.deviation(finals, of_finals) ** 2 - left
+    assert (moves**2).sum(axis=1) == pytest.approx(settled, abs=1e-7)
 
 
 @given(seeds)

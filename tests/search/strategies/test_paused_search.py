@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -67,6 +69,54 @@ def test_it_ends_by_itself_with_a_good_configuration_that_is_trained_to_its_end(
     assert choice.state is CurveState.ENDED
     assert quality(choice.labels) > 0.098
     assert end.untried == CELLS - len(played.curves)
+
+
+def noisy(seed: int, between_seeds: float = 0.008) -> Train:
+    """Curves that early stopping ends: only learning rates matter, and one run of each is seen."""
+
+    def train(labels: Mapping[str, Scalar]) -> Sequence[float]:
+        random = np.random.default_rng([seed, zlib.crc32(repr(sorted(labels.items())).encode())])
+        rate = abs(math.log10(float(str(labels["learning_rate"])) / 0.003))
+        length = int(random.integers(30, 50))
+        epochs = np.minimum(np.arange(1, length + 1), length - 11)
+        final = 0.1 - 0.02 * rate + between_seeds * random.standard_normal()
+        noise = 0.2 * between_seeds * random.standard_normal(length)
+        return [float(x) for x in final * (1 - 0.7 * np.exp(-epochs / 6)) + noise]
+
+    return train
+
+
+def test_no_regret_is_expected_once_all_configurations_are_trained() -> None:
+    """Only more seeds would tell which of them is best."""
+    policy = make_policy("learning_rate choice [0.01, 0.003]\nn_layers choice [1, 2, 3, 4, 5, 6]\n")
+    train, curves = noisy(0), []
+    for number, (rate, layers) in enumerate(itertools.product((0.01, 0.003), range(1, 7))):
+        labels: dict[str, Scalar] = {"learning_rate": rate, "n_layers": layers}
+        scores = dict(enumerate(train(labels) or (), start=1))
+        curves.append(Curve(number, labels, scores, CurveState.ENDED))
+    end = policy.end(curves)
+    assert end is not None
+    assert end.regret == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_search_does_not_train_on_for_what_only_other_seeds_would_tell() -> None:
+    """A fifth of the configurations are best, and equal up to their seeds."""
+    shares, rates = [], set()
+    for seed in range(4):
+        policy = make_policy(GRID, epochs=60, patience=10)
+        played = play(partial(make_policy, GRID, epochs=60, patience=10), noisy(seed), workers=4)
+        assert played.finish is not None
+        shares.append(played.epochs / (CELLS * 40))
+        rates.add(chosen(policy, played.curves)["learning_rate"])
+    assert np.median(shares) < 0.12
+    assert rates <= {0.01, 0.003, 0.001}
+
+
+def test_whether_a_trial_goes_on_is_decided_again_halfway() -> None:
+    policy = make_policy(GRID, until=None)
+    played = play(lambda: policy, learning(), max_steps=60)
+    assert max(step.until for step in played.steps if step.number is None) <= 13
+    assert any(curve.state is CurveState.ENDED for curve in played.curves)
 
 
 def test_a_policy_that_is_made_anew_for_each_decision_decides_the_same() -> None:
