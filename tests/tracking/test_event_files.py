@@ -54,7 +54,7 @@ def test_an_imported_trial_is_shown_as_such(tmp_path: Path) -> None:
         one.search.run()
     table = str(tmp_path / "first" / "study" / "trials.csv")
     earlier = EarlierOptions([], [table], trust=True)
-    more = {"log": ["tensorboard"], "base": {"epochs": 5}, "earlier": earlier}
+    more: dict[str, Any] = {"log": ["tensorboard"], "base": {"epochs": 5}, "earlier": earlier}
     with bench(tmp_path, TWO, FakeTraining(quality), **more) as one:
         one.search_and_log()
         assert [record.imported for record in one.records()] == [table] * 4
