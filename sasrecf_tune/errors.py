@@ -2,7 +2,9 @@
 
     TuneError                 exit code 1  a failure at run time
     ├── InputError            exit code 2  invalid input, found before any training
-    │   ├── ParamsFileError                a hyper.test file: file, line, column, caret
+    │   ├── TextFileError                  a mistake in a text file: file, line, column, caret
+    │   │   ├── ParamsFileError            a hyper.test file
+    │   │   └── ResultsFileError           results of an earlier search
     │   ├── ParameterError                 a value or a combination that is invalid for every model
     │   ├── ConfigFileError                a YAML file or a `--set` option
     │   ├── DataError                      the data set: missing file, column, empty split
@@ -182,8 +184,8 @@ class Location:
         return f"    {visible}\n    {padding}^"
 
 
-class ParamsFileError(InputError):
-    """An error in a hyper.test file, shown with its line and a caret."""
+class TextFileError(InputError):
+    """An error in a text file, shown with its line and a caret."""
 
     def __init__(self, what: str, *, at: Location | None = None, where: str = "", fix: str = "") -> None:
         super().__init__(what, where=str(at) if at else where, fix=fix)
@@ -193,6 +195,14 @@ class ParamsFileError(InputError):
         message = f"{self.where}: {self.what}" if self.where else self.what
         parts = [message, self.at.caret() if self.at else "", self.fix]
         return "\n".join(part for part in parts if part)
+
+
+class ParamsFileError(TextFileError):
+    """An error in a hyper.test file."""
+
+
+class ResultsFileError(TextFileError):
+    """An error in a file with the results of an earlier search."""
 
 
 class ParameterError(InputError):

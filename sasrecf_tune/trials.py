@@ -43,6 +43,8 @@ class TrialRecord:
         valid: All validation metrics of the best epoch.
         weights: Trainable parameters of the model; 0 if not recorded.
         predicted: Its final score, as the search predicts it; None if it does not.
+        imported: The earlier search that it was imported from; "" if it was trained in the study.
+        provisional: Whether it was imported and ranks after all trials that completed in the study.
     """
 
     number: int
@@ -57,6 +59,13 @@ class TrialRecord:
     error: str = ""
     weights: int = 0
     predicted: Prediction | None = None
+    imported: str = ""
+    provisional: bool = False
+
+    @property
+    def state_text(self) -> str:
+        """The state in a table: that of an imported trial is "imported"."""
+        return "imported" if self.imported else self.state.value
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ class Row:
 
 def rank(records: Iterable[TrialRecord], maximize: bool) -> list[Row]:
     """Rank completed trials, best first; pruned, paused and failed ones follow, those with a NaN score last.
+
+    Imported trials that are not trusted are ranked after those that completed in the study.
 
     The order is that of the predicted final scores, then of the scores; trials without a prediction follow
     those with one. Equal trials share a rank, in the order of their numbers. Ties are common, since RecBole
@@ -100,8 +111,8 @@ def is_ranked(record: TrialRecord) -> bool:
 
 def _group(record: TrialRecord) -> int:
     if is_ranked(record):
-        return 0
-    return {State.PRUNED: 1, State.PAUSED: 2}.get(record.state, 3)
+        return int(record.provisional)
+    return {State.PRUNED: 2, State.PAUSED: 3}.get(record.state, 4)
 
 
 def _sort_key(record: TrialRecord, maximize: bool) -> tuple[int, float, float, int]:

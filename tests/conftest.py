@@ -8,7 +8,7 @@ import os
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from tests.support.ray_cluster import RayCluster, ray_cluster
 from tests.support.tiny import TINY
 
 if TYPE_CHECKING:
+    from sasrecf_tune.search.earlier.matching import Counted
     from tests.support.peer import Peer
 
 # Tiny models gain nothing from a second thread, and lose much when the machine is busy. Torch, which is
@@ -109,8 +110,10 @@ def join(tmp_path: Path, url: str) -> Iterator[Callable[..., Peer]]:
 
     joined: list[Peer] = []
 
-    def one(sampler: Sampler = "grid", seed: int = 1, address: str = url) -> Peer:
-        joined.append(Peer(tmp_path / str(len(joined)), address, sampler, seed))
+    def one(
+        sampler: Sampler = "grid", seed: int = 1, address: str = url, imports: Sequence[Counted] = ()
+    ) -> Peer:
+        joined.append(Peer(tmp_path / str(len(joined)), address, sampler, seed, imports))
         return joined[-1]
 
     yield one

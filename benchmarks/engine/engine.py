@@ -104,6 +104,7 @@ def compare(data: Dataset, config: dict[str, Any], options: Options) -> dict[str
         print_progress(f"  {options.validations} pairs of validations")
         listed = validation_products(stock.call("validation_batch"), sizes)
         validation_floors: list[float] = []
+        warm_up_validation = {process.engine: process.call("validate") for process in engines}
         for _ in range(options.validations):
             measure("validation", "validate")
             validation_floors.append(floor.call("time", listed, False))
@@ -131,6 +132,7 @@ def compare(data: Dataset, config: dict[str, Any], options: Options) -> dict[str
         "environments": environments,
         "samples": samples,
         "warm_up_step": warm_up,
+        "warm_up_validation": warm_up_validation,
         "memory_mb": memory,
         "agreement": agreements.pop("fast"),
         "floor": {"seconds": floors, "flops": flops, "sizes": asdict(sizes), "validation": validation_floors},

@@ -104,11 +104,12 @@ def validation_products(samples: BatchShape, sizes: ModelSizes) -> list[MatrixPr
 
 
 def _in_pieces(product: MatrixProduct) -> MatrixProduct:
-    across = "rows" if product.rows > product.batch else "batch"
-    size: int = getattr(product, across)
+    size = max(product.rows, product.batch)
     most = max(1, _MOST * size // (product.batch * product.rows * product.columns))
     times = -(-size // most)
-    return replace(product, **{across: max(1, round(size / times))}, times=product.times * times)
+    piece = replace(product, times=product.times * times)
+    length = max(1, round(size / times))
+    return replace(piece, rows=length) if size == product.rows else replace(piece, batch=length)
 
 
 def time_products(listed: list[MatrixProduct], device: str, backward: bool = True) -> float:

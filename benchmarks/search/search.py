@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +20,7 @@ from benchmarks.common import JsonFile, print_progress, start, write_output
 from benchmarks.engine.datasets import ML_100K, Dataset, choose_features, find_datasets, training_config
 from benchmarks.search.curve_table import METRIC
 from benchmarks.search.dataset_reduction import Last, MinItem, MinUser, Reduction, Users, reduce_dataset
-from benchmarks.search.search_result import SearchResult, Stop
+from benchmarks.search.search_result import SearchResult, Stop, score_on
 from benchmarks.search.search_runs import run_hopwise, run_sasrecf_tune
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.constraints import feasible_cells
@@ -28,6 +28,8 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
 
 _EARLY_STOP = 10
+# How far below the grid's best score counts as equal.
+_TOLERANCE = 0.02
 _GRID = ["--sampler", "grid", "--pruner", "none"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -53,9 +55,6 @@ def main(
     limit: Annotated[
         float | None, typer.Option(min=1, help="Stop a search after this many seconds; not the grid.")
     ] = None,
-    tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="How far below the grid's best score counts as equal.")
-    ] = 0.02,
     json_file: JsonFile = None,
 ) -> None:
     """Print how long each search took until it had a trial as good as the whole grid's choice.
@@ -70,9 +69,11 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         for found in [one for name in data or [ML_100K] for one in find_datasets(name)]:
             small = reduce_dataset(found, reduction, Path(scratch))
-            for seed in map(int, seeds.split(",")):
-                searches = _search(small, space, params_file, set_ or [], seed, hopwise, limit, tolerance)
-                results.append({"data": found.name, "seed": seed, **searches})
+            played = {
+                seed: _search(small, space, params_file, set_ or [], seed, hopwise, limit)
+                for seed in map(int, seeds.split(","))
+            }
+            results += [{"data": found.name, **row} for row in _judge(played)]
     about = {"params_file": params_file.name, "settings": set_ or [], "reduction": vars(reduction)}
     if json_file is not None:
         write_output(json.dumps({**about, "results": results}, indent=2) + "\n", json_file)
@@ -87,9 +88,8 @@ def _search(
     seed: int,
     hopwise: Path | None,
     limit: float | None,
-    tolerance: float,
-) -> dict[str, Any]:
-    """Run each search once; returns the grid's score, and what each found."""
+) -> dict[str, SearchResult]:
+    """Run each search once; returns what each found."""
     (features,) = choose_features([data], [])
     # hopwise has another default for valid_metric.
     config = training_config(data, features, 2, settings) | {"seed": seed, "valid_metric": METRIC.upper()}
@@ -103,7 +103,7 @@ def _search(
         return result
 
     grid = run_sasrecf_tune([*options, *_GRID], Stop())
-    target = grid.best[-1][2] * (1 - tolerance)
+    target = _target(grid)
     report("grid", grid)
     found = {"grid": grid}
     found["sasrecf_tune"] = report("sasrecf_tune", run_sasrecf_tune(options, Stop(seconds=limit)))
@@ -113,13 +113,31 @@ def _search(
         cells = len(list(feasible_cells(space, config)))
         tuned = run_hopwise(hopwise, space.write(), config, cells, Stop(target, None, limit))
         found["hopwise"] = report("hopwise", tuned)
-    return {"score": round(target, 4)} | {name: one.to_json(target) for name, one in found.items()}
+    return found
+
+
+def _target(grid: SearchResult) -> float:
+    return grid.best[-1][2] * (1 - _TOLERANCE)
+
+
+def _judge(played: dict[int, dict[str, SearchResult]]) -> list[dict[str, Any]]:
+    """Return a row for each seed; the choices are also judged by the grids on the other seeds."""
+    rows = []
+    for seed, found in played.items():
+        others = [one["grid"] for other, one in played.items() if other != seed]
+        target = _target(found["grid"])
+        row: dict[str, Any] = {"seed": seed, "score": round(target, 4)}
+        for name, one in found.items():
+            row[name] = one.to_json(target) | {"choice_on_other_seeds": score_on(one.choice, others)}
+        rows.append(row)
+    return rows
 
 
 def markdown_table(results: Sequence[dict[str, Any]]) -> str:
     """Return the seconds of each search until the grid's choice, a column for each seed.
 
-    `not, N s`: it had none when it ended, or was stopped, after N seconds.
+    `not, N s`: it had none when it ended, or was stopped, after N seconds. `other seeds`: the mean score that
+    its choice has in the grids on the other seeds.
     """
     names = {
         "grid": "whole grid",
@@ -128,10 +146,16 @@ def markdown_table(results: Sequence[dict[str, Any]]) -> str:
         "hopwise": "`hopwise tune`",
     }
     seeds = list(dict.fromkeys(one["seed"] for one in results))
-    lines = [
-        f"| data | search | {' | '.join(f'seed {seed}' for seed in seeds)} | its end | trials | epochs |",
-        "|" + " --- |" * (len(seeds) + 5),
+    head = [
+        "data",
+        "search",
+        *(f"seed {seed}" for seed in seeds),
+        "its end",
+        "trials",
+        "epochs",
+        "other seeds",
     ]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for data in dict.fromkeys(one["data"] for one in results):
         rows = [one for one in results if one["data"] == data]
         for name, text in names.items():
@@ -142,6 +166,8 @@ def markdown_table(results: Sequence[dict[str, Any]]) -> str:
             ended = [one["seconds"] for one in played if one["stopped"] is None]
             end = f"{median(ended):.0f} s" if len(ended) == len(played) else ""
             spent = [f"{median(one[key] for one in played):.0f}" for key in ("trials", "epochs")]
+            elsewhere = [one["choice_on_other_seeds"] for one in played]
+            spent.append("" if None in elsewhere else f"{mean(elsewhere):.4f}")
             lines.append(f"| {' | '.join([data, text, *cells, end, *spent])} |")
     return "\n".join(lines) + "\n"
 

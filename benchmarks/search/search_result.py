@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any
+
+Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,13 @@ class Stop:
 
 @dataclass
 class SearchResult:
-    """What one search found; `best` has (seconds, trial, score) of each new best trial."""
+    """What one search found.
+
+    Attributes:
+        best: Seconds, number and score of each new best trial.
+        scores: Of complete trials, by `cell_key`.
+        choice: The parameters that it ends with.
+    """
 
     best: list[tuple[float, int, float]] = field(default_factory=list)
     trials: int = 0
@@ -31,12 +42,17 @@ class SearchResult:
     seconds: float = 0.0
     since_best: int = 0
     stopped: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    choice: Params = field(default_factory=dict)
 
-    def add_trial(self, number: int, score: float | None, seconds: float) -> None:
+    def add_trial(self, number: int, params: Params, score: float | None, seconds: float) -> None:
         """Add a trial that has ended; `score` is None if it was pruned or failed."""
         self.trials += 1
+        if score is not None:
+            self.scores[cell_key(params)] = score
         if score is not None and (not self.best or score > self.best[-1][2]):
             self.best.append((seconds, number, score))
+            self.choice = params
             self.since_best = 0
         else:
             self.since_best += 1
@@ -64,5 +80,16 @@ class SearchResult:
             "trials": self.trials,
             "epochs": self.epochs,
             "seconds": round(self.seconds, 1),
+            "choice": dict(self.choice),
             "best": [[round(seconds, 1), trial, score] for seconds, trial, score in self.best],
         }
+
+
+def cell_key(params: Params) -> str:
+    """Return what is equal for the same configuration."""
+    return json.dumps(dict(params), sort_keys=True)
+
+
+def score_on(choice: Params, grids: Sequence[SearchResult]) -> float | None:
+    """Return the mean score of a configuration in grids on other seeds; None without one."""
+    return mean(grid.scores[cell_key(choice)] for grid in grids) if grids else None

@@ -20,7 +20,7 @@ import yaml
 
 from benchmarks.common import print_progress
 from benchmarks.search.hopwise_study import read_hopwise
-from benchmarks.search.search_result import SearchResult, Stop
+from benchmarks.search.search_result import Params, SearchResult, Stop
 from sasrecf_tune.errors import WorkerError
 
 _THREADS = 1
@@ -33,6 +33,7 @@ def run_sasrecf_tune(options: Sequence[str], stop: Stop) -> SearchResult:
         WorkerError: the search found nothing.
     """
     found = SearchResult()
+    params: dict[int, Params] = {}
     started = time.perf_counter()
     fixed = ["--json", "--workers", "1", "--threads", str(_THREADS)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -44,7 +45,7 @@ def run_sasrecf_tune(options: Sequence[str], stop: Stop) -> SearchResult:
             timer.start()
             for line in process.stdout:
                 found.seconds = time.perf_counter() - started
-                add_event(found, json.loads(line))
+                add_event(found, json.loads(line), params)
                 if found.should_stop(stop):
                     break
             else:
@@ -57,13 +58,18 @@ def run_sasrecf_tune(options: Sequence[str], stop: Stop) -> SearchResult:
     return found
 
 
-def add_event(found: SearchResult, event: Mapping[str, Any]) -> None:
-    """Add a line of `run --json`."""
-    if event["event"] == "reported":
+def add_event(found: SearchResult, event: Mapping[str, Any], params: dict[int, Params]) -> None:
+    """Add a line of `run --json`; `params` has the parameters of the trials that have started."""
+    if event["event"] == "started":
+        params[event["trial"]] = event["params"]
+    elif event["event"] == "reported":
         found.epochs += 1
     elif event["event"] == "ended":
         complete = event["state"] == "complete"
-        found.add_trial(event["trial"], event["score"] if complete else None, found.seconds)
+        score = event["score"] if complete else None
+        found.add_trial(event["trial"], params[event["trial"]], score, found.seconds)
+    elif event["event"] == "end" and event["best"]:
+        found.choice = event["best"]["params"]
 
 
 def run_hopwise(python: Path, space: str, config: Mapping[str, Any], trials: int, stop: Stop) -> SearchResult:
@@ -111,7 +117,7 @@ def run_hopwise(python: Path, space: str, config: Mapping[str, Any], trials: int
 def _process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Start a process, and at the end of the block kill it and those that it started."""
     environment = os.environ | {"OMP_NUM_THREADS": str(_THREADS)}
-    with subprocess.Popen(command, text=True, start_new_session=True, env=environment, **options) as process:
+    with subprocess.Popen(command, text=True, process_group=0, env=environment, **options) as process:
         try:
             yield process
         finally:

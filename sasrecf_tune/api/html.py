@@ -51,7 +51,7 @@ def _table(data: ReportData) -> str:
             data.metric.text(row.record.score),
             *(predicted_text(row.record, data.metric) for _ in predicted),
             str(row.record.number),
-            str(row.record.state),
+            row.record.state_text,
             f"{row.record.epochs} ({row.record.best_epoch})" if row.record.best_epoch else "",
             *parameter_cells(row.record.params, data.varied),
         ]
@@ -88,7 +88,7 @@ def _curves(data: ReportData) -> str:
         thinned = curve[:: max(1, len(curve) // _POINTS)] + curve[-1:]
         color, width = _style(record, data)
         drawn = " ".join(f"{x(epoch):.1f},{y(score):.1f}" for epoch, score in thinned)
-        title = escape(f"trial {record.number} ({record.state}): {data.metric.text(record.score)}")
+        title = escape(f"trial {record.number} ({record.state_text}): {data.metric.text(record.score)}")
         lines.append(
             f'<polyline points="{drawn}" fill="none" stroke="{color}" stroke-width="{width}" '
             f'stroke-linecap="round"><title>{title}</title></polyline>'

@@ -25,6 +25,7 @@ Options = Mapping[str, Any]
 # Options that the command line takes as text, and Python code as numbers too.
 _TEXTS = ("timeout", "hang_timeout", "grace", "keep_paused", "until", "fuse")
 _PATHS = ("data_path", "out", "output")
+_LISTS = ("config_files", "prior", "import_trials")  # of one or several
 
 
 def run_settings(space: SearchSpace, config: Options, options: Options) -> RunSettings:
@@ -140,10 +141,10 @@ def _as_on_command_line(name: str, value: Any) -> Any:
         return str(value) if isinstance(value, int) else f"{value:f}"
     if name == "gpus" and value is not None and not isinstance(value, str):
         return ",".join(map(str, [value] if isinstance(value, int) else value))
-    if name == "config_files":
+    if name in _LISTS:
         return [str(file) for file in ([value] if isinstance(value, str | Path) else value)]
     if name == "log" and value is not None:
-        return [value] if isinstance(value, str) else list(value)
+        return list(value) if isinstance(value, list | tuple) else [str(value)]
     return value
 
 

@@ -146,6 +146,7 @@ class Study:
                 "seconds": row.record.seconds,
                 **{f"valid {key}": row.record.valid.get(key) for key in metrics},
                 "error": row.record.error or None,
+                "imported": row.record.imported or None,
                 "predicted": row.record.predicted.mean if row.record.predicted else None,
                 "predicted_sd": row.record.predicted.deviation if row.record.predicted else None,
             }

@@ -40,6 +40,9 @@ def tune(
     keep_paused: int | str = "5GB",
     confirm: int = 0,
     confirm_seeds: int = SEEDS,
+    prior: str | Path | Sequence[str | Path] = (),
+    import_trials: str | Path | Sequence[str | Path] = (),
+    trust: bool = False,
     per_user: bool = False,
     workers: int | None = None,
     gpus: str | int | Sequence[int | str] = "auto",
@@ -69,6 +72,8 @@ def tune(
         timeout: Seconds, or text such as "90m"; `hang_timeout` and `grace` too.
         until: A number of standard deviations between seeds, or "never".
         keep_paused: Bytes, or text such as "5GB".
+        prior: The name or directory of an earlier study, or several.
+        import_trials: A hyper.result or trials.csv file, an Optuna database as a file or address, or several.
         gpus: "auto", "none", the index or the name of a GPU, or several of them.
         log: Trackers that each trial is logged to: "tensorboard", "mlflow", "wandb".
         fresh: Delete an existing study of this name first. Nobody is asked.

@@ -455,7 +455,10 @@ def recommend(
 
 
 @app.command(cls=CheckCommand)
-@settings_options("dataset", "data_path", "config_files", "overrides", "model")
+@settings_options(
+    *("dataset", "data_path", "config_files", "overrides", "model", "metric", "out"),
+    *("prior", "import_trials", "trust"),
+)
 def check(
     *,
     file: Annotated[

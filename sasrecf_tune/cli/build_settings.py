@@ -14,7 +14,15 @@ from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import DATASET, ConfigOptions, Engine, RunSettings, SearchSettings, Where
+from sasrecf_tune.inputs.settings import (
+    DATASET,
+    ConfigOptions,
+    EarlierOptions,
+    Engine,
+    RunSettings,
+    SearchSettings,
+    Where,
+)
 from sasrecf_tune.inputs.validation import check_model, space_mistakes
 from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
 from sasrecf_tune.storage.manifest import settings_from
@@ -34,6 +42,7 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
     """
     options = dict(given)
     search = SearchSettings(**{field.name: options.pop(field.name) for field in fields(SearchSettings)})
+    earlier = EarlierOptions(**{field.name: options.pop(field.name) for field in fields(EarlierOptions)})
     model, base = base_settings(space, config, options)
     for field in fields(ConfigOptions):
         del options[field.name]
@@ -54,6 +63,7 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
         "metric": options["metric"] or parse_metric(str(metric), config.sources.get("valid_metric", "")),
         "seed": int(seed) if options["seed"] is None else options["seed"],
         "search": search,
+        "earlier_work": earlier,
         "address": cluster_address(options["address"], executor),
     }
     return RunSettings(**options | computed)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.analysis.earlier_work import EarlierWork
 from sasrecf_tune.cli.build_settings import read_inputs, run_settings
 from sasrecf_tune.cli.options import default_options
 from sasrecf_tune.cli.session import Display, check_inputs, open_scratch, prepare_data
@@ -14,6 +15,7 @@ from sasrecf_tune.inputs.constraints import Feasibility, feasibility
 from sasrecf_tune.inputs.hyperparameters import SASRECF
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.validation import check_model
+from sasrecf_tune.report.earlier_text import earlier_content, earlier_lines
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.text import count_text, json_text
 from sasrecf_tune.search.plan import first_configuration, make_plan
@@ -29,7 +31,11 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
         InputError: The file, an option or the data cannot be used, or no configuration is possible.
         InputErrors: Several mistakes.
     """
+    from sasrecf_tune.search.earlier.sources import read_sources
+    from sasrecf_tune.search.study_setup import with_earlier_work
+
     about_data: dict[str, Any] = {}
+    earlier: Sequence[EarlierWork] = ()
     if syntax_only:
         model = check_model(given["model"] or SASRECF)
         space, _ = read_inputs(file, {**given, "config_files": (), "overrides": ()})
@@ -41,11 +47,15 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
         settings = run_settings(space, config, options)
         model = settings.model
         checked = check_inputs(settings, space)
+        sources = read_sources(checked.settings)
         with open_scratch(checked.settings, Allocation()) as (executor, _):
             data = prepare_data(checked, space, executor, Display(make_console(), as_json=True))
         plan = make_plan(checked.settings, space, checked.base, data, Allocation())
+        plan, _ = with_earlier_work(plan, sources)
+        earlier = plan.earlier
         counted, notes = plan.feasibility, plan.notes
         about_data = {"dataset": settings.dataset, "item_columns": checked.item_columns}
+        about_data |= {"earlier": earlier_content(earlier)}
     facts: dict[str, Any] = {
         "file": str(file),
         "model": model,
@@ -59,7 +69,8 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
     if as_json:
         print(json_text(facts | about_data))
     else:
-        _show(file, space, counted, notes)
+        lines = [f"earlier: {line}" for work in earlier for line in earlier_lines(work)]
+        _show(file, space, counted, [*lines, *(f"note: {note}" for note in notes)])
 
 
 def _show(file: Path, space: SearchSpace, counted: Feasibility, notes: Sequence[str]) -> None:
@@ -74,6 +85,6 @@ def _show(file: Path, space: SearchSpace, counted: Feasibility, notes: Sequence[
     for reason, count in counted.reasons:
         line(f"not possible: {'some' if count is None else f'{count:,}'} of them ({reason})")
     for note in notes:
-        line(f"note: {note}")
+        line(note)
     for parameter in space:
         line(f"  {parameter.write()}")

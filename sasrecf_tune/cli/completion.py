@@ -67,7 +67,7 @@ def sort_columns(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def filters(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete NAME=VALUE of a parameter or of the state."""
-    known: dict[str, list[str]] = {"state": [state.value for state in LISTED]}
+    known: dict[str, list[str]] = {"state": [*(state.value for state in LISTED), "imported"]}
     for parameter in _space(ctx) or ():
         values = parameter.choices if isinstance(parameter, Choice) else ()
         known[parameter.name] = [cell_text(value) for value in values]

@@ -13,7 +13,7 @@ from sasrecf_tune.analysis.confirmation import rank_confirmed
 from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.session import Display
-from sasrecf_tune.cli.winner_training import read_winner, train_winner, winner_name
+from sasrecf_tune.cli.winner_training import imported_text, read_winner, train_winner, winner_name
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
@@ -22,7 +22,7 @@ from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sen
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.formats.model_card import model_card
 from sasrecf_tune.report.text import count_text
-from sasrecf_tune.storage.directory import StudyDirectory, relative
+from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.storage.directory_swap import replace_directory, staging_directory
 from sasrecf_tune.storage.files import output_error, refuse_links
 from sasrecf_tune.storage.manifest import read_manifest
@@ -79,10 +79,18 @@ def fit_study(
         config |= {"seed": seed}
     best_epochs = _best_epochs(winner)
     epochs = None
+    if on != "train" and not all(best_epochs):
+        raise InputError(
+            f"{winner_name(winner)} was imported from {winner.record.imported} without its best epoch",
+            where=f"--on {on}",
+            fix=f"Use --on train, or first run: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}",
+        )
     if on != "train":
         epochs = statistics.median_low(best_epochs)
         config |= {"epochs": epochs}
     display.line(f"training {winner_name(winner)} for use, seed {config['seed']}")
+    if imported := imported_text(winner):
+        display.line(imported)
     display.line(_plan_text(on, best_epochs, epochs))
     facts = {
         "engine": settings.engine,
@@ -195,6 +203,8 @@ def _origin(
         "trial": winner.trial,
         "params": {name: value for name, value in winner.record.params.items() if name in space.names},
     }
+    if winner.record.imported:
+        how += f" The winner was imported from {winner.record.imported}."
     if confirmation is None:
         how += " The winner was not confirmed on other seeds: its score is partly luck."
         return found | {"score": winner.record.score, "how": how}

@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "--metric NDCG@10 --seed 7 --confirm 5",
         ("metric", "seed", "sampler", "pruner", "confirm", "confirm_seeds", "per_user"),
     ),
+    "Earlier work": ("--prior first --import-trials hyper.result", ("prior", "import_trials", "trust")),
     "Budget": ("--trials 50 --timeout 2h", ("trials", "timeout", "until", "patience")),
     "Machine": (
         "--gpus 0,1 --trials-per-gpu 2",

@@ -15,7 +15,7 @@ from sasrecf_tune.analysis.report_data import Origin
 from sasrecf_tune.analysis.reproduction import MetricPair, compare, environment_changes
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.session import Display
-from sasrecf_tune.cli.winner_training import read_winner, train_winner, winner_name
+from sasrecf_tune.cli.winner_training import imported_text, read_winner, train_winner, winner_name
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.storage.directory import StudyDirectory, relative
@@ -55,6 +55,8 @@ def reproduce_study(
     display = Display(console, as_json)
     config = winner_config(winner, settings, space)
     display.line(f"training again: {winner_name(winner)}, seed {config['seed']}")
+    if imported := imported_text(winner):
+        display.line(imported)
     kind = study_dir.confirmation if winner.confirmation else study_dir
     target = kind.per_user(winner.record.number)
     if per_user:
@@ -84,6 +86,8 @@ def reproduce_study(
         {"best epoch": record.best_epoch, "epochs": record.epochs},
         {"best epoch": again.best_epoch, "epochs": again.epochs},
     )
+    if record.imported:  # from a file that may not have all of them
+        metrics = [metric for metric in metrics if metric.recorded]
     recorded = _recorded(manifest, winner, origin)
     now = {"device": again.device, "threads": again.threads, "fused": again.fused}
     others = environment_changes(recorded, now | {"sasrecf_tune": __version__, **environment()})
@@ -98,11 +102,13 @@ def reproduce_study(
         others={name: {"recorded": before, "now": after} for name, (before, after) in others.items()},
     )
     if not as_json:
-        _show(metrics, others, display)
+        _show(metrics, others, display, imported=bool(record.imported))
     return 0 if same else 1
 
 
 def _recorded(manifest: Mapping[str, Any], winner: Winner, origin: Origin) -> dict[str, Any]:
+    if winner.record.imported:
+        return {}
     source = manifest.get("confirmation", manifest) if winner.confirmation else manifest
     kept = {key: source[key] for key in ("sasrecf_tune", "machine", "versions") if key in source}
     # Those of the trial itself, where they are known.
@@ -110,7 +116,9 @@ def _recorded(manifest: Mapping[str, Any], winner: Winner, origin: Origin) -> di
     return kept | {key: value for key, value in known.items() if value}
 
 
-def _show(metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], display: Display) -> None:
+def _show(
+    metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], display: Display, imported: bool
+) -> None:
     table = Table(pad_edge=False, box=None)
     table.add_column("metric")
     for header in ("recorded", "now", "difference"):
@@ -131,7 +139,9 @@ def _show(metrics: Sequence[MetricPair], others: Mapping[str, tuple[Any, Any]], 
         display.line(f"{name}: was {before}, is {after}")
     if differing and "device" in others:
         display.line("Dropout draws other random numbers on another kind of device.")
-    if differing and not others:
+    if differing and imported:
+        display.line("What an imported trial was trained with is not known: versions, machine and device.")
+    elif differing and not others:
         display.line("Versions, machine, device and threads are the same.")
 
 

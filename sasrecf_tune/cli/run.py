@@ -81,8 +81,9 @@ def run(
     from sasrecf_tune.report.page.render import write_page
     from sasrecf_tune.report.study_files import ResultFiles
     from sasrecf_tune.search.confirmation_study import load_confirmations
+    from sasrecf_tune.search.earlier.sources import read_sources
     from sasrecf_tune.search.peers import with_peer_notes
-    from sasrecf_tune.search.study_setup import planned_study
+    from sasrecf_tune.search.study_setup import planned_study, with_earlier_work, without_imported
     from sasrecf_tune.storage.database import maintenance
     from sasrecf_tune.storage.database.errors import check_begun, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
@@ -91,12 +92,14 @@ def run(
     check_trackers(settings.log)
     checked = check_inputs(settings, space)
     settings = checked.settings
+    sources = read_sources(settings)
     study_dir = study_directory(settings.out, settings.name)
     display = Display(console, as_json)
     allocation = allocate_workers(settings, space, checked.base)
     with open_session(settings, study_dir, allocation, fresh) as executor, contextlib.ExitStack() as stack:
         data = prepare_data(checked, space, executor, display)
         plan = make_plan(settings, space, checked.base, data, allocation)
+        plan, imports = with_earlier_work(plan, sources)
         plan, _ = choose_fusion(plan, executor, display)
         if fresh:
             maintenance.delete_study(study_dir, settings.storage)
@@ -106,7 +109,8 @@ def run(
             failed = maintenance.retry_failed(study_dir, storage, settings.storage)
             display.note(f"{count_text(failed, 'failed trial')} to be tried again")
         with reading_errors(study_dir, settings.storage):
-            study = planned_study(plan, study_dir, storage, display.note)
+            study = planned_study(plan, study_dir, storage, display.note, imports)
+            plan = without_imported(plan, study)
             records = study.records()
             _, confirmed, _ = load_confirmations(study_dir, storage, space, records)
         plan = with_device_note(plan, study.devices())
@@ -154,15 +158,20 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     Raises:
         TuneError: As `run`.
     """
+    from sasrecf_tune.search.earlier.sources import read_sources
+    from sasrecf_tune.search.study_setup import with_earlier_work
+
     check_trackers(settings.log)
     checked = check_inputs(settings, space)
     settings = checked.settings
+    sources = read_sources(settings)
     display = Display(console, as_json)
     allocation = allocate_workers(settings, space, checked.base)
     began = time.monotonic()
     with open_scratch(settings, allocation) as (executor, study_dir):
         data = prepare_data(checked, space, executor, display)
         plan = make_plan(settings, space, checked.base, data, allocation)
+        plan, _ = with_earlier_work(plan, sources)
         startup = time.monotonic() - began
         plan, gain = choose_fusion(plan, executor, display, measure=True)
         with display.status("timing a few steps"):
@@ -182,7 +191,8 @@ def _record_plan(plan: Plan, study_dir: StudyDirectory, records: Sequence[TrialR
 
     settings = plan.settings
     begun = sum(record.state in LISTED for record in records)
-    ended = sum(record.state in ENDED for record in records)
+    imported = sum(bool(record.imported) for record in records)
+    ended = sum(record.state in ENDED for record in records) - imported
     earlier: list[Any] = []
     if begun and study_dir.manifest.is_file():
         last = read_manifest(study_dir, Planned)
@@ -202,7 +212,7 @@ def _record_plan(plan: Plan, study_dir: StudyDirectory, records: Sequence[TrialR
             "data": vars(plan.data),
             "sampler": plan.sampler,
             "pruner": plan.pruner.recorded,
-            "planned_trials": plan.trials,
+            "planned_trials": plan.trials + imported,
             "earlier": earlier,
         },
         trains=ended < plan.trials,
@@ -226,7 +236,8 @@ def _search(
     settings = plan.settings
     metric, names, workers = settings.metric, varied(plan.space), plan.allocation.workers
     state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, workers, records)
-    state.summary, done = study.summary, len(state.records)
+    state.summary = study.summary
+    done = sum(not record.imported for record in state.records)
     if plan.sampler == "freeze-thaw":
         state.until, state.always_counted = settings.search.until, (State.COMPLETE,)
     display.emit("plan", **plan_facts(plan), done=done)

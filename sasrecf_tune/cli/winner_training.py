@@ -133,6 +133,15 @@ def winner_name(winner: Winner) -> str:
     return f"{'confirmed ' if winner.confirmation else ''}trial {winner.trial}"
 
 
+def imported_text(winner: Winner) -> str:
+    """What to say before an imported winner is trained; "" if it is none."""
+    record = winner.record
+    if not record.imported:
+        return ""
+    seed = "" if record.seed is not None else ", and its seed was not recorded"
+    return f"It was imported from {record.imported}: it has not been trained in this study{seed}."
+
+
 def _check_data(data: DataSummary, manifest: Mapping[str, Any]) -> None:
     recorded = manifest["data"]["fingerprint"]
     if data.fingerprint != recorded:

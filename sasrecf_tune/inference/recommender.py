@@ -11,16 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sasrecf_tune.engine.fast.evaluation import score_chunks, users_per_chunk
 from sasrecf_tune.engine.fast.trainer import without_overhead
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inference.histories import Histories
 from sasrecf_tune.inference.model_reader import LoadedModel, read_model
 from sasrecf_tune.inference.ranking import leave_out, top_items
 
-# Users that are encoded at a time, and scores that are computed at a time on a CPU and on a GPU.
-_USERS = 4096
-_CPU_SCORES, _CUDA_SCORES = 1 << 21, 1 << 27
-_FEWEST_USERS = 32  # whose scores are computed at a time: fewer would read all items' vectors for each
+_USERS = 4096  # that are encoded at a time
 
 
 @dataclass(frozen=True)
@@ -102,18 +100,16 @@ class Recommender:
         used = lengths.clamp(max=self.manifest.architecture.longest)
         with without_overhead():
             outputs = model.outputs_from(self._loaded.inputs, flat, ends - used, used)
-            vectors = model.item_embedding.weight.T
-            most = _CPU_SCORES if self._device.type == "cpu" else _CUDA_SCORES
             found = []
             begin = 0
-            size = max(_FEWEST_USERS, most // items)
-            for part, counts in zip(torch.split(outputs, size), torch.split(lengths, size), strict=True):
-                scores = part @ vectors
-                scores[:, 0] = -torch.inf
+            chunks = torch.split(lengths, users_per_chunk(items, self._device))
+            for scores, counts in zip(
+                score_chunks(outputs, model.item_embedding.weight), chunks, strict=True
+            ):
                 own = int(counts.sum())
                 if not include_seen:
                     leave_out(scores, counts.to(self._device), flat[begin : begin + own])
                 begin += own
                 found.append(top_items(scores, min(top, items - 1)))
-        scores, rows = (torch.cat(each).numpy(force=True) for each in zip(*found, strict=True))
-        return Recommendations(histories.users, self._ids[rows], scores)
+        best, rows = (torch.cat(each).numpy(force=True) for each in zip(*found, strict=True))
+        return Recommendations(histories.users, self._ids[rows], best)

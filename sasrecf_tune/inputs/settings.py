@@ -297,6 +297,37 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class EarlierOptions:
+    """Earlier searches whose trials count; a study keeps what it has imported, not these options."""
+
+    prior: Annotated[
+        list[str],
+        Option(
+            "--prior",
+            metavar="STUDY",
+            help="Earlier study, whose finished trials count if data, metric and settings are the same; may "
+            "be repeated.",
+        ),
+    ] = field(default_factory=list)
+    import_trials: Annotated[
+        list[str],
+        Option(
+            "--import-trials",
+            metavar="FILE",
+            help="The same for RecBole's hyper.result, trials.csv, or an Optuna database (SQLite file, or "
+            "address); may be repeated.",
+        ),
+    ] = field(default_factory=list)
+    trust: Annotated[
+        bool,
+        Option(
+            "--trust",
+            help="Rank imported trials by score; take what a file does not record to be as in this study.",
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
 class ConfigOptions:
     """The options that `RunSettings.base` is read from."""
 
@@ -390,6 +421,7 @@ class RunSettings:
         COMPUTED,
     ] = 2020
     search: SearchSettings = SearchSettings()
+    earlier_work: EarlierOptions = EarlierOptions()
     workers: Annotated[
         int | None,
         Option(
@@ -476,7 +508,7 @@ class RunSettings:
         for name in self.log:
             if name not in get_args(Tracker):
                 raise InputError(
-                    f"invalid `--log` value {name!r}{suggest(name, get_args(Tracker))}",
+                    f"invalid `--log` value {name!r}{suggest(str(name), get_args(Tracker))}",
                     fix=f"The values are {', '.join(get_args(Tracker))}.",
                 )
 

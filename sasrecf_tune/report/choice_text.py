@@ -41,6 +41,8 @@ def choice_text(rows: Sequence[Row], metric: Metric) -> str:
     start = f"Trial {number} has a better score ({metric.text(other.score)}) than trial {choice.number}, but"
     if other.state != State.COMPLETE:
         return f"{start} it was not trained to its end."
+    if other.provisional:
+        return f"{start} it was imported and not trained here."
     if other.predicted is None:
         return f"{start} it is not expected to be better."
     return (

@@ -11,7 +11,7 @@ from sasrecf_tune.trials import Row, TrialRecord, cell_text, value_order
 
 FIELDS: dict[str, Callable[[TrialRecord], Any]] = {
     "trial": lambda record: record.number,
-    "state": lambda record: record.state,
+    "state": lambda record: record.state_text,
     "seconds": lambda record: record.seconds,
     # Not "epochs" alone: a parameter has that name.
     "trained_epochs": lambda record: record.epochs,

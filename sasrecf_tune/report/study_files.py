@@ -129,7 +129,8 @@ class ResultFiles(Callback):
         winner = pick_winner(records, self._confirmed, self._study.maximize, settings.unit)
         if winner is not None:
             atomic_write(self._study_dir.best, best_yaml(winner, settings, self._plan.space))
-        kept = [row.record.number for row in rows if row.rank is not None][:KEPT_CHECKPOINTS]
+        own = [row.record.number for row in rows if row.rank is not None and not row.record.imported]
+        kept = own[:KEPT_CHECKPOINTS]
         drop_checkpoints(self._study_dir, [record.number for record in self._records], kept)
         self._stale = False
         now = self._clock()

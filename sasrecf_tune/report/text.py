@@ -61,7 +61,9 @@ def parameters_text(params: Mapping[str, object], names: Iterable[str]) -> str:
 
 
 def epochs_text(record: TrialRecord) -> str:
-    """Epochs trained, and in brackets the best one: "12 (7)"."""
+    """Epochs trained, and in brackets the best one: "12 (7)"; "-" if an imported trial has none."""
+    if record.imported and not record.epochs:
+        return "-"
     return f"{record.epochs} ({record.best_epoch})" if record.best_epoch else str(record.epochs)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from sasrecf_tune.search.imported_trials import import_of, is_provisional
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
 from sasrecf_tune.search.policy import Curve, CurveState
 from sasrecf_tune.search.trial_attributes import PAUSED, UNTIL, Pause, is_paused
@@ -59,6 +60,7 @@ class CurveReader:
         until = 0
         if state == CurveState.RUNNING:
             until = max(int(trial.system_attrs.get(UNTIL, 0)), last + 1)
+        imported = import_of(trial) is not None
         pause: Pause = trial.user_attrs.get(PAUSED, {})
         return Curve(
             number=trial.number,
@@ -67,7 +69,10 @@ class CurveReader:
             state=state,
             until=until,
             checkpoint=self._checkpoints.epoch(trial.number, pause) if paused else 0,
-            seconds=_seconds(trial.user_attrs, last),
+            # What an imported trial took on another machine says nothing of this one.
+            seconds=0.0 if imported else _seconds(trial.user_attrs, last),
+            imported=imported,
+            provisional=is_provisional(trial),
         )
 
 

@@ -75,7 +75,7 @@ class SearchLimits:
     """Decides whether a search may start another trial, and why it ends.
 
     Attributes:
-        done: Trials of the study that have ended, those of other runs included.
+        done: Trials of the study that have ended, those of other runs included, imported ones not.
         stop_reason: Why no trial may start any more and running ones end early; "" while they may.
         interrupted: Whether `request_stop` is the reason.
         failed: Whether failures are the reason.
@@ -85,7 +85,8 @@ class SearchLimits:
 
     def __init__(self, plan: Plan, study: TuneStudy, clock: Callable[[], float]) -> None:
         records = study.records()
-        self.done = sum(record.state in ENDED for record in records)
+        here = [record for record in records if not record.imported]
+        self.done = sum(record.state in ENDED for record in here)
         self.stop_reason = ""
         self.interrupted = False
         self.failed = False
@@ -98,9 +99,10 @@ class SearchLimits:
         self._deadline = math.inf
         self._patience = Patience(self._settings.patience, plan.epochs, study.maximize)
         for record in sorted(records, key=lambda record: record.number):
-            self._patience.add_epochs(record.epochs)
+            if not record.imported:
+                self._patience.add_epochs(record.epochs)
             self._patience.add_result(record)
-        succeeded = any(record.state in (State.COMPLETE, State.PRUNED, State.PAUSED) for record in records)
+        succeeded = any(record.state in (State.COMPLETE, State.PRUNED, State.PAUSED) for record in here)
         self._failures = RepeatedFailures(succeeded)
 
     def request_stop(self, reason: str, grace: float) -> None:
@@ -156,7 +158,10 @@ class SearchLimits:
         self._failures.add_success()
 
     def add_peer_trial(self, record: TrialRecord) -> None:
-        """Count a trial that another run has ended."""
+        """Count a trial that another run has ended, or imported."""
+        if record.imported:
+            self._patience.add_result(record)
+            return
         self._patience.add_epochs(record.epochs)
         self._add(record)
         if record.state == State.FAILED:
@@ -169,6 +174,8 @@ class SearchLimits:
             if self.stop_reason == _TIME_LIMIT:
                 options = f" --timeout {format_duration(2 * self.time.timeout).replace(' ', '')}"
             return Outcome(self.stop_reason, self.done, self.interrupted, self.failed, resume_options=options)
+        if not self._trials:
+            return Outcome("every configuration has a finished trial, which was imported", 0)
         if self.done >= self._trials:
             return Outcome(
                 f"all {self.done} trials have ended" if self.done > 1 else "the trial has ended", self.done

@@ -39,7 +39,7 @@ class Patience:
 
     def add_result(self, record: TrialRecord) -> None:
         """Begin to count anew if the trial, which has completed or is paused, is the best so far."""
-        if record.state not in (State.COMPLETE, State.PAUSED) or record.score is None:
+        if record.state not in (State.COMPLETE, State.PAUSED) or record.score is None or record.provisional:
             return
         score = self._sign * record.score
         if self._best is None or score > self._best:

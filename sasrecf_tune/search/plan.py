@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sasrecf_tune.analysis.earlier_work import EarlierWork
 from sasrecf_tune.errors import InputError, ParameterError
 from sasrecf_tune.executors.allocation import Allocation
 from sasrecf_tune.inputs.constraints import Feasibility, feasibility, feasible_cells, resolve, violations
@@ -37,6 +38,7 @@ class Plan:
         notes: What the user should know, one text each.
         allocation: The workers.
         cells: Lists all feasible cells; None if there are more than LISTED_CELLS.
+        earlier: What is taken from earlier searches.
     """
 
     settings: RunSettings
@@ -50,6 +52,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     allocation: Allocation = field(default_factory=Allocation)
     cells: Callable[[], Sequence[dict[str, Scalar]]] | None = field(default=None, repr=False)
+    earlier: tuple[EarlierWork, ...] = ()
 
     @property
     def epochs(self) -> int:

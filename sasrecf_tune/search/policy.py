@@ -38,6 +38,8 @@ class Curve:
         until: Of a running trial: the epoch at which the policy is asked again.
         checkpoint: Of a paused trial: the epoch after which it would go on; 0 if it would begin anew.
         seconds: The time of training that `scores` took; 0 if it is not known.
+        imported: Whether it was trained elsewhere, and does not count among the trials that have begun.
+        provisional: Whether it is imported and its configuration may be trained as if it had no trial.
     """
 
     number: int
@@ -47,6 +49,13 @@ class Curve:
     until: int = 0
     checkpoint: int = 0
     seconds: float = 0.0
+    imported: bool = False
+    provisional: bool = False
+
+
+def count_begun(curves: Sequence[Curve]) -> int:
+    """How many of the trials have begun in the study."""
+    return sum(not curve.imported for curve in curves)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,15 @@ from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.messages import Report, Result
 from sasrecf_tune.search.curves import CurveReader
 from sasrecf_tune.search.paused_checkpoints import PausedCheckpoints
-from sasrecf_tune.search.policy import Curve, CurveState, Finish, PredictingPolicy, SearchPolicy, Step
+from sasrecf_tune.search.policy import (
+    Curve,
+    CurveState,
+    Finish,
+    PredictingPolicy,
+    SearchPolicy,
+    Step,
+    count_begun,
+)
 from sasrecf_tune.search.search_attributes import shortened
 from sasrecf_tune.search.study import TrialLost, TuneStudy
 from sasrecf_tune.search.trial_attributes import PAUSED, UNTIL, Pause, is_paused
@@ -185,7 +193,7 @@ class PolicyTrials:
         return answer
 
     def _may_not_begin(self, answer: Step | Finish, curves: list[Curve]) -> bool:
-        return isinstance(answer, Step) and answer.number is None and len(curves) >= self._limit
+        return isinstance(answer, Step) and answer.number is None and count_begun(curves) >= self._limit
 
     def _outdated(self) -> bool:
         return self._study.peers.shared and self._clock() - self._asked_at >= _ANSWER_SECONDS

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sasrecf_tune.analysis.search_summary import SearchSummary, with_predictions
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Failure, Report, Result
+from sasrecf_tune.search.imported_trials import import_of
 from sasrecf_tune.search.search_attributes import SUMMARY, read_summary, summary_attribute
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.trial_attributes import (
@@ -84,6 +85,15 @@ class TuneStudy:
     def maximize(self) -> bool:
         """Whether a larger value of the study's metric is better."""
         return self.optuna.direction == StudyDirection.MAXIMIZE
+
+    def add_finished(self, trial: FrozenTrial) -> None:
+        """Add a trial that has ended elsewhere; for use within a transaction, before this run joins.
+
+        Raises:
+            CorruptStudyError: It cannot be a trial of the study.
+        """
+        self._reader.check(trial)
+        self.optuna.add_trial(trial)
 
     def transact(self, change: Callable[[], T]) -> T:
         """Call `change` in a transaction, once or more; returns what it returns."""
@@ -193,7 +203,8 @@ class TuneStudy:
         """
 
         def change() -> optuna.Trial | SpaceExhausted | None:
-            taken = sum(trial.state != TrialState.WAITING for trial in self.trials())
+            begun = (trial for trial in self.trials() if import_of(trial) is None)
+            taken = sum(trial.state != TrialState.WAITING for trial in begun)
             if limit is not None and taken >= limit:
                 return None
             try:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
+from sasrecf_tune.inputs.literals import Scalar
+from sasrecf_tune.search.earlier.adding import add_trials
+from sasrecf_tune.search.earlier.matching import Counted, Target, match
+from sasrecf_tune.search.earlier.sources import Source
 from sasrecf_tune.search.open_study import open_study
 from sasrecf_tune.search.peers import search_description
 from sasrecf_tune.search.plan import Plan, smallest_value
@@ -59,12 +64,42 @@ def make_policy(plan: Plan) -> SearchPolicy | None:
     return PausedSearch(pool, start, horizon, maximize, float(search.until) or None, plan.trials)
 
 
+def with_earlier_work(plan: Plan, sources: Sequence[Source]) -> tuple[Plan, list[Counted]]:
+    """The plan with what is taken from earlier searches, and the trials that count in its study."""
+    target = Target(plan.settings, plan.space, plan.base, plan.data.fingerprint)
+    found, counted = match(sources, target)
+    plan = replace(plan, earlier=tuple(found))
+    if plan.settings.earlier_work.trust:
+        plan = _without_cells(plan, [one.labels for one in counted])
+    return plan, counted
+
+
+def without_imported(plan: Plan, study: TuneStudy) -> Plan:
+    """The plan with as many trials as the space has configurations that no trusted import covers."""
+    records = [record for record in study.records() if record.imported and not record.provisional]
+    return _without_cells(plan, [plan.space.encode(record.params) for record in records])
+
+
+def _without_cells(plan: Plan, covered: Sequence[Mapping[str, Scalar]]) -> Plan:
+    finite = plan.feasibility.feasible
+    if finite is None or not covered:
+        return plan
+    cells = {tuple(labels[name] for name in plan.space.names) for labels in covered}
+    return replace(plan, trials=min(plan.trials, finite - len(cells)))
+
+
 def planned_study(
-    plan: Plan, study_dir: StudyDirectory, storage: BaseStorage, say: Callable[[str], None] = lambda _: None
+    plan: Plan,
+    study_dir: StudyDirectory,
+    storage: BaseStorage,
+    say: Callable[[str], None] = lambda _: None,
+    imports: Sequence[Counted] = (),
 ) -> TuneStudy:
     """Create or continue the plan's study, join it, and record the results that earlier runs could not.
 
-    `say` shows a message to the user.
+    Args:
+        say: Shows a message to the user.
+        imports: Trials of earlier searches to add.
 
     Raises:
         InputError: as `make_sampler`.
@@ -82,6 +117,9 @@ def planned_study(
         make_sampler(plan, history),
         make_pruner(plan.pruner),
     )
+    if imports:
+        added = add_trials(study, plan.space, imports, plan.settings.earlier_work.trust)
+        say(added.text)
     study.peers.watch_trials(history.add_trials)
     study.join(search_description(plan), say)
     replay_pending(study_dir, study.record_pending, say)

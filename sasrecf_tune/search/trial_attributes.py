@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.messages import Decision, Failure, Result
+from sasrecf_tune.search.imported_trials import IMPORTED, Import, import_of, is_provisional
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.optuna_internals import QUEUED, same_values
@@ -166,6 +167,8 @@ class TrialReader:
         try:
             msgspec.convert(attributes, _UserAttributes)
             msgspec.convert(attributes.get(PAUSED, {}), Pause)
+            if IMPORTED in attributes:
+                msgspec.convert(attributes[IMPORTED], Import)
             for key, value in trial.system_attrs.items():
                 msgspec.convert(value, float if key.startswith(_RUNG) else _SYSTEM.get(key, Any))
         except msgspec.ValidationError as error:
@@ -196,6 +199,7 @@ class TrialReader:
         valid = attributes.get("valid", {})
         state = State.PAUSED if is_paused(trial) else _STATES[trial.state]
         score = trial.value if state == State.COMPLETE else None
+        imported = import_of(trial)
         if state in (State.PRUNED, State.PAUSED) and valid:
             score = self.score(valid)
         return TrialRecord(
@@ -210,4 +214,6 @@ class TrialReader:
             valid=valid,
             error=attributes.get("error", ""),
             weights=attributes.get("parameters", 0),
+            imported=imported["source"] if imported else "",
+            provisional=is_provisional(trial),
         )

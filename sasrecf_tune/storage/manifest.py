@@ -124,6 +124,7 @@ def settings_content(settings: RunSettings, space: SearchSpace, storage: str | N
     """Return the part of the manifest that `settings_from` reads."""
     content = asdict(settings)
     del content["out"]  # the directory may be moved
+    del content["earlier_work"]  # the study has what it has imported
     base = content.pop("base")
     return {
         "study": content.pop("name"),

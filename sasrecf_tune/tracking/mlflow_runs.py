@@ -62,8 +62,8 @@ class MlflowRuns(Tracker):
     def __init__(self, study: StudyLog, creates: bool) -> None:
         self._own_variables = [name for name in _ENVIRONMENT if name not in os.environ]
         os.environ.update({name: _ENVIRONMENT[name] for name in self._own_variables})
-        for logger in ("mlflow", "alembic"):  # they report on the tables that they create
-            logging.getLogger(logger).setLevel(logging.WARNING)
+        for logger in ("mlflow", "alembic", "urllib3"):  # they write about tables and retries into the view
+            logging.getLogger(logger).setLevel(logging.ERROR)
         self._study = study
         self._creates = creates
         self._address = str(mlflow.get_tracking_uri())
@@ -76,7 +76,8 @@ class MlflowRuns(Tracker):
         self._earlier: dict[str, str] = {}  # the states that an earlier coordinator has told
         experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or os.environ.get("MLFLOW_EXPERIMENT_NAME")
         self._experiment = experiment or _EXPERIMENT
-        self.place = f"{mask_address(self._address)} {self._experiment}"
+        place = mask_address(self._address) if "://" in self._address else self._address
+        self.place = f"{place} {self._experiment}"
 
     @override
     def write_trial(self, log: TrialLog) -> None:
@@ -231,6 +232,8 @@ class MlflowRuns(Tracker):
         try:
             yield
         except Exception as error:
+            if "failed with exception" in str(error):  # of the library that sends requests
+                raise ConnectionError(f"{self.place.split()[0]} does not answer") from error
             raise RuntimeError(mask_message(str(error), self._address)) from error
 
 

@@ -170,5 +170,6 @@ class Sender:
 
 def _reason(error: Exception) -> str:
     """One line for users about an error of a library."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    disk = error.strerror if isinstance(error, OSError) else ""
+    text = " ".join((disk or str(error)).split()) or type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."

@@ -44,7 +44,7 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
     theirs = dict(inspect.signature(app.run).parameters)
     theirs["study"] = theirs.pop("name")
     assert ours.keys() - ONLY_HERE == theirs.keys() - ONLY_THERE
-    for name in ours.keys() - ONLY_HERE - {"out", "config_files"}:
+    for name in ours.keys() - ONLY_HERE - {"out", "config_files", "prior", "import_trials", "log"}:
         assert ours[name].default == theirs[name].default, name
     assert Path(ours["out"].default) == theirs["out"].default
     resume = inspect.signature(st.Study.resume).parameters.keys() - {"self", "callbacks", "progress"}
@@ -86,6 +86,8 @@ def test_names_and_defaults_are_those_of_the_command() -> None:
             {"out": "elsewhere", "study": "mine", "data_path": "data"},
             "--out elsewhere --study mine --data-path data",
         ),
+        ({"log": "mlflow"}, "--log mlflow"),
+        ({"log": ("tensorboard", "wandb")}, "--log tensorboard --log wandb"),
         ({"storage": "postgresql://me@host/db"}, "--storage postgresql://me@host/db"),
         (
             {"executor": "ray", "workers": 2, "address": "host:6379"},
@@ -130,6 +132,8 @@ def test_settings_are_those_of_the_command(
         ({"config": {"epochs": object()}}, "config: epochs: <object"),
         ({"config": {"learning_rate": 0.1}}, "`learning_rate` is searched in space and also set"),
         ({"config_files": ["a b.yaml"]}, "config_files: no such file: 'a b.yaml'"),
+        ({"log": ["mlfow"]}, "invalid `log` value 'mlfow': did you mean `mlflow`?"),
+        ({"log": 5}, "invalid `log` value '5'"),
         ({"callbacks": [print]}, "none of the methods on_trial_start, on_report, on_trial_end"),
     ],
 )

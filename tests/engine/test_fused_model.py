@@ -217,12 +217,12 @@ def test_a_diverging_trial_does_not_affect_others(data: Path) -> None:
 
 
 # From the places of targets, from which items are first, and from all ranks.
-@pytest.mark.parametrize("metrics", [["Recall", "MRR"], ["MRR", "ShannonEntropy"], ["MRR", "GAUC"]])
+@pytest.mark.parametrize("measured", [["Recall", "MRR"], ["MRR", "ShannonEntropy"], ["MRR", "GAUC"]])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_fused_validation_of_some_trials_equals_validation_alone(
-    data: Path, monkeypatch: pytest.MonkeyPatch, model: str, metrics: list[str]
+    data: Path, monkeypatch: pytest.MonkeyPatch, model: str, measured: list[str]
 ) -> None:
-    several: dict[str, Any] = {"metrics": metrics, "model": model}
+    several: dict[str, Any] = {"metrics": measured, "model": model}
     several |= {"initializer_range": 0.5}  # scores that are far apart
     trials = [Trial(data, **several, seed=seed, n_heads=2 + 2 * (seed // 2)) for seed in range(4)]
     for trial in trials:

@@ -60,6 +60,6 @@ def test_it_resumes_where_it_was_killed(study: Path, cli: Cli) -> None:
     before, after = (json.loads((place / "manifest.json").read_text()) for place in (RECORDED, study))
     for part in ("search", "data"):
         assert after[part].keys() >= before[part].keys()
-    assert after.keys() == before.keys() | {"later_commands", "sources"}
+    assert after.keys() == before.keys() | {"later_commands", "sources", "log"}
     # The command that began the study stays.
     assert after["command"] == before["command"] and after["later_commands"][0][1] == "resume"

@@ -15,13 +15,14 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import Pruner, RunSettings, Sampler, SearchSettings
+from sasrecf_tune.inputs.settings import EarlierOptions, Pruner, RunSettings, Sampler, SearchSettings
 from sasrecf_tune.report.study_files import ResultFiles
 from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.earlier.sources import read_sources
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import Plan, base_config, make_plan
 from sasrecf_tune.search.study import TuneStudy
-from sasrecf_tune.search.study_setup import make_policy, planned_study
+from sasrecf_tune.search.study_setup import make_policy, planned_study, with_earlier_work, without_imported
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.tracking.tracking import Tracking
@@ -49,6 +50,7 @@ class Bench:
     storage: RDBStorage
     plan: Plan
     executor: InlineExecutor
+    said: list[str]
     tracking: Tracking
     messages: list[str]
 
@@ -77,26 +79,32 @@ def bench(
     metric: str = "MRR@10",
     clock: Callable[[], float] | None = None,
     pausing: bool = False,
+    earlier: EarlierOptions | None = None,
+    base: Mapping[str, Any] | None = None,
     log: Sequence[str] = (),
     **more: Any,
 ) -> Iterator[Bench]:
     space: SearchSpace = parse(text)
+    said: list[str] = []
     settings = RunSettings(
         params_file=Path("hyper.test"),
         name="study",
         out=directory,
         dataset="ml-100k",
-        base={},
+        base=dict(base or {}),
         metric=parse_metric(metric),
         seed=seed,
         search=SearchSettings(sampler, pruner, trials, timeout, **more),
+        earlier_work=earlier or EarlierOptions(),
         log=list(log),
     )
     study_dir = StudyDirectory(directory / "study")
     study_dir.directory.mkdir(parents=True, exist_ok=True)
     plan = make_plan(settings, space, base_config(settings, space), summary(training.epochs))
+    plan, imports = with_earlier_work(plan, read_sources(settings))
     storage = open_storage(study_dir, None)
-    study = planned_study(plan, study_dir, storage)
+    study = planned_study(plan, study_dir, storage, said.append, imports)
+    plan = without_imported(plan, study)
     executor = InlineExecutor(training.train, training.describe)
     extra: dict[str, Any] = {} if clock is None else {"clock": clock}
     files = ResultFiles(study_dir, plan, study, **extra)
@@ -111,7 +119,7 @@ def bench(
         tracking = Tracking(plan, study, study_dir, messages.append)
         search = Coordinator(plan, study, study_dir, executor, [files, tracking], **extra, policy=policy)
         with tracking:
-            yield Bench(search, study, study_dir, storage, plan, executor, tracking, messages)
+            yield Bench(search, study, study_dir, storage, plan, executor, said, tracking, messages)
     finally:
         storage.engine.dispose()
 

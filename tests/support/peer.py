@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -10,6 +11,7 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings, Sampler, SearchSettings
 from sasrecf_tune.messages import Decision, Report, Result
+from sasrecf_tune.search.earlier.matching import Counted
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.search.study_setup import planned_study
@@ -27,7 +29,14 @@ CELLS = 24
 class Peer:
     """A coordinator of the study at `url`, with a directory of its own."""
 
-    def __init__(self, directory: Path, url: str, sampler: Sampler = "grid", seed: int = 1) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        url: str,
+        sampler: Sampler = "grid",
+        seed: int = 1,
+        imports: Sequence[Counted] = (),
+    ) -> None:
         self.now = 0.0
         space = parse(SPACE)
         settings = RunSettings(
@@ -46,7 +55,7 @@ class Peer:
         self.plan = make_plan(settings, space, base_config(settings, space), summary(4))
         self.said: list[str] = []
         self.storage = open_storage(self.study_dir, url)
-        self.study = planned_study(self.plan, self.study_dir, self.storage, self.said.append)
+        self.study = planned_study(self.plan, self.study_dir, self.storage, self.said.append, imports)
         shared, peers = self.study.storage, self.study.peers
         assert isinstance(shared, SharedStorage) and isinstance(peers, DatabaseCoordination)
         self.shared, self.peers = shared, peers

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report
+from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.tracking import tracking
 from sasrecf_tune.tracking.event_files import EventFiles
+from sasrecf_tune.trials import State, TrialRecord
 from tests.support.bench import bench, quality
 from tests.support.event_files import EventRun, read_events
 from tests.support.fake_training import FakeTraining, Interrupting, PausableTraining
@@ -117,3 +119,15 @@ def test_a_failed_trial_says_why(tmp_path: Path) -> None:
     run = runs(tmp_path)["trial-0000"]
     assert run.texts["state"][-1] == (1, "failed: the loss is NaN") and run.succeeded is False
     assert run.curves["train_loss"] == [(1, 2.0)]
+
+
+def test_a_trial_of_another_run_is_left_to_that(tmp_path: Path) -> None:
+    with bench(tmp_path, TWO, FakeTraining(quality), log=["tensorboard"]) as one:
+        one.tracking.on_trial_end(TrialRecord(7, State.COMPLETE, {"n_layers": 1}, 0.1))
+        one.search.run()
+        records = one.records()
+        outcome = Outcome("", 4)
+        one.tracking.finish(
+            records, None, outcome, last=False
+        )  # another run goes on, and attaches the results
+    assert list(runs(tmp_path)) == [f"trial-{number:04d}" for number in range(4)]

@@ -124,7 +124,8 @@ def test_a_server_that_is_down_gets_everything_later(
     with bench(tmp_path, TWO, FakeTraining(quality), log=["mlflow"]) as one:
         outcome = one.search_and_log()
         assert outcome.done == 4 and not outcome.failed
-        assert one.messages[0].startswith("cannot log to mlflow: ")
+        assert one.messages[0].startswith("cannot log to mlflow: http://user:***@127.0.0.1:")
+        assert "does not answer; the search goes on" in one.messages[0]
         assert "resume study" in one.messages[1] and len(one.messages) == 2
         assert "pa%23ss" not in str(one.messages) and "pa#ss" not in str(one.messages)
     assert "ss@" not in "".join(path.read_text() for path in (tmp_path / "study").glob("*.json*"))

@@ -45,9 +45,12 @@ def best_yaml(winner: Winner, settings: RunSettings, space: SearchSpace) -> str:
             f"The seed here is that of its best run on validation: {metric}"
         )
     config = winner_config(winner, settings, space)
-    score = f"{metric.text(record.score)} at epoch {record.best_epoch} of {record.epochs}"
+    score = metric.text(record.score)
+    if record.best_epoch:
+        score += f" at epoch {record.best_epoch} of {record.epochs}"
+    imported = f"\nImported from {record.imported}: it was not trained in this study." * bool(record.imported)
     header = (
-        f"{config['model']}, {what} {score}.\n\n"
+        f"{config['model']}, {what} {score}.{imported}\n\n"
         "    from recbole.quick_start import run_recbole\n"
         "    run_recbole(config_file_list=['best.yaml'], saved=False)\n\n"
         "saved=False because RecBole 1.2.1 cannot load its own checkpoints with torch 2.6 or later."

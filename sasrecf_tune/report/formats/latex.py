@@ -51,6 +51,8 @@ def ranking_latex(
         count = sum(row.rank is None and row.record.state == state for row in rows)
         if count:
             lines.append(f"% {count} {state} without a rank, left out")
+    if imported := sum(bool(row.record.imported) for row in ranked):
+        lines.append(f"% {imported} of the trials were imported from earlier searches")
     predicted = has_predictions(ranked)
     by = f"the {latex(str(metric))} that is predicted for any seed" if predicted else latex(str(metric))
     caption = (

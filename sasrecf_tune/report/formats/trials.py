@@ -21,7 +21,8 @@ _AFTER = ("trial_seed", "trained_epochs", "best_epoch", "seconds")
 
 def trials_header(names: Sequence[str], metric_keys: Sequence[str]) -> str:
     """Return the first line of trials.csv: parameters by name, metrics as `valid mrr@10`."""
-    return csv_line([*_BEFORE, *names, *_AFTER, *(f"valid {key}" for key in metric_keys), "error"])
+    valid = (f"valid {key}" for key in metric_keys)
+    return csv_line([*_BEFORE, *names, *_AFTER, *valid, "error", "imported"])
 
 
 def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[str]) -> str:
@@ -37,6 +38,7 @@ def trials_row(record: TrialRecord, names: Sequence[str], metric_keys: Sequence[
             round(record.seconds, 3),
             *(record.valid.get(key, "") for key in metric_keys),
             record.error,
+            record.imported,
         ]
     )
 
@@ -88,6 +90,7 @@ def ranking_json(
             "seconds": row.record.seconds,
             "valid": row.record.valid,
             "error": row.record.error or None,
+            "imported": row.record.imported or None,
             **_predicted(row.record),
         }
         | ({} if tests is None else {"test": tests.get(row.record.number)})
@@ -116,7 +119,7 @@ def ranking_markdown(rows: Sequence[Row], names: Sequence[str], metric: Metric, 
             metric.text(row.record.score),
             *(predicted_text(row.record, metric) for _ in predicted),
             str(row.record.number),
-            row.record.state,
+            row.record.state_text,
             str(row.record.epochs),
             str(row.record.best_epoch or ""),
             f"{row.record.seconds:.0f}",

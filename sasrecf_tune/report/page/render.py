@@ -207,7 +207,7 @@ def _trial_filters(data: ReportData) -> Iterator[tuple[str, int, list[str]]]:
     """Name, column and values of each drop-down list above the table of trials."""
     records = [row.record for row in data.rows]
     fixed = _columns(data)
-    columns = [("state", fixed.index("state"), [record.state for record in records])]
+    columns = [("state", fixed.index("state"), [record.state_text for record in records])]
     for column, name in enumerate(data.varied, start=len(fixed)):
         columns.append((name, column, [r.params[name] for r in records if name in r.params]))
     for name, column, values in columns:

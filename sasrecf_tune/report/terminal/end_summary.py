@@ -72,7 +72,7 @@ def show_end(
         print_line(console, f"{untried}.")
     # Trials of this run have all ended.
     elsewhere = sum(record.state == State.RUNNING for record in records)
-    left = plan.trials - len(ended) - elsewhere
+    left = plan.trials - sum(not record.imported for record in ended) - elsewhere
     if left > 0:
         states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
         counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
@@ -90,6 +90,8 @@ def show_end(
             command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
             print_command(console, "Recommended last step, the best again on fresh seeds:", command)
         which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
+        if winner is not None and winner.record.imported:
+            which = f" (trial {winner.trial}, imported from {winner.record.imported}; not trained here)"
         for text in (
             f"Best configuration: {relative(study_dir.best)}{which}",
             f"Report: {relative(study_dir.report)}",

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sasrecf_tune.inputs.settings import SearchSettings, format_duration
 from sasrecf_tune.messages import Timing
+from sasrecf_tune.report.earlier_text import earlier_content, earlier_lines
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
@@ -47,6 +48,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "device": plan.data.device,
         "workers": plan.allocation.workers,
         "threads": plan.data.threads,
+        "earlier": earlier_content(plan.earlier),
         "notes": plan.notes,
     }
 
@@ -113,6 +115,9 @@ def show_plan(
         trials = "trial" if max(done, plan.trials) == 1 else "trials"
         have = "has" if done == 1 else "have"
         grid.add_row("continues", f"{total} {trials} {have} ended{interrupted}")
+    for work in plan.earlier:
+        for number, text in enumerate(earlier_lines(work)):
+            grid.add_row("" if number else "earlier", Text(text))
     for note in plan.notes:
         grid.add_row("note", Text(note))  # as Text, since it quotes values with brackets
     print_table(console, grid)

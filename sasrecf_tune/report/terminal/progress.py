@@ -126,7 +126,7 @@ def make_progress(
     """Create the progress of a study, some of whose trials may have ended before."""
     ended = [record for record in records if record.state in ENDED]
     # After --trials was lowered, more trials may have ended than are planned.
-    total = max(trials, len(ended))
+    total = max(trials + sum(bool(record.imported) for record in ended), len(ended))
     paused = {record.number: record for record in records if record.state == State.PAUSED}
     return Progress(names, metric, maximize, total, epochs, workers, ended, paused=paused)
 

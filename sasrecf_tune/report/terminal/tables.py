@@ -71,7 +71,7 @@ def ranking_table(
             metric.text(record.score),
             *([predicted_text(record, metric)] if predicted else []),
             str(record.number),
-            record.state,
+            record.state_text,
             epochs_text(record),
             format_duration(record.seconds),
             *map(Text, [*parameter_cells(record.params, names), *drawn[place : place + 1]]),
@@ -99,7 +99,7 @@ def _stacked_table(
         predicted = f"  {predicted_text(record, metric):>{wide}}" if wide else ""
         cells = (
             f"{row.rank or '':>4}  {metric.text(record.score):>{size}}{predicted}"
-            f"  {record.number:>5}  {record.state:<8}"
+            f"  {record.number:>5}  {record.state_text:<8}"
             f"  {epochs_text(record):>7}  {format_duration(record.seconds):>7}"
         )
         lines.append(Text("  ".join([cells, *drawn[place : place + 1]]), style=_style(row)))

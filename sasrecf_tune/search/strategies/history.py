@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.search.imported_trials import is_provisional
 from sasrecf_tune.storage.database.optuna_internals import QUEUED
 
 Cell = tuple[Scalar, ...]
@@ -39,9 +40,10 @@ class History:
             self._numbers.setdefault(cell, number)
 
     def add_trials(self, trials: Sequence[FrozenTrial]) -> None:
-        """Add trials in any state."""
+        """Add trials in any state; but the configuration of one that is not trusted may be trained here."""
         for trial in trials:
-            self.add(trial.number, trial.params or trial.system_attrs.get(QUEUED, {}))
+            if not is_provisional(trial):
+                self.add(trial.number, trial.params or trial.system_attrs.get(QUEUED, {}))
 
     def taken(self, labels: Mapping[str, Scalar], number: int) -> bool:
         """Whether a trial other than `number` has this cell."""

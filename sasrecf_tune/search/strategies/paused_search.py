@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sasrecf_tune.analysis.search_summary import SearchSummary
-from sasrecf_tune.search.policy import Curve, Finish, Labels, PredictingPolicy, Step
+from sasrecf_tune.search.policy import Curve, Finish, Labels, PredictingPolicy, Step, count_begun
 from sasrecf_tune.search.strategies.beliefs import Observed
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
@@ -141,7 +141,7 @@ class PausedSearch(PredictingPolicy):
             return None
         predicted = {one.number: Prediction(one.predicted, one.deviation) for one in end.trials.values()}
         # Else it was not computed: configurations without a trial are no candidates.
-        gain = end.untried_gain if self._limit is None or len(curves) < self._limit else None
+        gain = end.untried_gain if self._limit is None or count_begun(curves) < self._limit else None
         completed = sum(one.complete for one in end.trials.values())
         return SearchSummary(predicted, completed, end.regret, end.seed_deviation, end.untried, gain)
 
@@ -155,7 +155,7 @@ class PausedSearch(PredictingPolicy):
             before = self._surveyed[0]
             if len(before) == len(curves) and all(map(operator.is_, before, curves)):
                 return self._surveyed[1]
-        may_begin = self._limit is None or len(curves) < self._limit
+        may_begin = self._limit is None or count_begun(curves) < self._limit
         known = [self._know(curve) for curve in curves]
         survey = Survey(curves, known, self._pool, self._horizon, self._constants, may_begin)
         self._surveyed = tuple(curves), survey

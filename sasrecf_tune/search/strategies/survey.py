@@ -50,16 +50,20 @@ class Survey:
                 found.append(one)
             return index[one.key]
 
-        cells = [add(one) for one, _ in known]
+        # Configurations that have provisional trials alone are candidates with scores.
+        for curve, (one, _) in zip(curves, known, strict=True):
+            if not curve.provisional:
+                add(one)
         self.tried = len(found)
+        cells = [add(one) for one, _ in known]
         lasts = [horizon.last(one.labels) for one in found]
         self.trials: list[Observed] = []
         for curve, cell, (_, seen) in zip(curves, cells, known, strict=True):
             last, newest = lasts[cell], max(curve.scores, default=0)
-            complete = curve.state is CurveState.ENDED and bool(seen)
-            if complete and newest + horizon.eval_step <= last:
+            ended = curve.state is CurveState.ENDED and bool(seen)
+            if ended and newest + horizon.eval_step <= last:
                 seen = [*seen, (last, seen[-1][1])]  # early stopping ended it: its best score stays
-            self.trials.append(Observed(curve, cell, newest, seen, complete))
+            self.trials.append(Observed(curve, cell, newest, seen, ended and not curve.provisional))
         if may_begin:
             scored = sorted((one for one in self.trials if one.scores), key=lambda one: -one.scores[-1][1])
             best_cells = list(dict.fromkeys(one.cell for one in scored))[:_CENTERS]
@@ -71,7 +75,7 @@ class Survey:
         self.lasts: Integers = np.array(lasts, dtype=int)
         self.points = np.array([one.point for one in found], dtype=float).reshape(len(found), -1)
         self.open: dict[int, Observed] = {}
-        allowed = np.arange(len(found)) >= self.tried
+        allowed = (np.arange(len(found)) >= self.tried) & may_begin
         for trial in self.trials:
             diverged = trial.curve.scores and not trial.scores
             # A trial that was pruned cannot go on, and is not to be chosen.

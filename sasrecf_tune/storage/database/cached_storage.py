@@ -29,7 +29,7 @@ _FLUSH_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def _corruption_errors() -> Iterator[None]:
+def corruption_errors() -> Iterator[None]:
     """Turn whatever Optuna raises on a corrupt row into a CorruptStudyError."""
     try:
         yield
@@ -94,7 +94,7 @@ class WriteThroughStorage(MemoryStorage):
     def _read(self) -> None:
         """Fill memory with what the database holds."""
         backend, study_id = self.backend, self.backend_study_id
-        with _corruption_errors():
+        with corruption_errors():
             directions = backend.get_study_directions(study_id)
             user = backend.get_study_user_attrs(study_id)
             system = backend.get_study_system_attrs(study_id)
@@ -103,7 +103,7 @@ class WriteThroughStorage(MemoryStorage):
             trials = sorted(trials, key=lambda trial: trial.number)
         if any(trial.number != place for place, trial in enumerate(trials)):
             raise CorruptStudyError("trials were removed: their numbers are not consecutive")
-        with _corruption_errors():
+        with corruption_errors():
             self.load(self._study_name, directions, user, system, trials)
         self._backend_ids = [storage_id(trial) for trial in trials]
 

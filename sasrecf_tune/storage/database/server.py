@@ -69,6 +69,18 @@ def open_server(address: str) -> RDBStorage:
     return opened
 
 
+def open_server_to_read(address: str) -> RDBStorage:
+    """Connect to a database that has Optuna's tables; nothing is created or changed in it.
+
+    Raises:
+        ImportError: the driver is not installed.
+        Exception: SQLAlchemy, Optuna or the driver fails.
+    """
+    url, options = _engine_options(address)
+    address = url.render_as_string(hide_password=False)
+    return RDBStorage(address, engine_kwargs=options, skip_table_creation=True)
+
+
 def check_connection(address: str) -> None:
     """Connect, and disconnect.
 

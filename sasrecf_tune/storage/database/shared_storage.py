@@ -149,7 +149,10 @@ class SharedStorage(WriteThroughStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         def create() -> int:
             number = super(SharedStorage, self).create_new_trial(study_id, template_trial)
-            self._take(number)
+            if template_trial is not None and template_trial.state.is_finished():
+                self.ownership.end(number, template_trial.state)
+            else:
+                self._take(number)
             return number
 
         return self.transact(create)

@@ -27,10 +27,12 @@ from sasrecf_tune.cli.signals import stopping_on_signals
 from sasrecf_tune.errors import Interrupted, StudyMismatchError
 from sasrecf_tune.executors.base import Handler
 from sasrecf_tune.executors.inline import InlineExecutor
+from sasrecf_tune.inputs.earlier_trials import EarlierTrial
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
 from sasrecf_tune.report.terminal.end_summary import show_end
 from sasrecf_tune.search.coordinator import Coordinator
+from sasrecf_tune.search.earlier.matching import Counted
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.search.peers import with_peer_notes
@@ -290,6 +292,26 @@ def test_another_study_of_this_name_is_refused(join: Callable[..., Peer]) -> Non
     join(seed=1)
     with pytest.raises(StudyMismatchError, match="seed: was 1, now 7"):
         join(seed=7)
+
+
+@on_both
+def test_trials_that_several_coordinators_import_are_added_once(join: Callable[..., Peer]) -> None:
+    earlier = EarlierTrial({}, {"mrr@10": 0.4}, epochs=4)
+    imports = [
+        Counted("first", {"learning_rate": rate, "n_layers": 1}, 0.4, 4, earlier) for rate in (0.1, 0.01)
+    ]
+    watching, first, second = join(), join(imports=imports), join(imports=imports)
+    assert first.said == ["imported 2 trials"]
+    assert second.said == ["imported 0 trials; the study has 2 already"]
+    watching.look()
+    assert [record.imported for record in watching.study.take_finished_by_peers()] == ["first"] * 2
+    for one in (first, second):
+        one.look()
+        assert one.study.take_finished_by_peers() == []
+        assert [record.imported for record in one.study.records()] == ["first"] * 2
+    # They count towards no limit, and a trial that begins has the next number.
+    assert first.ask(limit=1) is not None and second.ask(limit=1) is None
+    assert [record.number for record in first.study.records()] == [0, 1, 2]
 
 
 @on_both

@@ -1,0 +1,80 @@
+"""Earlier searches from the command line, on the real RecBole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support import synthetic_data
+from tests.support.command_line import Cli
+
+OPTIONS = ("--dataset", synthetic_data.NAME, "--data-path", "data", "--config-files", "base.yaml")
+RUN = ("run", "--params-file", "hyper.test", *OPTIONS, "--study", "study", "--workers", "1")
+RESULT = """\
+learning_rate:0.01
+Valid result:
+recall@10 : 0.5    mrr@10 : 0.25
+Test result:
+recall@10 : 0.4    mrr@10 : 0.2
+
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the command line runs: a params file, settings, a data set, and results of run_hyper.py."""
+    (tmp_path / "data").mkdir()
+    synthetic_data.write_data_set(tmp_path / "data")
+    given = {"model", "dataset", "data_path", "seed", "learning_rate"}
+    settings = {key: value for key, value in synthetic_data.base(tmp_path).items() if key not in given}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(settings | {"epochs": 1}))
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
+    (tmp_path / "hyper.result").write_text(RESULT)
+    return tmp_path
+
+
+def test_an_imported_winner_is_trained_from_its_configuration(directory: Path, cli: Cli) -> None:
+    searched = cli(*RUN, "--import-trials", "hyper.result", "--trust")
+    assert searched.returncode == 0, searched.stderr
+    assert "imported 1 trial\n" in searched.stdout
+    assert "hyper.result: 1 finished trial, 1 in this space (1 configuration)" in searched.stdout
+    assert "Every configuration has a finished trial, which was imported." in searched.stdout
+    assert "(trial 0, imported from hyper.result; not trained here)" in searched.stdout
+    (row,) = json.loads(cli("report", "study", "--format", "json").stdout)["trials"]
+    assert (row["rank"], row["state"], row["imported"]) == (1, "complete", "hyper.result")
+    best = cli("best", "study").stdout
+    assert "Imported from hyper.result: it was not trained in this study." in best
+    assert "learning_rate: 0.01" in best
+    # A hyper.result has neither the best epoch nor the seed.
+    refused = cli("fit", "study")
+    assert refused.returncode == 2
+    assert "trial 0 was imported from hyper.result without its best epoch" in refused.stderr
+    again = cli("reproduce", "study")
+    assert again.returncode == 1, again.stderr
+    assert "It was imported from hyper.result: it has not been trained in this study" in again.stdout
+    assert "valid mrr@10" in again.stdout and "best epoch" not in again.stdout
+    resumed = cli("resume", "study")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prior", "nothing"), "--prior nothing: no study named 'nothing'"),
+        (("--import-trials", "hyper.test"), "hyper.test:1:1: expected NAME:VALUE"),
+        (("--import-trials", "nothing"), "--import-trials nothing: there is no such file"),
+        (("--import-trials", "data"), "--import-trials data: this is a directory"),
+        (("--import-trials", "mongodb://u:secret@h/x"), "mongodb:// is not a supported database"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_before_any_work(
+    directory: Path, cli: Cli, options: tuple[str, ...], message: str
+) -> None:
+    for command in (RUN, ("check", "hyper.test", *OPTIONS)):
+        refused = cli(*command, *options)
+        assert refused.returncode == 2
+        assert message in refused.stderr and "secret" not in refused.stderr
+    assert not (directory / "tuning").exists()
