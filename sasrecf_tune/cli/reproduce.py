@@ -73,21 +73,22 @@ def reproduce_study(
             display,
             per_user=written if per_user else None,
         )
-        if per_user and (again.valid, again.test) == (origin.valid, origin.test):
+        scores = compare("valid ", origin.valid, again.valid) + compare("test ", origin.test, again.test)
+        if winner.record.imported:  # from a file that may not have all of them
+            scores = [score for score in scores if score.recorded is not None]
+        if per_user and all(score.same for score in scores):
             copied = copy_per_user(written, target)
             display.line(f"metrics of each user: {', '.join(map(relative, copied))}")
         elif per_user:
             display.line("The metrics of users were not written: they belong to other results.", "red")
     record = winner.record
-    metrics = compare("valid ", origin.valid, again.valid)
-    metrics += compare("test ", origin.test, again.test)
-    metrics += compare(
+    epochs = compare(
         "",
         {"best epoch": record.best_epoch, "epochs": record.epochs},
         {"best epoch": again.best_epoch, "epochs": again.epochs},
     )
-    if record.imported:  # from a file that may not have all of them
-        metrics = [metric for metric in metrics if metric.recorded]
+    # An imported trial may have none.
+    metrics = scores + [count for count in epochs if count.recorded or not record.imported]
     recorded = _recorded(manifest, winner, origin)
     now = {"device": again.device, "threads": again.threads, "fused": again.fused}
     others = environment_changes(recorded, now | {"sasrecf_tune": __version__, **environment()})

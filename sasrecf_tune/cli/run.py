@@ -159,7 +159,7 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
         TuneError: As `run`.
     """
     from sasrecf_tune.search.earlier.sources import read_sources
-    from sasrecf_tune.search.study_setup import with_earlier_work
+    from sasrecf_tune.search.study_setup import with_earlier_work, without_counted
 
     check_trackers(settings.log)
     checked = check_inputs(settings, space)
@@ -171,7 +171,7 @@ def dry_run(settings: RunSettings, space: SearchSpace, console: Console, *, as_j
     with open_scratch(settings, allocation) as (executor, study_dir):
         data = prepare_data(checked, space, executor, display)
         plan = make_plan(settings, space, checked.base, data, allocation)
-        plan, _ = with_earlier_work(plan, sources)
+        plan = without_counted(*with_earlier_work(plan, sources))
         startup = time.monotonic() - began
         plan, gain = choose_fusion(plan, executor, display, measure=True)
         with display.status("timing a few steps"):

@@ -27,6 +27,7 @@ _VALID, _TEST = "Valid result:", "Test result:"
 _BETWEEN = re.compile(r", (?=[A-Za-z_][\w-]*:)", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][\w-]*(?=:)", re.ASCII)
 _METRIC = re.compile(r"(?P<key>[A-Za-z]+(?:@\d{1,6})?) : (?P<value>[-+.\w]+)", re.ASCII)
+_SPACE = re.compile(r"\s*")
 _MOST_TRIALS = 100_000
 
 
@@ -114,8 +115,7 @@ def _parameters(lines: _Lines) -> dict[str, Value]:
 def _metrics(lines: _Lines) -> dict[str, float]:
     found: dict[str, float] = {}
     text, at = lines.text, 0
-    while text[at:].strip():
-        at += len(text[at:]) - len(text[at:].lstrip())
+    while (at := _after_space(text, at)) < len(text):
         match = _METRIC.match(text, at)
         value = _number(match["value"]) if match else None
         if match is None or value is None:
@@ -126,6 +126,12 @@ def _metrics(lines: _Lines) -> dict[str, float]:
         at = match.end()
     lines.take()
     return found
+
+
+def _after_space(text: str, at: int) -> int:
+    # No slice of the rest: a line may be long.
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _number(text: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from optuna.samplers import BaseSampler
@@ -68,24 +68,32 @@ def with_earlier_work(plan: Plan, sources: Sequence[Source]) -> tuple[Plan, list
     """The plan with what is taken from earlier searches, and the trials that count in its study."""
     target = Target(plan.settings, plan.space, plan.base, plan.data.fingerprint)
     found, counted = match(sources, target)
-    plan = replace(plan, earlier=tuple(found))
-    if plan.settings.earlier_work.trust:
-        plan = _without_cells(plan, [one.labels for one in counted])
-    return plan, counted
+    return replace(plan, earlier=tuple(found)), counted
+
+
+def without_counted(plan: Plan, counted: Sequence[Counted]) -> Plan:
+    """The plan of a new study, with as many trials as its space has configurations that `counted` leaves."""
+    if not plan.settings.earlier_work.trust:
+        return plan
+    return _without_cells(plan, _cells(plan, (one.labels for one in counted)))
 
 
 def without_imported(plan: Plan, study: TuneStudy) -> Plan:
-    """The plan with as many trials as the space has configurations that no trusted import covers."""
-    records = [record for record in study.records() if record.imported and not record.provisional]
-    return _without_cells(plan, [plan.space.encode(record.params) for record in records])
+    """The plan with as many trials as the space has configurations that only trusted imports cover."""
+    records = [record for record in study.records() if record.params.keys() >= set(plan.space.names)]
+    trusted = [record for record in records if record.imported and not record.provisional]
+    here = [record for record in records if not record.imported]
+    cells = [_cells(plan, (plan.space.encode(one.params) for one in some)) for some in (trusted, here)]
+    return _without_cells(plan, cells[0] - cells[1])
 
 
-def _without_cells(plan: Plan, covered: Sequence[Mapping[str, Scalar]]) -> Plan:
+def _cells(plan: Plan, labels: Iterable[Mapping[str, Scalar]]) -> set[tuple[Scalar, ...]]:
+    return {tuple(one[name] for name in plan.space.names) for one in labels}
+
+
+def _without_cells(plan: Plan, cells: set[tuple[Scalar, ...]]) -> Plan:
     finite = plan.feasibility.feasible
-    if finite is None or not covered:
-        return plan
-    cells = {tuple(labels[name] for name in plan.space.names) for labels in covered}
-    return replace(plan, trials=min(plan.trials, finite - len(cells)))
+    return plan if finite is None else replace(plan, trials=min(plan.trials, finite - len(cells)))
 
 
 def planned_study(

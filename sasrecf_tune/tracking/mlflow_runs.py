@@ -67,17 +67,18 @@ class MlflowRuns(Tracker):
         self._study = study
         self._creates = creates
         self._address = str(mlflow.get_tracking_uri())
-        self._client = MlflowClient()
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or os.environ.get("MLFLOW_EXPERIMENT_NAME")
+        self._experiment = experiment or _EXPERIMENT
+        place = mask_address(self._address) if "://" in self._address else self._address
+        self.place = f"{place} {self._experiment}"
+        with self._masked_errors():
+            self._client = MlflowClient()
         self._experiment_id = ""
         self._parent = ""
         self._runs: dict[int, str] = {}
         self._sent: dict[str, int] = {}  # the last epoch, by run
         self._results: dict[str, dict[str, float]] = {}  # about the whole trial, by run
         self._earlier: dict[str, str] = {}  # the states that an earlier coordinator has told
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or os.environ.get("MLFLOW_EXPERIMENT_NAME")
-        self._experiment = experiment or _EXPERIMENT
-        place = mask_address(self._address) if "://" in self._address else self._address
-        self.place = f"{place} {self._experiment}"
 
     @override
     def write_trial(self, log: TrialLog) -> None:

@@ -43,7 +43,7 @@ class TrialLog:
     """All that is known of a trial.
 
     Args:
-        params: Its parameters as RecBole reads them, and its seed.
+        params: Its parameters as RecBole reads them, its seed, and where it was imported from.
         record: Its last record: of a pause or of its end, if there was one.
         changes: The states that it came into during this run, in order.
     """

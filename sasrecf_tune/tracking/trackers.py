@@ -62,8 +62,15 @@ def _check(name: str) -> None:
         ) from error
     # Without a key W&B would ask for one, and the search would wait for the answer.
     if name == "wandb":
-        from sasrecf_tune.tracking.wandb_runs import has_api_key, is_offline
+        from sasrecf_tune.tracking.wandb_runs import accepts_settings, has_api_key, is_offline
 
+        if not accepts_settings():
+            raise InputError(
+                "a setting of Weights & Biases is invalid",
+                where="--log wandb",
+                fix="Check its settings file and environment variables, such as WANDB_MODE (online, offline "
+                "or disabled) and WANDB_BASE_URL (an address with https://).",
+            )
         if is_offline() or has_api_key():
             return
         raise InputError(

@@ -53,9 +53,11 @@ def read_trial(study: TuneStudy, number: int, metric: str) -> TrialLog:
         time = begun + (ended - begun) * (place + 1) / len(epochs)
         complete = loss is not None and metric in metrics
         logs.append(EpochLog(epoch, curve_values({metric: score} | metrics, loss), time, complete))
+    about = {} if record.seed is None else {"seed": record.seed}
+    about |= {"imported": record.imported} if record.imported else {}  # it was not trained in the study
     return TrialLog(
         number=number,
-        params=record.params | ({} if record.seed is None else {"seed": record.seed}),
+        params=record.params | about,
         state=record.state,
         started=begun,
         epochs=tuple(logs),

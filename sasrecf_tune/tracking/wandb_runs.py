@@ -17,6 +17,15 @@ _PROJECT = "sasrecf-tune"
 _INIT_SECONDS = 30.0
 
 
+def accepts_settings() -> bool:
+    """Whether W&B can read its environment variables and settings files."""
+    try:
+        wandb.setup()
+    except (ValueError, wandb.Error):  # pydantic's errors are the former
+        return False
+    return True
+
+
 def is_offline() -> bool:
     """Whether W&B is told to write to this disk only."""
     mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode

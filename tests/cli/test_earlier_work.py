@@ -60,6 +60,24 @@ def test_an_imported_winner_is_trained_from_its_configuration(directory: Path, c
     assert resumed.returncode == 0, resumed.stderr
 
 
+def test_an_imported_winner_that_is_reproduced_has_the_metrics_of_users(directory: Path, cli: Cli) -> None:
+    """Although a hyper.result may have fewer metrics than a trial."""
+    assert cli(*RUN).returncode == 0
+    (row,) = json.loads(cli("report", "study", "--show-test", "--format", "json").stdout)["trials"]
+    valid, test = row["valid"], row["test"]
+    assert len(valid) > 1
+    (directory / "hyper.result").write_text(
+        f"learning_rate:0.01\nValid result:\nmrr@10 : {valid['mrr@10']}\n"
+        f"Test result:\nmrr@10 : {test['mrr@10']}\n\n"
+    )
+    imports = ("--import-trials", "hyper.result", "--trust")
+    assert cli(*RUN, *imports, "--study", "second").returncode == 0
+    again = cli("reproduce", "second", "--per-user")
+    assert again.returncode == 0, again.stdout
+    assert "All metrics are identical." in again.stdout and "were not written" not in again.stdout
+    assert len(list((directory / "tuning" / "second" / "per-user").glob("*.csv"))) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -78,6 +78,21 @@ def test_trusted_trials_are_not_trained_again(tmp_path: Path, first: Path, sampl
     assert best.score == max(record.score or 0.0 for record in records)
 
 
+def test_trusted_trials_of_configurations_that_were_trained_here_take_no_trial_away(
+    tmp_path: Path, first: Path
+) -> None:
+    worse = FakeTraining(lambda config: quality(config) / 2)
+    with bench(tmp_path / "s", GRID, worse, "grid", trials=6, base=BASE) as run:
+        run.search.run()
+    earlier = imported(first / "study.db", trust=True)
+    with bench(tmp_path / "s", GRID, worse, "grid", base=BASE, earlier=earlier) as run:
+        assert run.said == ["imported 4 trials"]
+        outcome = run.search.run()
+        records = run.records()
+    assert outcome == Outcome("all 12 trials have ended", 12)
+    assert len(records) == 12 + 4 and len(set(cells(records))) == 12
+
+
 def test_a_space_that_is_covered_needs_no_training(tmp_path: Path) -> None:
     with bench(tmp_path / "first", GRID, FakeTraining(quality), "grid", base=BASE) as run:
         run.search.run()

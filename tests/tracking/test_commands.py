@@ -79,3 +79,14 @@ def test_a_deleted_study_leaves_no_event_files(tmp_path: Path, cli: Cli) -> None
     result = cli("studies", "--delete", "study", "--yes")
     assert result.returncode == 0, result.stderr
     assert not (tmp_path / "tuning" / "study").exists()
+
+
+def test_a_password_in_an_address_that_mlflow_cannot_use_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "htp://user:secret@host")
+    with bench(tmp_path, BENCH_SPACE, FakeTraining(quality), log=["mlflow"]) as one:
+        one.search_and_log()
+        assert one.messages[0].startswith("cannot log to mlflow: ")
+        assert "user:***@host" in one.messages[0] and "secret" not in str(one.messages)

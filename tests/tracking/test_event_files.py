@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sasrecf_tune.inputs.settings import EarlierOptions
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.tracking import tracking
@@ -46,6 +47,19 @@ def test_each_trial_is_a_run_and_the_study_another(tmp_path: Path) -> None:
     assert study.texts["state"] == [(2, "complete: 2 complete")]
     assert "| learning_rate |" in study.texts["ranking"][0][1].replace("param/", "")
     assert "| score | 0.1 |" in study.texts["best"][0][1]
+
+
+def test_an_imported_trial_is_shown_as_such(tmp_path: Path) -> None:
+    with bench(tmp_path / "first", TWO, FakeTraining(quality), base={"epochs": 5}) as one:
+        one.search.run()
+    table = str(tmp_path / "first" / "study" / "trials.csv")
+    earlier = EarlierOptions([], [table], trust=True)
+    more = {"log": ["tensorboard"], "base": {"epochs": 5}, "earlier": earlier}
+    with bench(tmp_path, TWO, FakeTraining(quality), **more) as one:
+        one.search_and_log()
+        assert [record.imported for record in one.records()] == [table] * 4
+    found = runs(tmp_path)
+    assert [run.params.get("imported") for run in found.values()] == [None, *[table] * 4]
 
 
 def test_a_paused_trial_goes_on_in_its_run(tmp_path: Path) -> None:

@@ -109,3 +109,15 @@ def test_a_key_is_needed_unless_offline(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(InputError, match="no API key") as error:
         check_trackers(["wandb"])
     assert "WANDB_MODE=offline" in error.value.fix
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", "foo"), ("WANDB_BASE_URL", "foo")])
+def test_an_invalid_setting_is_told_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    import wandb
+
+    wandb.teardown()  # it reads its settings once
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="a setting of Weights & Biases is invalid"):
+        check_trackers(["wandb"])
