@@ -265,7 +265,7 @@ def main(
     machine = describe_machine(device)
     one = find_datasets(data)[0]
     config = training_config(one, choose_features([one], [])[0], layers, set_)
-    findings = []
+    findings: list[Finding] = []
     for name, check in Checks(config, device, steps, fused).all().items():
         if findings and time.monotonic() - began > seconds:
             print_progress(f"{name}: no time is left")
