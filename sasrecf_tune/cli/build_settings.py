@@ -43,6 +43,7 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
     options = dict(given)
     search = SearchSettings(**{field.name: options.pop(field.name) for field in fields(SearchSettings)})
     earlier = EarlierOptions(**{field.name: options.pop(field.name) for field in fields(EarlierOptions)})
+    check_trust(earlier)
     model, base = base_settings(space, config, options)
     for field in fields(ConfigOptions):
         del options[field.name]
@@ -229,6 +230,20 @@ def check_fuse(fuse: int, engine: Engine) -> None:
             "RecBole's own trainer trains one trial at a time",
             where=f"--fuse {fuse or 'auto'} --engine recbole",
             fix="Use --engine fast, or remove --fuse.",
+        )
+
+
+def check_trust(earlier: EarlierOptions) -> None:
+    """Check that there is something to trust.
+
+    Raises:
+        InputError: There is not.
+    """
+    if earlier.trust and not (earlier.prior or earlier.import_trials):
+        raise InputError(
+            "`--trust` requires `--prior` or `--import-trials`",
+            where="--trust",
+            fix="Name the earlier search, or remove --trust.",
         )
 
 

@@ -69,11 +69,16 @@ def check_file(file: Path, given: Mapping[str, Any], syntax_only: bool, as_json:
     if as_json:
         print(json_text(facts | about_data))
     else:
-        lines = [f"earlier: {line}" for work in earlier for line in earlier_lines(work)]
-        _show(file, space, counted, [*lines, *(f"note: {note}" for note in notes)])
+        _show(file, space, counted, notes, earlier)
 
 
-def _show(file: Path, space: SearchSpace, counted: Feasibility, notes: Sequence[str]) -> None:
+def _show(
+    file: Path,
+    space: SearchSpace,
+    counted: Feasibility,
+    notes: Sequence[str],
+    earlier: Sequence[EarlierWork],
+) -> None:
     console = make_console()
 
     def line(text: str) -> None:
@@ -85,6 +90,8 @@ def _show(file: Path, space: SearchSpace, counted: Feasibility, notes: Sequence[
     for reason, count in counted.reasons:
         line(f"not possible: {'some' if count is None else f'{count:,}'} of them ({reason})")
     for note in notes:
-        line(note)
+        line(f"note: {note}")
     for parameter in space:
         line(f"  {parameter.write()}")
+    for text in (text for work in earlier for text in earlier_lines(work)):
+        line(f"earlier: {text}")

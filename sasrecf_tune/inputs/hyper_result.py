@@ -31,6 +31,11 @@ _SPACE = re.compile(r"\s*")
 _MOST_TRIALS = 100_000
 
 
+def is_hyper_result(text: str) -> bool:
+    """Whether a line of the text is one that each trial of hyper.result has."""
+    return any(line.strip() == _VALID for line in text.splitlines())
+
+
 def parse_hyper_result(text: str, source: str = "<text>") -> list[EarlierTrial]:
     """The trials in the text of a hyper.result file.
 

@@ -62,8 +62,15 @@ def parse_trials_table(text: str, source: str = "<text>") -> tuple[list[EarlierT
 
 def _checked_header(cells: list[str], at: Location) -> list[str]:
     missing = [name for name in (*_BEFORE, *_AFTER) if name not in cells]
-    if missing or len(set(cells)) < len(cells):
-        what = f"there is no column `{missing[0]}`" if missing else "two columns have the same name"
+    what = ""
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        what = f"there {'is no column' if len(missing) == 1 else 'are no columns'} {names}"
+    elif len(set(cells)) < len(cells):
+        what = "two columns have the same name"
+    elif tuple(cells[cells[0] == "rank" :][:2]) != _BEFORE:  # the columns of parameters follow these
+        what = "`number` and `state` are not the first columns"
+    if what:
         raise ResultsFileError(what, at=at, fix=_FIX)
     return cells
 

@@ -102,12 +102,20 @@ def read_own(path: Path) -> str:
     # Without O_NONBLOCK a FIFO waits for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, encoding="utf-8", newline="") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        if found.st_size > _MOST_BYTES:
-            raise OSError(errno.EFBIG, f"it is larger than {_MOST_BYTES >> 20} MiB", str(path))
+        check_size(handle, path)
         return file.read()
+
+
+def check_size(handle: int, path: Path) -> None:
+    """Check that a file of a study directory, which may come from someone else, can be read as a whole.
+
+    Raises:
+        OSError: It is larger than any that a run writes.
+    """
+    if os.fstat(handle).st_size > _MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {_MOST_BYTES >> 20} MiB", str(path))
 
 
 def append_line(path: Path, line: str) -> None:

@@ -6,6 +6,7 @@ that pauses trials would do thousands of times.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -29,7 +31,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.summary.writer.record_writer import RecordWriter
 from typing_extensions import override
 
-from sasrecf_tune.storage.files import make_directory, open_own
+from sasrecf_tune.storage.files import check_size, make_directory, open_own
 from sasrecf_tune.tracking.run_logs import StudyLog, Tracker, TrialLog, flat_params
 from sasrecf_tune.trials import State
 
@@ -130,9 +132,14 @@ class EventFiles(Tracker):
 
 
 def _read(name: str, path: Path) -> _Run:
-    """Read what a file has, and cut off the record that a killed run has left incomplete."""
+    """Read what a file has, and cut off the record that a killed run has left incomplete.
+
+    Raises:
+        OSError: It cannot be read, is larger than any that a run writes, or is damaged.
+    """
     run = _Run(name, path, {}, {})
     with os.fdopen(open_own(path, os.O_RDWR), "r+b") as file:
+        check_size(file.fileno(), path)
         content = file.read()
         whole = 0
         while len(content) >= whole + _HEAD:
@@ -140,7 +147,10 @@ def _read(name: str, path: Path) -> _Run:
             end = whole + _HEAD + length + _TAIL
             if end > len(content):
                 break
-            _note(run, Event.FromString(content[whole + _HEAD : end - _TAIL]))
+            try:
+                _note(run, Event.FromString(content[whole + _HEAD : end - _TAIL]))
+            except (DecodeError, UnicodeDecodeError) as error:
+                raise OSError(errno.EINVAL, "it is damaged; move it away", str(path)) from error
             whole = end
         if whole < len(content):
             file.truncate(whole)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
+from sasrecf_tune.storage.directory import relative
 from sasrecf_tune.tracking.logged_states import LoggedStates
 from sasrecf_tune.tracking.run_logs import StudyLog, Tracker, TrialLog
 
@@ -170,6 +173,8 @@ class Sender:
 
 def _reason(error: Exception) -> str:
     """One line for users about an error of a library."""
-    disk = error.strerror if isinstance(error, OSError) else ""
+    disk = (error.strerror or "") if isinstance(error, OSError) else ""
+    if disk and isinstance(error, OSError) and error.filename:
+        disk = f"{relative(Path(os.fsdecode(error.filename)))}: {disk}"
     text = " ".join((disk or str(error)).split()) or type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."

@@ -18,7 +18,7 @@ from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.study import TuneStudy
-from sasrecf_tune.storage.directory import StudyDirectory
+from sasrecf_tune.storage.directory import StudyDirectory, out_option
 from sasrecf_tune.storage.files import read_own
 from sasrecf_tune.tracking.logged_states import LoggedStates
 from sasrecf_tune.tracking.run_logs import EpochLog, StateChange, StudyLog, TrialLog
@@ -195,7 +195,7 @@ class Tracking(Callback):
             if left[sender.name]:
                 self._say(
                     f"{sender.name} does not have everything yet; `sasrecf-tune resume "
-                    f"{self._study_dir.name}` sends what is missing"
+                    f"{self._study_dir.name}{out_option(self._study_dir)}` sends what is missing"
                 )
 
     def _files(self) -> list[Path]:

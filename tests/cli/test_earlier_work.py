@@ -60,6 +60,12 @@ def test_an_imported_winner_is_trained_from_its_configuration(directory: Path, c
     assert resumed.returncode == 0, resumed.stderr
 
 
+def test_check_shows_earlier_work_below_the_parameters(directory: Path, cli: Cli) -> None:
+    lines = cli("check", "hyper.test", *OPTIONS, "--import-trials", "hyper.result").stdout.splitlines()
+    parameter = lines.index("  learning_rate choice [0.01]")
+    assert [line.startswith("earlier: ") for line in lines].index(True) > parameter
+
+
 def test_an_imported_winner_that_is_reproduced_has_the_metrics_of_users(directory: Path, cli: Cli) -> None:
     """Although a hyper.result may have fewer metrics than a trial."""
     assert cli(*RUN).returncode == 0
@@ -82,7 +88,8 @@ def test_an_imported_winner_that_is_reproduced_has_the_metrics_of_users(director
     ("options", "message"),
     [
         (("--prior", "nothing"), "--prior nothing: no study named 'nothing'"),
-        (("--import-trials", "hyper.test"), "hyper.test:1:1: expected NAME:VALUE"),
+        (("--import-trials", "hyper.test"), "hyper.test: the format of this file is not one that is read"),
+        (("--trust",), "--trust: `--trust` requires `--prior` or `--import-trials`"),
         (("--import-trials", "nothing"), "--import-trials nothing: there is no such file"),
         (("--import-trials", "data"), "--import-trials data: this is a directory"),
         (("--import-trials", "mongodb://u:secret@h/x"), "mongodb:// is not a supported database"),

@@ -153,7 +153,11 @@ def test_errors_of_a_table_have_line_and_column(row: str, message: str) -> None:
     with pytest.raises(ResultsFileError, match=message):
         parse_trials_table(HEADER + row, "f")
     with pytest.raises(ResultsFileError, match="there is no column `trial_seed`"):
+        parse_trials_table(HEADER.replace("trial_seed,", ""))
+    with pytest.raises(ResultsFileError, match="there are no columns `trial_seed`, `trained_epochs`"):
         parse_trials_table("number,state,seconds\n")
+    with pytest.raises(ResultsFileError, match="are not the first columns"):
+        parse_trials_table(f"note,{HEADER}")
 
 
 @given(spaces(), st.data())

@@ -46,6 +46,13 @@ def test_restarted_trial_is_reported_once(
     assert text.getvalue().count(f"trial 3 could not continue and restarted: {REASON}\n") == 1
 
 
+def test_continued_trials_are_lines_of_a_log_but_not_of_the_live_view() -> None:
+    for show in (plain, live):
+        text = io.StringIO()
+        show([replace(REPORT, continues_after=1)], Console(file=text, force_terminal=show is live, width=200))
+        assert ("trial 3 continues after epoch 1\n" in text.getvalue()) is (show is plain)
+
+
 def test_json_has_no_nan_at_any_depth(capsys: pytest.CaptureFixture[str]) -> None:
     view = JsonView(make_progress([], parse_metric("MRR@10"), True, 9, 5, 1, []))
     view.on_trial_start(3, {"clip_grad_norm": {"max_norm": math.inf}})

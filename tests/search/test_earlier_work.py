@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.study import StudyDirection
 
-from sasrecf_tune.errors import InputError
+from sasrecf_tune.errors import InputError, ResultsFileError
 from sasrecf_tune.inputs.settings import EarlierOptions, Sampler
 from sasrecf_tune.report.earlier_text import earlier_lines
 from sasrecf_tune.search.limits import Outcome
@@ -235,6 +235,24 @@ def test_a_study_of_another_space_counts_where_its_fixed_settings_are_values_her
     with bench(tmp_path / "second", GRID, FakeTraining(quality), base=BASE, earlier=earlier) as run:
         # RecBole's default of n_layers is 2.
         assert sorted(cells(run.records())) == [(0.01, 2, 1), (0.1, 2, 1)]
+
+
+def test_a_study_directory_and_other_formats_are_not_imported(tmp_path: Path, first: Path) -> None:
+    (tmp_path / "ranking.md").write_text("| rank | number |\n| --- | --- |\n")
+    (tmp_path / "some.csv").write_text("learning_rate,state,seconds\n0.1,complete,3\n")
+    (tmp_path / "empty.csv").write_text("")
+    for place, what, fix in (
+        (first, "this is a study directory", f"Use --prior {first}."),
+        (tmp_path / "ranking.md", "the format of this file is not one", "Give hyper.result, trials.csv, or"),
+        (tmp_path / "some.csv", "no columns `number`, `trial_seed`, `trained_epochs`, `best_epoch`", "csv"),
+        (tmp_path / "empty.csv", "there are no trials", ""),
+    ):
+        with (
+            pytest.raises((InputError, ResultsFileError)) as caught,
+            bench(tmp_path / "s", GRID, FakeTraining(quality), base=BASE, earlier=imported(place)),
+        ):
+            pass
+        assert what in caught.value.what and fix in (caught.value.fix or "")
 
 
 def test_a_file_without_settings_counts_only_if_it_is_trusted(tmp_path: Path, first: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,28 @@ def test_a_full_disk_does_not_stop_the_search(tmp_path: Path, monkeypatch: pytes
                 "cannot log to tensorboard",
                 "tensorboard does not have everything yet",
             ]
-            assert "No space left" in one.messages[0] and "sasrecf-tune resume study" in one.messages[1]
+            assert "No space left" in one.messages[0] and f"resume study --out {tmp_path}`" in one.messages[1]
     with bench(tmp_path, TWO, FakeTraining(quality), log=["tensorboard"]) as one:
         one.search_and_log()
         assert one.messages == []
     found = runs(tmp_path)
     assert len(found) == 5
     assert all(len(run.curves["train_loss"]) == 5 for name, run in found.items() if name != "study")
+
+
+@pytest.mark.parametrize("size", [0, 1 << 40])
+def test_a_file_that_no_run_wrote_is_left_alone(tmp_path: Path, size: int) -> None:
+    """A study directory may come from someone else."""
+    path = tmp_path / "study" / "tensorboard" / "study" / "events.out.tfevents.0"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(struct.pack("<QI", 3, 0) + b"\xff" * 7)  # a record that is not an event
+    with path.open("r+b") as file:
+        file.truncate(size or 19)  # without taking space
+    with bench(tmp_path, TWO, FakeTraining(quality), log=["tensorboard"]) as one:
+        assert one.search_and_log().done == 4
+    reason = "larger than 64 MiB" if size else "it is damaged; move it away"
+    assert f"{path}: " in one.messages[0] and reason in one.messages[0]
+    assert path.stat().st_size == (size or 19)
 
 
 def test_a_failed_trial_says_why(tmp_path: Path) -> None:

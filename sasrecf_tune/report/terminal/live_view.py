@@ -42,10 +42,6 @@ class LiveView(Base):
         self._live.stop()
 
     @override
-    def _continued(self, report: Report) -> None:
-        self._console.print(Text(self._continues_text(report)))
-
-    @override
     def _begun_anew(self, report: Report) -> None:
         self._console.print(Text(self._anew_text(report)))
 

@@ -194,9 +194,6 @@ class Base(Callback):
     def on_trial_retry(self, number: int, attempt: int, reason: str) -> None:
         self.progress.running.pop(number, None)
 
-    def _continues_text(self, report: Report) -> str:
-        return f"{self.progress.word} {report.number} continues after epoch {report.epoch}"
-
     def _anew_text(self, report: Report) -> str:
         return f"{self.progress.word} {report.number} could not continue and restarted: {report.anew}"
 
@@ -217,7 +214,7 @@ class PlainView(Base):
         self._line(f"{self.progress.word} {number} started: {self.progress.text(params)}")
 
     def _continued(self, report: Report) -> None:
-        self._line(self._continues_text(report))
+        self._line(f"{self.progress.word} {report.number} continues after epoch {report.epoch}")
 
     def _begun_anew(self, report: Report) -> None:
         self._line(self._anew_text(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.errors import InputError, StudyNotFoundError, TuneError
 from sasrecf_tune.inputs.earlier_trials import EarlierTrial
-from sasrecf_tune.inputs.hyper_result import parse_hyper_result
+from sasrecf_tune.inputs.hyper_result import is_hyper_result, parse_hyper_result
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings
@@ -149,7 +150,10 @@ def _is_sqlite(path: Path, shown: str) -> bool:
         if not path.is_file():  # a pipe would be read up
             what = "this is a directory" if path.is_dir() else "not a regular file"
             what = what if path.exists() else "there is no such file"
-            raise InputError(what, where=f"{_IMPORT} {shown}", fix=_GIVE)
+            fix = _GIVE
+            if StudyDirectory(path).manifest.is_file():
+                what, fix = "this is a study directory", f"Use {_PRIOR} {shlex.quote(shown)}."
+            raise InputError(what, where=f"{_IMPORT} {shown}", fix=fix)
         with path.open("rb") as file:
             return file.read(len(_SQLITE)) == _SQLITE
     except OSError as error:
@@ -172,8 +176,11 @@ def _read_text(path: Path, shown: str) -> Source:
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=where) from error
     others = 0
-    if is_trials_table(text):
+    results = is_hyper_result(text)
+    if is_trials_table(text) or (path.suffix.lower() == ".csv" and text.strip() and not results):
         trials, others = parse_trials_table(text, shown)
+    elif text.strip() and not results:
+        raise InputError("the format of this file is not one that is read", where=where, fix=_GIVE)
     else:
         trials = parse_hyper_result(text, shown)
     return Source(shown, tuple(trials), others, _setup_beside(path))
