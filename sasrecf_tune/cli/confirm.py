@@ -252,4 +252,8 @@ def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, display
         display.line(f"To continue: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}")
         return
     display.line(f"All metrics: {relative(study_dir.confirmation_md)}")
+    if study_dir.confirmation.per_user_directory.is_dir():
+        groups = f"sasrecf-tune report {study_dir.name}{out_option(study_dir)}"
+        users = relative(study_dir.confirmation.per_user_directory)
+        display.line(f"Metrics of users: {users}; of groups of them: {groups}")
     display.line(f"Best configuration: {relative(study_dir.best)}")

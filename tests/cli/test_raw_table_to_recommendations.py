@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import shlex
 from collections import defaultdict
 from datetime import datetime, timedelta
@@ -55,7 +56,8 @@ def test_from_raw_tables_to_recommendations(cli: Cli, tmp_path: Path) -> None:
     for name, value in SMALL.items():
         search += ["--set", f"{name}={value}"]
     run(*search, "--metric", "MRR@5", "--threads", "1")
-    run("confirm", "--top", "1", "--seeds", "2", "--per-user")
+    confirmed = run("confirm", "--top", "1", "--seeds", "2", "--per-user")
+    assert re.search(r"Metrics of users: tuning/[\w-]+/per-user; of groups of them: sasrecf-tune ", confirmed)
     # The baseline, and whether other users like these would see the difference.
     baseline = [
         "--model",
