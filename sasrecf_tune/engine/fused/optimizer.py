@@ -99,7 +99,8 @@ class StackedAdam:
             widths = torch.tensor([size // len(own) for size in sizes]).repeat_interleave(len(own))
             trials = torch.arange(len(own)).repeat(len(sizes)).repeat_interleave(widths)
             self._trial_of = to_device(trials, self._device)
-        decoupled = [group["decoupled_weight_decay"] for group in self._options]
+        # Before version 2.7, torch's options do not say it.
+        decoupled = [isinstance(optimizer, torch.optim.AdamW) for optimizer in optimizers]
         rates = [(group["lr"], group["weight_decay"]) for group in self._options]
         self._penalty = self._of_trials(
             [0.0 if apart else decay for (_, decay), apart in zip(rates, decoupled, strict=True)]
