@@ -81,14 +81,6 @@ class FastTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recb
         return float(sum(all_losses.tolist()))
 
     @override
-    def _full_sort_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
-        # The batch stays on the CPU here, too. A sequential model's batch has no history_index.
-        interaction, _, positive_u, positive_i = batched_data
-        scores = self.model.full_sort_predict(interaction)
-        scores[:, 0] = -torch.inf
-        return interaction, scores, to_device(positive_u, self.device), to_device(positive_i, self.device)
-
-    @override
     @torch.no_grad()
     def evaluate(self, eval_data: Any, load_best_model: bool = True, **options: Any) -> Any:
         with without_overhead():
