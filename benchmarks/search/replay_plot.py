@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 plt.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "replay", "font.family": "sans-serif"}
 
 _COLOURS = ["#d1495b", "#30638e", "#2e8b57", "#8a6fb0", "#b8860b", "#5f6b73", "#00798c", "#a0522d"]
-_REGRETS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_REGRETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1, 1.5, 2, 3, 5)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -32,7 +32,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         path: The file; its name says the format.
     """
     rows = [row for row in rows if row["workers"] == 1]
-    figure, axis = plt.subplots(figsize=(8, 4.2))
+    figure, axis = plt.subplots(figsize=(8, 3.6))
     for place, policy in enumerate(dict.fromkeys(row["policy"] for row in rows)):
         own = [row for row in rows if row["policy"] == policy]
         shares = [float(budget) for budget in own[0]["regret"]["true"] if budget != "end"]
@@ -47,7 +47,9 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axis.set(xscale="log", yscale="log", xlabel="share of the whole grid's epochs")
     ticks = [*shares, 0.5, 1.0]
     axis.set_xticks(ticks, [f"{tick:.1%}".replace(".0%", "%") for tick in ticks])
+    shown = axis.get_ylim()
     axis.set_yticks(_REGRETS, [f"{regret:g}" for regret in _REGRETS])
+    axis.set_ylim(shown)
     axis.minorticks_off()
     axis.set_ylabel("true regret of the choice\n(standard deviations between seeds)")
     axis.grid(alpha=0.25)
