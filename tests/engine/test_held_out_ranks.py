@@ -60,7 +60,7 @@ def test_means_are_recboles_metrics(
     assert ((table["rank"] <= 3) == (table["hit@3"] == 1)).all()
     first = table["mrr@5"] > 0
     assert (1 / table["rank"][first]).to_numpy() == pytest.approx(table["mrr@5"][first].to_numpy())
-    assert table["rank"].max() <= int(built.trainer.tot_item_num)
+    assert table["rank"].max() <= int(built.train._dataset.item_num)
 
 
 def test_users_and_items_have_their_own_ids_and_counts(data: Path, tmp_path: Path) -> None:
@@ -92,6 +92,27 @@ def test_ranks_beyond_the_cutoff_are_counted(data: Path) -> None:
     target = built.test._dataset.inter_feat["item_id"]
     above = (scores > scores.gather(1, target[:, None])).sum(dim=1) + 1
     assert columns["rank"].tolist() == above.tolist() and max(above.tolist()) > 5
+
+
+def test_scores_of_few_users_at_a_time_are_in_memory(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = made(data, FAST, LAST)  # one batch
+    built.trainer.eval_collector.data_collect(built.train)
+    expected = measure_test(built, tmp_path / "whole")
+    monkeypatch.setattr("sasrecf_tune.engine.fast.evaluation.users_per_chunk", lambda *_: 7)
+    collector, sizes = built.trainer.eval_collector, []
+    collect = collector.eval_batch_collect
+
+    def counted(scores: Any, *others: Any) -> None:
+        sizes.append(len(scores))
+        collect(scores, *others)
+
+    monkeypatch.setattr(collector, "eval_batch_collect", counted)
+    assert measure_test(built, tmp_path / "parts") == pytest.approx(expected, abs=1e-8)
+    assert max(sizes) == 7 and sum(sizes) == len(built.test._dataset) > 7
+    whole, parts = (read_per_user(per_user_file(tmp_path / name, "test")) for name in ("whole", "parts"))
+    pd.testing.assert_frame_equal(whole, parts)
 
 
 def test_validation_is_written_where_it_can_be_repeated(data: Path, tmp_path: Path) -> None:

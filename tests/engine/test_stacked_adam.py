@@ -54,6 +54,25 @@ def test_fused_trials_are_updated_as_alone_whenever_they_join_and_leave(data: Pa
             assert all(each.untyped_storage().nbytes() == 4 * each.numel() for each in values.values())
 
 
+def test_a_weight_decay_of_1_counts(data: Path) -> None:
+    ours, theirs = ([trial(data, weight_decay=1.0, seed=seed) for seed in range(2)] for _ in range(2))
+    fused(ours).train_epoch()
+    for one, other in zip(ours, theirs, strict=True):
+        alone(other)
+        expected = dict(other.trainer.model.named_parameters())
+        for name, weight in one.trainer.model.named_parameters():
+            torch.testing.assert_close(weight, expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_options_of_older_versions_of_torch_are_enough(data: Path) -> None:
+    ours, theirs = ([trial(data, **own) for own in OWN[:2]] for _ in range(2))
+    for each in ours:
+        each.trainer.optimizer.param_groups[0].pop("decoupled_weight_decay", None)
+    trainer = fused(ours)
+    for _ in range(2):
+        assert trainer.train_epoch() == pytest.approx([alone(each) for each in theirs], rel=1e-6)
+
+
 def capture_optimizer(built: Built) -> dict[int, dict[str, torch.Tensor]]:
     built.trainer.best_state, built.trainer.best_epoch = {}, 0  # of no validation
     state: dict[int, dict[str, torch.Tensor]] = capture(built)["optimizer"]["state"]

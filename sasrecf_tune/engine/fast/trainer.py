@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from typing_extensions import override
 
 from sasrecf_tune.engine.fast.batches import epoch_batches, reads_table
-from sasrecf_tune.engine.fast.evaluation import RankedTargets, ranks_all_items
+from sasrecf_tune.engine.fast.evaluation import RankedTargets, collect_scores, ranks_all_items
 from sasrecf_tune.engine.fast.length_groups import to_device
 from sasrecf_tune.engine.fast.scoring_model import item_inputs
 from sasrecf_tune.engine.recbole import RecordingTrainerMixin
@@ -81,26 +81,22 @@ class FastTrainer(RecordingTrainerMixin, Trainer):  # type: ignore[misc]  # recb
         return float(sum(all_losses.tolist()))
 
     @override
-    def _full_sort_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
-        # The batch stays on the CPU here, too. A sequential model's batch has no history_index.
-        interaction, _, positive_u, positive_i = batched_data
-        scores = self.model.full_sort_predict(interaction)
-        scores[:, 0] = -torch.inf
-        return interaction, scores, to_device(positive_u, self.device), to_device(positive_i, self.device)
-
-    @override
     @torch.no_grad()
     def evaluate(self, eval_data: Any, load_best_model: bool = True, **options: Any) -> Any:
         with without_overhead():
-            # What records ranks of users needs the scores as RecBole's collector gets them.
-            recorded = self.eval_collector.on_batch is not None
-            if load_best_model or not eval_data or recorded or not ranks_all_items(self.config, eval_data):
+            if load_best_model or not eval_data or not ranks_all_items(self.config, eval_data):
                 return super().evaluate(eval_data, load_best_model, **options)
             self.model.eval()
             ranked = RankedTargets(self.config)
+            # What records ranks of users needs the scores as RecBole's collector gets them.
+            recorded = self.eval_collector.on_batch is not None
             inputs = item_inputs(self.model) if len(eval_data) > 1 else None
+            items = self.model.item_embedding.weight
             # The batch stays on the CPU here, too.
-            for interaction, _, _, target in eval_data:
-                outputs = self.model.outputs(interaction, inputs)
-                ranked.add(outputs, self.model.item_embedding.weight, to_device(target, self.device))
+            for interaction, _, _, targets in eval_data:
+                outputs, target = self.model.outputs(interaction, inputs), to_device(targets, self.device)
+                if recorded:
+                    collect_scores(self.eval_collector, interaction, outputs, items, target)
+                else:
+                    ranked.add(outputs, items, target)
             return ranked.metrics(self)

@@ -99,16 +99,18 @@ class StackedAdam:
             widths = torch.tensor([size // len(own) for size in sizes]).repeat_interleave(len(own))
             trials = torch.arange(len(own)).repeat(len(sizes)).repeat_interleave(widths)
             self._trial_of = to_device(trials, self._device)
-        decoupled = [group["decoupled_weight_decay"] for group in self._options]
+        # Before version 2.7, torch's options do not say it.
+        decoupled = [isinstance(optimizer, torch.optim.AdamW) for optimizer in optimizers]
         rates = [(group["lr"], group["weight_decay"]) for group in self._options]
         self._penalty = self._of_trials(
-            [0.0 if apart else decay for (_, decay), apart in zip(rates, decoupled, strict=True)]
+            [0.0 if apart else decay for (_, decay), apart in zip(rates, decoupled, strict=True)], neutral=0.0
         )
         self._shrink = self._of_trials(
             [
                 1 - rate * decay if apart else 1.0
                 for (rate, decay), apart in zip(rates, decoupled, strict=True)
-            ]
+            ],
+            neutral=1.0,
         )
 
     def start_epoch(self, steps: int) -> None:
@@ -151,9 +153,9 @@ class StackedAdam:
     def _each(self) -> zip[tuple[float, dict[str, float]]]:
         return zip(self._done, self._options, strict=True)
 
-    def _of_trials(self, values: list[float]) -> Tensor | None:
-        """Return a value for each trial in the shape of blocks; None if none has an effect."""
-        if len(set(values)) == 1 and values[0] in (0.0, 1.0):
+    def _of_trials(self, values: list[float], neutral: float) -> Tensor | None:
+        """Return a value for each trial in the shape of blocks; None if all are `neutral`."""
+        if all(value == neutral for value in values):
             return None
         given = to_device(torch.tensor(values), self._device)
         return given[:, None] if self._trial_of is None else given[self._trial_of]
