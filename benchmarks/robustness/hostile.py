@@ -115,6 +115,7 @@ class Watch:
         self.port: int = self._server.getsockname()[1]
         self.events: list[str] = []
         threading.Thread(target=self._accept, daemon=True).start()
+        sys.dont_write_bytecode = True  # the cache of a module that is imported late is no harm
         sys.addaudithook(self._audit)
 
     @contextlib.contextmanager

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from sasrecf_tune.analysis.bounds import AtBound, at_bounds
 from sasrecf_tune.analysis.confirmation import Confirmation, Verdict, rank_confirmed
 from sasrecf_tune.analysis.search_summary import SearchSummary
-from sasrecf_tune.analysis.user_scores import UserScores, read_user_scores
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -18,6 +17,7 @@ from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.trials import ENDED, Row, State, TrialRecord, rank
 
 if TYPE_CHECKING:
+    from sasrecf_tune.analysis.user_scores import UserScores
     from sasrecf_tune.inputs.settings import RunSettings
     from sasrecf_tune.storage.directory import StudyDirectory
 
@@ -175,6 +175,9 @@ def report_data_of(
     Raises:
         StorageError: the manifest cannot be read.
     """
+    # It loads numpy, which writing a search space in Python does without.
+    from sasrecf_tune.analysis.user_scores import read_user_scores
+
     return ReportData(
         study_dir.name,
         settings.metric,

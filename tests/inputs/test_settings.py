@@ -28,6 +28,7 @@ from sasrecf_tune.inputs.metrics import (
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import (
     ConfigOptions,
+    EarlierOptions,
     RunSettings,
     SearchSettings,
     format_duration,
@@ -211,8 +212,9 @@ def given_to_run(*arguments: str) -> dict[str, Any]:
 
 
 def test_every_setting_has_an_option_with_its_default() -> None:
-    expanded = {"base", "search", "sources"}
-    declared = {field.name for cls in (RunSettings, SearchSettings, ConfigOptions) for field in fields(cls)}
+    expanded = {"base", "search", "earlier_work", "sources"}
+    classes = (RunSettings, SearchSettings, ConfigOptions, EarlierOptions)
+    declared = {field.name for cls in classes for field in fields(cls)}
     assert {option.name for option in parameters(RunSettings)} == declared - expanded
     given = given_to_run()
     made = run_settings(SPACE, BaseConfig(), given)

@@ -59,7 +59,9 @@ class CompactDataset(SequentialDataset):  # type: ignore[misc]  # recbole is unt
         self._aug_presets()
         self._check_field("uid_field", "time_field")
         # By user and then by time, equal times in the order of the file: RecBole's two stable sorts.
-        order = np.lexsort([self.inter_feat[field].numpy() for field in (self.time_field, self.uid_field)])
+        columns = [self.inter_feat[field].numpy() for field in (self.time_field, self.uid_field)]
+        # Of a column among `numerical_features`, the first part is the value.
+        order = np.lexsort([column if column.ndim == 1 else column[:, 0] for column in columns])
         ordered = Columns(self.inter_feat.interaction)[order]
         users = ordered[self.uid_field].numpy()
         start, end = history_windows(users, int(self.config["MAX_ITEM_LIST_LENGTH"]))
