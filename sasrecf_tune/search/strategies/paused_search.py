@@ -98,11 +98,15 @@ class PausedSearch(PredictingPolicy):
         survey = self.survey(curves)
         if not len(survey.beliefs.cells):
             return Finish(EXHAUSTED, exhausted=True)
+        rows = np.ones(len(survey.beliefs.cells), dtype=bool)
         if self._until is not None:
             step = self._end(survey, self._until)
             if step is not None:
-                return step
-        actions = self._actions(survey)
+                # What is believed of a value that was never tried is not enough to end a search.
+                rows = survey.values_untried()
+                if isinstance(step, Step) or not rows.any():
+                    return step
+        actions = self._actions(survey, rows)
         if not len(actions.row):
             return Finish(EXHAUSTED, exhausted=True)
         return self._best_action(survey, actions)
@@ -204,12 +208,12 @@ class PausedSearch(PredictingPolicy):
         epochs = float(self._expected_epochs(survey).between(first, np.array([last]))[0])
         return Step(labels, last, going.curve.number, epochs * seconds_per_epoch(survey.trials, going))
 
-    def _actions(self, survey: Survey) -> _Actions:
+    def _actions(self, survey: Survey, allowed: NDArray[np.bool_]) -> _Actions:
         busy = {one.cell for one in survey.trials if one.busy}
         rows = []
         for row, cell in enumerate(map(int, survey.beliefs.cells)):
             going = survey.open.get(cell)
-            if cell in busy or (going is None and cell < survey.tried):
+            if not allowed[row] or cell in busy or (going is None and cell < survey.tried):
                 continue
             newest, first, run = 0, 0, -1
             if going is not None:

@@ -18,6 +18,8 @@ Integers = NDArray[np.int64]
 
 # Candidates near so many of the best configurations.
 _CENTERS = 5
+# A parameter with at most so many values has each of them tried.
+_FEW_VALUES = 10
 
 
 class Survey:
@@ -113,6 +115,17 @@ class Survey:
     def untried(self) -> NDArray[np.bool_]:
         """[j] Which of the configurations of the beliefs have no trial."""
         return self.beliefs.cells >= self.tried
+
+    def values_untried(self) -> NDArray[np.bool_]:
+        """[j] Which of the configurations of the beliefs have a value that no trial has, of a few values."""
+        found = self.untried()
+        new = np.zeros_like(found)
+        for name in {name for labels in self.labels for name in labels}:
+            values = [repr(labels.get(name)) for labels in self.labels]
+            if len(set(values)) <= _FEW_VALUES:
+                missing = set(values) - set(values[: self.tried])
+                new |= np.array([values[cell] in missing for cell in self.beliefs.cells], dtype=bool)
+        return found & new
 
     def count_untried(self) -> int | None:
         """How many configurations of the space have no trial; None for infinitely many."""

@@ -377,3 +377,11 @@ def test_a_failed_trial_among_few_does_not_make_the_search_train_all_others_to_t
     played = play(lambda: policy, lambda labels: None if labels == first.labels else train(labels))
     assert isinstance(played.finish, Finish)
     assert not played.finish.exhausted
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.001, 0.002])
+def test_a_search_does_not_end_before_each_value_was_tried(noise: float) -> None:
+    policy = make_policy(GRID)
+    played = play(lambda: policy, learning(noise=noise))
+    for name, count in (("learning_rate", 5), ("n_layers", 3), ("hidden_dropout_prob", 2), ("loss_type", 2)):
+        assert len({curve.labels[name] for curve in played.curves}) == count
