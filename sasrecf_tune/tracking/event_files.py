@@ -80,7 +80,7 @@ class EventFiles(Tracker):
             new = {tag: value for tag, value in epoch.values.items() if epoch.epoch > run.steps.get(tag, 0)}
             if new:
                 events.append(_scalars(new, epoch.epoch, epoch.time))
-        last = log.ended or (log.epochs[-1].time if log.epochs else log.started)
+        last = log.last_time
         results = {
             tag: value for tag, value in log.results.items() if log.last_epoch > run.steps.get(tag, -1)
         }

@@ -85,11 +85,10 @@ class MlflowRuns(Tracker):
         with self._masked_errors():
             run = self._runs.get(log.number) or self._attach(log)
             self._send_epochs(run, log)
-            states = ", ".join([*filter(None, [self._earlier[run]]), *map(str, log.changes)])
-            tags = {_STATE_TAG: str(log.state), _STATES_TAG: states}
+            tags = {_STATE_TAG: str(log.state), _STATES_TAG: log.states(self._earlier[run])}
             if log.error:
                 tags["mlflow.note.content"] = log.error
-            last = log.ended or (log.epochs[-1].time if log.epochs else log.started)
+            last = log.last_time
             known = self._results[run]
             changed = {key: value for key, value in log.results.items() if known.get(_key(key)) != value}
             self._set(run, changed, tags, log.last_epoch, last)

@@ -81,6 +81,15 @@ class TrialLog:
         return self.epochs[-1].epoch if self.epochs else 0
 
     @property
+    def last_time(self) -> float:
+        """When the last thing that is known of it happened."""
+        return self.ended or (self.epochs[-1].time if self.epochs else self.started)
+
+    def states(self, earlier: str) -> str:
+        """All states that it came into; `earlier` are those that an earlier coordinator has told."""
+        return ", ".join([*([earlier] if earlier else []), *map(str, self.changes)])
+
+    @property
     def results(self) -> dict[str, float]:
         """The numbers about the whole trial, by name."""
         record = self.record

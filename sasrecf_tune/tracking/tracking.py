@@ -92,14 +92,12 @@ class Tracking(Callback):
         log = self._trials.get(report.number)
         if log is None:
             return
-        epoch = EpochLog(
-            report.epoch, curve_values(report.metrics, report.train_loss), self._clock(), complete=True
-        )
-        others = [known for known in log.epochs if known.epoch != report.epoch]
-        known = next((known for known in log.epochs if known.epoch == report.epoch), None)
+        epochs = {one.epoch: one for one in log.epochs}
+        known = epochs.get(report.epoch)
         if known is None or not known.complete:  # else an attempt repeats those of an earlier one
-            epochs = sorted([*others, epoch], key=lambda one: one.epoch)
-            self._post(replace(log, epochs=tuple(epochs)))
+            values = curve_values(report.metrics, report.train_loss)
+            epochs[report.epoch] = EpochLog(report.epoch, values, self._clock())
+            self._post(replace(log, epochs=tuple(epochs[number] for number in sorted(epochs))))
 
     @override
     def on_trial_end(self, record: TrialRecord) -> None:

@@ -76,7 +76,7 @@ class WandbRuns(Tracker):
             if epoch.epoch > sent:
                 run.log({**epoch.values, "epoch": epoch.epoch}, step=epoch.epoch, commit=True)
                 self._sent[log.name] = epoch.epoch
-        states = ", ".join([*filter(None, [self._earlier[log.name]]), *map(str, log.changes)])
+        states = log.states(self._earlier[log.name])
         run.summary.update({**log.results, "state": str(log.state), "states": states})
         if log.error:
             run.notes = log.error
