@@ -53,18 +53,25 @@ def binned(
 
 
 def _ranges(name: str, records: Sequence[TrialRecord], values: NDArray[np.float64], count: int) -> Binned:
-    level = quantile_levels(values, count)
-    labels = []
-    for index in range(level.max() + 1):
-        inside = values[level == index]
-        low, high = f"{inside.min():.3g}", f"{inside.max():.3g}"
-        labels.append(low if low == high else f"{low} to {high}")
+    labels, level = quantile_ranges(values, count, "{:.3g}")
     level_of = {record.number: int(index) for record, index in zip(records, level, strict=True)}
     return Binned(name, tuple(labels), level_of, ranges=True)
 
 
-def quantile_levels(values: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Assign values to at most `count` ranges with about equally many, from 0; equal ones to the same."""
+def quantile_ranges(values: NDArray[Any], count: int, form: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Assign values to at most `count` ranges with about equally many, equal ones to the same.
+
+    Args:
+        form: How a bound is written, for str.format.
+
+    Returns:
+        The text of each range, and the index of the range of each value.
+    """
     cuts = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="higher"))
     levels: NDArray[np.int64] = np.unique(np.searchsorted(cuts, values, side="right"), return_inverse=True)[1]
-    return levels
+    labels = []
+    for level in range(levels.max() + 1):
+        inside = values[levels == level]
+        low, high = form.format(inside.min()), form.format(inside.max())
+        labels.append(low if low == high else f"{low} to {high}")
+    return labels, levels

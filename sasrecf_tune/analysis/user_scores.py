@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sasrecf_tune.analysis.binning import quantile_levels
+from sasrecf_tune.analysis.binning import quantile_ranges
 from sasrecf_tune.analysis.confirmation import Confirmation, rank_confirmed
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.errors import StorageError
@@ -170,13 +170,7 @@ def user_tables(
 
 def levels_of(values: NDArray[Any]) -> tuple[list[str], NDArray[Any]]:
     """Cut history lengths or popularities into ranges of about equally many; return labels and levels."""
-    levels = quantile_levels(values, _GROUPS)
-    labels = []
-    for level in range(levels.max() + 1):
-        inside = values[levels == level]
-        low, high = inside.min(), inside.max()
-        labels.append(f"{low:,}" if low == high else f"{low:,} to {high:,}")
-    return labels, levels
+    return quantile_ranges(values, _GROUPS, "{:,}")
 
 
 def groups_of(scores: UserScores) -> dict[Part, list[Group]]:
