@@ -92,15 +92,21 @@ def comparison_markdown(comparison: Comparison) -> str:
         markdown_table(*budgets(comparison)),
         "\n",
     ]
-    lines = [*sentences(comparison)]
-    if has_users(comparison):
-        lines = [SEEDS_QUESTION, *lines, USERS_QUESTION, *user_sentences(comparison)]
+    lines = _told(comparison)
     lines += [f"Warning: {warning}" for warning in warnings(comparison)]
     lines += [f"{entry.name}: {winner(entry)}" for entry in comparison.entries]
     parts += [f"- {markdown_text(line)}\n" for line in lines]
     for title, headers, rows in user_group_tables(comparison):
         parts.append(f"\n{markdown_text(title)}:\n\n{markdown_table(headers, rows)}")
     return "".join([*parts, f"\n{note(comparison)}\n"])
+
+
+def _told(comparison: Comparison) -> list[str]:
+    """What both tests say, each after its question where there are two."""
+    lines = sentences(comparison)
+    if has_users(comparison):
+        return [SEEDS_QUESTION, *lines, USERS_QUESTION, *user_sentences(comparison)]
+    return lines
 
 
 def comparison_latex(comparison: Comparison) -> str:
@@ -121,12 +127,9 @@ def comparison_latex(comparison: Comparison) -> str:
         for row, estimate, mark in zip(cells, estimates, marks, strict=True):
             sd = None if estimate is None else estimate.sd
             row.append(mark if sd is None else rf"{mark} $\pm$ {comparison.metric.text(sd)}")
-    told = sentences(comparison)
-    if has_users(comparison):
-        told = [SEEDS_QUESTION, *told, USERS_QUESTION, *user_sentences(comparison)]
     caption = (
         f"{latex(heading(comparison))}. Mean $\\pm$ standard deviation over seeds of the best configuration "
-        f"of each study; best bold, second underlined. {latex(' '.join(told))} "
+        f"of each study; best bold, second underlined. {latex(' '.join(_told(comparison)))} "
         "Differences: $\\pm$ 95\\% intervals."
     )
     lines = ["% \\usepackage{booktabs}"]
