@@ -99,23 +99,43 @@ def read_own(path: Path) -> str:
         OSError: It cannot be read, is not a regular file, or is larger than any that a run writes.
         UnicodeDecodeError: It is not UTF-8.
     """
-    # Without O_NONBLOCK a FIFO waits for a writer.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, encoding="utf-8", newline="") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-        check_size(handle, path)
+    with os.fdopen(open_regular(path), encoding="utf-8", newline="") as file:
         return file.read()
 
 
-def check_size(handle: int, path: Path) -> None:
+def open_regular(path: Path, most: int = _MOST_BYTES, flags: int = 0) -> int:
+    """Open a file of a study directory, which may come from someone else, to read it as a whole.
+
+    Args:
+        most: Bytes of the largest file that a run writes.
+        flags: As for os.open, besides those for reading.
+
+    Returns:
+        The file descriptor.
+
+    Raises:
+        OSError: It cannot be opened, is not a regular file (EINVAL), or is larger (EFBIG).
+    """
+    # Without O_NONBLOCK a FIFO waits for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        check_size(handle, path, most)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def check_size(handle: int, path: Path, most: int = _MOST_BYTES) -> None:
     """Check that a file of a study directory, which may come from someone else, can be read as a whole.
 
     Raises:
         OSError: It is larger than any that a run writes.
     """
-    if os.fstat(handle).st_size > _MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it is larger than {_MOST_BYTES >> 20} MiB", str(path))
+    if os.fstat(handle).st_size > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB", str(path))
 
 
 def append_line(path: Path, line: str) -> None:

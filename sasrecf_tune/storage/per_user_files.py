@@ -5,14 +5,14 @@ A study directory may come from somebody else: a link, and a file that is too la
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 from sasrecf_tune.errors import StorageError
-from sasrecf_tune.storage.files import atomic_write, make_directory
+from sasrecf_tune.storage.files import atomic_write, make_directory, open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,19 +76,13 @@ def read_per_user(path: Path, keys: Sequence[str] | None = None) -> pd.DataFrame
     if path.parent.is_symlink():
         raise _refused(path, "its directory is a link")
     try:
-        # Without O_NONBLOCK a FIFO waits for a writer.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = open_regular(path, MOST_BYTES, os.O_NOFOLLOW)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _refused(path, "it is a link or cannot be opened") from error
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(handle)
-        raise _refused(path, "it is not a regular file")
+        told = error.errno in (errno.EINVAL, errno.EFBIG) and error.strerror
+        raise _refused(path, told or "it is a link or cannot be opened") from error
     with os.fdopen(handle, encoding="utf-8", newline="") as file:
-        if found.st_size > MOST_BYTES:
-            raise _refused(path, f"it is larger than {MOST_BYTES >> 20} MiB")
         try:
             metrics = _header(file)[len(COLUMNS) :] if keys is None else list(keys)
             types = dict.fromkeys((USER, ITEM), str) | dict.fromkeys((HISTORY, POPULARITY, RANK), "int64")
