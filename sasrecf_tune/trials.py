@@ -23,6 +23,8 @@ class State(StrEnum):
 ENDED = (State.COMPLETE, State.PRUNED, State.FAILED)
 # Those with results to show.
 LISTED = (State.COMPLETE, State.PRUNED, State.PAUSED, State.FAILED)
+# Spreadsheets take a cell that begins with one of these for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)

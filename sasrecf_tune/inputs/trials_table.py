@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from sasrecf_tune.errors import Location, ResultsFileError
 from sasrecf_tune.inputs.earlier_trials import EarlierTrial
 from sasrecf_tune.inputs.literals import MOST
-from sasrecf_tune.trials import State
+from sasrecf_tune.trials import FORMULA, State
 
 # The columns around those of the parameters.
 _BEFORE = ("number", "state")
 _AFTER = ("trial_seed", "trained_epochs", "best_epoch", "seconds")
 _VALID, _TEST = "valid ", "test "
-_FORMULA = ("'=", "'+", "'-", "'@", "'\t", "'\r")  # as `csv_line` writes what a spreadsheet would evaluate
 _FIX = "Give trials.csv or ranking.csv as `sasrecf-tune run` writes them."
 
 
@@ -138,4 +137,6 @@ class _Row:
 
 
 def _plain(cell: str) -> str:
-    return cell[1:] if cell.startswith(_FORMULA) else cell
+    # `csv_line` writes an apostrophe before it.
+    plain = cell.removeprefix("'")
+    return plain if plain.startswith(FORMULA) else cell

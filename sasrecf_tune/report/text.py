@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sasrecf_tune.inputs.settings import format_duration
-from sasrecf_tune.trials import State, TrialRecord, cell_text
+from sasrecf_tune.trials import FORMULA, State, TrialRecord, cell_text
 
 if TYPE_CHECKING:
     from sasrecf_tune.analysis.report_data import ReportData
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 # What json.dumps leaves as it is: 8-bit control characters, changes of direction, halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-# Spreadsheets take a cell that begins with one of these for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Terminals act on control characters, and texts of others can contain them: in data, YAML keys, error texts,
 # paths. Characters that change the direction of text can hide what a line says.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -115,7 +113,7 @@ def csv_line(cells: Sequence[object]) -> str:
 
 
 def _no_formula(cell: object) -> object:
-    if isinstance(cell, str) and cell.startswith(_FORMULA):
+    if isinstance(cell, str) and cell.startswith(FORMULA):
         try:
             float(cell)
         except ValueError:
