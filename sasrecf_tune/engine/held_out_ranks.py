@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from recbole.evaluator.register import metrics_dict
 
-from sasrecf_tune.inputs.metrics import PER_USER
+from sasrecf_tune.inputs.metrics import per_user_keys
 from sasrecf_tune.storage.per_user_files import HISTORY, ITEM, POPULARITY, RANK, USER
 
 _Array = NDArray[Any]
@@ -81,14 +80,12 @@ class HeldOutRanks:
 
     def _metrics(self, rows: _Array) -> dict[str, _Array]:
         config, collected = self._trainer.config, {"rec.topk": torch.from_numpy(rows)}
-        known = {name.lower() for name in PER_USER}
         found: dict[str, _Array] = {}
-        for name in map(str.lower, config["metrics"]):
-            if name in known:
-                metric = metrics_dict[name](config)
-                metric.topk_result = lambda _, values: values  # what RecBole takes the mean of
-                values = metric.calculate_metric(collected)
-                found |= {f"{name}@{k}": values[:, k - 1].astype(float) for k in config["topk"]}
+        for name in per_user_keys(map(str.lower, config["metrics"])):
+            metric = metrics_dict[name](config)
+            metric.topk_result = lambda _, values: values  # what RecBole takes the mean of
+            values = metric.calculate_metric(collected)
+            found |= {f"{name}@{k}": values[:, k - 1].astype(float) for k in config["topk"]}
         return found
 
 
@@ -96,9 +93,3 @@ def _count(train: Any, field: str) -> _Array:
     """How many training samples each id has."""
     ids = train.inter_feat[field].cpu().numpy()
     return np.bincount(ids, minlength=len(train.field2id_token[field]))
-
-
-def ranks_all(config: Mapping[str, Any], part: str) -> bool:
-    """Whether all items are ranked on a part of the data, so that an evaluation can be repeated."""
-    mode = config["eval_args"]["mode"]
-    return (mode if isinstance(mode, str) else mode[part]) == "full"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sasrecf_tune.engine.held_out_ranks import HeldOutRanks, ranks_all
+from sasrecf_tune.engine.fast.evaluation import ranks_all_items
+from sasrecf_tune.engine.held_out_ranks import HeldOutRanks
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.storage.files import make_directory
 from sasrecf_tune.storage.per_user_files import Part, per_user_file, write_per_user
@@ -23,7 +24,7 @@ def test_metrics(built: Built, per_user: Path | None) -> dict[str, float]:
 
 def write_validation(built: Built, per_user: Path) -> None:
     """Write the validation metrics of each user, where RecBole ranks the same items at each validation."""
-    if ranks_all(built.trainer.config, "valid"):
+    if ranks_all_items(built.trainer.config, built.valid):
         _evaluate(built, "valid", per_user)
 
 
