@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -94,17 +95,14 @@ def read_sources(settings: RunSettings) -> list[Source]:
 def _read_prior(name: str, settings: RunSettings, own: StudyDirectory) -> Source:
     where = f"{_PRIOR} {name}"
     try:
-        study_dir = find_study(settings.out, name)
-        if study_dir.directory.resolve() == own.directory.resolve():
-            raise InputError("a study cannot be its own prior", where=where, fix="Name another study.")
-        recorded, _ = settings_from(study_dir)
-        address = database_address(recorded, settings.storage if recorded.storage else None)
+        with _damage_is_input(where):
+            study_dir = find_study(settings.out, name)
+            if study_dir.directory.resolve() == own.directory.resolve():
+                raise InputError("a study cannot be its own prior", where=where, fix="Name another study.")
+            recorded, _ = settings_from(study_dir)
+            address = database_address(recorded, settings.storage if recorded.storage else None)
     except StudyNotFoundError as error:
         raise InputError(error.what, where=where, fix=error.fix) from error
-    except InputError:
-        raise
-    except TuneError as error:  # of a study that is damaged
-        raise InputError(error.what, where=error.where or where, fix=error.fix) from error
     if address is None and not study_dir.database.is_file():
         raise InputError("the study has no database", where=where, fix="Name another study.")
     with open_to_read(str(study_dir.database) if address is None else address) as storage:
@@ -191,12 +189,19 @@ def _setup_beside(path: Path) -> Setup | None:
     study_dir = StudyDirectory(path.absolute().parent)
     if path.absolute() not in study_dir.results() or not study_dir.manifest.is_file():
         return None
-    try:
+    with _damage_is_input():
         return _setup(read_manifest(study_dir).get("identity"), relative(study_dir.manifest))
+
+
+@contextlib.contextmanager
+def _damage_is_input(where: str = "") -> Iterator[None]:
+    """Turn the error of a damaged study into one of the input, at `where` if it says no place."""
+    try:
+        yield
     except InputError:
         raise
     except TuneError as error:
-        raise InputError(error.what, where=error.where, fix=error.fix) from error
+        raise InputError(error.what, where=error.where or where, fix=error.fix) from error
 
 
 def _setup(identity: object, where: str) -> Setup:

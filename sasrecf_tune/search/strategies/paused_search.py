@@ -101,10 +101,12 @@ class PausedSearch(PredictingPolicy):
         rows = np.ones(len(survey.beliefs.cells), dtype=bool)
         if self._until is not None:
             step = self._end(survey, self._until)
+            if isinstance(step, Step):
+                return step
             if step is not None:
                 # What is believed of a value that was never tried is not enough to end a search.
                 rows = survey.values_untried()
-                if isinstance(step, Step) or not rows.any():
+                if not rows.any():
                     return step
         actions = self._actions(survey, rows)
         if not len(actions.row):
