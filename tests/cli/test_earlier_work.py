@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.support import synthetic_data
 from tests.support.command_line import Cli
@@ -26,14 +25,8 @@ recall@10 : 0.4    mrr@10 : 0.2
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Where the command line runs: a params file, settings, a data set, and results of run_hyper.py."""
-    (tmp_path / "data").mkdir()
-    synthetic_data.write_data_set(tmp_path / "data")
-    given = {"model", "dataset", "data_path", "seed", "learning_rate"}
-    settings = {key: value for key, value in synthetic_data.base(tmp_path).items() if key not in given}
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(settings | {"epochs": 1}))
-    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
     (tmp_path / "hyper.result").write_text(RESULT)
-    return tmp_path
+    return synthetic_data.write_inputs(tmp_path, "learning_rate choice [0.01]\n", epochs=1)
 
 
 def test_an_imported_winner_is_trained_from_its_configuration(directory: Path, cli: Cli) -> None:

@@ -36,13 +36,8 @@ CONFIRM = ("--confirm", "2", "--confirm-seeds", "2")
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Where the command line runs: a params file, settings, and a data set."""
-    (tmp_path / "data").mkdir()
-    synthetic_data.write_data_set(tmp_path / "data")
-    given = {"model", "dataset", "data_path", "seed", "learning_rate"}
-    settings = {key: value for key, value in synthetic_data.base(tmp_path).items() if key not in given}
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(settings | {"epochs": 3, "hidden_dropout_prob": 0.5}))
-    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01, 0.003]\n")
-    return tmp_path
+    space = "learning_rate choice [0.01, 0.003]\n"
+    return synthetic_data.write_inputs(tmp_path, space, epochs=3, hidden_dropout_prob=0.5)
 
 
 def runs(study: Path) -> list[tuple[object, ...]]:

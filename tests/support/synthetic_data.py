@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 NAME = "every-kind"
 ITEMS = 40
@@ -63,6 +64,17 @@ def base(parent: Path) -> dict[str, object]:
         "valid_metric": "MRR@10",
         "seed": 2020,
     }
+
+
+def write_inputs(directory: Path, space: str, **settings: object) -> Path:
+    """Write what the command line needs: hyper.test, base.yaml, and the data set below `data`."""
+    (directory / "data").mkdir()
+    write_data_set(directory / "data")
+    given = {"model", "dataset", "data_path", "seed", "learning_rate"}  # as options, or searched
+    config = {key: value for key, value in base(directory).items() if key not in given}
+    (directory / "base.yaml").write_text(yaml.safe_dump(config | settings))
+    (directory / "hyper.test").write_text(space)
+    return directory
 
 
 @pytest.fixture(scope="module")
