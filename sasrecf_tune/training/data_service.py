@@ -10,17 +10,8 @@ from typing import Any
 
 import torch
 
-from sasrecf_tune.engine.recbole import (
-    RECBOLE_ENGINE,
-    Built,
-    Engine,
-    Prepared,
-    build,
-    check_files,
-    data_directory,
-    make_config,
-    prepare,
-)
+from sasrecf_tune.engine.data_checks import check_files, data_directory
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, Prepared, build, make_config, prepare
 from sasrecf_tune.errors import DataError, InputError
 from sasrecf_tune.executors.visible_gpus import first_gpu
 from sasrecf_tune.inputs.dataset_files import DatasetFiles, fingerprint

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from sasrecf_tune.engine.recbole import NOT_A_NUMBER
+from sasrecf_tune.engine.recording_trainer import NOT_A_NUMBER
 from sasrecf_tune.errors import StorageError, TuneError, UnknownReasonError
 from sasrecf_tune.messages import FailureKind
 

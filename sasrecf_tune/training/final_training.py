@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from sasrecf_tune.engine.recbole import NOT_A_NUMBER, Built
+from sasrecf_tune.engine.recbole import Built
+from sasrecf_tune.engine.recording_trainer import NOT_A_NUMBER
 
 
 def train_all_epochs(built: Built, on_epoch: Callable[[int, float], None]) -> dict[str, torch.Tensor]:

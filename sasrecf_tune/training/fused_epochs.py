@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sasrecf_tune.engine.fused.trainer import EpochRequest, FusedTrainer, fusion_key
-from sasrecf_tune.engine.recbole import NOT_A_NUMBER
+from sasrecf_tune.engine.recording_trainer import NOT_A_NUMBER
 from sasrecf_tune.engine.rng import TrialRng
 from sasrecf_tune.training.failure_reason import FusedTrialsError
 

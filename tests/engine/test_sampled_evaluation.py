@@ -16,15 +16,8 @@ from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.recbole import (
-    RECBOLE_ENGINE,
-    Built,
-    Engine,
-    build,
-    last_of_each,
-    make_config,
-    prepare,
-)
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, build, make_config, prepare
+from sasrecf_tune.engine.recording_trainer import last_of_each
 from tests.support.synthetic_data import base, data, muted
 
 __all__ = ["data", "muted"]

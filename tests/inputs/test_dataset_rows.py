@@ -11,16 +11,9 @@ from typing import Any
 
 import pytest
 
+from sasrecf_tune.engine.data_checks import check_files, data_directory
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.recbole import (
-    RECBOLE_ENGINE,
-    Engine,
-    Prepared,
-    check_files,
-    data_directory,
-    make_config,
-    prepare,
-)
+from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Engine, Prepared, make_config, prepare
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs import dataset_rows
 from sasrecf_tune.inputs.dataset_rows import scan

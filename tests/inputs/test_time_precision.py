@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sasrecf_tune.engine.data_checks import data_directory
 from sasrecf_tune.engine.fast.build import FAST
-from sasrecf_tune.engine.recbole import data_directory, make_config, prepare
+from sasrecf_tune.engine.recbole import make_config, prepare
 from sasrecf_tune.inputs import dataset_rows
 from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.dataset_rows import scan

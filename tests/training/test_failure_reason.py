@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sasrecf_tune.engine.recbole import NOT_A_NUMBER
+from sasrecf_tune.engine.recording_trainer import NOT_A_NUMBER
 from sasrecf_tune.errors import DataError, UnknownReasonError
 from sasrecf_tune.training.failure_reason import FusedTrialsError, error_text, failure_kind, failure_reason
 

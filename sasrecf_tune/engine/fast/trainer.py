@@ -15,7 +15,7 @@ from sasrecf_tune.engine.fast.batches import epoch_batches, reads_table
 from sasrecf_tune.engine.fast.evaluation import RankedTargets, collect_scores, ranks_all_items
 from sasrecf_tune.engine.fast.length_groups import to_device
 from sasrecf_tune.engine.fast.scoring_model import item_inputs
-from sasrecf_tune.engine.recbole import RecordingTrainerMixin
+from sasrecf_tune.engine.recording_trainer import RecordingTrainerMixin
 
 # Optimisers whose step can be one fused kernel.
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
