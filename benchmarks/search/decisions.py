@@ -15,7 +15,7 @@ from benchmarks.common import start
 from benchmarks.search.instant_training import fake_data_summary
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
+from sasrecf_tune.inputs.settings import RunSettings, SearchSettings, Until
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.policy import Curve, CurveState, Labels, Step
 from sasrecf_tune.search.study_setup import make_policy
@@ -49,7 +49,7 @@ def measure(cells: int, trials: int) -> list[float]:
         name="decisions",
         base={},
         metric=parse_metric("MRR@10"),
-        search=SearchSettings(until=_NEVER_MET),
+        search=SearchSettings(until=Until(_NEVER_MET)),
     )
     plan = make_plan(settings, space, base_config(settings, space), fake_data_summary(_EPOCHS))
     policy = make_policy(plan)

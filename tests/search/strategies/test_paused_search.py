@@ -394,7 +394,7 @@ def test_a_search_does_not_end_before_each_value_was_tried(noise: float) -> None
 def test_decisions_use_one_thread_of_the_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several would wait for each other in a loop, for matrices that are too small for them."""
     blas = ThreadpoolController().select(user_api="blas")
-    seen = []
+    seen: list[int] = []
 
     def gains(means: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
         seen.extend(library["num_threads"] for library in blas.info())
