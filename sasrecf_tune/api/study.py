@@ -247,6 +247,7 @@ class Study:
         on: TrainOn = "train+valid",
         *,
         seed: int | None = None,
+        seeds: int = 1,
         output: str | Path | None = None,
         data_path: str | Path | None = None,
         gpus: str | int | Sequence[int | str] | None = None,
