@@ -169,8 +169,8 @@ def measure(one: Slice, data: Dataset, features: tuple[str, ...], groups: int, w
 def table(rows: list[dict[str, Any]]) -> str:
     """Return a table in Markdown: the mean and, in parentheses, the standard deviation of each."""
     lines = [
-        f"| data | models | {' | '.join(METRICS)} | gain of MRR@10 | groups |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| data | models | {' | '.join(METRICS)} | gain of MRR@10 | of NDCG@10 | of the groups |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         singles = np.array(row["singles"])
@@ -181,9 +181,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         kinds += [(f"one, {size} x the width", np.array(each), None) for size, each in row["widths"].items()]
         for name, values, paired in kinds:
             cells = [f"{m:.4f} ({s:.4f})" for m, s in zip(values.mean(0), values.std(0, ddof=1), strict=True)]
-            gain = values[:, 0].mean() / singles[:, 0].mean() - 1
+            gains = values.mean(0) / singles.mean(0) - 1
             better = "" if paired is None else f"{(values > paired)[:, 0].sum()} of {len(values)}"
-            lines.append(f"| {row['slice']} | {name} | {' | '.join(cells)} | {gain:+.1%} | {better} |")
+            cells += [f"{gain:+.1%}" for gain in gains[:2]]
+            lines.append(f"| {row['slice']} | {name} | {' | '.join(cells)} | {better} |")
     return "\n".join(lines) + "\n"
 
 
@@ -192,6 +193,7 @@ def main(
     beauty: Annotated[
         str, typer.Option(metavar="DIR", help="The directory of amazon-beauty; without it ml-100k alone.")
     ] = "",
+    only: Annotated[str, typer.Option(help="Only the slices whose name has this in it.")] = "",
     groups: Annotated[int, typer.Option(min=2, help="Groups of five seeds.")] = 4,
     wide: Annotated[bool, typer.Option(help="Train models of a multiple of the width, too.")] = True,
     json_file: JsonFile = None,
@@ -202,7 +204,7 @@ def main(
     warnings.simplefilter("ignore")
     rows = []
     for one in SLICES:
-        if one.data == "amazon-beauty" and not beauty:
+        if only not in one.name or (one.data == "amazon-beauty" and not beauty):
             continue
         (found,) = find_datasets(beauty if one.data == "amazon-beauty" else one.data)
         with tempfile.TemporaryDirectory() as scratch:
