@@ -99,17 +99,18 @@ class PausedSearch(PredictingPolicy):
         survey = self.survey(curves)
         if not len(survey.beliefs.cells):
             return Finish(EXHAUSTED, exhausted=True)
-        rows = np.ones(len(survey.beliefs.cells), dtype=bool)
+        rows, brief = np.ones(len(survey.beliefs.cells), dtype=bool), False
         if self._until is not None:
             step = self._end(survey, self._until)
             if isinstance(step, Step):
                 return step
             if step is not None:
-                # What is believed of a value that was never tried is not enough to end a search.
-                rows = survey.values_untried()
+                # What is believed of a value that was never tried is not enough to end a search. Its first
+                # score is: if that says that it may be the best, the expected regret is above `until` again.
+                rows, brief = survey.values_untried(), True
                 if not rows.any():
                     return step
-        actions = self._actions(survey, rows)
+        actions = self._actions(survey, rows, brief=brief)
         if not len(actions.row):
             return Finish(EXHAUSTED, exhausted=True)
         return self._best_action(survey, actions)
@@ -215,7 +216,8 @@ class PausedSearch(PredictingPolicy):
         epochs = float(self._expected_epochs(survey).between(first, np.array([last]))[0])
         return Step(labels, last, going.curve.number, epochs * seconds_per_epoch(survey.trials, going))
 
-    def _actions(self, survey: Survey, allowed: NDArray[np.bool_]) -> _Actions:
+    def _actions(self, survey: Survey, allowed: NDArray[np.bool_], *, brief: bool) -> _Actions:
+        """The steps of the cells in `allowed`; with `brief` only each cell's shortest."""
         busy = {one.cell for one in survey.trials if one.busy}
         rows = []
         for row, cell in enumerate(map(int, survey.beliefs.cells)):
@@ -227,7 +229,8 @@ class PausedSearch(PredictingPolicy):
                 newest, first, run = going.newest, _goes_on_after(going), going.curve.number
             switches = going is None or not going.reached
             ahead = [step for step in self._horizon.steps(int(survey.lasts[cell])) if step > newest]
-            rows += [(row, first, until, run, switches) for until in _some(ahead)]
+            untils = ahead[:1] if brief else _some(ahead)
+            rows += [(row, first, until, run, switches) for until in untils]
         table = np.array(rows, dtype=int).reshape(len(rows), 5).T
         return _Actions(table[0], table[1], table[2], table[3], table[4].astype(bool))
 
