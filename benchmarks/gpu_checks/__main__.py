@@ -134,7 +134,7 @@ def main(
         if only and name not in only:
             continue
         if left < _LEAST_SECONDS:
-            print_progress(f"{name}: no time is left")
+            table.add(name, Finding(None, {"not run": "no time was left"}), 0.0)
             continue
         print_progress(name)
         started = time.monotonic()

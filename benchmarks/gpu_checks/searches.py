@@ -32,9 +32,12 @@ class SearchRun:
     errors: str
 
     def states(self) -> list[str]:
-        """Return how each trial has ended, by its number."""
+        """Return how each trial has ended, by its number, and why it has failed."""
         ended = [event for event in self.events if event["event"] == "ended"]
-        return [event["state"] for event in sorted(ended, key=lambda event: int(event["trial"]))]
+        return [
+            f"{event['state']}: {event['error']}"[:160] if event["error"] else event["state"]
+            for event in sorted(ended, key=lambda event: int(event["trial"]))
+        ]
 
     def is_whole(self, trials: int) -> bool:
         """Return whether all trials have completed, each once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ def free_gib() -> float:
 
 
 @contextlib.contextmanager
-def all_but(gib: float, device: str) -> Any:
+def all_but(gib: float, device: str) -> Iterator[float]:
     """Hold the GPU's memory in the block, but so much; gives how much is held."""
     if device != "cuda":
         yield 0.0

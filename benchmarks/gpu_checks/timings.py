@@ -73,7 +73,9 @@ def many_items(setting: CheckSetting) -> Finding:
     items = setting.items
     with tempfile.TemporaryDirectory() as scratch:
         write_data_set(Path(scratch), rows=3 * items, users=max(50, 3 * items // 10), items=items)
-        builder = TrialBuilder(setting.config(scratch), setting.gpu)
+        config = setting.config(scratch)
+        config.pop("user_inter_num_interval", None)  # it is for the other data set
+        builder = TrialBuilder(config, setting.gpu)
         no_dropout = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
         # The CPU takes long for a validation.
         differences = compare(builder.build(**no_dropout), builder.build(on_cpu=True, **no_dropout), False)
