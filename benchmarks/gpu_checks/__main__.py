@@ -138,7 +138,8 @@ def main(
             continue
         print_progress(name)
         started = time.monotonic()
-        finding = run_check(name, setting, min(left, check.seconds))
+        limit = check.seconds if device == "cuda" else left  # a CPU may be as slow as it likes
+        finding = run_check(name, setting, min(left, limit))
         table.add(name, finding, time.monotonic() - started)
         wrong |= finding.fine is False
     table.finish()

@@ -157,7 +157,8 @@ def _learning_curves(data: ReportData) -> Figure:
             opacity = 1.0 if name == "best" else 0.7 if len(records) < 100 else 0.3
             trace |= {"name": name, "line": {"color": color, "width": width}, "opacity": opacity}
             if any(len(curve) == 1 for _, curve in curves):
-                trace["mode"] = "lines+markers"  # a line of one point cannot be seen
+                # A line of one point cannot be seen.
+                trace |= {"mode": "lines+markers", "marker": {"size": 4}}
             traces.append(trace | {"hovertemplate": "%{text}, epoch %{x}: " + _y(data) + "<extra></extra>"})
     counts = ", ".join(f"{len(records):,} {name}" for name, _, _, records in kinds if records)
     text = (
