@@ -54,8 +54,8 @@ def start_runner(
         meet([trial.trainer for trial in trainer.trials])
         return fused(trainer)
 
-    FastTrainer._train_epoch = train_alone  # type: ignore[method-assign]
-    FusedTrainer.train_epoch = train_fused  # type: ignore[method-assign]
+    FastTrainer._train_epoch = train_alone  # type: ignore[method-assign, assignment]
+    FusedTrainer.train_epoch = train_fused  # type: ignore[method-assign, assignment]
     return runner.start_runner(gpu, shared, on_waiting)
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     from sasrecf_tune.cli import app, session
     from sasrecf_tune.executors.local import LocalExecutor
 
-    session.LocalExecutor = functools.partial(  # type: ignore[misc, assignment]
+    session.LocalExecutor = functools.partial(  # type: ignore[attr-defined, assignment]
         LocalExecutor, runner="benchmarks.gpu_checks.faulty_search:start_runner"
     )
     app.main()

@@ -25,7 +25,10 @@ def waits(setting: CheckSetting) -> Finding:
     if setting.device != "cuda":
         return Finding(None, {"waits": "no GPU"})
     builder = TrialBuilder(setting.config(), setting.gpu)
-    works = {"alone": builder.build().epoch, "fused": builder.fused(2).train_epoch}
+    works: dict[str, Callable[[], object]] = {
+        "alone": builder.build().epoch,
+        "fused": builder.fused(2).train_epoch,
+    }
     seen: dict[str, Counter[str]] = {}
     for name, work in works.items():
         work()
@@ -76,7 +79,7 @@ def many_items(setting: CheckSetting) -> Finding:
         config = setting.config(scratch)
         config.pop("user_inter_num_interval", None)  # it is for the other data set
         builder = TrialBuilder(config, setting.gpu)
-        no_dropout = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+        no_dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
         # The CPU takes long for a validation.
         differences = compare(builder.build(**no_dropout), builder.build(on_cpu=True, **no_dropout), False)
         trial = builder.build()
@@ -120,7 +123,7 @@ def _timed(epoch: Callable[[], object], device: str) -> tuple[float, float]:
 
     wait_for(device)
     began = time.perf_counter()
-    torch.stack = timed_stack  # type: ignore[assignment]
+    torch.stack = timed_stack
     try:
         epoch()
     finally:
