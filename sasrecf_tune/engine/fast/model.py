@@ -27,7 +27,7 @@ from typing_extensions import override
 from sasrecf_tune.engine.fast.attention import LayerWeights, all_positions, last_position, layer_weights
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
-from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.dropout import DropoutRates, Heads, StepMasks, TrialStep, keep_scale
 from sasrecf_tune.engine.fast.functions import kept_
 from sasrecf_tune.engine.fast.item_features import ItemFeatures
 from sasrecf_tune.engine.fast.item_table import choose_items
@@ -187,8 +187,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
 
     def _group_output(self, step: _StepInputs, group: Group, places: Tensor, rows: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
-        hidden = step.masks.hidden(group.rows, group.longest)
-        attended = step.masks.attention(group.rows, group.longest, self.n_heads)
+        hidden, (attended,) = step.masks.draw(group.rows, group.longest, [Heads(0, 1, self.n_heads)])
         x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
         x = functional.layer_norm(x, (self.hidden_size,), **step.norm, eps=self.layer_norm_eps)
         x = kept_(x, hidden.embedding)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.attention import activation
-from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.dropout import DropoutRates, Heads, StepMasks, TrialStep, keep_scale
 from sasrecf_tune.engine.fast.functions import kept_
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups
@@ -50,6 +50,7 @@ class Encoder:
         self.trials = len(heads)
         self.device = first.item_embedding.weight.device
         self.head_groups = group_by_heads(heads)
+        self._heads = [Heads(group.first, group.end, group.heads) for group in self.head_groups]
         self._layers = self._make_layers(rates)
 
     def outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
@@ -109,12 +110,7 @@ class Encoder:
             masks: The masks of the step.
         """
         get, longest = self.weights, places.shape[-1]
-        hidden = masks.hidden(samples, longest)
-        by_trial = samples.view(self.trials, -1)
-        attended = [
-            masks.attention(group.select(by_trial), longest, group.heads, slice(group.first, group.end))
-            for group in self.head_groups
-        ]
+        hidden, attended = masks.draw(samples, longest, self._heads)
         x = flat_rows(places, rows)
         x = x + get["position_embedding.weight"][:, None, :longest]
         scale = self._layers[0].scale_hidden.squeeze(-1)
