@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sasrecf_tune.engine.fast.dropout import AttentionMasks, DropoutRates, Heads, HiddenMasks, StepMasks, TrialStep
+from sasrecf_tune.engine.fast.dropout import (
+    AttentionMasks,
+    DropoutRates,
+    Heads,
+    HiddenMasks,
+    StepMasks,
+    TrialStep,
+)
 
 CPU = torch.device("cpu")
 

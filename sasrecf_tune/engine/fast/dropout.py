@@ -3,13 +3,15 @@
 A mask is a hash of (seed, step, layer, kind, sample, position), so that a trial drops the same whatever it is
 trained with, however its batch is split, and after an interruption. There is no stream of random numbers.
 
-This module says which masks a step has and which counters; mask_blocks.py draws them. Masks are numbers, 0 or
+This module says which masks a step has and their counters. mask_blocks.py draws them, and on CUDA devices
+mask_kernel.py. Masks are numbers, 0 or
 1: torch multiplies by those much faster than by truth values.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sasrecf_tune.engine.fast.length_groups import to_device
-from sasrecf_tune.engine.fast.mask_blocks import UNITS, Block, draw_with_torch, rates_on, words_of
+from sasrecf_tune.engine.fast.mask_blocks import UNITS, Block, Draw, draw_with_torch, rates_on, words_of
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class HiddenMasks:
 # [samples, heads, length].
 AttentionMasks = Sequence[Tensor | None]
 
+
 def keep_scale(p: float) -> float:
     """Return the factor 1 / (1 - p) that masks leave out; 0 for p = 1, as in torch."""
     return 1.0 / (1.0 - p) if p < 1 else 0.0
@@ -79,13 +84,14 @@ class StepMasks:
         self, trials: Sequence[TrialStep], layers: int, hidden: int, longest: int, device: torch.device
     ) -> None:
         self._sizes = layers, hidden, longest
-        each = [(trial.rates.hidden, trial.rates.attention) for trial in trials]
-        self._rates = rates_on(tuple(tuple(round(p * UNITS) for p in kind) for kind in zip(*each)), device)
-        self._draw = draw_with_torch
+        each = [trial.rates for trial in trials]
+        kinds = [rates.hidden for rates in each], [rates.attention for rates in each]
+        self._rates = rates_on(tuple(tuple(round(p * UNITS) for p in kind) for kind in kinds), device)
+        self._draw = _draw_on_cuda(device) if device.type == "cuda" else draw_with_torch
         if any(map(any, self._rates.units)):
-            keys = np.stack([_keys(trial.seed, trial.step) for trial in trials])
+            keys = np.stack([_keys(trial.seed, trial.step) for trial in trials], axis=1)
             # [kind, level, key, trials]: hidden states or attention, first bytes or second
-            self._keys = to_device(torch.from_numpy(keys.T.reshape(2, 2, 2, -1)), device)
+            self._keys = to_device(torch.from_numpy(keys.reshape(2, 2, 2, -1)), device)
 
     def draw(
         self, rows: Tensor, length: int, heads: Sequence[Heads]
@@ -105,13 +111,15 @@ class StepMasks:
         hidden = HiddenMasks(None, [(None, None)] * layers)
         if rates.drop(0, 0, trials):
             *each, one, two = *_apart(next(found)), *_apart(next(found)[:, :, 0])
-            hidden = HiddenMasks(each[0], [*zip(each[1::2], each[2::2]), (one, two)])
+            hidden = HiddenMasks(each[0], [*zip(each[1::2], each[2::2], strict=True), (one, two)])
         attention: list[AttentionMasks] = []
         for group in heads:
             if group not in attended:
                 attention.append([None] * layers)
                 continue
-            before = _apart(next(found).unflatten(0, (layers - 1, group.heads))) if layers > 1 else []
+            before = (
+                _apart(next(found).view(layers - 1, group.heads, -1, length, length)) if layers > 1 else []
+            )
             attention.append([*before, *_apart(next(found))])
         return hidden, attention
 
@@ -144,11 +152,23 @@ def _layout(
         line, before = words_of(longest), (layers - 1) * count
         per_sample = (before * longest + count) * line
         if before:
-            blocks.append(
-                Block(1, first, end, before, length, length, per_sample, 0, longest * line, line)
-            )
+            blocks.append(Block(1, first, end, before, length, length, per_sample, 0, longest * line, line))
         blocks.append(Block(1, first, end, 1, count, length, per_sample, before * longest * line, 0, line))
     return tuple(blocks)
+
+
+@lru_cache(maxsize=64)
+def _draw_on_cuda(device: torch.device) -> Draw:
+    """Return the kernel if it can be had and draws the same as torch; otherwise note why not, once."""
+    try:
+        from sasrecf_tune.engine.fast.mask_kernel import check_kernel, draw_with_triton
+
+        check_kernel(device)
+    except Exception as error:  # noqa: BLE001  # a compiler can raise anything
+        reason = str(error).partition("\n")[0]
+        _log.warning("Dropout masks are drawn without Triton, in more kernels: %s", reason)
+        return draw_with_torch
+    return draw_with_triton
 
 
 def _apart(masks: Tensor) -> list[Tensor]:

@@ -93,8 +93,8 @@ class Rates:
 
 
 # Returns the masks of each block, 1 for an element that is kept and 0 for others. Its other arguments are the
-# place of each sample in its trial's batch, int32, [trials * samples]; keys, int32, [kinds, levels, 2, trials];
-# and rates.
+# place of each sample in its trial's batch, int32, [trials * samples]; keys of trials, int32,
+# [kinds, levels, 2, trials]; and rates.
 Draw = Callable[[Sequence[Block], Tensor, Tensor, Rates], list[Tensor]]
 
 

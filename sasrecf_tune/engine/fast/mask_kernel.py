@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 import triton
@@ -17,20 +16,19 @@ import triton.language as tl
 from torch import Tensor
 
 from sasrecf_tune.engine.fast.length_groups import to_device
-from sasrecf_tune.engine.fast.mask_blocks import BYTES, FACTORS, SHIFTS, Block, Rates
+from sasrecf_tune.engine.fast.mask_blocks import FACTORS, SHIFTS, Block, Rates, draw_with_torch, rates_on
 
 # Words that one program hashes.
 _WORDS = 256
-# Numbers of a block in the kernel's table.
-_COLUMNS = 13
 
 _SHIFT_1, _SHIFT_2, _SHIFT_3 = (tl.constexpr(shift) for shift in SHIFTS)
 _FACTOR_1, _FACTOR_2 = (tl.constexpr(factor) for factor in FACTORS)
-_COLUMNS_ = tl.constexpr(_COLUMNS)
+# Numbers of a block in the kernel's table.
+_COLUMNS = tl.constexpr(13)
 
 
-@triton.jit
-def _hash(x: Any, within: Any) -> Any:
+@triton.jit  # type: ignore[untyped-decorator]
+def _hash(x: tl.tensor, within: tl.tensor) -> tl.tensor:
     x = x ^ (x >> _SHIFT_1)
     x = x * _FACTOR_1 + within
     x = x ^ (x >> _SHIFT_2)
@@ -38,14 +36,21 @@ def _hash(x: Any, within: Any) -> Any:
     return x ^ (x >> _SHIFT_3)
 
 
-@triton.jit
-def _unsigned(pointer: Any, offset: Any, mask: Any) -> Any:
+@triton.jit  # type: ignore[untyped-decorator]
+def _unsigned(pointer: tl.tensor, offset: tl.tensor, mask: tl.tensor) -> tl.tensor:
     return tl.load(pointer + offset, mask=mask, other=0).to(tl.uint32, bitcast=True)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def mask_kernel(
-    out: Any, table: Any, rows: Any, keys: Any, units: Any, trials: Any, fine: tl.constexpr, size: tl.constexpr
+    out: tl.tensor,
+    table: tl.tensor,
+    rows: tl.tensor,
+    keys: tl.tensor,
+    units: tl.tensor,
+    trials: tl.tensor,
+    fine: tl.constexpr,
+    size: tl.constexpr,
 ) -> None:
     """Write the masks of blocks.
 
@@ -58,7 +63,7 @@ def mask_kernel(
         fine: Whether a second hash refines the first.
         size: Words that a program hashes.
     """
-    block = table + tl.program_id(1) * _COLUMNS_
+    block = table + tl.program_id(1) * _COLUMNS
     count = tl.load(block).to(tl.int32)
     low = tl.program_id(0) * size
     if low < count:
@@ -77,11 +82,12 @@ def mask_kernel(
 
         number = low + tl.arange(0, size)
         inside = number < count
-        word = number % words
         above = number // words  # the number of the line
-        line = above % lines
-        row = (above // lines) % of_block
-        outer = above // lines // of_block
+        word = number - above * words
+        samples_above = above // lines
+        line = above - samples_above * lines
+        outer = samples_above // of_block
+        row = samples_above - outer * of_block
         trial = first + row // samples
         place = tl.load(rows + first * samples + row, mask=inside, other=0)
         counter = place * per_sample + start + outer * outer_stride + line * line_stride + word
@@ -117,15 +123,34 @@ def draw_with_triton(blocks: Sequence[Block], rows: Tensor, keys: Tensor, rates:
     return [part.view(shape) for part, shape in zip(torch.split(out, sizes), shapes, strict=True)]
 
 
+def check_kernel(device: torch.device) -> None:
+    """Compare some masks with those of torch.
+
+    Raises:
+        RuntimeError: They differ.
+    """
+    blocks = [Block(0, 0, 2, 2, 3, 8, 30, 0, 10, 2), Block(1, 1, 2, 2, 3, 5, 18, 0, 6, 2)]
+    rows = torch.arange(600, dtype=torch.int32, device=device)
+    keys = torch.arange(16, dtype=torch.int32).view(2, 2, 2, 2).mul_(0x1234567).to(device)
+    for units in (1 << 15, 1 << 14), (1 << 15, 12_345):
+        rates = rates_on((units, units), device)
+        ours = draw_with_triton(blocks, rows, keys, rates)
+        theirs = draw_with_torch(blocks, rows, keys, rates)
+        if not all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True)):
+            raise RuntimeError("the kernel's masks are not those of torch")
+
+
 @lru_cache(maxsize=1024)
 def _table(blocks: tuple[Block, ...], samples: int, device: torch.device) -> Tensor:
     """Return what the kernel reads of each block, [blocks, columns]."""
     shapes = [block.shape(samples) for block in blocks]
     starts = itertools.accumulate((math.prod(shape) for shape in shapes), initial=0)
     table = [
-        [math.prod(shape[:3]) * block.words, block.kind, block.first, samples, shape[1], block.lines]
-        + [block.width, block.words, block.per_sample, block.start, block.outer_stride, block.line_stride]
-        + [start]
+        (
+            *(math.prod(shape[:3]) * block.words, block.kind, block.first, samples, shape[1]),
+            *(block.lines, block.width, block.words, block.per_sample),
+            *(block.start, block.outer_stride, block.line_stride, start),
+        )
         for block, shape, start in zip(blocks, shapes, starts, strict=False)
     ]
     return to_device(torch.tensor(table, dtype=torch.int64), device)
