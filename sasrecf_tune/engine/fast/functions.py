@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sasrecf_tune.engine.fast.length_groups import numbers
+
 
 class _Scaled(torch.autograd.Function):
     @staticmethod
@@ -133,11 +135,6 @@ def _future(longest: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((longest, longest), -math.inf, dtype=dtype, device=device).triu(1)
 
 
-@lru_cache(maxsize=256)
-def _numbers(count: int, device: torch.device) -> Tensor:
-    return torch.arange(count, device=device)
-
-
 def _by_head(x: Tensor, heads: int, parts: int) -> Tensor:
     """Split the last axis of `x`, [batch, length, parts * hidden].
 
@@ -182,7 +179,7 @@ class _LastAttention(torch.autograd.Function):
         ctx: Any, queries: Tensor, x: Tensor, length: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         weights = torch.bmm(queries, x.transpose(1, 2))
-        padding = _numbers(x.shape[1], x.device) >= length[:, None]
+        padding = numbers(x.shape[1], x.device) >= length[:, None]
         weights.masked_fill_(padding[:, None], -math.inf)
         torch.softmax(weights, -1, out=weights)
         kept = weights if keep is None else weights * keep
@@ -221,7 +218,7 @@ def last_attention(queries: Tensor, x: Tensor, length: Tensor, keep: Tensor | No
 class _WithLast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.last = _numbers(len(x), x.device), length - 1
+        ctx.last = numbers(len(x), x.device), length - 1
         return x.view_as(x), x[ctx.last]
 
     @staticmethod
