@@ -64,6 +64,7 @@ class FusedModel:
         weight.grad = grad_items
         ids, rows = self._encoder.table(items)
         masks = self._encoder.masks([model.next_dropout_step() for model in self._models])
+        scaled, leaf_of_scaled = self._encoder.scale_weights()
         leaf = rows.detach().requires_grad_()
         count = batch.rows.shape[1]
         losses = []
@@ -81,7 +82,7 @@ class FusedModel:
                 loss = self._bpr_sums(output, target, batch.negative[:, group.part])
                 (loss.sum() / count).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
+        torch.autograd.backward([rows, scaled], [leaf.grad, leaf_of_scaled.grad])
         return sum_in_order(losses) / count
 
     def give_gradients(self, trials: Sequence[int]) -> None:
