@@ -21,16 +21,16 @@ class _Scaled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, factors: list[float], divided: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.factors, ctx.divided = factors, divided
-        return tuple(_scale(factors, divided, tensors))
+        return _scale(factors, divided, tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, *tuple[Tensor, ...]]:
         return None, None, *_scale(ctx.factors, ctx.divided, grads)
 
 
-def _scale(factors: list[float], divided: int, tensors: Sequence[Tensor]) -> list[Tensor]:
+def _scale(factors: list[float], divided: int, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     quotients = torch._foreach_div(tensors[:divided], factors[:divided])
-    return [*quotients, *torch._foreach_mul(tensors[divided:], factors[divided:])]
+    return *quotients, *torch._foreach_mul(tensors[divided:], factors[divided:])
 
 
 def scaled(divisors: Sequence[tuple[Tensor, float]], factors: Sequence[tuple[Tensor, float]]) -> list[Tensor]:
