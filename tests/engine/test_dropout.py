@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep
+from sasrecf_tune.engine.fast.dropout import (
+    AttentionMasks,
+    DropoutRates,
+    Heads,
+    HiddenMasks,
+    StepMasks,
+    TrialStep,
+)
 
 CPU = torch.device("cpu")
 
@@ -32,8 +39,18 @@ def step_masks(
     return StepMasks(trials, layers, hidden, longest, CPU)
 
 
+def hidden_of(masks: StepMasks, rows: Tensor, length: int) -> HiddenMasks:
+    return masks.draw(rows, length, [])[0]
+
+
+def attention_of(
+    masks: StepMasks, rows: Tensor, length: int, heads: int, first: int = 0, end: int = 1
+) -> AttentionMasks:
+    return masks.draw(rows, length, [Heads(first, end, heads)])[1][0]
+
+
 def embedding_mask(samples: int, masks: StepMasks, length: int = 50) -> Tensor:
-    found = masks.hidden(torch.arange(samples), length).embedding
+    found = hidden_of(masks, torch.arange(samples), length).embedding
     assert found is not None
     return found
 
@@ -60,17 +77,17 @@ def test_the_probability_is_not_rounded_to_1_256th() -> None:
 
 
 def test_rates_of_zero_and_one() -> None:
-    assert step_masks(0.0).hidden(torch.arange(3), 5).embedding is None
-    assert step_masks(0.0, layers=2).attention(torch.arange(3), 5, 2) == [None, None]
+    assert hidden_of(step_masks(0.0), torch.arange(3), 5).embedding is None
+    assert attention_of(step_masks(0.0, layers=2), torch.arange(3), 5, 2) == [None, None]
     both = embedding_mask(6, step_masks([0.0, 1.0])).view(2, -1)
     assert both[0].all() and not both[1].any()
     assert not embedding_mask(6, step_masks(1.0)).any()
 
 
-def flat(masks: StepMasks, samples: int = 200, length: int = 20) -> list[Tensor]:
+def flat(masks: StepMasks, samples: int = 200, length: int = 20, trials: int = 1) -> list[Tensor]:
     """All masks of a group, in one order of elements each."""
     rows = torch.arange(samples)
-    hidden, attention = masks.hidden(rows, length), masks.attention(rows, length, 2)
+    hidden, (attention,) = masks.draw(rows, length, [Heads(0, trials, 2)])
     found = [hidden.embedding, *itertools.chain(*hidden.layers), *attention]
     return [mask.reshape(-1) for mask in found if mask is not None]
 
@@ -115,12 +132,11 @@ def test_masks_depend_neither_on_groups_nor_on_other_trials(
     each = [(p, seed, step), (0.25, seed + 1, step + 1)]
     fused = step_masks([0.5, p, 0.25], seed - 1, step - 1, layers, hidden, longest)
     rows = torch.tensor(some)
-    of_fused = fused.hidden(rows.repeat(3), length)
-    of_pair = fused.attention(rows.repeat(2), length, heads, slice(1, 3))
+    of_fused, (_, of_pair) = fused.draw(rows.repeat(3), length, [Heads(0, 1, 3), Heads(1, 3, heads)])
     for number, (rate, own_seed, own_step) in enumerate(each, 1):
         alone = step_masks(rate, own_seed, own_step, layers, hidden, longest)
-        whole = alone.hidden(torch.arange(12), longest)
-        attended = alone.attention(torch.arange(12), longest, heads)
+        whole = hidden_of(alone, torch.arange(12), longest)
+        attended = attention_of(alone, torch.arange(12), longest, heads)
 
         def check(
             found: Tensor | None, expected: Tensor | None, positions: bool, number: int = number
@@ -144,6 +160,6 @@ def test_masks_depend_neither_on_groups_nor_on_other_trials(
 
 def test_masks_are_the_same_on_every_stack() -> None:
     found = hashlib.sha256()
-    for mask in flat(step_masks([0.5, 0.3], layers=2), 8, 5):
+    for mask in flat(step_masks([0.5, 0.3], layers=2), 8, 5, 2):
         found.update(mask.to(torch.uint8).numpy().tobytes())
     assert found.hexdigest()[:16] == "384d86c92a071d62"

@@ -10,15 +10,16 @@ weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from recbole.model.layers import FeedForward, TransformerLayer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.dropout import DropoutRates, keep_scale
-from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, with_last
+from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, scaled, with_last
 
 # What is kept after the attention and after the feed-forward network.
 HiddenPair = tuple[Tensor | None, Tensor | None]
@@ -48,35 +49,50 @@ class LayerWeights:
         return functional.layer_norm(x, weight.shape, weight, bias, self.forward.LayerNorm.eps)
 
 
-def layer_weights(layer: TransformerLayer, rates: DropoutRates, last: bool) -> LayerWeights:
-    """Return the weights of a layer for `all_positions`, or for `last_position`.
+def step_weights(
+    layers: Sequence[TransformerLayer], norm: nn.LayerNorm, rates: DropoutRates
+) -> tuple[dict[str, Tensor], list[LayerWeights]]:
+    """Return the weights of the LayerNorm of the embeddings, and of all layers, the last for `last_position`.
 
     Scores are divided by the root of the size of a head, and dropout is scaled, in the weights, which are
     smaller than the activations.
     """
+    scale, divisors, factors = keep_scale(rates.hidden), [], []
+    for layer in layers:
+        attention, forward = layer.multi_head_attention, layer.feed_forward
+        root = math.sqrt(attention.attention_head_size)
+        divisors += [(each, root) for each in (attention.query.weight, attention.query.bias)]
+        factors += [(attention.dense.weight, keep_scale(rates.attention) * scale)]
+        factors += [(each, scale) for each in (attention.dense.bias, *forward.dense_2.parameters())]
+    made = scaled(divisors, [*factors, (norm.weight, scale), (norm.bias, scale)])
+    queries, others = iter(made[: len(divisors)]), iter(made[len(divisors) :])
+    of_layers = [
+        _layer_weights(layer, (next(queries), next(queries)), others, layer is layers[-1]) for layer in layers
+    ]
+    return {"weight": next(others), "bias": next(others)}, of_layers
+
+
+def _layer_weights(
+    layer: TransformerLayer, query: tuple[Tensor, Tensor], others: Iterator[Tensor], last: bool
+) -> LayerWeights:
     attention, forward = layer.multi_head_attention, layer.feed_forward
     heads, size = attention.num_attention_heads, attention.attention_head_size
-    query, key, value = attention.query, attention.key, attention.value
-    root, scale = math.sqrt(size), keep_scale(rates.hidden)
+    key, value = attention.key, attention.value
     if last:
         tensors = {
-            "query.weight": query.weight / root,
-            "query.bias": query.bias / root,
+            "query.weight": query[0],
+            "query.bias": query[1],
             "key": key.weight.view(heads, size, -1),
             "value": value.weight.view(heads, size, -1).transpose(1, 2),
             "value.bias": value.bias.view(heads, size),
         }
     else:
         tensors = {
-            "projection.weight": torch.cat([query.weight / root, key.weight, value.weight]),
-            "projection.bias": torch.cat([query.bias / root, key.bias, value.bias]),
+            "projection.weight": torch.cat([query[0], key.weight, value.weight]),
+            "projection.bias": torch.cat([query[1], key.bias, value.bias]),
         }
-    tensors |= {
-        "attended.weight": attention.dense.weight * (keep_scale(rates.attention) * scale),
-        "attended.bias": attention.dense.bias * scale,
-        "out.weight": forward.dense_2.weight * scale,
-        "out.bias": forward.dense_2.bias * scale,
-    }
+    names = "attended.weight", "attended.bias", "out.weight", "out.bias"
+    tensors |= {name: next(others) for name in names}
     plain = {"attended_norm": attention.LayerNorm, "in": forward.dense_1, "out_norm": forward.LayerNorm}
     for name, module in plain.items():
         tensors |= {f"{name}.weight": module.weight, f"{name}.bias": module.bias}

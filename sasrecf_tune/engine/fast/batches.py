@@ -124,7 +124,8 @@ def epoch_batches(loaders: Sequence[Any], device: torch.device, trial_axis: bool
     )
     sorted_place = rows + np.arange(order.shape[1]) // size * size
     order, lengths = (np.take_along_axis(each, sorted_place, axis=1) for each in (order, lengths))
-    places, samples = to_device(torch.from_numpy(np.stack([rows, order])), device).unbind()
+    places = to_device(torch.from_numpy(rows.astype(np.int32)), device)
+    samples = to_device(torch.from_numpy(order), device)
     if not trial_axis:
         lengths, places, samples = lengths[0], places[0], samples[0]
     for low in range(0, order.shape[1], size):

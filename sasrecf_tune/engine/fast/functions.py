@@ -7,10 +7,37 @@ They serve one model (attention.py) and several fused ones, whose samples are on
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from sasrecf_tune.engine.fast.length_groups import numbers
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, factors: list[float], divided: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.factors, ctx.divided = factors, divided
+        return _scale(factors, divided, tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, *tuple[Tensor, ...]]:
+        return None, None, *_scale(ctx.factors, ctx.divided, grads)
+
+
+def _scale(factors: list[float], divided: int, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    quotients = torch._foreach_div(tensors[:divided], factors[:divided])
+    return *quotients, *torch._foreach_mul(tensors[divided:], factors[divided:])
+
+
+def scaled(divisors: Sequence[tuple[Tensor, float]], factors: Sequence[tuple[Tensor, float]]) -> list[Tensor]:
+    """Return tensors divided by numbers, and tensors multiplied by numbers, in one operation each."""
+    tensors, numbers = zip(*divisors, *factors, strict=True)
+    found: tuple[Tensor, ...] = _Scaled.apply(list(numbers), len(divisors), *tensors)  # type: ignore[no-untyped-call]
+    return list(found)
 
 
 class _AddKept(torch.autograd.Function):
@@ -62,7 +89,7 @@ class _CausalAttention(torch.autograd.Function):
         queries, keys, values = _by_head(projected, heads, 3)
         weights = projected.new_empty(heads, batch, longest, longest)
         parts = weights.view(len(queries), -1, longest, longest)
-        future = projected.new_full((longest, longest), -math.inf).triu(1)
+        future = _future(longest, projected.dtype, projected.device)
         for query, key, part in zip(queries, keys, parts, strict=True):
             torch.baddbmm(future, query, key.transpose(1, 2), out=part)
         torch.softmax(weights, -1, out=weights)
@@ -101,6 +128,11 @@ class _CausalAttention(torch.autograd.Function):
         )
         _join_heads(grad_projected, 1, heads, products)
         return grad_projected, None, None
+
+
+@lru_cache(maxsize=256)
+def _future(longest: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((longest, longest), -math.inf, dtype=dtype, device=device).triu(1)
 
 
 def _by_head(x: Tensor, heads: int, parts: int) -> Tensor:
@@ -147,7 +179,7 @@ class _LastAttention(torch.autograd.Function):
         ctx: Any, queries: Tensor, x: Tensor, length: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         weights = torch.bmm(queries, x.transpose(1, 2))
-        padding = torch.arange(x.shape[1], device=x.device) >= length[:, None]
+        padding = numbers(x.shape[1], x.device) >= length[:, None]
         weights.masked_fill_(padding[:, None], -math.inf)
         torch.softmax(weights, -1, out=weights)
         kept = weights if keep is None else weights * keep
@@ -186,7 +218,7 @@ def last_attention(queries: Tensor, x: Tensor, length: Tensor, keep: Tensor | No
 class _WithLast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.last = torch.arange(len(x), device=x.device), length - 1
+        ctx.last = numbers(len(x), x.device), length - 1
         return x.view_as(x), x[ctx.last]
 
     @staticmethod

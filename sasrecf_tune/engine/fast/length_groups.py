@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -66,10 +67,18 @@ class Group:
     part: slice
 
     def items(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the histories in `flat`, padded on the right with item 0, [samples, longest]."""
-        offset = torch.arange(self.longest, device=flat.device)
-        inside = offset < self.length[:, None]
-        return flat[(self.start[:, None] + offset) * inside] * inside
+        """Return the histories in `flat`, padded on the right with item 0, [samples, longest].
+
+        After each start `flat` has `longest` items.
+        """
+        windows = flat.unfold(0, self.longest, 1)[self.start]
+        return windows * (numbers(self.longest, flat.device) < self.length[:, None])
+
+
+@lru_cache(maxsize=1024)
+def numbers(count: int, device: torch.device) -> torch.Tensor:
+    """Return the numbers below `count`, which are made once."""
+    return torch.arange(count, device=device)
 
 
 def make_groups(

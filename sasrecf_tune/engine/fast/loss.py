@@ -6,6 +6,8 @@ Source: recbole/model/loss.py (BPRLoss), torch.nn.CrossEntropyLoss.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -41,7 +43,7 @@ def cross_entropy_gradients(
     """
     trials = math.prod(output.shape[:-2])
     rows = chunk_rows(trials * items.shape[-2], output.device)
-    losses = output.new_zeros(output.shape[:-2])
+    sums: list[Tensor] = []
     grad_output = torch.empty_like(output)
     # All chunks use the same memory: the system would fill new memory with zeros each time.
     memory = output.new_empty(trials * min(rows, output.shape[-2]) * items.shape[-2])
@@ -50,17 +52,23 @@ def cross_entropy_gradients(
         shape = *part.shape[:-1], items.shape[-2]
         scores = memory[: math.prod(shape)].view(shape)
         torch.matmul(part, items.mT, out=scores)
-        losses -= scores.gather(-1, wanted).sum((-2, -1))
+        own = scores.gather(-1, wanted).sum((-2, -1))
         largest = scores.amax(-1)
         torch.softmax(scores, -1, out=scores)
         # log sum exp(s) = max(s) - log(max(softmax(s))): two cheap passes in place of another exponential.
-        losses += (largest - scores.amax(-1).log_()).sum(-1)
+        log_sums = (largest - scores.amax(-1).log_()).sum(-1)
+        sums = [sums[0] - own + log_sums if sums else log_sums - own]
         # d loss / d logits = softmax - one-hot
-        scores.scatter_add_(-1, wanted, scores.new_full(wanted.shape, -1.0))
-        grad_output[..., low : low + rows, :] = torch.matmul(scores, items)
+        scores.scatter_(-1, wanted, -1.0, reduce="add")
+        torch.matmul(scores, items, out=grad_output[..., low : low + rows, :])
         add_product = torch.addmm if scores.dim() == 2 else torch.baddbmm
         add_product(grad_items, scores.mT, part, alpha=scale, out=grad_items)
-    return losses, grad_output.mul_(scale)
+    return sums[0], grad_output.mul_(scale)
+
+
+def sum_in_order(losses: Sequence[Tensor]) -> Tensor:
+    """Add losses one after another."""
+    return reduce(torch.add, losses)
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -24,15 +24,15 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import override
 
-from sasrecf_tune.engine.fast.attention import LayerWeights, all_positions, last_position, layer_weights
+from sasrecf_tune.engine.fast.attention import LayerWeights, all_positions, last_position, step_weights
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
-from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.dropout import DropoutRates, Heads, StepMasks, TrialStep
 from sasrecf_tune.engine.fast.functions import kept_
 from sasrecf_tune.engine.fast.item_features import ItemFeatures
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
-from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_gradients, cross_entropy_sum
+from sasrecf_tune.engine.fast.loss import bpr_sum, cross_entropy_gradients, cross_entropy_sum, sum_in_order
 
 
 class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is untyped
@@ -49,8 +49,10 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         self.dropout_step = 0
         self._seed = config["seed"]
         items = getattr(dataset, "flat_items", torch.zeros(0, dtype=torch.int64))
+        # A window of the longest history may begin at each item.
+        after = items.new_zeros(len(self.position_embedding.weight))
         # Not persistent, so that a checkpoint has the same content as RecBole's.
-        self.register_buffer("flat_items", items, persistent=False)
+        self.register_buffer("flat_items", torch.cat([items, after]), persistent=False)
 
     def project(self, ids: Tensor | None) -> Tensor:
         """Return the input for items `ids`, all if None, before positions are added, [items, hidden]."""
@@ -113,7 +115,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         step = self._prepare_step()
         prepared = step.detach()
         count = len(batch.rows)
-        total = leaf.new_zeros(())
+        losses = []
         for group, output in self._group_outputs(step, groups, items, table.ids, leaf):
             target = batch.positive[group.part]
             if batch.negative is None:
@@ -122,11 +124,11 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
             else:
                 loss = self._bpr_sum(output, target, batch.negative[group.part])
                 (loss / count).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            losses.append(loss.detach())
         prepared = [(table.rows, leaf), *prepared]
         reached = [(made, leaf.grad) for made, leaf in prepared if leaf.grad is not None]
         torch.autograd.backward([made for made, _ in reached], [grad for _, grad in reached])
-        return total.div_(count)
+        return sum_in_order(losses) / count
 
     def _logits(self) -> tuple[Tensor, Tensor]:
         """Return the item embeddings and their gradient so far."""
@@ -150,16 +152,9 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
     def _prepare_step(self) -> _StepInputs:
         """Return what all groups of the next step use."""
         step, longest = self.next_dropout_step(), len(self.position_embedding.weight)
-        device, scale = self.item_embedding.weight.device, keep_scale(step.rates.hidden)
-        last = self.n_layers - 1
-        return _StepInputs(
-            StepMasks([step], self.n_layers, self.hidden_size, longest, device),
-            {"weight": self.LayerNorm.weight * scale, "bias": self.LayerNorm.bias * scale},
-            [
-                layer_weights(layer, step.rates, number == last)
-                for number, layer in enumerate(self.trm_encoder.layer)
-            ],
-        )
+        device = self.item_embedding.weight.device
+        norm, layers = step_weights(self.trm_encoder.layer, self.LayerNorm, step.rates)
+        return _StepInputs(StepMasks([step], self.n_layers, self.hidden_size, longest, device), norm, layers)
 
     def _step(self, samples: Interaction | Batch) -> tuple[Batch, list[Group], list[Tensor]]:
         if isinstance(samples, Batch):
@@ -187,8 +182,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
 
     def _group_output(self, step: _StepInputs, group: Group, places: Tensor, rows: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
-        hidden = step.masks.hidden(group.rows, group.longest)
-        attended = step.masks.attention(group.rows, group.longest, self.n_heads)
+        hidden, (attended,) = step.masks.draw(group.rows, group.longest, [Heads(0, 1, self.n_heads)])
         x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
         x = functional.layer_norm(x, (self.hidden_size,), **step.norm, eps=self.layer_norm_eps)
         x = kept_(x, hidden.embedding)

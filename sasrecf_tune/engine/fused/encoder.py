@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.attention import activation
-from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.dropout import DropoutRates, Heads, StepMasks, TrialStep, keep_scale
 from sasrecf_tune.engine.fast.functions import kept_
 from sasrecf_tune.engine.fast.item_table import choose_items
-from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups
+from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups, to_device
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.layers import (
     HeadGroup,
@@ -27,6 +27,8 @@ from sasrecf_tune.engine.fused.layers import (
 )
 
 _FEATURES = "feature_embed_layer."
+_LAYER = "trm_encoder.layer.{}."
+_PARTS = "weight", "bias"
 
 
 class Encoder:
@@ -50,7 +52,8 @@ class Encoder:
         self.trials = len(heads)
         self.device = first.item_embedding.weight.device
         self.head_groups = group_by_heads(heads)
-        self._layers = self._make_layers(rates)
+        self._heads = [Heads(group.first, group.end, group.heads) for group in self.head_groups]
+        self._make_factors(rates)
 
     def outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
         """Return the outputs without dropout, [trials, batch, hidden], for the same histories in all trials.
@@ -65,6 +68,7 @@ class Encoder:
         items = [group.items(flat) for group in groups]
         ids, rows = self.table(items)
         masks = self.masks([TrialStep(0, 0, DropoutRates(0.0, 0.0))] * self.trials)
+        self.scale_weights()
         outputs = []
         for group, places in zip(groups, items, strict=True):
             rows_of = places if ids is None else ids[places]
@@ -107,19 +111,14 @@ class Encoder:
             rows: The item table, [trials, items, hidden].
             samples: The samples' places in the batches, [trials * samples].
             masks: The masks of the step.
+
+        `scale_weights` must have been called.
         """
         get, longest = self.weights, places.shape[-1]
-        hidden = masks.hidden(samples, longest)
-        by_trial = samples.view(self.trials, -1)
-        attended = [
-            masks.attention(group.select(by_trial), longest, group.heads, slice(group.first, group.end))
-            for group in self.head_groups
-        ]
+        hidden, attended = masks.draw(samples, longest, self._heads)
         x = flat_rows(places, rows)
         x = x + get["position_embedding.weight"][:, None, :longest]
-        scale = self._layers[0].scale_hidden.squeeze(-1)
-        weight, bias = get["LayerNorm.weight"] * scale, get["LayerNorm.bias"] * scale
-        x = layer_norm(x, weight, bias, self.first.layer_norm_eps)
+        x = layer_norm(x, *self._norm, self.first.layer_norm_eps)
         x = kept_(x, None if hidden.embedding is None else hidden.embedding.view_as(x))
         of_layers = zip(zip(*attended, strict=True), hidden.layers, strict=True)
         *before, last = zip(self._layers, itertools.starmap(LayerMasks, of_layers), strict=True)
@@ -136,30 +135,51 @@ class Encoder:
         features: list[Tensor] = self.first.item_features.embed(weights, _rows_of_each, chosen)
         return features
 
-    def _make_layers(self, rates: Sequence[DropoutRates]) -> list[Layer]:
-        def scales_of(probabilities: list[float]) -> Tensor:
-            scales = [keep_scale(p) for p in probabilities]
-            return torch.tensor(scales, device=self.device)[:, None, None]
+    def scale_weights(self) -> tuple[Tensor, Tensor]:
+        """Scale the weights for the groups that follow, all in one operation.
 
-        hidden = scales_of([own.hidden for own in rates])
-        attention = scales_of([own.attention for own in rates])
-        sizes = [self.first.hidden_size // group.heads for group in self.head_groups for _ in group.trials]
-        query = torch.tensor(sizes, device=self.device).rsqrt()[:, None, None]
-        layers = []
+        Returns:
+            The scaled weights, and a leaf of the same values, whose gradient the groups sum.
+        """
+        scaled = torch.cat([self.weights[name].reshape(-1) for name in self._sizes]) * self._factors
+        leaf = scaled.detach().requires_grad_(scaled.requires_grad)
+        parts = torch.split(leaf, list(self._sizes.values()))
+        weights = dict(self.weights)
+        for name, part in zip(self._sizes, parts, strict=True):
+            weights[name] = part.view_as(weights[name])
+        self._norm = weights["LayerNorm.weight"], weights["LayerNorm.bias"]
+        self._layers = []
         for number, module in enumerate(self.first.trm_encoder.layer):
-            prefix = f"trm_encoder.layer.{number}."
-            weights = {
-                name.removeprefix(prefix): weight
-                for name, weight in self.weights.items()
-                if name.startswith(prefix)
+            prefix = _LAYER.format(number)
+            own = {key.removeprefix(prefix): each for key, each in weights.items() if key.startswith(prefix)}
+            act = partial(activation, module.feed_forward)
+            self._layers.append(Layer(own, self.head_groups, act, self.first.layer_norm_eps))
+        return scaled, leaf
+
+    def _make_factors(self, rates: Sequence[DropoutRates]) -> None:
+        """Note the sizes of the weights that are scaled, by name, and a factor for each number in them."""
+        hidden = torch.tensor([keep_scale(own.hidden) for own in rates])
+        attention = torch.tensor([keep_scale(own.attention) for own in rates])
+        sizes = [self.first.hidden_size // group.heads for group in self.head_groups for _ in group.trials]
+        query, ones = torch.tensor(sizes).rsqrt(), torch.ones(self.trials)
+        factors = {"LayerNorm.weight": hidden, "LayerNorm.bias": hidden}
+        for number in range(self.first.n_layers):
+            prefix = _LAYER.format(number)
+            factors |= {f"{prefix}multi_head_attention.query.{part}": query for part in _PARTS}
+            if number < self.first.n_layers - 1:
+                # They are joined with the queries, and the gradients are parts of one tensor.
+                joined = [f"{name}.{part}" for name in ("key", "value") for part in _PARTS]
+                factors |= {f"{prefix}multi_head_attention.{name}": ones for name in joined}
+            factors |= {
+                f"{prefix}multi_head_attention.dense.weight": attention * hidden,
+                f"{prefix}multi_head_attention.dense.bias": hidden,
+                **{f"{prefix}feed_forward.dense_2.{part}": hidden for part in _PARTS},
             }
-            function = partial(activation, module.feed_forward)
-            layers.append(
-                Layer(
-                    weights, self.head_groups, function, self.first.layer_norm_eps, hidden, attention, query
-                )
-            )
-        return layers
+        self._sizes = {name: self.weights[name].numel() for name in factors}
+        of_numbers = [
+            each.repeat_interleave(self._sizes[name] // self.trials) for name, each in factors.items()
+        ]
+        self._factors = to_device(torch.cat(of_numbers), self.device)
 
 
 def group_by_heads(heads: Sequence[int]) -> list[HeadGroup]:
@@ -174,8 +194,13 @@ def group_by_heads(heads: Sequence[int]) -> list[HeadGroup]:
 def flat_rows(places: Tensor, rows: Tensor) -> Tensor:
     """Return each trial's rows, [trials, ..., hidden], at `places`, [trials, ...]."""
     trials, count, hidden = rows.shape
-    offset = torch.arange(trials, device=rows.device).view(-1, *(1,) * (places.dim() - 1)) * count
+    offset = _offsets(trials, count, rows.device).view(-1, *(1,) * (places.dim() - 1))
     return functional.embedding(places + offset, rows.reshape(-1, hidden))
+
+
+@lru_cache(maxsize=64)
+def _offsets(trials: int, count: int, device: torch.device) -> Tensor:
+    return torch.arange(trials, device=device) * count
 
 
 def _rows_of_each(tables: Tensor, places: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ the shapes below, d is hidden / heads.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +32,8 @@ class HeadGroup:
 
     def select(self, x: Tensor) -> Tensor:
         """Return their part of `x`, [trials, ...]."""
-        return x[self.first : self.end]
+        # A slice has a backward pass, which copies.
+        return x if self.end - self.first == len(x) else x[self.first : self.end]
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,14 @@ class Layer:
     """The weights of one layer, and what is the same for all layers.
 
     Attributes:
-        weights: By RecBole's names within the layer, [trials, ...].
+        weights: By RecBole's names within the layer, [trials, ...], scaled (encoder.Encoder.scale_weights).
         act: The activation function.
-        scale_hidden: The factors 1 / (1 - p) that masks leave to the weights, [trials, 1, 1].
-        scale_attention: The same for attention weights.
-        scale_query: One over the root of the size of a head, [trials, 1, 1].
     """
 
     weights: Mapping[str, Tensor]
     head_groups: Sequence[HeadGroup]
     act: Callable[[Tensor], Tensor]
     eps: float
-    scale_hidden: Tensor
-    scale_attention: Tensor
-    scale_query: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,28 +64,55 @@ class LayerMasks:
     hidden: tuple[Tensor | None, Tensor | None]
 
 
+class _Linear(torch.autograd.Function):
+    # torch's own would give the weight's gradient transposed, and copy it.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        (grad,) = grads
+        return torch.bmm(grad, weight), torch.bmm(grad.transpose(1, 2), x), grad.sum(1)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply each trial's `weight`, [trials, outputs, inputs], and `bias` to `x`, [trials, ..., inputs]."""
     trials, inputs = x.shape[0], x.shape[-1]
-    flat = torch.baddbmm(bias[:, None], x.reshape(trials, -1, inputs), weight.transpose(1, 2))
+    flat: Tensor = _Linear.apply(x.reshape(trials, -1, inputs), weight, bias)  # type: ignore[no-untyped-call]
     return flat.view(*x.shape[:-1], weight.shape[1])
+
+
+class _Affine(torch.autograd.Function):
+    # torch's addcmul would multiply two factors by one in its backward pass.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.addcmul(bias[:, None], x, weight[:, None])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        (grad,) = grads
+        return grad * weight[:, None], (grad * x).sum(1), grad.sum(1)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Apply each trial's LayerNorm to `x`, [trials, ..., hidden]; weight and bias are [trials, hidden]."""
-    shape = (len(x), *(1,) * (x.dim() - 2), x.shape[-1])
-    return torch.addcmul(
-        bias.view(shape), functional.layer_norm(x, x.shape[-1:], eps=eps), weight.view(shape)
-    )
+    normal = functional.layer_norm(x, x.shape[-1:], eps=eps).view(len(x), -1, x.shape[-1])
+    result: Tensor = _Affine.apply(normal, weight, bias)  # type: ignore[no-untyped-call]
+    return result.view_as(x)
 
 
 def all_positions(layer: Layer, x: Tensor, masks: LayerMasks) -> Tensor:
     """Evaluate a layer for all positions of `x`, [trials, batch, length, hidden], as fast.attention does."""
-    name, scale = "multi_head_attention", layer.scale_query
+    name = "multi_head_attention"
     parts = [layer.weights[f"{name}.{part}.weight"] for part in ("query", "key", "value")]
     biases = [layer.weights[f"{name}.{part}.bias"] for part in ("query", "key", "value")]
-    weight = torch.cat([parts[0] * scale, *parts[1:]], dim=1)
-    bias = torch.cat([biases[0] * scale.squeeze(-1), *biases[1:]], dim=1)
+    weight = torch.cat(parts, dim=1)
+    bias = torch.cat(biases, dim=1)
     projected = linear(x, weight, bias)
     contexts = [
         _context(group.select(projected), group.heads, keep)
@@ -149,7 +171,7 @@ def _last_context(
     flat = x.reshape(trials * batch, longest, hidden)
     name = "multi_head_attention"
     query = linear(last, get[f"{name}.query.weight"], get[f"{name}.query.bias"])
-    keys = get[f"{name}.key.weight"].reshape(trials * heads, size, hidden) / math.sqrt(size)
+    keys = get[f"{name}.key.weight"].reshape(trials * heads, size, hidden)
     values = get[f"{name}.value.weight"].reshape(trials * heads, size, hidden)
     queries = _by_sample(torch.bmm(_by_head(query.view(trials, batch, heads, size)), keys), trials)
     queries = queries.reshape(-1, heads, hidden)
@@ -176,12 +198,11 @@ def _by_sample(x: Tensor, trials: int) -> Tensor:
 
 def _after_attention(layer: Layer, x: Tensor, context: Tensor, masks: LayerMasks) -> Tensor:
     """Apply the rest of the layer, as fast.attention does; inputs may have any shape after [trials]."""
-    get, scale = layer.weights, layer.scale_hidden
     attention, forward = "multi_head_attention", "feed_forward"
-    dense = _scaled_linear(context, get, f"{attention}.dense", layer.scale_attention * scale, scale)
+    dense = _linear(layer, f"{attention}.dense", context)
     x = _layer_norm(layer, f"{attention}.LayerNorm", _add_kept(x, dense, masks.hidden[0]))
-    inner = linear(x, get[f"{forward}.dense_1.weight"], get[f"{forward}.dense_1.bias"])
-    dense = _scaled_linear(layer.act(inner), get, f"{forward}.dense_2", scale, scale)
+    inner = layer.act(_linear(layer, f"{forward}.dense_1", x))
+    dense = _linear(layer, f"{forward}.dense_2", inner)
     return _layer_norm(layer, f"{forward}.LayerNorm", _add_kept(x, dense, masks.hidden[1]))
 
 
@@ -189,11 +210,8 @@ def _add_kept(x: Tensor, dense: Tensor, keep: Tensor | None) -> Tensor:
     return add_kept(x, dense, None if keep is None else keep.view_as(x))
 
 
-def _scaled_linear(
-    x: Tensor, get: Mapping[str, Tensor], name: str, weight_scale: Tensor, bias_scale: Tensor
-) -> Tensor:
-    weight, bias = get[f"{name}.weight"], get[f"{name}.bias"]
-    return linear(x, weight * weight_scale, bias * bias_scale.squeeze(-1))
+def _linear(layer: Layer, name: str, x: Tensor) -> Tensor:
+    return linear(x, layer.weights[f"{name}.weight"], layer.weights[f"{name}.bias"])
 
 
 def _layer_norm(layer: Layer, name: str, x: Tensor) -> Tensor:

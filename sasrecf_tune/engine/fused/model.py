@@ -15,6 +15,7 @@ from torch import Tensor
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dropout import DropoutRates
 from sasrecf_tune.engine.fast.length_groups import Budget
+from sasrecf_tune.engine.fast.loss import sum_in_order
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fused.encoder import Encoder, flat_rows
 from sasrecf_tune.engine.fused.loss import bpr_sums, cross_entropy_gradients
@@ -63,25 +64,26 @@ class FusedModel:
         weight.grad = grad_items
         ids, rows = self._encoder.table(items)
         masks = self._encoder.masks([model.next_dropout_step() for model in self._models])
+        scaled, leaf_of_scaled = self._encoder.scale_weights()
         leaf = rows.detach().requires_grad_()
         count = batch.rows.shape[1]
-        total = leaf.new_zeros(len(self._models))
+        losses = []
         shape = (len(self._models), -1)
         for group, places in zip(groups, items, strict=True):
             rows_of = (places if ids is None else ids[places]).view(*shape, group.longest)
             output = self._encoder.output(rows_of, group.length.view(shape), leaf, group.rows, masks)
             target = batch.positive[:, group.part]
             if batch.negative is None:
-                losses, grad_output = cross_entropy_gradients(
+                loss, grad_output = cross_entropy_gradients(
                     output.detach(), weight.detach(), grad_items, target, 1 / count
                 )
                 output.backward(grad_output)  # type: ignore[no-untyped-call]
             else:
-                losses = self._bpr_sums(output, target, batch.negative[:, group.part])
-                (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
-            total += losses.detach()
-        rows.backward(leaf.grad)  # type: ignore[no-untyped-call]
-        return total.div_(count)
+                loss = self._bpr_sums(output, target, batch.negative[:, group.part])
+                (loss.sum() / count).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        torch.autograd.backward([rows, scaled], [leaf.grad, leaf_of_scaled.grad])
+        return sum_in_order(losses) / count
 
     def give_gradients(self, trials: Sequence[int]) -> None:
         """Set the gradients of these trials' own parameters, views of the stacked ones."""
