@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.dropout import DropoutRates, keep_scale
-from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, with_last
+from sasrecf_tune.engine.fast.functions import add_kept_, causal_attention, last_attention, with_last
 
 # What is kept after the attention and after the feed-forward network.
 HiddenPair = tuple[Tensor | None, Tensor | None]
@@ -143,17 +143,18 @@ def _after_attention(layer: LayerWeights, x: Tensor, context: Tensor, kept: Hidd
 
     Inputs may have any leading shape.
     """
-    x = layer.norm("attended_norm", add_kept(x, layer.linear("attended", context), kept[0]))
+    x = layer.norm("attended_norm", add_kept_(x, layer.linear("attended", context), kept[0]))
     inner = activation(layer.forward, layer.linear("in", x))
-    return layer.norm("out_norm", add_kept(x, layer.linear("out", inner), kept[1]))
+    return layer.norm("out_norm", add_kept_(x, layer.linear("out", inner), kept[1]))
 
 
 def activation(forward: FeedForward, x: Tensor) -> Tensor:
-    """Apply the activation function between the two projections of `forward`."""
+    """Apply the activation function between the two projections of `forward`; it may overwrite `x`."""
     # torch's gelu and swish are the same functions as RecBole's, but compute in one pass.
     function = forward.intermediate_act_fn
     if function == forward.gelu:
-        return functional.gelu(x)
+        # Its backward pass reads `x`.
+        return functional.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
     if function == forward.swish:
         return functional.silu(x)
     activated: Tensor = function(x)

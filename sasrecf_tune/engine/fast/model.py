@@ -28,7 +28,7 @@ from sasrecf_tune.engine.fast.attention import LayerWeights, all_positions, last
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
 from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
-from sasrecf_tune.engine.fast.functions import kept_
+from sasrecf_tune.engine.fast.functions import kept_, take_rows
 from sasrecf_tune.engine.fast.item_features import ItemFeatures
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
@@ -189,7 +189,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
         hidden = step.masks.hidden(group.rows, group.longest)
         attended = step.masks.attention(group.rows, group.longest, self.n_heads)
-        x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
+        x = take_rows(rows, places).add_(self.position_embedding.weight[: group.longest])
         x = functional.layer_norm(x, (self.hidden_size,), **step.norm, eps=self.layer_norm_eps)
         x = kept_(x, hidden.embedding)
         *before, last = zip(step.layers, attended, hidden.layers, strict=True)
