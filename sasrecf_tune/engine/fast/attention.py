@@ -153,8 +153,10 @@ def activation(forward: FeedForward, x: Tensor) -> Tensor:
     # torch's gelu and swish are the same functions as RecBole's, but compute in one pass.
     function = forward.intermediate_act_fn
     if function == forward.gelu:
-        # Its backward pass reads `x`.
-        return functional.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
+        if torch.is_grad_enabled():  # the backward pass reads `x`
+            return functional.gelu(x)
+        torch.ops.aten.gelu_(x)
+        return x
     if function == forward.swish:
         return functional.silu(x)
     activated: Tensor = function(x)
