@@ -352,6 +352,13 @@ def fit(
     ] = None,
     out: Out = Path("tuning"),
     storage: Storage = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="Another data set with the same columns.  [default: that of the study]",
+        ),
+    ] = None,
     given: Given,
     per_user: PerUser = False,
     as_json: AsJson = False,
@@ -359,6 +366,7 @@ def fit(
     """Train the configuration of best.yaml for use, and write a model directory for `recommend`.
 
     On train+valid and all, the number of epochs is the best one of the search or the confirmation.
+    New data with the same columns are named by --data-path or --dataset.
     """
     from sasrecf_tune.cli.fit import fit_study
     from sasrecf_tune.storage.directory import find_study
@@ -372,6 +380,7 @@ def fit(
             seed=seed,
             output=output,
             storage=storage,
+            dataset=dataset,
             **given,
             per_user=per_user,
             as_json=as_json,
