@@ -390,7 +390,9 @@ def fit(
 
 
 @app.command(cls=Command)
+@settings_options("user", "item", "time", override=True, settings=ImportSettings)
 def recommend(
+    *,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -416,6 +418,7 @@ def recommend(
             help="Other histories: a table as `import` reads it, with a time or in time order.",
         ),
     ] = None,
+    given: Given,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Recommend items of the user's own history, too.")
     ] = False,
@@ -441,9 +444,11 @@ def recommend(
     """
     from sasrecf_tune.cli import recommend as recommending
 
+    columns = {role: name for role, name in given.items() if name is not None}
+
     def work() -> int:
         if export_items is not None:
-            if users or histories or output or include_seen:
+            if users or histories or output or include_seen or columns:
                 raise InputError(
                     "`--export-items` is used alone", fix="It recommends nothing: remove the other options."
                 )
@@ -455,6 +460,7 @@ def recommend(
                 top=top,
                 users=users,
                 histories=histories,
+                columns=columns,
                 include_seen=include_seen,
                 output=output,
             )
