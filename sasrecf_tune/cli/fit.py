@@ -100,7 +100,7 @@ def fit_study(
     if imported := imported_text(winner):
         display.line(imported)
     display.line(_plan_text(on, best_epochs, epochs))
-    facts = {
+    facts: dict[str, Any] = {
         "engine": settings.engine,
         "best_epochs": best_epochs,
         "dataset": settings.dataset,

@@ -91,10 +91,10 @@ def choose_columns(
     header = list(source.columns)
     plain = {name.partition(":")[0].strip(): name for name in reversed(header)}
     found: dict[str, str] = {}
-    for role, name in (given or {}).items():
-        if name not in header and name not in plain:
-            raise no_column(role, name, source)
-        found[role] = name if name in header else plain[name]
+    for role, named in (given or {}).items():
+        if named not in header and named not in plain:
+            raise no_column(role, named, source)
+        found[role] = named if named in header else plain[named]
     check_distinct(found, source)
     for role, own in ((USER, names.user), (ITEM, names.item), (TIME, names.time)):
         if role in found:

@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import click.testing
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from recbole.utils.case_study import full_sort_topk
 from safetensors.torch import load_file
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import sasrecf_tune as st
 from sasrecf_tune.cli.app import app
@@ -227,7 +226,7 @@ def test_columns_of_histories_can_be_named(model: st.Model, tmp_path: Path) -> N
     lines = ["user,item,who,what:token,when", "x,i5,a,i3,3", "x,i5,a,i1,1", "x,i5,a,i2,2"]
     (tmp_path / "h.csv").write_text("\n".join(lines))
 
-    def run(*words: str) -> click.testing.Result:
+    def run(*words: str) -> Result:
         return CliRunner().invoke(app, ["recommend", str(model.path), "--top", "4", *words])
 
     file = ("--histories", "h.csv")

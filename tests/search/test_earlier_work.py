@@ -388,7 +388,7 @@ def test_the_plan_says_in_which_state_unfinished_trials_are(tmp_path: Path, firs
     )
     with closing(sqlite3.connect(first / "study.db")) as connection, connection:
         connection.execute("UPDATE trials SET state = 'PRUNED' WHERE number = 0")
-    said = []
+    said: list[str] = []
     for earlier in (imported(table), EarlierOptions([str(first)])):
         with bench(tmp_path / str(len(said)), GRID, FakeTraining(quality), base=BASE, earlier=earlier) as run:
             said.append(earlier_lines(run.plan.earlier[0])[0])

@@ -103,8 +103,10 @@ def show_plan(
         if plan.settings.search.confirm:
             when = "after each confirmation run"
         else:
-            again = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)} --per-user"
-            when = f"by a confirmation, not by the trials of the search: add --confirm, or later run {again}"
+            command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)} --per-user"
+            when = (
+                f"by a confirmation, not by the trials of the search: add --confirm, or later run {command}"
+            )
         grid.add_row("users", Text(f"the metrics of each user are written to per-user/ {when}"))
     if every := plan.settings.search.checkpoint_every:
         grid.add_row(
