@@ -110,17 +110,16 @@ class StepMasks:
         found = iter(self._draw(blocks, rows.to(torch.int32), self._keys, rates) if blocks else ())
         hidden = HiddenMasks(None, [(None, None)] * layers)
         if rates.drop(0, 0, trials):
-            *each, one, two = *_apart(next(found)), *_apart(next(found)[:, :, 0])
+            *each, one, two = *next(found), *next(found)[:, :, 0]
             hidden = HiddenMasks(each[0], [*zip(each[1::2], each[2::2], strict=True), (one, two)])
         attention: list[AttentionMasks] = []
         for group in heads:
             if group not in attended:
                 attention.append([None] * layers)
                 continue
-            before = (
-                _apart(next(found).view(layers - 1, group.heads, -1, length, length)) if layers > 1 else []
-            )
-            attention.append([*before, *_apart(next(found))])
+            size = group.heads, -1, length, length
+            before = next(found).view(layers - 1, *size) if layers > 1 else ()
+            attention.append([*before, *next(found)])
         return hidden, attention
 
 
@@ -169,11 +168,6 @@ def _draw_on_cuda(device: torch.device) -> Draw:
         _log.warning("Dropout masks are drawn without Triton, in more kernels: %s", reason)
         return draw_with_torch
     return draw_with_triton
-
-
-def _apart(masks: Tensor) -> list[Tensor]:
-    # Backward passes overwrite masks. Autograd would take it for a change of all views of the same memory.
-    return [mask.data for mask in masks.unbind()]
 
 
 def _keys(seed: int, step: int) -> NDArray[np.int32]:

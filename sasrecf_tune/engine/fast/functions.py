@@ -1,7 +1,8 @@
 """Operations whose backward passes are written out: they copy less and keep less than torch's own.
 
 They serve one model (attention.py) and several fused ones, whose samples are one axis here. Masks
-(dropout.py) are not scaled. A backward pass overwrites what nothing else reads, so it can run once.
+(dropout.py) are not scaled. A backward pass overwrites what nothing else reads, so it can run once. Masks are
+not saved by autograd: they are parts of one tensor, and it would take a change of one for a change of all.
 """
 
 from __future__ import annotations
@@ -67,14 +68,13 @@ def scaled(divisors: Sequence[tuple[Tensor, float]], factors: Sequence[tuple[Ten
 class _AddKept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, keep: Tensor) -> Tensor:
-        ctx.save_for_backward(keep)
+        ctx.keep = keep
         # Not marked: `y` may be a view of a product, whose backward pass does not read it.
         return torch.addcmul(x, y, keep, out=y.detach())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        (keep,) = ctx.saved_tensors
-        return grads[0], keep.mul_(grads[0]), None
+        return grads[0], ctx.keep.mul_(grads[0]), None
 
 
 def add_kept_(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
@@ -88,14 +88,13 @@ def add_kept_(x: Tensor, y: Tensor, keep: Tensor | None) -> Tensor:
 class _Kept(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, keep: Tensor) -> Tensor:
-        ctx.save_for_backward(keep)
+        ctx.keep = keep
         ctx.mark_dirty(x)
         return x.mul_(keep)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (keep,) = ctx.saved_tensors
-        return keep.mul_(grads[0]), None
+        return ctx.keep.mul_(grads[0]), None
 
 
 def kept_(x: Tensor, keep: Tensor | None) -> Tensor:
@@ -122,14 +121,14 @@ class _CausalAttention(torch.autograd.Function):
         context = projected.new_empty(batch, longest, heads * size)
         products = (torch.bmm(part, value) for part, value in zip(kept, values, strict=True))
         _join_heads(context, 0, heads, products)
-        ctx.heads = heads
-        ctx.save_for_backward(projected, weights, keep)
+        ctx.heads, ctx.keep = heads, keep
+        ctx.save_for_backward(projected, weights)
         return context
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        projected, weights, keep = ctx.saved_tensors
-        heads = ctx.heads
+        projected, weights = ctx.saved_tensors
+        heads, keep = ctx.heads, ctx.keep
         longest = projected.shape[1]
         queries, keys, values = _by_head(projected, heads, 3)
         (contexts,) = _by_head(grads[0], heads, 1)
@@ -208,12 +207,14 @@ class _LastAttention(torch.autograd.Function):
         weights.masked_fill_(padding[:, None], -math.inf)
         torch.softmax(weights, -1, out=weights)
         kept = weights if keep is None else weights * keep
-        ctx.save_for_backward(queries, x, weights, kept, keep)
+        ctx.keep = keep
+        ctx.save_for_backward(queries, x, weights, kept)
         return torch.bmm(kept, x), kept.sum(-1, keepdim=True)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        queries, x, weights, kept, keep = ctx.saved_tensors
+        queries, x, weights, kept = ctx.saved_tensors
+        keep = ctx.keep
         mixed, total = grads
         grad = torch.baddbmm(total, mixed, x.transpose(1, 2))
         if keep is not None:
