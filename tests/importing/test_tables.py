@@ -214,6 +214,15 @@ def test_rows_that_cannot_be_used_are_refused_unless_told() -> None:
     assert counts(read)[0] == 3 and sum(lost.count for lost in read.interactions.lost) == 6
 
 
+@pytest.mark.parametrize("role", ["user", "item"])
+def test_a_named_column_is_not_taken_for_ratings_by_its_name(role: str) -> None:
+    other = "item" if role == "user" else "user"
+    path = write("t.csv", f"score,{other},time\nu,a,1\nu,b,2\n")
+    understood(path, **{role: "score"}).check()
+    with pytest.raises(InputError, match="needs a column of ratings"):
+        understood(path, min_rating=3, **{role: "score"})
+
+
 def test_ratings() -> None:
     path = write("t.csv", "user,item,rating,time\nu,a,3,1\nu,b,4.5,2\nu,c,5,3\n")
     read = understood(path, min_rating=4)
