@@ -20,6 +20,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.importing.feature_kinds import read_feature
 from sasrecf_tune.importing.ids import field_text
 from sasrecf_tune.importing.importer import TablesRead, read_tables
+from sasrecf_tune.importing.sources import open_table
 from sasrecf_tune.inputs.dataset_check import check_dataset
 from sasrecf_tune.inputs.import_settings import ImportSettings
 from tests.importing.raw_tables import ITEMS, config_of, genres, item_feature, loaded, rows
@@ -212,6 +213,13 @@ def test_rows_that_cannot_be_used_are_refused_unless_told() -> None:
     assert read.interactions.repeated == 1
     read = understood(path, drop=["missing", "unreadable", "duplicates"])
     assert counts(read)[0] == 3 and sum(lost.count for lost in read.interactions.lost) == 6
+
+
+def test_a_well_known_file_may_begin_with_a_letter_that_is_not_utf_8() -> None:
+    genres = "|".join("0" * 19)
+    rows = [f"{number}|Amélie (2001)|01-Jan-2001||http://x|{genres}\n" for number in range(1, 20)]
+    table = open_table(write("u.item", "".join(rows), "latin-1"), ImportSettings())
+    assert "Amélie (2001)" in {values[0] for values in table.sample().values()}
 
 
 @pytest.mark.parametrize("role", ["user", "item"])
