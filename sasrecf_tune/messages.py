@@ -143,11 +143,13 @@ class Deployment:
             "all" for all epochs, without a validation.
         directory: An empty directory for all files of `ModelDirectory` but the card.
         facts: What model.json says of the study and the data.
+        seeds: Those of the models of an ensemble; empty for one model with the job's seed.
     """
 
     on: TrainOn
     directory: Path
     facts: dict[str, Any]
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,5 +69,5 @@ class MeasuredRecommendations(MeasuredEngine):
         config = self._bridge.make_config(self._config, self._gpu)
         nothing = Result(0, Decision.CONTINUE, 0, 0, {}, {}, {}, 0.0, self._device, 0)
         weights = {name: value.cpu() for name, value in model.state_dict().items()}
-        write_model(Deployment("train", path, _FACTS), self._config, config, dataset, weights, nothing)
+        write_model(Deployment("train", path, _FACTS), self._config, config, dataset, [weights], nothing)
         return Recommender(path, self._device)

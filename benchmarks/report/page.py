@@ -71,10 +71,17 @@ def _opening(browser: Browser, url: str) -> int:
     )
 
 
+def _column(browser: Browser, heading: str) -> int:
+    """Return the place of a column of the table of trials."""
+    headings = browser.run("[...document.querySelectorAll('#trials th')].map(one => one.textContent)")
+    return next(place for place, text in enumerate(headings) if text.split()[0] == heading)
+
+
 def _sorts(browser: Browser) -> bool:
     """Return whether a click on a heading sorts, and a second one reverses the order."""
-    numbers = f"{_ROWS}.map(row => Number(row.cells[2].textContent))"
-    click = "document.querySelectorAll('#trials th button')[2].click()"
+    column = _column(browser, "trial")
+    numbers = f"{_ROWS}.map(row => Number(row.cells[{column}].textContent))"
+    click = f"document.querySelectorAll('#trials th button')[{column}].click()"
     browser.run(click)
     up = browser.run(numbers)
     browser.run(click)
@@ -85,10 +92,12 @@ def _sorts(browser: Browser) -> bool:
 def _filters(browser: Browser) -> bool:
     """Return whether choosing a state, and typing a word, show only matching rows."""
     change = "dispatchEvent(new Event('input', {bubbles: true}))"
-    browser.run(
-        f"(() => {{ const s = document.querySelector('select'); s.value = '=pruned'; s.{change}; }})()"
+    chosen = browser.run(
+        f"(() => {{ const s = document.querySelector('select'); s.value = s.options[1].value; s.{change};"
+        " return s.options[1].textContent; })()"
     )
-    states = set(browser.run(f"{_SHOWN}.map(row => row.cells[3].textContent)"))
+    column = _column(browser, "state")
+    states = set(browser.run(f"{_SHOWN}.map(row => row.cells[{column}].textContent)"))
     said = browser.run("document.getElementById('count').textContent")
     browser.run(
         f"(() => {{ const s = document.getElementById('search'); s.value = 'no such'; s.{change}; }})()"
@@ -97,7 +106,7 @@ def _filters(browser: Browser) -> bool:
     browser.run(
         f"(() => {{ document.querySelector('form').reset(); document.querySelector('form').{change}; }})()"
     )
-    return states == {"pruned"} and " of " in said and none == 0 and browser.run(f"{_SHOWN}.length") > 0
+    return states == {chosen} and " of " in said and none == 0 and browser.run(f"{_SHOWN}.length") > 0
 
 
 def _hovers(browser: Browser) -> bool:

@@ -22,6 +22,7 @@ from benchmarks.robustness.loss_audit import LossAudit, Reference, read_referenc
 from sasrecf_tune.errors import InputError, TuneError
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import SearchSpace
+from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS
 from sasrecf_tune.storage.directory import StudyDirectory
 
 PROGRAM = "benchmarks.robustness.killed_program"
@@ -244,9 +245,10 @@ class Campaign:
             if run.code != 0 or run.ready is None:
                 raise TuneError(f"without a kill the search ends with {run.code}: {run.last_errors()}")
             audit = self._audit(training, out)
-            self._known[training.name, policy] = UndisturbedSearch(
-                read_reference(audit.study_dir, audit.space), run.ready, seconds - run.ready
-            )
+            study = read_reference(audit.study_dir, audit.space)
+            if (weights := sum(name.endswith(".pth") for name in study.files)) > KEPT_CHECKPOINTS:
+                raise TuneError(f"the search without kills leaves the weights of {weights} trials")
+            self._known[training.name, policy] = UndisturbedSearch(study, run.ready, seconds - run.ready)
         return self._known[training.name, policy]
 
     def _audit(self, training: TrainingSetup, out: Path) -> LossAudit:

@@ -48,11 +48,13 @@ class FakeRunner(InstantRunner):
         done = int(job.resume_file.read_text()) if job.resume_file.exists() else 0
 
         def later(report: Report) -> Decision:
-            if report.epoch < done:  # before an earlier pause
+            if report.epoch <= min(job.known, done - 1):
                 return Decision.CONTINUE
             report = replace(report, ends=report.epoch == int(job.config["epochs"]))
-            if report.epoch == done:
-                return on_report(replace(report, continues_after=done))
+            if report.epoch <= done:
+                # As the real runner: the coordinator may have been killed before it stored them.
+                decision = on_report(replace(report, continues_after=done))
+                return decision if report.epoch == done else Decision.CONTINUE
             time.sleep(self.seconds)
             return on_report(report)
 

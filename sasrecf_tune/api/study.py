@@ -247,6 +247,7 @@ class Study:
         on: TrainOn = "train+valid",
         *,
         seed: int | None = None,
+        seeds: int = 1,
         output: str | Path | None = None,
         data_path: str | Path | None = None,
         gpus: str | int | Sequence[int | str] | None = None,
@@ -255,7 +256,8 @@ class Study:
     ) -> Model:
         """Train the best configuration for use, write its model directory, and return the model.
 
-        Arguments are the options of `sasrecf-tune fit`.
+        Arguments are the options of `sasrecf-tune fit`. With `seeds=5` the model averages the scores of five
+        models, whose seeds are `seed` and those after it.
 
         Raises:
             TuneError: No trial has completed, an argument cannot be used, or the training failed.

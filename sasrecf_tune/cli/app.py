@@ -346,6 +346,15 @@ def fit(
         int | None,
         typer.Option("--seed", min=0, max=2**32 - 1, help="Seed.  [default: that of best.yaml]"),
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            min=1,
+            max=32,
+            help="Number of models, with consecutive seeds; their scores are averaged.",
+        ),
+    ] = 1,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Directory to write.  [default: STUDY/model]"),
@@ -370,6 +379,7 @@ def fit(
             make_console(),
             on=on,
             seed=seed,
+            seeds=seeds,
             output=output,
             storage=storage,
             **given,

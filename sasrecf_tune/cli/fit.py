@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from sasrecf_tune.analysis.confirmation import rank_confirmed
@@ -20,7 +21,7 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Deployment, TrainOn
 from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sentences
 from sasrecf_tune.report.formats.best_yaml import winner_config
-from sasrecf_tune.report.formats.model_card import model_card
+from sasrecf_tune.report.formats.model_card import model_card, single_models
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.storage.directory_swap import replace_directory, staging_directory
@@ -37,6 +38,7 @@ def fit_study(
     *,
     on: TrainOn = "train+valid",
     seed: int | None = None,
+    seeds: int = 1,
     output: Path | None = None,
     storage: str | None = None,
     data_path: Path | None = None,
@@ -48,6 +50,7 @@ def fit_study(
 
     Args:
         seed: None for that of best.yaml.
+        seeds: The number of models, with consecutive seeds, whose scores are averaged.
         output: The model directory; None for `model` in the study directory.
         storage, data_path, gpus: As in `read_winner`.
         per_user: Whether the metrics of each user are written to the model directory, too.
@@ -88,7 +91,8 @@ def fit_study(
     if on != "train":
         epochs = statistics.median_low(best_epochs)
         config |= {"epochs": epochs}
-    display.line(f"training {winner_name(winner)} for use, seed {config['seed']}")
+    models = _seeds(int(config["seed"]), seeds)
+    display.line(f"training {winner_name(winner)} for use, {_seeds_text(models)}")
     if imported := imported_text(winner):
         display.line(imported)
     display.line(_plan_text(on, best_epochs, epochs))
@@ -100,7 +104,7 @@ def fit_study(
         "origin": _origin(winner, found.results, settings, space, manifest),
     }
     with staging_directory(target) as staging:
-        deployment = Deployment(on, staging, facts)
+        deployment = Deployment(on, staging, facts, models if seeds > 1 else ())
         result = train_winner(
             winner,
             # On the training part the metrics of the trial are to be reproduced.
@@ -115,7 +119,8 @@ def fit_study(
             per_user=ModelDirectory(staging).per_user if per_user else None,
         )
         made = ModelDirectory(staging)
-        made.card.write_text(model_card(made.read_manifest()), encoding="utf-8")
+        written = made.read_manifest()
+        made.card.write_text(model_card(written), encoding="utf-8")
         try:
             replace_directory(staging, target)
         except OSError as error:
@@ -123,6 +128,8 @@ def fit_study(
     for kind, metrics in (("validation", result.valid), ("test", result.test)):
         if metrics:
             display.line(f"{kind}  " + ", ".join(f"{key} {value:g}" for key, value in metrics.items()))
+    for line in single_models(written):
+        display.line(line)
     if on == "all":
         display.line("Nothing was measured: the model was trained on the test part, too.")
     display.line(f"wrote {relative(target)}", "green")
@@ -133,10 +140,30 @@ def fit_study(
         epochs=result.best_epoch,
         best_epochs=best_epochs,
         seed=config["seed"],
+        members=[msgspec.to_builtins(each) for each in written.members],
         valid=result.valid,
         test=result.test,
     )
     return 0
+
+
+def _seeds(first: int, count: int) -> tuple[int, ...]:
+    """Return `count` seeds from `first` on.
+
+    Raises:
+        InputError: One would be larger than RecBole takes.
+    """
+    if first + count > 2**32:
+        raise InputError(f"the last of {count} seeds from {first} is too large", where="--seeds")
+    return tuple(range(first, first + count))
+
+
+def _seeds_text(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return (
+        f"{len(seeds)} models one after another, seeds {seeds[0]} to {seeds[-1]}; their scores are averaged"
+    )
 
 
 def _check_target(target: Path) -> None:

@@ -46,7 +46,8 @@ class Feature:
 
 def clean(text: str) -> str:
     """A value of a feature: line ends and tabs are spaces, words that pandas reads as missing are empty."""
-    text = re.sub(r"[\t\r\n\0]+", " ", text).strip()
+    # \x1e separates the values of a token_seq, if nothing else can; the last are halves of characters.
+    text = re.sub("[\t\r\n\0\x1e\ud800-\udfff]+", " ", text).strip()
     return "" if text in MISSING_WORDS else text
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.dataset_rows import MISSING
 
 # Words that RecBole, which reads with pandas, takes for a missing value.
 MISSING_WORDS = frozenset(word.decode() for word in MISSING)
-# What ends a line for one of the programs that read the files.
-_UNREADABLE = ("\n", "\r", "\0")
+# What ends a line for one of the programs that read the files, or is no text: JSON can have half a character.
+_UNREADABLE = re.compile("[\n\r\0\ud800-\udfff]")
+UNREADABLE = "has a line end, or half of a character, which a line of an atomic file cannot hold"
 NONE = -1  # the number of a missing id
 
 
@@ -44,11 +47,21 @@ class Ids:
         return list(self._numbers)[len(MISSING_WORDS) :]
 
     def number(self, values: pd.Series) -> NDArray[np.int32]:
-        """The number of each id; `NONE` for a missing one. New ids get the next numbers."""
+        """The number of each id; `NONE` for a missing one. New ids get the next numbers.
+
+        Raises:
+            InputError: A value is a list or an object.
+        """
         number_of = self._numbers.__getitem__
         if pd.api.types.infer_dtype(values, skipna=False) == "string":
             return np.fromiter(map(number_of, values.to_numpy(dtype=object)), np.int32, len(values))
-        codes, distinct = pd.factorize(values, use_na_sentinel=True)
+        try:
+            codes, distinct = pd.factorize(values, use_na_sentinel=True)
+        except TypeError:  # they have no hash
+            raise InputError(
+                f"column {values.name!r} has lists or objects, which cannot be ids",
+                fix="Name another column.",
+            ) from None
         mapped = np.full(len(distinct) + 1, NONE, dtype=np.int32)
         for place, value in enumerate(_plain_values(distinct)):
             text = id_text(value)
@@ -77,7 +90,7 @@ def id_text(value: object) -> str | None:
             return None
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, bytes):
-        return id_text(value.decode(errors="replace"))
+        return id_text(value.decode(errors="backslashreplace"))
     if value is None or value is pd.NaT or value is pd.NA or isinstance(value, list | dict):
         return None
     return id_text(str(value))
@@ -85,7 +98,7 @@ def id_text(value: object) -> str | None:
 
 def is_unreadable(text: str) -> bool:
     """Whether no line of an atomic file can hold the text."""
-    return any(character in text for character in _UNREADABLE)
+    return _UNREADABLE.search(text) is not None
 
 
 def field_text(text: str) -> str:

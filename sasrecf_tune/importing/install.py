@@ -17,6 +17,9 @@ def check_target(directory: Path, force: bool) -> None:
     Raises:
         InputError: It exists, and may not be replaced.
     """
+    above = next(path for path in directory.absolute().parents if os.path.lexists(path))
+    if not above.is_dir():
+        raise InputError("this is no directory", where=str(above), fix="Choose another --out.")
     if not os.path.lexists(directory):
         return
     if directory.is_symlink() or not directory.is_dir():

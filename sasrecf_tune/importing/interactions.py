@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sasrecf_tune.errors import InputError, suggest
-from sasrecf_tune.importing.ids import NONE, Ids
+from sasrecf_tune.importing.ids import NONE, UNREADABLE, Ids
 from sasrecf_tune.importing.layouts import ITEM, RATING, TIME, USER, USUAL_NAMES, usual_column
 from sasrecf_tune.importing.sources import Source
 from sasrecf_tune.importing.time_order import ExactTimes, exact_times
-from sasrecf_tune.importing.times import TimeColumn, TimeSpan, joined, parse_times, span_of
+from sasrecf_tune.importing.times import YEARS, TimeColumn, TimeSpan, joined, parse_times, span_of
 from sasrecf_tune.inputs.import_settings import Drop, ImportSettings
 
 # Odd, so that a product modulo 2**64 loses nothing.
@@ -110,7 +111,7 @@ def columns_of(table: Source, settings: ImportSettings) -> dict[str, str]:
             where=table.name,
             fix=f"Name it: --rating COLUMN. {_columns_text(table)}",
         )
-    for first, second in ((USER, ITEM), (USER, TIME), (ITEM, TIME)):
+    for first, second in combinations(found, 2):
         if found[first] == found[second]:
             raise InputError(
                 f"column {found[first]!r} cannot be the {first} and the {second}",
@@ -227,15 +228,15 @@ def _reasons(
     found.append(("missing", f"{columns[TIME]} is empty", times.missing, ""))
     for numbers, ids, role in ((user, user_ids, USER), (item, item_ids, ITEM)):
         wrong = ids.unreadable()
-        why = f"{columns[role]} has a line end, which a line of an atomic file cannot hold"
+        why = f"{columns[role]} {UNREADABLE}"
         found.append(("unreadable", why, np.append(wrong, False)[numbers], ""))
-    why = f"{columns[TIME]} is neither a number nor an ISO date such as 2018-09-01T12:30:00"
+    why = f"{columns[TIME]} is neither a number nor an ISO date such as 2018-09-01T12:30:00, {YEARS}"
     if settings.time_format:
-        why = f"{columns[TIME]} is no date of the format {settings.time_format!r}"
+        why = f"{columns[TIME]} is no date of the format {settings.time_format!r} {YEARS}"
     example = repr(bad_times[0][:40]) if bad_times else ""
     found.append(("unreadable", why, ~times.valid & ~times.missing, example))
     if rating is not None:
-        found.append(("missing", f"{columns[RATING]} is no number", np.isnan(rating), ""))
+        found.append(("missing", f"{columns[RATING]} is no number", ~np.isfinite(rating), ""))
         if settings.min_rating is not None:
             why = f"{columns[RATING]} below {settings.min_rating:g} (--min-rating)"
             found.append((None, why, rating < settings.min_rating, ""))

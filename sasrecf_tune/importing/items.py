@@ -11,7 +11,7 @@ import pandas as pd
 
 from sasrecf_tune.errors import DataError, InputError, suggest
 from sasrecf_tune.importing.feature_kinds import Feature, is_long_text, read_feature
-from sasrecf_tune.importing.ids import NONE, Ids, id_text, is_unreadable
+from sasrecf_tune.importing.ids import NONE, UNREADABLE, Ids, id_text, is_unreadable
 from sasrecf_tune.importing.interactions import Interactions, LostRows
 from sasrecf_tune.importing.layouts import ITEM, is_number, usual_column
 from sasrecf_tune.importing.sources import Source
@@ -68,6 +68,12 @@ def read_items(table: Source, interactions: Interactions, settings: ImportSettin
     seen = _seen(interactions)
     sample = table.sample()
     key = _key(table, sample, interactions.columns[ITEM], seen, settings)
+    if key in told:
+        raise InputError(
+            f"column {key!r} has the ids of the items, and is no feature",
+            where="--feature",
+            fix="Leave it out, or name the column of ids: --item-key COLUMN.",
+        )
     skipped = [
         name for name in table.columns if name != key and name not in told and is_long_text(sample[name])
     ]
@@ -81,6 +87,8 @@ def read_items(table: Source, interactions: Interactions, settings: ImportSettin
         lost.insert(0, LostRows("unreadable", "other fields than columns", len(malformed), malformed[0]))
     texts = ids.texts
     written = [texts[number] for number in numbers[kept]]
+    if not len(frame):
+        raise InputError("the table has no rows", where=table.name)
     if seen.isdisjoint(texts):
         raise DataError(
             f"no {key} is an item of the interactions: for example, {next(iter(texts), '')!r} here and "
@@ -166,7 +174,7 @@ def _usable(
         kept.append(row)
     whys = {
         "missing": f"{key} is empty, or a word that RecBole reads as missing, such as NA",
-        "unreadable": f"{key} has a line end, which a line of an atomic file cannot hold",
+        "unreadable": f"{key} {UNREADABLE}",
         "duplicates": f"{key} has an earlier row with other values",
         "unseen-items": "no interaction (--drop unseen-items)",
         "same": "the same as an earlier row",

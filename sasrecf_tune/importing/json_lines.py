@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import codecs
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,9 @@ class JsonLines:
         self._path, self._encoding = path, encoding
         with reading(path, encoding):
             lines = list(islice(self._lines(), SAMPLE_ROWS))
-        self._loose = bool(lines) and not _is_json(lines[0])
-        self.about = "Python dictionaries, one a line" if self._loose else "JSON lines"
-        objects = [self._object(line, number) for number, line in enumerate(lines, 1)]
+            self._loose = bool(lines) and not _is_json(lines[0])
+            self.about = "Python dictionaries, one a line" if self._loose else "JSON lines"
+            objects = [self._object(line, number) for number, line in enumerate(lines, 1)]
         self.columns = tuple(dict.fromkeys(name for each in objects for name in each))
         self._sample = objects
 
@@ -40,26 +42,26 @@ class JsonLines:
         """These columns, some rows at a time."""
         names = {f"c{place}": name for place, name in enumerate(columns)}
         # Fields that are not asked for are skipped without being decoded.
-        kind: Any = msgspec.defstruct("Row", [(field, Any, None) for field in names], rename=names)
-        decode = msgspec.json.Decoder(kind).decode
+        decode = self._decoder(names)
         with reading(self._path, self._encoding):
             lines = enumerate(self._lines(), 1)
             while block := list(islice(lines, rows)):
-                found: list[list[object]]
-                if self._loose:
+                try:
+                    decoded = [decode(line) for _, line in block]
+                    found = [[getattr(row, field) for row in decoded] for field in names]
+                except (msgspec.DecodeError, UnicodeError):
+                    # Python's way, or JSON as Python writes it, with NaN.
                     objects = [self._object(line, number) for number, line in block]
                     found = [[each.get(name) for each in objects] for name in columns]
-                else:
-                    try:
-                        decoded = [decode(line) for _, line in block]
-                    except (msgspec.DecodeError, UnicodeError):
-                        number = next(number for number, line in block if not _is_json(line))
-                        raise self._error(number) from None
-                    found = [[getattr(row, field) for row in decoded] for field in names]
                 series = {
                     name: pd.Series(values, dtype=object) for name, values in zip(columns, found, strict=True)
                 }
                 yield pd.DataFrame(series)
+
+    def _decoder(self, names: Mapping[str, str]) -> Callable[[bytes], Any]:
+        fields = [(field, Any, None) for field in names]
+        kind: Any = msgspec.defstruct("Row", fields, rename=dict(names))
+        return msgspec.json.Decoder(kind).decode
 
     def malformed(self) -> Sequence[str]:
         """Nothing: a line that is no object is an error."""
@@ -67,17 +69,21 @@ class JsonLines:
 
     def _lines(self) -> Iterator[bytes]:
         with open_bytes(self._path) as file:
-            for line in file:
-                if line.strip():
-                    yield line.removeprefix(b"\xef\xbb\xbf")
+            if codecs.lookup(self._encoding).name in ("utf-8", "utf-8-sig"):
+                lines = (line.removeprefix(codecs.BOM_UTF8) for line in file)
+            else:
+                lines = (line.encode() for line in io.TextIOWrapper(file, self._encoding, newline="\n"))
+            yield from filter(bytes.strip, lines)
 
     def _object(self, line: bytes, number: int) -> dict[str, object]:
         try:
             # Literals alone, nothing is evaluated.
             found = ast.literal_eval(line.decode().strip()) if self._loose else json.loads(line)
+        except UnicodeError:
+            raise
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise self._error(number) from None
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             raise self._error(number)
         return found
 

@@ -5,6 +5,7 @@ MovieLens: u.data, u.item (100K), ratings.dat, movies.dat (1M, 10M). Amazon revi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -153,8 +154,9 @@ def known_columns(file: str, rows: Sequence[Sequence[str]]) -> tuple[str, ...] |
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a number."""
-    return re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", text) is not None
+    """Whether the text is a number that RecBole reads, and not as infinity."""
+    found = re.fullmatch(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*", text)
+    return found is not None and math.isfinite(float(text))
 
 
 def _is_rating(text: str) -> bool:

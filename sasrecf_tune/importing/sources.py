@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +14,7 @@ from typing_extensions import override
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.importing.json_lines import JsonLines
-from sasrecf_tune.importing.text_format import SAMPLE_ROWS, open_bytes, reading
+from sasrecf_tune.importing.text_format import SAMPLE_ROWS, encoding_of, open_bytes, reading
 from sasrecf_tune.importing.text_table import CHUNK, TextTable
 from sasrecf_tune.inputs.import_settings import ImportSettings
 from sasrecf_tune.inputs.parquet import import_pyarrow
@@ -51,22 +54,35 @@ def open_table(table: object, settings: ImportSettings) -> Source:
     Raises:
         InputError: It is neither, or cannot be read.
     """
-    if not isinstance(table, str | Path):
-        return FrameTable(_pandas_frame(table))
-    path = Path(table)
+    found: Source
+    if isinstance(table, str | Path):
+        found = _open_file(Path(table), settings)
+    else:
+        found = FrameTable(_pandas_frame(table))
+    if not found.columns:
+        raise InputError("the table has no columns", where=found.name)
+    return found
+
+
+def _open_file(path: Path, settings: ImportSettings) -> Source:
     if path.is_dir():
         raise InputError("this is a directory", where=str(path), fix="Give the name of a file.")
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError("the file does not exist", where=str(path))
+    if not path.is_file():
+        raise InputError("it is no regular file", where=str(path), fix="Save the table to a file.")
     with reading(path):
         with path.open("rb") as file:
             parquet = file.read(4) == b"PAR1"
         if parquet:
             return ParquetTable(path)
         with open_bytes(path) as file:
-            start = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith((b"{", b"[{", b"[\n")):
-        return JsonLines(path, settings.encoding or "utf-8")
+            start = file.read(256)
+    encoding = encoding_of(start, settings) or "utf-8"
+    with reading(path, encoding):
+        text = codecs.getincrementaldecoder(encoding)().decode(start).lstrip()
+    if text.startswith(("{", "[{", "[\n")):
+        return JsonLines(path, encoding)
     return TextTable(path, settings)
 
 
@@ -84,9 +100,13 @@ def _pandas_frame(table: object) -> pd.DataFrame:
     else:
         raise InputError(f"expected a file or a data frame of pandas or polars, not {type(table).__name__}")
     frame = frame.rename(columns=str)
-    if not frame.columns.is_unique:
-        raise InputError(f"column {frame.columns[frame.columns.duplicated()][0]!r} occurs twice")
+    _check_unique(tuple(frame.columns), FrameTable.name)
     return frame
+
+
+def _check_unique(columns: Sequence[str], where: str) -> None:
+    if repeated := [name for name, count in Counter(columns).items() if count > 1]:
+        raise InputError(f"column {repeated[0]!r} occurs twice", where=where)
 
 
 def _pandas_values(column: Any) -> Any:
@@ -136,6 +156,7 @@ class ParquetTable(FrameTable):
         except (OSError, ValueError) as error:  # pyarrow's errors derive from them
             raise InputError("it is damaged, or no Parquet file", where=str(path)) from error
         self.name = str(path)
+        _check_unique(self.columns, self.name)
 
     @override
     def sample(self) -> Mapping[str, Sequence[object]]:

@@ -124,10 +124,40 @@ def open_bytes(path: Path) -> IO[bytes]:
 def open_fields(path: Path, text_format: TextFormat) -> IO[bytes]:
     """Open a file whose fields are separated by `text_format.one_character`."""
     file = open_bytes(path)
+    if _is_plain(text_format.encoding):
+        file = io.BufferedReader(_WithoutNul(file, path), 1 << 20)
     if len(text_format.separator) == 1:
         return file
     old, new = (text.encode(text_format.encoding) for text in (text_format.separator, _ONE_CHARACTER))
     return io.BufferedReader(_Replaced(file, old, new), 1 << 20)
+
+
+class _WithoutNul(io.RawIOBase):
+    """A file in which a NUL byte is an error: pandas would cut the field there without a message."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path = file, path
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        text = self._file.read(len(buffer))
+        if b"\0" in text:
+            raise _no_text(self._path)
+        buffer[: len(text)] = text
+        return len(text)
+
+    @override
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _no_text(path: Path) -> InputError:
+    return InputError("it is not text: it has NUL bytes", where=str(path))
 
 
 class _Replaced(io.RawIOBase):
@@ -173,17 +203,13 @@ def sniff(path: Path, settings: ImportSettings) -> TextFormat:
         start = file.read(_SAMPLE_BYTES)
         whole = not file.read(1)
     known_file = plain_name(path).lower() in LATIN_1
-    encoding = settings.encoding or _encoding(start) or ("latin-1" if known_file else "utf-8")
+    encoding = encoding_of(start, settings) or ("latin-1" if known_file else "utf-8")
     with reading(path, encoding):
-        try:
-            decoder = codecs.getincrementaldecoder(encoding)()
-        except LookupError:
-            raise InputError(f"there is no encoding {encoding!r}", where="--encoding") from None
-        text = decoder.decode(start, final=whole)
+        text = codecs.getincrementaldecoder(encoding)().decode(start, final=whole)
     if not whole:
         text = text[: text.rfind("\n") + 1] or text
     if "\0" in text:
-        raise InputError("it is not text: it has NUL bytes", where=str(path))
+        raise _no_text(path)
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError("the file is empty", where=str(path))
@@ -193,6 +219,12 @@ def sniff(path: Path, settings: ImportSettings) -> TextFormat:
             f"no separator of columns found; the first line is {lines[0][:60]!r}",
             where=str(path),
             fix="Give it: --separator ';'.",
+        )
+    if len(separator) > 1 and not _is_plain(encoding):
+        raise InputError(
+            f"the separator {separator!r} of several characters cannot be read in {encoding}",
+            where=str(path),
+            fix="Save the table as UTF-8, or with a separator of one character.",
         )
     quotes = settings.quotes if settings.quotes is not None else separator != "::" and not known_file
     rows = _rows(text, separator, quotes)[:SAMPLE_ROWS]
@@ -213,7 +245,38 @@ def sniff(path: Path, settings: ImportSettings) -> TextFormat:
     return TextFormat(separator, encoding, quotes, header, tuple(names), kinds, rows)
 
 
+def encoding_of(start: bytes, settings: ImportSettings) -> str:
+    """The encoding that a file begins with, or that the user has given; "" if neither says one.
+
+    Raises:
+        InputError: There is no encoding of that name.
+    """
+    if found := _encoding(start):
+        return found
+    given = settings.encoding or ""
+    try:
+        # Others, such as hex, do not make text of bytes.
+        known = not given or codecs.lookup(given)._is_text_encoding
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise InputError(
+            f"there is no encoding {given[:40]!r}", where="--encoding", fix="For example: latin-1 or cp1252."
+        )
+    return given
+
+
+def _is_plain(encoding: str) -> bool:
+    """Whether ASCII characters are one byte each in this encoding, with the same value."""
+    try:
+        return "::".encode(encoding) == b"::"
+    except UnicodeError:
+        return False
+
+
 def _encoding(start: bytes) -> str:
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if start.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -243,7 +306,7 @@ def _rows(text: str, separator: str, quotes: bool) -> list[list[str]]:
     found: list[list[str]] = []
     try:
         for row in reader:
-            if row:
+            if any(map(str.strip, row)) or len(row) > 1:  # pandas skips blank lines too
                 found.append(row)
             if len(found) > SAMPLE_ROWS:
                 break

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,13 @@ from sasrecf_tune.errors import InputError
 
 # Where the decimals of numbers end.
 _DECIMALS = 9
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
+_WHOLE = re.compile(r"[+-]?\d{1,19}")
 _DECIMAL = re.compile(rf"([+-]?)(\d{{1,9}}|1\d{{9}}|[2-8]\d{{9}})(?:\.(\d{{0,{_DECIMALS}}})0*)?")
 _ZONE = r"(?:[T ].*)(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST = 2**63  # larger numbers are no times, and their order would be lost
+# Dates of other years are more nanoseconds away from 1970.
+YEARS = "of the years 1678 to 2261"
 # Times of the years 1973 to 2286, as numbers since 1970: from which number on, units a second, the unit.
 _UNITS = (
     (1e17, 10**9, "nanoseconds"),
@@ -57,8 +62,9 @@ def parse_times(column: pd.Series, time_format: str | None) -> TimeColumn:
     if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and column.dtype.kind == "M":
         return _dates(column, column.isna().to_numpy(), zones=0)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
-        everywhere = np.ones(len(column), dtype=bool)
-        return TimeColumn(column.to_numpy(np.int64), everywhere, ~everywhere)
+        given, missing = column.to_numpy(), np.zeros(len(column), dtype=bool)
+        valid = given < _LARGEST if given.dtype == np.uint64 else ~missing
+        return TimeColumn(np.where(valid, given, 0).astype(np.int64), valid, missing)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
         return _floats(column.to_numpy(np.float64), np.isnan(column.to_numpy()))
     if time_format is None and (whole := _whole_numbers(column)) is not None:
@@ -89,9 +95,9 @@ def _whole_numbers(column: pd.Series) -> TimeColumn | None:
 
 
 def _floats(values: NDArray[np.float64], missing: NDArray[np.bool_]) -> TimeColumn:
-    finite = np.isfinite(values)
+    finite = np.abs(values) < _LARGEST
     kept = np.where(finite, values, 0.0) + 0.0  # no -0.0, whose bits differ
-    if (np.trunc(kept) == kept).all() and np.abs(kept).max(initial=0) < 2**63:
+    if (np.trunc(kept) == kept).all():
         return TimeColumn(kept.astype(np.int64), finite, missing)
     return TimeColumn(kept, finite, missing)
 
@@ -102,14 +108,15 @@ def _numbers(texts: pd.Series, missing: NDArray[np.bool_]) -> TimeColumn | None:
     values = np.zeros(len(texts), dtype=np.int64)
     valid = ~missing
     if given.map(lambda text: _WHOLE.fullmatch(text) is not None).all():
-        values[valid] = given.to_numpy(dtype=object).astype(np.int64)
-        return TimeColumn(values, valid, missing)
+        with contextlib.suppress(OverflowError):
+            values[valid] = given.to_numpy(dtype=object).astype(np.int64)
+            return TimeColumn(values, valid, missing)
     found = given.map(_DECIMAL.fullmatch)
     if found.notna().all() and len(given):
         values[valid] = [_scaled(match) for match in found]
         return TimeColumn(values, valid, missing, scale=10**_DECIMALS)
     floats = pd.to_numeric(texts.where(~missing), errors="coerce").to_numpy(np.float64)
-    if np.isfinite(floats).sum() * 2 < len(given) or not len(given):
+    if (np.abs(floats) < _LARGEST).sum() * 2 < len(given) or not len(given):
         return None
     return _floats(floats, missing)
 
@@ -131,7 +138,8 @@ def _parsed_dates(texts: pd.Series, time_format: str | None) -> pd.Series:
 
 
 def _dates(dates: pd.Series, missing: NDArray[np.bool_], zones: int) -> TimeColumn:
-    valid = dates.notna().to_numpy()
+    plain = dates.dt.tz_localize(None)
+    valid = ((plain >= pd.Timestamp.min) & (plain <= pd.Timestamp.max)).to_numpy()
     exact = dates.where(valid, pd.Timestamp(0, tz=dates.dt.tz)).dt.as_unit("ns")
     return TimeColumn(exact.to_numpy("datetime64[ns]").astype(np.int64), valid, missing, 1, True, zones)
 
@@ -159,7 +167,7 @@ def joined(parts: list[TimeColumn], name: str) -> TimeColumn:
             fix="Convert the column to one time zone.",
         )
     scale = max((part.scale for part in parts), default=1)
-    values = [part.values * (scale // part.scale) for part in parts]
+    values: list[NDArray[Any]] = [_scaled_up(part, scale) for part in parts]
     return TimeColumn(
         np.concatenate(values) if values else np.zeros(0, dtype=np.int64),
         np.concatenate([part.valid for part in parts]) if parts else np.zeros(0, dtype=bool),
@@ -168,6 +176,13 @@ def joined(parts: list[TimeColumn], name: str) -> TimeColumn:
         dates,
         zones,
     )
+
+
+def _scaled_up(part: TimeColumn, scale: int) -> NDArray[np.int64] | NDArray[np.float64]:
+    factor, about = scale // part.scale, part.values.astype(np.float64)
+    if part.values.dtype.kind == "f" or np.abs(about).max(initial=0.0) * factor >= _LARGEST:
+        return about * factor
+    return part.values.astype(np.int64) * factor
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sasrecf_tune.engine.fast.mean_model import MeanModel
 from sasrecf_tune.engine.fast.model import FastModel
 from sasrecf_tune.engine.fast.scoring_model import item_inputs, scoring_model
 from sasrecf_tune.inference.histories import Histories
@@ -22,6 +23,7 @@ from sasrecf_tune.storage.model_directory import (
     Feature,
     ModelDirectory,
     ModelManifest,
+    check_regular,
     damaged,
 )
 
@@ -32,13 +34,14 @@ class LoadedModel:
 
     Attributes:
         index: The original ids of the items, in the order of the rows from 1.
+        model: The only model, or the mean of an ensemble's.
         inputs: The model's input for each item, [items, hidden].
         histories: Those of the users of the data set; None if they are not in the directory.
     """
 
     manifest: ModelManifest
     index: pd.Index[str]
-    model: FastModel
+    model: FastModel | MeanModel
     inputs: Tensor
     histories: Histories | None
 
@@ -54,26 +57,37 @@ def read_model(path: Path, device: torch.device) -> LoadedModel:
     directory.check()
     manifest = directory.read_manifest()
     ids = directory.read_ids(manifest.counts)
-    weights, data = _tensors(directory.weights), _tensors(directory.data)
+    data = _tensors(directory.data)
     items = len(ids.items)
-    for name, tensor in weights.items():
-        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
-            raise damaged(directory.weights, f"has a wrong number in {name}")
     features = {
         each.name: _feature(each, data.get(FEATURE + each.name), items, directory.data)
         for each in manifest.architecture.features
     }
-    try:
-        model = scoring_model(manifest.model, manifest.architecture, items, weights, features, device)
-        inputs = item_inputs(model)
-    except Exception as error:  # RecBole and torch can raise anything
-        raise damaged(directory.weights, "does not fit the architecture in model.json") from error
+    paths = directory.weights_of(len(manifest.members))
+    models, inputs = zip(*(_model(path, manifest, items, features, device) for path in paths), strict=True)
+    model = models[0] if len(models) == 1 else MeanModel(models)
     users = np.array(ids.users[1:], dtype=object)
     histories = _histories(data, users, items, directory.data)
     index = pd.Index(ids.items[1:], dtype=object)
     if not index.is_unique:
         raise damaged(directory.ids, "has an item twice")
-    return LoadedModel(manifest, index, model, inputs, histories)
+    return LoadedModel(manifest, index, model, torch.cat(inputs, dim=-1), histories)
+
+
+def _model(
+    path: Path, manifest: ModelManifest, items: int, features: dict[str, Tensor], device: torch.device
+) -> tuple[FastModel, Tensor]:
+    """A model, and its input for each item."""
+    check_regular(path)
+    weights = _tensors(path)
+    for name, tensor in weights.items():
+        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+            raise damaged(path, f"has a wrong number in {name}")
+    try:
+        model = scoring_model(manifest.model, manifest.architecture, items, weights, features, device)
+        return model, item_inputs(model)
+    except Exception as error:  # RecBole and torch can raise anything
+        raise damaged(path, "does not fit the architecture in model.json") from error
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """The settings of an import. Each field is declared once, with the command-line option that sets it."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +142,11 @@ class ImportSettings:
         Raises:
             InputError: A text is invalid.
         """
-        return dict(map(parse_feature, self.features))
+        settings: dict[str, FeatureSetting] = {}
+        for name, setting in map(parse_feature, self.features):
+            if settings.setdefault(name, setting) != setting:
+                raise InputError(f"`--feature` names {name!r} twice", fix="Give its kind once.")
+        return settings
 
     def __post_init__(self) -> None:
         for kind in self.drop:
@@ -149,5 +154,7 @@ class ImportSettings:
                 raise InputError(
                     f"invalid `--drop` value {kind!r}", fix=f"The values are {', '.join(get_args(Drop))}."
                 )
+        if self.min_rating is not None and not math.isfinite(self.min_rating):
+            raise InputError("`--min-rating` must be a number", fix="For example: --min-rating 4.")
         if self.separator == "":
             raise InputError("`--separator` must not be empty", fix="For example: --separator ';'.")

@@ -21,7 +21,7 @@ from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import append_line, atomic_write, remove
-from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord, rank
+from sasrecf_tune.trials import ENDED, LISTED, Row, State, TrialRecord, rank
 
 # Weights kept on disk: those of the best few trials.
 KEPT_CHECKPOINTS = 3
@@ -37,7 +37,7 @@ class ResultFiles(Callback):
     trials.csv gets its row as soon as a trial ends, unless other runs may write to it too. It has no paused
     trials; the rankings do. The other files
     follow within seconds, and when the search ends. All files are rewritten from the database when a run
-    starts.
+    starts. Weights stay of all trials that may yet be among the best few; `drop_weights` ends that.
 
     Args:
         clock: Returns the time in seconds.
@@ -60,6 +60,9 @@ class ResultFiles(Callback):
         self._stale = False
         # Other runs may write to the same directory: rewrite whole files, whoever wrote them last.
         self._shared = plan.settings.storage is not None
+        # Predictions change with each curve, and are missing after a kill: any trial may be among the best in
+        # the end. By scores alone, one that has fallen behind stays behind.
+        self._order_changes = plan.sampler == "freeze-thaw"
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
         self._set_records(study.records())
@@ -101,6 +104,11 @@ class ResultFiles(Callback):
         self._write_trials()
         self._write_ranking()
 
+    def drop_weights(self) -> None:
+        """Remove weights of all but the best few trials: the search has ended, and its order is recorded."""
+        ranking = rank(self._study.predicted([*self._records, *self._paused.values()]), self._study.maximize)
+        self._drop_checkpoints(_best(ranking))
+
     def _set_records(self, records: Iterable[TrialRecord]) -> None:
         listed = [record for record in records if record.state in LISTED]
         self._records = [record for record in listed if record.state in ENDED]
@@ -129,12 +137,21 @@ class ResultFiles(Callback):
         winner = pick_winner(records, self._confirmed, self._study.maximize, settings.unit)
         if winner is not None:
             atomic_write(self._study_dir.best, best_yaml(winner, settings, self._plan.space))
-        own = [row.record.number for row in rows if row.rank is not None and not row.record.imported]
-        kept = own[:KEPT_CHECKPOINTS]
-        drop_checkpoints(self._study_dir, [record.number for record in self._records], kept)
+        self._drop_checkpoints(_ranked(rows) if self._order_changes else _best(rows))
         self._stale = False
         now = self._clock()
         self._next_write = now + max(_WRITE_SECONDS, (now - started) / _WRITE_SHARE)
+
+    def _drop_checkpoints(self, kept: Iterable[int]) -> None:
+        drop_checkpoints(self._study_dir, [record.number for record in self._records], kept)
+
+
+def _ranked(rows: Iterable[Row]) -> list[int]:
+    return [row.record.number for row in rows if row.rank is not None and not row.record.imported]
+
+
+def _best(rows: Iterable[Row]) -> list[int]:
+    return _ranked(rows)[:KEPT_CHECKPOINTS]
 
 
 def drop_checkpoints(study_dir: StudyDirectory, ended: Iterable[int], kept: Iterable[int]) -> None:

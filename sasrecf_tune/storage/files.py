@@ -160,10 +160,20 @@ def refuse_links(directory: Path, why: str) -> None:
     Raises:
         StorageError: there is one.
     """
-    if links := links_in(directory):
+    for link in links_in(directory):
+        refuse_link(link, why)
+
+
+def refuse_link(path: Path, why: str) -> None:
+    """Check that a file of a study directory is no link; as `refuse_links`.
+
+    Raises:
+        StorageError: it is one.
+    """
+    if path.is_symlink():
         raise StorageError(
             f"this link in the study directory leads elsewhere, and {why}",
-            where=str(links[0]),
+            where=str(path),
             fix="Replace it by what it leads to. The study directory itself, or --out, may be a link.",
         )
 

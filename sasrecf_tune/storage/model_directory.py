@@ -27,6 +27,8 @@ T = TypeVar("T")
 FEATURE, ITEMS, ENDS = "feature.", "history.items", "history.ends"
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+# The models of an ensemble.
+MOST_MEMBERS = 32
 _FIT_AGAIN = "Write it again with `sasrecf-tune fit`, or restore it from a copy."
 
 
@@ -90,6 +92,15 @@ class Training(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class Member(msgspec.Struct, frozen=True):
+    """One model of an ensemble, with its own metrics."""
+
+    seed: _Count
+    epochs: _Count
+    valid: dict[str, float] = {}
+    test: dict[str, float] = {}
+
+
 class Origin(msgspec.Struct, frozen=True):
     """The study that chose the configuration.
 
@@ -116,6 +127,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
         valid: Validation metrics of this model; empty if it was trained on the validation part.
         test: Test metrics of this model; empty if it was trained on the test part.
         config: The RecBole configuration.
+        members: The models of an ensemble, whose scores are averaged; empty for one model.
     """
 
     format: Literal[1]
@@ -132,6 +144,7 @@ class ModelManifest(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     valid: dict[str, float] = {}
     test: dict[str, float] = {}
+    members: Annotated[tuple[Member, ...], msgspec.Meta(max_length=MOST_MEMBERS)] = ()
     machine: dict[str, Any] = {}
     versions: dict[str, str | None] = {}
 
@@ -158,6 +171,11 @@ class ModelDirectory:
     def weights(self) -> Path:
         """The parameters, by the names that RecBole's model gives them."""
         return self.directory / "weights.safetensors"
+
+    def weights_of(self, members: int) -> list[Path]:
+        """The parameters of each model of an ensemble, or of the only model."""
+        more = [self.directory / f"weights-{number}.safetensors" for number in range(2, members + 1)]
+        return [self.weights, *more]
 
     @property
     def data(self) -> Path:
@@ -187,7 +205,8 @@ class ModelDirectory:
     @property
     def written(self) -> list[Path]:
         """All files that a model directory may have."""
-        return [*self.files, *(per_user_file(self.per_user, part) for part in PARTS)]
+        per_user = [per_user_file(self.per_user, part) for part in PARTS]
+        return [*self.files, *self.weights_of(MOST_MEMBERS)[1:], *per_user]
 
     def check(self) -> None:
         """Check that the files that are read are regular files, and that none is a link.
@@ -204,12 +223,7 @@ class ModelDirectory:
             )
         refuse_links(self.directory, "what it leads to would be read")
         for path in self.files[:-1]:
-            try:
-                regular = stat.S_ISREG(path.lstat().st_mode)
-            except OSError as error:
-                raise damaged(path, f"cannot be read: {error.strerror}") from error
-            if not regular:
-                raise damaged(path, "is not a regular file")
+            check_regular(path)
 
     def read_manifest(self) -> ModelManifest:
         """Read model.json.
@@ -247,6 +261,20 @@ class ModelDirectory:
             default=str,
         )
         path.write_text(text + "\n", encoding="utf-8")
+
+
+def check_regular(path: Path) -> None:
+    """Check that a file of a model directory is a regular file.
+
+    Raises:
+        StorageError: It is missing, or is something else.
+    """
+    try:
+        regular = stat.S_ISREG(path.lstat().st_mode)
+    except OSError as error:
+        raise damaged(path, f"cannot be read: {error.strerror}") from error
+    if not regular:
+        raise damaged(path, "is not a regular file")
 
 
 def damaged(path: Path, what: str) -> StorageError:

@@ -22,6 +22,16 @@ def test_metrics(built: Built, per_user: Path | None) -> dict[str, float]:
     return _evaluate(built, "test", per_user)
 
 
+def valid_metrics(built: Built, per_user: Path | None) -> dict[str, float]:
+    """Measure the model on the validation part.
+
+    Args:
+        per_user: As in `write_validation`; None for nowhere.
+    """
+    ranks_all = ranks_all_items(built.trainer.config, built.valid)
+    return _evaluate(built, "valid", per_user if ranks_all else None)
+
+
 def write_validation(built: Built, per_user: Path) -> None:
     """Write the validation metrics of each user, where RecBole ranks the same items at each validation."""
     if ranks_all_items(built.trainer.config, built.valid):

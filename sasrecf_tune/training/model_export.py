@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from sasrecf_tune.storage.model_directory import (
     Counts,
     Feature,
     Ids,
+    Member,
     ModelDirectory,
     ModelManifest,
     Origin,
@@ -38,8 +39,9 @@ def write_model(
     settings: Config,
     config: Any,
     dataset: Any,
-    weights: Mapping[str, torch.Tensor],
+    weights: Sequence[Mapping[str, torch.Tensor]],
     result: Result,
+    members: Sequence[Result] = (),
 ) -> None:
     """Write all files of a model directory but the card.
 
@@ -47,6 +49,9 @@ def write_model(
         settings: The RecBole configuration as it was given.
         config: RecBole's complete configuration.
         dataset: RecBole's data set, with whole histories if the engine keeps them.
+        weights: Those of each model.
+        result: The metrics of the only model, or of the mean of their scores.
+        members: Those of each model of an ensemble.
 
     Raises:
         StorageError: A file cannot be written.
@@ -84,11 +89,16 @@ def write_model(
         config={key: value for key, value in settings.items() if key not in PATH_KEYS},
         valid=result.valid,
         test=result.test,
+        members=tuple(
+            Member(seed, each.best_epoch, each.valid, each.test)
+            for seed, each in zip(deployment.seeds, members, strict=False)
+        ),
         **environment(),
     )
     directory = ModelDirectory(deployment.directory)
     try:
-        directory.weights.write_bytes(save({name: each.contiguous() for name, each in weights.items()}))
+        for path, tensors_of_one in zip(directory.weights_of(len(weights)), weights, strict=True):
+            path.write_bytes(save({name: each.contiguous() for name, each in tensors_of_one.items()}))
         directory.data.write_bytes(save(tensors))
         directory.write_json(directory.ids, Ids(users, items))
         directory.write_json(directory.manifest, manifest)

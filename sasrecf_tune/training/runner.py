@@ -43,6 +43,7 @@ from sasrecf_tune.training.data_service import DataService, choose_engine, devic
 from sasrecf_tune.training.device_memory import release_memory
 from sasrecf_tune.training.evaluation import test_metrics, write_validation
 from sasrecf_tune.training.failure_reason import error_text, failure_kind, failure_reason, gpu_is_lost
+from sasrecf_tune.training.trained import Trained
 
 if TYPE_CHECKING:
     from sasrecf_tune.training.fused_epochs import EpochHook, FusedEpochs
@@ -124,9 +125,27 @@ class Runner(DataService):
         return self._fused_epochs.train([trial for trial in requests if isinstance(trial, EpochRequest)])
 
     def _train(self, job: Job, on_report: OnReport, progress: _TrialProgress) -> Result:
+        deployment = job.deployment
+        if deployment is None:
+            return self._train_trial(job, on_report, progress).result
+        train = self._train_trial if deployment.on == "train" else self._train_all_epochs
+        if not deployment.seeds:
+            trained = train(job, on_report, progress)
+            self._export(job, deployment, [trained], trained.result)
+            return trained.result
+        from sasrecf_tune.training.ensemble import averaged
+
+        runs = []
+        for seed in deployment.seeds:
+            progress.reports.clear()
+            one = replace(job, config=job.config | {"seed": seed}, per_user=None)
+            runs.append(train(one, on_report, progress))
+        result = averaged(runs, deployment.on, job.per_user)
+        self._export(job, deployment, runs, result)
+        return result
+
+    def _train_trial(self, job: Job, on_report: OnReport, progress: _TrialProgress) -> Trained:
         config = make_config(job.config | job.local_config, self._gpu)
-        if job.deployment is not None and job.deployment.on != "train":
-            return self._train_for_deployment(job, job.deployment, config, on_report, progress)
         built, note = self._build_or_resume(job, config, progress)
         trainer, reports = built.trainer, progress.reports
         hook = _add_epoch_hook(built, job.alone)
@@ -197,18 +216,15 @@ class Runner(DataService):
             training_seconds=reports[-1].training_seconds,
             losses=[report.train_loss for report in reports],
         )
-        if job.deployment is not None:
-            self._export(job, job.deployment, config, trainer.best_state, result)
-        return result
+        return Trained(result, trainer.best_state, built)
 
-    def _train_for_deployment(
-        self, job: Job, deployment: Deployment, config: Any, on_report: OnReport, progress: _TrialProgress
-    ) -> Result:
+    def _train_all_epochs(self, job: Job, on_report: OnReport, progress: _TrialProgress) -> Trained:
         from sasrecf_tune.training.final_training import train_all_epochs
 
+        config = make_config(job.config | job.local_config, self._gpu)
         engine, note = choose_engine(job.engine, config)
         prepared = self._prepare(config, engine)
-        with_test = deployment.on == "all"
+        with_test = job.deployment is not None and job.deployment.on == "all"
         built = build(config, merge_splits(prepared, 3 if with_test else 2), engine)
 
         def callback(epoch: int, loss: float) -> None:
@@ -229,26 +245,20 @@ class Runner(DataService):
             notes=(note,) if note else (),
             threads=torch.get_num_threads(),
         )
-        self._export(job, deployment, config, weights, result)
-        return result
+        return Trained(result, weights, built)
 
-    def _export(
-        self,
-        job: Job,
-        deployment: Deployment,
-        config: Any,
-        weights: dict[str, torch.Tensor],
-        result: Result,
-    ) -> None:
+    def _export(self, job: Job, deployment: Deployment, runs: Sequence[Trained], result: Result) -> None:
         from sasrecf_tune.engine.fast.build import FAST
         from sasrecf_tune.training.model_export import write_model
 
+        config = make_config(job.config | job.local_config, self._gpu)
         engine = choose_engine(job.engine, config)[0]
         dataset = self._prepare(config, engine).dataset
         if not config["benchmark_filename"]:
             # RecBole's own data set does not keep whole histories.
             dataset = self._prepare(config, FAST).dataset
-        write_model(deployment, job.config, config, dataset, weights, result)
+        weights = [run.weights for run in runs]
+        write_model(deployment, job.config, config, dataset, weights, result, [run.result for run in runs])
 
     def _build_or_resume(self, job: Job, config: Any, progress: _TrialProgress) -> tuple[Built, str]:
         """Build the trainer, restored from the resume file if there is one; return the engine's note, too."""

@@ -68,6 +68,25 @@ def test_the_journal_of_a_killed_run_is_still_rolled_back(received: StudyDirecto
     assert not journal.exists()
 
 
+@pytest.mark.parametrize("content", ["", CONTENT, None])
+def test_a_database_that_is_a_link_is_not_followed(
+    received: StudyDirectory, mine: Path, content: str | None
+) -> None:
+    if content is None:
+        shutil.copy(received.database, mine)
+    else:
+        mine.write_text(content)
+    before = mine.read_bytes()
+    received.database.unlink()
+    received.database.symlink_to(mine)
+    for words in (["report"], ["best"], ["report", "--format", "html"]):
+        with pytest.raises(StorageError, match="leads elsewhere, and SQLite may change") as caught:
+            run(received, words[0], NAME, *words[1:])
+        assert str(received.database) in str(caught.value)
+    assert NAME in run(received, "studies").output
+    assert mine.read_bytes() == before and not mine.with_name("mine-journal").exists()
+
+
 @pytest.mark.parametrize("end", ["-journal", "-wal", "-shm"])
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: Path(path).symlink_to("../../mine")])
 def test_sqlite_uses_no_link_and_no_pipe(

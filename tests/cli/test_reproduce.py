@@ -251,12 +251,14 @@ def test_fit_writes_a_model_and_a_killed_one_leaves_the_old(
     assert {path.name: path.read_bytes() for path in made.directory.iterdir()} == before
     assert list(study.directory.glob(".model.*"))
 
-    code, events = Running(Path.cwd(), "fit", study.name, "--seed", "7").finish()
+    code, events = Running(Path.cwd(), "fit", study.name, "--seed", "7", "--seeds", "2").finish()
     assert code == 0 and not list(study.directory.glob(".model.*"))
     [fitted] = [event for event in events if event["event"] == "fitted"]
     new = made.read_manifest()
     assert fitted["on"] == new.training.on == "train+valid" and not new.valid and fitted["test"] == new.test
     assert new.training.seed == 7 and len(new.training.best_epochs) == 2
+    assert [each.seed for each in new.members] == [each["seed"] for each in fitted["members"]] == [7, 8]
+    assert made.weights_of(2)[1].is_file() and "7, 8: the mean score of 2 models" in made.card.read_text()
     assert new.training.epochs == min(new.training.best_epochs)  # the lower median
     delete(study, None)
     assert not study.model.exists()

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.validation import check_space
 from sasrecf_tune.report.formats.latex import latex, ranking_latex
 from sasrecf_tune.report.formats.trials import ranking_markdown
-from sasrecf_tune.report.page.figures import whole_ticks
+from sasrecf_tune.report.page.figures import score_range, whole_ticks
 from sasrecf_tune.report.page.render import lead, render_page
 from sasrecf_tune.report.row_selection import pick
 from sasrecf_tune.report.terminal.ranking import show_report
@@ -322,10 +323,39 @@ def test_page_of_the_documented_grid_is_below_2_mb() -> None:
 
 @pytest.mark.parametrize(
     ("values", "step"),
-    [([3], 1), ([1, 9], 1), ([0, 10], 1), ([0, 11], 2), ([1, 300], 50), ([0, 99_999], 10_000)],
+    [([1, 9], 1), ([0, 10], 1), ([0, 11], 2), ([1, 300], 50), ([0, 99_999], 10_000)],
 )
 def test_whole_ticks_are_at_most_eleven_whole_numbers(values: list[int], step: int) -> None:
     assert whole_ticks(values)["dtick"] == step
+
+
+def test_a_single_number_has_the_only_tick() -> None:
+    assert whole_ticks([0])["tickvals"] == [0] and whole_ticks([])["dtick"] == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.04], [0.036, 0.044]),
+        ([0.04, math.nan, None, 0.04], [0.036, 0.044]),
+        ([0.0], [0.0, 0.001]),
+        ([0.0001], [0.0, 0.0011]),
+        ([-2.0], [-2.2, -1.8]),
+    ],
+)
+def test_the_axis_of_one_score_is_near_it(scores: list[float | None], expected: list[float]) -> None:
+    assert score_range(scores, parse_metric("MRR@10"))["range"] == pytest.approx(expected)
+
+
+def test_the_axis_of_several_scores_is_plotlys() -> None:
+    assert score_range([0.1, 0.2], parse_metric("MRR@10")) == {}
+
+
+def test_scores_of_a_single_trial_are_on_narrow_axes() -> None:
+    figures = [json.loads(text) for text in read(render_page(known_report_data(1))).scripts if text[0] == "{"]
+    ranges = [figure["layout"]["yaxis"].get("range") for figure in figures]
+    narrow = [each for each in ranges if each and each[0] > 0 and each[1] - each[0] < 0.1]
+    assert len(narrow) >= 2  # the history, and the cost
 
 
 def test_page_loads_nothing_and_describes_its_figures() -> None:

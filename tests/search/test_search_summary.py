@@ -15,7 +15,7 @@ from rich.console import Console
 from sasrecf_tune.analysis.confirmation import best_configurations
 from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.analysis.winner import pick_winner
-from sasrecf_tune.report.study_files import ResultFiles
+from sasrecf_tune.report.study_files import KEPT_CHECKPOINTS, ResultFiles
 from sasrecf_tune.report.terminal.end_summary import show_end
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.search_attributes import (
@@ -117,6 +117,27 @@ def test_the_choice_may_have_a_lower_score_than_others(covered: Bench) -> None:
     why = f"than trial {lowest.number}, but by all learning curves it is expected to score 0.5000"
     assert why in directory.ranking_md.read_text()
     assert why in last_lines(covered, Outcome("all 5 trials have ended", 5))
+
+
+def test_weights_of_all_that_may_become_the_best_stay_until_the_search_has_ended(covered: Bench) -> None:
+    paths = [covered.study_dir.checkpoint(record.number) for record in covered.study.records()]
+    covered.study_dir.checkpoints.mkdir(exist_ok=True)
+    for path in paths:
+        path.touch()
+    ranked = [row.record.number for row in rank(covered.study.records(), maximize=True)]
+    # As after a kill between a trial's end and the predictions that follow from it.
+    summary = choose(covered, ranked[-1])
+    covered.study.record_summary(replace(summary, completed=4))
+    ResultFiles(covered.study_dir, covered.plan, covered.study)
+    assert all(path.exists() for path in paths)
+    choose(covered, ranked[-1])
+    files = ResultFiles(covered.study_dir, covered.plan, covered.study)
+    files.on_search_end()
+    assert all(path.exists() for path in paths)
+    files.drop_weights()
+    best = [row.record.number for row in rank(covered.study.records(), maximize=True)][:KEPT_CHECKPOINTS]
+    assert best[0] == ranked[-1]
+    assert set(covered.study_dir.saved()) == {paths[number] for number in best}
 
 
 def test_predictions_from_before_a_trial_completed_are_not_used(covered: Bench) -> None:

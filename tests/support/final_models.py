@@ -20,7 +20,13 @@ FEATURES = {"selected_features": ["colour", "tags", "price"]}
 
 
 def fitted(
-    data: Path, directory: Path, on: TrainOn = "train", engine: str = "fast", **changes: Any
+    data: Path,
+    directory: Path,
+    on: TrainOn = "train",
+    engine: str = "fast",
+    seeds: tuple[int, ...] = (),
+    per_user: Path | None = None,
+    **changes: Any,
 ) -> Result:
     """Train a model and write its directory, without the card; as the worker of `fit` does."""
     directory.mkdir()
@@ -31,7 +37,8 @@ def fitted(
         engine=engine,
         log=directory.parent / "log",
         checkpoint=directory.parent / "saved" / "trial.pth",
-        deployment=Deployment(on, directory, FACTS | {"engine": engine}),
+        deployment=Deployment(on, directory, FACTS | {"engine": engine}, seeds),
+        per_user=per_user,
     )
     outcome = Runner("").train(job, lambda _: Decision.CONTINUE)
     assert isinstance(outcome, Result), outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 
 from sasrecf_tune.inputs.config_files import write_config
@@ -38,10 +39,11 @@ def model_card(model: ModelManifest) -> str:
         ),
         ("trained on", _PARTS[training.on]),
         ("epochs", epochs),
-        ("seed", str(training.seed)),
+        _seed_row(model),
         (f"{origin.metric} on validation", f"{score} ({over})"),
         *_metric_rows("validation", model.valid),
         *_metric_rows("test", model.test),
+        *(tuple(line.split("  ", 1)) for line in single_models(model)),
         ("created", f"{model.created}, sasrecf-tune {model.sasrecf_tune}"),
     ]
     lines = [
@@ -75,7 +77,12 @@ def model_card(model: ModelManifest) -> str:
         "",
         "## Files",
         "",
-        "- `weights.safetensors`: the parameters, by the names of RecBole's model",
+        "- `weights.safetensors`: the parameters, by the names of RecBole's model"
+        + (
+            f"; those of the other models in weights-2 to weights-{len(model.members)}"
+            if model.members
+            else ""
+        ),
         "- `data.safetensors`: item features, and "
         + (f"the histories of {count_text(counts.users, 'user')}" if counts.users else "no histories"),
         "- `ids.json`: the original ids of users and items, by row",
@@ -89,6 +96,35 @@ def model_card(model: ModelManifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def single_models(model: ModelManifest) -> list[str]:
+    """Return what the models of an ensemble come to alone, and what their mean gains, as NAME  VALUES."""
+    lines = []
+    for part, of_all, of_each in (
+        ("validation", model.valid, [each.valid for each in model.members]),
+        ("test", model.test, [each.test for each in model.members]),
+    ):
+        alone = {
+            key: statistics.fmean(each[key] for each in of_each if key in each) for key in of_all if of_each
+        }
+        texts = [
+            f"{key} {value:.4g}" + (f" (together {of_all[key] / value - 1:+.1%})" if value else "")
+            for key, value in alone.items()
+        ]
+        if texts:
+            lines.append(f"{part} of single models, mean of {len(of_each)}  {', '.join(texts)}")
+    return lines
+
+
+def _seed_row(model: ModelManifest) -> tuple[str, str]:
+    seeds = [each.seed for each in model.members]
+    if not seeds:
+        return "seed", str(model.training.seed)
+    epochs = ", ".join(str(each.epochs) for each in model.members)
+    return "seeds", (
+        f"{', '.join(map(str, seeds))}: the mean score of {len(seeds)} models, trained for {epochs} epochs"
+    )
 
 
 def _metric_rows(part: str, metrics: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sasrecf_tune.analysis.budget import pareto
 from sasrecf_tune.analysis.numeric_study import numeric_study, plotly_text
 from sasrecf_tune.analysis.report_data import ReportData
+from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.trials import State, TrialRecord
 
 Json = dict[str, Any]
@@ -86,8 +87,21 @@ def axes(x: str, y: str) -> Json:
 def whole_ticks(values: Sequence[float]) -> Json:
     """Return the part of an axis's layout that puts ticks of `values` at whole numbers, about ten at most."""
     span = max(values, default=0) - min(values, default=0)
+    if len(values) > 0 and not span:
+        return {"tickvals": [values[0]], "tickformat": ",d"}
     step = next(n * 10**power for power in range(19) for n in (1, 2, 5) if span <= 10 * n * 10**power)
     return {"tick0": 0, "dtick": step, "tickformat": ",d"}
+
+
+def score_range(scores: Iterable[float | None], metric: Metric) -> Json:
+    """Return the range of an axis of scores, which Plotly makes two wide if all of them are the same."""
+    known = {score for score in scores if score is not None and math.isfinite(score)}
+    if len(known) != 1:
+        return {}
+    (score,) = known
+    margin = max(0.1 * abs(score), 10 * metric.unit)
+    low = score - margin
+    return {"range": [max(0.0, low) if score >= 0 else low, score + margin]}
 
 
 def joined_lines(lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) -> Json:
@@ -112,6 +126,7 @@ def _history(data: ReportData) -> Figure:
     scores |= {"x": numbers, "name": "completed", "marker": {"color": "--complete"}}
     line |= {"x": numbers, "name": "best so far", "line": {"color": "--best", "shape": "hv", "width": 2}}
     layout["xaxis"] |= whole_ticks(numbers)
+    layout["yaxis"] |= score_range((record.score for record in data.ranked), data.metric)
     best = max(data.ranked, key=lambda r: (r.score or 0.0) * (1 if data.metric.maximize else -1))
     text = (
         f"The score of each completed trial, and the best so far: {data.metric.text(best.score)}, reached "
@@ -141,6 +156,9 @@ def _learning_curves(data: ReportData) -> Figure:
         if trace["x"]:
             opacity = 1.0 if name == "best" else 0.7 if len(records) < 100 else 0.3
             trace |= {"name": name, "line": {"color": color, "width": width}, "opacity": opacity}
+            if any(len(curve) == 1 for _, curve in curves):
+                # A line of one point cannot be seen.
+                trace |= {"mode": "lines+markers", "marker": {"size": 4}}
             traces.append(trace | {"hovertemplate": "%{text}, epoch %{x}: " + _y(data) + "<extra></extra>"})
     counts = ", ".join(f"{len(records):,} {name}" for name, _, _, records in kinds if records)
     text = (
@@ -149,6 +167,7 @@ def _learning_curves(data: ReportData) -> Figure:
     )
     layout = axes("epoch", str(data.metric))
     layout["xaxis"] |= whole_ticks([epoch for trace in traces for epoch in trace["x"] if epoch is not None])
+    layout["yaxis"] |= score_range((score for trace in traces for score in trace["y"]), data.metric)
     return Figure("curves", "Learning curves", text, traces, layout)
 
 
@@ -185,6 +204,7 @@ def _cost(data: ReportData, title: str, unit: str, cost: Callable[[TrialRecord],
         text += f"The cheapest trial is also the best: {ends[0]}."
     layout = axes(f"{title} ({unit})", str(data.metric))
     layout["xaxis"] |= whole_ticks([cost(record) for record in data.ranked])
+    layout["yaxis"] |= score_range((record.score for record in data.ranked), data.metric)
     return Figure(f"cost-{unit}", f"Score against {title}", text, traces, layout)
 
 

@@ -18,6 +18,7 @@ from sasrecf_tune.report.page.figures import (
     axes,
     joined_lines,
     optuna_figure,
+    score_range,
     whole_ticks,
 )
 from sasrecf_tune.trials import TrialRecord, cell_text
@@ -74,6 +75,7 @@ def _slices(data: ReportData, names: Sequence[str]) -> list[Figure]:
             layout["xaxis"] |= whole_ticks(values)
         else:
             layout["xaxis"]["exponentformat"] = "e"
+        layout["yaxis"] |= score_range((record.score for record in data.ranked), metric)
         text = f"{metric} by {name}: the best, {metric.text(best.score)}, has {cell_text(best.params[name])}."
         figures.append(Figure(f"slice-{name}", name, text, [trace], layout, height=260))
     return figures

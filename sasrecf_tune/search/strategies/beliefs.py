@@ -34,7 +34,7 @@ _OPTIMISM = 1.5
 _DRAWS = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one of each trial, made anew for each decision
 class Observed:
     """A trial as the process sees it.
 

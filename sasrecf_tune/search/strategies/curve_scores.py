@@ -13,8 +13,9 @@ Floats = NDArray[np.float64]
 # Each rung is at least so many times the one before.
 _RUNG_RATIO = 1.3
 # Scores further below the best than so many times the best's distance to the first quartile are raised to
-# that: scores of trials that diverged would decide about the scale.
-_TAIL = 4.0
+# that: bad scores would decide about the scale, and they differ more between seeds than good ones. Chosen
+# among 1, 2 and 4 on eight recorded tables (docs/explanation/search-figures.md).
+_TAIL = 2.0
 
 
 def rungs(epochs: int, eval_step: int = 1) -> list[int]:

@@ -22,7 +22,7 @@ _TRIES = 10
 _RANDOM_TRIES = 500
 # What samplers import when they are first used, which may take seconds.
 _LATE_IMPORTS = {
-    "freeze-thaw": ("scipy.special", "scipy.linalg"),
+    "freeze-thaw": ("scipy.special", "scipy.linalg", "threadpoolctl"),
     "gp": ("torch", "scipy.optimize", "scipy.stats"),
     "qmc": ("scipy.stats",),
 }

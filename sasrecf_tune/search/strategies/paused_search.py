@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from typing_extensions import override
 from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.search.policy import Curve, Finish, Labels, PredictingPolicy, Step, count_begun
 from sasrecf_tune.search.strategies.beliefs import Observed
+from sasrecf_tune.search.strategies.blas_threads import on_one_thread
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool, Configuration
 from sasrecf_tune.search.strategies.curve_constants import FITTED, CurveConstants
 from sasrecf_tune.search.strategies.curve_kernel import Spots
@@ -88,32 +89,34 @@ class PausedSearch(PredictingPolicy):
         self._limit = trials
         self._constants = constants
         self._surveyed: tuple[tuple[Curve, ...], Survey] | None = None
-        self._configurations: dict[int, Configuration] = {}
-        self._seen: dict[int, tuple[Mapping[int, float], list[tuple[int, float]]]] = {}
+        self._known: dict[int, tuple[Curve, tuple[Configuration, list[tuple[int, float]]]]] = {}
 
     @override
+    @on_one_thread
     def next_step(self, curves: Sequence[Curve]) -> Step | Finish:
         if not curves:
             return Step(dict(self._start), self._horizon.steps(self._horizon.last(self._start))[0])
         survey = self.survey(curves)
         if not len(survey.beliefs.cells):
             return Finish(EXHAUSTED, exhausted=True)
-        rows = np.ones(len(survey.beliefs.cells), dtype=bool)
+        rows, brief = np.ones(len(survey.beliefs.cells), dtype=bool), False
         if self._until is not None:
             step = self._end(survey, self._until)
             if isinstance(step, Step):
                 return step
             if step is not None:
-                # What is believed of a value that was never tried is not enough to end a search.
-                rows = survey.values_untried()
+                # What is believed of a value that was never tried is not enough to end a search. Its first
+                # score is: if that says that it may be the best, the expected regret is above `until` again.
+                rows, brief = survey.values_untried(), True
                 if not rows.any():
                     return step
-        actions = self._actions(survey, rows)
+        actions = self._actions(survey, rows, brief=brief)
         if not len(actions.row):
             return Finish(EXHAUSTED, exhausted=True)
         return self._best_action(survey, actions)
 
     @override
+    @on_one_thread
     def final_step(self, curves: Sequence[Curve]) -> Step | Finish:
         if not curves:
             return Step(dict(self._start), self._horizon.last(self._start))
@@ -128,10 +131,12 @@ class PausedSearch(PredictingPolicy):
         step = self._train_to_end(survey, int(rows[worse.argmin()]))
         return Finish(_IN_TRAINING) if step is None else step
 
+    @on_one_thread
     def predictions(self, curves: Sequence[Curve]) -> Predictions:
         """Predict the final scores of trials, and of the best configurations without a trial."""
         return predictions(self.survey(curves), self._sign) if curves else Predictions({}, ())
 
+    @on_one_thread
     def choose(self, curves: Sequence[Curve]) -> Labels | None:
         """The configuration that the search would choose now, whether or not it was trained to its end."""
         survey = self.survey(curves) if curves else None
@@ -143,6 +148,7 @@ class PausedSearch(PredictingPolicy):
         return survey.labels[int(survey.beliefs.cells[row])]
 
     @override
+    @on_one_thread
     def summarize(self, curves: Sequence[Curve]) -> SearchSummary | None:
         end = self.end(curves)
         if end is None:
@@ -153,6 +159,7 @@ class PausedSearch(PredictingPolicy):
         completed = sum(one.complete for one in end.trials.values())
         return SearchSummary(predicted, completed, end.regret, end.seed_deviation, end.untried, gain)
 
+    @on_one_thread
     def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
         """What the search has found so far; None without a score."""
         return search_end(self.survey(curves), self._sign) if curves else None
@@ -171,16 +178,15 @@ class PausedSearch(PredictingPolicy):
 
     def _know(self, curve: Curve) -> tuple[Configuration, list[tuple[int, float]]]:
         """The configuration of a trial and the scores to learn from, calculated once."""
-        configuration = self._configurations.get(curve.number)
-        if configuration is None or configuration.labels != curve.labels:
-            configuration = self._pool.configuration(curve.labels)
-            self._configurations[curve.number] = configuration
-        scores, seen = self._seen.get(curve.number, (None, []))
-        if scores is not curve.scores:
+        before, known = self._known.get(curve.number, (None, None))
+        if known is None or before is not curve:
+            same = known is not None and before is not None and before.labels == curve.labels
+            configuration = known[0] if known is not None and same else self._pool.configuration(curve.labels)
             best = best_so_far(curve.scores, self._sign)
             seen = observed(best, self._horizon.steps(self._horizon.last(curve.labels)))
-            self._seen[curve.number] = curve.scores, seen
-        return configuration, seen
+            known = configuration, seen
+            self._known[curve.number] = curve, known
+        return known
 
     def _end(self, survey: Survey, until: float) -> Step | Finish | None:
         """The steps that end the search, None if it goes on."""
@@ -210,7 +216,8 @@ class PausedSearch(PredictingPolicy):
         epochs = float(self._expected_epochs(survey).between(first, np.array([last]))[0])
         return Step(labels, last, going.curve.number, epochs * seconds_per_epoch(survey.trials, going))
 
-    def _actions(self, survey: Survey, allowed: NDArray[np.bool_]) -> _Actions:
+    def _actions(self, survey: Survey, allowed: NDArray[np.bool_], *, brief: bool) -> _Actions:
+        """The steps of the cells in `allowed`; with `brief` only each cell's shortest."""
         busy = {one.cell for one in survey.trials if one.busy}
         rows = []
         for row, cell in enumerate(map(int, survey.beliefs.cells)):
@@ -222,7 +229,8 @@ class PausedSearch(PredictingPolicy):
                 newest, first, run = going.newest, _goes_on_after(going), going.curve.number
             switches = going is None or not going.reached
             ahead = [step for step in self._horizon.steps(int(survey.lasts[cell])) if step > newest]
-            rows += [(row, first, until, run, switches) for until in _some(ahead)]
+            untils = ahead[:1] if brief else _some(ahead)
+            rows += [(row, first, until, run, switches) for until in untils]
         table = np.array(rows, dtype=int).reshape(len(rows), 5).T
         return _Actions(table[0], table[1], table[2], table[3], table[4].astype(bool))
 

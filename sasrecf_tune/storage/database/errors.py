@@ -18,7 +18,14 @@ from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.address import check_address
 from sasrecf_tune.storage.database.sqlite_file import connect, odd_companion, odd_schema
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
-from sasrecf_tune.storage.files import DISK_FULL_FIX, NOT_WRITABLE_FIX, READ_ONLY_FIX, RUN_AGAIN, read_own
+from sasrecf_tune.storage.files import (
+    DISK_FULL_FIX,
+    NOT_WRITABLE_FIX,
+    READ_ONLY_FIX,
+    RUN_AGAIN,
+    read_own,
+    refuse_link,
+)
 from sasrecf_tune.storage.url_masking import mask_address, mask_message
 
 _RESTORE = f"Nothing was changed. Restore it from a copy, or {ANOTHER_STUDY}"
@@ -114,6 +121,10 @@ def storage_error(error: BaseException, study_dir: StudyDirectory, storage: str 
     return StorageError(f"database error: {reason}", where=where, fix=f"{fix} {again}")
 
 
+# Even to read it: an unfinished transaction is rolled back, and an empty file gets tables.
+SQLITE_CHANGES = "SQLite may change what it leads to"
+
+
 def check_database(study_dir: StudyDirectory, storage: str | None) -> None:
     """Check SQLite's file, or a server's address, before it is used; nothing is changed.
 
@@ -125,6 +136,7 @@ def check_database(study_dir: StudyDirectory, storage: str | None) -> None:
         check_address(storage)
         return
     path = study_dir.database
+    refuse_link(path, SQLITE_CHANGES)
     lost = not path.exists() or (path.is_file() and path.stat().st_size == 0)
     if lost and study_dir.manifest.exists():
         # A new database would start the study again, and replace the results in its other files.

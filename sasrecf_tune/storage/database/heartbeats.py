@@ -83,7 +83,8 @@ class Heartbeat:
         everyone, time = _read(session, self._study), database_time(session)
         mine = everyone.pop(self.me.token, None)
         last = mine.beat if mine is not None else self.time
-        if self.time and time - last > 0.5 * SILENT_SECONDS:
+        # In the second case the database's clock was set back.
+        if self.time and not -SILENT_SECONDS <= time - last <= 0.5 * SILENT_SECONDS:
             self._connected_since = time
         self.peers = living(everyone, time, self._connected_since)
         for token in everyone.keys() - self.peers.keys():
@@ -146,12 +147,17 @@ def living(everyone: Mapping[str, Peer], now: float, connected_since: float) -> 
     """The coordinators of `everyone` that are not known to be dead.
 
     A silent one is dead only if it could have been heard: it could not while the database was down, or while
-    the coordinator that asks was itself cut off from it, until `connected_since`.
+    the coordinator that asks was itself cut off from it, until `connected_since`. A beat in the future is not
+    one of a living coordinator: it would hold for ever.
     """
+
+    def heard(peer: Peer) -> float:
+        return peer.beat if peer.beat <= now + SILENT_SECONDS else 0.0
+
     return {
         token: peer
         for token, peer in everyone.items()
-        if not peer.has_exited and max(peer.beat, connected_since) >= now - SILENT_SECONDS
+        if not peer.has_exited and max(heard(peer), connected_since) >= now - SILENT_SECONDS
     }
 
 

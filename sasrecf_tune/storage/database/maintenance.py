@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.errors import display_url, reading_errors
-from sasrecf_tune.storage.database.heartbeats import living_peers
+from sasrecf_tune.storage.database.heartbeats import SILENT_SECONDS, living_peers
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.optuna_internals import lock_study, requeue_failed
 from sasrecf_tune.storage.directory import StudyDirectory
@@ -113,6 +113,7 @@ def _without_runs(
             raise StorageError(
                 f"other runs work on this study: {', '.join(peers)}",
                 where=display_url(study_dir, address),
-                fix="Wait for them, or stop them.",
+                fix="Wait for them, or stop them. One that was killed on another machine counts as ended "
+                f"after {SILENT_SECONDS:.0f} seconds.",
             )
         yield session, study

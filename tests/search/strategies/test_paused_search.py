@@ -11,9 +11,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
+from sasrecf_tune.search.strategies import paused_search
+from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
 from sasrecf_tune.search.strategies.paused_search import PausedSearch
 from tests.support.simulated_search import Train, make_policy, play
 
@@ -385,3 +389,21 @@ def test_a_search_does_not_end_before_each_value_was_tried(noise: float) -> None
     played = play(lambda: policy, learning(noise=noise))
     for name, count in (("learning_rate", 5), ("n_layers", 3), ("hidden_dropout_prob", 2), ("loss_type", 2)):
         assert len({curve.labels[name] for curve in played.curves}) == count
+
+
+def test_decisions_use_one_thread_of_the_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several would wait for each other in a loop, for matrices that are too small for them."""
+    blas = ThreadpoolController().select(user_api="blas")
+    seen: list[int] = []
+
+    def gains(means: NDArray[np.float64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+        seen.extend(library["num_threads"] for library in blas.info())
+        return knowledge_gradient(means, slopes)
+
+    monkeypatch.setattr(paused_search, "knowledge_gradient", gains)
+    with blas.limit(limits=2):
+        play(lambda: make_policy(GRID), learning(), max_steps=3)
+        after = [library["num_threads"] for library in blas.info()]
+    assert seen
+    assert set(seen) == {1}
+    assert set(after) == {2}

@@ -17,8 +17,8 @@ from sasrecf_tune.storage.database.optuna_internals import TABLES, StudyAttribut
 ENTRY = asdict(heartbeats.this_process("grid"))
 
 
-def read(monkeypatch: pytest.MonkeyPatch, line: str) -> list[str]:
-    monkeypatch.setattr(heartbeats, "database_time", lambda _: 0.0)
+def read(monkeypatch: pytest.MonkeyPatch, line: str, now: float = 0.0) -> list[str]:
+    monkeypatch.setattr(heartbeats, "database_time", lambda _: now)
     engine = create_engine("sqlite://")
     TABLES["studies"].metadata.create_all(engine)
     row: dict[str, Any] = {"study_id": 1, "key": f"{heartbeats._PREFIX}x", "value_json": line}
@@ -38,3 +38,34 @@ ODD: list[dict[str, Any]] = [{"pid": "x"}, {"beat": "x"}, {"token": []}]
 def test_an_entry_that_no_run_writes_is_corruption(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     with pytest.raises(CorruptStudyError, match="entry of another run"):
         read(monkeypatch, line)
+
+
+@pytest.mark.parametrize(("beat", "lives"), [(-119.0, True), (-121.0, False), (119.0, True), (1e300, False)])
+def test_a_beat_is_a_sign_of_life_for_some_time_only(
+    monkeypatch: pytest.MonkeyPatch, beat: float, lives: bool
+) -> None:
+    line = json.dumps(ENTRY | {"beat": 1e9 + beat})
+    assert read(monkeypatch, line, now=1e9) == [ENTRY["name"]] * lives
+
+
+def test_nobody_is_dead_because_the_clock_of_the_database_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1e9
+    monkeypatch.setattr(heartbeats, "database_time", lambda _: now)
+    engine = create_engine("sqlite://")
+    TABLES["studies"].metadata.create_all(engine)
+    run, other = heartbeats.Heartbeat(1), heartbeats.Heartbeat(1)
+    with Session(engine) as session:
+        for one in (run, other):
+            one.me = heartbeats.this_process()
+            one.beat(session, 0.0)
+        now -= 5_000.0
+        for one in (run, other, run):
+            one.beat(session, 0.0)
+            assert len(one.peers) == 1
+        # One that has no beat any more is dead soon, not when the clock has caught up.
+        for _ in range(3):
+            now += 50.0
+            run.beat(session, 0.0)
+        assert not run.peers

@@ -1,0 +1,1 @@
+"""Checks of the engine and of searches on a GPU, within ten minutes."""
