@@ -50,7 +50,9 @@ class Entry:
 
     Args:
         trial: The number of the trial with the best configuration.
+        search: The trials that were trained in the study.
         planned: How many trials the search is to have.
+        imported: How many finished trials it has from earlier searches.
         score: The best score of the search, None if the configuration is confirmed.
         seeds: On which it was confirmed; empty if it was not.
         rivals: How many configurations were confirmed.
@@ -78,6 +80,12 @@ class Entry:
     test: Mapping[str, Sequence[float]] = field(default_factory=dict)
     unconfirmed: str = ""
     users: UserScores | None = None
+    imported: int = 0
+
+    @property
+    def finished(self) -> int:
+        """All trials that have ended, here or in an earlier search."""
+        return self.search.runs + self.imported
 
     @property
     def confirmed(self) -> bool:

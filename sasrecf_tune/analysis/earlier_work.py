@@ -18,6 +18,7 @@ class EarlierWork:
         configurations: How many different ones.
         counted: How many of `trials` count.
         trusted: Whether they rank like trials that are trained here.
+        states: The states of those that were not, with their number.
         assumed: Whether their data, metric and settings are not recorded, and taken to be those of the study.
         reasons: Why others do not count, with the number of trials.
     """
@@ -29,5 +30,6 @@ class EarlierWork:
     configurations: int
     counted: int
     trusted: bool
+    states: Mapping[str, int] = field(default_factory=dict)
     assumed: bool = False
     reasons: Mapping[str, int] = field(default_factory=dict)

@@ -2,7 +2,9 @@
 
 The interval is the percentile bootstrap of the difference of mean scores: users are drawn with replacement,
 each with the difference of its own scores. It asks what other users of the same kind would have, with the
-models as they are trained. How much a model changes with its seed it does not ask (see comparison.py).
+models as they are trained. How much a model changes with its seed it does not ask (see comparison.py). For
+many pairs the quantiles lie beyond the draws: the last ones with enough draws beyond them are moved outwards,
+as far as those of a normal distribution would be.
 
 Source:
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
@@ -14,6 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 # Drawn samples of users; the same ones each time.
 DRAWS = 10_000
 _SEED = 0
+# A quantile with fewer draws beyond it is left to chance: it follows from the normal distribution.
+_TAIL_DRAWS = 25
 # Of fewer users the interval is too narrow.
 LEAST_USERS = 20
 # Differences within this part of their range count as their mean: the time does not grow with the users.
@@ -198,5 +203,8 @@ def bootstrap(sums: NDArray[Any], counts: NDArray[Any], alpha: float) -> tuple[f
     for start in range(0, DRAWS, block):
         drawn = generator.multinomial(len(sums), users / len(sums), size=min(block, DRAWS - start)) @ values
         means.append(drawn[:, 0] / drawn[:, 1])
-    low, high = np.quantile(np.concatenate(means), [alpha / 2, 1 - alpha / 2])
-    return float(low), float(high)
+    tail = max(alpha / 2, _TAIL_DRAWS / DRAWS)
+    low, middle, high = np.quantile(np.concatenate(means), [tail, 0.5, 1 - tail])
+    # Each side is as much longer as that of a normal distribution would be; 1 unless there are many tests.
+    longer = NormalDist().inv_cdf(alpha / 2) / NormalDist().inv_cdf(tail)
+    return float(middle + longer * (low - middle)), float(middle + longer * (high - middle))

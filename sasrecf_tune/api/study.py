@@ -249,6 +249,7 @@ class Study:
         seed: int | None = None,
         seeds: int = 1,
         output: str | Path | None = None,
+        dataset: str | None = None,
         data_path: str | Path | None = None,
         gpus: str | int | Sequence[int | str] | None = None,
         per_user: bool = False,

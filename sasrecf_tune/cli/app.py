@@ -361,6 +361,13 @@ def fit(
     ] = None,
     out: Out = Path("tuning"),
     storage: Storage = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="Another data set with the same columns.  [default: that of the study]",
+        ),
+    ] = None,
     given: Given,
     per_user: PerUser = False,
     as_json: AsJson = False,
@@ -368,6 +375,7 @@ def fit(
     """Train the configuration of best.yaml for use, and write a model directory for `recommend`.
 
     On train+valid and all, the number of epochs is the best one of the search or the confirmation.
+    New data with the same columns are named by --data-path or --dataset.
     """
     from sasrecf_tune.cli.fit import fit_study
     from sasrecf_tune.storage.directory import find_study
@@ -382,6 +390,7 @@ def fit(
             seeds=seeds,
             output=output,
             storage=storage,
+            dataset=dataset,
             **given,
             per_user=per_user,
             as_json=as_json,
@@ -391,7 +400,9 @@ def fit(
 
 
 @app.command(cls=Command)
+@settings_options("user", "item", "time", override=True, settings=ImportSettings)
 def recommend(
+    *,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -417,6 +428,7 @@ def recommend(
             help="Other histories: a table as `import` reads it, with a time or in time order.",
         ),
     ] = None,
+    given: Given,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Recommend items of the user's own history, too.")
     ] = False,
@@ -442,9 +454,11 @@ def recommend(
     """
     from sasrecf_tune.cli import recommend as recommending
 
+    columns = {role: name for role, name in given.items() if name is not None}
+
     def work() -> int:
         if export_items is not None:
-            if users or histories or output or include_seen:
+            if users or histories or output or include_seen or columns:
                 raise InputError(
                     "`--export-items` is used alone", fix="It recommends nothing: remove the other options."
                 )
@@ -456,6 +470,7 @@ def recommend(
                 top=top,
                 users=users,
                 histories=histories,
+                columns=columns,
                 include_seen=include_seen,
                 output=output,
             )

@@ -134,13 +134,14 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         trial=chosen.trial,
         params={key: chosen.record.params[key] for key in varied(space) if key in chosen.record.params},
         weights=chosen.record.weights,
-        search=_effort(results.records),
+        search=_effort([record for record in results.records if not record.imported]),
         pruned=sum(record.state == State.PRUNED for record in ended),
         failed=sum(record.state == State.FAILED for record in ended),
         planned=int(manifest.get("planned_trials") or 0),
         confirmation=_effort(results.runs),
         score=chosen.record.score,
         users=read_user_scores(study_dir, settings, chosen, results.tests),
+        imported=sum(bool(record.imported) for record in ended),
     )
     if chosen.confirmation is None:
         return how, replace(entry, unconfirmed=why_unconfirmed(results, study_dir, settings)), settings.metric

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,17 @@ from sasrecf_tune.analysis.confirmation import rank_confirmed
 from sasrecf_tune.analysis.report_data import Results
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.cli.session import Display
-from sasrecf_tune.cli.winner_training import imported_text, read_winner, train_winner, winner_name
+from sasrecf_tune.cli.winner_training import (
+    check_same_data,
+    imported_text,
+    read_winner,
+    train_winner,
+    winner_name,
+)
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import RunSettings
-from sasrecf_tune.messages import Deployment, TrainOn
+from sasrecf_tune.messages import DataSummary, Deployment, TrainOn
 from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sentences
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.formats.model_card import model_card, single_models
@@ -42,6 +48,7 @@ def fit_study(
     output: Path | None = None,
     storage: str | None = None,
     data_path: Path | None = None,
+    dataset: str | None = None,
     gpus: tuple[str, ...] | None = None,
     per_user: bool = False,
     as_json: bool = False,
@@ -52,7 +59,8 @@ def fit_study(
         seed: None for that of best.yaml.
         seeds: The number of models, with consecutive seeds, whose scores are averaged.
         output: The model directory; None for `model` in the study directory.
-        storage, data_path, gpus: As in `read_winner`.
+        storage, gpus: As in `read_winner`.
+        data_path, dataset: As in `read_winner`; if either is given, the data may be others than the study's.
         per_user: Whether the metrics of each user are written to the model directory, too.
 
     Returns:
@@ -60,7 +68,7 @@ def fit_study(
 
     Raises:
         StudyNotFoundError: No trial has completed.
-        InputError: The output is no model directory, or the data set is another one.
+        InputError: The output is no model directory, or the data set is another one and was not named.
         TuneError: The training or the writing failed.
     """
     if per_user and on == "all":
@@ -73,7 +81,7 @@ def fit_study(
     _check_target(target)
     if output is None:
         refuse_links(study_dir.directory, "the model would be written there")
-    found = read_winner(study_dir, storage, data_path, gpus)
+    found = read_winner(study_dir, storage, data_path, gpus, dataset)
     winner, settings, space = found.winner, found.settings, found.space
     manifest = read_manifest(study_dir, Planned)
     display = Display(console, as_json)
@@ -96,15 +104,23 @@ def fit_study(
     if imported := imported_text(winner):
         display.line(imported)
     display.line(_plan_text(on, best_epochs, epochs))
-    facts = {
+    facts: dict[str, Any] = {
         "engine": settings.engine,
         "best_epochs": best_epochs,
         "dataset": settings.dataset,
-        "fingerprint": manifest["data"]["fingerprint"],
         "origin": _origin(winner, found.results, settings, space, manifest),
     }
     with staging_directory(target) as staging:
-        deployment = Deployment(on, staging, facts, models if seeds > 1 else ())
+
+        def deployment(data: DataSummary) -> Deployment:
+            if (dataset, data_path) == (None, None):
+                check_same_data(data, manifest, " To train on this one, name its directory there.")
+            other = _other_data(data, manifest)
+            if other:
+                display.note(_other_data_text(data, other, epochs))
+            more = {"fingerprint": data.fingerprint, "origin": facts["origin"] | other}
+            return Deployment(on, staging, facts | more, models if seeds > 1 else ())
+
         result = train_winner(
             winner,
             # On the training part the metrics of the trial are to be reproduced.
@@ -140,6 +156,7 @@ def fit_study(
         epochs=result.best_epoch,
         best_epochs=best_epochs,
         seed=config["seed"],
+        fingerprint=written.fingerprint,
         members=[msgspec.to_builtins(each) for each in written.members],
         valid=result.valid,
         test=result.test,
@@ -211,6 +228,23 @@ def _plan_text(on: TrainOn, best_epochs: Sequence[int], epochs: int | None) -> s
     return (
         f"on {parts}, {count_text(epochs or 0, 'epoch')}: the median of the best ones on {len(best_epochs)} "
         f"seeds, {spread}"
+    )
+
+
+def _other_data(data: DataSummary, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The study's data set as model.json names it, if `data` is another one; else empty."""
+    recorded = manifest["data"]["fingerprint"]
+    if data.fingerprint == recorded:
+        return {}
+    return {"dataset": str(manifest["dataset"]), "fingerprint": str(recorded)}
+
+
+def _other_data_text(data: DataSummary, other: Mapping[str, str], epochs: int | None) -> str:
+    taken = "The configuration is" if epochs is None else "The configuration and the number of epochs are"
+    return (
+        f"other data than the study's: {data.dataset} (fingerprint {data.fingerprint}), not "
+        f"{other['dataset']} ({other['fingerprint']}). {taken} the study's; its scores were measured on its "
+        "data, and say nothing of this model"
     )
 
 

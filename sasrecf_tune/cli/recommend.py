@@ -31,6 +31,7 @@ def recommend(
     top: int = 10,
     users: str | None = None,
     histories: Path | None = None,
+    columns: Mapping[str, str] | None = None,
     include_seen: bool = False,
     output: Path | None = None,
 ) -> None:
@@ -40,6 +41,7 @@ def recommend(
         name: A study, or a model directory.
         users: Original ids with commas between them, or a file with one a line.
         histories: A table of interactions.
+        columns: Its columns that were named, by role.
         output: A CSV or Parquet file; None for CSV on standard output.
 
     Raises:
@@ -50,10 +52,15 @@ def recommend(
 
     if users is not None and histories is not None:
         raise InputError("`--users` and `--histories` cannot be used together", fix="Remove one of them.")
+    if columns and histories is None:
+        raise InputError(
+            f"`--{next(iter(columns))}` is about a table of histories",
+            fix="Add --histories FILE, or remove it.",
+        )
     if output is not None:
         check_suffix(output, (".csv", ".parquet"))
     model = _load(out, name)
-    chosen = _chosen_histories(model, users, histories)
+    chosen = _chosen_histories(model, users, histories, columns)
     _note_unknown_items(chosen)
     without = int((chosen.lengths == 0).sum())
     if without == len(chosen):
@@ -124,11 +131,13 @@ def _load(out: Path, name: str | None) -> Recommender:
     return Recommender(path)
 
 
-def _chosen_histories(model: Recommender, users: str | None, histories: Path | None) -> Histories:
+def _chosen_histories(
+    model: Recommender, users: str | None, histories: Path | None, named: Mapping[str, str] | None
+) -> Histories:
     if histories is not None:
         from sasrecf_tune.inference.history_file import read_histories
 
-        found, columns = read_histories(histories, model.manifest.columns, model.index)
+        found, columns = read_histories(histories, model.manifest.columns, model.index, named or {})
         _note_columns(columns)
         return found
     if model.histories is None:

@@ -49,7 +49,11 @@ class StudyWinner:
 
 
 def read_winner(
-    study_dir: StudyDirectory, storage: str | None, data_path: Path | None, gpus: tuple[str, ...] | None
+    study_dir: StudyDirectory,
+    storage: str | None,
+    data_path: Path | None,
+    gpus: tuple[str, ...] | None,
+    dataset: str | None = None,
 ) -> StudyWinner:
     """Read the winner of a study.
 
@@ -57,6 +61,7 @@ def read_winner(
         storage: The address of the study's database, if it is on a server.
         data_path: The directory of the data set; None for that of the study.
         gpus: As `parse_gpus` returns them; None for those of the study.
+        dataset: The name of another data set; None for that of the study.
 
     Raises:
         StudyNotFoundError: No trial has completed.
@@ -65,6 +70,8 @@ def read_winner(
     results = read_results(study_dir, settings, space, database_address(settings, storage))
     if results.winner is None or results.origin is None:
         raise no_completed_trial(study_dir.name)
+    if dataset is not None:
+        settings = replace(settings, dataset=dataset)
     if data_path is not None:
         base = settings.base | {"data_path": recbole_data_path(data_path, settings.dataset)}
         settings = replace(settings, base=base)
@@ -83,7 +90,7 @@ def train_winner(
     display: Display,
     *,
     epochs: int | None = None,
-    deployment: Deployment | None = None,
+    deployment: Callable[[DataSummary], Deployment] | None = None,
     per_user: Path | None = None,
 ) -> Result:
     """Train `config` in a worker with a temporary directory.
@@ -91,7 +98,7 @@ def train_winner(
     Args:
         threads: Those of the worker, 0 for torch's choice.
         epochs: The number of epochs to show; None for that of the winner.
-        deployment: How the model is trained and written, if it is for use.
+        deployment: How the model is trained and written, if it is for use; it checks the data.
         per_user: Where the metrics of each user are written; None for nowhere.
 
     Raises:
@@ -110,7 +117,9 @@ def train_winner(
             threads=threads,
         )
         with contextlib.closing(executor):
-            _check_data(prepare_data(checked, space, executor, display), manifest)
+            data = prepare_data(checked, space, executor, display)
+            if deployment is None:
+                check_same_data(data, manifest)
             number = winner.record.number
             job = Job(
                 number=number,
@@ -118,7 +127,7 @@ def train_winner(
                 engine=settings.engine,
                 log=work.log(number),
                 checkpoint=work.checkpoint(number),
-                deployment=deployment,
+                deployment=None if deployment is None else deployment(data),
                 per_user=per_user,
             )
             with _show_epochs(winner.record.epochs if epochs is None else epochs, display) as show:
@@ -142,13 +151,21 @@ def imported_text(winner: Winner) -> str:
     return f"It was imported from {record.imported}: it has not been trained in this study{seed}."
 
 
-def _check_data(data: DataSummary, manifest: Mapping[str, Any]) -> None:
+def check_same_data(data: DataSummary, manifest: Mapping[str, Any], more: str = "") -> None:
+    """Check that the data set is that of the study.
+
+    Args:
+        more: What else can be done about it.
+
+    Raises:
+        DataError: It is another one.
+    """
     recorded = manifest["data"]["fingerprint"]
     if data.fingerprint != recorded:
         raise DataError(
             f"the data set {data.dataset} differs from that of the study: the fingerprint of its files is "
             f"{data.fingerprint}, not {recorded}",
-            fix="Use --data-path with the directory of the right one.",
+            fix=f"Use --data-path with the directory of the right one.{more}",
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from recbole.evaluator.register import metrics_dict
 
+from sasrecf_tune.engine.fast.dataset import START
 from sasrecf_tune.inputs.metrics import per_user_keys
 from sasrecf_tune.storage.per_user_files import HISTORY, ITEM, POPULARITY, RANK, USER
 
@@ -44,13 +45,16 @@ class HeldOutRanks:
         if not self._parts:
             return {}
         users, items, ranks, rows = (np.concatenate(each) for each in zip(*self._parts, strict=True))
+        popularity = _count(train, train.iid_field)
         # The first interaction of a user is no sample, unless the files have ready-made histories.
         first = 0 if self._trainer.config["benchmark_filename"] else 1
+        if first:
+            popularity += np.bincount(_first_items(train), minlength=len(popularity))
         return {
             USER: train.field2id_token[train.uid_field][users],
             ITEM: train.field2id_token[train.iid_field][items],
             HISTORY: _count(train, train.uid_field)[users] + first,
-            POPULARITY: _count(train, train.iid_field)[items],
+            POPULARITY: popularity[items],
             RANK: ranks,
         } | self._metrics(rows)
 
@@ -87,6 +91,22 @@ class HeldOutRanks:
             values = metric.calculate_metric(collected)
             found |= {f"{name}@{k}": values[:, k - 1].astype(float) for k in config["topk"]}
         return found
+
+
+def _first_items(train: Any) -> _Array:
+    """The first item of each user with a training sample: that of its shortest history.
+
+    Source: recbole/data/dataset/sequential_dataset.py (data_augmentation).
+    """
+    samples = train.inter_feat
+    users = samples[train.uid_field].cpu().numpy()
+    order = np.lexsort((samples[train.item_list_length_field].cpu().numpy(), users))
+    shortest = order[np.unique(users[order], return_index=True)[1]]
+    if hasattr(train, "flat_items"):
+        items = train.flat_items[samples[START][shortest]]
+    else:
+        items = samples[train.iid_field + train.config["LIST_SUFFIX"]][shortest, 0]
+    return np.asarray(items.cpu().numpy())
 
 
 def _count(train: Any, field: str) -> _Array:

@@ -90,11 +90,7 @@ def columns_of(table: Source, settings: ImportSettings) -> dict[str, str]:
     for role in (USER, ITEM, TIME, RATING):
         given = getattr(settings, role)
         if given is not None and given not in table.columns:
-            raise InputError(
-                f"there is no column {given!r}{suggest(given, table.columns)}",
-                where=f"--{role}",
-                fix=_columns_text(table),
-            )
+            raise no_column(role, given, table)
         if column := given or usual_column(role, table.columns):
             found[role] = column
     for role in (USER, ITEM, TIME):
@@ -103,25 +99,44 @@ def columns_of(table: Source, settings: ImportSettings) -> dict[str, str]:
             raise InputError(
                 f"no column of {role}s was recognized (usual names: {usual}, ...)",
                 where=table.name,
-                fix=f"Name it: --{role} COLUMN. {_columns_text(table)}",
+                fix=f"Name it: --{role} COLUMN. {columns_text(table)}",
             )
     if settings.min_rating is not None and RATING not in found:
         raise InputError(
             "`--min-rating` needs a column of ratings, and none was recognized",
             where=table.name,
-            fix=f"Name it: --rating COLUMN. {_columns_text(table)}",
+            fix=f"Name it: --rating COLUMN. {columns_text(table)}",
         )
+    check_distinct(found, table)
+    return found
+
+
+def no_column(role: str, given: str, table: Source) -> InputError:
+    """Return the error that the table does not have the column that was given for a role."""
+    return InputError(
+        f"there is no column {given!r}{suggest(given, table.columns)}",
+        where=f"--{role}",
+        fix=columns_text(table),
+    )
+
+
+def check_distinct(found: Mapping[str, str], table: Source) -> None:
+    """Check that users, items, times and ratings are in different columns.
+
+    Raises:
+        InputError: Two of them are in the same.
+    """
     for first, second in combinations(found, 2):
         if found[first] == found[second]:
             raise InputError(
                 f"column {found[first]!r} cannot be the {first} and the {second}",
                 where=f"--{first}, --{second}",
-                fix=_columns_text(table),
+                fix=columns_text(table),
             )
-    return found
 
 
-def _columns_text(table: Source) -> str:
+def columns_text(table: Source) -> str:
+    """Name the columns, each with its first value."""
     sample = table.sample()
     shown = []
     for name in table.columns[:30]:

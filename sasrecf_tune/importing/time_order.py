@@ -54,7 +54,7 @@ def exact_times(
         if (high - low) // unit <= LARGEST:
             return ExactTimes(
                 (distances // np.uint64(unit)).astype(np.int32),
-                f"the distance from the first time, in units of {_unit_text(unit, column)}",
+                f"the distance from the first time{_unit_text(unit, column)}",
             )
     ranks = _ranks(times)
     if int(ranks.max()) < LARGEST:
@@ -84,9 +84,12 @@ def _ranks_of_user(ranks: NDArray[np.int64], users: NDArray[np.int32]) -> NDArra
 
 
 def _unit_text(unit: int, column: TimeColumn) -> str:
-    """Such as "86,400" or, of dates, "1 day"."""
+    """Such as ", divided by 86,400" or, of dates, " in days"."""
     if not column.dates:
-        return f"{unit / column.scale:,.9g}" if unit % column.scale else f"{unit // column.scale:,}"
+        if unit == column.scale:
+            return ""
+        divisor = f"{unit / column.scale:,.9g}" if unit % column.scale else f"{unit // column.scale:,}"
+        return f", divided by {divisor}"
     for length, name in (
         (86_400 * 10**9, "day"),
         (3600 * 10**9, "hour"),
@@ -95,5 +98,5 @@ def _unit_text(unit: int, column: TimeColumn) -> str:
     ):
         if unit % length == 0:
             count = unit // length
-            return f"{count:,} {name}{'s' * (count > 1)}"
-    return f"{unit / 10**9:.9g} seconds"
+            return f" in {name}s" if count == 1 else f" in units of {count:,} {name}s"
+    return f" in units of {unit / 10**9:.9g} seconds"

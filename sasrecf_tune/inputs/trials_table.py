@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sasrecf_tune.errors import Location, ResultsFileError
@@ -25,11 +27,11 @@ def is_trials_table(text: str) -> bool:
     return first.startswith(",".join(_BEFORE) + ",")
 
 
-def parse_trials_table(text: str, source: str = "<text>") -> tuple[list[EarlierTrial], int]:
+def parse_trials_table(text: str, source: str = "<text>") -> tuple[list[EarlierTrial], Mapping[str, int]]:
     """Read the text of trials.csv or ranking.csv.
 
     Returns:
-        The completed trials, and how many others there are.
+        The completed trials, and how many others there are in each state.
 
     Raises:
         ResultsFileError: The text is no such table.
@@ -38,7 +40,7 @@ def parse_trials_table(text: str, source: str = "<text>") -> tuple[list[EarlierT
     lines = text.split("\n")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     trials: list[EarlierTrial] = []
-    others = 0
+    others: Counter[str] = Counter()
     header: list[str] | None = None
     while True:
         at = Location(source, reader.line_num + 1, 1, "")
@@ -55,8 +57,10 @@ def parse_trials_table(text: str, source: str = "<text>") -> tuple[list[EarlierT
         elif cells:
             row = _Row(header, cells, at)
             trial = row.trial()
-            others += trial is None
-            trials += [trial] if trial is not None else []
+            if trial is None:
+                others[row.state] += 1
+            else:
+                trials.append(trial)
 
 
 def _checked_header(cells: list[str], at: Location) -> list[str]:
@@ -81,6 +85,11 @@ class _Row:
     header: list[str]
     cells: list[str]
     at: Location
+
+    @property
+    def state(self) -> str:
+        """The state of the trial."""
+        return self.cells[self.header.index("state")]
 
     def trial(self) -> EarlierTrial | None:
         """The trial, None if it did not complete.

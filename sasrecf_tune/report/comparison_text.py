@@ -125,8 +125,10 @@ def budgets(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for entry in comparison.entries:
         weights, trials = f"{entry.weights:,}" if entry.weights else "-", str(entry.search.runs)
-        if entry.search.runs < entry.planned:
+        if entry.finished < entry.planned:
             trials += f" of {entry.planned}"
+        if entry.imported:
+            trials += f", {entry.imported} imported"
         confirmed = [str(entry.rivals), str(len(entry.seeds)), *_effort_cells(entry.confirmation)]
         rows.append([entry.name, weights, trials, *_effort_cells(entry.search), *confirmed])
     return headers, rows
@@ -153,20 +155,27 @@ def warnings(comparison: Comparison) -> list[str]:
     """Say what makes the comparison less fair."""
     lines = [
         f"{entry.name} has no rank: {entry.unconfirmed}. Its score, in brackets, is the best of "
-        f"{count_text(entry.search.runs, 'trial')} on one seed, which is too optimistic."
+        f"{count_text(entry.finished, 'trial')} on one seed, which is too optimistic."
         for entry in comparison.entries
         if not entry.confirmed
     ]
     for what, least, most in unequal_budgets(comparison.entries):
+        amount = count_text(_amount(least, what), what[:-1])
         lines.append(
-            f"{least.name} was tuned less than {most.name}: {_amount(least, what)} {what} against "
-            f"{_amount(most, what)}. Compare with a baseline that is tuned as much."
+            f"{least.name} was tuned less than {most.name}: {amount} against "
+            f"{_amount(most, what):,}. Compare with a baseline that is tuned as much."
         )
     lines += [
-        f"the search of {entry.name} is not finished: {entry.search.runs} of "
+        f"the search of {entry.name} is not finished: {entry.finished} of "
         f"{count_text(entry.planned, 'trial')}"
         for entry in comparison.entries
-        if entry.search.runs < entry.planned
+        if entry.finished < entry.planned
+    ]
+    lines += [
+        f"{entry.name} has {count_text(entry.imported, 'imported trial')}, which the budget does not count: "
+        "they were trained in an earlier search."
+        for entry in comparison.entries
+        if entry.imported
     ]
     lines += user_warnings(comparison)
     rivals = {entry.rivals: entry for entry in comparison.entries if entry.confirmed}
@@ -216,8 +225,8 @@ def _pair_text(difference: Difference, place: str, metric: Metric) -> str:
     return f"On {place} {first} is better than {second} by {size} ({p})."
 
 
-def _amount(entry: Entry, what: str) -> str:
-    return f"{entry.search.runs if what == 'trials' else entry.search.epochs:,}"
+def _amount(entry: Entry, what: str) -> int:
+    return entry.search.runs if what == "trials" else entry.search.epochs
 
 
 def _effort_cells(effort: Effort) -> list[str]:

@@ -15,7 +15,9 @@ _MOST_REASONS = 4
 def earlier_lines(work: EarlierWork) -> list[str]:
     """What is taken from an earlier search, and what is not and why."""
     head = f"{work.source}: {count_text(work.trials, 'finished trial')}"
-    head += f" (and {work.unfinished:,} unfinished)" if work.unfinished else ""
+    if work.unfinished:
+        states = ", ".join(f"{count:,} {state}" for state, count in sorted(work.states.items()))
+        head += f" (and {work.unfinished:,} unfinished left out: {states})"
     where = f"{work.of_space:,} in this space ({count_text(work.configurations, 'configuration')})"
     lines = [f"{head}, {where}; {_counting(work)}"]
     if work.assumed and work.counted:

@@ -126,6 +126,11 @@ def is_paused(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.WAITING and bool(trial.user_attrs.get(PAUSED))
 
 
+def state_of(trial: FrozenTrial) -> State:
+    """The state that tables and files show."""
+    return State.PAUSED if is_paused(trial) else _STATES[trial.state]
+
+
 def check_study_attributes(attributes: Mapping[str, Any]) -> None:
     """Check the system attributes of a study that Optuna's samplers read.
 
@@ -197,7 +202,7 @@ class TrialReader:
         """The record of a trial."""
         attributes = trial.user_attrs
         valid = attributes.get("valid", {})
-        state = State.PAUSED if is_paused(trial) else _STATES[trial.state]
+        state = state_of(trial)
         score = trial.value if state == State.COMPLETE else None
         imported = import_of(trial)
         if state in (State.PRUNED, State.PAUSED) and valid:

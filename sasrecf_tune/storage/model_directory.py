@@ -108,6 +108,7 @@ class Origin(msgspec.Struct, frozen=True):
         score: The validation score; of a confirmed configuration the mean over `seeds`.
         interval: Half of the 95% interval of this mean.
         how: How it was chosen, in sentences.
+        dataset, fingerprint: The data set of the study, if the model was trained on another one; else empty.
     """
 
     study: str
@@ -118,6 +119,8 @@ class Origin(msgspec.Struct, frozen=True):
     seeds: tuple[_Count, ...] = ()
     interval: float | None = None
     params: dict[str, Any] = {}
+    dataset: str = ""
+    fingerprint: str = ""
 
 
 class ModelManifest(msgspec.Struct, frozen=True):

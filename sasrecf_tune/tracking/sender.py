@@ -83,14 +83,16 @@ class Sender:
         """What the user is to be told since the last call."""
         return [self._messages.popleft() for _ in range(len(self._messages))]
 
-    def close(self, seconds: float) -> int:
-        """Send what is left, for at most so many seconds, and end; returns what could not be sent."""
+    def close(self, seconds: float) -> list[str]:
+        """Send what is left, for at most so many seconds, and end; names what could not be sent."""
         with self._changed:
             self._ending = True
             self._changed.notify()
         self._thread.join(seconds)
         with self._changed:
-            return len(self._trials) + (self._study is not None)
+            return [f"trial {number}" for number in sorted(self._trials)] + ["the summary"] * (
+                self._study is not None
+            )
 
     def _run(self) -> None:
         wait = self._retry_seconds
@@ -100,7 +102,7 @@ class Sender:
                     self._changed.wait()
                 last = self._ending  # there is one more attempt, however it goes
             try:
-                self._send()
+                self._send(last)
             except Exception as error:  # noqa: BLE001  # libraries raise anything; the search goes on
                 self._fail(error)
                 pause, wait = wait, min(2 * wait, _MOST_RETRY_SECONDS)
@@ -112,16 +114,36 @@ class Sender:
             self._pause(pause)
         self._close_tracker()
 
-    def _send(self) -> None:
+    def _send(self, last: bool) -> None:
+        """Send all that waits.
+
+        Args:
+            last: A trial that is refused does not hold up the others and the study.
+        """
         if self._tracker is None:
             self._tracker = self._make()
         tracker = self._tracker
-        while (log := self._next_trial()) is not None:
-            if not (log.settled and self._logged.has(self.name, tracker.place, log)):
-                tracker.write_trial(log)
-            if log.settled:
-                self._logged.add(self.name, tracker.place, log)
-            self._done(log)
+        refused: dict[int, Exception] = {}
+        while (log := self._next_trial()) is not None and log.number not in refused:
+            try:
+                self._send_trial(tracker, log)
+            except Exception as error:
+                if not last:
+                    raise
+                refused[log.number] = error
+                self._send_study(tracker)  # which fails if nothing at all can be sent
+        self._send_study(tracker)
+        if refused:
+            raise next(iter(refused.values()))
+
+    def _send_trial(self, tracker: Tracker, log: TrialLog) -> None:
+        if not (log.settled and self._logged.has(self.name, tracker.place, log)):
+            tracker.write_trial(log)
+        if log.settled:
+            self._logged.add(self.name, tracker.place, log)
+        self._done(log)
+
+    def _send_study(self, tracker: Tracker) -> None:
         study = self._study
         if study is not None:
             tracker.write_study(study)

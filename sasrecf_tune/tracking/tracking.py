@@ -31,6 +31,8 @@ from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord
 _CLOSE_SECONDS = 60.0
 # The same of a run that was interrupted: the system may kill it soon.
 _HURRY_SECONDS = 5.0
+# What a message names of that which could not be sent.
+_MOST_NAMED = 5
 
 
 class Tracking(Callback):
@@ -190,10 +192,11 @@ class Tracking(Callback):
         for sender in senders:
             for message in sender.take_messages():
                 self._say(message)
-            if left[sender.name]:
+            if missing := left[sender.name]:
+                more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
                 self._say(
-                    f"{sender.name} does not have everything yet; `sasrecf-tune resume "
-                    f"{self._study_dir.name}{out_option(self._study_dir)}` sends what is missing"
+                    f"{sender.name} does not have {', '.join(missing[:_MOST_NAMED])}{more} yet; "
+                    f"`sasrecf-tune resume {self._study_dir.name}{out_option(self._study_dir)}` tries again"
                 )
 
     def _files(self) -> list[Path]:

@@ -41,6 +41,14 @@ def test_the_interval_is_that_of_the_bootstrap() -> None:
     assert bootstrap(np.zeros(5), np.ones(5), 0.05) == (0, 0)
 
 
+def test_the_interval_of_very_many_pairs_does_not_end_with_the_draws() -> None:
+    values, alpha = np.random.default_rng(2).normal(size=2000), 0.05 / 19900
+    low, high = bootstrap(values, np.ones(2000), alpha)
+    expected = stats.norm.isf(alpha / 2) * values.std() / np.sqrt(2000)
+    assert high - values.mean() == pytest.approx(expected, rel=0.05)
+    assert values.mean() - low == pytest.approx(expected, rel=0.05)
+
+
 def test_the_interval_of_equal_models_holds_zero() -> None:
     draw = np.random.default_rng(1)
     gaps = [

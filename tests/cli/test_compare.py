@@ -28,7 +28,7 @@ from sasrecf_tune.api.study import load_study
 from sasrecf_tune.cli.compare import compare_studies, read_comparison, why_unconfirmed
 from sasrecf_tune.errors import InputError, StudyNotFoundError
 from sasrecf_tune.inputs.metrics import parse_metric
-from sasrecf_tune.report.comparison_text import sentences, show_comparison, warnings
+from sasrecf_tune.report.comparison_text import budgets, sentences, show_comparison, warnings
 from sasrecf_tune.report.confirmation_text import estimate_cells
 from sasrecf_tune.report.formats.comparison import comparison_csv, comparison_json, comparison_latex
 from sasrecf_tune.storage.manifest import settings_from
@@ -136,6 +136,11 @@ def test_unequal_tuning_effort_is_a_warning() -> None:
     assert "the best of 5 confirmed configurations, that of less of 1" in text
     text = "\n".join(warnings(compared(mine, replace(mine, name="short", search=Effort(12, 20, 9.0)))))
     assert "short was tuned less than mine: 20 epochs against 60" in text
+    few = entry("few", WORSE, search=Effort(1, 60, 9.0), planned=5, imported=4)
+    text = "\n".join(warnings(compared(mine, few)))
+    assert "few was tuned less than mine: 1 trial against 12." in text and "not finished" not in text
+    assert "few has 4 imported trials, which the budget does not count" in text
+    assert budgets(compared(mine, few))[1][1][2] == "1, 4 imported"
     (text,) = warnings(compared(entry("a", BEST), entry("plain", ())))
     assert text.startswith("plain has no rank: it is not confirmed: sasrecf-tune confirm plain.")
 

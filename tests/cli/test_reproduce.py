@@ -15,6 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+import sasrecf_tune as st
 from sasrecf_tune.analysis.reproduction import MetricPair, environment_changes
 from sasrecf_tune.cli.deletion import delete
 from sasrecf_tune.cli.fit import fit_study
@@ -262,6 +263,38 @@ def test_fit_writes_a_model_and_a_killed_one_leaves_the_old(
     assert new.training.epochs == min(new.training.best_epochs)  # the lower median
     delete(study, None)
     assert not study.model.exists()
+
+
+def test_fit_trains_the_winner_on_new_data(
+    study: StudyDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthetic_data.write_data_set(tmp_path, users=20, seed=5)
+    made = (tmp_path / synthetic_data.NAME).rename(tmp_path / "march")
+    for path in list(made.iterdir()):
+        text = path.read_text().replace("\nu", "\nnew")
+        path.unlink()
+        (made / f"march{path.suffix}").write_text(text)
+    assert fit_study(study, Console(width=1000), dataset="march", data_path=made) == 0
+    shown = capsys.readouterr().out
+    (recorded, model) = read_manifest(study)["data"]["fingerprint"], ModelDirectory(study.model)
+    new = model.read_manifest()
+    assert new.fingerprint != recorded and new.dataset == "march"
+    assert (new.origin.dataset, new.origin.fingerprint) == (synthetic_data.NAME, recorded)
+    assert f"march (fingerprint {new.fingerprint}), not {synthetic_data.NAME} ({recorded})" in shown
+    assert "the number of epochs are the study's" in shown
+    card = model.card.read_text()
+    assert new.fingerprint in card and recorded in card and "they say nothing of this one" in card
+    assert "on validation |" not in card and "found on the study's data" in card
+    assert model.read_ids(new.counts).users[1].startswith("new") and new.counts.users <= 20
+    known = st.load_model(study.model).recommend(top=1)
+    assert known["user"].str.startswith("new").all()
+
+    # Files that have changed in their place were not named.
+    interactions = Path("data") / synthetic_data.NAME / f"{synthetic_data.NAME}.inter"
+    interactions.write_text(interactions.read_text() + "u0\ti1\t99\n")
+    with pytest.raises(DataError, match="differs from that of the study") as caught:
+        fit_study(study, Console())
+    assert "To train on this one, name its directory there" in caught.value.fix
 
 
 def test_fit_replaces_nothing_but_a_model(study: StudyDirectory, tmp_path: Path) -> None:

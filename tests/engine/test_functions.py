@@ -11,10 +11,11 @@ from torch import Tensor
 from sasrecf_tune.engine.fast.functions import (
     _by_head,
     _join_heads,
-    add_kept,
+    add_kept_,
     causal_attention,
     kept_,
     last_attention,
+    take_rows,
     with_last,
 )
 
@@ -73,6 +74,12 @@ def test_last_attention(drop: bool) -> None:
     check(torch.cat([mixed, total, last[:, None].expand(3, 2, 8)], -1), expected, [inputs])
 
 
+def test_rows_of_a_table() -> None:
+    torch.manual_seed(0)
+    table, places = leaf(5, 3), torch.tensor([[0, 4, 4], [2, 0, 4]])
+    check(take_rows(table, places), table[places], [table])
+
+
 @pytest.mark.parametrize("drop", [False, True])
 def test_what_is_kept(drop: bool) -> None:
     torch.manual_seed(0)
@@ -80,7 +87,7 @@ def test_what_is_kept(drop: bool) -> None:
     keep, also = (mask(4, 3), mask(4, 3)) if drop else (None, None)
     ones = torch.ones(4, 3, dtype=torch.float64)
     expected = (x + y * (ones if keep is None else keep.clone())) * (ones if also is None else also.clone())
-    check(kept_(add_kept(x, y, keep), also), expected, [x, y])
+    check(kept_(add_kept_(x, y * 1, keep), also), expected, [x, y])
 
 
 @pytest.mark.parametrize("heads", [1, 2])

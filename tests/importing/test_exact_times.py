@@ -81,30 +81,40 @@ def test_any_times_keep_their_order_within_a_user(times: list[int], users: list[
     ("texts", "how", "first", "unit"),
     [
         (["1", "5", "3"], "the times of the table", "1", ""),
-        (["1535760000", "1535846400"], "units of 86,400", "2018-09-01", "seconds since 1970"),
+        (["1535760000", "1535846400"], "first time, divided by 86,400", "2018-09-01", "seconds since 1970"),
         (
             ["1535760000001", "1535846400002", "1535846400500"],
             "rank",
             "2018-09-01",
             "milliseconds since 1970",
         ),
-        (["1535760000000000", "1535760000000001"], "units of 1", "2018-09-01", "microseconds since 1970"),
+        (
+            ["1535760000000000", "1535760000000001"],
+            "the distance from the first time",
+            "2018-09-01",
+            "microseconds since 1970",
+        ),
         (
             ["1535760000000000000", "1535760000000000007"],
-            "units of 7",
+            "divided by 7",
             "2018-09-01",
             "nanoseconds since 1970",
         ),
-        (["1535760000.5", "1535760000.25"], "units of 0.25", "2018-09-01", "seconds since 1970"),
+        (["1535760000.5", "1535760000.25"], "divided by 0.25", "2018-09-01", "seconds since 1970"),
         (["2018-09-01", "2018-09-04"], "units of 3 days", "2018-09-01", "dates"),
-        (["2018-09-01T12:30:00", "2018-09-01 12:31"], "units of 1 minute", "2018-09-01 12:30:00", "dates"),
+        (
+            ["2018-09-01T12:30:00", "2018-09-01 12:31"],
+            "first time in minutes",
+            "2018-09-01 12:30:00",
+            "dates",
+        ),
         (
             ["2018-09-01T12:30:00+02:00", "2018-09-01T10:30:01Z"],
-            "1 second",
+            "first time in seconds",
             "2018-09-01 10:30:00",
             "dates, UTC",
         ),
-        (["20180901", "20180902"], "units of 1", "20180901", ""),
+        (["20180901", "20180902"], "the distance from the first time", "20180901", ""),
     ],
 )
 def test_what_times_are(texts: list[str], how: str, first: str, unit: str) -> None:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from recbole.utils.case_study import full_sort_topk
 from safetensors.torch import load_file
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 import sasrecf_tune as st
 from sasrecf_tune.cli.app import app
@@ -221,6 +221,29 @@ def test_histories_are_read_as_import_reads_tables(model: st.Model, tmp_path: Pa
     assert model.recommend(polars.from_dict(frame.to_dict("list")), top=4)["item"].tolist() == wanted[4:]
 
 
+def test_columns_of_histories_can_be_named(model: st.Model, tmp_path: Path) -> None:
+    # By their names, the columns would be taken otherwise.
+    lines = ["user,item,who,what:token,when", "x,i5,a,i3,3", "x,i5,a,i1,1", "x,i5,a,i2,2"]
+    (tmp_path / "h.csv").write_text("\n".join(lines))
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, ["recommend", str(model.path), "--top", "4", *words])
+
+    file = ("--histories", "h.csv")
+    done = run(*file, "--user", "who", "--item", "what", "--time", "when")
+    assert "users are in who, items in what:token, in the order of when" in done.stderr
+    wanted = model.recommend({"a": ["i1", "i2", "i3"]}, top=4)["item"].tolist()
+    assert [line["item"] for line in csv.DictReader(done.stdout.splitlines())] == wanted
+    for words, said in (
+        ((*file, "--user", "woh"), "--user: there is no column 'woh': did you mean `who`?"),
+        ((*file, "--user", "who", "--item", "who"), "column 'who' cannot be the user and the item"),
+        (("--time", "when"), "`--time` is about a table of histories"),
+        (("--export-items", "x.npz", "--time", "when"), "`--export-items` is used alone"),
+    ):
+        error = run(*words).exception
+        assert isinstance(error, st.InputError) and said in str(error)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -230,7 +253,11 @@ def test_histories_are_read_as_import_reads_tables(model: st.Model, tmp_path: Pa
         ("user,item\na,\xff\n", "h.csv: it is not utf-8\nSave it as CSV in UTF-8"),
         ("user\n", "h.csv: no separator of columns found"),
         ("", "h.csv: the file is empty"),
-        ("a,item\nb,c\n", "no column of users; the columns are a, item\nName it user_id or user"),
+        (
+            "a,item\nb,c\n",
+            "no column of users; the columns are a, item\nName it user_id or user in the first "
+            "line, or with --user COLUMN.",
+        ),
     ],
 )
 def test_a_table_of_histories_that_cannot_be_used(
@@ -239,7 +266,7 @@ def test_a_table_of_histories_that_cannot_be_used(
     (tmp_path / "h.csv").write_text(text, encoding="latin-1")
     done = CliRunner().invoke(app, ["recommend", str(model.path), "--histories", "h.csv"])
     assert isinstance(done.exception, st.InputError) and said in str(done.exception)
-    assert "--" not in str(done.exception)
+    assert "--" not in str(done.exception).replace("--user COLUMN", "")
 
 
 def test_vectors_of_items_give_the_scores(model: st.Model, tmp_path: Path) -> None:

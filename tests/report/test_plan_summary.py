@@ -45,6 +45,14 @@ def test_one_of_each_is_written_in_the_singular() -> None:
         assert wrong not in text
 
 
+def test_the_plan_says_when_the_metrics_of_users_are_written() -> None:
+    text = printed(plan("n_layers choice [1]\n", 1, SearchSettings(per_user=True, confirm=1)))
+    assert "users      the metrics of each user are written to per-user/ after each confirmation run" in text
+    text = printed(plan("n_layers choice [1]\n", 1, SearchSettings(per_user=True)))
+    assert "not by the trials of the search: add --confirm, or later run sasrecf-tune confirm one" in text
+    assert "per-user" not in printed(plan("n_layers choice [1]\n", 1, SearchSettings()))
+
+
 def test_pruning_shortens_a_search_that_prunes() -> None:
     text = printed(plan("n_layers choice [1, 2, 3]\n", 50, SearchSettings("grid", "median")))
     assert "1 of 3 trials has ended" in text and "early stopping and pruning shorten it" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -369,3 +370,27 @@ def test_a_prior_is_named_like_any_study(tmp_path: Path, first: Path) -> None:
         ),
     ):
         pass
+
+
+def test_a_prior_may_have_been_renamed(tmp_path: Path, first: Path) -> None:
+    renamed = first.rename(tmp_path / "january")
+    with bench(
+        tmp_path / "b", GRID, FakeTraining(quality), base=BASE, earlier=EarlierOptions([str(renamed)])
+    ) as run:
+        assert [record.imported for record in run.records()] == ["january"] * 4
+
+
+def test_the_plan_says_in_which_state_unfinished_trials_are(tmp_path: Path, first: Path) -> None:
+    table = tmp_path / "trials.csv"
+    header, one, two, *others = (first / "trials.csv").read_text().splitlines()
+    table.write_text(
+        "\n".join([header, one.replace("complete", "paused"), two.replace("complete", "failed"), *others])
+    )
+    with closing(sqlite3.connect(first / "study.db")) as connection, connection:
+        connection.execute("UPDATE trials SET state = 'PRUNED' WHERE number = 0")
+    said: list[str] = []
+    for earlier in (imported(table), EarlierOptions([str(first)])):
+        with bench(tmp_path / str(len(said)), GRID, FakeTraining(quality), base=BASE, earlier=earlier) as run:
+            said.append(earlier_lines(run.plan.earlier[0])[0])
+    assert "2 finished trials (and 2 unfinished left out: 1 failed, 1 paused), " in said[0]
+    assert "3 finished trials (and 1 unfinished left out: 1 pruned), " in said[1]

@@ -59,7 +59,7 @@ def test_a_tracker_that_works_again_gets_what_is_missing(tmp_path: Path) -> None
     one.post(trial(1))
     one.post_study(StudyLog("id", "study", "mrr@10", {}))
     tracker.down = False
-    assert one.close(30) == 0 and tracker.closed
+    assert one.close(30) == [] and tracker.closed
     assert {log.number: (log.state, log.last_epoch) for log in tracker.written} == {
         0: (State.COMPLETE, 3),
         1: (State.COMPLETE, 1),
@@ -78,8 +78,9 @@ def test_a_trial_that_cannot_be_written_does_not_hold_up_the_others(tmp_path: Pa
         one.post(trial(number))
     while len(tracker.written) < 4:
         assert tracker.failed.wait(30)
-    assert one.close(30) == 1
-    assert [log.number for log in tracker.written] == [1, 2, 3, 4]
+    one.post_study(StudyLog("id", "study", "mrr@10", {}))
+    assert one.close(30) == ["trial 0"]
+    assert [log.number for log in tracker.written] == [1, 2, 3, 4] and len(tracker.studies) == 1
     assert len(one.take_messages()) == 1
 
 
@@ -91,7 +92,7 @@ def test_what_a_tracker_has_is_not_sent_again(tmp_path: Path) -> None:
         one.post(trial(0, State.PAUSED, epochs))
         one.post(trial(1))
         one.post_if_idle(trial(1, State.PAUSED))
-        assert one.close(30) == 0
+        assert one.close(30) == []
     assert [log.number for log in first.written] == [0, 1]
     assert [(log.number, log.last_epoch) for log in second.written] == [(0, 2)]
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.dropout import DropoutRates, keep_scale
-from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, scaled, with_last
+from sasrecf_tune.engine.fast.functions import add_kept_, causal_attention, last_attention, scaled, with_last
 
 # What is kept after the attention and after the feed-forward network.
 HiddenPair = tuple[Tensor | None, Tensor | None]
@@ -159,9 +159,9 @@ def _after_attention(layer: LayerWeights, x: Tensor, context: Tensor, kept: Hidd
 
     Inputs may have any leading shape.
     """
-    x = layer.norm("attended_norm", add_kept(x, layer.linear("attended", context), kept[0]))
+    x = layer.norm("attended_norm", add_kept_(x, layer.linear("attended", context), kept[0]))
     inner = activation(layer.forward, layer.linear("in", x))
-    return layer.norm("out_norm", add_kept(x, layer.linear("out", inner), kept[1]))
+    return layer.norm("out_norm", add_kept_(x, layer.linear("out", inner), kept[1]))
 
 
 def activation(forward: FeedForward, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from sasrecf_tune.engine.fast.attention import LayerWeights, all_positions, last
 from sasrecf_tune.engine.fast.batches import Batch, sort_batch
 from sasrecf_tune.engine.fast.dataset import START, CompactDataset
 from sasrecf_tune.engine.fast.dropout import DropoutRates, Heads, StepMasks, TrialStep
-from sasrecf_tune.engine.fast.functions import kept_
+from sasrecf_tune.engine.fast.functions import kept_, take_rows
 from sasrecf_tune.engine.fast.item_features import ItemFeatures
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, Group, budget_for, make_groups, to_device
@@ -183,7 +183,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
     def _group_output(self, step: _StepInputs, group: Group, places: Tensor, rows: Tensor) -> Tensor:
         """Return the outputs, [samples, hidden], for `places`, [samples, length], in the item table."""
         hidden, (attended,) = step.masks.draw(group.rows, group.longest, [Heads(0, 1, self.n_heads)])
-        x = functional.embedding(places, rows) + self.position_embedding.weight[: group.longest]
+        x = take_rows(rows, places).add_(self.position_embedding.weight[: group.longest])
         x = functional.layer_norm(x, (self.hidden_size,), **step.norm, eps=self.layer_norm_eps)
         x = kept_(x, hidden.embedding)
         *before, last = zip(step.layers, attended, hidden.layers, strict=True)

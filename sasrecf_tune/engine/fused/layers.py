@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sasrecf_tune.engine.fast.functions import add_kept, causal_attention, last_attention, with_last
+from sasrecf_tune.engine.fast.functions import add_kept_, causal_attention, last_attention, with_last
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _after_attention(layer: Layer, x: Tensor, context: Tensor, masks: LayerMasks
 
 
 def _add_kept(x: Tensor, dense: Tensor, keep: Tensor | None) -> Tensor:
-    return add_kept(x, dense, None if keep is None else keep.view_as(x))
+    return add_kept_(x, dense, None if keep is None else keep.view_as(x))
 
 
 def _linear(layer: Layer, name: str, x: Tensor) -> Tensor:

@@ -174,7 +174,12 @@ def _entry(entry: Entry, comparison: Comparison) -> dict[str, Any]:
             for part in ("valid", "test")
         },
         "search": _effort(entry.search)
-        | {"pruned": entry.pruned, "failed": entry.failed, "planned": entry.planned},
+        | {
+            "pruned": entry.pruned,
+            "failed": entry.failed,
+            "planned": entry.planned,
+            "imported": entry.imported,
+        },
         "confirmation": _effort(entry.confirmation) | {"configurations": entry.rivals},
     }
 

@@ -15,6 +15,10 @@ _PARTS = {
     "train+valid": "the training and the validation part of the data",
     "all": "all data; nothing is left to measure it on",
 }
+_OTHER_DATA = (
+    "The configuration was found on other data than this model was trained on. The scores in this section "
+    "were measured on the data of the study, with other models: they say nothing of this one."
+)
 
 
 def model_card(model: ModelManifest) -> str:
@@ -29,18 +33,27 @@ def model_card(model: ModelManifest) -> str:
     if training.on != "train" and len(training.best_epochs) > 1:
         low, high = min(training.best_epochs), max(training.best_epochs)
         epochs += f" (the median best epoch of {len(training.best_epochs)} seeds, {low} to {high})"
+    if training.on != "train" and origin.fingerprint:
+        epochs += ", found on the study's data"
+    # What was measured on other data is no score of this model.
+    found = [] if origin.fingerprint else [(f"{origin.metric} on validation", f"{score} ({over})")]
     rows = [
         ("model", f"{model.model} (RecBole)"),
         ("item features", features),
         (
             "data",
             f"{model.dataset}: {counts.users:,} users, {counts.items:,} items, "
-            f"{counts.interactions:,} interactions",
+            f"{counts.interactions:,} interactions; fingerprint {model.fingerprint}",
+        ),
+        *(
+            [("data of the study", f"{origin.dataset}; fingerprint {origin.fingerprint}: other data")]
+            if origin.fingerprint
+            else []
         ),
         ("trained on", _PARTS[training.on]),
         ("epochs", epochs),
         _seed_row(model),
-        (f"{origin.metric} on validation", f"{score} ({over})"),
+        *found,
         *_metric_rows("validation", model.valid),
         *_metric_rows("test", model.test),
         *(tuple(line.split("  ", 1)) for line in single_models(model)),
@@ -55,6 +68,7 @@ def model_card(model: ModelManifest) -> str:
         "",
         "## How it was found",
         "",
+        *([_OTHER_DATA, ""] if origin.fingerprint else []),
         _plain(origin.how),
         "",
         f"Searched parameters of trial {origin.trial} of the study {_plain(origin.study)}:",

@@ -16,7 +16,7 @@ from sasrecf_tune.report.earlier_text import earlier_content, earlier_lines
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.storage.directory import StudyDirectory, relative
+from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 
 if TYPE_CHECKING:
     pass
@@ -99,6 +99,15 @@ def show_plan(
     if count := plan.settings.search.confirm:
         seeds = count_text(plan.settings.search.confirm_seeds, "fresh seed")
         grid.add_row("then", f"the best {count} again on {seeds} each, without pruning")
+    if plan.settings.search.per_user:
+        if plan.settings.search.confirm:
+            when = "after each confirmation run"
+        else:
+            command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)} --per-user"
+            when = (
+                f"by a confirmation, not by the trials of the search: add --confirm, or later run {command}"
+            )
+        grid.add_row("users", Text(f"the metrics of each user are written to per-user/ {when}"))
     if every := plan.settings.search.checkpoint_every:
         grid.add_row(
             "saves",

@@ -100,7 +100,8 @@ class _Matcher:
         summary = EarlierWork(
             source=source.name,
             trials=len(source.trials),
-            unfinished=source.others,
+            unfinished=sum(source.others.values()),
+            states=dict(source.others),
             of_space=of_space,
             configurations=len(cells),
             counted=len(counted),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -23,7 +24,7 @@ from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.inputs.trials_table import is_trials_table, parse_trials_table
 from sasrecf_tune.inputs.validation import check_config, check_model
 from sasrecf_tune.search.study import IDENTITY
-from sasrecf_tune.search.trial_attributes import TrialReader
+from sasrecf_tune.search.trial_attributes import TrialReader, state_of
 from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.foreign import open_to_read, read_study, study_names
 from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
@@ -68,14 +69,14 @@ class Source:
     Args:
         name: The study, file or address, without a password.
         trials: Those that were trained to their end and have parameters.
-        others: How many did not.
+        others: How many were not, by their state.
         setup: None if it was not recorded.
         objection: Why no trial can count, whatever the setup; "" if they can.
     """
 
     name: str
     trials: tuple[EarlierTrial, ...]
-    others: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
     setup: Setup | None = None
     objection: str = ""
 
@@ -106,13 +107,16 @@ def _read_prior(name: str, settings: RunSettings, own: StudyDirectory) -> Source
     if address is None and not study_dir.database.is_file():
         raise InputError("the study has no database", where=where, fix="Name another study.")
     with open_to_read(str(study_dir.database) if address is None else address) as storage:
-        if study_dir.optuna_name not in study_names(storage):
+        names, own_name = study_names(storage), study_dir.optuna_name
+        if address is None and own_name not in names and len(names) == 1:
+            own_name = names[0]  # the directory was renamed; its database is still that of one study
+        if own_name not in names:
             raise InputError(
                 f"its database has no study {study_dir.optuna_name!r}",
                 where=where,
                 fix="If the directory was renamed, give it its old name.",
             )
-        return _source(read_study(storage, study_dir.optuna_name), study_dir.name, settings.metric)
+        return _source(read_study(storage, own_name), study_dir.name, settings.metric)
 
 
 def _read_import(place: str, metric: Metric) -> Source:
@@ -173,7 +177,7 @@ def _read_text(path: Path, shown: str) -> Source:
         ) from error
     except OSError as error:
         raise InputError(f"cannot read: {error.strerror}", where=where) from error
-    others = 0
+    others: Mapping[str, int] = {}
     results = is_hyper_result(text)
     if is_trials_table(text) or (path.suffix.lower() == ".csv" and text.strip() and not results):
         trials, others = parse_trials_table(text, shown)
@@ -227,7 +231,7 @@ def _source(study: WriteThroughStorage, name: str, metric: Metric) -> Source:
     attributes = study.get_study_user_attrs(STUDY_ID)
     trials = study.trials()
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    others = len(trials) - len(complete)
+    others = Counter(str(state_of(trial)) for trial in trials if trial.state != TrialState.COMPLETE)
     if IDENTITY not in attributes:
         objection = _objection(study, metric)
         found = () if objection else tuple(_of_another_program(complete, metric))
