@@ -135,7 +135,7 @@ def run(
             records = study.records()
             files.again(records)
             write_page(study_dir, settings, space)
-        if not outcome.interrupted:  # else the next run may change the order
+        if last and not outcome.interrupted:  # else other runs, or the next one, may change the order
             files.drop_weights()
         code = _exit_code(outcome, records, last)
         if settings.search.confirm and not code and not last:

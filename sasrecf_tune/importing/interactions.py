@@ -91,7 +91,9 @@ def columns_of(table: Source, settings: ImportSettings) -> dict[str, str]:
         given = getattr(settings, role)
         if given is not None and given not in table.columns:
             raise no_column(role, given, table)
-        if column := given or usual_column(role, table.columns):
+        # A rating is not needed: what has the usual name of one may be something else.
+        free = [name for name in table.columns if role != RATING or name not in found.values()]
+        if column := given or usual_column(role, free):
             found[role] = column
     for role in (USER, ITEM, TIME):
         if role not in found:

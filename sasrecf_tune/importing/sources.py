@@ -79,8 +79,8 @@ def _open_file(path: Path, settings: ImportSettings) -> Source:
         with open_bytes(path) as file:
             start = file.read(256)
     encoding = encoding_of(start, settings) or "utf-8"
-    with reading(path, encoding):
-        text = codecs.getincrementaldecoder(encoding)().decode(start).lstrip()
+    # Not strictly: some well-known files are in another encoding, which TextTable knows.
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(start).lstrip()
     if text.startswith(("{", "[{", "[\n")):
         return JsonLines(path, encoding)
     return TextTable(path, settings)

@@ -35,9 +35,9 @@ class ResultFiles(Callback):
     """Writes trials.csv, ranking.csv, ranking.md, best.yaml and hyper.result.
 
     trials.csv gets its row as soon as a trial ends, unless other runs may write to it too. It has no paused
-    trials; the rankings do. The other files
-    follow within seconds, and when the search ends. All files are rewritten from the database when a run
-    starts. Weights stay of all trials that may yet be among the best few; `drop_weights` ends that.
+    trials; the rankings do. The other files follow within seconds, and when the search ends. All files are
+    rewritten from the database when a run starts. Weights stay of all trials that may yet be among the best
+    few; `drop_weights` ends that.
 
     Args:
         clock: Returns the time in seconds.

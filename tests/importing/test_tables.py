@@ -20,6 +20,7 @@ from sasrecf_tune.errors import InputError
 from sasrecf_tune.importing.feature_kinds import read_feature
 from sasrecf_tune.importing.ids import field_text
 from sasrecf_tune.importing.importer import TablesRead, read_tables
+from sasrecf_tune.importing.sources import open_table
 from sasrecf_tune.inputs.dataset_check import check_dataset
 from sasrecf_tune.inputs.import_settings import ImportSettings
 from tests.importing.raw_tables import ITEMS, config_of, genres, item_feature, loaded, rows
@@ -212,6 +213,22 @@ def test_rows_that_cannot_be_used_are_refused_unless_told() -> None:
     assert read.interactions.repeated == 1
     read = understood(path, drop=["missing", "unreadable", "duplicates"])
     assert counts(read)[0] == 3 and sum(lost.count for lost in read.interactions.lost) == 6
+
+
+def test_a_well_known_file_may_begin_with_a_letter_that_is_not_utf_8() -> None:
+    genres = "|".join("0" * 19)
+    rows = [f"{number}|Amélie (2001)|01-Jan-2001||http://x|{genres}\n" for number in range(1, 20)]
+    table = open_table(write("u.item", "".join(rows), "latin-1"), ImportSettings())
+    assert "Amélie (2001)" in {values[0] for values in table.sample().values()}
+
+
+@pytest.mark.parametrize("role", ["user", "item"])
+def test_a_named_column_is_not_taken_for_ratings_by_its_name(role: str) -> None:
+    other = "item" if role == "user" else "user"
+    path = write("t.csv", f"score,{other},time\nu,a,1\nu,b,2\n")
+    understood(path, **{role: "score"}).check()
+    with pytest.raises(InputError, match="needs a column of ratings"):
+        understood(path, min_rating=3, **{role: "score"})
 
 
 def test_ratings() -> None:

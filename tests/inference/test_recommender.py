@@ -113,6 +113,20 @@ def test_the_file_of_recommend_gives_the_test_metrics_of_the_trial(data: Path, t
             assert trained.test[f"{name}@{k}"] == round(total / len(tested), 4), (name, k)
 
 
+def test_the_last_history_may_be_shorter_than_others_that_are_computed_with_it(
+    data: Path, tmp_path: Path
+) -> None:
+    fitted(data, tmp_path / "model", epochs=1)
+    model = st.load_model(tmp_path / "model")
+    items = list(model.item_vectors().index)
+    histories = {"long": items[:5], "short": items[5:9], "single": items[9:10]}
+    together = model.recommend(histories, top=3)
+    alone = [model.recommend({user: own}, top=3) for user, own in histories.items()]
+    expected = pd.concat(alone, ignore_index=True)
+    assert together[["user", "item"]].equals(expected[["user", "item"]])
+    np.testing.assert_allclose(together["score"], expected["score"], rtol=1e-5)
+
+
 def test_a_model_is_trained_on_the_parts_that_it_says(data: Path, tmp_path: Path) -> None:
     losses = {}
     for on in ("train", "train+valid", "all"):

@@ -4,8 +4,7 @@ A mask is a hash of (seed, step, layer, kind, sample, position), so that a trial
 trained with, however its batch is split, and after an interruption. There is no stream of random numbers.
 
 This module says which masks a step has and their counters. mask_blocks.py draws them, and on CUDA devices
-mask_kernel.py. Masks are numbers, 0 or
-1: torch multiplies by those much faster than by truth values.
+mask_kernel.py. Masks are numbers, 0 or 1: torch multiplies by those much faster than by truth values.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,9 +17,6 @@ from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
-
-if TYPE_CHECKING:
-    pass
 
 _SHOWN_ROWS = 15
 
