@@ -196,10 +196,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         return self._encode(groups, items, table.ids, table.rows)
 
     def outputs_from(self, inputs: Tensor, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
-        """Return the outputs, [samples, hidden], for histories of `flat`, given `project` of all items.
-
-        After each start `flat` has as many items as the longest history.
-        """
+        """Return the outputs, [samples, hidden], for histories of `flat`, given `project` of all items."""
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
         return self._encode(groups, [group.items(flat) for group in groups], None, inputs)
 
