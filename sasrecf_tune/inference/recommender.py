@@ -96,11 +96,8 @@ class Recommender:
         model, items = self._loaded.model, len(self._ids)
         lengths = torch.from_numpy(histories.lengths)
         ends = torch.from_numpy(histories.ends)
-        longest = self.manifest.architecture.longest
-        # The model reads windows, which may begin at the last item.
-        flat = torch.from_numpy(np.append(histories.items, np.zeros(longest, histories.items.dtype)))
-        flat = flat.to(self._device)
-        used = lengths.clamp(max=longest)
+        flat = torch.from_numpy(histories.items).to(self._device)
+        used = lengths.clamp(max=self.manifest.architecture.longest)
         with without_overhead():
             outputs = model.outputs_from(self._loaded.inputs, flat, ends - used, used)
             found = []

@@ -77,7 +77,7 @@ def triton(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
 
 def test_a_step_starts_few_kernels(data: Path, triton: bool) -> None:
     kernels = alone(data)
-    assert kernels.total() <= (167 if triton else 190), kernels
+    assert kernels.total() <= (168 if triton else 191), kernels
 
 
 def test_fused_trials_start_hardly_more_kernels_than_one(

@@ -67,12 +67,10 @@ class Group:
     part: slice
 
     def items(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the histories in `flat`, padded on the right with item 0, [samples, longest].
-
-        After each start `flat` has `longest` items.
-        """
-        windows = flat.unfold(0, self.longest, 1)[self.start]
-        return windows * (numbers(self.longest, flat.device) < self.length[:, None])
+        """Return the histories in `flat`, padded on the right with item 0, [samples, longest]."""
+        offset = numbers(self.longest, flat.device)
+        inside = offset < self.length[:, None]
+        return flat[(self.start[:, None] + offset) * inside] * inside
 
 
 @lru_cache(maxsize=1024)

@@ -49,10 +49,8 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         self.dropout_step = 0
         self._seed = config["seed"]
         items = getattr(dataset, "flat_items", torch.zeros(0, dtype=torch.int64))
-        # A window of the longest history may begin at each item.
-        after = items.new_zeros(len(self.position_embedding.weight))
         # Not persistent, so that a checkpoint has the same content as RecBole's.
-        self.register_buffer("flat_items", torch.cat([items, after]), persistent=False)
+        self.register_buffer("flat_items", items, persistent=False)
 
     def project(self, ids: Tensor | None) -> Tensor:
         """Return the input for items `ids`, all if None, before positions are added, [items, hidden]."""
@@ -198,10 +196,7 @@ class FastModel(SequentialRecommender):  # type: ignore[misc]  # recbole is unty
         return self._encode(groups, items, table.ids, table.rows)
 
     def outputs_from(self, inputs: Tensor, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
-        """Return the outputs, [samples, hidden], for histories of `flat`, given `project` of all items.
-
-        After each start `flat` has as many items as the longest history.
-        """
+        """Return the outputs, [samples, hidden], for histories of `flat`, given `project` of all items."""
         groups = make_groups(start, length, self._budget(flat.device), flat.device)
         return self._encode(groups, [group.items(flat) for group in groups], None, inputs)
 
