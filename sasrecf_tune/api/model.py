@@ -54,6 +54,9 @@ class Model:
         users: Sequence[Any] | None = None,
         top: int = 10,
         include_seen: bool = False,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
     ) -> pd.DataFrame:
         """Return the best items of each history, with the columns user, item, rank and score.
 
@@ -66,6 +69,9 @@ class Model:
             users: Of the data, those to recommend for.
             top: The number of items of each user.
             include_seen: Whether items of the user's own history may be recommended.
+            user: In a table of histories: the column of the users. Default: found by its name.
+            item: The column of the items. Default: found by its name.
+            time: The column of the times. Default: found by its name; without one, rows are in time order.
 
         Raises:
             InputError: An argument cannot be used.
@@ -78,7 +84,11 @@ class Model:
 
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise InputError("must be a whole number of at least 1", where="top")
-        chosen = self._chosen(histories, users)
+        named = {"user": user, "item": item, "time": time}
+        columns = {role: name for role, name in named.items() if name is not None}
+        if columns and not hasattr(histories, "columns"):
+            raise InputError("is about a table of histories", where=next(iter(columns)), fix="Remove it.")
+        chosen = self._chosen(histories, users, columns)
         parts = self._recommender.recommend(chosen, top, include_seen)
         tables = [pd.DataFrame(part.columns()) for part in parts]
         empty = pd.DataFrame({"user": [], "item": [], "rank": [], "score": []})
@@ -91,7 +101,7 @@ class Model:
         ids, vectors = self._recommender.item_vectors()
         return pd.DataFrame(vectors, index=pd.Index(ids, name="item"))
 
-    def _chosen(self, histories: Any, users: Sequence[Any] | None) -> Histories:
+    def _chosen(self, histories: Any, users: Sequence[Any] | None, columns: Mapping[str, str]) -> Histories:
         from sasrecf_tune.inference.histories import from_mapping, known_users
         from sasrecf_tune.inference.history_file import read_histories
 
@@ -103,7 +113,8 @@ class Model:
                 raise InputError("the items of a user must be a list", where="histories")
             return from_mapping(histories, index)
         if hasattr(histories, "columns"):  # of pandas or polars
-            return read_histories(histories, self._recommender.manifest.columns, index)[0]
+            with keyword_names():
+                return read_histories(histories, self._recommender.manifest.columns, index, columns)[0]
         if histories is not None:
             raise InputError("must be a mapping of users to items, or a data frame", where="histories")
         known = self._recommender.histories

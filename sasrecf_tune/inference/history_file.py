@@ -27,7 +27,7 @@ def read_histories(
     table: Path | pd.DataFrame,
     names: Columns,
     index: pd.Index[Any],
-    given: Mapping[str, str] | None = None,
+    given: Mapping[str, str],
 ) -> tuple[Histories, Mapping[str, str]]:
     """Read a table with a row for each interaction, in pieces: a file can be larger than the memory.
 
@@ -36,7 +36,7 @@ def read_histories(
     Args:
         names: The columns of the model's data, which are taken first; else those of usual names.
         index: The original ids of the model's items.
-        given: The columns that the user named, by role; None where there are no options to name them.
+        given: The columns that the user named, by role.
 
     Returns:
         The histories, and the columns that are the user, the item and, if there is one, the time.
@@ -75,9 +75,7 @@ def _without_options_of_import(where: str) -> Iterator[None]:
         raise InputError(error.what, where=where, fix=fix) from error
 
 
-def choose_columns(
-    source: Source, names: Columns, where: str, given: Mapping[str, str] | None
-) -> dict[str, str]:
+def choose_columns(source: Source, names: Columns, where: str, given: Mapping[str, str]) -> dict[str, str]:
     """Return the columns of users and items, and that of times if there is one.
 
     A name may end with RecBole's type, such as `user_id:token`.
@@ -91,7 +89,7 @@ def choose_columns(
     header = list(source.columns)
     plain = {name.partition(":")[0].strip(): name for name in reversed(header)}
     found: dict[str, str] = {}
-    for role, named in (given or {}).items():
+    for role, named in given.items():
         if named not in header and named not in plain:
             raise no_column(role, named, source)
         found[role] = named if named in header else plain[named]
@@ -104,11 +102,10 @@ def choose_columns(
         if (name := same or usual_column(role, free)) is not None:
             found[role] = plain[name]
         elif role != TIME:
-            fix = f"Name it {own} or {role} in the first line"
-            if given is not None:
-                fix += f", or with --{role} COLUMN"
             raise InputError(
-                f"no column of {role}s; the columns are {', '.join(header[:20])}", where=where, fix=f"{fix}."
+                f"no column of {role}s; the columns are {', '.join(header[:20])}",
+                where=where,
+                fix=f"Name it {own} or {role} in the first line, or with --{role} COLUMN.",
             )
     return found
 

@@ -248,6 +248,10 @@ def test_columns_of_histories_can_be_named(model: st.Model, tmp_path: Path) -> N
     assert "users are in who, items in what:token, in the order of when" in done.stderr
     wanted = model.recommend({"a": ["i1", "i2", "i3"]}, top=4)["item"].tolist()
     assert [line["item"] for line in csv.DictReader(done.stdout.splitlines())] == wanted
+    frame = pd.read_csv("h.csv")
+    assert (
+        model.recommend(frame, user="who", item="what:token", time="when", top=4)["item"].tolist() == wanted
+    )
     for words, said in (
         ((*file, "--user", "woh"), "--user: there is no column 'woh': did you mean `who`?"),
         ((*file, "--user", "who", "--item", "who"), "column 'who' cannot be the user and the item"),
@@ -304,7 +308,9 @@ def test_a_table_of_no_rows_is_whole(model: st.Model) -> None:
         ({"histories": [["i1"]]}, "histories: must be a mapping"),
         ({"users": "u1"}, "users: must be a list"),
         ({"users": ["u1"], "histories": {}}, "cannot be used together"),
-        ({"histories": pd.DataFrame({"user": ["a"]})}, "histories: no column of items"),
+        ({"histories": pd.DataFrame({"user": ["a"]})}, r"histories: no column of items(.|\n)*with item"),
+        ({"histories": pd.DataFrame({"user": ["a"]}), "item": "sku"}, "item: there is no column 'sku'"),
+        ({"user": "who"}, "user: is about a table of histories"),
     ],
 )
 def test_an_invalid_argument_is_said(model: st.Model, arguments: dict[str, Any], said: str) -> None:
