@@ -14,17 +14,17 @@ from sasrecf_tune.engine.recbole import RECBOLE_ENGINE
 from sasrecf_tune.messages import Decision, Job, Report, Result
 from sasrecf_tune.training.runner import Runner
 
-_NO_DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+NO_DROPOUT: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 _BPR = {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
 _SAMPLED = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20", "group_by": "user"}
 # 0.3 is no multiple of 1/256: its masks need more random bits.
 _CASES: dict[str, dict[str, Any]] = {
     "dropout": {"hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.3},
-    "BPR": _NO_DROPOUT | _BPR,
-    "1 layer, 1 head, max, ReLU": _NO_DROPOUT
+    "BPR": NO_DROPOUT | _BPR,
+    "1 layer, 1 head, max, ReLU": NO_DROPOUT
     | {"n_layers": 1, "n_heads": 1, "pooling_mode": "max", "hidden_act": "relu"},
-    "SASRec": _NO_DROPOUT | {"model": "SASRec"},
-    "sampled candidates": _NO_DROPOUT | {"eval_args": _SAMPLED},
+    "SASRec": NO_DROPOUT | {"model": "SASRec"},
+    "sampled candidates": NO_DROPOUT | {"eval_args": _SAMPLED},
 }
 _LOSSES, _GRADIENTS, _METRICS = 1e-5, 1e-3, 2e-3
 # Rounding errors grow from step to step.
@@ -59,12 +59,12 @@ def is_fine(differences: dict[str, float]) -> bool:
 def agreement(setting: CheckSetting) -> Finding:
     """Compare with RecBole on the same device and with the CPU, from the same weights."""
     builder = TrialBuilder(setting.config(), setting.gpu)
-    cpu = builder.build(on_cpu=True, **_NO_DROPOUT)
-    here = builder.build(**_NO_DROPOUT)
+    cpu = builder.build(on_cpu=True, **NO_DROPOUT)
+    here = builder.build(**NO_DROPOUT)
     found = {"CPU": compare(here, cpu)}
-    stock = builder.build(RECBOLE_ENGINE, **_NO_DROPOUT)
+    stock = builder.build(RECBOLE_ENGINE, **NO_DROPOUT)
     stock.trainer.model.load_state_dict(here.trainer.model.state_dict())
-    found["RecBole"] = compare(builder.build(**_NO_DROPOUT), stock)
+    found["RecBole"] = compare(builder.build(**NO_DROPOUT), stock)
     return _named(found)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.data.prepare import write_data_set
-from benchmarks.gpu_checks.correctness import compare, is_fine
+from benchmarks.gpu_checks.correctness import NO_DROPOUT, compare, is_fine
 from benchmarks.gpu_checks.setting import CheckSetting, Finding, rounded, wait_for
 from benchmarks.gpu_checks.trials import TrialBuilder
 from sasrecf_tune.engine.recbole import RECBOLE_ENGINE
@@ -79,9 +79,8 @@ def many_items(setting: CheckSetting) -> Finding:
         config = setting.config(scratch)
         config.pop("user_inter_num_interval", None)  # it is for the other data set
         builder = TrialBuilder(config, setting.gpu)
-        no_dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
         # The CPU takes long for a validation.
-        differences = compare(builder.build(**no_dropout), builder.build(on_cpu=True, **no_dropout), False)
+        differences = compare(builder.build(**NO_DROPOUT), builder.build(on_cpu=True, **NO_DROPOUT), False)
         trial = builder.build()
     facts = measure(trial.epoch, len(trial.train), setting.device)
     trial.validate()

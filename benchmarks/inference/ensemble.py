@@ -46,32 +46,38 @@ class Slice:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-_USUAL = {"learning_rate": 0.003, "n_layers": 1, "inner_size": 128, "train_batch_size": 1024}
+_USUAL = {
+    "learning_rate": 0.003,
+    "attn_dropout_prob": 0.1,
+    "n_layers": 1,
+    "inner_size": 128,
+    "train_batch_size": 1024,
+}
 
 SLICES = (
     Slice(
         "ml-100k, last 8",
         "ml-100k",
         Reduction(0, 8, 5, 4),
-        {"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.1, "MAX_ITEM_LIST_LENGTH": 5},
+        {"hidden_dropout_prob": 0.3, "MAX_ITEM_LIST_LENGTH": 5},
     ),
     Slice(
         "amazon-beauty, popular",
         "amazon-beauty",
         Reduction(6000, 8, 12, 4),
-        {"hidden_dropout_prob": 0.5, "attn_dropout_prob": 0.1, "MAX_ITEM_LIST_LENGTH": 5},
+        {"hidden_dropout_prob": 0.5, "MAX_ITEM_LIST_LENGTH": 5},
     ),
     Slice(
         "ml-100k, last 20",
         "ml-100k",
         Reduction(0, 20, 15, 5),
-        {"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.1, "MAX_ITEM_LIST_LENGTH": 10},
+        {"hidden_dropout_prob": 0.3, "MAX_ITEM_LIST_LENGTH": 10},
     ),
     Slice(
         "amazon-beauty, sparse",
         "amazon-beauty",
         Reduction(3500, 9, 4, 5),
-        {"hidden_dropout_prob": 0.3, "attn_dropout_prob": 0.1, "MAX_ITEM_LIST_LENGTH": 5},
+        {"hidden_dropout_prob": 0.3, "MAX_ITEM_LIST_LENGTH": 5},
     ),
 )
 

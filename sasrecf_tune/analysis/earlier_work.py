@@ -13,19 +13,17 @@ class EarlierWork:
     Args:
         source: The study, file or address that they are from.
         trials: How many were trained to their end.
-        unfinished: How many were not.
         of_space: How many of `trials` have a configuration of the study's space.
         configurations: How many different ones.
         counted: How many of `trials` count.
         trusted: Whether they rank like trials that are trained here.
-        states: The states of those that were not, with their number.
+        states: The states of those that were not trained to their end, with their number.
         assumed: Whether their data, metric and settings are not recorded, and taken to be those of the study.
         reasons: Why others do not count, with the number of trials.
     """
 
     source: str
     trials: int
-    unfinished: int
     of_space: int
     configurations: int
     counted: int
@@ -33,3 +31,8 @@ class EarlierWork:
     states: Mapping[str, int] = field(default_factory=dict)
     assumed: bool = False
     reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> int:
+        """How many trials were not trained to their end."""
+        return sum(self.states.values())

@@ -132,15 +132,28 @@ def open_fields(path: Path, text_format: TextFormat) -> IO[bytes]:
     return io.BufferedReader(_Replaced(file, old, new), 1 << 20)
 
 
-class _WithoutNul(io.RawIOBase):
-    """A file in which a NUL byte is an error: pandas would cut the field there without a message."""
+class _Wrapper(io.RawIOBase):
+    """What reads from another file, and closes it with itself."""
 
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        self._file, self._path = file, path
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
 
     @override
     def readable(self) -> bool:
         return True
+
+    @override
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _WithoutNul(_Wrapper):
+    """A file in which a NUL byte is an error: pandas would cut the field there without a message."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        super().__init__(file)
+        self._path = path
 
     @override
     def readinto(self, buffer: Any) -> int:
@@ -150,26 +163,18 @@ class _WithoutNul(io.RawIOBase):
         buffer[: len(text)] = text
         return len(text)
 
-    @override
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
 
 def _no_text(path: Path) -> InputError:
     return InputError("it is not text: it has NUL bytes", where=str(path))
 
 
-class _Replaced(io.RawIOBase):
+class _Replaced(_Wrapper):
     """A file with a separator of several bytes replaced by one of one."""
 
     def __init__(self, file: IO[bytes], old: bytes, new: bytes) -> None:
-        self._file, self._old, self._new = file, old, new
+        super().__init__(file)
+        self._old, self._new = old, new
         self._rest = b""
-
-    @override
-    def readable(self) -> bool:
-        return True
 
     @override
     def readinto(self, buffer: Any) -> int:
@@ -186,11 +191,6 @@ class _Replaced(io.RawIOBase):
             return self.readinto(buffer)
         buffer[: len(text)] = text
         return len(text)
-
-    @override
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def sniff(path: Path, settings: ImportSettings) -> TextFormat:

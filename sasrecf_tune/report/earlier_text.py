@@ -43,4 +43,4 @@ def _counting(work: EarlierWork) -> str:
 
 def earlier_content(works: Sequence[EarlierWork]) -> list[dict[str, Any]]:
     """The same for programs."""
-    return [asdict(work) for work in works]
+    return [asdict(work) | {"unfinished": work.unfinished} for work in works]

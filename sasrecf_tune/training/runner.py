@@ -251,7 +251,7 @@ class Runner(DataService):
         from sasrecf_tune.engine.fast.build import FAST
         from sasrecf_tune.training.model_export import write_model
 
-        config = make_config(job.config | job.local_config, self._gpu)
+        config = runs[0].built.trainer.config
         engine = choose_engine(job.engine, config)[0]
         dataset = self._prepare(config, engine).dataset
         if not config["benchmark_filename"]:

@@ -60,8 +60,8 @@ def _scale(factors: list[float], divided: int, tensors: tuple[Tensor, ...]) -> t
 
 def scaled(divisors: Sequence[tuple[Tensor, float]], factors: Sequence[tuple[Tensor, float]]) -> list[Tensor]:
     """Return tensors divided by numbers, and tensors multiplied by numbers, in one operation each."""
-    tensors, numbers = zip(*divisors, *factors, strict=True)
-    found: tuple[Tensor, ...] = _Scaled.apply(list(numbers), len(divisors), *tensors)  # type: ignore[no-untyped-call]
+    tensors, values = zip(*divisors, *factors, strict=True)
+    found: tuple[Tensor, ...] = _Scaled.apply(list(values), len(divisors), *tensors)  # type: ignore[no-untyped-call]
     return list(found)
 
 

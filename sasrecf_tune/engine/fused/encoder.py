@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sasrecf_tune.engine.fast.attention import activation
-from sasrecf_tune.engine.fast.dropout import DropoutRates, Heads, StepMasks, TrialStep, keep_scale
+from sasrecf_tune.engine.fast.dropout import DropoutRates, StepMasks, TrialStep, keep_scale
 from sasrecf_tune.engine.fast.functions import kept_
 from sasrecf_tune.engine.fast.item_table import choose_items
 from sasrecf_tune.engine.fast.length_groups import Budget, budget_for, make_groups, to_device
@@ -52,7 +52,6 @@ class Encoder:
         self.trials = len(heads)
         self.device = first.item_embedding.weight.device
         self.head_groups = group_by_heads(heads)
-        self._heads = [Heads(group.first, group.end, group.heads) for group in self.head_groups]
         self._make_factors(rates)
 
     def outputs(self, flat: Tensor, start: Tensor, length: Tensor) -> Tensor:
@@ -115,7 +114,7 @@ class Encoder:
         `scale_weights` must have been called.
         """
         get, longest = self.weights, places.shape[-1]
-        hidden, attended = masks.draw(samples, longest, self._heads)
+        hidden, attended = masks.draw(samples, longest, self.head_groups)
         x = flat_rows(places, rows)
         x = x + get["position_embedding.weight"][:, None, :longest]
         x = layer_norm(x, *self._norm, self.first.layer_norm_eps)

@@ -14,16 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sasrecf_tune.engine.fast.dropout import Heads
 from sasrecf_tune.engine.fast.functions import add_kept_, causal_attention, last_attention, with_last
 
 
-@dataclass(frozen=True)
-class HeadGroup:
-    """Adjacent trials `first` to `end` - 1 with the same number of heads."""
+class HeadGroup(Heads):
+    """Adjacent trials with the same number of heads, and their part of a tensor."""
 
-    first: int
-    end: int
-    heads: int
+    __slots__ = ()
 
     @property
     def trials(self) -> range:

@@ -100,7 +100,6 @@ class _Matcher:
         summary = EarlierWork(
             source=source.name,
             trials=len(source.trials),
-            unfinished=sum(source.others.values()),
             states=dict(source.others),
             of_space=of_space,
             configurations=len(cells),
