@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from benchmarks.common import Threads, print_progress, start
 from sasrecf_tune.cli.recommend import recommend
-from sasrecf_tune.executors.worker import set_threads
 from sasrecf_tune.storage.model_directory import (
     ENDS,
     ITEMS,
@@ -44,7 +43,8 @@ def main(
     threads: Threads = 0,
 ) -> None:
     """Peak memory and seconds of `recommend` for all users, with untrained weights and random histories."""
-    set_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "model"
         _write(ModelDirectory(model), users, items, length)
