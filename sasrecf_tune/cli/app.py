@@ -400,7 +400,7 @@ def fit(
 
 
 @app.command(cls=Command)
-@settings_options("user", "item", "time", override=True, settings=ImportSettings)
+@settings_options("user", "item", "time", settings=ImportSettings)
 def recommend(
     *,
     model: Annotated[

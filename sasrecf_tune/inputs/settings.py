@@ -186,7 +186,8 @@ class SearchSettings:
             "--trials",
             "--max_evals",
             min=1,
-            help="Total trials, earlier runs included.  [default: all of a grid up to 1,000, else 100]",
+            help="Total trials, earlier runs included.  "
+            "[default: 1,000 with freeze-thaw, all with grid, else 100]",
         ),
     ] = None
     timeout: Annotated[

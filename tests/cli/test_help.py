@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from sasrecf_tune.cli.app import app
 from sasrecf_tune.cli.help import GROUPS
 from sasrecf_tune.errors import InputError
+from sasrecf_tune.search.plan import DEFAULT_TRIALS, WHOLE_GRID
 from tests.support import readme_blocks
 from tests.support.known_studies import NAME, plant
 
@@ -43,6 +44,16 @@ def test_groups_have_an_example_that_is_valid(title: str) -> None:
     assert context.params["params_file"] == Path("hyper.test")
     given = {name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"}
     assert given - {"params_file"} <= set(names)
+
+
+@pytest.mark.parametrize("command", ["run", "import", "check", "recommend", "studies", "doctor"])
+def test_only_commands_on_a_study_have_options_as_before(command: str) -> None:
+    assert "as before" not in help_of(command, columns=200)
+
+
+def test_the_default_number_of_trials_is_said() -> None:
+    text = " ".join(help_of("run").split())
+    assert f"[default: {WHOLE_GRID:,} with freeze-thaw, all with grid, else {DEFAULT_TRIALS}]" in text
 
 
 def test_help_is_the_last_option_of_run() -> None:
