@@ -133,6 +133,8 @@ def confirm_best(
     )
     files = ConfirmationFiles(study_dir, plan, planned, records)
     _show_start(begun, study_dir, display)
+    if len(begun.configurations) < top and any(record.state == State.PAUSED for record in records):
+        display.note(_few_text(len(begun.configurations), settings.search.until, study_dir))
     outcome = _train(plan, planned, study_dir, executor, files, display)
     now = planned.now()
     if now.complete:
@@ -224,6 +226,15 @@ def _show_start(confirmation: Confirmation, study_dir: StudyDirectory, display: 
         f"{', '.join(map(str, configurations))} of {study_dir.name} on {seeds_text(confirmation.seeds)}: "
         f"{count_text(runs, 'run')}, without pruning{before}",
         wrap=True,
+    )
+
+
+def _few_text(configurations: int, until: float, study_dir: StudyDirectory) -> str:
+    """Say why fewer configurations are confirmed than were requested."""
+    smaller = f" --until {until / 2:g}" if until else ""
+    return (
+        f"only {count_text(configurations, 'configuration')}: paused trials are not confirmed. "
+        f"To train more to their end: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{smaller}"
     )
 
 

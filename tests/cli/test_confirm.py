@@ -39,7 +39,7 @@ from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, write_manifest
 from sasrecf_tune.trials import State, rank
 from tests.support.bench import Bench, bench
-from tests.support.fake_training import FakeTraining, Interrupting
+from tests.support.fake_training import FakeTraining, Interrupting, PausableTraining
 from tests.support.known_studies import known_report_data
 
 RATES = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001]\n"
@@ -287,6 +287,18 @@ def test_a_study_without_completed_trials_cannot_be_confirmed(tmp_path: Path) ->
         pytest.raises(StudyNotFoundError),
     ):
         confirm(run, 2, 2)
+
+
+def test_fewer_completed_trials_than_configurations_are_explained(tmp_path: Path) -> None:
+    with bench(tmp_path, RATES, PausableTraining(lucky), pausing=True) as run:
+        run.search.run()
+        completed = sum(record.state == State.COMPLETE for record in run.records())
+        _, out = confirm(run, completed, 2)
+        assert "paused trials" not in out
+        _, out = confirm(run, completed + 1, 2)
+        configurations = "configuration" if completed == 1 else "configurations"
+        assert f"only {completed} {configurations}: paused trials are not confirmed. To train more" in out
+        assert f"sasrecf-tune resume study --out {tmp_path} --until 0.25\n" in out
 
 
 def test_a_tuned_seed_is_not_part_of_a_configuration(tmp_path: Path) -> None:

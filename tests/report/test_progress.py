@@ -80,7 +80,7 @@ def test_a_paused_trial_is_shown_until_it_goes_on(capsys: pytest.CaptureFixture[
     view.on_trial_paused(replace(PAUSED, epochs=2))
     assert list(state.paused) == [3] and not state.running and not state.records
     assert state.curves[3] == [(1, 0.05), (2, 0.05)]
-    assert "trial 3 continues after epoch 1\n" in text.getvalue()
+    assert text.getvalue().startswith("trial 3 resumed: \ntrial 3 continues after epoch 1\n")
     assert text.getvalue().endswith("trial 3 paused after epoch 2: best 0.0500\n")
     JsonView(make_progress([], parse_metric("MRR@10"), True, 9, 5, 1, [])).on_trial_paused(PAUSED)
     assert json.loads(capsys.readouterr().out) == {

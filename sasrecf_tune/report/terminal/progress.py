@@ -210,8 +210,9 @@ class PlainView(Base):
 
     @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
+        word = "resumed" if number in self.progress.paused else "started"
         super().on_trial_start(number, params)
-        self._line(f"{self.progress.word} {number} started: {self.progress.text(params)}")
+        self._line(f"{self.progress.word} {number} {word}: {self.progress.text(params)}")
 
     def _continued(self, report: Report) -> None:
         self._line(f"{self.progress.word} {report.number} continues after epoch {report.epoch}")
