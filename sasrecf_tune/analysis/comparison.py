@@ -51,7 +51,7 @@ class Entry:
     Args:
         trial: The number of the trial with the best configuration.
         search: The trials that were trained in the study.
-        planned: How many trials the search is to have.
+        planned: How many trials the search is to have; 0 if it has ended by itself.
         imported: How many finished trials it has from earlier searches.
         score: The best score of the search, None if the configuration is confirmed.
         seeds: On which it was confirmed; empty if it was not.

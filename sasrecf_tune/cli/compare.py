@@ -126,6 +126,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         raise no_completed_trial(name)
     config = winner_config(chosen, settings, space)
     ended = [record for record in results.records if record.state in ENDED]
+    over = results.summary is not None and results.summary.regret < settings.search.until
     how = EvaluationSetup(name, str(settings.metric), settings.dataset, manifest["data"], config)
     entry = Entry(
         name=name,
@@ -137,7 +138,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         search=_effort([record for record in results.records if not record.imported]),
         pruned=sum(record.state == State.PRUNED for record in ended),
         failed=sum(record.state == State.FAILED for record in ended),
-        planned=int(manifest.get("planned_trials") or 0),
+        planned=0 if over else int(manifest.get("planned_trials") or 0),
         confirmation=_effort(results.runs),
         score=chosen.record.score,
         users=read_user_scores(study_dir, settings, chosen, results.tests),

@@ -24,6 +24,7 @@ from scipy import stats
 from sasrecf_tune.analysis.comparability import EvaluationSetup, incompatibilities
 from sasrecf_tune.analysis.comparison import Comparison, Effort, Entry, compare, differences
 from sasrecf_tune.analysis.report_data import Results
+from sasrecf_tune.analysis.search_summary import SearchSummary
 from sasrecf_tune.api.study import load_study
 from sasrecf_tune.cli.compare import compare_studies, read_comparison, why_unconfirmed
 from sasrecf_tune.errors import InputError, StudyNotFoundError
@@ -31,7 +32,10 @@ from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.comparison_text import budgets, sentences, show_comparison, warnings
 from sasrecf_tune.report.confirmation_text import estimate_cells
 from sasrecf_tune.report.formats.comparison import comparison_csv, comparison_json, comparison_latex
+from sasrecf_tune.search.open_study import open_study
+from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.manifest import settings_from
+from sasrecf_tune.trials import is_ranked
 from tests.support.command_line import run_here
 from tests.support.confirmations import confirmation
 from tests.support.known_studies import NAME as PLANTED
@@ -432,6 +436,24 @@ def test_unconfirmed_studies_of_the_same_name_are_told_apart_by_directory(tmp_pa
     assert not any(one.confirmed for one in found.entries) and len(warnings(found)) == 2
     content = json.loads(comparison_json(found))
     assert content["differences"] == {"valid": [], "test": []} and "test" in content["studies"][0]
+
+
+def test_a_search_that_ended_by_itself_is_finished(tmp_path: Path) -> None:
+    for name, regret in (("over", 0.4), ("stopped", 0.6)):
+        study_dir = plant(tmp_path / name, 8)
+        content = json.loads(study_dir.manifest.read_text())
+        study_dir.manifest.write_text(json.dumps(content | {"planned_trials": 20}))
+        _, space = settings_from(study_dir)
+        storage = open_storage(study_dir, None)
+        study = open_study(study_dir, storage, space, {"metric": "MRR@10"}, True)
+        completed = sum(map(is_ranked, study.records()))
+        study.record_summary(SearchSummary({}, completed, regret, 0.001, None, 0.1))
+        storage.engine.dispose()
+    found = read_comparison([str(tmp_path / name / PLANTED) for name in ("over", "stopped")], tmp_path)
+    lines = [line for line in warnings(found) if "is not finished" in line]
+    assert len(lines) == 1 and "stopped" in lines[0] and lines[0].endswith(": 8 of 20 trials")
+    trials = {row[0]: row[2] for row in budgets(found)[1]}
+    assert sorted(trials.values()) == ["8", "8 of 20"]
 
 
 def test_a_confirmation_without_a_common_seed_advises_more_seeds(tmp_path: Path) -> None:
