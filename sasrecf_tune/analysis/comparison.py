@@ -51,7 +51,7 @@ class Entry:
     Args:
         trial: The number of the trial with the best configuration.
         search: The trials that were trained in the study.
-        planned: How many trials the search is to have; 0 if it has ended by itself.
+        planned: How many trials the search may have.
         imported: How many finished trials it has from earlier searches.
         score: The best score of the search, None if the configuration is confirmed.
         seeds: On which it was confirmed; empty if it was not.
@@ -60,6 +60,7 @@ class Entry:
         test: Each test metric, seed by seed.
         unconfirmed: Why it is not confirmed.
         users: The scores of each user; None if they were not written.
+        over: Whether the search ended by itself, with fewer trials than planned.
     """
 
     name: str
@@ -81,6 +82,12 @@ class Entry:
     unconfirmed: str = ""
     users: UserScores | None = None
     imported: int = 0
+    over: bool = False
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the search was stopped before its end."""
+        return self.finished < self.planned and not self.over
 
     @property
     def finished(self) -> int:

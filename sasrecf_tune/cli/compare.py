@@ -138,11 +138,12 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         search=_effort([record for record in results.records if not record.imported]),
         pruned=sum(record.state == State.PRUNED for record in ended),
         failed=sum(record.state == State.FAILED for record in ended),
-        planned=0 if over else int(manifest.get("planned_trials") or 0),
+        planned=int(manifest.get("planned_trials") or 0),
         confirmation=_effort(results.runs),
         score=chosen.record.score,
         users=read_user_scores(study_dir, settings, chosen, results.tests),
         imported=sum(bool(record.imported) for record in ended),
+        over=over,
     )
     if chosen.confirmation is None:
         return how, replace(entry, unconfirmed=why_unconfirmed(results, study_dir, settings)), settings.metric

@@ -125,7 +125,7 @@ def budgets(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for entry in comparison.entries:
         weights, trials = f"{entry.weights:,}" if entry.weights else "-", str(entry.search.runs)
-        if entry.finished < entry.planned:
+        if entry.cut_off:
             trials += f" of {entry.planned}"
         if entry.imported:
             trials += f", {entry.imported} imported"
@@ -169,7 +169,7 @@ def warnings(comparison: Comparison) -> list[str]:
         f"the search of {entry.name} is not finished: {entry.finished} of "
         f"{count_text(entry.planned, 'trial')}"
         for entry in comparison.entries
-        if entry.finished < entry.planned
+        if entry.cut_off
     ]
     lines += [
         f"{entry.name} has {count_text(entry.imported, 'imported trial')}, which the budget does not count: "
