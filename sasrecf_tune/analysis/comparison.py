@@ -37,7 +37,7 @@ _UNEQUAL = 1.5
 
 @dataclass(frozen=True)
 class Effort:
-    """What was trained: ended runs, and their epochs and seconds of training."""
+    """What was trained: runs that ended or are paused, and their epochs and seconds of training."""
 
     runs: int
     epochs: int
@@ -61,6 +61,7 @@ class Entry:
         unconfirmed: Why it is not confirmed.
         users: The scores of each user; None if they were not written.
         over: Whether the search ended by itself, with fewer trials than planned.
+        paused: How many trials of the search are paused.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Entry:
     users: UserScores | None = None
     imported: int = 0
     over: bool = False
+    paused: int = 0
 
     @property
     def cut_off(self) -> bool:
@@ -92,7 +94,7 @@ class Entry:
     @property
     def finished(self) -> int:
         """All trials that have ended, here or in an earlier search."""
-        return self.search.runs + self.imported
+        return self.search.runs - self.paused + self.imported
 
     @property
     def confirmed(self) -> bool:

@@ -28,7 +28,7 @@ from sasrecf_tune.storage.directory import StudyDirectory, find_study, out_optio
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.storage.recorded_addresses import database_address
-from sasrecf_tune.trials import ENDED, State, TrialRecord
+from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord
 
 
 def compare_studies(
@@ -136,6 +136,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         params={key: chosen.record.params[key] for key in varied(space) if key in chosen.record.params},
         weights=chosen.record.weights,
         search=_effort([record for record in results.records if not record.imported]),
+        paused=sum(record.state == State.PAUSED for record in results.records),
         pruned=sum(record.state == State.PRUNED for record in ended),
         failed=sum(record.state == State.FAILED for record in ended),
         planned=int(manifest.get("planned_trials") or 0),
@@ -162,7 +163,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
 
 def _effort(records: Sequence[TrialRecord]) -> Effort:
     return Effort(
-        sum(record.state in ENDED for record in records),
+        sum(record.state in LISTED for record in records),
         sum(record.epochs for record in records),
         sum(record.seconds for record in records),
     )

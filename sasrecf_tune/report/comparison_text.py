@@ -126,7 +126,7 @@ def budgets(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     for entry in comparison.entries:
         weights, trials = f"{entry.weights:,}" if entry.weights else "-", str(entry.search.runs)
         if entry.cut_off:
-            trials += f" of {entry.planned}"
+            trials = f"{entry.search.runs - entry.paused} of {entry.planned}"
         if entry.imported:
             trials += f", {entry.imported} imported"
         confirmed = [str(entry.rivals), str(len(entry.seeds)), *_effort_cells(entry.confirmation)]

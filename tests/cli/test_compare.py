@@ -149,6 +149,16 @@ def test_unequal_tuning_effort_is_a_warning() -> None:
     assert text.startswith("plain has no rank: it is not confirmed: sasrecf-tune confirm plain.")
 
 
+def test_paused_trials_are_part_of_a_budget() -> None:
+    mine, other = entry("mine", BEST), entry("other", WORSE, paused=7)
+    found = compared(mine, replace(other, over=True))
+    assert not any("tuned less" in line or "not finished" in line for line in warnings(found))
+    assert [row[2] for row in budgets(found)[1]] == ["8", "8"]
+    assert "the search of other is not finished: 1 of 8 trials" in warnings(compared(mine, other))
+    content = json.loads(comparison_json(found))["studies"][1]["search"]
+    assert (content["runs"], content["paused"]) == (8, 7)
+
+
 def test_unconfirmed_studies_are_not_ranked() -> None:
     found = compared(entry("plain", ()), entry("worse", WORSE), entry("best", BEST))
     assert [one.name for one in found.entries] == ["best", "worse", "plain"]

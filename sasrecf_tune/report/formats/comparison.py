@@ -175,6 +175,7 @@ def _entry(entry: Entry, comparison: Comparison) -> dict[str, Any]:
         },
         "search": _effort(entry.search)
         | {
+            "paused": entry.paused,
             "pruned": entry.pruned,
             "failed": entry.failed,
             "planned": entry.planned,
