@@ -116,11 +116,11 @@ _MODEL = (
 
 _training = partial(Hyperparameter, group="training", affects_data=False)
 _TRAINING = (
-    _training("learning_rate", "float", 0.001, "step size of the optimiser", 0, 100, open_low=True),
+    _training("learning_rate", "float", 0.001, "step size of the optimizer", 0, 100, open_low=True),
     _training("train_batch_size", "int", 2048, "training samples a step", 1, 1 << 24, fusion_key=True),
     _training("weight_decay", "float", 0.0, "L2 penalty on all weights", 0, 100),
     # RecBole's sixth, sparse_adam, refuses SASRecF's dense gradients.
-    _training("learner", "str", "adam", "optimiser", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop"),
+    _training("learner", "str", "adam", "optimizer", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop"),
         any_case=True),
     _training("epochs", "int", 300, "most training epochs of a trial", 1, 1_000_000),
     _training("stopping_step", "int", 10, "evaluations without progress before a trial ends", 0, 1 << 30),
@@ -202,8 +202,8 @@ _DATA = (
     _data("unload_col", "dict", None, "columns not to read"),
     _data("unused_col", "dict", None, "columns to read but not to use"),
     _data("numerical_features", "list", [], "float columns to embed"),
-    _data("normalize_field", "list", None, "float columns to normalise"),
-    _data("normalize_all", "bool", None, "normalise all float columns"),
+    _data("normalize_field", "list", None, "float columns to normalize"),
+    _data("normalize_all", "bool", None, "normalize all float columns"),
     _data("discretization", "dict", None, "float columns to put into bins"),
     _data("threshold", "dict", None, "labels from a column's value", affects_evaluation=True),
     _data("seq_len", "dict", None, "most values of a sequence column"),

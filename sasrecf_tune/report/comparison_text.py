@@ -183,7 +183,7 @@ def warnings(comparison: Comparison) -> list[str]:
         few, many = rivals[min(rivals)], rivals[max(rivals)]
         lines.append(
             f"the winner of {many.name} is the best of {many.rivals} confirmed configurations, that of "
-            f"{few.name} of {few.rivals}, which favours {many.name}. Use the same --confirm for both."
+            f"{few.name} of {few.rivals}, which favors {many.name}. Use the same --confirm for both."
         )
     return lines
 

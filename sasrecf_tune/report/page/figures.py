@@ -115,7 +115,7 @@ def joined_lines(lines: Sequence[tuple[str, Sequence[float], Sequence[float]]]) 
 
 
 def _history(data: ReportData) -> Figure:
-    """Optuna's optimisation history: completed trials and the best so far."""
+    """Optuna's optimization history: completed trials and the best so far."""
     import optuna
 
     study = numeric_study(data.ranked, (), data.space, data.metric.maximize)
@@ -132,7 +132,7 @@ def _history(data: ReportData) -> Figure:
         f"The score of each completed trial, and the best so far: {data.metric.text(best.score)}, reached "
         f"by trial {best.number} of {len(data.records):,}."
     )
-    return Figure("history", "Optimisation history", text, [scores, line], layout)
+    return Figure("history", "Optimization history", text, [scores, line], layout)
 
 
 def _learning_curves(data: ReportData) -> Figure:

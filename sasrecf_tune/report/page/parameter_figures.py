@@ -38,7 +38,7 @@ def parameter_figures(data: ReportData, importance: Importance | None) -> list[F
     names = data.varied_among_ranked
     if not names:
         return []
-    text = "One point per completed trial; later trials have a stronger colour."
+    text = "One point per completed trial; later trials have a stronger color."
     groups = [FigureGroup("Score by parameter", _slices(data, names), text, "many")]
     if importance is not None and len(names) > 1:
         pairs = _contours(data, list(importance.shares)[:_PAIRED])
@@ -120,7 +120,7 @@ def _contours(data: ReportData, names: Sequence[str]) -> list[Figure]:
 
 
 def _parallel(data: ReportData, names: Sequence[str]) -> Figure:
-    """Parallel coordinates: a line for each of the best completed trials, coloured by its rank.
+    """Parallel coordinates: a line for each of the best completed trials, colored by its rank.
 
     Not Optuna's plot, which makes a trace of each trial: a browser takes seconds for 1,000 of them.
     """
@@ -183,7 +183,7 @@ def _parallel(data: ReportData, names: Sequence[str]) -> Figure:
     which = f"the best {len(ranked):,}" if len(ranked) < len(data.ranked) else f"{len(ranked):,}"
     text = (
         f"One line for each of {which} completed trials, through its parameters to {metric} on the right; "
-        f"better trials have a stronger colour. The best is trial {ranked[0].number}."
+        f"better trials have a stronger color. The best is trial {ranked[0].number}."
     )
     return Figure("parallel", "Parallel coordinates", text, traces, layout, 420, 100 * len(shown))
 
