@@ -144,6 +144,12 @@ def test_every_page_is_in_the_navigation() -> None:
     assert sorted(listed) == sorted(pages)
 
 
+def test_every_page_is_linked_from_the_first() -> None:
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)", TEXTS["docs/index.md"]))
+    pages = {str(path.relative_to(readme_blocks.DOCS)) for path in readme_blocks.DOCS.rglob("*.md")}
+    assert linked == pages - {"index.md"}
+
+
 def test_the_commands_that_ci_runs_are_marked() -> None:
     for marker in ("install", "install-new", "test"):
         assert re.search(rf"<!-- ci:{marker} -->\n```[a-z]*\n[^`]+\n```\n", TEXTS["README.md"])
