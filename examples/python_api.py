@@ -35,7 +35,13 @@ def search(trials: int = 8, seeds: int = 5, **config: Any) -> st.Study:
         }
     )
     study = st.tune(
-        space, study="python-api", trials=trials, config=config, callbacks=[PrintBest()], progress=False
+        space,
+        study="python-api",
+        trials=trials,
+        until="never",  # all trials are trained to their end, so that two can be confirmed
+        config=config,
+        callbacks=[PrintBest()],
+        progress=False,
     )
 
     print(study.trials_dataframe()[["rank", "number", "state", "score", *space.names]])

@@ -248,8 +248,8 @@ def test_readme_and_the_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         r"^## From Python\n.*?```python\n(.*?)```", README.read_text(), re.DOTALL | re.MULTILINE
     )
     assert block is not None
-    small = block[1].replace("trials=20", "trials=2").replace('{"epochs": 5}', repr(TINY))
-    small = small.replace("top=3, seeds=5", "top=1, seeds=1")
+    small = re.sub(r"config=\{.*?\}", f"config={TINY!r}", block[1].replace("trials=8", "trials=2"))
+    small = small.replace("seeds=5", "top=1, seeds=1")
     assert small.count("=2") == 1 and repr(TINY) in small and "seeds=1" in small
     exec(compile(small, "README.md", "exec"), {})
 
