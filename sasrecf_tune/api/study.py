@@ -409,7 +409,7 @@ def load_study(study: str | Path, *, out: str | Path = "tuning", storage: str | 
 
     Example:
         >>> load_study("tuning/ml-100k-quickstart").best.params  # doctest: +SKIP
-        {'learning_rate': 0.01, 'hidden_dropout_prob': 0.2}
+        {'learning_rate': 0.003, 'hidden_dropout_prob': 0.2}
     """
     with keyword_names():
         directory = find_study(Path(out), str(study))
