@@ -18,7 +18,7 @@ from sasrecf_tune.storage.files import disk_error
 from sasrecf_tune.training import torch_files
 from sasrecf_tune.training.checkpoint import no_epoch_left
 from sasrecf_tune.training.data_service import DataService, device_name
-from sasrecf_tune.training.evaluation import test_metrics, write_validation
+from sasrecf_tune.training.evaluation import repeats_validation, test_metrics, valid_metrics
 from sasrecf_tune.training.progress import TrialProgress
 from sasrecf_tune.training.resume_file import ResumeFile
 from sasrecf_tune.training.trained import Trained, parameter_count
@@ -140,8 +140,8 @@ def train_trial(data: DataService, job: Job, on_report: OnReport, progress: Tria
     if decision is Decision.CONTINUE:
         trainer.model.load_state_dict(trainer.best_state)
         test = test_metrics(built, job.per_user)
-        if job.per_user is not None:
-            write_validation(built, job.per_user)  # last, because it may draw random numbers
+        if job.per_user is not None and repeats_validation(built):
+            valid_metrics(built, job.per_user)  # last, because it may draw random numbers
         _save_best_weights(job.checkpoint, job.config, trainer, best)
     result = Result(
         number=job.number,
