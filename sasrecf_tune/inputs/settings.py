@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 from typer import Option
 from typing_extensions import override
@@ -14,6 +14,7 @@ from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
 from sasrecf_tune.machine import GPU_NAME
 
+FREEZE_THAW: Final = "freeze-thaw"
 Sampler = Literal["auto", "freeze-thaw", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]

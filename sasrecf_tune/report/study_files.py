@@ -62,7 +62,7 @@ class ResultFiles(Callback):
         self._shared = plan.settings.storage is not None
         # Predictions change with each curve, and are missing after a kill: any trial may be among the best in
         # the end. By scores alone, one that has fallen behind stays behind.
-        self._order_changes = plan.sampler == "freeze-thaw"
+        self._order_changes = plan.pauses
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
         self._set_records(study.records())
