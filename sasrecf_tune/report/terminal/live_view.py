@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.progress import Base, Progress, Running
 from sasrecf_tune.report.terminal.tables import sparkline

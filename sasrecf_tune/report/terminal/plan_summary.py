@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.inputs.settings import FREEZE_THAW, SearchSettings, format_duration
+from sasrecf_tune.inputs.durations import format_duration
+from sasrecf_tune.inputs.settings import FREEZE_THAW, SearchSettings
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.earlier_text import earlier_content, earlier_lines
 from sasrecf_tune.report.terminal.console import print_table

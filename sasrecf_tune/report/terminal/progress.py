@@ -13,8 +13,8 @@ from rich.text import Text
 from typing_extensions import override
 
 from sasrecf_tune.analysis.search_summary import SearchSummary, with_predictions
+from sasrecf_tune.inputs.durations import format_duration, rough_duration
 from sasrecf_tune.inputs.metrics import Metric
-from sasrecf_tune.inputs.settings import format_duration, rough_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table
 from sasrecf_tune.report.text import json_text, parameters_text, seconds_text
