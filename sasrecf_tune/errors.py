@@ -223,8 +223,8 @@ class UnknownReasonError(InputError):
     The cause is RecBole's exception. Its text is for a log, not for users.
     """
 
-    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(f"{what}; the reason is not known", where=where, fix=fix)
+    def __init__(self, what: str, *, where: str = "") -> None:
+        super().__init__(f"{what}; the reason is not known", where=where)
 
 
 class StudyMismatchError(InputError):
