@@ -34,6 +34,7 @@ from sasrecf_tune.environment import NEWEST, OWN_RAY, TF32_OVERRIDE, install_com
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.allocation import Wishes, allocate
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET
 from sasrecf_tune.machine import Machine, examine_machine, memory, peak_memory, threads_setting
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.terminal.console import print_table
@@ -54,7 +55,7 @@ _MANY_TRIALS = 1 << 20
 # A small SASRecF, which trains two steps within seconds on any machine.
 _CONFIG: dict[str, Any] = {
     "model": "SASRecF",
-    "dataset": "ml-100k",
+    "dataset": BUILTIN_DATASET,
     "MAX_ITEM_LIST_LENGTH": 10,
     "train_neg_sample_args": None,
     "valid_metric": "MRR@10",

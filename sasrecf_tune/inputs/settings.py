@@ -8,6 +8,7 @@ from typer import Option
 
 from sasrecf_tune.errors import InputError, suggest
 from sasrecf_tune.inputs.durations import parse_duration
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
 from sasrecf_tune.inputs.option_values import (
     AUTO_FUSE,
@@ -30,8 +31,6 @@ Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 # Fewer seeds hardly distinguish any two configurations.
 SEEDS = 5
-# The data set that comes with RecBole.
-DATASET = "ml-100k"
 # Marks an option that is None if left out: the default is computed from other settings.
 COMPUTED = object()
 # The metadata of a field without an option.
@@ -254,7 +253,7 @@ class RunSettings:
             help="RecBole data set.  [default: dataset of the config files, or RecBole's own ml-100k]",
         ),
         COMPUTED,
-    ] = DATASET
+    ] = BUILTIN_DATASET
     base: Annotated[dict[str, Any], ConfigOptions]
     model: Annotated[
         str,
