@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sasrecf_tune.errors import causes
 from sasrecf_tune.storage.files import open_own
 
 
@@ -32,7 +32,7 @@ def save(path: Path, content: Any, *, durable: bool = True) -> None:
         temporary.replace(path)
     except RuntimeError as error:
         # torch raises an error of its own after a failed write; the OSError is among its causes.
-        disk_error = next((each for each in _causes(error) if isinstance(each, OSError)), None)
+        disk_error = next((each for each in causes(error) if isinstance(each, OSError)), None)
         if disk_error is None and "unexpected pos" in str(error):
             disk_error = OSError(str(error))
         if disk_error is None:
@@ -40,9 +40,3 @@ def save(path: Path, content: Any, *, durable: bool = True) -> None:
         raise disk_error from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
