@@ -128,7 +128,7 @@ def _start_runner(pipe: Connection, options: WorkerOptions) -> Runner:
         raise
     except Exception as error:  # an import can raise anything
         traceback.print_exception(error)
-        raise _start_error(error, options.log) from None
+        raise _start_error(error, options.log) from error
     return runner
 
 
