@@ -9,7 +9,7 @@
 
 Spaces and tabs separate, `#` begins a comment, blank lines are skipped. Nothing is evaluated.
 A file that RecBole reads without an error means the same here. What RecBole drops or runs as code is read or
-is an error; tests/inputs/test_search_space.py lists each case.
+is an error; tests/inputs/test_recboles_params_files.py lists each case.
 Source: recbole/trainer/hyper_tuning.py, _build_space_from_file; hyperopt.hp.
 """
 
