@@ -30,7 +30,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.cli.session import check_system
-from sasrecf_tune.environment import NEWEST, OWN_RAY, TF32_OVERRIDE, install_command, ray_versions
+from sasrecf_tune.environment import (
+    NEWEST,
+    OWN_RAY,
+    TF32_OVERRIDE,
+    install_command,
+    installed_version,
+    ray_versions,
+)
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.allocation import Wishes, allocate
 from sasrecf_tune.executors.local import LocalExecutor
@@ -121,9 +128,8 @@ def python() -> Finding:
     return Finding("python", OK, found)
 
 
-def versions(installed: Callable[[str], str | None] | None = None) -> Iterator[Finding]:
+def versions(version_of: Callable[[str], str | None] = installed_version) -> Iterator[Finding]:
     """Check the versions of the required libraries."""
-    version_of = installed or _installed
     try:
         required = [Requirement(text) for text in metadata.requires("sasrecf-tune") or []]
     except metadata.PackageNotFoundError:
@@ -321,13 +327,6 @@ def free_memory(taken: int | None) -> Finding:
     if free < 2 * taken:
         return Finding("memory", WARNING, found, "Close other programs; larger data and models use more.")
     return Finding("memory", OK, found)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _describe_exit(code: int) -> str:

@@ -50,7 +50,7 @@ class NotebookView(LiveView):
 
     def _html(self) -> Any:
         canvas = SafeConsole(file=io.StringIO(), record=True, width=self._console.width, force_jupyter=False)
-        canvas.print(self._render())
+        canvas.print(self.render())
         return self._display.HTML(canvas.export_html(inline_styles=True, code_format=JUPYTER_HTML_FORMAT))
 
 
