@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.messages import Report
-from sasrecf_tune.report.terminal.progress import Base, Progress, Running
+from sasrecf_tune.report.terminal.progress import Progress, ProgressView, Running
 from sasrecf_tune.report.terminal.tables import sparkline
 from sasrecf_tune.report.text import seconds_text
 from sasrecf_tune.trials import State
@@ -26,7 +26,7 @@ _NUMBERS_WIDTH = 56
 _MOST_RANKED = 10
 
 
-class LiveView(Base):
+class LiveView(ProgressView):
     """The best trials, below them running trials with their learning curves, then the overall progress."""
 
     def __init__(self, progress: Progress, console: Console) -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from rich.jupyter import JUPYTER_HTML_FORMAT
+from typing_extensions import override
 
 from sasrecf_tune.report.terminal.console import SafeConsole
 from sasrecf_tune.report.terminal.live_view import LiveView
@@ -42,6 +43,7 @@ class NotebookView(LiveView):
     def __exit__(self, *_: object) -> None:
         self._handle.update(self._display.HTML(""))
 
+    @override
     def on_tick(self) -> None:
         """Draw the view again where it is time."""
         if time.monotonic() >= self._next:
