@@ -61,7 +61,7 @@ def parse_until(text: str) -> Until:
     value = 0.0 if never or number is None else float(text)
     if not never and value <= 0:
         raise InputError(
-            f"invalid value {text!r}", where="--until", fix="Use a number above 0 such as 0.5, or never."
+            f"invalid value {text!r}", where="--until", fix="Use a number above 0 such as 1, or never."
         )
     return Until(value)
 

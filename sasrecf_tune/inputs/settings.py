@@ -36,7 +36,7 @@ COMPUTED = object()
 # The metadata of a field without an option.
 NO_OPTION = {"option": False}
 KEEP_PAUSED = parse_size("5GB")
-UNTIL = Until(0.5)
+UNTIL = Until(1.0)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SearchSettings:
         Until,
         Option(
             "--until",
-            metavar="0.5|never",
+            metavar="1|never",
             parser=parse_until,
             help="End when no untried or paused trial is expected to be better than the best by this many "
             "standard deviations between seeds.",
