@@ -43,7 +43,7 @@ from sasrecf_tune.training.data_service import DataService, choose_engine, devic
 from sasrecf_tune.training.device_memory import release_memory
 from sasrecf_tune.training.evaluation import test_metrics, write_validation
 from sasrecf_tune.training.failure_reason import error_text, failure_kind, failure_reason, gpu_is_lost
-from sasrecf_tune.training.trained import Trained
+from sasrecf_tune.training.trained import Trained, Weights
 
 if TYPE_CHECKING:
     from sasrecf_tune.training.fused_epochs import EpochHook, FusedEpochs
@@ -131,17 +131,21 @@ class Runner(DataService):
         train = self._train_trial if deployment.on == "train" else self._train_all_epochs
         if not deployment.seeds:
             trained = train(job, on_report, progress)
-            self._export(job, deployment, [trained], trained.result)
+            config = trained.built.trainer.config
+            self._export(job, deployment, config, [trained.weights], trained.result)
             return trained.result
         from sasrecf_tune.training.ensemble import averaged
 
-        runs = []
+        results, weights = [], []
         for seed in deployment.seeds:
             progress.reports.clear()
             one = replace(job, config=job.config | {"seed": seed}, per_user=None)
-            runs.append(train(one, on_report, progress))
-        result = averaged(runs, deployment.on, job.per_user)
-        self._export(job, deployment, runs, result)
+            # Only the weights stay: a trainer has six times as much in memory.
+            trained = train(one, on_report, progress)
+            results.append(trained.result)
+            weights.append(trained.weights)
+        result = averaged(trained.built, weights, results, deployment.on, job.per_user)
+        self._export(job, deployment, trained.built.trainer.config, weights, result, results)
         return result
 
     def _train_trial(self, job: Job, on_report: OnReport, progress: _TrialProgress) -> Trained:
@@ -247,18 +251,24 @@ class Runner(DataService):
         )
         return Trained(result, weights, built)
 
-    def _export(self, job: Job, deployment: Deployment, runs: Sequence[Trained], result: Result) -> None:
+    def _export(
+        self,
+        job: Job,
+        deployment: Deployment,
+        config: Any,
+        weights: Sequence[Weights],
+        result: Result,
+        members: Sequence[Result] = (),
+    ) -> None:
         from sasrecf_tune.engine.fast.build import FAST
         from sasrecf_tune.training.model_export import write_model
 
-        config = runs[0].built.trainer.config
         engine = choose_engine(job.engine, config)[0]
         dataset = self._prepare(config, engine).dataset
         if not config["benchmark_filename"]:
             # RecBole's own data set does not keep whole histories.
             dataset = self._prepare(config, FAST).dataset
-        weights = [run.weights for run in runs]
-        write_model(deployment, job.config, config, dataset, weights, result, [run.result for run in runs])
+        write_model(deployment, job.config, config, dataset, weights, result, members)
 
     def _build_or_resume(self, job: Job, config: Any, progress: _TrialProgress) -> tuple[Built, str]:
         """Build the trainer, restored from the resume file if there is one; return the engine's note, too."""
