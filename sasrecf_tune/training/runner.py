@@ -136,16 +136,19 @@ class Runner(DataService):
             return trained.result
         from sasrecf_tune.training.ensemble import averaged
 
-        results, weights = [], []
+        members, weights = [], []
+        built: Built | None = None
         for seed in deployment.seeds:
             progress.reports.clear()
+            built = None  # a trainer has six times the memory of its model's weights
+            release_memory()
             one = replace(job, config=job.config | {"seed": seed}, per_user=None)
-            # Only the weights stay: a trainer has six times as much in memory.
-            trained = train(one, on_report, progress)
-            results.append(trained.result)
-            weights.append(trained.weights)
-        result = averaged(trained.built, weights, results, deployment.on, job.per_user)
-        self._export(job, deployment, trained.built.trainer.config, weights, result, results)
+            member, own, built = train(one, on_report, progress)
+            members.append(member)
+            weights.append(own)
+        assert built is not None
+        result = averaged(built, weights, members, deployment.on, job.per_user)
+        self._export(job, deployment, built.trainer.config, weights, result, members)
         return result
 
     def _train_trial(self, job: Job, on_report: OnReport, progress: _TrialProgress) -> Trained:

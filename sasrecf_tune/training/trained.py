@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -14,8 +14,7 @@ from sasrecf_tune.messages import Result
 Weights = Mapping[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """A trained model: its metrics, its weights on the CPU, and its trainer with the same weights."""
 
     result: Result
