@@ -234,7 +234,8 @@ def _show_start(confirmation: Confirmation, study_dir: StudyDirectory, display: 
 
 def _few_text(configurations: int, until: float, study_dir: StudyDirectory) -> str:
     """Say why fewer configurations are confirmed than were requested."""
-    smaller = f" --until {until / 2:g}" if until else ""
+    # A smaller number may already be reached; with it the search would end again at once.
+    smaller = " --until never" if until else ""
     return (
         f"only {count_text(configurations, 'configuration')}: paused trials are not confirmed. "
         f"To train more to their end: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{smaller}"

@@ -299,7 +299,7 @@ def test_fewer_completed_trials_than_configurations_are_explained(tmp_path: Path
         _, out = confirm(run, completed + 1, 2)
         configurations = "configuration" if completed == 1 else "configurations"
         assert f"only {completed} {configurations}: paused trials are not confirmed. To train more" in out
-        assert f"sasrecf-tune resume study --out {tmp_path} --until 0.5\n" in out
+        assert f"sasrecf-tune resume study --out {tmp_path} --until never\n" in out
 
 
 def test_a_tuned_seed_is_not_part_of_a_configuration(tmp_path: Path) -> None:
