@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from sasrecf_tune.errors import InputError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
-from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker
+from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker, taken_slots
 from sasrecf_tune.executors.visible_gpus import first_gpu
 from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, after_death, main
 from sasrecf_tune.inputs.settings import format_duration
@@ -68,8 +68,9 @@ class _Worker:
 class LocalExecutor(Executor):
     """Trains jobs in worker processes.
 
-    A worker that dies is replaced, and each of its jobs becomes a `Failure` of kind WORKER_DIED. A worker
-    that sends nothing for `hang_timeout` is killed, and its jobs become failures of kind WORKER_HUNG. After a
+    A worker that dies is replaced, and its job becomes a `Failure` of kind WORKER_DIED. A worker that sends
+    nothing for `hang_timeout` is killed, and its job becomes a failure of kind WORKER_HUNG. If it had several
+    jobs, all become failures of kind FUSED. A job that must train alone waits until a worker is idle. After a
     job that failed with an error or for lack of memory, the worker is replaced once its other jobs have
     ended: lost memory or a broken CUDA context must not fail the next job.
 
@@ -108,6 +109,7 @@ class LocalExecutor(Executor):
             for index in range(workers)
         ]
         self._workers: list[_Worker] = []
+        self._waiting: list[Job] = []  # to train alone
         self._failed_starts = 0
         self._hang_timeout = hang_timeout
         self._clock = clock
@@ -117,7 +119,9 @@ class LocalExecutor(Executor):
     @property
     @override
     def free(self) -> int:
-        taken = sum(self.slots if worker.retiring else len(worker.jobs) for worker in self._workers)
+        if self._waiting:
+            return 0  # so that a worker becomes idle
+        taken = sum(taken_slots(worker, self.slots) for worker in self._workers)
         return len(self._options) * self.slots - taken
 
     @override
@@ -142,7 +146,11 @@ class LocalExecutor(Executor):
     @override
     def submit(self, job: Job) -> None:
         idle = any(not worker.jobs for worker in self._workers) or len(self._workers) < len(self._options)
-        worker = pick_busy_worker(job, self._workers, self.slots, idle) or self._idle_worker()
+        worker = pick_busy_worker(job, self._workers, self.slots, idle)
+        if worker is None and not idle:
+            self._waiting.append(job)
+            return
+        worker = worker or self._idle_worker()
         worker.jobs[job.number] = job
         worker.active_at = self._clock()
         with contextlib.suppress(OSError):  # `step` notices a worker that has died
@@ -150,7 +158,8 @@ class LocalExecutor(Executor):
 
     @override
     def withdraw(self) -> list[int]:
-        return []  # `submit` sends each job to a worker
+        withdrawn, self._waiting = self._waiting, []
+        return [job.number for job in withdrawn]
 
     @override
     def step(self, handler: Handler, timeout: float) -> None:
@@ -164,6 +173,9 @@ class LocalExecutor(Executor):
                 continue
             self._handle_message(worker, message, handler)
         self._kill_hung_workers(handler)
+        waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            self.submit(job)  # it waits again where no worker is idle yet
 
     @override
     def close(self) -> None:
@@ -189,10 +201,12 @@ class LocalExecutor(Executor):
             worker.retiring |= taints_worker(message)
             if worker.retiring and not worker.jobs:
                 self._stop(worker)
-            handler.on_outcome(message)
             if ends_worker(message) and worker.jobs:
                 self._stop(worker)
-                _fail_jobs(worker, handler, FailureKind.WORKER_DIED, message.reason)
+                handler.on_outcome(replace(message, kind=FailureKind.FUSED))
+                _fail_jobs(worker, handler, FailureKind.FUSED, message.reason)
+            else:
+                handler.on_outcome(message)
         elif isinstance(message, InputError):
             # A GPU of --gpus, which is checked when a worker starts.
             fix = "nvidia-smi shows the GPUs of this machine. To continue: sasrecf-tune resume."
@@ -325,6 +339,8 @@ def _without_main_module() -> Iterator[None]:
 
 
 def _fail_jobs(worker: _Worker, handler: Handler, kind: FailureKind, reason: str) -> None:
+    if len(worker.jobs) > 1:
+        kind = FailureKind.FUSED
     failures = [
         Failure.after_report(number, worker.last_reports.get(number), kind, reason) for number in worker.jobs
     ]
