@@ -289,20 +289,32 @@ def _start(options: WorkerOptions) -> _Worker:
     process = context.Process(
         target=main, args=(theirs, replace(options)), name=f"sasrecf-tune-worker-{options.index}", daemon=True
     )
-    with _signals_blocked(), _without_main_module(), _without_working_directory():
+    with _signals_held(), _without_main_module(), _without_working_directory():
         process.start()
     theirs.close()
     return _Worker(options, process, ours)
 
 
 @contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Start processes that ignore these signals from the beginning; ours arrive after the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+def _signals_held() -> Iterator[None]:
+    """Start processes that ignore these signals from the beginning; ours are handled after the block."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    held: list[int] = []
+    handlers = {}
+    # The mask is this thread's. Another one, such as numpy's, may receive a signal, and its handler would
+    # raise KeyboardInterrupt here: in the middle of the start, of which the process then gets one half.
+    if threading.current_thread() is threading.main_thread():
+        mine = {number for number in numbers if callable(signal.getsignal(number))}
+        handlers = {number: signal.signal(number, lambda caught, _: held.append(caught)) for number in mine}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in held:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager

@@ -253,7 +253,7 @@ class TuneStudy:
 
     def failed_alone(self, trial: optuna.Trial) -> int:
         """Those of `failed_attempts` that the trial failed by itself: `--retries` limits these."""
-        return self.failed_attempts(trial) - trial.user_attrs.get(FAILED_TOGETHER, 0)
+        return self.failed_attempts(trial) - int(trial.user_attrs.get(FAILED_TOGETHER, 0))
 
     def owns(self, trial: optuna.Trial) -> bool:
         """Whether the trial runs and belongs to this run, by what is known of the database."""

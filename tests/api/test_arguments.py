@@ -163,7 +163,9 @@ def test_arguments_of_other_types_are_named(value: Any, tmp_path: Path) -> None:
     methods = (study.confirm, study.resume, study.fit, study.report_html, study.save_best, model.recommend)
     for function in (*functions, *methods):
         known = inspect.signature(function).parameters
-        required = {name: "x" for name, one in known.items() if one.default is inspect.Parameter.empty}
+        required: dict[str, Any] = {
+            name: "x" for name, one in known.items() if one.default is inspect.Parameter.empty
+        }
         required |= {"space": SPACE} if function is st.tune else {}
         required |= {"studies": ["x"]} if function is st.compare else {}
         for name in known.keys() - {"interactions", "items", "histories"}:  # which name the types themselves

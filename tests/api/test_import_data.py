@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -47,7 +48,7 @@ def test_errors_name_arguments() -> None:
 @pytest.mark.parametrize("dtype", ["string", "string[pyarrow]", "object"])
 @pytest.mark.parametrize("column", ["user", "item", "time"])
 @pytest.mark.parametrize("stored", [True, False])
-def test_missing_values_of_nullable_columns_are_missing(dtype: str, column: str, stored: bool) -> None:
+def test_missing_values_of_nullable_columns_are_missing(dtype: Any, column: str, stored: bool) -> None:
     texts = FRAME.astype(str)
     frame = texts.assign(**{column: texts[column].where(FRAME.index > 0, pd.NA).astype(dtype)})
     frame.to_parquet("t.parquet")
@@ -56,7 +57,7 @@ def test_missing_values_of_nullable_columns_are_missing(dtype: str, column: str,
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "string", "int64[pyarrow]"])
-def test_missing_features_of_nullable_columns_are_missing(dtype: str) -> None:
+def test_missing_features_of_nullable_columns_are_missing(dtype: Any) -> None:
     ids = [str(item) for item in range(1, 13)]
     given = pd.Series([None, *([1, 0] * 5), 1]).astype(object)
     values = (given.map({1: "one", 0: "none"}) if dtype == "string" else given).astype(dtype)
