@@ -586,4 +586,10 @@ def main() -> None:
 
 def _print_error(*texts: str) -> None:
     text = Text("\n\n").join(Text.assemble(("error: ", "bold red"), text) for text in texts)
-    make_console(sys.stderr).print(text, soft_wrap=True, highlight=False)
+    try:
+        make_console(sys.stderr).print(text, soft_wrap=True, highlight=False)
+        sys.stderr.flush()
+    except (
+        OSError
+    ):  # a full disk; what is still buffered must not fail again at exit, which has a code of its own
+        discard_output(sys.stderr.fileno())
