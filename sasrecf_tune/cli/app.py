@@ -31,7 +31,7 @@ from sasrecf_tune.inputs.import_settings import ImportSettings
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.messages import TrainOn
 from sasrecf_tune.report.terminal.closed_output import allow_closed_output, discard_output
-from sasrecf_tune.report.terminal.console import make_console
+from sasrecf_tune.report.terminal.console import ignore_unknown_width, make_console
 from sasrecf_tune.report.terminal.encoding import allow_any_text
 
 app = typer.Typer(
@@ -568,6 +568,7 @@ def main() -> None:
     """Run the command line and exit. A user error is printed without a traceback."""
     allow_closed_output()
     allow_any_text()
+    ignore_unknown_width()
     try:
         try:
             app()
