@@ -20,6 +20,7 @@ from sasrecf_tune.search.plan import decisive_settings
 from sasrecf_tune.search.study import IDENTITY, TuneStudy
 from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.coordination import SingleCoordinator, open_coordinated
+from sasrecf_tune.storage.database.errors import NOT_HELD
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 
 
@@ -91,6 +92,8 @@ def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpa
         study = optuna.load_study(study_name=study_dir.optuna_name, storage=memory)
     except KeyError as error:
         raise StudyNotFoundError(
-            f"the database holds no study {study_dir.optuna_name!r}", where=str(study_dir.directory)
+            f"the database holds no study {study_dir.optuna_name!r}",
+            where=str(study_dir.directory),
+            fix=f"{NOT_HELD}.",
         ) from error
     return TuneStudy(study, memory, SingleCoordinator(memory), space)

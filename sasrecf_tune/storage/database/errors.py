@@ -208,6 +208,13 @@ def check_sqlite(path: Path) -> None:
         )
 
 
+# What to do where a database has not the study of its directory.
+NOT_HELD = (
+    "If the directory was renamed, give it its old name; if the study was deleted, restore the database from "
+    "a copy; if the study is in another database, give --storage"
+)
+
+
 def check_begun(study_dir: StudyDirectory, storage: BaseStorage, address: str | None) -> None:
     """Check that the database has the study, if it was started; `address` is the database's.
 
@@ -222,8 +229,7 @@ def check_begun(study_dir: StudyDirectory, storage: BaseStorage, address: str | 
         raise StorageError(
             f"the study was started, but its database has no study {study_dir.optuna_name!r}",
             where=display_url(study_dir, address),
-            fix="If the directory was renamed, give it its old name; if the study was deleted, restore the "
-            f"database from a copy; if the study is in another database, give --storage; or {ANOTHER_STUDY}",
+            fix=f"{NOT_HELD}; or {ANOTHER_STUDY}",
         ) from error
 
 
