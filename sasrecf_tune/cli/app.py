@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from sasrecf_tune.cli.options import (
     settings_options,
 )
 from sasrecf_tune.cli.recbole_options import CheckCommand, Commands, RunCommand
-from sasrecf_tune.errors import InputError, Interrupted, TuneError
+from sasrecf_tune.errors import InputError, Interrupted, TuneError, long_name_error
 from sasrecf_tune.inputs.import_settings import ImportSettings
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.messages import TrainOn
@@ -571,6 +572,7 @@ def main() -> None:
     ignore_unknown_width()
     try:
         try:
+            _check_working_directory()
             app()
         finally:
             sys.stdout.flush()
@@ -579,10 +581,20 @@ def main() -> None:
         _print_error(*error.texts)
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _print_error(*long_name_error(error).texts)
+            sys.exit(InputError.exit_code)
         # Mostly a write to standard output, redirected to a full disk.
         discard_output(sys.stdout.fileno())  # what is still buffered must not fail again at exit
         _print_error(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         sys.exit(TuneError.exit_code)
+
+
+def _check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise InputError("the working directory was removed", fix="Change to one that exists.") from error
 
 
 def _print_error(*texts: str) -> None:

@@ -65,13 +65,13 @@ def open_table(table: object, settings: ImportSettings) -> Source:
 
 
 def _open_file(path: Path, settings: ImportSettings) -> Source:
-    if path.is_dir():
-        raise InputError("this is a directory", where=str(path), fix="Give the name of a file.")
-    if not os.path.lexists(path):
-        raise InputError("the file does not exist", where=str(path))
-    if not path.is_file():
-        raise InputError("it is no regular file", where=str(path), fix="Save the table to a file.")
     with reading(path):
+        if path.is_dir():
+            raise InputError("this is a directory", where=str(path), fix="Give the name of a file.")
+        if not os.path.lexists(path):
+            raise InputError("the file does not exist", where=str(path))
+        if not path.is_file():
+            raise InputError("it is no regular file", where=str(path), fix="Save the table to a file.")
         with path.open("rb") as file:
             parquet = file.read(4) == b"PAR1"
         if parquet:
