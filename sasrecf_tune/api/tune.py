@@ -32,7 +32,7 @@ def tune(
     trials: int | None = None,
     timeout: float | str | None = None,
     patience: int | None = None,
-    until: float | str = "0.5",
+    until: float | str = "1",
     hang_timeout: float | str | None = None,
     retries: int = 1,
     fail_fast: bool = False,

@@ -102,7 +102,7 @@ def parse_until(text: str) -> Until:
     value = 0.0 if never or number is None else float(text)
     if not never and value <= 0:
         raise InputError(
-            f"invalid value {text!r}", where="--until", fix="Use a number above 0 such as 0.5, or never."
+            f"invalid value {text!r}", where="--until", fix="Use a number above 0 such as 1, or never."
         )
     return Until(value)
 
@@ -166,7 +166,7 @@ def rough_duration(seconds: float) -> str:
 
 
 KEEP_PAUSED = parse_size("5GB")
-UNTIL = Until(0.5)
+UNTIL = Until(1.0)
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class SearchSettings:
         Until,
         Option(
             "--until",
-            metavar="0.5|never",
+            metavar="1|never",
             parser=parse_until,
             help="End when no untried or paused trial is expected to be better than the best by this many "
             "standard deviations between seeds.",

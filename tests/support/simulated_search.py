@@ -10,6 +10,7 @@ from functools import cache
 from sasrecf_tune.inputs.constraints import feasible_cells, resolve, violations
 from sasrecf_tune.inputs.literals import Scalar
 from sasrecf_tune.inputs.params_file import parse
+from sasrecf_tune.inputs.settings import UNTIL
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, Labels, SearchPolicy, Step
 from sasrecf_tune.search.strategies.candidate_pool import CandidatePool
 from sasrecf_tune.search.strategies.candidates import Candidates
@@ -29,7 +30,7 @@ def make_policy(
     patience: int | None = None,
     seed: int = 1,
     maximize: bool = True,
-    until: float | None = 0.5,
+    until: float | None = UNTIL,
     trials: int | None = None,
 ) -> PausedSearch:
     """A policy for the space of a params file, which begins with its first configuration."""

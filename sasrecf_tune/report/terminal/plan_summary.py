@@ -89,7 +89,8 @@ def show_plan(
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
     if pauses and plan.settings.search.until:
-        regret = f"{plan.settings.search.until} of a standard deviation between seeds"
+        until = plan.settings.search.until
+        regret = f"{until} standard deviation{'s' if until != 1 else ''} between seeds"
         grid.add_row("until", Text(f"the expected regret of the best trial is below {regret}"))
     if limits := _limits(plan.settings.search):
         grid.add_row("ends", Text(f"earlier {limits}"))

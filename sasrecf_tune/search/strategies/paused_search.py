@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,8 +77,8 @@ class PausedSearch(PredictingPolicy):
         pool: CandidatePool,
         start: Labels,
         horizon: Horizon,
-        maximize: bool = True,
-        until: float | None = 0.5,
+        maximize: bool,
+        until: float | None,
         trials: int | None = None,
         constants: CurveConstants = FITTED,
     ) -> None:
@@ -194,10 +195,11 @@ class PausedSearch(PredictingPolicy):
         if len(scored) < min(_MIN_TRIED, len(survey.beliefs.cells)):
             return None
         regrets, complete = survey.regrets(), survey.complete()
-        if complete.any() and (regret := float(regrets[complete].min())) < until:
+        if complete.any() and (regret := float(regrets[complete].min())) < _small(until, complete):
             return Finish(f"expected regret {regret:.2f} of a standard deviation between seeds")
         row = int(regrets.argmin())
-        if regrets[row] >= until or complete[row]:
+        complete[row] = True
+        if regrets[row] >= _small(until, complete):
             return None
         return self._train_to_end(survey, row)
 
@@ -275,6 +277,14 @@ class PausedSearch(PredictingPolicy):
 def _goes_on_after(trial: Observed) -> int:
     """The epoch after which a trial that is open would go on."""
     return trial.newest if trial.reached else min(trial.curve.checkpoint, trial.newest)
+
+
+def _small(until: float, complete: NDArray[np.bool_]) -> float:
+    """The expected regret that ends a search if the configurations in `complete` were trained to their end.
+
+    With few of them little is known of how curves go on, and less of many configurations than of some.
+    """
+    return until * min(1.0, int(complete.sum()) / max(1.0, math.log2(len(complete))))
 
 
 def _some(ahead: Sequence[int]) -> list[int]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from sasrecf_tune.inputs.literals import Scalar
+from sasrecf_tune.inputs.settings import UNTIL
 from sasrecf_tune.search.policy import Curve, CurveState, Finish, Step
 from sasrecf_tune.search.strategies import paused_search
 from sasrecf_tune.search.strategies.knowledge_gradient import knowledge_gradient
@@ -68,7 +69,7 @@ def test_it_ends_by_itself_with_a_good_configuration_that_is_trained_to_its_end(
     assert played.epochs < 0.25 * CELLS * EPOCHS
     end = policy.end(played.curves)
     assert end is not None
-    assert end.regret < 0.5
+    assert end.regret < UNTIL
     choice = played.curves[end.choice.number]
     assert choice.state is CurveState.ENDED
     assert quality(choice.labels) > 0.098
@@ -88,6 +89,17 @@ def noisy(seed: int, between_seeds: float = 0.008) -> Train:
         return [float(x) for x in final * (1 - 0.7 * np.exp(-epochs / 6)) + noise]
 
     return train
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_less_regret_may_be_expected_where_few_trials_were_trained_to_their_end(seed: int) -> None:
+    policy = make_policy(GRID, epochs=60, patience=10, until=4)
+    played = play(lambda: policy, noisy(seed))
+    end = policy.end(played.curves)
+    assert end is not None
+    ended = sum(curve.state is CurveState.ENDED for curve in played.curves)
+    assert ended < math.log2(CELLS)
+    assert end.regret < 4 * ended / math.log2(CELLS)
 
 
 def test_no_regret_is_expected_once_all_configurations_are_trained() -> None:
@@ -112,7 +124,7 @@ def test_a_search_does_not_train_on_for_what_only_other_seeds_would_tell() -> No
         assert played.finish is not None
         shares.append(played.epochs / (CELLS * 40))
         rates.add(chosen(policy, played.curves)["learning_rate"])
-    assert np.median(shares) < 0.12
+    assert np.median(shares) < 0.2
     assert rates <= {0.01, 0.003, 0.001}
 
 
