@@ -90,7 +90,7 @@ def show_plan(
     )
     if pauses and plan.settings.search.until:
         until = plan.settings.search.until
-        regret = f"{until} standard deviation{'s' if until != 1 else ''} between seeds"
+        regret = f"{until} standard deviation{'s' if until != 1.0 else ''} between seeds"
         grid.add_row("until", Text(f"the expected regret of the best trial is below {regret}"))
     if limits := _limits(plan.settings.search):
         grid.add_row("ends", Text(f"earlier {limits}"))
