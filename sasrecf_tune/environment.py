@@ -1,4 +1,4 @@
-"""Names of this process and its machine, and what to install on this Python."""
+"""Names of this process and its machine, what is installed, and what to install on this Python."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
 # Makes torch compute matrix products with ten bits of each number, whatever a program sets; images of NVIDIA
 # set it. Workers remove it.
@@ -20,6 +21,14 @@ def process_name() -> str:
 def host_name() -> str:
     """Return a name of this machine that is valid in a file name."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", platform.node())[:60] or "host"
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of a package; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 # Ray 2.6.3, which RecBole 1.2.1 requires, has no build from here on; clusters use today's Ray there.

@@ -228,8 +228,8 @@ class UnknownReasonError(InputError):
     The cause is RecBole's exception. Its text is for a log, not for users.
     """
 
-    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(f"{what}; the reason is not known", where=where, fix=fix)
+    def __init__(self, what: str, *, where: str = "") -> None:
+        super().__init__(f"{what}; the reason is not known", where=where)
 
 
 class StudyMismatchError(InputError):
@@ -273,3 +273,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
 def in_words(names: Sequence[str]) -> str:
     """Return "a", "a and b" or "a, b and c"."""
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from or while it was handled, and so on."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__

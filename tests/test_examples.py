@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sasrecf_tune.inputs.settings import parse_duration
+from sasrecf_tune.inputs.durations import parse_duration
 from tests.support import readme_blocks
 
 EXAMPLES = readme_blocks.ROOT / "examples"

@@ -182,6 +182,9 @@ class MeasuredEngine:
 
         The stock engine writes its gradients to the file `gradients`; the fast one compares its own with
         them (`differences`: the largest absolute one of each parameter). `batches` are hashes.
+
+        Raises:
+            RuntimeError: The engines' models have different parameters.
         """
         self._built, self._iterator = None, iter(())
         gc.collect()

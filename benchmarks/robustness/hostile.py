@@ -11,22 +11,21 @@ import os
 import random
 import re
 import shutil
-import socket
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typing_extensions import override
 
+from benchmarks.robustness.harm_watch import Report, Watch
+from benchmarks.robustness.hostile_values import ESCAPES, HARD_VALUES, HARD_YAML, ODD
 from sasrecf_tune.cli.app import main as main_of_command_line
 from tests.support.hostile_files import SCHEMAS, journal_that_names
 from tests.support.known_studies import METRICS, NAME, plant
@@ -37,123 +36,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 TRIALS = 8
 FORMATS = ("table", "csv", "json", "markdown", "latex", "html")
-# Terminals act on these: titles, colours, links, the clipboard, 8-bit control sequences.
-ESCAPES = (
-    "\x1b[31m",
-    "\x1b]0;title\x07",
-    "\x1b]52;c;aGk=\x07",
-    "\x9b2J",
-    "\x07",
-    "\r",
-    "\x00",
-    "\u202e",
-    "[/b]",
-    "[red]",
-)
-ODD: tuple[Any, ...] = (
-    *(
-        None,
-        True,
-        0,
-        -1,
-        2**70,
-        10**5000,
-        1.5,
-        float("nan"),
-        float("inf"),
-        -1e308,
-        "",
-        "x",
-        "é\ud800",
-        "a" * 100_000,
-    ),
-    *ESCAPES,
-    *([], {}, [[]], [None], {"": None}, {"a": {"b": []}}, [1, "a", None], ["x"] * 1000),
-    *("../../outside", "/etc/passwd", "learning_rate choice [0.1]", "__import__('os').system('id')"),
-)
-# Values that are long or deep, for readers whose time grows with the square of their length.
-HARD_VALUES = (
-    *("1" * 9999, "1" + "_" * 99_999, " " * 99_999, "[" * 999, "(" * 999, "{" * 999, "'" * 9999, "-" * 9999),
-    *("0x" + "F" * 5000, "0x" + "F" * 256, "1e" + "9" * 5000, "9" * 400, "'\\x00'", "'\\ud800'", "'\\q'"),
-    *("__import__('os').system('id')", "[x for x in ()]", "nan", "1e999", "," * 9999, "# " * 9999),
-)
-HARD_YAML = (
-    *('!!int ""', '!!float ""', "!!bool x", "!!timestamp x", "!!binary x", "!!set {a}", "!!omap [a: 1]"),
-    *("!!python/object/apply:os.system [id]", "!!python/name:os.system", "!!python/tuple [1]", "2001-99-99"),
-    *("0x" + "F" * 5000, "0b" + "1" * 9999, "9" + ":59" * 4000, "&a [*a]", "&a {<<: *a}", "*a", "? [a]"),
-    *("{sample_num: 99999999999999999999}", "{x: 99999999999999999999}", '"a\\0b"', '"\\ud800"', "../" * 20),
-    *("http://127.0.0.1:1/", "file:///etc", "{'a': " * 99, "%YAML 9.9"),
-)
 # Output may contain these control characters alone.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty")
-
-
-@dataclass
-class Report:
-    """Counts of all cases; everything below `cases` must stay 0."""
-
-    cases: dict[str, int] = field(default_factory=dict)
-    tracebacks: int = 0
-    unexpected_exit_codes: int = 0
-    writes_outside: int = 0
-    connections: int = 0
-    unpickled: int = 0
-    programs_started: int = 0
-    control_characters: int = 0
-
-
-class Watch:
-    """Counts what a command does, by the audit events of Python and by a server that listens."""
-
-    def __init__(self, report: Report, allowed: Path) -> None:
-        self._report = report
-        self._allowed = str(allowed)
-        self._active = False
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        self.events: list[str] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-        sys.dont_write_bytecode = True  # the cache of a module that is imported late is no harm
-        sys.addaudithook(self._audit)
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[list[str]]:
-        """Collect the events of the block."""
-        self.events = []
-        self._active = True
-        try:
-            yield self.events
-        finally:
-            self._active = False
-
-    def _accept(self) -> None:
-        while True:
-            connection, _ = self._server.accept()
-            connection.close()
-            self._report.connections += 1
-            self.events.append("a connection to the server")
-
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._active:
-            return
-        if event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING:
-            path = (
-                os.path.realpath(os.fsdecode(arguments[0])) if isinstance(arguments[0], str | bytes) else ""
-            )
-            if path and path != os.devnull and not path.startswith(self._allowed):
-                self._report.writes_outside += 1
-                self.events.append(f"write to {path}")
-        elif event in ("socket.connect", "socket.getaddrinfo"):
-            self._report.connections += 1
-            self.events.append(f"{event} {arguments[1:]}")
-        elif event == "pickle.find_class":
-            self._report.unpickled += 1
-            self.events.append(f"{event} {arguments}")
-        elif event in _STARTS:
-            self._report.programs_started += 1
-            self.events.append(f"{event} {arguments[:1]}")
 
 
 class _Terminal(io.StringIO):

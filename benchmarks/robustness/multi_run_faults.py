@@ -204,10 +204,10 @@ def _cell(record: TrialRecord) -> str:
     return json.dumps(record.params, sort_keys=True)
 
 
-def run_campaign(kills: int, seed: int, scratch: Path, kind: str, coordinators: int = 4) -> bool:
+def run_campaign(kills: int, seed: int, scratch: Path, kind: str) -> bool:
     """Run the benchmark and print JSON; returns whether all counts are 0."""
     with database_server(kind) as url:
-        counts = MultiRunCampaign(scratch, url, seed, coordinators).run(kills)
+        counts = MultiRunCampaign(scratch, url, seed, coordinators=4).run(kills)
     for fault in counts.faults:
         print_progress(fault)
     print(json.dumps({"seed": seed, "storage": kind, **vars(counts)}, indent=2))

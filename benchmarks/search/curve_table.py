@@ -101,8 +101,8 @@ def early_stop(curve: Iterable[float]) -> tuple[int, int, bool]:
     return epochs, at, False
 
 
-def read_table(path: Path, seeds: int | None = None) -> Table:
-    """Read NAME.csv.gz and NAME.json, all seeds or the first `seeds`.
+def read_table(path: Path) -> Table:
+    """Read NAME.csv.gz and NAME.json.
 
     Raises:
         InputError: a curve is missing, or not whole.
@@ -112,24 +112,23 @@ def read_table(path: Path, seeds: int | None = None) -> Table:
     space = parse(about["space"])
     frame = pd.read_csv(path)
     names = list(space.names)
-    kept = sorted(frame["seed"].unique())[:seeds]
-    frame = frame[frame["seed"].isin(kept)]
+    seeds = sorted(frame["seed"].unique())
     cells = frame[names].drop_duplicates().to_dict("records")
     order = {tuple(cell.values()): index for index, cell in enumerate(cells)}
     epochs = int(about.get("epochs", frame["epoch"].max()))
     at = (
         np.array([order[tuple(row)] for row in frame[names].itertuples(index=False)]),
-        np.searchsorted(kept, frame["seed"]),
+        np.searchsorted(seeds, frame["seed"]),
         frame["epoch"].to_numpy() - 1,
     )
 
     def curves(column: str) -> Floats:
-        filled = np.full((len(cells), len(kept), epochs), np.nan)
+        filled = np.full((len(cells), len(seeds), epochs), np.nan)
         filled[at] = frame[column].to_numpy(dtype=float)
         return filled
 
     valid = curves(f"valid_{METRIC}")
-    _check_whole(path, valid, cells, kept)
+    _check_whole(path, valid, cells, seeds)
     seconds = np.ones(len(cells))
     if "seconds" in frame:
         recorded = (~np.isnan(valid)).sum(axis=2)
@@ -139,7 +138,7 @@ def read_table(path: Path, seeds: int | None = None) -> Table:
         about=about,
         space=space,
         cells=[space.encode({str(key): value for key, value in cell.items()}) for cell in cells],
-        seeds=[int(seed) for seed in kept],
+        seeds=[int(seed) for seed in seeds],
         valid=valid,
         test=curves(f"test_{METRIC}"),
         epoch_seconds=seconds,

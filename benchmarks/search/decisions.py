@@ -14,8 +14,9 @@ import typer
 from benchmarks.common import start
 from benchmarks.search.instant_training import fake_data_summary
 from sasrecf_tune.inputs.metrics import parse_metric
+from sasrecf_tune.inputs.option_values import Until
 from sasrecf_tune.inputs.params_file import parse
-from sasrecf_tune.inputs.settings import RunSettings, SearchSettings, Until
+from sasrecf_tune.inputs.settings import RunSettings, SearchSettings
 from sasrecf_tune.search.plan import base_config, make_plan
 from sasrecf_tune.search.policy import Curve, CurveState, Labels, Step
 from sasrecf_tune.search.study_setup import make_policy

@@ -164,7 +164,11 @@ def _trained(runs: Sequence[Run], workers: int) -> Iterator[tuple[Run, list[list
 def recorded_runs(
     partial: Path, header: Sequence[str], epochs: int, stops_early: bool
 ) -> dict[tuple[str, ...], list[list[str]]]:
-    """Return the complete runs of an earlier start, by `Run.key`."""
+    """Return the complete runs of an earlier start, by `Run.key`.
+
+    Raises:
+        InputError: They were recorded with other parameters.
+    """
     if not partial.exists():
         atomic_write(partial, _line(header))
         return {}

@@ -92,24 +92,9 @@ def read_user_scores(
     metric = settings.metric
     if winner is None or not per_user_keys([metric.key]) or not study_dir.per_user_directory.is_dir():
         return None
-    recorded: dict[Any, Mapping[Part, Mapping[str, float]]]
-    if winner.confirmation is None:
-        number = winner.record.number
-        recorded = {study_dir.per_user(number): {"valid": winner.record.valid, "test": tests.get(number, {})}}
-    else:
-        confirmation = winner.confirmation
-        seeds = rank_confirmed(confirmation, metric.maximize, settings.unit).seeds
-        recorded = {
-            study_dir.confirmation.per_user(record.number): {
-                "valid": record.valid,
-                "test": confirmation.tests.get((trial, seed), {}),
-            }
-            for (trial, seed), record in confirmation.runs.items()
-            if trial == winner.trial and seed in seeds and record.state == State.COMPLETE
-        }
     tables: dict[Part, list[pd.DataFrame]] = {part: [] for part in PARTS}
     ignored = []
-    for base, metrics in recorded.items():
+    for base, metrics in _recorded_metrics(study_dir, settings, winner, tests).items():
         for part in PARTS:
             path = per_user_file(base, part)
             try:
@@ -128,6 +113,28 @@ def read_user_scores(
     if not found and not ignored:
         return None
     return UserScores(metric.key, found, {part: len(tables[part]) for part in found}, tuple(ignored))
+
+
+def _recorded_metrics(
+    study_dir: StudyDirectory,
+    settings: RunSettings,
+    winner: Winner,
+    tests: Mapping[int, Mapping[str, float]],
+) -> dict[Path, Mapping[Part, Mapping[str, float]]]:
+    """The metrics of the runs of a winner's configuration in the database, by the base of their files."""
+    if winner.confirmation is None:
+        number = winner.record.number
+        return {study_dir.per_user(number): {"valid": winner.record.valid, "test": tests.get(number, {})}}
+    confirmation = winner.confirmation
+    seeds = rank_confirmed(confirmation, settings.metric.maximize, settings.unit).seeds
+    return {
+        study_dir.confirmation.per_user(record.number): {
+            "valid": record.valid,
+            "test": confirmation.tests.get((trial, seed), {}),
+        }
+        for (trial, seed), record in confirmation.runs.items()
+        if trial == winner.trial and seed in seeds and record.state == State.COMPLETE
+    }
 
 
 def _joined(tables: Sequence[pd.DataFrame], key: str) -> pd.DataFrame:

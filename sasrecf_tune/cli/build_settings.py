@@ -10,12 +10,11 @@ from typing import Any
 
 from sasrecf_tune.errors import ConfigFileError, DataError, InputError, MistakeCollector
 from sasrecf_tune.inputs.config_files import BaseConfig, config_paths, read_base
-from sasrecf_tune.inputs.hyperparameters import MODELS, SASRECF
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET, MODELS, SASRECF
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.inputs.params_file import read
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.inputs.settings import (
-    DATASET,
     ConfigOptions,
     EarlierOptions,
     Engine,
@@ -198,7 +197,7 @@ def base_settings(
 def chosen_dataset(config: BaseConfig, given: Mapping[str, Any]) -> str:
     """The data set of `--dataset`, else that of the config files, else RecBole's example."""
     named = config.get("dataset") if given["dataset"] is None else given["dataset"]
-    return DATASET if named is None else str(named)
+    return BUILTIN_DATASET if named is None else str(named)
 
 
 def recbole_data_path(data_path: Path | str, dataset: str) -> str:

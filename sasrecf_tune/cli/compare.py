@@ -64,7 +64,12 @@ def compare_studies(
 
 
 def read_comparison(studies: Sequence[str], out: Path, storage: str | None = None) -> Comparison:
-    """Compare studies; the arguments are those of `compare_studies`."""
+    """Compare studies; the arguments are those of `compare_studies`.
+
+    Raises:
+        InputError: There are fewer than two studies, or they are not comparable.
+        StorageError: A study cannot be read.
+    """
     found = [find_study(out, name) for name in studies]
     counted = Counter(study_dir.directory.resolve() for study_dir in found)
     if twice := [relative(directory) for directory, count in counted.items() if count > 1]:

@@ -30,10 +30,18 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.cli.session import check_system
-from sasrecf_tune.environment import NEWEST, OWN_RAY, TF32_OVERRIDE, install_command, ray_versions
+from sasrecf_tune.environment import (
+    NEWEST,
+    OWN_RAY,
+    TF32_OVERRIDE,
+    install_command,
+    installed_version,
+    ray_versions,
+)
 from sasrecf_tune.errors import TuneError
 from sasrecf_tune.executors.allocation import Wishes, allocate
 from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET
 from sasrecf_tune.machine import Machine, examine_machine, memory, peak_memory, threads_setting
 from sasrecf_tune.messages import Measure
 from sasrecf_tune.report.terminal.console import print_table
@@ -54,7 +62,7 @@ _MANY_TRIALS = 1 << 20
 # A small SASRecF, which trains two steps within seconds on any machine.
 _CONFIG: dict[str, Any] = {
     "model": "SASRecF",
-    "dataset": "ml-100k",
+    "dataset": BUILTIN_DATASET,
     "MAX_ITEM_LIST_LENGTH": 10,
     "train_neg_sample_args": None,
     "valid_metric": "MRR@10",
@@ -120,9 +128,8 @@ def python() -> Finding:
     return Finding("python", OK, found)
 
 
-def versions(installed: Callable[[str], str | None] | None = None) -> Iterator[Finding]:
+def versions(version_of: Callable[[str], str | None] = installed_version) -> Iterator[Finding]:
     """Check the versions of the required libraries."""
-    version_of = installed or _installed
     try:
         required = [Requirement(text) for text in metadata.requires("sasrecf-tune") or []]
     except metadata.PackageNotFoundError:
@@ -320,13 +327,6 @@ def free_memory(taken: int | None) -> Finding:
     if free < 2 * taken:
         return Finding("memory", WARNING, found, "Close other programs; larger data and models use more.")
     return Finding("memory", OK, found)
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _describe_exit(code: int) -> str:

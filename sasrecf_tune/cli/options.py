@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import typer
 
 from sasrecf_tune.cli import completion
-from sasrecf_tune.inputs.settings import COMPUTED, NO_OPTION, RunSettings, format_duration
+from sasrecf_tune.inputs.durations import format_duration
+from sasrecf_tune.inputs.settings import COMPUTED, NO_OPTION, RunSettings
 
 TextFormat = Literal["table", "csv", "json", "markdown", "latex"]
 Format = Literal[TextFormat, "html"]

@@ -240,7 +240,7 @@ def _search(
     state = make_progress(names, metric, study.maximize, plan.trials, plan.epochs, workers, records)
     state.summary = study.summary
     done = sum(not record.imported for record in state.records)
-    if plan.sampler == "freeze-thaw":
+    if plan.pauses:
         state.until, state.always_counted = settings.search.until, (State.COMPLETE,)
     display.emit("plan", **plan_facts(plan), done=done)
     if not display.as_json:

@@ -22,9 +22,10 @@ from sasrecf_tune.executors.visible_gpus import visible_gpus
 from sasrecf_tune.inputs.hyperparameters import features_of
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.metrics import check_per_user
+from sasrecf_tune.inputs.option_values import AUTO_FUSE
 from sasrecf_tune.inputs.recbole_defaults import complete_config
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import AUTO_FUSE, STORAGE_VARIABLE, RunSettings
+from sasrecf_tune.inputs.settings import STORAGE_VARIABLE, RunSettings
 from sasrecf_tune.inputs.validation import check_model, check_space
 from sasrecf_tune.messages import Config, DataSummary, Describe
 from sasrecf_tune.report.terminal import progress

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.report.terminal.closed_output import discard_output
 
 if TYPE_CHECKING:

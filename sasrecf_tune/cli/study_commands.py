@@ -1,4 +1,4 @@
-"""The commands `report`, `best`, `check` and `studies`."""
+"""The commands `report`, `best` and `studies`."""
 
 from __future__ import annotations
 

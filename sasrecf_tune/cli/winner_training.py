@@ -19,8 +19,9 @@ from sasrecf_tune.errors import DataError, WorkerError, no_completed_trial
 from sasrecf_tune.executors.base import Executor, Handler
 from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.visible_gpus import visible_gpus
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings, format_duration
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config, DataSummary, Decision, Deployment, Failure, Job, Report, Result
 from sasrecf_tune.search.read_results import read_results
 from sasrecf_tune.storage.directory import StudyDirectory

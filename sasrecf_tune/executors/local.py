@@ -21,10 +21,11 @@ from typing_extensions import override
 
 from sasrecf_tune.errors import InputError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
+from sasrecf_tune.executors.out_of_memory import after_death
 from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker, taken_slots
 from sasrecf_tune.executors.visible_gpus import first_gpu
-from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, after_death, main
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.messages import (
     DataRequest,
     DataSummary,

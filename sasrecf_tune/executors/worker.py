@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import faulthandler
 import os
-import re
 import signal
 import sys
 import threading
@@ -21,6 +19,7 @@ from pathlib import Path
 from sasrecf_tune.environment import TF32_OVERRIDE, install_command
 from sasrecf_tune.errors import StorageError, TuneError, UnknownReasonError, WorkerError
 from sasrecf_tune.executors.base import Runner, answer
+from sasrecf_tune.executors.out_of_memory import MORE_MEMORY, lacks_memory
 from sasrecf_tune.executors.worker_slots import WorkerSlots
 from sasrecf_tune.messages import (
     DataRequest,
@@ -36,17 +35,6 @@ from sasrecf_tune.messages import (
 )
 from sasrecf_tune.storage.files import disk_error, make_directory, open_own
 
-_LOG_TAIL = 10_000
-# What Python, the loader of libraries and those say that get no memory, or no thread, which takes some.
-_NO_MEMORY = re.compile(
-    r"allocate memory|memory allocation|out of memory|enough memory|failed to map segment|bad_alloc"
-    r"|start new thread",
-    re.IGNORECASE,
-)
-MORE_MEMORY = (
-    "Raise the limit (ulimit -v, of the container or of the scheduler), use fewer --workers, or end other "
-    "programs."
-)
 # Imported late: the module imports torch, which reads environment variables that `main` sets.
 RUNNER = "sasrecf_tune.training.runner:start_runner"
 # What a request asks for, in an error message.
@@ -81,37 +69,6 @@ class WorkerOptions:
     concurrent: bool = False
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """Return whether an error, or one that it was raised from, means that there was no memory."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return any(
-        isinstance(each, MemoryError)
-        or getattr(each, "errno", None) == errno.ENOMEM
-        or _NO_MEMORY.search(str(each)) is not None
-        for each in chain
-    )
-
-
-def after_death(log: Path) -> str:
-    """Return what to do about a worker that died without a message, which `log` may explain.
-
-    A library that gets no memory ends the process, in its own words or in none.
-    """
-    import resource  # not on Windows
-
-    said = ""
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL))
-        said = file.read(_LOG_TAIL).decode(errors="replace")
-    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
-    little = limited or _NO_MEMORY.search(said) is not None
-    return f"{f'There may be too little memory. {MORE_MEMORY} ' if little else ''}Its log: {log}"
-
-
 def main(pipe: Connection, options: WorkerOptions) -> None:
     """Answer requests from `pipe` until it closes.
 
@@ -127,38 +84,12 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
     try:
         make_directory(options.log.parent)
         _redirect_output(options.log)
-    except StorageError as error:
-        pipe.send(error)
-        return
-    faulthandler.enable()  # a segmentation fault writes its traceback to the log
-    # Must be set before torch is imported.
-    set_threads(options.threads)
-    os.environ.pop(TF32_OVERRIDE, None)
-    if options.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu
-    sys.argv = sys.argv[:1]
-    try:
-        module, _, name = options.runner.partition(":")
-        shared = () if options.shared is None else (options.shared, pipe.send)
-        runner: Runner = getattr(import_module(module), name)(options.gpu, *shared)
-        pipe.send(None)  # ready
+        faulthandler.enable()  # a segmentation fault writes its traceback to the log
+        runner = _start_runner(pipe, options)
     except TuneError as error:
         pipe.send(error)
         return
-    except Exception as error:  # noqa: BLE001  # an import can raise anything
-        traceback.print_exception(error)
-        reason, fix = f"the reason is not known; {options.log} has it", "Install the tested versions"
-        if isinstance(error, ImportError):
-            reason = f"a library cannot be imported ({error})"
-        if isinstance(error, ModuleNotFoundError):
-            name = "RecBole" if error.name == "recbole" else str(error.name)
-            reason, fix = f"{name} is not installed", "Install it with the other dependencies"
-        fix = f"{fix}: {install_command()}"
-        if lacks_memory(error):
-            reason = "there is not enough memory"
-            fix = f"{MORE_MEMORY} {options.log} has the error."
-        pipe.send(WorkerError(f"a worker could not start: {reason}", fix=fix))
-        return
+    pipe.send(None)  # ready
 
     def send_report(report: Report) -> Decision:
         pipe.send(report)
@@ -174,17 +105,57 @@ def main(pipe: Connection, options: WorkerOptions) -> None:
         if isinstance(request, Job):
             pipe.send(_train(runner, request, send_report, options.log))
         elif isinstance(request, DataRequest):
-            try:
-                pipe.send(answer(runner, request))
-            except UnknownReasonError as error:
-                pipe.send(_in_log(error, options.log))
-            except TuneError as error:
-                pipe.send(error)
-            except Exception as error:  # noqa: BLE001  # torch and RecBole can raise anything
-                step = _STEPS[type(request)]
-                failure = WorkerError(f"{step} failed; the reason is not known")
-                failure.__cause__ = error
-                pipe.send(_in_log(failure, options.log))
+            pipe.send(_answer(runner, request, options.log))
+
+
+def _start_runner(pipe: Connection, options: WorkerOptions) -> Runner:
+    """Import the runner in the environment that it needs, and create it.
+
+    Raises:
+        TuneError: It cannot be imported, or refuses its GPU.
+    """
+    # Must be set before torch is imported.
+    set_threads(options.threads)
+    os.environ.pop(TF32_OVERRIDE, None)
+    if options.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = options.gpu
+    sys.argv = sys.argv[:1]
+    module, _, name = options.runner.partition(":")
+    shared = () if options.shared is None else (options.shared, pipe.send)
+    try:
+        runner: Runner = getattr(import_module(module), name)(options.gpu, *shared)
+    except TuneError:
+        raise
+    except Exception as error:  # an import can raise anything
+        traceback.print_exception(error)
+        raise _start_error(error, options.log) from error
+    return runner
+
+
+def _start_error(error: Exception, log: Path) -> WorkerError:
+    reason, fix = f"the reason is not known; {log} has it", "Install the tested versions"
+    if isinstance(error, ImportError):
+        reason = f"a library cannot be imported ({error})"
+    if isinstance(error, ModuleNotFoundError):
+        name = "RecBole" if error.name == "recbole" else str(error.name)
+        reason, fix = f"{name} is not installed", "Install it with the other dependencies"
+    fix = f"{fix}: {install_command()}"
+    if lacks_memory(error):
+        reason, fix = "there is not enough memory", f"{MORE_MEMORY} {log} has the error."
+    return WorkerError(f"a worker could not start: {reason}", fix=fix)
+
+
+def _answer(runner: Runner, request: DataRequest, log: Path) -> object:
+    try:
+        return answer(runner, request)
+    except UnknownReasonError as error:
+        return _in_log(error, log)
+    except TuneError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  # torch and RecBole can raise anything
+        failure = WorkerError(f"{_STEPS[type(request)]} failed; the reason is not known")
+        failure.__cause__ = error
+        return _in_log(failure, log)
 
 
 def _in_log(error: TuneError, log: Path) -> TuneError:

@@ -14,8 +14,8 @@ from sasrecf_tune.importing.interactions import Interactions, read_interactions,
 from sasrecf_tune.importing.items import Items, read_items
 from sasrecf_tune.importing.sources import open_table
 from sasrecf_tune.importing.text_format import plain_name
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET
 from sasrecf_tune.inputs.import_settings import ImportSettings
-from sasrecf_tune.inputs.recbole_defaults import BUILTIN
 
 _NAME = re.compile(r"[\w][\w.+-]{0,99}")
 
@@ -124,10 +124,10 @@ def _directory(interactions: object, settings: ImportSettings) -> Path:
             where="--out",
             fix="Use letters, digits, - and _, for example --out data/shop.",
         )
-    if directory.name == BUILTIN:
+    if directory.name == BUILTIN_DATASET:
         raise InputError(
-            f"RecBole reads {BUILTIN} from its own package, never from another directory",
+            f"RecBole reads {BUILTIN_DATASET} from its own package, never from another directory",
             where="--out",
-            fix=f"Choose another name, for example --out data/my-{BUILTIN}.",
+            fix=f"Choose another name, for example --out data/my-{BUILTIN_DATASET}.",
         )
     return directory

@@ -165,7 +165,7 @@ def read_interactions(table: Source, settings: ImportSettings) -> Interactions:
         items.append(item_ids.number(chunk[columns[ITEM]]))
         parsed = parse_times(chunk[columns[TIME]], settings.time_format)
         times.append(parsed)
-        if len(bad_times) < 1:
+        if not bad_times:
             bad = np.flatnonzero(~parsed.valid & ~parsed.missing)[:1]
             bad_times += [str(value) for value in chunk[columns[TIME]].iloc[bad]]
         if uses_ratings:

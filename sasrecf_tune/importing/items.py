@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sasrecf_tune.errors import DataError, InputError, suggest
 from sasrecf_tune.importing.feature_kinds import Feature, is_long_text, read_feature
@@ -60,12 +61,9 @@ def read_items(table: Source, interactions: Interactions, settings: ImportSettin
     """
     told = settings.feature_settings()
     if unknown := [name for name in told if name not in table.columns]:
-        raise InputError(
-            f"there is no column {unknown[0]!r}{suggest(unknown[0], table.columns)}",
-            where="--feature",
-            fix=f"The columns of {table.name}: {', '.join(table.columns[:50])}.",
-        )
-    seen = _seen(interactions)
+        raise _no_column(unknown[0], "--feature", table)
+    items = _items_of(interactions)
+    seen = set(items)
     sample = table.sample()
     key = _key(table, sample, interactions.columns[ITEM], seen, settings)
     if key in told:
@@ -96,32 +94,36 @@ def read_items(table: Source, interactions: Interactions, settings: ImportSettin
             where=table.name,
             fix="Name the column that has the same ids: --item-key COLUMN.",
         )
-    names: dict[str, str] = {}
+    names: set[str] = set()
     features: list[Feature] = []
     for column in table.columns:
         if column == key:
             continue
-        name = _safe_name(column, names.values())
+        name = _safe_name(column, names)
         if column in skipped:
             features.append(Feature(column, name, "skip", "", "long text, or nested", (), 0, 0, ""))
             continue
-        names[column] = name
+        names.add(name)
         values = frame[column].to_numpy(dtype=object)[kept].tolist()
         features.append(
             _checked(read_feature(column, name, values, told.get(column), table.kinds.get(column, "")))
         )
     have = set(written)
     unseen = len(have - seen)
-    without = [text for text in _in_order(interactions) if text not in have]
+    without = [text for text in items if text not in have]
     return Items(key, written, features, len(frame) + len(malformed), lost, unseen, without)
 
 
-def _seen(interactions: Interactions) -> set[str]:
-    return set(_in_order(interactions))
+def _no_column(name: str, where: str, table: Source) -> InputError:
+    return InputError(
+        f"there is no column {name!r}{suggest(name, table.columns)}",
+        where=where,
+        fix=f"The columns of {table.name}: {', '.join(table.columns[:50])}.",
+    )
 
 
-def _in_order(interactions: Interactions) -> list[str]:
-    """The items of the interactions."""
+def _items_of(interactions: Interactions) -> list[str]:
+    """The items of the interactions, in the order in which they first occur."""
     texts = interactions.item_ids.texts
     return [texts[number] for number in np.unique(interactions.items)]
 
@@ -132,11 +134,7 @@ def _key(
     """The column of ids: as told, or of the name that it has in the interactions, or of a usual one."""
     if settings.item_key is not None:
         if settings.item_key not in table.columns:
-            raise InputError(
-                f"there is no column {settings.item_key!r}{suggest(settings.item_key, table.columns)}",
-                where="--item-key",
-                fix=f"The columns of {table.name}: {', '.join(table.columns[:50])}.",
-            )
+            raise _no_column(settings.item_key, "--item-key", table)
         return settings.item_key
     if item in table.columns:
         return item
@@ -146,7 +144,12 @@ def _key(
 
 
 def _usable(
-    key: str, numbers: object, ids: Ids, frame: pd.DataFrame, seen: set[str], settings: ImportSettings
+    key: str,
+    numbers: NDArray[np.int32],
+    ids: Ids,
+    frame: pd.DataFrame,
+    seen: Set[str],
+    settings: ImportSettings,
 ) -> tuple[list[int], list[LostRows]]:
     """The rows to write, and those that are not."""
     texts = ids.texts
@@ -155,7 +158,7 @@ def _usable(
     counts = dict.fromkeys(("missing", "unreadable", "same", "duplicates", "unseen-items"), 0)
     examples: dict[str, int] = {}
     rows: list[tuple[object, ...]] | None = None
-    for row, number in enumerate(np.asarray(numbers).tolist()):
+    for row, number in enumerate(numbers.tolist()):
         why = ""
         if number == NONE:
             why = "missing"
@@ -196,11 +199,10 @@ def _comparable(row: tuple[object, ...]) -> tuple[object, ...]:
     return tuple(map(str, row))
 
 
-def _safe_name(column: str, taken: object) -> str:
+def _safe_name(column: str, taken: Set[str]) -> str:
     """A name that RecBole can read in the first line of an atomic file, and that it does not use itself."""
     name = re.sub(r"\W+", "_", column).strip("_") or "feature"
-    known = set(taken) | _TAKEN  # type: ignore[call-overload]
-    while name in known:
+    while name in taken or name in _TAKEN:
         name += "_"
     return name
 

@@ -37,15 +37,12 @@ class Source(Protocol):
 
     def sample(self) -> Mapping[str, Sequence[object]]:
         """The values of the first rows, by column."""
-        ...
 
     def chunks(self, columns: Sequence[str], rows: int = CHUNK) -> Iterator[pd.DataFrame]:
         """These columns, some rows at a time; values of text files are text, or whole numbers."""
-        ...
 
     def malformed(self) -> Sequence[str]:
         """What is wrong with the lines that `chunks` has left out."""
-        ...
 
 
 def open_table(table: object, settings: ImportSettings) -> Source:

@@ -41,7 +41,11 @@ class TextTable:
         }
 
     def chunks(self, columns: Sequence[str], rows: int = CHUNK) -> Iterator[pd.DataFrame]:
-        """These columns as text, some rows at a time."""
+        """These columns as text, some rows at a time.
+
+        Raises:
+            InputError: The file cannot be read, or has a line that is no row.
+        """
         self._malformed = []
         places = [self.columns.index(name) for name in columns]
         encoding = self._format.encoding

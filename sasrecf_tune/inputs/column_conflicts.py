@@ -16,6 +16,9 @@ def check_dropped(
 ) -> None:
     """Check that RecBole does not drop a column that the model reads after loading it.
 
+    Raises:
+        DataError: It does, or a setting names a column that it cannot drop.
+
     Source: recbole/data/dataset/dataset.py, _drop_unused_col and _set_label_by_threshold.
     """
     user, item = str(config["USER_ID_FIELD"]), str(config["ITEM_ID_FIELD"])
@@ -47,7 +50,11 @@ def check_dropped(
 def check_names(
     data: DatasetFiles, config: Mapping[str, Any], headers: Mapping[str, Header], features: Sequence[str]
 ) -> None:
-    """Check for column names that RecBole cannot tell apart: it has one type and one numbering for a name."""
+    """Check for column names that RecBole cannot tell apart: it has one type and one numbering for a name.
+
+    Raises:
+        DataError: There is one.
+    """
     loaded = {source: loaded_columns(data, config, source, headers[source]) for source in READ}
     user, item = str(config["USER_ID_FIELD"]), str(config["ITEM_ID_FIELD"])
     taken = {user, str(config["TIME_FIELD"]), str(config["ITEM_LIST_LENGTH_FIELD"])}
@@ -60,10 +67,9 @@ def check_names(
             fix="Rename it in the file" + (", or remove it from load_col." if name not in features else "."),
         )
     special = {*features, *(config["numerical_features"] or [])}
-    for first, second in (("inter", "item"), ("inter", "user"), ("user", "item")):
-        for name in sorted(loaded[first] & loaded[second]):
-            if name in {("inter", "item"): {item}, ("inter", "user"): {user}}.get((first, second), set()):
-                continue
+    # The last of each is the column that joins the two files.
+    for first, second, key in (("inter", "item", item), ("inter", "user", user), ("user", "item", None)):
+        for name in sorted((loaded[first] & loaded[second]) - {key}):
             kinds = {headers[first][name], headers[second][name]}
             if kinds == {"float"} and name not in special:
                 continue

@@ -14,9 +14,9 @@ from yaml.constructor import ConstructorError
 from sasrecf_tune.errors import ConfigFileError, MistakeCollector
 from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.literals import MAX_BITS, LiteralError, read_value
+from sasrecf_tune.inputs.text_files import read_bytes
 from sasrecf_tune.inputs.validation import check_config
 
-_MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 50
 _MAX_KEYS = 1000
@@ -127,15 +127,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         ConfigFileError: the file cannot be read, is not a YAML mapping, repeats a key or has a wrong value.
         InputErrors: several of these.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigFileError(f"cannot read: {error.strerror or error}", where=str(path)) from error
-    except ValueError as error:  # a NUL in the name
-        raise ConfigFileError("not a file name", where=repr(str(path))) from error
-    if len(content) > _MAX_BYTES:
-        raise ConfigFileError("not a config file: larger than 1 MiB", where=str(path))
+    content = read_bytes(path, "config file", ConfigFileError)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

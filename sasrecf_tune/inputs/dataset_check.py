@@ -19,8 +19,8 @@ from sasrecf_tune.inputs.dataset_files import locate
 from sasrecf_tune.inputs.dataset_rows import scan
 from sasrecf_tune.inputs.evaluation_settings import candidates, check_evaluation
 from sasrecf_tune.inputs.feature_columns import check_together
-from sasrecf_tune.inputs.hyperparameters import SASRECF
-from sasrecf_tune.inputs.recbole_defaults import BUILTIN, complete_config
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET, SASRECF
+from sasrecf_tune.inputs.recbole_defaults import complete_config
 
 # Lines of a file in which wrong numbers are looked for before RecBole reads it all.
 _FIRST_LINES = 1000
@@ -77,8 +77,8 @@ def check_dataset(
         raise error
     check_ids(data, complete)
     check_histories(data, complete, longest)
-    if own_path and config["dataset"] == BUILTIN:
-        notes.append(f"--data-path has no effect: RecBole reads the {BUILTIN} that comes with it")
+    if own_path and config["dataset"] == BUILTIN_DATASET:
+        notes.append(f"--data-path has no effect: RecBole reads the {BUILTIN_DATASET} that comes with it")
     notes += _sampling_notes(complete)
     if complete["benchmark_filename"]:
         notes += [

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.errors import DataError
-from sasrecf_tune.inputs.recbole_defaults import BUILTIN, package_directory
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET
+from sasrecf_tune.inputs.recbole_defaults import package_directory
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -64,7 +65,7 @@ def locate(dataset: str, data_path: str | None, parts: Sequence[str] | None = No
         )
     if not dataset or dataset != Path(dataset).name or dataset in {".", ".."} or "\0" in dataset:
         raise DataError(f"{dataset!r} is not a data set name")
-    if dataset == BUILTIN:
+    if dataset == BUILTIN_DATASET:
         directory = package_directory() / "dataset_example" / dataset
     else:
         directory = Path(data_path or "dataset/") / dataset
@@ -97,7 +98,7 @@ def locate(dataset: str, data_path: str | None, parts: Sequence[str] | None = No
         f"no data set {dataset!r}: {missing[0]} does not exist",
         fix=(
             f"Set --data-path to the directory that contains {dataset}/{missing[0].name}; "
-            f"only {BUILTIN} comes with RecBole." + _files_there(directory)
+            f"only {BUILTIN_DATASET} comes with RecBole." + _files_there(directory)
         ),
     )
 

@@ -21,6 +21,8 @@ Tunable = Literal["yes", "fixed", "no"]
 
 # The models that can be tuned; SASRec is SASRecF without item features.
 SASRECF, SASREC = "SASRecF", "SASRec"
+# The data set inside the recbole package; RecBole reads it from there, whatever data_path is.
+BUILTIN_DATASET = "ml-100k"
 MODELS = (SASRECF, SASREC)
 
 _KIND_TEXTS: Mapping[Kind, str] = {
@@ -250,7 +252,7 @@ def _environment(
 _unused = partial(_environment, affects_data=False, unused=True)
 _ENVIRONMENT = (
     _environment("model", "SASRecF", "the model", "--model", "str", fusion_key=True),
-    _environment("dataset", "ml-100k", "the data set", "--dataset", "str"),
+    _environment("dataset", BUILTIN_DATASET, "the data set", "--dataset", "str"),
     _environment("data_path", "dataset/", "directory of data sets", "--data-path", "str", is_path=True),
     _environment("reproducibility", True, "deterministic cuDNN", affects_data=False),
     _unused("gpu_id", "0", "GPU to use", "--gpus"),

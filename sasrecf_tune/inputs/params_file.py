@@ -9,7 +9,7 @@
 
 Spaces and tabs separate, `#` begins a comment, blank lines are skipped. Nothing is evaluated.
 A file that RecBole reads without an error means the same here. What RecBole drops or runs as code is read or
-is an error; tests/inputs/test_search_space.py lists each case.
+is an error; tests/inputs/test_recboles_params_files.py lists each case.
 Source: recbole/trainer/hyper_tuning.py, _build_space_from_file; hyperopt.hp.
 """
 
@@ -34,9 +34,9 @@ from sasrecf_tune.inputs.search_space import (
     SearchSpace,
     Uniform,
 )
+from sasrecf_tune.inputs.text_files import read_bytes
 from sasrecf_tune.inputs.value_conversion import convert
 
-MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
 MAX_LINES = 500  # that are neither blank nor comments
 # Beyond these, exp() is infinite or not a normal number.
@@ -67,15 +67,7 @@ def read(path: Path, check: Check = lambda parameters: ()) -> SearchSpace:
         ParamsFileError: the file cannot be read, or has a mistake.
         InputErrors: the file has several mistakes.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ParamsFileError(f"cannot read: {error.strerror or error}", where=str(path)) from error
-    except ValueError as error:  # a NUL in the name
-        raise ParamsFileError("not a file name", where=repr(str(path))) from error
-    if len(content) > MAX_BYTES:
-        raise ParamsFileError("not a params file: larger than 1 MiB", where=str(path))
+    content = read_bytes(path, "params file", ParamsFileError)
     if b"\0" in content:
         raise ParamsFileError("not a params file: it is binary", where=str(path))
     try:

@@ -13,9 +13,7 @@ from typing import Any
 from sasrecf_tune.environment import install_command
 from sasrecf_tune.errors import DataError
 from sasrecf_tune.inputs.config_files import load_yaml
-from sasrecf_tune.inputs.hyperparameters import SASRECF, TABLE
-
-BUILTIN = "ml-100k"  # the data set inside the recbole package, whatever data_path is
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET, SASRECF, TABLE
 
 
 def package_directory() -> Path:
@@ -62,7 +60,7 @@ def defaults(model: str, dataset: str) -> dict[str, Any]:
         *([properties / "dataset" / f"{dataset}.yaml"] if "/" not in dataset else []),
         properties / "quick_start_config" / "sequential.yaml",
     ]
-    if dataset == BUILTIN and model == SASRECF:
+    if dataset == BUILTIN_DATASET and model == SASRECF:
         files.append(properties / "quick_start_config" / "special_sequential_on_ml-100k.yaml")
     found: dict[str, Any] = {}
     for file in files:

@@ -1,19 +1,28 @@
 """The settings of a run. Each field is declared once, with the command-line option that sets it."""
 
-import math
-import re
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 
 from typer import Option
-from typing_extensions import override
 
 from sasrecf_tune.errors import InputError, suggest
+from sasrecf_tune.inputs.durations import parse_duration
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET
 from sasrecf_tune.inputs.metrics import DECIMALS, Metric, parse_metric
-from sasrecf_tune.machine import GPU_NAME
+from sasrecf_tune.inputs.option_values import (
+    AUTO_FUSE,
+    MOST_FUSED,
+    Size,
+    Until,
+    parse_fuse,
+    parse_gpus,
+    parse_size,
+    parse_until,
+)
 
+# The sampler that pauses trials and continues the promising ones.
+FREEZE_THAW: Final = "freeze-thaw"
 Sampler = Literal["auto", "freeze-thaw", "grid", "tpe", "gp", "random", "cmaes", "qmc"]
 Pruner = Literal["auto", "none", "median", "percentile", "halving", "hyperband"]
 Engine = Literal["fast", "recbole"]
@@ -22,149 +31,10 @@ Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 # Fewer seeds hardly distinguish any two configurations.
 SEEDS = 5
-# --fuse auto: the number of trials that a measurement at the start favours.
-AUTO_FUSE = 0
-MOST_FUSED = 64
-# The data set that comes with RecBole.
-DATASET = "ml-100k"
 # Marks an option that is None if left out: the default is computed from other settings.
 COMPUTED = object()
 # The metadata of a field without an option.
 NO_OPTION = {"option": False}
-
-
-def parse_duration(text: str, where: str = "--timeout") -> float:
-    """Convert a duration such as "90m", "1h30m", "45s", "2d" or "3600" to seconds.
-
-    Args:
-        text: The duration.
-        where: The option, for the error message.
-
-    Raises:
-        InputError: The text is not a duration, or is not above zero.
-    """
-    units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-    compact = text.strip().lower().replace(" ", "")
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
-        seconds = float(compact)
-    elif re.fullmatch(r"(\d+(\.\d+)?[dhms])+", compact):
-        seconds = sum(float(n) * units[u] for n, _, u in re.findall(r"(\d+(\.\d+)?)([dhms])", compact))
-    else:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise InputError(f"invalid duration {text!r}", where=where, fix="Examples: 45s, 90m, 2h, 1h30m.")
-    return seconds
-
-
-class Size(int):
-    """A number of bytes, whose text is such as "5GB"."""
-
-    @override
-    def __str__(self) -> str:
-        for exponent, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "KB")):
-            if self >= 10**exponent:
-                return f"{self / 10**exponent:.4g}{unit}"
-        return f"{int(self)}B"
-
-
-def parse_size(text: str) -> Size:
-    """Convert a size such as "5GB", "500MB" or "1.5 GiB" to bytes; 1 GB is 1,000 MB, 1 GiB is 1,024 MiB.
-
-    Raises:
-        InputError: The text is not a size.
-    """
-    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-    units |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) *([kmgt]i?|)b?", text.strip().lower(), re.ASCII)
-    if found is None:
-        raise InputError(
-            f"invalid size {text!r}", where="--keep-paused", fix="Examples: 500MB, 5GB, 1.5TB; 0 for nothing."
-        )
-    return Size(round(Decimal(found[1]) * units[found[2]]))
-
-
-class Until(float):
-    """An expected regret in standard deviations between seeds; zero for never."""
-
-    @override
-    def __str__(self) -> str:
-        return f"{float(self):g}" if self else "never"
-
-
-def parse_until(text: str) -> Until:
-    """Convert a number above zero, or "never", to the expected regret that ends a search.
-
-    Raises:
-        InputError: The text is neither.
-    """
-    never = text.strip().lower() == "never"
-    number = re.fullmatch(r"\d{1,15}(\.\d{0,15})?|\.\d{1,15}", text.strip(), re.ASCII)
-    value = 0.0 if never or number is None else float(text)
-    if not never and value <= 0:
-        raise InputError(
-            f"invalid value {text!r}", where="--until", fix="Use a number above 0 such as 1, or never."
-        )
-    return Until(value)
-
-
-def parse_gpus(text: str) -> tuple[str, ...]:
-    """Convert "auto" (the first GPU), "none" (the CPU) or a list such as "0,1" to GPUs.
-
-    An element is an index, or a name as nvidia-smi -L prints it: GPU-... or MIG-...
-
-    Returns:
-        The indices and names; empty for "auto", one empty string for "none".
-
-    Raises:
-        InputError: The text is none of these.
-    """
-    if text == "auto":
-        return ()
-    if text in {"none", ""}:
-        return ("",)
-    gpus = tuple(part.strip() for part in text.split(","))
-    if not all(GPU_NAME.fullmatch(gpu) for gpu in gpus):
-        raise InputError(
-            f"invalid `--gpus` value {text!r}",
-            fix="Use auto, none, indices such as 0,1, or names such as GPU-... or MIG-... of nvidia-smi -L.",
-        )
-    return gpus
-
-
-def parse_fuse(text: str) -> int:
-    """Convert "auto" (`AUTO_FUSE`) or a number of trials.
-
-    Raises:
-        InputError: The text is neither, or the number is out of range.
-    """
-    if text == "auto":
-        return AUTO_FUSE
-    if not (text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MOST_FUSED):
-        raise InputError(
-            f"invalid `--fuse` value {text!r}", fix=f"Use auto, or a number from 1 to {MOST_FUSED}."
-        )
-    return int(text)
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds as "45s", "12m 05s", "3h 20m" or "2d 04h"."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
-
-
-def rough_duration(seconds: float) -> str:
-    """Format an estimate with about two digits, rounded up: "40s", "12m", "2h 30m" or "3d 06h"."""
-    steps = ((60, 10), (600, 60), (3600, 300), (36_000, 1800), (172_800, 3600))
-    step = next((step for limit, step in steps if seconds < limit), 21_600)
-    return re.sub(r" 00[smh]$", "", format_duration(max(1, math.ceil(seconds / step)) * step))
-
-
 KEEP_PAUSED = parse_size("5GB")
 UNTIL = Until(1.0)
 
@@ -383,7 +253,7 @@ class RunSettings:
             help="RecBole data set.  [default: dataset of the config files, or RecBole's own ml-100k]",
         ),
         COMPUTED,
-    ] = DATASET
+    ] = BUILTIN_DATASET
     base: Annotated[dict[str, Any], ConfigOptions]
     model: Annotated[
         str,

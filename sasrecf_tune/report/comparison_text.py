@@ -8,8 +8,8 @@ from rich.text import Text
 
 from sasrecf_tune.analysis.comparison import Comparison, Difference, Effort, Entry, unequal_budgets
 from sasrecf_tune.analysis.confirmation import ALPHA
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.inputs.metrics import Metric
-from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.confirmation_text import estimate_cells, p_statement
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import count_text, parameters_text

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sasrecf_tune.analysis.confirmation import ALPHA, Confirmation, Estimate, Verdict, on_test
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.inputs.metrics import Metric
-from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.terminal.console import print_line, print_table
 from sasrecf_tune.report.text import count_text, parameters_text, trials_text
 from sasrecf_tune.trials import State, TrialRecord

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from typing_extensions import override
+
 from sasrecf_tune.analysis.confirmation import Confirmation
 from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.report.choice_text import choice_text
@@ -62,33 +64,38 @@ class ResultFiles(Callback):
         self._shared = plan.settings.storage is not None
         # Predictions change with each curve, and are missing after a kill: any trial may be among the best in
         # the end. By scores alone, one that has fallen behind stays behind.
-        self._order_changes = plan.sampler == "freeze-thaw"
+        self._order_changes = plan.pauses
         self._names = plan.space.names
         self._metrics = plan.data.metric_keys
         self._set_records(study.records())
         self._write_trials()
         self._write_ranking()
 
+    @override
     def on_tick(self) -> None:
         """Bring the files up to date, unless that was done just now."""
         if self._stale and self._clock() >= self._next_write:
             self._write_ranking()
 
+    @override
     def on_search_end(self) -> None:
         """Bring the files up to date."""
         if self._stale:
             self._write_ranking()
 
+    @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
         """Remove the trial from the ranking if it was paused."""
         self._paused.pop(number, None)
 
+    @override
     def on_trial_paused(self, record: TrialRecord) -> None:
         """Add the trial to the ranking when it is time."""
         self._paused[record.number] = record
         self._stale = True
         self.on_tick()
 
+    @override
     def on_trial_end(self, record: TrialRecord) -> None:
         """Add the trial to trials.csv at once, to the others when it is time."""
         self._paused.pop(record.number, None)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.trials import FORMULA, State, TrialRecord, cell_text
 
 if TYPE_CHECKING:

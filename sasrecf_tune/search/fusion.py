@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sasrecf_tune.executors.base import Executor
-from sasrecf_tune.inputs.settings import AUTO_FUSE, RunSettings
+from sasrecf_tune.inputs.option_values import AUTO_FUSE
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import Config, FusionTiming, MeasureFusion
 
 # Larger numbers of trials are not tried.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.messages import Failure, Result
 from sasrecf_tune.search.patience import Patience
 from sasrecf_tune.search.plan import Plan

@@ -14,7 +14,7 @@ from sasrecf_tune.inputs.hyperparameters import TABLE
 from sasrecf_tune.inputs.literals import Scalar, is_number
 from sasrecf_tune.inputs.metrics import VALUE, check_kinds
 from sasrecf_tune.inputs.search_space import Choice, Int, Parameter, QUniform, SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings
+from sasrecf_tune.inputs.settings import FREEZE_THAW, RunSettings
 from sasrecf_tune.inputs.unused_settings import effective, unused_notes
 from sasrecf_tune.inputs.value_conversion import convert
 from sasrecf_tune.messages import Config, DataSummary
@@ -58,6 +58,11 @@ class Plan:
     def epochs(self) -> int:
         """The largest number of epochs that a trial can have."""
         return max_epochs(self.space, self.data.epochs)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether trials are paused and continued, rather than pruned."""
+        return self.sampler == FREEZE_THAW
 
     @property
     def fixed(self) -> Config:
@@ -237,12 +242,12 @@ def count_trials(settings: RunSettings, space: SearchSpace, base: Config) -> Tri
             fix="Give these parameters `choice` or `quniform` values, or use --sampler auto.",
         )
     if sampler == "auto":
-        sampler = "freeze-thaw"
+        sampler = FREEZE_THAW
     if sampler == "grid" and finite is not None and finite > LISTED_CELLS:
         raise InputError(
             f"a grid of {finite:,} cells is too large", where="--sampler grid", fix="Use --sampler auto."
         )
-    usual = {"freeze-thaw": WHOLE_GRID, "grid": finite or 0}.get(sampler, DEFAULT_TRIALS)
+    usual = {FREEZE_THAW: WHOLE_GRID, "grid": finite or 0}.get(sampler, DEFAULT_TRIALS)
     trials = wanted if wanted is not None else usual
     if finite is not None and trials > finite:
         if wanted is not None:

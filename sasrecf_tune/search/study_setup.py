@@ -44,13 +44,13 @@ def make_sampler(plan: Plan, history: History) -> BaseSampler:
         # In random order: when the search stops early, its trials are spread over the grid.
         return GridSampler(history, space, random.Random(seed).sample(cells, len(cells)))
     # With a policy, Optuna's sampler is not asked.
-    name = "random" if plan.sampler == "freeze-thaw" else plan.sampler
+    name = "random" if plan.pauses else plan.sampler
     return DedupSampler(history, space, optuna_sampler(name, seed), plan.feasible, plan.cells, seed)
 
 
 def make_policy(plan: Plan) -> SearchPolicy | None:
     """The policy of the plan's search; None if its sampler and its pruner decide."""
-    if plan.sampler != "freeze-thaw":
+    if not plan.pauses:
         return None
     search = plan.settings.search
     candidates = Candidates(distributions(plan.space), plan.feasible, plan.cells)

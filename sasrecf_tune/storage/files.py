@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from sasrecf_tune.errors import StorageError
 
@@ -61,6 +62,29 @@ def atomic_write(path: Path, text: str) -> None:
     finally:
         if temporary:
             remove([Path(temporary)])
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Give a file to write to, which becomes `path` when the block ends.
+
+    A block that fails leaves `path` as it was. Only one process may write a path at a time. With `durable`
+    the content is on disk at the end.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    # Not a random name: the next write replaces what a killed process left.
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def open_own(path: Path, flags: int, mode: int = 0o666) -> int:

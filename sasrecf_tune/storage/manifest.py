@@ -10,13 +10,13 @@ import subprocess
 import sys
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sasrecf_tune import __version__
+from sasrecf_tune.environment import installed_version
 from sasrecf_tune.errors import StorageError, TuneError
 from sasrecf_tune.inputs.hyperparameters import COMPARABILITY_KEYS
 from sasrecf_tune.inputs.metrics import parse_metric
@@ -85,7 +85,7 @@ def environment() -> dict[str, dict[str, Any]]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
-    return {"machine": machine, "versions": {name: _version(name) for name in _LIBRARIES}}
+    return {"machine": machine, "versions": {name: installed_version(name) for name in _LIBRARIES}}
 
 
 def read_manifest(study_dir: StudyDirectory, kind: type = Recorded) -> dict[str, Any]:
@@ -194,10 +194,3 @@ def _processor() -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

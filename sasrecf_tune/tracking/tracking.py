@@ -45,7 +45,6 @@ class Tracking(Callback):
         study: The study.
         study_dir: Its directory.
         say: Shows a message to the user.
-        clock: Returns the Unix time.
     """
 
     def __init__(
@@ -54,12 +53,10 @@ class Tracking(Callback):
         study: TuneStudy,
         study_dir: StudyDirectory,
         say: Callable[[str], None],
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._study = study
         self._study_dir = study_dir
         self._say = say
-        self._clock = clock
         self._metric = str(plan.settings.metric).lower()
         self._trials: dict[int, TrialLog] = {}  # that this run trains
         self._senders: list[Sender] = []
@@ -98,7 +95,7 @@ class Tracking(Callback):
         known = epochs.get(report.epoch)
         if known is None or not known.complete:  # else an attempt repeats those of an earlier one
             values = curve_values(report.metrics, report.train_loss)
-            epochs[report.epoch] = EpochLog(report.epoch, values, self._clock())
+            epochs[report.epoch] = EpochLog(report.epoch, values, time.time())
             self._post(replace(log, epochs=tuple(epochs[number] for number in sorted(epochs))))
 
     @override
@@ -173,11 +170,11 @@ class Tracking(Callback):
         recorded = {epoch.epoch: epoch for epoch in stored.epochs}
         recorded |= {epoch.epoch: epoch for epoch in log.epochs if epoch.complete}
         epochs = tuple(recorded[number] for number in sorted(recorded))
-        ended = self._clock() if record.state in ENDED else None
+        ended = time.time() if record.state in ENDED else None
         self._change(replace(log, epochs=epochs, record=record, ended=ended), record.state)
 
     def _change(self, log: TrialLog, state: State) -> None:
-        change = StateChange(state, log.last_epoch, self._clock())
+        change = StateChange(state, log.last_epoch, time.time())
         self._post(replace(log, state=state, changes=(*log.changes, change)))
 
     def _post(self, log: TrialLog) -> None:

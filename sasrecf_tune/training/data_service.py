@@ -40,6 +40,9 @@ class DataService:
         shared: A directory of this run for data that is prepared once for all workers.
         on_waiting: Called when this worker starts and stops waiting for another one to prepare the data.
 
+    Attributes:
+        gpu: A GPU as CUDA_VISIBLE_DEVICES names it, or "" for the CPU.
+
     Raises:
         InputError: There is no such GPU.
     """
@@ -53,7 +56,7 @@ class DataService:
         if gpu and not torch.cuda.is_available():
             name = f"GPU {gpu}" if gpu.isdigit() else gpu
             raise InputError(f"torch cannot use {name}", where="--gpus", fix="Use --gpus none for the CPU.")
-        self._gpu = (first_gpu() if torch.cuda.is_available() else "") if gpu is None else gpu
+        self.gpu = (first_gpu() if torch.cuda.is_available() else "") if gpu is None else gpu
         self._cache: PreparedCache[Prepared] = PreparedCache()
         self._shared: SharedCache[Prepared] | None = SharedCache(shared, on_waiting) if shared else None
         self._fingerprints: dict[DatasetFiles, str] = {}
@@ -64,10 +67,10 @@ class DataService:
         Raises:
             InputError: The configuration or the data set cannot be used.
         """
-        config = make_config(request.config, self._gpu)
+        config = make_config(request.config, self.gpu)
         item_columns = check_files(config, request.features)
         engine, note = choose_engine(request.engine, config)
-        prepared = self._prepare(config, engine)
+        prepared = self.prepare(config, engine)
         train, valid, test = prepared.splits
         dataset = prepared.dataset
         _check_cutoffs(config, int(dataset.item_num) - 1)
@@ -84,7 +87,7 @@ class DataService:
             valid_samples=len(valid),
             test_samples=len(test),
             item_columns=item_columns,
-            fingerprint=self._fingerprint(config),
+            fingerprint=self.fingerprint(config),
             epochs=int(config["epochs"]),
             metric_keys=result_keys(config["metrics"], config["topk"]),
             device=device_name(config["device"]),
@@ -104,10 +107,10 @@ class DataService:
             release_memory()
 
     def _time_steps(self, request: Measure) -> Timing:
-        config = make_config(request.config, self._gpu)
-        self._prepare(config, choose_engine(request.engine, config)[0])  # not part of the trial's setup
+        config = make_config(request.config, self.gpu)
+        self.prepare(config, choose_engine(request.engine, config)[0])  # not part of the trial's setup
         began = time.perf_counter()
-        built, _ = self._build(config, request.engine)
+        built, _ = self.build(config, request.engine)
         setup = time.perf_counter() - began
         trainer, device, batches = built.trainer, built.trainer.device, iter(built.train)
         steps_per_epoch = len(built.train)
@@ -131,20 +134,22 @@ class DataService:
         from sasrecf_tune.training.fusion_timing import measure_fusion
 
         def build_trial() -> Built:
-            return self._build(make_config(request.config, self._gpu), request.engine)[0]
+            return self.build(make_config(request.config, self.gpu), request.engine)[0]
 
         try:
             return measure_fusion(build_trial, request)
         finally:
             release_memory()
 
-    def _build(self, config: Any, engine_name: str) -> tuple[Built, str]:
+    def build(self, config: Any, engine_name: str) -> tuple[Built, str]:
+        """Build model and trainer of a complete configuration; return the engine's note, too."""
         engine, note = choose_engine(engine_name, config)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return build(config, self._prepare(config, engine), engine), note
+            return build(config, self.prepare(config, engine), engine), note
 
-    def _prepare(self, config: Any, engine: Engine) -> Prepared:
+    def prepare(self, config: Any, engine: Engine) -> Prepared:
+        """Return the data of a complete configuration, from a cache if another one had the same."""
         key = f"{engine.name} {data_key(dict(config.final_config_dict))}"
 
         def make() -> Prepared:
@@ -153,8 +158,8 @@ class DataService:
         shared = self._shared
         return self._cache.get(key, make if shared is None else lambda: shared.get(key, make))
 
-    def _fingerprint(self, config: Any) -> str:
-        # Cached, because it reads all of the data.
+    def fingerprint(self, config: Any) -> str:
+        """Return the fingerprint of the data set's files, which are read once."""
         directory = data_directory(config)
         if directory not in self._fingerprints:
             self._fingerprints[directory] = fingerprint(directory)

@@ -26,16 +26,14 @@ def valid_metrics(built: Built, per_user: Path | None) -> dict[str, float]:
     """Measure the model on the validation part.
 
     Args:
-        per_user: As in `write_validation`; None for nowhere.
+        per_user: Where the metrics of each user are written, too, if `repeats_validation`; None for nowhere.
     """
-    ranks_all = ranks_all_items(built.trainer.config, built.valid)
-    return _evaluate(built, "valid", per_user if ranks_all else None)
+    return _evaluate(built, "valid", per_user if repeats_validation(built) else None)
 
 
-def write_validation(built: Built, per_user: Path) -> None:
-    """Write the validation metrics of each user, where RecBole ranks the same items at each validation."""
-    if ranks_all_items(built.trainer.config, built.valid):
-        _evaluate(built, "valid", per_user)
+def repeats_validation(built: Built) -> bool:
+    """Return whether RecBole ranks the same items at each validation."""
+    return ranks_all_items(built.trainer.config, built.valid)
 
 
 def _evaluate(built: Built, part: Part, per_user: Path | None) -> dict[str, float]:

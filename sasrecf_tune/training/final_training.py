@@ -1,17 +1,86 @@
-"""Trains a model for a fixed number of epochs, without a validation."""
+"""Trains the final model of a study, or the models of an ensemble, and has them written to files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
-from sasrecf_tune.engine.recbole import Built
+from sasrecf_tune.engine.fast.build import FAST
+from sasrecf_tune.engine.recbole import Built, build, make_config
 from sasrecf_tune.engine.recording_trainer import NOT_A_NUMBER
+from sasrecf_tune.engine.split_merging import merge_splits
+from sasrecf_tune.messages import Decision, Deployment, Job, Report, Result
+from sasrecf_tune.training.data_service import DataService, choose_engine, device_name
+from sasrecf_tune.training.ensemble import averaged
+from sasrecf_tune.training.evaluation import test_metrics
+from sasrecf_tune.training.model_export import write_model
+from sasrecf_tune.training.progress import TrialProgress
+from sasrecf_tune.training.trained import Trained, parameter_count
+from sasrecf_tune.training.trial import OnReport, train_trial
 
 
-def train_all_epochs(built: Built, on_epoch: Callable[[int, float], None]) -> dict[str, torch.Tensor]:
-    """Train all epochs and return the weights, on the CPU.
+def train_final_model(
+    data: DataService, job: Job, deployment: Deployment, on_report: OnReport, progress: TrialProgress
+) -> Result:
+    """Train the model of a deployment, or the models of an ensemble, and write the model directory.
+
+    Raises:
+        StorageError: A file cannot be written.
+        Exception: What RecBole or torch raises.
+    """
+
+    def train(one: Job) -> Trained:
+        if deployment.on == "train":
+            return train_trial(data, one, on_report, progress)
+        return _train_all_epochs(data, one, deployment, on_report, progress)
+
+    if not deployment.seeds:
+        trained = train(job)
+        _export(data, job, deployment, [trained], trained.result)
+        return trained.result
+    runs = []
+    for seed in deployment.seeds:
+        progress.reports.clear()
+        runs.append(train(replace(job, config=job.config | {"seed": seed}, per_user=None)))
+    result = averaged(runs, deployment.on, job.per_user)
+    _export(data, job, deployment, runs, result)
+    return result
+
+
+def _train_all_epochs(
+    data: DataService, job: Job, deployment: Deployment, on_report: OnReport, progress: TrialProgress
+) -> Trained:
+    config = make_config(job.config | job.local_config, data.gpu)
+    engine, note = choose_engine(job.engine, config)
+    with_test = deployment.on == "all"
+    built = build(config, merge_splits(data.prepare(config, engine), 3 if with_test else 2), engine)
+
+    def report_epoch(epoch: int, loss: float) -> None:
+        on_report(Report(job.number, epoch, math.nan, {}, loss, progress.seconds))
+
+    weights = _run_epochs(built, report_epoch)
+    result = Result(
+        number=job.number,
+        decision=Decision.CONTINUE,
+        epochs=int(config["epochs"]),
+        best_epoch=int(config["epochs"]),
+        valid={},
+        test={} if with_test else test_metrics(built, job.per_user),
+        curve={},
+        seconds=progress.seconds,
+        device=device_name(config["device"]),
+        parameters=parameter_count(built.trainer.model),
+        notes=(note,) if note else (),
+        threads=torch.get_num_threads(),
+    )
+    return Trained(result, weights, built)
+
+
+def _run_epochs(built: Built, on_epoch: Callable[[int, float], None]) -> dict[str, torch.Tensor]:
+    """Train all epochs without a validation and return the weights, on the CPU.
 
     Args:
         on_epoch: Called after each epoch with its number, from 1, and its training loss.
@@ -30,3 +99,14 @@ def train_all_epochs(built: Built, on_epoch: Callable[[int, float], None]) -> di
     if not all(value.isfinite().all() for value in weights.values()):
         raise ValueError(NOT_A_NUMBER)
     return weights
+
+
+def _export(
+    data: DataService, job: Job, deployment: Deployment, runs: Sequence[Trained], result: Result
+) -> None:
+    config = runs[0].built.trainer.config
+    # RecBole's own data set does not keep whole histories; ready-made ones are used as they are.
+    engine = choose_engine(job.engine, config)[0] if config["benchmark_filename"] else FAST
+    dataset = data.prepare(config, engine).dataset
+    weights = [run.weights for run in runs]
+    write_model(deployment, job.config, config, dataset, weights, result, [run.result for run in runs])

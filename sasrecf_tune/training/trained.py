@@ -17,3 +17,8 @@ class Trained:
     result: Result
     weights: dict[str, torch.Tensor]
     built: Built
+
+
+def parameter_count(model: torch.nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

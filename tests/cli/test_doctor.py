@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 from sasrecf_tune.cli import doctor
 from sasrecf_tune.cli.doctor import OK, PROBLEM, WARNING
-from sasrecf_tune.environment import TF32_OVERRIDE, install_command, ray_versions
+from sasrecf_tune.environment import TF32_OVERRIDE, install_command, installed_version, ray_versions
 from sasrecf_tune.machine import Machine
 from tests.support.paths import ROOT
 
@@ -94,7 +94,7 @@ def test_a_broken_installation_is_reported_as_a_problem(
 )
 def test_unsupported_versions_are_problems(name: str, version: str | None, message: str) -> None:
     def installed(asked: str) -> str | None:
-        return version if asked == name else doctor._installed(asked)
+        return version if asked == name else installed_version(asked)
 
     found = {finding.check: finding for finding in doctor.versions(installed)}
     assert found[name].status == PROBLEM and message in found[name].found
@@ -119,7 +119,7 @@ def test_checkpoints_and_setuptools_are_reported_only_where_relevant(monkeypatch
 
     def checks(**versions: str) -> dict[str, str]:
         known = PINNED | versions
-        found = doctor.versions(lambda name: known.get(name) or doctor._installed(name))
+        found = doctor.versions(lambda name: known.get(name) or installed_version(name))
         return {finding.check: finding.status for finding in found if finding.check != "ray"}
 
     assert checks(torch="2.5.1", setuptools="99.0") == {"versions": OK}
@@ -131,7 +131,7 @@ def test_checkpoints_and_setuptools_are_reported_only_where_relevant(monkeypatch
 def test_versions_that_run_recbole_does_not_support_are_named() -> None:
     def finding_text(**versions: str | None) -> str:
         known = PINNED | versions
-        installed = lambda name: known[name] if name in known else doctor._installed(name)  # noqa: E731
+        installed = lambda name: known[name] if name in known else installed_version(name)  # noqa: E731
         found = {finding.check: finding for finding in doctor.versions(installed)}
         assert found["run_recbole"].status == OK
         return found["run_recbole"].found

@@ -16,7 +16,7 @@ from sasrecf_tune.engine.recbole import RECBOLE_ENGINE, Built, Engine, build, ma
 from sasrecf_tune.engine.split_merging import merge_splits
 from sasrecf_tune.storage.per_user_files import PARTS, per_user_file, read_per_user
 from sasrecf_tune.training.evaluation import test_metrics as measure_test
-from sasrecf_tune.training.evaluation import write_validation
+from sasrecf_tune.training.evaluation import valid_metrics
 from tests.support.synthetic_data import base, data, muted
 
 __all__ = ["data", "muted"]
@@ -132,5 +132,5 @@ def test_validation_is_written_where_it_can_be_repeated(data: Path, tmp_path: Pa
     ):
         built = made(data, FAST, evaluation)
         built.trainer.eval_collector.data_collect(built.train)
-        write_validation(built, tmp_path / name)
+        valid_metrics(built, tmp_path / name)
         assert [part for part in PARTS if per_user_file(tmp_path / name, part).exists()] == written

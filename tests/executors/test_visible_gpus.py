@@ -7,7 +7,7 @@ import pytest
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.executors import visible_gpus as module
 from sasrecf_tune.executors.visible_gpus import VARIABLE, first_gpu, visible_gpus
-from sasrecf_tune.inputs.settings import parse_gpus
+from sasrecf_tune.inputs.option_values import parse_gpus
 
 MIG = "MIG-3b1d3c8a-29d6-5ae4-9c3a-1f7d6bb0e0aa"
 OLD_MIG = "MIG-GPU-8932f937-d72c-4106-c12f-20bd9faed9f6/7/0"

@@ -11,6 +11,7 @@ import pytest
 
 from sasrecf_tune.errors import WorkerError
 from sasrecf_tune.executors import worker
+from sasrecf_tune.executors.out_of_memory import after_death
 
 
 @pytest.mark.parametrize(
@@ -64,5 +65,5 @@ def test_a_worker_that_dies_in_too_little_memory_names_the_limit(
     log = tmp_path / "worker-0.log"
     if said:
         log.write_text(said)
-    fix = worker.after_death(log)
+    fix = after_death(log)
     assert fix.endswith(f"Its log: {log}") and ("Raise the limit (ulimit -v" in fix) == hint

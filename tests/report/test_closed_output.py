@@ -25,13 +25,13 @@ open(sys.argv[1], "w").write("went on")
 """
 
 
-def run_without_reader(command: list[str], text: str = "", **options: object) -> tuple[int, str]:
+def run_without_reader(command: list[str]) -> tuple[int, str]:
     """Run a command whose standard output is a pipe without a reader; returns the exit code and stderr."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            command, stdout=writing, stderr=subprocess.PIPE, text=True, input=text, timeout=60, check=False
+            command, stdout=writing, stderr=subprocess.PIPE, text=True, input="", timeout=60, check=False
         )
     finally:
         os.close(writing)

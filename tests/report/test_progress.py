@@ -127,7 +127,7 @@ def after_one_epoch(progress: Progress, width: int) -> list[str]:
     view.on_trial_start(3, PARAMS)
     view.on_report(REPORT)
     with console.capture() as captured:
-        console.print(view._render())
+        console.print(view.render())
     return captured.get().splitlines()
 
 
@@ -177,4 +177,4 @@ def test_live_view_fits_the_window(height: int) -> None:
     view = LiveView(progress_of(ENDED * 5, trials=90, workers=20), console)
     for number in range(20):
         view.on_trial_start(number, PARAMS)
-    assert len(console.render_lines(view._render())) <= height
+    assert len(console.render_lines(view.render())) <= height

@@ -63,7 +63,7 @@ def settings(out: Path) -> RunSettings:
     )
 
 
-def planted_trials(count: int, seed: int = 0) -> list[tuple[TrialRecord, list[float]]]:
+def planted_trials(count: int, seed: int) -> list[tuple[TrialRecord, list[float]]]:
     """Records and curves: of 20 trials 12 complete, 7 are pruned, one fails."""
     rng = random.Random(seed)
     space = parse(SPACE)
@@ -129,10 +129,10 @@ def manifest(space: SearchSpace, out: Path, count: int) -> dict[str, Any]:
     }
 
 
-def known_report_data(count: int, seed: int = 0) -> ReportData:
+def known_report_data(count: int) -> ReportData:
     """Such a study without a directory."""
     space = parse(SPACE, "planted.test")
-    made = planted_trials(count, seed)
+    made = planted_trials(count, seed=0)
     shown: dict[str, Any] = {"created": "2026-01-01T10:00:00+00:00", "updated": "2026-01-02T10:00:00+00:00"}
     shown |= {"sasrecf_tune": "0.1.0", "command": ["sasrecf-tune", "run"], "versions": {"torch": "2.13.0"}}
     shown |= {"machine": {"system": "Linux", "cores": 2, "python": "3.11.9"}}

@@ -46,19 +46,19 @@ def write_shop(parent: Path) -> Path:
     return parent
 
 
-def write_sessions(parent: Path, timed: bool = False) -> Path:
+def write_sessions(parent: Path) -> Path:
     """Write sess/sess.{train,valid,test}.inter with ready-made histories, and sess.item, below `parent`."""
     draw = random.Random(1)
     directory = parent / "sess"
     directory.mkdir(parents=True)
-    names = ["session_id:token", "item_id_list:token_seq", "item_id:token"] + ["timestamp:float"] * timed
+    names = ["session_id:token", "item_id_list:token_seq", "item_id:token"]
     session = 0
     for part, sessions in (("train", 30), ("valid", 12), ("test", 12)):
         lines = ["\t".join(names)]
         for _ in range(sessions):
             items = [f"i{draw.randrange(ITEMS)}" for _ in range(draw.randint(2, 6))]
             session += 1
-            row = [f"s{session}", " ".join(items[:-1]), items[-1]] + [str(session)] * timed
+            row = [f"s{session}", " ".join(items[:-1]), items[-1]]
             lines.append("\t".join(row))
         (directory / f"sess.{part}.inter").write_text("\n".join(lines) + "\n")
     lines = ["item_id:token\tbrand:token", *(f"i{item}\tb{item % 4}" for item in range(ITEMS))]

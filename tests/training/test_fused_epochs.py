@@ -14,7 +14,7 @@ import torch
 
 from sasrecf_tune.engine.fast.trainer import FastTrainer
 from sasrecf_tune.engine.fused.trainer import FusedTrainer
-from sasrecf_tune.inputs.settings import AUTO_FUSE
+from sasrecf_tune.inputs.option_values import AUTO_FUSE
 from sasrecf_tune.messages import (
     Decision,
     Failure,

@@ -108,7 +108,7 @@ def runner_with_gpu(monkeypatch: pytest.MonkeyPatch) -> Runner:
     """A runner that has been given a GPU, but trains on the CPU: the fake GPU is limited to one thread."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # RecBole sets it; this restores it
     made = Runner("")
-    made._gpu = "0"
+    made.gpu = "0"
     return made
 
 

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sasrecf_tune.errors import InputError, WorkerError
 from sasrecf_tune.executors.ray.ray_api import has_autoscaler, import_ray, token_advice
@@ -120,6 +121,28 @@ def connected(address: str) -> Iterator[Head]:
     # Ray's client prints the server's logs where no other handler takes them.
     logging.getLogger("ray.util.client.logsclient").addHandler(logging.NullHandler())
     try:
+        _connect(ray, address)
+    finally:
+        signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
+    client = address.startswith(_CLIENT)
+    head = Head(_host_and_port(address) if client else str(ray.get_runtime_context().gcs_address))
+    try:
+        yield head
+    finally:
+        if head.reachable:
+            ray.shutdown()
+        else:
+            # At exit Ray would wait for the head node and then abort this process.
+            atexit.register(os._exit, WorkerError.exit_code)
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Connect to a cluster, or say in the words of a user why that cannot be done.
+
+    Raises:
+        InputError, WorkerError: As `connected`.
+    """
+    try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except ConnectionError as error:
         if "Traceback" in str(error):  # of Ray's client server, to which a process of another Ray connects
@@ -144,18 +167,6 @@ def connected(address: str) -> Iterator[Head]:
         ) from error
     except (ValueError, AssertionError) as error:
         raise InputError(_error_text(error), where=f"--address {address}", fix=_NO_CLUSTER) from error
-    finally:
-        signal.signal(signal.SIGTERM, ours or signal.SIG_DFL)
-    client = address.startswith(_CLIENT)
-    head = Head(_host_and_port(address) if client else str(ray.get_runtime_context().gcs_address))
-    try:
-        yield head
-    finally:
-        if head.reachable:
-            ray.shutdown()
-        else:
-            # At exit Ray would wait for the head node and then abort this process.
-            atexit.register(os._exit, WorkerError.exit_code)
 
 
 @contextlib.contextmanager

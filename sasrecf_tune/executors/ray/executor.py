@@ -30,6 +30,7 @@ from sasrecf_tune.executors.ray.versions import check_versions
 from sasrecf_tune.executors.ray.worker_pool import TICK_SECONDS, WorkerPool
 from sasrecf_tune.executors.worker import RUNNER
 from sasrecf_tune.inputs.dataset_files import locate
+from sasrecf_tune.inputs.hyperparameters import BUILTIN_DATASET
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.messages import (
     DataRequest,
@@ -58,8 +59,7 @@ def ray_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[R
         InputError: The data set is missing, or no node has the resources for a worker.
         WorkerError: There is no such cluster, or its nodes have other versions.
     """
-    # RecBole contains this data set, so every node has it.
-    builtin = settings.dataset == "ml-100k"
+    builtin = settings.dataset == BUILTIN_DATASET  # every node has it
     parts = settings.base.get("benchmark_filename")
     data = None if builtin else locate(settings.dataset, settings.base.get("data_path"), parts)
     with connected(settings.address) as head:

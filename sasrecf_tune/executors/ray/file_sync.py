@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import disk_error, open_own, remove
+from sasrecf_tune.storage.files import disk_error, open_own, remove, replacing
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,8 @@ def apply_changes(study_dir: StudyDirectory, changes: FileChanges) -> None:
     whole = {study_dir.checkpoints / name: content for name, content in changes.checkpoints.items()}
     whole |= {study_dir.per_user_directory / name: content for name, content in changes.per_user.items()}
     for target, content in whole.items():
-        with _disk_errors(target) as path:
-            temporary = path.with_name(f".{path.name}.part")
-            with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+        with _disk_errors(target) as path, replacing(path) as file:
+            file.write(content)
 
 
 @contextlib.contextmanager

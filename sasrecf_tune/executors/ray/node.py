@@ -20,7 +20,7 @@ from sasrecf_tune.executors.local import LocalExecutor
 from sasrecf_tune.executors.ray.file_sync import FileChanges, FileSync
 from sasrecf_tune.executors.ray.run_directory import run_directory
 from sasrecf_tune.executors.ray.shipped_dataset import Fetch, ShippedDataset, unpack_dataset
-from sasrecf_tune.inputs.settings import MOST_FUSED
+from sasrecf_tune.inputs.option_values import MOST_FUSED
 from sasrecf_tune.messages import (
     DataRequest,
     DataSummary,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from sasrecf_tune.environment import install_command
+from sasrecf_tune.environment import install_command, installed_version
 from sasrecf_tune.errors import WorkerError
 from sasrecf_tune.executors.ray.cluster import Head, Node
 from sasrecf_tune.executors.ray.ray_api import import_ray
@@ -79,9 +77,8 @@ def installed_versions() -> dict[str, str | None]:
     """Return the versions that must be the same everywhere; None for a missing package."""
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in _PACKAGES:
-        versions[name] = None
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name).partition("+")[0]  # torch's +cpu and +cu128 are one version
+        found = installed_version(name)
+        versions[name] = found and found.partition("+")[0]  # torch's +cpu and +cu128 are one version
     return versions
 
 

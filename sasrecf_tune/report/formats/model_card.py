@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sasrecf_tune.inputs.config_files import write_config
 from sasrecf_tune.report.text import count_text
-from sasrecf_tune.storage.model_directory import ModelManifest
+from sasrecf_tune.storage.model_directory import ModelManifest, Origin
 from sasrecf_tune.trials import cell_text
 
 _PARTS = {
@@ -15,101 +15,68 @@ _PARTS = {
     "train+valid": "the training and the validation part of the data",
     "all": "all data; nothing is left to measure it on",
 }
-_OTHER_DATA = (
-    "The configuration was found on other data than this model was trained on. The scores in this section "
-    "were measured on the data of the study, with other models: they say nothing of this one."
-)
 
 
 def model_card(model: ModelManifest) -> str:
     """Return the card in Markdown."""
-    origin, training, counts = model.origin, model.training, model.counts
-    features = ", ".join(each.name for each in model.architecture.features) or "none"
-    score = f"{origin.score:.4f}"
-    if origin.interval is not None:
-        score += f" ± {origin.interval:.4f}"
-    over = f"mean of {len(origin.seeds)} fresh seeds" if origin.seeds else "one seed, not confirmed"
-    epochs = str(training.epochs)
-    if training.on != "train" and len(training.best_epochs) > 1:
-        low, high = min(training.best_epochs), max(training.best_epochs)
-        epochs += f" (the median best epoch of {len(training.best_epochs)} seeds, {low} to {high})"
-    if training.on != "train" and origin.fingerprint:
-        epochs += ", found on the study's data"
-    # What was measured on other data is no score of this model.
-    found = [] if origin.fingerprint else [(f"{origin.metric} on validation", f"{score} ({over})")]
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sasrecf_tune.report.formats"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cell": cell_text, "count_of": count_text, "plain": _plain}
+    return environment.get_template("model_card.md.jinja").render(
+        model=model,
+        rows=_rows(model),
+        users=model.counts.users,
+        config=write_config(model.config, "").rstrip(),
+    )
+
+
+def _rows(model: ModelManifest) -> list[tuple[str, str]]:
+    """The rows of the table at the top: a name and a value each."""
+    origin, counts = model.origin, model.counts
+    data = (
+        f"{model.dataset}: {counts.users:,} users, {counts.items:,} items, "
+        f"{counts.interactions:,} interactions; fingerprint {model.fingerprint}"
+    )
     rows = [
         ("model", f"{model.model} (RecBole)"),
-        ("item features", features),
-        (
-            "data",
-            f"{model.dataset}: {counts.users:,} users, {counts.items:,} items, "
-            f"{counts.interactions:,} interactions; fingerprint {model.fingerprint}",
-        ),
-        *(
-            [("data of the study", f"{origin.dataset}; fingerprint {origin.fingerprint}: other data")]
-            if origin.fingerprint
-            else []
-        ),
-        ("trained on", _PARTS[training.on]),
-        ("epochs", epochs),
-        _seed_row(model),
-        *found,
-        *_metric_rows("validation", model.valid),
-        *_metric_rows("test", model.test),
-        *(tuple(line.split("  ", 1)) for line in single_models(model)),
-        ("created", f"{model.created}, sasrecf-tune {model.sasrecf_tune}"),
+        ("item features", ", ".join(each.name for each in model.architecture.features) or "none"),
+        ("data", data),
     ]
-    lines = [
-        f"# {model.model} on {_plain(model.dataset)}",
-        "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| {_plain(name)} | {_plain(value)} |" for name, value in rows),
-        "",
-        "## How it was found",
-        "",
-        *([_OTHER_DATA, ""] if origin.fingerprint else []),
-        _plain(origin.how),
-        "",
-        f"Searched parameters of trial {origin.trial} of the study {_plain(origin.study)}:",
-        "",
-        *(f"- `{name}`: {_plain(cell_text(value))}" for name, value in origin.params.items()),
-        "",
-        "## How to use it",
-        "",
-        "```bash",
-        "sasrecf-tune recommend ./ --top 10 -o recommendations.csv",
-        "sasrecf-tune recommend ./ --histories histories.csv -o recommendations.csv",
-        "```",
-        "",
-        "```python",
-        "import sasrecf_tune",
-        "",
-        'model = sasrecf_tune.load_model(".")',
-        'model.recommend({"a user": ["an item", "another item"]}, top=10)',
-        "```",
-        "",
-        "## Files",
-        "",
-        "- `weights.safetensors`: the parameters, by the names of RecBole's model"
-        + (
-            f"; those of the other models in weights-2 to weights-{len(model.members)}"
-            if model.members
-            else ""
-        ),
-        "- `data.safetensors`: item features, and "
-        + (f"the histories of {count_text(counts.users, 'user')}" if counts.users else "no histories"),
-        "- `ids.json`: the original ids of users and items, by row",
-        "- `model.json`: architecture, configuration, metrics, versions, fingerprint of the data",
-        "",
-        "## Configuration",
-        "",
-        "```yaml",
-        write_config(model.config, "").rstrip(),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+    if origin.fingerprint:
+        of_study = f"{origin.dataset}; fingerprint {origin.fingerprint}: other data"
+        rows.append(("data of the study", of_study))
+    rows += [("trained on", _PARTS[model.training.on]), ("epochs", _epochs_text(model)), _seed_row(model)]
+    if not origin.fingerprint:  # what was measured on other data is no score of this model
+        rows.append((f"{origin.metric} on validation", _score_text(origin)))
+    rows += _metric_rows("validation", model.valid) + _metric_rows("test", model.test)
+    for line in single_models(model):
+        name, _, values = line.partition("  ")
+        rows.append((name, values))
+    return [*rows, ("created", f"{model.created}, sasrecf-tune {model.sasrecf_tune}")]
+
+
+def _epochs_text(model: ModelManifest) -> str:
+    training = model.training
+    text = str(training.epochs)
+    if training.on != "train" and len(training.best_epochs) > 1:
+        low, high = min(training.best_epochs), max(training.best_epochs)
+        text += f" (the median best epoch of {len(training.best_epochs)} seeds, {low} to {high})"
+    if training.on != "train" and model.origin.fingerprint:
+        text += ", found on the study's data"
+    return text
+
+
+def _score_text(origin: Origin) -> str:
+    interval = "" if origin.interval is None else f" ± {origin.interval:.4f}"
+    over = f"mean of {len(origin.seeds)} fresh seeds" if origin.seeds else "one seed, not confirmed"
+    return f"{origin.score:.4f}{interval} ({over})"
 
 
 def single_models(model: ModelManifest) -> list[str]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.inputs.parquet import import_pyarrow
 from sasrecf_tune.report.text import visible
-from sasrecf_tune.storage.files import open_own, output_error
+from sasrecf_tune.storage.files import output_error, replacing
 
 Columns = Mapping[str, Any]  # names and arrays of equal length
 _DECIMALS = 6
@@ -107,16 +107,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             with path.open("wb") as stream:
                 yield stream
             return
-        # Not a random name: the next write replaces what a killed process left.
-        temporary = target.with_name(f".{target.name}.part")
-        try:
-            with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(target) as file:
+            yield file
     except OSError as error:
         raise output_error(path, error) from error
 

@@ -15,9 +15,10 @@ from sasrecf_tune.analysis.contrasts import CONFIDENCE
 from sasrecf_tune.analysis.importance import DASHBOARD_DIFFERS, LEAST_TRIALS, importance
 from sasrecf_tune.analysis.main_effects import main_effects
 from sasrecf_tune.analysis.report_data import ReportData, report_data_of
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.inputs.literals import is_number
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import RunSettings, format_duration
+from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.report.bounds_text import bounds_sentence
 from sasrecf_tune.report.choice_text import (
     PREDICTED,

@@ -18,7 +18,7 @@ from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, s
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
-from sasrecf_tune.trials import ENDED, State, TrialRecord, cell_text, rank
+from sasrecf_tune.trials import ENDED, Row, State, TrialRecord, cell_text, rank
 
 if TYPE_CHECKING:
     from sasrecf_tune.search.limits import Outcome
@@ -41,62 +41,26 @@ def show_end(
         winner: The content of best.yaml.
         summary: What the default search has found.
     """
-    metric, search = plan.settings.metric, plan.settings.search
+    search = plan.settings.search
     ended = [record for record in records if record.state in ENDED]
-    rows = rank(records, metric.maximize)
-    shown = rows[:_SHOWN_ROWS]
-    if shown:
-        print_table(console, ranking_table(shown, varied(plan.space), metric, console.width))
-        if len(rows) > len(shown):
-            print_command(
-                console,
-                f"... and {len(rows) - len(shown)} more:",
-                f"sasrecf-tune report {study_dir.name}{out_option(study_dir)} --top 0",
-            )
-        fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
-        if fixed:
-            console.print(Text("the same in all trials: " + " ".join(fixed), style="dim"))
-        if why := choice_text(rows, metric):
-            console.print(Text(why))
-        console.print()
+    rows = rank(records, plan.settings.metric.maximize)
+    if rows:
+        _print_ranking(plan, study_dir, rows, console)
     print_failures(rows, console)
     stopped = outcome.interrupted or outcome.failed
     over = outcome.converged and summary is not None and summary.regret < search.until
-    reason = outcome.reason
-    if summary is not None:
-        regret = regret_text(summary, metric)
-        reason = f"{regret}, below --until {search.until}" if over else f"{reason}; {regret}"
-    place = relative(study_dir.directory)
-    print_line(console, f"{reason[:1].upper()}{reason[1:]}. Results: {place}")
-    if summary is not None and (untried := untried_text(summary, metric)):
-        print_line(console, f"{untried}.")
+    _print_reason(plan, study_dir, outcome, summary, over, console)
     # Trials of this run have all ended.
     elsewhere = sum(record.state == State.RUNNING for record in records)
     left = plan.trials - sum(not record.imported for record in ended) - elsewhere
     if left > 0:
-        states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
-        counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
-        begun = ", ".join(f"{count} {name}" for count, name in counts if count)
-        again = f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:"
-        command = f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}"
-        if over:
-            trials = "trial" if sum(count for count, _ in counts) == 1 else "trials"
-            again = f"{f'{begun} {trials}. ' if begun else ''}A smaller --until continues:"
-            command += f" --until {search.until / 2:g}"
-        print_command(console, again, command)
+        _print_continuation(plan, study_dir, records, outcome, left, over, console)
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = winner is not None and winner.confirmation is not None
         if (over or left <= 0) and not (stopped or elsewhere or confirmed or search.confirm):
             command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
             print_command(console, "Recommended last step, the best again on fresh seeds:", command)
-        which = f" (trial {winner.trial}, confirmed)" if winner is not None and confirmed else ""
-        if winner is not None and winner.record.imported:
-            which = f" (trial {winner.trial}, imported from {winner.record.imported}; not trained here)"
-        for text in (
-            f"Best configuration: {relative(study_dir.best)}{which}",
-            f"Report: {relative(study_dir.report)}",
-        ):
-            console.print(text, highlight=False, soft_wrap=True)
+        _print_best(study_dir, winner, console)
         if winner is not None:
             show_bounds(at_bounds(winner.record.params, records, plan.space, plan.base), console)
     elif elsewhere:
@@ -108,6 +72,77 @@ def show_end(
         console.print("No trial completed.", style="red")
     elif rows:
         console.print("No trial has completed yet.")
+
+
+def _print_ranking(plan: Plan, study_dir: StudyDirectory, rows: list[Row], console: Console) -> None:
+    metric, shown = plan.settings.metric, rows[:_SHOWN_ROWS]
+    print_table(console, ranking_table(shown, varied(plan.space), metric, console.width))
+    if len(rows) > len(shown):
+        print_command(
+            console,
+            f"... and {len(rows) - len(shown)} more:",
+            f"sasrecf-tune report {study_dir.name}{out_option(study_dir)} --top 0",
+        )
+    fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
+    if fixed:
+        console.print(Text("the same in all trials: " + " ".join(fixed), style="dim"))
+    if why := choice_text(rows, metric):
+        console.print(Text(why))
+    console.print()
+
+
+def _print_reason(
+    plan: Plan,
+    study_dir: StudyDirectory,
+    outcome: Outcome,
+    summary: SearchSummary | None,
+    over: bool,
+    console: Console,
+) -> None:
+    """Print why the search ended; `over`: because little is left to gain."""
+    metric, reason = plan.settings.metric, outcome.reason
+    if summary is not None:
+        regret = regret_text(summary, metric)
+        reason = f"{regret}, below --until {plan.settings.search.until}" if over else f"{reason}; {regret}"
+    place = relative(study_dir.directory)
+    print_line(console, f"{reason[:1].upper()}{reason[1:]}. Results: {place}")
+    if summary is not None and (untried := untried_text(summary, metric)):
+        print_line(console, f"{untried}.")
+
+
+def _print_continuation(
+    plan: Plan,
+    study_dir: StudyDirectory,
+    records: Sequence[TrialRecord],
+    outcome: Outcome,
+    left: int,
+    over: bool,
+    console: Console,
+) -> None:
+    """Print how to train the `left` trials."""
+    states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
+    counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
+    begun = ", ".join(f"{count} {name}" for count, name in counts if count)
+    again = f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:"
+    command = f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}"
+    if over:
+        trials = "trial" if sum(count for count, _ in counts) == 1 else "trials"
+        again = f"{f'{begun} {trials}. ' if begun else ''}A smaller --until continues:"
+        command += f" --until {plan.settings.search.until / 2:g}"
+    print_command(console, again, command)
+
+
+def _print_best(study_dir: StudyDirectory, winner: Winner | None, console: Console) -> None:
+    which = ""
+    if winner is not None and winner.record.imported:
+        which = f" (trial {winner.trial}, imported from {winner.record.imported}; not trained here)"
+    elif winner is not None and winner.confirmation is not None:
+        which = f" (trial {winner.trial}, confirmed)"
+    for text in (
+        f"Best configuration: {relative(study_dir.best)}{which}",
+        f"Report: {relative(study_dir.report)}",
+    ):
+        console.print(text, highlight=False, soft_wrap=True)
 
 
 def winner_facts(winner: Winner | None) -> dict[str, object] | None:

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.messages import Report
-from sasrecf_tune.report.terminal.progress import Base, Progress, Running
+from sasrecf_tune.report.terminal.progress import Progress, ProgressView, Running
 from sasrecf_tune.report.terminal.tables import sparkline
 from sasrecf_tune.report.text import seconds_text
 from sasrecf_tune.trials import State
@@ -26,13 +26,13 @@ _NUMBERS_WIDTH = 56
 _MOST_RANKED = 10
 
 
-class LiveView(Base):
+class LiveView(ProgressView):
     """The best trials, below them running trials with their learning curves, then the overall progress."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         super().__init__(progress)
         self._console = console
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, get_renderable=self.render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveView:
         self._live.start()
@@ -50,7 +50,8 @@ class LiveView(Base):
         super().on_trial_retry(number, attempt, reason)
         self._console.print(Text(self._retrying_text(number, attempt, reason), style="yellow"))
 
-    def _render(self) -> RenderableType:
+    def render(self) -> RenderableType:
+        """Return the view as it is now."""
         progress, width = self.progress, self._console.width
         longest = max((len(progress.text(each.params)) for each in progress.running.values()), default=0)
         below = width < max(_WIDE, _NUMBERS_WIDTH + _CURVE_WIDTH + longest)

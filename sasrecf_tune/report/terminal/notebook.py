@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from rich.jupyter import JUPYTER_HTML_FORMAT
+from typing_extensions import override
 
 from sasrecf_tune.report.terminal.console import SafeConsole
 from sasrecf_tune.report.terminal.live_view import LiveView
@@ -42,6 +43,7 @@ class NotebookView(LiveView):
     def __exit__(self, *_: object) -> None:
         self._handle.update(self._display.HTML(""))
 
+    @override
     def on_tick(self) -> None:
         """Draw the view again where it is time."""
         if time.monotonic() >= self._next:
@@ -50,7 +52,7 @@ class NotebookView(LiveView):
 
     def _html(self) -> Any:
         canvas = SafeConsole(file=io.StringIO(), record=True, width=self._console.width, force_jupyter=False)
-        canvas.print(self._render())
+        canvas.print(self.render())
         return self._display.HTML(canvas.export_html(inline_styles=True, code_format=JUPYTER_HTML_FORMAT))
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sasrecf_tune.inputs.settings import SearchSettings, format_duration
+from sasrecf_tune.inputs.durations import format_duration
+from sasrecf_tune.inputs.settings import FREEZE_THAW, SearchSettings
 from sasrecf_tune.messages import Timing
 from sasrecf_tune.report.earlier_text import earlier_content, earlier_lines
 from sasrecf_tune.report.terminal.console import print_table
@@ -79,18 +80,17 @@ def show_plan(
     trials = count_text(plan.trials, "trial")
     what = {
         "grid": f"{_each(plan.trials)} once, in random order",
-        "freeze-thaw": f"at most {trials}, paused and resumed; the most promising one goes on",
+        FREEZE_THAW: f"at most {trials}, paused and resumed; the most promising one goes on",
     }.get(plan.sampler, f"{trials}, no duplicates")
     grid.add_row("search", f"{plan.sampler}: {what}; up to {count_text(plan.epochs, 'epoch')} each")
-    pauses = plan.sampler == "freeze-thaw"
-    if not pauses or plan.pruner.name != "none":
+    if not plan.pauses or plan.pruner.name != "none":
         grid.add_row("pruner", str(plan.pruner))
     grid.add_row(
         "metric", f"{plan.settings.metric} on the validation set; nothing is selected on the test set"
     )
-    if pauses and plan.settings.search.until:
+    if plan.pauses and plan.settings.search.until:
         until = plan.settings.search.until
-        regret = f"{until} standard deviation{'s' if until != 1.0 else ''} between seeds"
+        regret = f"{until} standard deviation{'s' if float(until) != 1 else ''} between seeds"
         grid.add_row("until", Text(f"the expected regret of the best trial is below {regret}"))
     if limits := _limits(plan.settings.search):
         grid.add_row("ends", Text(f"earlier {limits}"))

@@ -13,8 +13,8 @@ from rich.text import Text
 from typing_extensions import override
 
 from sasrecf_tune.analysis.search_summary import SearchSummary, with_predictions
+from sasrecf_tune.inputs.durations import format_duration, rough_duration
 from sasrecf_tune.inputs.metrics import Metric
-from sasrecf_tune.inputs.settings import format_duration, rough_duration
 from sasrecf_tune.messages import Report
 from sasrecf_tune.report.terminal.tables import ranking_table
 from sasrecf_tune.report.text import json_text, parameters_text, seconds_text
@@ -131,7 +131,7 @@ def make_progress(
     return Progress(names, metric, maximize, total, epochs, workers, ended, paused=paused)
 
 
-class Base(Callback):
+class ProgressView(Callback):
     """Keeps `Progress` current; the views add what they show."""
 
     def __init__(self, progress: Progress) -> None:
@@ -201,7 +201,7 @@ class Base(Callback):
         return f"{self.progress.word} {number}: {reason}; retrying (attempt {attempt})"
 
 
-class PlainView(Base):
+class PlainView(ProgressView):
     """One line per event, for logs and pipes."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
@@ -213,12 +213,15 @@ class PlainView(Base):
         super().on_trial_start(number, params)
         self._line(f"{self.progress.word} {number} started: {self.progress.text(params)}")
 
+    @override
     def _continued(self, report: Report) -> None:
         self._line(f"{self.progress.word} {report.number} continues after epoch {report.epoch}")
 
+    @override
     def _begun_anew(self, report: Report) -> None:
         self._line(self._anew_text(report))
 
+    @override
     def _validated(self, report: Report) -> None:
         progress = self.progress
         epoch = seconds_text(report.seconds / report.epoch)
@@ -266,7 +269,7 @@ class PlainView(Base):
         self._console.print(Text(text), soft_wrap=True, highlight=False)
 
 
-class JsonView(Base):
+class JsonView(ProgressView):
     """One JSON object per line on standard output."""
 
     @override
@@ -276,12 +279,15 @@ class JsonView(Base):
             {"event": "started", self.progress.word: number, **self.progress.named(params), "params": params}
         )
 
+    @override
     def _continued(self, report: Report) -> None:
         emit({"event": "continues", self.progress.word: report.number, "after": report.epoch})
 
+    @override
     def _begun_anew(self, report: Report) -> None:
         emit({"event": "restarted", self.progress.word: report.number, "reason": report.anew})
 
+    @override
     def _validated(self, report: Report) -> None:
         emit(
             {

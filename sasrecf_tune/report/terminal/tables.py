@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sasrecf_tune.analysis.bounds import AtBound
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.inputs.metrics import Metric
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.inputs.settings import format_duration
 from sasrecf_tune.report.bounds_text import bounds_sentence
 from sasrecf_tune.report.choice_text import PREDICTED, has_predictions, predicted_text
 from sasrecf_tune.report.text import epochs_text, parameter_cells, parameters_text

@@ -30,7 +30,11 @@ _FLUSH_SECONDS = 0.5
 
 @contextlib.contextmanager
 def corruption_errors() -> Iterator[None]:
-    """Turn whatever Optuna raises on a corrupt row into a CorruptStudyError."""
+    """Turn whatever Optuna raises on a corrupt row into a CorruptStudyError.
+
+    Raises:
+        CorruptStudyError: Optuna cannot read a row.
+    """
     try:
         yield
     except (StorageInternalError, SQLAlchemyError, sqlite3.Error):

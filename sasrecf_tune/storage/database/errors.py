@@ -121,10 +121,6 @@ def storage_error(error: BaseException, study_dir: StudyDirectory, storage: str 
     return StorageError(f"database error: {reason}", where=where, fix=f"{fix} {again}")
 
 
-# Even to read it: an unfinished transaction is rolled back, and an empty file gets tables.
-SQLITE_CHANGES = "SQLite may change what it leads to"
-
-
 def check_database(study_dir: StudyDirectory, storage: str | None) -> None:
     """Check SQLite's file, or a server's address, before it is used; nothing is changed.
 
@@ -136,9 +132,8 @@ def check_database(study_dir: StudyDirectory, storage: str | None) -> None:
         check_address(storage)
         return
     path = study_dir.database
-    refuse_link(path, SQLITE_CHANGES)
     lost = not path.exists() or (path.is_file() and path.stat().st_size == 0)
-    if lost and study_dir.manifest.exists():
+    if lost and not path.is_symlink() and study_dir.manifest.exists():
         # A new database would start the study again, and replace the results in its other files.
         if address := _recorded_address(study_dir):
             raise StorageError(
@@ -151,7 +146,18 @@ def check_database(study_dir: StudyDirectory, storage: str | None) -> None:
             where=str(path),
             fix=f"Restore it from a copy, give --storage if it is in another database, or {ANOTHER_STUDY}",
         )
-    check_sqlite(path)
+    check_study_file(study_dir)
+
+
+def check_study_file(study_dir: StudyDirectory) -> None:
+    """Check the SQLite database of a study: as `check_sqlite`, and that it is no link.
+
+    Raises:
+        StorageError: it is a link, or as in `check_sqlite`.
+    """
+    # Even to read it: an unfinished transaction is rolled back, and an empty file gets tables.
+    refuse_link(study_dir.database, "SQLite may change what it leads to")
+    check_sqlite(study_dir.database)
 
 
 def _recorded_address(study_dir: StudyDirectory) -> str:

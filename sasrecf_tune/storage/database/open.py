@@ -12,11 +12,10 @@ from sqlalchemy.exc import NoSuchModuleError
 
 from sasrecf_tune.errors import StorageError
 from sasrecf_tune.storage.database.address import check_address
-from sasrecf_tune.storage.database.errors import SQLITE_CHANGES, check_sqlite, display_url, storage_error
+from sasrecf_tune.storage.database.errors import check_study_file, display_url, storage_error
 from sasrecf_tune.storage.database.server import check_connection, missing_driver, open_server
 from sasrecf_tune.storage.database.sqlite_file import connect
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.storage.files import refuse_link
 
 # It reports errors of the database as warnings before it raises them.
 logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
@@ -34,8 +33,7 @@ def open_storage(study_dir: StudyDirectory, storage: str | None) -> RDBStorage:
     if storage is not None:
         check_address(storage)
     else:
-        refuse_link(study_dir.database, SQLITE_CHANGES)
-        check_sqlite(study_dir.database)
+        check_study_file(study_dir)
     with _storage_errors(study_dir, storage):
         if storage is not None:
             return open_server(storage)

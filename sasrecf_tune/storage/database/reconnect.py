@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
-from sasrecf_tune.inputs.settings import format_duration
+from sasrecf_tune.inputs.durations import format_duration
 from sasrecf_tune.storage.database.errors import driver_message
 
 RETRY_SECONDS = 120.0
