@@ -144,9 +144,7 @@ def _cells(plan: Plan, study_dir: StudyDirectory) -> Iterator[dict[str, Any]]:
     """Yield the cells that the study does not have, in random order."""
     storage = open_storage(study_dir, None)
     history = History(plan.space)
-    history.add_trials(
-        storage.get_all_trials(storage.get_study_id_from_name(study_dir.optuna_name), deepcopy=False)
-    )
+    history.add_trials(storage.get_all_trials(storage.get_study_id_from_name(study_dir.name), deepcopy=False))
     storage.engine.dispose()
     assert plan.cells is not None
     cells = plan.cells()

@@ -51,6 +51,7 @@ class Results:
         seconds: How long all runs of the search have taken.
         runs: The runs of all confirmations.
         summary: What the default search has found; None if it is outdated.
+        renamed: A note if the study has another name in its database than its directory.
     """
 
     records: list[TrialRecord]
@@ -63,6 +64,7 @@ class Results:
     seconds: float = 0.0
     runs: list[TrialRecord] = field(default_factory=list)
     summary: SearchSummary | None = None
+    renamed: str = ""
 
     @property
     def confirmation(self) -> Confirmation | None:

@@ -313,10 +313,11 @@ class Study:
         import optuna
 
         from sasrecf_tune.storage.database.open import open_storage
+        from sasrecf_tune.storage.database.study_name import recorded_name
 
         self._results  # checks the database, which Optuna would create  # noqa: B018
         storage = open_storage(self._directory, self._address())
-        return optuna.load_study(study_name=self._directory.optuna_name, storage=storage)
+        return optuna.load_study(study_name=recorded_name(storage, self._directory), storage=storage)
 
     def delete(self) -> None:
         """Delete the study: its trials in the database, and its files. Nobody is asked.

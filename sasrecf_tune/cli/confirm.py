@@ -72,6 +72,7 @@ def confirm_study(
     from sasrecf_tune.search.open_study import load_study, open_study
     from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
+    from sasrecf_tune.storage.database.study_name import renamed_note
 
     checked = check_inputs(settings, space)
     before = read_manifest(study_dir).get("confirmation", {})
@@ -84,6 +85,8 @@ def confirm_study(
     with open_session(settings, study_dir, allocation) as executor:
         storage = open_storage(study_dir, settings.storage)
         with reading_errors(study_dir, settings.storage):
+            if note := renamed_note(storage, study_dir):
+                display.note(note)
             # Before the data is prepared, which takes long.
             if best(load_study(study_dir, storage, space).records(), maximize=True) is None:
                 raise no_completed_trial(study_dir.name)

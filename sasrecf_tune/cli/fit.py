@@ -85,6 +85,8 @@ def fit_study(
     winner, settings, space = found.winner, found.settings, found.space
     manifest = read_manifest(study_dir, Planned)
     display = Display(console, as_json)
+    if found.results.renamed:
+        display.note(found.results.renamed)
     config = winner_config(winner, settings, space)
     if seed is not None:
         config |= {"seed": seed}

@@ -53,6 +53,8 @@ def reproduce_study(
     winner, origin, settings, space = found.winner, found.origin, found.settings, found.space
     manifest = read_manifest(study_dir, Planned)
     display = Display(console, as_json)
+    if found.results.renamed:
+        display.note(found.results.renamed)
     config = winner_config(winner, settings, space)
     display.line(f"training again: {winner_name(winner)}, seed {config['seed']}")
     if imported := imported_text(winner):

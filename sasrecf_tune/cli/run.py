@@ -85,8 +85,9 @@ def run(
     from sasrecf_tune.search.peers import with_peer_notes
     from sasrecf_tune.search.study_setup import planned_study, with_earlier_work, without_imported
     from sasrecf_tune.storage.database import maintenance
-    from sasrecf_tune.storage.database.errors import check_begun, reading_errors
+    from sasrecf_tune.storage.database.errors import reading_errors
     from sasrecf_tune.storage.database.open import open_storage
+    from sasrecf_tune.storage.database.study_name import check_begun, renamed_note
     from sasrecf_tune.tracking.tracking import Tracking
 
     check_trackers(settings.log)
@@ -109,6 +110,8 @@ def run(
             failed = maintenance.retry_failed(study_dir, storage, settings.storage)
             display.note(f"{count_text(failed, 'failed trial')} to be tried again")
         with reading_errors(study_dir, settings.storage):
+            if note := renamed_note(storage, study_dir):
+                plan = replace(plan, notes=(*plan.notes, note))
             study = planned_study(plan, study_dir, storage, display.note, imports)
             plan = without_imported(plan, study)
             records = study.records()

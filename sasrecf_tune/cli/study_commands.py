@@ -67,8 +67,8 @@ def report_study(
     results = read_results(study_dir, settings, space, database_address(settings, storage))
     data = report_data_of(study_dir, settings, space, results)
     tests = results.tests if show_test else None
-    if show_test:
-        make_console(sys.stderr).print(SELECTING_ON_TEST, style="yellow", soft_wrap=True, highlight=False)
+    for note in filter(None, (results.renamed, SELECTING_ON_TEST if show_test else "")):
+        make_console(sys.stderr).print(note, style="yellow", soft_wrap=True, highlight=False, markup=False)
     if form == "html":
         _page(study_dir, data, output)
         return

@@ -17,10 +17,10 @@ from sasrecf_tune.analysis.reproduction import diff_text
 from sasrecf_tune.errors import StudyMismatchError, StudyNotFoundError
 from sasrecf_tune.inputs.search_space import SearchSpace
 from sasrecf_tune.search.plan import decisive_settings
-from sasrecf_tune.search.study import IDENTITY, TuneStudy
+from sasrecf_tune.search.study import TuneStudy
 from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.coordination import SingleCoordinator, open_coordinated
-from sasrecf_tune.storage.database.errors import NOT_HELD
+from sasrecf_tune.storage.database.study_name import IDENTITY, recorded_name
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
 
 
@@ -39,7 +39,7 @@ def open_study(
         StudyMismatchError: the study has another identity; the message shows the difference.
         CorruptStudyError: the study is damaged.
     """
-    name = study_dir.optuna_name
+    name = recorded_name(storage, study_dir)
     direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
     with contextlib.suppress(DuplicatedStudyError):
         storage.create_new_study([direction], name)
@@ -87,13 +87,12 @@ def load_study(study_dir: StudyDirectory, storage: BaseStorage, space: SearchSpa
         StudyNotFoundError: the database has no such study.
         CorruptStudyError: the study is damaged.
     """
+    name = recorded_name(storage, study_dir)
     try:
-        memory = WriteThroughStorage(storage, study_dir.optuna_name)
-        study = optuna.load_study(study_name=study_dir.optuna_name, storage=memory)
+        memory = WriteThroughStorage(storage, name)
+        study = optuna.load_study(study_name=name, storage=memory)
     except KeyError as error:
         raise StudyNotFoundError(
-            f"the database holds no study {study_dir.optuna_name!r}",
-            where=str(study_dir.directory),
-            fix=f"{NOT_HELD}.",
+            f"the database holds no study {name!r}", where=str(study_dir.directory)
         ) from error
     return TuneStudy(study, memory, SingleCoordinator(memory), space)

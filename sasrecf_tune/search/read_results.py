@@ -23,6 +23,7 @@ def read_results(
     from sasrecf_tune.search.open_study import load_study
     from sasrecf_tune.storage.database.errors import check_database, reading_errors
     from sasrecf_tune.storage.database.open import open_storage
+    from sasrecf_tune.storage.database.study_name import renamed_note
 
     check_database(study_dir, storage)
     with reading_errors(study_dir, storage), contextlib.ExitStack() as stack:
@@ -45,4 +46,5 @@ def read_results(
             study.seconds_spent(),
             runs.records() if runs else [],
             study.current_summary(),
+            renamed_note(backend, study_dir),
         )

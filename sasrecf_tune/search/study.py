@@ -32,12 +32,12 @@ from sasrecf_tune.storage.database.coordination import Coordination
 from sasrecf_tune.storage.database.dashboard_notes import failure_note
 from sasrecf_tune.storage.database.errors import CorruptStudyError
 from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
+from sasrecf_tune.storage.database.study_name import IDENTITY
 from sasrecf_tune.trials import TrialRecord
 
 T = TypeVar("T")
 
-# User attributes of the study: what it was made from, and the seconds that all its runs have taken.
-IDENTITY = "sasrecf_tune:identity"
+# User attribute of the study: the seconds that all its runs have taken.
 _SECONDS = "sasrecf_tune:seconds"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

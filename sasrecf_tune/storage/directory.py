@@ -31,11 +31,6 @@ class StudyDirectory:
         return self.directory.name
 
     @property
-    def optuna_name(self) -> str:
-        """The study's name in the database; a confirmation's has a space, which no other study's name has."""
-        return self.name if self.trial == "trial" else f"{self.name} confirmation"
-
-    @property
     def confirmation(self) -> StudyDirectory:
         """The same directory, with the file names of the runs of a confirmation."""
         return replace(self, trial="confirm")

@@ -7,10 +7,11 @@ that pauses trials would do thousands of times.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,8 @@ _HEAD, _TAIL = 12, 4
 class _Run:
     """What a file has: the last step of each curve, the last text of each tag, whether parameters."""
 
-    name: str
-    path: Path
-    steps: dict[str, int]
-    texts: dict[str, str]
+    steps: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     has_params: bool = False
 
 
@@ -68,34 +67,33 @@ class EventFiles(Tracker):
         self.place = "."  # of the study, which may be moved
         self._directory = directory
         self._study = study
-        self._runs: dict[str, _Run] = {}
 
     @override
     def write_trial(self, log: TrialLog) -> None:
-        run = self._open(log.name)
-        events = []
-        if not run.has_params:
-            events.append(_session_start(log, self._study))
-        for epoch in log.values:
-            new = {tag: value for tag, value in epoch.values.items() if epoch.epoch > run.steps.get(tag, 0)}
-            if new:
-                events.append(_scalars(new, epoch.epoch, epoch.time))
-        last = log.last_time
-        results = {
-            tag: value for tag, value in log.results.items() if log.last_epoch > run.steps.get(tag, -1)
-        }
-        if results:
-            events.append(_scalars(results, log.last_epoch, last))
-        state = f"{log.state}: {log.error}" if log.error else str(log.state)
-        if run.texts.get(_STATE) != state:
-            events.append(_text(_STATE, state, log.last_epoch, last))
-            if log.settled and log.state != State.PAUSED:
-                events.append(_session_end(log, last))
-        self._append(run, events)
+        def events(run: _Run) -> list[Any]:
+            found = [] if run.has_params else [_session_start(log, self._study)]
+            for epoch in log.values:
+                step = epoch.epoch
+                new = {tag: value for tag, value in epoch.values.items() if step > run.steps.get(tag, 0)}
+                if new:
+                    found.append(_scalars(new, step, epoch.time))
+            last = log.last_time
+            results = {
+                tag: value for tag, value in log.results.items() if log.last_epoch > run.steps.get(tag, -1)
+            }
+            if results:
+                found.append(_scalars(results, log.last_epoch, last))
+            state = f"{log.state}: {log.error}" if log.error else str(log.state)
+            if run.texts.get(_STATE) != state:
+                found.append(_text(_STATE, state, log.last_epoch, last))
+                if log.settled and log.state != State.PAUSED:
+                    found.append(_session_end(log, last))
+            return found
+
+        self._append(log.name, events)
 
     @override
     def write_study(self, log: StudyLog) -> None:
-        run = self._open(_STUDY)
         ended = sum(log.trials.values())
         texts = {
             _SETTINGS: _table(log.settings),
@@ -104,57 +102,53 @@ class EventFiles(Tracker):
             _STATE: f"{log.state}: {', '.join(f'{count} {state}' for state, count in log.trials.items())}",
         }
         now = max((file.stat().st_mtime for file in log.files), default=0.0)
-        events = [_text(tag, text, ended, now) for tag, text in texts.items() if run.texts.get(tag) != text]
-        self._append(run, events)
+
+        def events(run: _Run) -> list[Any]:
+            changed = {tag: text for tag, text in texts.items() if run.texts.get(tag) != text}
+            return [_text(tag, text, ended, now) for tag, text in changed.items()]
+
+        self._append(_STUDY, events)
 
     @override
     def close(self) -> None:
         pass  # no file stays open
 
-    def _open(self, name: str) -> _Run:
-        if name not in self._runs:
-            make_directory(self._directory / name)
-            self._runs[name] = _read(name, self._directory / name / _FILE)
-        return self._runs[name]
+    def _append(self, name: str, events: Callable[[_Run], list[Any]]) -> None:
+        """Append the `events` that a run lacks.
 
-    def _append(self, run: _Run, events: list[Any]) -> None:
-        if not events:
-            return
-        # If it fails, the file is read again before more is written: it may end in half a record.
-        del self._runs[run.name]
-        with os.fdopen(open_own(run.path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+        The file is read each time: another coordinator may have written to it.
+        """
+        path = self._directory / name / _FILE
+        make_directory(path.parent)
+        with os.fdopen(open_own(path, os.O_RDWR), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            check_size(file.fileno(), path)
+            run, whole = _read(file.read(), path)
+            file.truncate(whole)  # without the record that a killed run has left incomplete
+            file.seek(whole)
             writer = RecordWriter(file)
-            for event in events:
+            for event in events(run):
                 writer.write(event.SerializeToString())
-        for event in events:
-            _note(run, event)
-        self._runs[run.name] = run
 
 
-def _read(name: str, path: Path) -> _Run:
-    """Read what a file has, and cut off the record that a killed run has left incomplete.
+def _read(content: bytes, path: Path) -> tuple[_Run, int]:
+    """What a file has, and the length of its complete records.
 
     Raises:
-        OSError: It cannot be read, is larger than any that a run writes, or is damaged.
+        OSError: It is damaged.
     """
-    run = _Run(name, path, {}, {})
-    with os.fdopen(open_own(path, os.O_RDWR), "r+b") as file:
-        check_size(file.fileno(), path)
-        content = file.read()
-        whole = 0
-        while len(content) >= whole + _HEAD:
-            (length,) = struct.unpack_from("<Q", content, whole)
-            end = whole + _HEAD + length + _TAIL
-            if end > len(content):
-                break
-            try:
-                _note(run, Event.FromString(content[whole + _HEAD : end - _TAIL]))
-            except (DecodeError, UnicodeDecodeError) as error:
-                raise OSError(errno.EINVAL, "it is damaged; move it away", str(path)) from error
-            whole = end
-        if whole < len(content):
-            file.truncate(whole)
-    return run
+    run, whole = _Run(), 0
+    while len(content) >= whole + _HEAD:
+        (length,) = struct.unpack_from("<Q", content, whole)
+        end = whole + _HEAD + length + _TAIL
+        if end > len(content):
+            break
+        try:
+            _note(run, Event.FromString(content[whole + _HEAD : end - _TAIL]))
+        except (DecodeError, UnicodeDecodeError) as error:
+            raise OSError(errno.EINVAL, "it is damaged; move it away", str(path)) from error
+        whole = end
+    return run, whole
 
 
 def _note(run: _Run, event: Any) -> None:

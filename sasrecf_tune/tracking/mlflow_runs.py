@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from typing_extensions import override
 
 from sasrecf_tune.storage.url_masking import mask_address, mask_message
-from sasrecf_tune.tracking.run_logs import StudyLog, Tracker, TrialLog, flat_params
+from sasrecf_tune.tracking.run_logs import StateChange, StudyLog, Tracker, TrialLog, flat_params
 from sasrecf_tune.trials import ENDED, State
 
 _EXPERIMENT = "sasrecf-tune"
@@ -79,11 +79,17 @@ class MlflowRuns(Tracker):
         self._sent: dict[str, int] = {}  # the last epoch, by run
         self._results: dict[str, dict[str, float]] = {}  # about the whole trial, by run
         self._earlier: dict[str, str] = {}  # the states that an earlier coordinator has told
+        self._taken: dict[int, tuple[StateChange, ...]] = {}  # when a trial came to this coordinator
 
     @override
     def write_trial(self, log: TrialLog) -> None:
         with self._masked_errors():
-            run = self._runs.get(log.number) or self._attach(log)
+            run = self._runs.get(log.number)
+            if run is None or self._taken[log.number] != log.changes[:1]:
+                run = self._attach(log)
+            elif self._study.shared and log.settled:
+                # Another coordinator may continue the trial already, with the epochs that are due here.
+                self._sent[run] = self._last_step(run)
             self._send_epochs(run, log)
             tags = {_STATE_TAG: str(log.state), _STATES_TAG: log.states(self._earlier[run])}
             if log.error:
@@ -125,11 +131,11 @@ class MlflowRuns(Tracker):
             run = self._create(str(log.number), log.name, tags, log.started)
         else:
             run = found.info.run_id
-            self._sent[run] = self._last_step(found)
+            self._sent[run] = self._last_step(run)
         self._results[run] = {} if found is None else dict(found.data.metrics)
         self._earlier[run] = "" if found is None else found.data.tags.get(_STATES_TAG, "")
         self._set_params(run, flat_params(log.params), found)
-        self._runs[log.number] = run
+        self._runs[log.number], self._taken[log.number] = run, log.changes[:1]
         return run
 
     def _study_run(self) -> str:
@@ -144,7 +150,8 @@ class MlflowRuns(Tracker):
             else:
                 self._parent = str(found.info.run_id)
             self._set_params(self._parent, flat_params(self._study.settings), found)
-            self._set_status(self._parent, "RUNNING", None)
+            if self._creates or found is None:  # else the last coordinator may have ended it by now
+                self._set_status(self._parent, "RUNNING", None)
         return self._parent
 
     def _experiment_of_runs(self) -> str:
@@ -179,12 +186,10 @@ class MlflowRuns(Tracker):
         )
         return str(run.info.run_id)
 
-    def _last_step(self, run: Run) -> int:
-        """The last epoch that a run has."""
-        curve = _key(f"valid/{self._study.metric}")
-        if curve not in run.data.metrics:
-            return 0
-        return max(int(metric.step) for metric in self._client.get_metric_history(run.info.run_id, curve))
+    def _last_step(self, run: str) -> int:
+        """The last epoch that a run has; 0 for none."""
+        curve = self._client.get_metric_history(run, _key(f"valid/{self._study.metric}"))
+        return max((int(metric.step) for metric in curve), default=0)
 
     def _send_epochs(self, run: str, log: TrialLog) -> None:
         batch: list[Metric] = []

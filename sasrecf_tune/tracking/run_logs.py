@@ -45,7 +45,7 @@ class TrialLog:
     Args:
         params: Its parameters as RecBole reads them, its seed, and where it was imported from.
         record: Its last record: of a pause or of its end, if there was one.
-        changes: The states that it came into during this run, in order.
+        changes: The states that it came into since this run took it, in order.
     """
 
     number: int
@@ -121,6 +121,7 @@ class StudyLog:
         best: Numbers and parameters of the winner.
         files: Its result files, which exist.
         ranking: ranking.md, as text.
+        shared: Whether several coordinators may work on the study, and a trial pass from one to another.
     """
 
     id: str
@@ -132,6 +133,7 @@ class StudyLog:
     best: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     ranking: str = ""
+    shared: bool = False
 
     @property
     def state(self) -> str:

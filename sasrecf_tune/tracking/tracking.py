@@ -65,7 +65,8 @@ class Tracking(Callback):
             return
         study_id, made_here = study_log_id(study)
         alone = not study.peers.list_peers()
-        self._log = StudyLog(study_id, study_dir.name, self._metric, _settings(plan))
+        settings, shared = _settings(plan), study.peers.shared
+        self._log = StudyLog(study_id, study_dir.name, self._metric, settings, shared=shared)
         logged = LoggedStates(study_dir.logged)
         self._senders = [
             Sender(name, tracker_factory(name, self._log, study_dir, alone or made_here), logged)
@@ -83,7 +84,9 @@ class Tracking(Callback):
     @override
     def on_trial_start(self, number: int, params: Mapping[str, object]) -> None:
         if self._senders:
-            known = self._trials.get(number) or read_trial(self._study, number, self._metric)
+            # Another coordinator may have trained it since it was here.
+            known = None if self._log.shared else self._trials.get(number)
+            known = known or read_trial(self._study, number, self._metric)
             self._change(replace(known, ended=None, params=known.params or params), State.RUNNING)
 
     @override

@@ -19,7 +19,8 @@ def study_log_id(study: TuneStudy) -> tuple[str, bool]:
     new = secrets.token_hex(6)
 
     def change() -> str:
-        known = study.optuna.user_attrs.get(_LOG_ID)
+        # As it is now: another coordinator may have recorded one since the study was opened.
+        known = study.storage.read_study_attributes().get(_LOG_ID)
         if isinstance(known, str) and re.fullmatch("[0-9a-f]{12}", known):
             return known
         study.optuna.set_user_attr(_LOG_ID, new)

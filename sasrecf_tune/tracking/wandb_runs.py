@@ -80,7 +80,8 @@ class WandbRuns(Tracker):
         run.summary.update({**log.results, "state": str(log.state), "states": states})
         if log.error:
             run.notes = log.error
-        if log.state in ENDED:
+        # Several processes may not have a run open: a paused trial may go on in another one.
+        if log.state in ENDED or (self._study.shared and log.settled):
             self._finish(log.name, failed=log.state == State.FAILED)
 
     @override

@@ -1,4 +1,4 @@
-"""Gives memory of the GPU back to its other users."""
+"""Gives memory back to its other users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def release_memory() -> None:
-    """Return the memory that torch keeps for later use; other workers and programs share the GPU."""
+    """Free what is not in use, and return what torch keeps of the GPU, which other workers share."""
+    gc.collect()  # a trainer and its hooks refer to each other
     if torch.cuda.is_available():
-        gc.collect()  # a trainer and its hooks refer to each other
         torch.cuda.empty_cache()

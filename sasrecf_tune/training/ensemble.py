@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from sasrecf_tune.engine.fast.mean_model import MeanModel
+from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.messages import Result, TrainOn
 from sasrecf_tune.training.evaluation import test_metrics, valid_metrics
-from sasrecf_tune.training.trained import Trained
+from sasrecf_tune.training.trained import Weights
 
 
-def averaged(runs: Sequence[Trained], on: TrainOn, per_user: Path | None) -> Result:
-    """Return the result of the first of `runs` with the metrics of the mean of all models' scores.
+def averaged(
+    built: Built, weights: Sequence[Weights], results: Sequence[Result], on: TrainOn, per_user: Path | None
+) -> Result:
+    """Return the first of `results` with the metrics of the mean of all models' scores.
 
     Args:
+        built: The trainer of one of the models, which is used to measure.
+        weights: Those of each model.
+        results: Those of each model.
         on: The parts of the data that they were trained on.
         per_user: Where the metrics of each user are written, too; None for nowhere.
     """
-    built, last = runs[-1].built, runs[-1].result
-    built.trainer.model = MeanModel([run.built.trainer.model for run in runs])
+    built.trainer.model = MeanModel([_with_weights(built.trainer.model, own) for own in weights])
     return replace(
-        runs[0].result,
+        results[0],
         valid=valid_metrics(built, per_user) if on == "train" else {},
         test={} if on == "all" else test_metrics(built, per_user),
-        parameters=sum(run.result.parameters for run in runs),
-        seconds=last.seconds,
+        parameters=sum(result.parameters for result in results),
+        seconds=results[-1].seconds,
     )
+
+
+def _with_weights(model: Any, weights: Weights) -> Any:
+    """A copy of `model` that has `weights` as its parameters; buffers are shared."""
+    known = {id(buffer): buffer for buffer in model.buffers()}
+    for name, value in model.named_parameters():
+        known[id(value)] = torch.nn.Parameter(weights[name].to(value.device), requires_grad=False)
+    return copy.deepcopy(model, known)

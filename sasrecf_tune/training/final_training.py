@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -14,11 +15,12 @@ from sasrecf_tune.engine.recording_trainer import NOT_A_NUMBER
 from sasrecf_tune.engine.split_merging import merge_splits
 from sasrecf_tune.messages import Decision, Deployment, Job, Report, Result
 from sasrecf_tune.training.data_service import DataService, choose_engine, device_name
+from sasrecf_tune.training.device_memory import release_memory
 from sasrecf_tune.training.ensemble import averaged
 from sasrecf_tune.training.evaluation import test_metrics
 from sasrecf_tune.training.model_export import write_model
 from sasrecf_tune.training.progress import TrialProgress
-from sasrecf_tune.training.trained import Trained, parameter_count
+from sasrecf_tune.training.trained import Trained, Weights, parameter_count
 from sasrecf_tune.training.trial import OnReport, train_trial
 
 
@@ -39,14 +41,21 @@ def train_final_model(
 
     if not deployment.seeds:
         trained = train(job)
-        _export(data, job, deployment, [trained], trained.result)
+        _export(data, job, deployment, trained.built.trainer.config, [trained.weights], trained.result)
         return trained.result
-    runs = []
+    members, weights = [], []
+    built: Built | None = None
     for seed in deployment.seeds:
         progress.reports.clear()
-        runs.append(train(replace(job, config=job.config | {"seed": seed}, per_user=None)))
-    result = averaged(runs, deployment.on, job.per_user)
-    _export(data, job, deployment, runs, result)
+        built = None  # a trainer has six times the memory of its model's weights
+        release_memory()
+        one = replace(job, config=job.config | {"seed": seed}, per_user=None)
+        member, own, built = train(one)
+        members.append(member)
+        weights.append(own)
+    assert built is not None
+    result = averaged(built, weights, members, deployment.on, job.per_user)
+    _export(data, job, deployment, built.trainer.config, weights, result, members)
     return result
 
 
@@ -102,11 +111,15 @@ def _run_epochs(built: Built, on_epoch: Callable[[int, float], None]) -> dict[st
 
 
 def _export(
-    data: DataService, job: Job, deployment: Deployment, runs: Sequence[Trained], result: Result
+    data: DataService,
+    job: Job,
+    deployment: Deployment,
+    config: Any,
+    weights: Sequence[Weights],
+    result: Result,
+    members: Sequence[Result] = (),
 ) -> None:
-    config = runs[0].built.trainer.config
     # RecBole's own data set does not keep whole histories; ready-made ones are used as they are.
     engine = choose_engine(job.engine, config)[0] if config["benchmark_filename"] else FAST
     dataset = data.prepare(config, engine).dataset
-    weights = [run.weights for run in runs]
-    write_model(deployment, job.config, config, dataset, weights, result, [run.result for run in runs])
+    write_model(deployment, job.config, config, dataset, weights, result, members)

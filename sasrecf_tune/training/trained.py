@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 
 from sasrecf_tune.engine.recbole import Built
 from sasrecf_tune.messages import Result
 
+# Those of a model by their names, on the CPU.
+Weights = Mapping[str, torch.Tensor]
 
-@dataclass(frozen=True)
-class Trained:
+
+class Trained(NamedTuple):
     """A trained model: its metrics, its weights on the CPU, and its trainer with the same weights."""
 
     result: Result
-    weights: dict[str, torch.Tensor]
+    weights: Weights
     built: Built
 
 

@@ -134,18 +134,22 @@ def test_from_the_raw_files_of_movielens_to_recommendations(cli: Cli, tmp_path: 
     for name, value in SMALL.items():
         search += ["--set", f"{name}={value}"]
     run(*search, "--metric", "NDCG@5", "--threads", "1", "--study", "ml", *CONFIRM)
-    run("fit", "ml", "--on", "train", "--per-user")
-    model = json.loads((tmp_path / "tuning/ml/model/model.json").read_text())
+    # The directory has another name from here on.
+    (tmp_path / "tuning/ml").rename(tmp_path / "tuning/movies")
+    assert "the study is called ml" in run("fit", "movies", "--on", "train", "--per-user")
+    model = json.loads((tmp_path / "tuning/movies/model/model.json").read_text())
     assert [feature["kind"] for feature in model["architecture"]["features"]] == ["token_seq"]
-    rows = list(csv.DictReader((tmp_path / "tuning/ml/model/per-user.test.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "tuning/movies/model/per-user.test.csv").open()))
     assert {row["user"]: row["item"] for row in rows} == {user: seen[-1] for user, seen in histories.items()}
     for key in ("ndcg@5", "mrr@5", "hit@5"):
         mean = sum(float(row[key]) for row in rows) / len(rows)
         assert round(mean, 4) == model["test"][key]
-    run("report", "ml", "--per-user", "users.csv")
+    run("report", "movies", "--per-user", "users.csv")
     table = list(csv.DictReader((tmp_path / "users.csv").open()))
     assert {(row["part"], row["seed"]) for row in table} == {("valid", "2021"), ("test", "2021")}
     assert len(table) == 2 * len(histories)
-    run("recommend", "ml", "--top", "2", "-o", "top.csv")
+    run("recommend", "movies", "--top", "2", "-o", "top.csv")
     for row in csv.DictReader((tmp_path / "top.csv").open()):
         assert row["item"] not in histories[row["user"]]
+    continued = run("confirm", "movies", "--seeds", "2")
+    assert "the study is called ml" in continued and "1 of 2 runs are done" in continued

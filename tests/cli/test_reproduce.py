@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -265,6 +266,28 @@ def test_fit_writes_a_model_and_a_killed_one_leaves_the_old(
     assert not study.model.exists()
 
 
+def test_a_killed_ensemble_leaves_the_old_model_or_the_complete_new_one(study: StudyDirectory) -> None:
+    assert fit_study(study, Console(), on="all", seed=1) == 0
+    made = ModelDirectory(study.model)
+    old, epochs = made.read_manifest(), made.read_manifest().training.epochs
+    for kill_worker, second in ((False, False), (False, True), (True, True)):
+        run = Running(Path.cwd(), "fit", study.name, "--seeds", "3", "--on", "all")
+        run.until("reported", epoch=epochs)
+        if second:  # else between the models
+            run.until("reported", epoch=1)
+        workers = run.children()
+        if kill_worker:
+            os.kill(workers[0], signal.SIGKILL)
+        else:
+            run.process.kill()
+        run.process.communicate()
+        for pid in workers:
+            assert_gone(pid)
+        st.load_model(study.model)
+        assert made.read_manifest() == old or len(made.read_manifest().members) == 3
+        assert {path.name for path in study.model.iterdir()} >= {path.name for path in made.files}
+
+
 def test_fit_trains_the_winner_on_new_data(
     study: StudyDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +311,22 @@ def test_fit_trains_the_winner_on_new_data(
     assert model.read_ids(new.counts).users[1].startswith("new") and new.counts.users <= 20
     known = st.load_model(study.model).recommend(top=1)
     assert known["user"].str.startswith("new").all()
+
+    # So are several models; with a validation part, both parts of the new data measure them together.
+    several = ModelDirectory(tmp_path / "several")
+    fit_study(
+        study, Console(), on="train", seeds=2, dataset="march", data_path=made, output=several.directory
+    )
+    both = several.read_manifest()
+    assert (both.fingerprint, both.dataset, both.origin.dataset) == (
+        new.fingerprint,
+        "march",
+        synthetic_data.NAME,
+    )
+    assert both.counts == new.counts and len(both.members) == 2 and both.valid and both.test
+    assert both.members[0].valid.keys() == both.valid.keys() == both.members[1].valid.keys()
+    averaged = st.load_model(several.directory).recommend(top=1)
+    assert averaged["user"].str.startswith("new").all() and len(averaged) == len(known)
 
     # Files that have changed in their place were not named.
     interactions = Path("data") / synthetic_data.NAME / f"{synthetic_data.NAME}.inter"

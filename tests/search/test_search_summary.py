@@ -75,7 +75,7 @@ def last_lines(run: Bench, outcome: Outcome, width: int = 200) -> str:
 
 def test_a_search_records_predictions_and_its_regret(ended: Bench) -> None:
     summary, records = ended.study.summary, ended.study.records()
-    assert summary is not None and summary.regret < 0.5 and summary.seed_deviation > 0
+    assert summary is not None and summary.regret < 1 and summary.seed_deviation > 0
     assert summary.untried == 12 - len(records)
     assert {r.number for r in records if r.predicted} == set(summary.predictions)
     first, *others = rank(records, maximize=True)
@@ -212,17 +212,18 @@ def test_the_last_lines_say_why_the_search_ended_and_what_to_do(ended: Bench) ->
     assert summary is not None
     paused = sum(record.state == State.PAUSED for record in ended.study.records())
     place = next(index for index, line in enumerate(lines) if line.startswith("Expected regret"))
-    assert "below --until 0.5. Results: " in lines[place]
+    assert "below --until 1. Results: " in lines[place]
     assert lines[place + 1].startswith(f"{summary.untried} configurations not tried; the best of them is ")
     assert lines[place + 2].startswith(f"{paused} paused trials. A smaller --until continues: ")
-    assert lines[place + 2].endswith(" --until 0.25")
+    smaller = lines[place + 2].rpartition(" --until ")[2]
+    assert smaller == "never" if summary.regret < 0.1 else 0 < float(smaller) < summary.regret
     assert "sasrecf-tune confirm study" in lines[place + 3]
     assert "predicted" in lines[0]
 
 
 def test_the_last_lines_of_an_interrupted_search_ask_for_no_smaller_regret(ended: Bench) -> None:
     text = last_lines(ended, Outcome("interrupted", 1, interrupted=True))
-    assert "Interrupted; expected regret" in text and "--until 0.25" not in text
+    assert "Interrupted; expected regret" in text and "A smaller --until" not in text
     assert "Recommended last step" not in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.tracking import tracking
 from sasrecf_tune.tracking.event_files import EventFiles
+from sasrecf_tune.tracking.run_logs import TrialLog
 from sasrecf_tune.trials import State, TrialRecord
 from tests.support.bench import bench, quality
 from tests.support.event_files import EventRun, read_events
 from tests.support.fake_training import FakeTraining, Interrupting, PausableTraining
+from tests.support.passed_trials import passed
 
 SPACE = "learning_rate choice [0.1, 0.01]\nselected_features choice [['class']]\n"
 TWO = "learning_rate choice [0.1, 0.01]\nn_layers choice [1, 2]\n"
@@ -160,3 +163,33 @@ def test_a_trial_of_another_run_is_left_to_that(tmp_path: Path) -> None:
             records, None, outcome, last=False
         )  # another run goes on, and attaches the results
     assert list(runs(tmp_path)) == [f"trial-{number:04d}" for number in range(4)]
+
+
+def test_a_trial_that_passes_between_coordinators_is_written_once(tmp_path: Path) -> None:
+    here, there = EventFiles(tmp_path, "study"), EventFiles(tmp_path, "study")
+    here.write_trial(passed(State.RUNNING, 2))
+    # The other one continues the trial before the pause has been written here.
+    there.write_trial(passed(State.RUNNING, 4))
+    here.write_trial(passed(State.PAUSED, 3))
+    there.write_trial(passed(State.PAUSED, 5))
+    there.write_trial(passed(State.COMPLETE, 7))
+    run = read_events(tmp_path / "trial-0003")
+    assert run.curves["valid/mrr@10"] == [(epoch, epoch / 10) for epoch in range(1, 8)]
+    assert run.texts["state"][-1] == (7, "complete") and run.succeeded
+
+
+def test_a_trial_that_comes_back_is_told_with_what_others_have_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bench(tmp_path, TWO, FakeTraining(quality), log=["tensorboard"]) as one:
+        (sender,) = one.tracking._senders
+        posted: list[TrialLog] = []
+        monkeypatch.setattr(sender, "post", posted.append)
+        one.tracking._log = replace(one.tracking._log, shared=True)
+        trial = one.study.optuna.ask()
+        one.tracking.on_trial_start(trial.number, {})
+        trial.report(0.1, 1)
+        trial.report(0.2, 2)
+        one.tracking.on_trial_start(trial.number, {})
+    assert [log.last_epoch for log in posted] == [0, 2]
+    assert [len(log.changes) for log in posted] == [1, 1]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sasrecf_tune.tracking import tracking
+from sasrecf_tune.tracking.run_logs import StudyLog
+from sasrecf_tune.trials import State
 from tests.support.bench import bench, quality
 from tests.support.fake_training import FakeTraining, Interrupting, PausableTraining
 from tests.support.mlflow_server import free_port, missing, mlflow_server
+from tests.support.passed_trials import passed
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+if not missing():
+    from sasrecf_tune.tracking.mlflow_runs import MlflowRuns
 TWO = "learning_rate choice [0.1, 0.01]\nn_layers choice [1, 2]\n"
 CURVE = "valid/mrr_at_10"
 
@@ -136,3 +142,24 @@ def test_a_server_that_is_down_gets_everything_later(
     found = runs(experiment)
     del found["study"]
     assert len(found) == 4 and all(len(curve(run, CURVE)) == 5 for run in found.values())
+
+
+def test_a_trial_that_passes_between_coordinators_is_written_once(
+    experiment: str, server: tuple[str, Path]
+) -> None:
+    study = StudyLog("0" * 12, "study", "mrr@10", {}, shared=True)
+    here, there = MlflowRuns(study, creates=True), MlflowRuns(study, creates=False)
+    here.write_trial(passed(State.RUNNING, 2, taken=1.0))
+    # The other one continues the trial before the pause has been written here.
+    there.write_trial(passed(State.RUNNING, 4, taken=2.0))
+    here.write_trial(passed(State.PAUSED, 3, taken=1.0))
+    there.write_trial(passed(State.PAUSED, 5, taken=2.0))
+    here.write_trial(passed(State.RUNNING, 6, taken=3.0))
+    here.write_study(replace(study, ended=True))
+    there.write_trial(passed(State.COMPLETE, 7, taken=4.0))
+    MlflowRuns(study, creates=False).write_trial(passed(State.COMPLETE, 7, taken=5.0))
+    found = runs(experiment)
+    assert sorted(found) == ["study", "trial-0003"]
+    assert curve(found["trial-0003"], CURVE) == [(epoch, epoch / 10) for epoch in range(1, 8)]
+    assert found["trial-0003"].data.tags["sasrecf_tune.state"] == "complete"
+    assert found["study"].info.status == "FINISHED"

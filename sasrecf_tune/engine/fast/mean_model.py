@@ -6,7 +6,7 @@ their number, with the item embeddings of all models side by side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,22 +51,25 @@ class MeanModel(torch.nn.Module):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Return the scores of all items, as RecBole's models do."""
-        return _mean(model.full_sort_predict(interaction) for model in self._all)
+        return self._mean(model.full_sort_predict(interaction) for model in self._all)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Return the scores of the samples' items, as RecBole's models do."""
-        return _mean(model.predict(interaction) for model in self._all)
+        return self._mean(model.predict(interaction) for model in self._all)
 
     @property
     def _all(self) -> list[Any]:
         return list(self._models)
 
     def _split(self, inputs: Tensor) -> Sequence[Tensor]:
-        return [part.contiguous() for part in inputs.chunk(len(self._models), dim=-1)]
+        # Views: rows are taken from them, and a copy would be of all items, for each batch of users.
+        return inputs.chunk(len(self._models), dim=-1)
 
     def _joined(self, outputs: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(outputs), dim=-1) / len(self._models)
 
-
-def _mean(scores: Any) -> Tensor:
-    return torch.stack(list(scores)).mean(dim=0)
+    def _mean(self, scores: Iterator[Tensor]) -> Tensor:
+        total = next(scores)
+        for other in scores:  # [users, items] each: one is in memory beside the sum
+            total += other
+        return total / len(self._models)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _SHOWN_ROWS = 15
 
+# Of a smaller expected regret only the rest of the space is suggested.
+_LEAST_REGRET = 0.1
+
 
 def show_end(
     plan: Plan,
@@ -54,7 +57,8 @@ def show_end(
     elsewhere = sum(record.state == State.RUNNING for record in records)
     left = plan.trials - sum(not record.imported for record in ended) - elsewhere
     if left > 0:
-        _print_continuation(plan, study_dir, records, outcome, left, over, console)
+        regret = summary.regret if summary is not None and over else None
+        _print_continuation(study_dir, records, outcome, left, regret, console)
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = winner is not None and winner.confirmation is not None
         if (over or left <= 0) and not (stopped or elsewhere or confirmed or search.confirm):
@@ -111,24 +115,24 @@ def _print_reason(
 
 
 def _print_continuation(
-    plan: Plan,
     study_dir: StudyDirectory,
     records: Sequence[TrialRecord],
     outcome: Outcome,
     left: int,
-    over: bool,
+    regret: float | None,
     console: Console,
 ) -> None:
-    """Print how to train the `left` trials."""
+    """Print how to train the `left` trials; with a `regret`, how to go on although that is small enough."""
     states = {State.PAUSED: "paused", State.WAITING: "interrupted"}
     counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
     begun = ", ".join(f"{count} {name}" for count, name in counts if count)
     again = f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:"
     command = f"sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{outcome.resume_options}"
-    if over:
+    if regret is not None:
         trials = "trial" if sum(count for count, _ in counts) == 1 else "trials"
         again = f"{f'{begun} {trials}. ' if begun else ''}A smaller --until continues:"
-        command += f" --until {plan.settings.search.until / 2:g}"
+        # One that is not below it would end again at once.
+        command += f" --until {f'{regret / 2:.1g}' if regret >= _LEAST_REGRET else 'never'}"
     print_command(console, again, command)
 
 

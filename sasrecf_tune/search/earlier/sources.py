@@ -23,11 +23,11 @@ from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import RunSettings
 from sasrecf_tune.inputs.trials_table import is_trials_table, parse_trials_table
 from sasrecf_tune.inputs.validation import check_config, check_model
-from sasrecf_tune.search.study import IDENTITY
 from sasrecf_tune.search.trial_attributes import TrialReader, state_of
 from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
-from sasrecf_tune.storage.database.foreign import open_to_read, read_study, study_names
+from sasrecf_tune.storage.database.foreign import open_to_read, read_study
 from sasrecf_tune.storage.database.optuna_internals import STUDY_ID
+from sasrecf_tune.storage.database.study_name import IDENTITY, recorded_name, study_names
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative, study_directory
 from sasrecf_tune.storage.files import read_own
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
@@ -100,23 +100,21 @@ def _read_prior(name: str, settings: RunSettings, own: StudyDirectory) -> Source
             study_dir = find_study(settings.out, name)
             if study_dir.directory.resolve() == own.directory.resolve():
                 raise InputError("a study cannot be its own prior", where=where, fix="Name another study.")
-            recorded, _ = settings_from(study_dir)
-            address = database_address(recorded, settings.storage if recorded.storage else None)
+            known, _ = settings_from(study_dir)
+            address = database_address(known, settings.storage if known.storage else None)
     except StudyNotFoundError as error:
         raise InputError(error.what, where=where, fix=error.fix) from error
     if address is None and not study_dir.database.is_file():
         raise InputError("the study has no database", where=where, fix="Name another study.")
     with open_to_read(str(study_dir.database) if address is None else address) as storage:
-        names, own_name = study_names(storage), study_dir.optuna_name
-        if address is None and own_name not in names and len(names) == 1:
-            own_name = names[0]  # the directory was renamed; its database is still that of one study
-        if own_name not in names:
+        recorded = recorded_name(storage, study_dir)
+        try:
+            study = read_study(storage, recorded)
+        except KeyError as error:
             raise InputError(
-                f"its database has no study {study_dir.optuna_name!r}",
-                where=where,
-                fix="If the directory was renamed, give it its old name.",
-            )
-        return _source(read_study(storage, own_name), study_dir.name, settings.metric)
+                f"its database has no study {recorded!r}", where=where, fix="Name another study."
+            ) from error
+        return _source(study, study_dir.name, settings.metric)
 
 
 def _read_import(place: str, metric: Metric) -> Source:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from sasrecf_tune.errors import StorageError
@@ -212,31 +211,6 @@ def check_sqlite(path: Path) -> None:
             where=str(path),
             fix=f"Move it away, or {ANOTHER_STUDY}",
         )
-
-
-# What to do where a database has not the study of its directory.
-NOT_HELD = (
-    "If the directory was renamed, give it its old name; if the study was deleted, restore the database from "
-    "a copy; if the study is in another database, give --storage"
-)
-
-
-def check_begun(study_dir: StudyDirectory, storage: BaseStorage, address: str | None) -> None:
-    """Check that the database has the study, if it was started; `address` is the database's.
-
-    Raises:
-        StorageError: it has not. To start it again would replace the results in its files.
-    """
-    if not study_dir.manifest.exists():
-        return
-    try:
-        storage.get_study_id_from_name(study_dir.optuna_name)
-    except KeyError as error:
-        raise StorageError(
-            f"the study was started, but its database has no study {study_dir.optuna_name!r}",
-            where=display_url(study_dir, address),
-            fix=f"{NOT_HELD}; or {ANOTHER_STUDY}",
-        ) from error
 
 
 def display_url(study_dir: StudyDirectory, storage: str | None) -> str:

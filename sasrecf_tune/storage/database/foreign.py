@@ -12,7 +12,7 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.storage.database.address import check_address
-from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage, corruption_errors
+from sasrecf_tune.storage.database.cached_storage import WriteThroughStorage
 from sasrecf_tune.storage.database.errors import CorruptStudyError, check_sqlite, driver_message
 from sasrecf_tune.storage.database.server import missing_driver, open_server_to_read
 from sasrecf_tune.storage.database.sqlite_file import connect
@@ -69,17 +69,6 @@ def _open(place: str) -> RDBStorage:
     # The path is not part of the address, where SQLAlchemy and Optuna would interpret ?, % and braces.
     arguments = {"creator": lambda: connect(path)}
     return RDBStorage("sqlite:///earlier.db", engine_kwargs=arguments, skip_table_creation=True)
-
-
-def study_names(storage: RDBStorage) -> list[str]:
-    """The names of the studies in a database, without the confirmations of other studies.
-
-    Raises:
-        CorruptStudyError: They cannot be read.
-    """
-    with corruption_errors():
-        names = [study.study_name for study in storage.get_all_studies()]
-    return [name for name in names if not (name.endswith(" confirmation") and name[:-13] in names)]
 
 
 def read_study(storage: RDBStorage, name: str) -> WriteThroughStorage:

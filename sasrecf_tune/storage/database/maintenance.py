@@ -13,6 +13,7 @@ from sasrecf_tune.storage.database.errors import display_url, reading_errors
 from sasrecf_tune.storage.database.heartbeats import SILENT_SECONDS, living_peers
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.database.optuna_internals import lock_study, requeue_failed
+from sasrecf_tune.storage.database.study_name import study_id
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import remove
 
@@ -33,12 +34,12 @@ def delete_study(study_dir: StudyDirectory, address: str | None) -> None:
         with reading_errors(study_dir, address):
             storage = open_storage(study_dir, address)
             try:
-                found = [one for one in (study_dir, study_dir.confirmation) if _has(storage, one)]
+                found = _ids(storage, study_dir)
                 for one in found:
-                    with _without_runs(storage, one, address):
+                    with _without_runs(storage, one, study_dir, address):
                         pass
                 for one in found:
-                    storage.delete_study(storage.get_study_id_from_name(one.optuna_name))
+                    storage.delete_study(one)
             finally:
                 storage.engine.dispose()
     # The manifest last: a study that was deleted in part is still one, which can be deleted.
@@ -54,10 +55,9 @@ def check_idle(study_dir: StudyDirectory, address: str) -> None:
     with reading_errors(study_dir, address):
         storage = open_storage(study_dir, address)
         try:
-            for one in (study_dir, study_dir.confirmation):
-                if _has(storage, one):
-                    with _without_runs(storage, one, address):
-                        pass
+            for one in _ids(storage, study_dir):
+                with _without_runs(storage, one, study_dir, address):
+                    pass
         finally:
             storage.engine.dispose()
 
@@ -71,9 +71,9 @@ def count_ended(study_dir: StudyDirectory, address: str) -> int | None:
     with reading_errors(study_dir, address):
         storage = open_storage(study_dir, address)
         try:
-            if not _has(storage, study_dir):
+            study = study_id(storage, study_dir)
+            if study is None:
                 return None
-            study = storage.get_study_id_from_name(study_dir.optuna_name)
             return sum(trial.state.is_finished() for trial in storage.get_all_trials(study, deepcopy=False))
         finally:
             storage.engine.dispose()
@@ -88,25 +88,25 @@ def retry_failed(study_dir: StudyDirectory, storage: RDBStorage, address: str | 
     Raises:
         StorageError: other runs work on the study, or the database cannot be changed.
     """
-    if not _has(storage, study_dir):
-        return 0
-    with reading_errors(study_dir, address), _without_runs(storage, study_dir, address) as (session, study):
-        return requeue_failed(session, study)
+    with reading_errors(study_dir, address):
+        study = study_id(storage, study_dir)
+        if study is None:
+            return 0
+        with _without_runs(storage, study, study_dir, address) as session:
+            return requeue_failed(session, study)
 
 
-def _has(storage: RDBStorage, study_dir: StudyDirectory) -> bool:
-    with contextlib.suppress(KeyError):
-        storage.get_study_id_from_name(study_dir.optuna_name)
-        return True
-    return False
+def _ids(storage: RDBStorage, study_dir: StudyDirectory) -> list[int]:
+    """The database's ids of a study and its confirmation, as far as they exist."""
+    found = [study_id(storage, one) for one in (study_dir, study_dir.confirmation)]
+    return [one for one in found if one is not None]
 
 
 @contextlib.contextmanager
 def _without_runs(
-    storage: RDBStorage, study_dir: StudyDirectory, address: str | None
-) -> Iterator[tuple[Session, int]]:
-    """Yield a transaction that locks the study, and the study's ID, unless runs work on it."""
-    study = storage.get_study_id_from_name(study_dir.optuna_name)
+    storage: RDBStorage, study: int, study_dir: StudyDirectory, address: str | None
+) -> Iterator[Session]:
+    """Yield a transaction that locks the study with the database's id `study`, unless runs work on it."""
     with Session(storage.engine) as session, session.begin():
         lock_study(session, study)
         if address is not None and (peers := living_peers(session, study)):
@@ -116,4 +116,4 @@ def _without_runs(
                 fix="Wait for them, or stop them. One that was killed on another machine counts as ended "
                 f"after {SILENT_SECONDS:.0f} seconds.",
             )
-        yield session, study
+        yield session
