@@ -90,6 +90,11 @@ class InputError(TuneError):
     exit_code = 2
 
 
+def long_name_error(error: OSError) -> InputError:
+    """Return the error for a path that the file system takes for too long."""
+    return InputError("the name of the file or directory is too long", where=_shortened(str(error.filename)))
+
+
 class InputErrors(InputError):  # noqa: N818  # plural: it has several
     """Several mistakes in the input, found at once."""
 

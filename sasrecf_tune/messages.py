@@ -162,7 +162,7 @@ class Job:
         checkpoint_every: Epochs between two writes of `resume_file`, which is also written when the trial is
             returned unfinished; 0 for never. A trial that is paused always writes it.
         local_config: Overrides of `config` for paths that differ on the machine that trains it.
-        alone: Never train it as one model with other trials.
+        alone: Never train it in one worker with other trials.
         known: The coordinator has the reports of an earlier attempt up to this epoch.
         deployment: If it is no trial, how its model is trained and written.
         per_user: Where the metrics of each user are written, as `per_user_file` takes it.
@@ -258,7 +258,9 @@ class FailureKind(enum.StrEnum):
     ERROR = "error"  # any other error of the trial's own code
     WORKER_DIED = "died"
     WORKER_HUNG = "hang"  # the worker was killed because it sent nothing for too long
-    FUSED = "together"  # an error in trials that train as one model: which of them caused it is unknown
+    # An error in trials that train as one model, or the loss of a worker with several trials: which of them
+    # caused it is unknown.
+    FUSED = "together"
     DISK = "disk"  # a file could not be written, which is not the trial's fault
 
 

@@ -14,16 +14,21 @@ from typing import Any
 
 from benchmarks.common import database_server, print_progress
 from benchmarks.robustness.killable_run import KillableRun
+from benchmarks.robustness.killed_program import PAUSING
 from benchmarks.robustness.loss_audit import outcome
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.open_study import load_study
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
-from sasrecf_tune.trials import TrialRecord
+from sasrecf_tune.trials import ENDED, TrialRecord
 
 _PROGRAM = "benchmarks.robustness.killed_program"
 _SPACE = "learning_rate choice [0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]\nn_layers choice [1, 2, 3, 4]\n"
 _NEVER = ("0", "0")
+# How the studies search, in turn. The trials that the policy of tests pauses are the same with
+# any number of coordinators; those of the default search depend on which coordinator is faster.
+_GRID, _PAUSES, _DEFAULT = ("grid", "pausing", "freeze-thaw")
+_MODES = (_PAUSES, _DEFAULT, _GRID)
 
 
 @dataclass
@@ -36,6 +41,7 @@ class FaultCounts:
     studies: int = 0
     runs: int = 0
     finished: int = 0
+    paused: int = 0
     lost: int = 0
     repeated: int = 0
     orphans: int = 0
@@ -61,24 +67,26 @@ class MultiRunCampaign:
         """Run studies until `kills` coordinators have been killed."""
         counts = self._counts
         with contextlib.ExitStack() as stack:
-            (alone,) = self._start(stack, "alone", "fake", ["alone"], None)
-            alone.wait()
-        expected = self._records("alone", "alone", None)
+            for mode in (_GRID, _PAUSES):
+                (alone,) = self._start(stack, mode, mode, "fake", [mode], None)
+                alone.wait()
+        expected = {mode: self._records(mode, mode, None) for mode in (_GRID, _PAUSES)}
         while counts.kills < kills and not counts.faults:
-            self._study(f"study-{counts.studies}", kills, expected)
+            mode = _MODES[counts.studies % len(_MODES)]
+            self._study(f"study-{counts.studies}", mode, kills, expected)
             counts.studies += 1
             print_progress(
                 f"{counts.kills} of {kills} kills, {counts.studies} studies, {counts.finished} trials"
             )
         return counts
 
-    def _study(self, name: str, kills: int, expected: dict[int, TrialRecord]) -> None:
+    def _study(self, name: str, mode: str, kills: int, expected: dict[str, dict[int, TrialRecord]]) -> None:
         counts = self._counts
         # Two share a directory, as on a cluster; the others have one each, as on separate machines.
         outs = [f"{name}-{max(1, place)}" for place in range(counts.coordinators)]
         kills = min(kills, counts.kills + self._draw.randint(4, 10))
         with contextlib.ExitStack() as stack:
-            runs = self._start(stack, name, "slow", outs, self._url)
+            runs = self._start(stack, name, mode, "slow", outs, self._url)
             done: list[KillableRun] = []
             killed_outside: list[KillableRun] = []
             next_kill = time.monotonic() + self._draw.uniform(0, 3)
@@ -91,7 +99,7 @@ class MultiRunCampaign:
                     if run.killed:
                         counts.kills += 1
                         counts.between_writes += run not in killed_outside
-                        runs += self._start(stack, name, "slow", [self._draw.choice(outs)], self._url)
+                        runs += self._start(stack, name, mode, "slow", [self._draw.choice(outs)], self._url)
                     elif run.code != 0:
                         counts.faults.append(f"{name}: a run ended with {run.code}: {run.last_errors()}")
                 if runs and counts.kills < kills and time.monotonic() >= next_kill:
@@ -101,25 +109,38 @@ class MultiRunCampaign:
                         victim.kill()
                     next_kill = time.monotonic() + self._draw.uniform(0.2, 3)
             counts.orphans += sum(run.kill_orphans() for run in done)
-        self._compare(name, self._records(name, outs[-1], self._url), expected, done)
-
-    def _compare(
-        self,
-        name: str,
-        found: dict[int, TrialRecord],
-        expected: dict[int, TrialRecord],
-        runs: Sequence[KillableRun],
-    ) -> None:
-        counts = self._counts
+        found = self._records(name, outs[-1], self._url)
         counts.finished += len(found)
-        counts.repeated += sum(number not in expected for number in found)
+        counts.paused += sum(event["event"] == "paused" for run in done for event in run.events)
+        if mode == _DEFAULT:
+            self._compare_ended(found, expected[_GRID])
+        else:
+            self._compare(found, expected[mode])
+        self._compare_events(name, found, done)
+
+    def _compare(self, found: dict[int, TrialRecord], expected: dict[int, TrialRecord]) -> None:
+        """Compare a study with the same search by one coordinator."""
+        self._counts.repeated += sum(number not in expected for number in found)
         for number, one in expected.items():
-            counts.lost += number not in found or outcome(found[number]) != outcome(one)
+            self._counts.lost += number not in found or outcome(found[number]) != outcome(one)
+
+    def _compare_ended(self, found: dict[int, TrialRecord], expected: dict[int, TrialRecord]) -> None:
+        """Compare the trials that a study has ended with those of the same configurations."""
+        by_cell = {_cell(record): record for record in expected.values()}
+        self._counts.repeated += len(found) - len({_cell(record) for record in found.values()})
+        self._counts.lost += len(by_cell.keys() - {_cell(record) for record in found.values()})
+        for record in found.values():
+            if record.state in ENDED:
+                self._counts.lost += outcome(record) != outcome(by_cell[_cell(record)])
+
+    def _compare_events(self, name: str, found: dict[int, TrialRecord], runs: Sequence[KillableRun]) -> None:
+        """Compare a study with what its runs reported."""
+        counts = self._counts
         ended_by: dict[int, int] = {}
         for run in runs:
             training: set[int] = set()
             for event in run.events:
-                if event["event"] not in ("started", "returned", "ended"):
+                if event["event"] not in ("started", "returned", "paused", "ended"):
                     continue
                 number = int(event["trial"])
                 if event["event"] == "started":
@@ -137,7 +158,13 @@ class MultiRunCampaign:
             self._counts.faults.append(f"{name}: trial {event['trial']} is not stored as reported")
 
     def _start(
-        self, stack: contextlib.ExitStack, name: str, training: str, outs: Sequence[str], url: str | None
+        self,
+        stack: contextlib.ExitStack,
+        name: str,
+        mode: str,
+        training: str,
+        outs: Sequence[str],
+        url: str | None,
     ) -> list[KillableRun]:
         started = []
         for out in outs:
@@ -148,11 +175,13 @@ class MultiRunCampaign:
                 *(sys.executable, "-m", _PROGRAM, "inline", training),
                 *(self._random_write() if url else _NEVER),
                 *("run", "--params-file", str(self._params), "--out", str(self._scratch / out), "--json"),
-                *("--study", name, "--sampler", "grid", "--pruner", "none", "--gpus", "none"),
-                *("--set", "epochs=4"),
+                *("--study", name, "--sampler", _GRID if mode == _PAUSES else mode, "--pruner", "none"),
+                *("--set", "epochs=4", "--gpus", "none"),
+                *(("--until", "never") if mode == _DEFAULT else ()),
                 *(("--storage", url) if url else ()),
             ]
-            started.append(stack.enter_context(KillableRun(command, own)))
+            pausing = {PAUSING: "1"} if mode == _PAUSES else {}
+            started.append(stack.enter_context(KillableRun(command, own, pausing)))
         return started
 
     def _random_write(self) -> tuple[str, str]:
@@ -169,6 +198,10 @@ class MultiRunCampaign:
             return {one.number: one for one in load_study(study_dir, storage, parse(_SPACE)).records()}
         finally:
             storage.engine.dispose()
+
+
+def _cell(record: TrialRecord) -> str:
+    return json.dumps(record.params, sort_keys=True)
 
 
 def run_campaign(kills: int, seed: int, scratch: Path, kind: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sasrecf_tune.analysis.comparison import Comparison
 from sasrecf_tune.api import session
+from sasrecf_tune.api.arguments import check_arguments
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.html import html_table
 from sasrecf_tune.api.study import Study
@@ -61,6 +62,7 @@ def compare(
     Raises:
         InputError: There are fewer than two, one cannot be found, or their numbers are not of one kind.
     """
+    check_arguments(compare, locals())
     named = [str(study.path) if isinstance(study, Study) else str(study) for study in studies]
     with keyword_names():
         return StudyComparison(session.read_comparison(named, Path(out), storage))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 from collections.abc import Iterator
 
-from sasrecf_tune.errors import TuneError
+from sasrecf_tune.errors import TuneError, long_name_error
 from sasrecf_tune.storage.directory import ANOTHER_STUDY
 
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z-]*)")
@@ -23,6 +24,10 @@ def keyword_names() -> Iterator[None]:
                 _translate, (mistake.what, mistake.where, mistake.fix)
             )
             mistake.args = (mistake.what, mistake.where, mistake.fix)
+        raise
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise long_name_error(error) from error
         raise
 
 

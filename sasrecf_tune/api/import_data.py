@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.api.arguments import check_arguments
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.importing.importer import read_tables
 from sasrecf_tune.inputs.import_settings import ImportSettings
@@ -76,6 +77,7 @@ def import_data(
         >>> study = st.tune(space, dataset=data.dataset, data_path=data.data_path,
         ...                 config_files=data.config_files)  # doctest: +SKIP
     """
+    check_arguments(import_data, locals())
     with keyword_names():
         settings = ImportSettings(
             out=None if out is None else Path(out),

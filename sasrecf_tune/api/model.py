@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sasrecf_tune.api.arguments import check_arguments, is_list
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.storage.directory import relative
@@ -80,10 +81,11 @@ class Model:
             >>> model = load_model("tuning/ml-100k-quickstart")  # doctest: +SKIP
             >>> model.recommend({"me": ["242", "302"]}, top=3)  # doctest: +SKIP
         """
+        check_arguments(Model.recommend, locals())
         import pandas as pd
 
-        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-            raise InputError("must be a whole number of at least 1", where="top")
+        if top < 1:
+            raise InputError(f"must be at least 1, not {top}", where="top")
         named = {"user": user, "item": item, "time": time}
         columns = {role: name for role, name in named.items() if name is not None}
         if columns and not hasattr(histories, "columns"):
@@ -107,10 +109,10 @@ class Model:
 
         if histories is not None and users is not None:
             raise InputError("`histories` and `users` cannot be used together", fix="Remove one of them.")
+        if isinstance(histories, Mapping) and not all(map(is_list, histories.values())):
+            raise InputError("the items of a user must be a list", where="histories")
         index = self._recommender.index
         if isinstance(histories, Mapping):
-            if any(isinstance(items, str) for items in histories.values()):
-                raise InputError("the items of a user must be a list", where="histories")
             return from_mapping(histories, index)
         if hasattr(histories, "columns"):  # of pandas or polars
             with keyword_names():
@@ -122,8 +124,6 @@ class Model:
             raise InputError("the data of this model had ready-made histories: give some", where="histories")
         if users is None:
             return known
-        if isinstance(users, str):
-            raise InputError("must be a list", where="users")
         return known_users(known, map(str, users))[0]
 
     def __repr__(self) -> str:
@@ -150,5 +150,6 @@ def load_model(model: str | Path, *, out: str | Path = "tuning", device: str | N
     """
     from sasrecf_tune.api import session
 
+    check_arguments(load_model, locals())
     with keyword_names():
         return Model(session.find_model(Path(out), str(model)).resolve(), device)

@@ -149,7 +149,7 @@ def _as_on_command_line(name: str, value: Any) -> Any:
 
 
 def _parse_options(command: str, options: Options) -> dict[str, Any]:
-    """Convert and check `options` as the command line does: types, choices, limits, parsers."""
+    """Convert and check `options` as the command line does: choices, limits, parsers."""
     from sasrecf_tune.cli import app
 
     known = inspect.signature(getattr(app, command)).parameters
@@ -164,10 +164,6 @@ def _parse_options(command: str, options: Options) -> dict[str, Any]:
             if value not in choices:
                 near = suggest(str(value), choices)
                 raise InputError(f"{value!r} is none of {', '.join(choices)}{near}", where=name)
-        types = tuple(one for one in kinds if isinstance(one, type))
-        if types and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
-            expected = " or ".join(one.__name__ for one in types if one is not NoneType)
-            raise InputError(f"{value!r} is a {type(value).__name__}, not {expected}", where=name)
         low, high = getattr(option, "min", None), getattr(option, "max", None)
         if (low is not None and value < low) or (high is not None and value > high):
             limits = f"at least {low}" if high is None else f"{low} to {high}"

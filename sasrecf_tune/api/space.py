@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sasrecf_tune.api.arguments import check_arguments
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.html import html_table
 from sasrecf_tune.errors import InputError
@@ -70,6 +71,7 @@ def read_params_file(path: str | Path) -> SearchSpace:
     Raises:
         InputError: The file cannot be read, or something in it is wrong; the message has line and column.
     """
+    check_arguments(read_params_file, locals())
     space = SearchSpace.__new__(SearchSpace)
     with keyword_names():
         space._take(params_file.read(Path(path), space_mistakes))

@@ -14,6 +14,7 @@ from sasrecf_tune.analysis.report_data import ReportData, Results, report_data_o
 from sasrecf_tune.analysis.user_scores import user_tables
 from sasrecf_tune.analysis.winner import Winner
 from sasrecf_tune.api import session
+from sasrecf_tune.api.arguments import check_arguments
 from sasrecf_tune.api.callbacks import CallbackError, UserCallbacks
 from sasrecf_tune.api.confirmation import ConfirmationResult
 from sasrecf_tune.api.error_text import keyword_names
@@ -185,7 +186,9 @@ class Study:
             TuneError: No trial has completed, an argument cannot be used, or the training failed.
             KeyboardInterrupt: It was interrupted; the runs that have ended are kept.
         """
-        options = {name: value for name, value in locals().items() if name not in ("self", "progress")}
+        given = locals()
+        check_arguments(Study.confirm, given)
+        options = {name: value for name, value in given.items() if name not in ("self", "progress")}
         with keyword_names():
             try:
                 storage = session.given_address(self._storage)
@@ -229,9 +232,11 @@ class Study:
             TuneError: As `tune`.
             KeyboardInterrupt: The search was interrupted; what has ended is kept.
         """
+        given = locals()
+        check_arguments(Study.resume, given)
         options = {
             name: value
-            for name, value in locals().items()
+            for name, value in given.items()
             if name not in ("self", "retry_failed", "callbacks", "progress")
         }
         options["storage"] = session.given_address(self._storage)
@@ -263,7 +268,9 @@ class Study:
         Raises:
             TuneError: No trial has completed, an argument cannot be used, or the training failed.
         """
-        options = {name: value for name, value in locals().items() if name not in ("self", "progress")}
+        given = locals()
+        check_arguments(Study.fit, given)
+        options = {name: value for name, value in given.items() if name not in ("self", "progress")}
         with keyword_names():
             options["storage"] = session.given_address(self._storage)
             return Model(session.run_fit(self._directory, options, progress))
@@ -285,6 +292,7 @@ class Study:
         """Write the report, one HTML file, and return its path. Default: report.html of the study."""
         from sasrecf_tune.report.page.render import render_page
 
+        check_arguments(Study.report_html, {"path": path})
         target = self._directory.report if path is None else Path(path).absolute()
         write_output(render_page(self._data), target, own=path is None)
         return target
@@ -295,6 +303,7 @@ class Study:
         Raises:
             StudyNotFoundError: No trial has completed.
         """
+        check_arguments(Study.save_best, locals())
         target = Path(path).absolute()
         write_output(best_yaml(self._winner, self._settings, self._space), target)
         return target
@@ -412,6 +421,7 @@ def load_study(study: str | Path, *, out: str | Path = "tuning", storage: str | 
         >>> load_study("tuning/ml-100k-quickstart").best.params  # doctest: +SKIP
         {'learning_rate': 0.003, 'hidden_dropout_prob': 0.2}
     """
+    check_arguments(load_study, locals())
     with keyword_names():
         directory = find_study(Path(out), str(study))
         return Study(StudyDirectory(directory.directory.resolve()), storage)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sasrecf_tune.api import session
+from sasrecf_tune.api.arguments import check_arguments
 from sasrecf_tune.api.error_text import keyword_names
 from sasrecf_tune.api.space import SearchSpace
 from sasrecf_tune.api.study import Study, search
@@ -93,9 +94,11 @@ def tune(
         >>> study.best.params  # doctest: +SKIP
         {'learning_rate': 0.01}
     """
+    given = locals()
+    check_arguments(tune, given)
     options = {
         name: value
-        for name, value in locals().items()
+        for name, value in given.items()
         if name not in ("space", "config", "callbacks", "progress", "fresh")
     }
     plain = (space if isinstance(space, SearchSpace) else SearchSpace(space)).plain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +27,12 @@ from sasrecf_tune.cli.options import (
     settings_options,
 )
 from sasrecf_tune.cli.recbole_options import CheckCommand, Commands, RunCommand
-from sasrecf_tune.errors import InputError, Interrupted, TuneError
+from sasrecf_tune.errors import InputError, Interrupted, TuneError, long_name_error
 from sasrecf_tune.inputs.import_settings import ImportSettings
 from sasrecf_tune.inputs.settings import Out, Storage
 from sasrecf_tune.messages import TrainOn
 from sasrecf_tune.report.terminal.closed_output import allow_closed_output, discard_output
-from sasrecf_tune.report.terminal.console import make_console
+from sasrecf_tune.report.terminal.console import ignore_unknown_width, make_console
 from sasrecf_tune.report.terminal.encoding import allow_any_text
 
 app = typer.Typer(
@@ -568,8 +569,10 @@ def main() -> None:
     """Run the command line and exit. A user error is printed without a traceback."""
     allow_closed_output()
     allow_any_text()
+    ignore_unknown_width()
     try:
         try:
+            _check_working_directory()
             app()
         finally:
             sys.stdout.flush()
@@ -578,12 +581,28 @@ def main() -> None:
         _print_error(*error.texts)
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _print_error(*long_name_error(error).texts)
+            sys.exit(InputError.exit_code)
         # Mostly a write to standard output, redirected to a full disk.
         discard_output(sys.stdout.fileno())  # what is still buffered must not fail again at exit
         _print_error(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         sys.exit(TuneError.exit_code)
 
 
+def _check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise InputError("the working directory was removed", fix="Change to one that exists.") from error
+
+
 def _print_error(*texts: str) -> None:
     text = Text("\n\n").join(Text.assemble(("error: ", "bold red"), text) for text in texts)
-    make_console(sys.stderr).print(text, soft_wrap=True, highlight=False)
+    try:
+        make_console(sys.stderr).print(text, soft_wrap=True, highlight=False)
+        sys.stderr.flush()
+    except (
+        OSError
+    ):  # a full disk; what is still buffered must not fail again at exit, which has a code of its own
+        discard_output(sys.stderr.fileno())

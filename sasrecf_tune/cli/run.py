@@ -260,7 +260,9 @@ def _exit_code(outcome: Outcome, records: Sequence[TrialRecord], last: bool) -> 
     """Return the exit code; unless this run is the `last`, other runs may still complete trials."""
     if outcome.interrupted:
         return 130
-    good = {State.COMPLETE} if last else {State.COMPLETE, State.RUNNING}
+    good = {State.COMPLETE}
+    if not last:
+        good |= {State.RUNNING, State.PAUSED, State.WAITING}
     return int(outcome.failed or not any(record.state in good for record in records))
 
 

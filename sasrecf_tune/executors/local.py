@@ -22,7 +22,7 @@ from typing_extensions import override
 from sasrecf_tune.errors import InputError, StorageError, TuneError, WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
 from sasrecf_tune.executors.out_of_memory import after_death
-from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker
+from sasrecf_tune.executors.placement import ends_worker, pick_busy_worker, taints_worker, taken_slots
 from sasrecf_tune.executors.visible_gpus import first_gpu
 from sasrecf_tune.executors.worker import RUNNER, WorkerOptions, main
 from sasrecf_tune.inputs.durations import format_duration
@@ -69,8 +69,9 @@ class _Worker:
 class LocalExecutor(Executor):
     """Trains jobs in worker processes.
 
-    A worker that dies is replaced, and each of its jobs becomes a `Failure` of kind WORKER_DIED. A worker
-    that sends nothing for `hang_timeout` is killed, and its jobs become failures of kind WORKER_HUNG. After a
+    A worker that dies is replaced, and its job becomes a `Failure` of kind WORKER_DIED. A worker that sends
+    nothing for `hang_timeout` is killed, and its job becomes a failure of kind WORKER_HUNG. If it had several
+    jobs, all become failures of kind FUSED. A job that must train alone waits until a worker is idle. After a
     job that failed with an error or for lack of memory, the worker is replaced once its other jobs have
     ended: lost memory or a broken CUDA context must not fail the next job.
 
@@ -109,6 +110,7 @@ class LocalExecutor(Executor):
             for index in range(workers)
         ]
         self._workers: list[_Worker] = []
+        self._waiting: list[Job] = []  # to train alone
         self._failed_starts = 0
         self._hang_timeout = hang_timeout
         self._clock = clock
@@ -118,7 +120,9 @@ class LocalExecutor(Executor):
     @property
     @override
     def free(self) -> int:
-        taken = sum(self.slots if worker.retiring else len(worker.jobs) for worker in self._workers)
+        if self._waiting:
+            return 0  # so that a worker becomes idle
+        taken = sum(taken_slots(worker, self.slots) for worker in self._workers)
         return len(self._options) * self.slots - taken
 
     @override
@@ -143,7 +147,11 @@ class LocalExecutor(Executor):
     @override
     def submit(self, job: Job) -> None:
         idle = any(not worker.jobs for worker in self._workers) or len(self._workers) < len(self._options)
-        worker = pick_busy_worker(job, self._workers, self.slots, idle) or self._idle_worker()
+        worker = pick_busy_worker(job, self._workers, self.slots, idle)
+        if worker is None and not idle:
+            self._waiting.append(job)
+            return
+        worker = worker or self._idle_worker()
         worker.jobs[job.number] = job
         worker.active_at = self._clock()
         with contextlib.suppress(OSError):  # `step` notices a worker that has died
@@ -151,7 +159,8 @@ class LocalExecutor(Executor):
 
     @override
     def withdraw(self) -> list[int]:
-        return []  # `submit` sends each job to a worker
+        withdrawn, self._waiting = self._waiting, []
+        return [job.number for job in withdrawn]
 
     @override
     def step(self, handler: Handler, timeout: float) -> None:
@@ -165,6 +174,9 @@ class LocalExecutor(Executor):
                 continue
             self._handle_message(worker, message, handler)
         self._kill_hung_workers(handler)
+        waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            self.submit(job)  # it waits again where no worker is idle yet
 
     @override
     def close(self) -> None:
@@ -190,10 +202,12 @@ class LocalExecutor(Executor):
             worker.retiring |= taints_worker(message)
             if worker.retiring and not worker.jobs:
                 self._stop(worker)
-            handler.on_outcome(message)
             if ends_worker(message) and worker.jobs:
                 self._stop(worker)
-                _fail_jobs(worker, handler, FailureKind.WORKER_DIED, message.reason)
+                handler.on_outcome(replace(message, kind=FailureKind.FUSED))
+                _fail_jobs(worker, handler, FailureKind.FUSED, message.reason)
+            else:
+                handler.on_outcome(message)
         elif isinstance(message, InputError):
             # A GPU of --gpus, which is checked when a worker starts.
             fix = "nvidia-smi shows the GPUs of this machine. To continue: sasrecf-tune resume."
@@ -276,20 +290,32 @@ def _start(options: WorkerOptions) -> _Worker:
     process = context.Process(
         target=main, args=(theirs, replace(options)), name=f"sasrecf-tune-worker-{options.index}", daemon=True
     )
-    with _signals_blocked(), _without_main_module(), _without_working_directory():
+    with _signals_held(), _without_main_module(), _without_working_directory():
         process.start()
     theirs.close()
     return _Worker(options, process, ours)
 
 
 @contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Start processes that ignore these signals from the beginning; ours arrive after the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+def _signals_held() -> Iterator[None]:
+    """Start processes that ignore these signals from the beginning; ours are handled after the block."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    held: list[int] = []
+    handlers = {}
+    # The mask is this thread's. Another one, such as numpy's, may receive a signal, and its handler would
+    # raise KeyboardInterrupt here: in the middle of the start, of which the process then gets one half.
+    if threading.current_thread() is threading.main_thread():
+        mine = {number for number in numbers if callable(signal.getsignal(number))}
+        handlers = {number: signal.signal(number, lambda caught, _: held.append(caught)) for number in mine}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 @contextlib.contextmanager
@@ -326,6 +352,8 @@ def _without_main_module() -> Iterator[None]:
 
 
 def _fail_jobs(worker: _Worker, handler: Handler, kind: FailureKind, reason: str) -> None:
+    if len(worker.jobs) > 1:
+        kind = FailureKind.FUSED
     failures = [
         Failure.after_report(number, worker.last_reports.get(number), kind, reason) for number in worker.jobs
     ]

@@ -22,16 +22,25 @@ W = TypeVar("W", bound=JobHolder)
 def pick_busy_worker(job: Job, workers: Sequence[W], slots: int, idle: bool) -> W | None:
     """Return a busy worker with a free slot.
 
-    A worker that trains jobs of the same shape is preferred. If a worker is `idle`, no other is returned.
+    A worker that trains jobs of the same shape is preferred. If a worker is `idle`, no other is returned. A
+    job that must train alone shares no worker.
     """
+    if job.alone:
+        return None
     own = shape(job.config)
 
     def same_shape(worker: W) -> int:
         return sum(shape(other.config) == own for other in worker.jobs.values())
 
-    candidates = [worker for worker in workers if 0 < len(worker.jobs) < slots and not worker.retiring]
+    candidates = [worker for worker in workers if 0 < taken_slots(worker, slots) < slots]
     best = max(candidates, key=lambda worker: (same_shape(worker), -len(worker.jobs)), default=None)
     return None if best is None or (idle and not same_shape(best)) else best
+
+
+def taken_slots(worker: JobHolder, slots: int) -> int:
+    """Return how many of a worker's slots take no further job."""
+    alone = any(job.alone for job in worker.jobs.values())
+    return slots if worker.retiring or alone else len(worker.jobs)
 
 
 def ends_worker(outcome: Result | Failure) -> TypeGuard[Failure]:

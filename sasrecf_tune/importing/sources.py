@@ -62,13 +62,13 @@ def open_table(table: object, settings: ImportSettings) -> Source:
 
 
 def _open_file(path: Path, settings: ImportSettings) -> Source:
-    if path.is_dir():
-        raise InputError("this is a directory", where=str(path), fix="Give the name of a file.")
-    if not os.path.lexists(path):
-        raise InputError("the file does not exist", where=str(path))
-    if not path.is_file():
-        raise InputError("it is no regular file", where=str(path), fix="Save the table to a file.")
     with reading(path):
+        if path.is_dir():
+            raise InputError("this is a directory", where=str(path), fix="Give the name of a file.")
+        if not os.path.lexists(path):
+            raise InputError("the file does not exist", where=str(path))
+        if not path.is_file():
+            raise InputError("it is no regular file", where=str(path), fix="Save the table to a file.")
         with path.open("rb") as file:
             parquet = file.read(4) == b"PAR1"
         if parquet:
@@ -96,9 +96,19 @@ def _pandas_frame(table: object) -> pd.DataFrame:
         frame = pd.DataFrame({column.name: _pandas_values(column) for column in table.get_columns()})
     else:
         raise InputError(f"expected a file or a data frame of pandas or polars, not {type(table).__name__}")
-    frame = frame.rename(columns=str)
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     _check_unique(tuple(frame.columns), FrameTable.name)
-    return frame
+    return _without_na(frame)
+
+
+def _without_na(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with None for pd.NA, which is neither equal nor unequal to anything."""
+    plain = frame.copy(deep=False)
+    for name, column in frame.items():
+        may_have = column.dtype == object or getattr(column.dtype, "na_value", None) is pd.NA
+        if may_have and column.hasnans:
+            plain[name] = column.astype(object).where(column.notna(), None)
+    return plain
 
 
 def _check_unique(columns: Sequence[str], where: str) -> None:
@@ -165,6 +175,6 @@ class ParquetTable(FrameTable):
         try:
             for batch in self._file.iter_batches(rows, columns=list(columns)):
                 # Whole numbers with a missing one stay whole numbers.
-                yield batch.to_pandas(integer_object_nulls=True)
+                yield _without_na(batch.to_pandas(integer_object_nulls=True))
         except (OSError, ValueError) as error:
             raise InputError("it is damaged", where=self.name) from error

@@ -69,7 +69,8 @@ def parse_times(column: pd.Series, time_format: str | None) -> TimeColumn:
         return _floats(column.to_numpy(np.float64), np.isnan(column.to_numpy()))
     if time_format is None and (whole := _whole_numbers(column)) is not None:
         return whole
-    texts = column.map(lambda value: "" if value is None or value != value else str(value).strip())
+    # A Parquet file may have arrays, which are not compared.
+    texts = column.astype(object).map(str).str.strip().where(column.notna(), "")
     missing = texts.isin(["", "NaT", "None", "nan", "NaN", "null", "NULL", "NA", "N/A"]).to_numpy()
     if time_format is None:
         numbers = _numbers(texts, missing)

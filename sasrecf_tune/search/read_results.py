@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from sasrecf_tune.analysis.report_data import Origin, Results
 from sasrecf_tune.analysis.winner import pick_winner
 from sasrecf_tune.inputs.search_space import SearchSpace
@@ -24,8 +26,9 @@ def read_results(
     from sasrecf_tune.storage.database.study_name import renamed_note
 
     check_database(study_dir, storage)
-    with reading_errors(study_dir, storage):
+    with reading_errors(study_dir, storage), contextlib.ExitStack() as stack:
         backend = open_storage(study_dir, storage)
+        stack.callback(backend.engine.dispose)  # else its connections stay until the garbage is collected
         study = load_study(study_dir, backend, space)
         records = study.records()
         runs, completed, asked = load_confirmations(study_dir, backend, space, records)

@@ -16,9 +16,9 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def should_retry(failure: Failure, failed_before: int, retries: int) -> bool:
-    """Whether a trial is tried again, of which `failed_before` attempts had failed before this failure."""
-    # An error in fused trials may come from one of them or from their number (together they need too much
-    # memory): each is tried again, alone, whatever --retries is. So this happens to a trial only once.
+    """Whether a trial is tried again, of which `failed_before` attempts of its own had failed before."""
+    # A failure of trials in one worker may come from one of them or from their number (together they need
+    # too much memory): each is tried again, alone, whatever --retries is. So it happens to a trial only once.
     return failure.kind == FailureKind.FUSED or (failure.kind in RETRIED_KINDS and failed_before < retries)
 
 

@@ -101,7 +101,7 @@ class RunningTrials:
             checkpoint=self._study_dir.checkpoint(number),
             resume_file=self._study_dir.unfinished(number),
             checkpoint_every=self._checkpoint_every,
-            # It may have caused the failure of the trials that it was fused with, or they its failure.
+            # It may have caused the failure of the trials that it was trained with, or they its failure.
             alone=self._study.failed_attempts(trial) > 0,
             per_user=self._study_dir.per_user(number) if self._per_user else None,
             known=max(self._study.trials()[number].intermediate_values, default=0),
@@ -140,9 +140,9 @@ class RunningTrials:
         trial = self.trials[number].trial
         try:
             if isinstance(outcome, Failure) and should_retry(
-                outcome, self._study.failed_attempts(trial), self._plan.settings.search.retries
+                outcome, self._study.failed_alone(trial), self._plan.settings.search.retries
             ):
-                self._retry(trial, outcome.reason)
+                self._retry(trial, outcome)
                 return None
             del self.trials[number]
             if self._policy is not None:
@@ -170,11 +170,11 @@ class RunningTrials:
         for callback in self._callbacks:
             callback.on_trial_requeued(number)
 
-    def _retry(self, trial: optuna.Trial, reason: str) -> None:
-        failed = self._study.retry(trial, reason)
+    def _retry(self, trial: optuna.Trial, failure: Failure) -> None:
+        failed = self._study.retry(trial, failure)
         self._forget(trial.number)
         for callback in self._callbacks:
-            callback.on_trial_retry(trial.number, failed + 1, reason)
+            callback.on_trial_retry(trial.number, failed + 1, failure.reason)
 
     def _tell(self, trial: optuna.Trial, outcome: Result | Failure) -> TrialRecord:
         pending = PendingResult(self._study_dir, outcome, self._study.peers.token)

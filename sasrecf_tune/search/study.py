@@ -13,13 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sasrecf_tune.analysis.search_summary import SearchSummary, with_predictions
 from sasrecf_tune.inputs.search_space import SearchSpace
-from sasrecf_tune.messages import Failure, Report, Result
+from sasrecf_tune.messages import Failure, FailureKind, Report, Result
 from sasrecf_tune.search.imported_trials import import_of
 from sasrecf_tune.search.search_attributes import SUMMARY, read_summary, summary_attribute
 from sasrecf_tune.search.strategies.space_sampler import SpaceExhausted
 from sasrecf_tune.search.trial_attributes import (
     CURVE,
     FAILED_ATTEMPTS,
+    FAILED_TOGETHER,
     LOSSES,
     PAUSED,
     TrialReader,
@@ -226,18 +227,20 @@ class TuneStudy:
             raise found
         return found
 
-    def retry(self, trial: optuna.Trial, reason: str) -> int:
+    def retry(self, trial: optuna.Trial, failure: Failure) -> int:
         """Put a trial that failed back in the queue; returns how many attempts of it have failed.
 
         Raises:
             TrialLost: it was reassigned to another run.
         """
-        failed = [*trial.user_attrs.get(FAILED_ATTEMPTS, []), reason]
+        failed = [*trial.user_attrs.get(FAILED_ATTEMPTS, []), failure.reason]
 
         def change() -> bool:
             if not self.peers.owns(trial.number):
                 return False
             trial.set_user_attr(FAILED_ATTEMPTS, failed)
+            if failure.kind == FailureKind.FUSED:
+                trial.set_user_attr(FAILED_TOGETHER, trial.user_attrs.get(FAILED_TOGETHER, 0) + 1)
             self._requeue(trial.number)
             return True
 
@@ -247,6 +250,10 @@ class TuneStudy:
     def failed_attempts(self, trial: optuna.Trial) -> int:
         """How many attempts of the trial have failed, those of earlier runs included."""
         return len(trial.user_attrs.get(FAILED_ATTEMPTS, []))
+
+    def failed_alone(self, trial: optuna.Trial) -> int:
+        """Those of `failed_attempts` that the trial failed by itself: `--retries` limits these."""
+        return self.failed_attempts(trial) - int(trial.user_attrs.get(FAILED_TOGETHER, 0))
 
     def owns(self, trial: optuna.Trial) -> bool:
         """Whether the trial runs and belongs to this run, by what is known of the database."""

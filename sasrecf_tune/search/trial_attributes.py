@@ -27,6 +27,8 @@ LOSSES = "sasrecf_tune:losses"
 UNTIL = "sasrecf_tune:until"
 # User attribute of a trial: the reasons why earlier attempts failed.
 FAILED_ATTEMPTS = "failed_attempts"
+# User attribute of a trial: how many of these attempts failed together with other trials of the worker.
+FAILED_TOGETHER = "failed_together"
 # User attribute of a trial, which a dashboard shows: where it was paused; empty once it goes on. To Optuna, a
 # paused trial waits in the queue.
 PAUSED = "sasrecf_tune:paused"
@@ -60,6 +62,7 @@ class _UserAttributes(TypedDict, total=False):
     fused: _Count
     parameters: _Count
     failed_attempts: list[str]
+    failed_together: _Count
 
 
 class Pause(TypedDict, total=False):

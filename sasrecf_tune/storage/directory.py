@@ -265,7 +265,10 @@ def find_study(out: Path, name: str | None) -> StudyDirectory:
             raise StudyNotFoundError("not a study directory", where=name, fix=fix)
         return at_path
     study_dir = study_directory(out, name)
-    if not study_dir.manifest.is_file():
+    known = False
+    with contextlib.suppress(OSError, ValueError):  # of a path that is too long, or has a null character
+        known = study_dir.manifest.is_file()
+    if not known:
         if at_path is not None:
             return at_path
         names = ", ".join(study.name for study in existing[:10])

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import sasrecf_tune as st
+from sasrecf_tune.api.arguments import is_list
 from sasrecf_tune.cli import app
 from sasrecf_tune.cli import run as runs
 from sasrecf_tune.inputs.settings import RunSettings
@@ -122,7 +125,7 @@ def test_settings_are_those_of_the_command(
         ({"workers": 2.5}, "workers: 2.5 is a float, not int"),
         ({"trials": True}, "trials: True is a bool, not int"),
         ({"retries": 101}, "Give 0 to 100."),
-        ({"fail_fast": 1}, "fail_fast: 1 is a int, not bool"),
+        ({"fail_fast": 1}, "fail_fast: 1 is an int, not bool"),
         ({"timeout": 0}, "timeout: invalid duration '0'"),
         ({"gpus": "first"}, "invalid `gpus` value 'first'"),
         ({"fuse": 4, "engine": "recbole"}, "Use engine fast, or remove fuse."),
@@ -133,7 +136,7 @@ def test_settings_are_those_of_the_command(
         ({"config": {"learning_rate": 0.1}}, "`learning_rate` is searched in space and also set"),
         ({"config_files": ["a b.yaml"]}, "config_files: no such file: 'a b.yaml'"),
         ({"log": ["mlfow"]}, "invalid `log` value 'mlfow': did you mean `mlflow`?"),
-        ({"log": 5}, "invalid `log` value '5'"),
+        ({"log": 5}, "log: 5 is an int, not str or list"),
         ({"callbacks": [print]}, "none of the methods on_trial_start, on_report, on_trial_end"),
     ],
 )
@@ -145,6 +148,37 @@ def test_a_wrong_argument_is_named(
     assert message in str(caught.value)
     assert "--" not in str(caught.value)
     assert not asked_for
+
+
+class Odd:
+    def __repr__(self) -> str:
+        return "<odd>"
+
+
+@pytest.mark.parametrize("value", [Odd(), b"a", ..., pd.NA, pd.DataFrame({"a": [1]}), np.array(1)])
+def test_arguments_of_other_types_are_named(value: Any, tmp_path: Path) -> None:
+    study = st.load_study(plant(tmp_path, 1).directory)
+    model = object.__new__(st.Model)
+    functions = (st.tune, st.read_params_file, st.load_study, st.compare, st.load_model, st.import_data)
+    methods = (study.confirm, study.resume, study.fit, study.report_html, study.save_best, model.recommend)
+    for function in (*functions, *methods):
+        known = inspect.signature(function).parameters
+        required: dict[str, Any] = {
+            name: "x" for name, one in known.items() if one.default is inspect.Parameter.empty
+        }
+        required |= {"space": SPACE} if function is st.tune else {}
+        required |= {"studies": ["x"]} if function is st.compare else {}
+        for name in known.keys() - {"interactions", "items", "histories"}:  # which name the types themselves
+            with pytest.raises(st.InputError, match=rf"^{name}: .*(an?) {type(value).__name__}, not "):
+                function(**required | {name: value})
+
+
+@pytest.mark.parametrize("items", [5, None, "a", b"a", {"a", "b"}, {"a": 1}, pd.DataFrame({"a": [1]})])
+def test_items_of_a_user_are_a_list(items: Any) -> None:
+    assert not is_list(items)
+    with pytest.raises(st.InputError, match="histories: the items of a user must be a list"):
+        object.__new__(st.Model)._chosen({"me": items}, None, {})
+    assert all(map(is_list, ([], ("a",), range(3), np.array(["a"]), pd.Series(["a"]), pd.Index(["a"]))))
 
 
 def test_the_database_of_the_environment_is_used(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -42,6 +43,32 @@ def test_errors_name_arguments() -> None:
     with pytest.raises(st.InputError, match="out: the data set needs a name"):
         st.import_data(FRAME)
     assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("dtype", ["string", "string[pyarrow]", "object"])
+@pytest.mark.parametrize("column", ["user", "item", "time"])
+@pytest.mark.parametrize("stored", [True, False])
+def test_missing_values_of_nullable_columns_are_missing(dtype: Any, column: str, stored: bool) -> None:
+    texts = FRAME.astype(str)
+    frame = texts.assign(**{column: texts[column].where(FRAME.index > 0, pd.NA).astype(dtype)})
+    frame.to_parquet("t.parquet")
+    data = st.import_data("t.parquet" if stored else frame, "data/x", drop=["missing"])
+    assert data.summary["interactions"] == len(FRAME) - 1
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", "string", "int64[pyarrow]"])
+def test_missing_features_of_nullable_columns_are_missing(dtype: Any) -> None:
+    ids = [str(item) for item in range(1, 13)]
+    given = pd.Series([None, *([1, 0] * 5), 1]).astype(object)
+    values = (given.map({1: "one", 0: "none"}) if dtype == "string" else given).astype(dtype)
+    data = st.import_data(FRAME, "data/x", items=pd.DataFrame({"item": ids, "f": values}))
+    assert data.selected_features == ("f",)
+
+
+def test_a_frame_with_several_levels_of_columns_is_understood() -> None:
+    frame = FRAME.set_axis(pd.MultiIndex.from_product([FRAME.columns, ["x"]]), axis=1)
+    names = {role: f"('{role}', 'x')" for role in ("user", "item", "time")}
+    assert st.import_data(frame, "data/x", **names).summary["interactions"] == len(FRAME)  # type: ignore[arg-type]
 
 
 def test_a_dry_run_writes_nothing() -> None:

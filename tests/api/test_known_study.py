@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,6 +29,16 @@ def test_a_data_frame_has_all_ended_trials(study: st.Study) -> None:
     curves = study.curves()
     ended = frame[frame["state"] != "failed"].set_index("number")["score"]
     assert curves.max()[ended.index].eq(ended).all()
+
+
+def test_reading_a_study_leaves_its_database_closed(study: st.Study) -> None:
+    gc.disable()
+    try:
+        assert study.trials
+        links = list(Path("/proc/self/fd").iterdir())
+        assert not [link for link in links if link.resolve() == study.path / "study.db"]
+    finally:
+        gc.enable()
 
 
 def test_the_view_has_the_first_rows_and_all_curves(study: st.Study) -> None:

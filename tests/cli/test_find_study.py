@@ -6,16 +6,18 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import sasrecf_tune as st
-from sasrecf_tune.cli.app import app
+from sasrecf_tune.cli.app import app, main
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.report.terminal.console import write_output
 from sasrecf_tune.storage.directory import StudyDirectory, find_study, studies
+from tests.support.command_line import Cli
 from tests.support.known_studies import NAME, plant
 
 EARLIER, LATER = 1_800_000_000, 1_800_003_600
@@ -172,3 +174,32 @@ def test_the_address_in_the_environment_is_for_studies_on_a_server(
 def test_a_null_character_is_part_of_no_name(study_dir: StudyDirectory, name: str, out: str) -> None:
     with pytest.raises(InputError):
         st.load_study(name, out=out)
+
+
+@pytest.mark.parametrize(
+    "words", [("report", "--out", "{}"), ("check", "hyper.test", "--import-trials", "{}"), ("import", "{}")]
+)
+def test_a_path_that_is_too_long_is_bad_input(cli: Cli, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "hyper.test").write_text("learning_rate choice [0.01]\n")
+    found = cli(*(word.format("x" * 5000) for word in words))
+    assert (found.returncode, found.stdout) == (2, "") and found.stderr.startswith("error: ")
+
+
+def test_a_path_that_is_too_long_is_bad_input_in_python(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        st.load_study("a", out="x" * 5000)
+    with pytest.raises(InputError, match="too long"):
+        st.import_data("x" * 5000, "data/x")
+
+
+def test_a_working_directory_that_was_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(sys, "argv", ["sasrecf-tune", "studies"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2

@@ -8,13 +8,16 @@ import pty
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
+from sasrecf_tune.__main__ import main as start
 from sasrecf_tune.cli.signals import end_signals, interrupted_by_signals, stopping_on_signals
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +58,19 @@ def test_the_first_signal_stops_the_search_and_the_second_ends_it(
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM if number == signal.SIGHUP else number)
     assert signal.getsignal(number) == before and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_ctrl_c_while_the_command_line_is_imported_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "sasrecf_tune.cli.app", cast(Any, Interrupted()))
+    with pytest.raises(SystemExit) as ended:
+        start()
+    assert ended.value.code == 130
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"sasrecf-tune": f"{start.__module__}:{start.__name__}"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

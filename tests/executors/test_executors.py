@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from sasrecf_tune.environment import TF32_OVERRIDE
 from sasrecf_tune.errors import TuneError, UnknownReasonError, WorkerError
 from sasrecf_tune.executors.base import Executor
 from sasrecf_tune.executors.inline import InlineExecutor
-from sasrecf_tune.executors.local import LocalExecutor
+from sasrecf_tune.executors.local import LocalExecutor, _signals_held
 from sasrecf_tune.executors.ray.executor import RayExecutor
 from sasrecf_tune.executors.worker import set_threads
 from sasrecf_tune.messages import (
@@ -399,3 +400,21 @@ def test_the_threads_of_a_worker_are_set_before_torch_is_imported(monkeypatch: p
     # The user's own policy stays; a binding would put all workers on the same cores.
     assert environment(3, GOMP_SPINCOUNT="100") == counts | {"GOMP_SPINCOUNT": "100"}
     assert environment(3, OMP_PROC_BIND="true", GOMP_CPU_AFFINITY="0-3") == counts | passive
+
+
+def test_a_signal_waits_until_a_worker_has_been_started() -> None:
+    # A thread that has the signal unblocked, as numpy's: the mask of the main thread does not hold it up.
+    ended, reached = threading.Event(), False
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), _signals_held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            other.join(0.01)
+            reached = True
+        assert reached and signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        ended.set()
+        other.join()

@@ -227,7 +227,7 @@ def test_a_fused_group_on_a_lost_node_has_the_same_results_elsewhere(
     try:
         executor.describe(Describe(synthetic_data.base(space), "fast"))
         train(executor, handler, *group(study_dir))
-        assert {handler.failure(number).kind for number in range(3)} == {"died"}
+        assert {handler.failure(number).kind for number in range(3)} == {"together"}
         assert all("perhaps with the node" in study_dir.log(number).read_text() for number in range(3))
         again = RecordingHandler()
         train(executor, again, *group(study_dir))

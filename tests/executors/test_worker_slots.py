@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_worker_that_lost_its_gpu_fails_all_its_jobs(
     drive(executor, handler, lambda: len(handler.outcomes) == 3)
     for number in range(3):
         failure = handler.failure(number)
-        assert (failure.kind, failure.reason) == (FailureKind.WORKER_DIED, "made to fail: died")
+        assert (failure.kind, failure.reason) == (FailureKind.FUSED, "made to fail: died")
     executor.submit(job(3))
     drive(executor, handler, lambda: 3 in handler.outcomes)
     assert isinstance(handler.outcomes[3], Result) and process_of(handler, 3) != process_of(handler, 1)
@@ -135,10 +136,10 @@ def test_a_dead_worker_fails_all_its_jobs(
     submit(executor, job(0, n_layers=1), job(5, n_layers=2), job(1, n_layers=1), job(2, n_layers=1))
     drive(executor, handler, lambda: len(handler.outcomes) == 4)
     assert [(handler.failure(number).kind, handler.failure(number).epochs) for number in (0, 1)] == [
-        ("died", 2),
-        ("died", 2),
+        ("together", 2),
+        ("together", 2),
     ]
-    assert handler.failure(2).kind == FailureKind.WORKER_DIED and isinstance(handler.outcomes[5], Result)
+    assert handler.failure(2).kind == FailureKind.FUSED and isinstance(handler.outcomes[5], Result)
     assert "SIGKILL" in study_dir.log(2).read_text()
     executor.submit(job(6))
     drive(executor, handler, lambda: 6 in handler.outcomes)
@@ -162,7 +163,29 @@ def test_a_hung_worker_fails_all_its_jobs(
         return len(handler.outcomes) == 2
 
     drive(executor, handler, over)
-    assert {handler.failure(number).kind for number in (0, 1)} == {"hang"}
+    assert {handler.failure(number).kind for number in (0, 1)} == {"together"}
+
+
+def test_a_job_that_must_train_alone_shares_no_worker(
+    local: Callable[..., LocalExecutor], job: Callable[..., Job]
+) -> None:
+    def kill(report: Report) -> Decision:
+        if report.number == 2:
+            os.kill(int(report.metrics["process"]), signal.SIGKILL)
+        return Decision.CONTINUE
+
+    executor, handler = local(), RecordingHandler(kill)
+    submit(executor, job(0), job(1), replace(job(2), alone=True))
+    assert executor.free == 0  # else the worker would never be idle
+    drive(executor, handler, lambda: {0, 1} <= set(handler.outcomes))
+    executor.step(handler, 0)
+    assert executor.free == 0 and not handler.outcomes.get(2)
+    drive(executor, handler, lambda: 2 in handler.outcomes)
+    # Its worker's death is its own failure.
+    assert handler.failure(2).kind == FailureKind.WORKER_DIED and executor.free == 3
+    assert all(isinstance(handler.outcomes[number], Result) for number in (0, 1))
+    submit(executor, job(3), replace(job(4), alone=True))
+    assert (executor.withdraw(), executor.free) == ([4], 2)
 
 
 def test_jobs_with_the_same_shapes_share_a_worker(

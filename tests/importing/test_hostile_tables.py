@@ -144,6 +144,8 @@ def test_odd_columns_of_parquet() -> None:
         understood(parquet(timestamp=pa.array(far, pa.timestamp("us"))))
     with pytest.raises(InputError, match="neither a number"):
         understood(parquet(timestamp=pa.array([2**64 - 1 - time for time in TIMES], pa.uint64())))
+    with pytest.raises(InputError, match="timestamp"):
+        understood(parquet(timestamp=pa.array([[time, 2] for time in TIMES])))
     read = understood(parquet(user_id=pa.array([b"u\xff", b"u\xfe"] * 10)))
     assert len(read.interactions.user_ids) == 2
     twice = pa.Table.from_arrays([pa.array(TIMES)] * 2, names=["timestamp", "timestamp"])

@@ -33,13 +33,15 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def output(monkeypatch: pytest.MonkeyPatch, encoding: str, *words: str) -> tuple[str, str]:
+def output(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, *words: str, columns: str = "200"
+) -> tuple[str, str]:
     """What the command line writes to standard output and to standard error."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
     monkeypatch.setattr("sys.argv", ["sasrecf-tune", *words])
     monkeypatch.setattr("sys.stdout", streams[0])
     monkeypatch.setattr("sys.stderr", streams[1])
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", columns)
     with pytest.raises(SystemExit):
         main()
     texts = []
@@ -57,6 +59,25 @@ def test_a_report_is_printed_in_every_encoding(
     printed, errors = output(monkeypatch, encoding, "report", "planted", "--out", str(out))
     assert "planted: MRR@10" in printed and "failed: RuntimeError" in printed and not errors
     assert ("█" in printed) == (encoding == "utf-8")
+
+
+@pytest.mark.parametrize("columns", ["0", "-5", "x", ""])
+def test_a_width_that_is_not_known_is_ignored(
+    out: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    printed, _ = output(monkeypatch, "ascii", "report", "planted", "--out", str(out), columns=columns)
+    assert "planted: MRR@10" in printed and max(map(len, printed.splitlines())) > 80
+
+
+def test_an_error_that_cannot_be_written_keeps_its_exit_code(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w") as full:  # closing it would fail if something were still buffered
+        monkeypatch.setattr("sys.argv", ["sasrecf-tune", "report", "none", "--out", str(out)])
+        monkeypatch.setattr("sys.stderr", full)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 2
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "markdown", "latex"])

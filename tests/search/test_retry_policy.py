@@ -83,6 +83,20 @@ def test_retries_limits_the_attempts_of_a_trial(tmp_path: Path, retries: int) ->
     assert outcome.done == 12 and sum(record.state == State.COMPLETE for record in records) == 11
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_failure_of_trials_in_one_worker_is_no_attempt_of_each(tmp_path: Path, retries: int) -> None:
+    first = Failing({1: ["together", "interrupt"]})
+    with bench(tmp_path, GRID, first, retries=retries) as run, pytest.raises(KeyboardInterrupt):
+        run.search.run()
+    assert [job.alone for job in first.attempts(1)] == [False, True]
+    training = Failing({1: ["died"] * 3})
+    with bench(tmp_path, GRID, training, retries=retries) as run:
+        run.search.run()
+        record = run.records()[1]
+    assert len(training.attempts(1)) == retries + 1 and all(job.alone for job in training.attempts(1))
+    assert (record.state, record.error) == (State.FAILED, "made to fail: died")
+
+
 @pytest.mark.parametrize("kind", ["nan", "memory", "error"])
 def test_errors_of_the_trial_itself_are_not_retried(tmp_path: Path, kind: str) -> None:
     training = Failing({1: [kind]})
@@ -117,7 +131,7 @@ def test_a_retry_is_not_pruned_by_the_epochs_of_an_earlier_attempt(tmp_path: Pat
     with bench(tmp_path, GRID, FakeTraining(quality, epochs=20), pruner="median") as run:
         trial = run.study.optuna.ask(space)
         assert not any(report(epoch) for epoch in range(1, 11))
-        run.study.retry(trial, "made to fail")
+        run.study.retry(trial, Failure(trial.number, FailureKind.WORKER_DIED, "made to fail"))
         better = {"learning_rate": 0.1, "n_layers": 2, "n_heads": 1}
         for _ in range(5):
             values = dict.fromkeys(range(1, 21), 1.0)

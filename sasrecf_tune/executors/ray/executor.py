@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from sasrecf_tune.errors import WorkerError
 from sasrecf_tune.executors.base import Executor, Handler, discard_message
-from sasrecf_tune.executors.placement import pick_busy_worker, taints_worker
+from sasrecf_tune.executors.placement import pick_busy_worker, taints_worker, taken_slots
 from sasrecf_tune.executors.ray.actor import Worker, call, send_next_call
 from sasrecf_tune.executors.ray.cluster import (
     Head,
@@ -85,8 +85,8 @@ def ray_executor(settings: RunSettings, study_dir: StudyDirectory) -> Iterator[R
 class RayExecutor(Executor):
     """Trains jobs in the workers of a `WorkerPool`; requires a connection to the cluster.
 
-    If a worker or its node is lost, its jobs become failures of kind WORKER_DIED. The worker's LocalExecutor
-    handles the loss of the process that it starts on its node.
+    If a worker or its node is lost, its jobs become failures as with `LocalExecutor`. The worker's
+    LocalExecutor handles the loss of the process that it starts on its node.
 
     Args:
         workers: The largest number of workers.
@@ -133,7 +133,7 @@ class RayExecutor(Executor):
     def free(self) -> int:
         # The slots of running workers and of released ones. At least one job may wait for a worker.
         pool = self._pool
-        running = sum(self.slots - len(worker.jobs) for worker in pool.running if not worker.retiring)
+        running = sum(self.slots - taken_slots(worker, self.slots) for worker in pool.running)
         released = self.slots * (pool.limit - pool.target)
         busy = self._waiting or any(worker.jobs for worker in pool.workers)
         return max(running + released - len(self._waiting), 0 if busy else 1)
@@ -245,11 +245,12 @@ class RayExecutor(Executor):
         reason, node_lost = self._pool.remove_lost(worker, error)
         not_started = [*worker.unconfirmed, *worker.assigned]
         started = [job for job in worker.jobs.values() if job not in not_started]
+        kind = FailureKind.FUSED if len(started) > 1 else FailureKind.WORKER_DIED
         self._waiting.extendleft(reversed(not_started))
         for job in started:
             assert handler is not None, "only `step` has jobs"
             apply_changes(self._study_dir, FileChanges({job.log.name: f"\n{reason}\n".encode()}))
             last = worker.last_reports.get(job.number)
-            handler.on_outcome(Failure.after_report(job.number, last, FailureKind.WORKER_DIED, reason))
+            handler.on_outcome(Failure.after_report(job.number, last, kind, reason))
         if not started:
             self._pool.count_failed_start(worker, reason, node_lost)

@@ -34,6 +34,13 @@ class SafeConsole(Console):
                 yield Segment(visible(segment.text), segment.style)
 
 
+def ignore_unknown_width() -> None:
+    """Remove COLUMNS from the environment where it is 0 or no number: then nothing would be shown."""
+    columns = os.environ.get("COLUMNS", "")
+    if not columns.isdecimal() or int(columns) == 0:
+        os.environ.pop("COLUMNS", None)
+
+
 def make_console(file: TextIO | None = None) -> Console:
     """Return a console that writes to `file`, or to standard output.
 

@@ -64,6 +64,8 @@ def _open(place: str) -> RDBStorage:
         return open_server_to_read(place)
     path = Path(place)
     check_sqlite(path)
+    if not path.stat().st_size:  # which a study that has just begun may have
+        raise InputError("the database is empty", where=place, fix=_FIX)
     # The path is not part of the address, where SQLAlchemy and Optuna would interpret ?, % and braces.
     arguments = {"creator": lambda: connect(path)}
     return RDBStorage("sqlite:///earlier.db", engine_kwargs=arguments, skip_table_creation=True)

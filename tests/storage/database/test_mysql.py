@@ -21,6 +21,7 @@ from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
 
 from sasrecf_tune.errors import StorageError
+from sasrecf_tune.messages import Failure, FailureKind
 from sasrecf_tune.storage.database import mysql
 from sasrecf_tune.storage.database import server as server_module
 from sasrecf_tune.storage.database.errors import driver_message
@@ -148,9 +149,10 @@ def test_all_spellings_of_an_address_open_one_study(join: Callable[..., Peer], u
     trials = [first.begin(), second.begin()]
     assert [trial.number for trial in trials] == [0, 1]
     # The second attempt of an attribute too: Optuna asks for the dialect's name to write it.
-    second.study.retry(trials[1], "its worker died")
+    failure = Failure(trials[1].number, FailureKind.WORKER_DIED, "its worker died")
+    second.study.retry(trials[1], failure)
     trials[1] = second.begin()
-    assert second.study.retry(trials[1], "its worker died") == 2
+    assert second.study.retry(trials[1], failure) == 2
     trials[1] = second.begin()
     for one, trial in zip((first, second), trials, strict=True):
         one.tell(trial)

@@ -12,11 +12,12 @@ import optuna
 import pytest
 from sqlalchemy import Engine, event
 
-from sasrecf_tune.errors import StorageError
+from sasrecf_tune.errors import InputError, StorageError
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.search.open_study import load_study, open_study
 from sasrecf_tune.search.strategies.distributions import distributions
 from sasrecf_tune.storage.database.errors import check_database
+from sasrecf_tune.storage.database.foreign import open_to_read
 from sasrecf_tune.storage.database.open import open_storage
 from sasrecf_tune.storage.directory import StudyDirectory
 
@@ -113,3 +114,9 @@ def test_a_missing_database_file_names_the_recorded_server(study_dir: StudyDirec
     study_dir.manifest.write_text(json.dumps({"storage": "postgresql://tuner:***@dbhost/tuning"}))
     with pytest.raises(StorageError, match=r"in another database: postgresql://tuner:\*\*\*@dbhost"):
         check_database(study_dir, None)
+
+
+def test_an_empty_database_of_an_earlier_study_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.db").touch()
+    with pytest.raises(InputError, match="the database is empty"), open_to_read(str(tmp_path / "study.db")):
+        pass

@@ -30,6 +30,7 @@ from sasrecf_tune.executors.inline import InlineExecutor
 from sasrecf_tune.inputs.earlier_trials import EarlierTrial
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.settings import Sampler
+from sasrecf_tune.messages import Failure, FailureKind
 from sasrecf_tune.report.terminal.end_summary import show_end
 from sasrecf_tune.search.coordinator import Coordinator
 from sasrecf_tune.search.earlier.matching import Counted
@@ -353,7 +354,7 @@ def test_a_silent_coordinator_loses_its_trials(
     silent.look()
     assert [record.score for record in silent.study.records()] == [0.1, 0.3]
     with pytest.raises(TrialLost):
-        silent.study.retry(lost, "its worker died")
+        silent.study.retry(lost, Failure(lost.number, FailureKind.WORKER_DIED, "its worker died"))
 
 
 def test_a_process_of_this_machine_that_has_exited_is_dead_at_once(join: Callable[..., Peer]) -> None:
