@@ -106,6 +106,25 @@ def best(records: Iterable[TrialRecord], maximize: bool) -> TrialRecord | None:
     return min(rankable, key=lambda record: _sort_key(record, maximize), default=None)
 
 
+def most_promising(records: Iterable[TrialRecord], maximize: bool) -> list[TrialRecord]:
+    """The best completed trial, then other completed ones and paused ones by predicted final score.
+
+    Paused trials without a prediction are left out. Without a completed trial there are none. Imported trials
+    that are not trusted follow the others.
+    """
+    found = list(records)
+    first = best(found, maximize)
+    if first is None:
+        return []
+    others = [
+        record
+        for record in found
+        if record is not first
+        and (is_ranked(record) or (record.state == State.PAUSED and record.predicted is not None))
+    ]
+    return [first, *sorted(others, key=lambda record: (record.provisional, _costs(record, maximize)))]
+
+
 def is_ranked(record: TrialRecord) -> bool:
     """Whether the trial has a rank: it is complete and has a finite score."""
     return record.state == State.COMPLETE and record.score is not None and math.isfinite(record.score)
@@ -118,8 +137,12 @@ def _group(record: TrialRecord) -> int:
 
 
 def _sort_key(record: TrialRecord, maximize: bool) -> tuple[int, float, float, int]:
+    return _group(record), *_costs(record, maximize)
+
+
+def _costs(record: TrialRecord, maximize: bool) -> tuple[float, float, int]:
     predicted = None if record.predicted is None else record.predicted.mean
-    return _group(record), _cost(predicted, maximize), _cost(record.score, maximize), record.number
+    return _cost(predicted, maximize), _cost(record.score, maximize), record.number
 
 
 def _cost(score: float | None, maximize: bool) -> float:

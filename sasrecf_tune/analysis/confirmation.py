@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from sasrecf_tune.trials import ENDED, State, TrialRecord, rank
+from sasrecf_tune.trials import ENDED, State, TrialRecord, most_promising, rank
 
 # Significance level: the share of confirmations of equal configurations in which any is called worse.
 ALPHA = 0.05
@@ -151,12 +151,16 @@ def without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
 def best_configurations(
     records: Iterable[TrialRecord], maximize: bool, count: int
 ) -> dict[int, dict[str, Any]]:
-    """Return the `count` best different configurations, by the number of the best trial of each."""
+    """Return the `count` best different configurations, by the number of the best trial of each.
+
+    The first is that of the best completed trial. The others are those of completed and paused trials with
+    the highest predicted final scores: a confirmation trains them from the beginning anyway.
+    """
     configurations: dict[int, dict[str, Any]] = {}
-    for row in rank(records, maximize):
-        params = without_seed(row.record.params)
-        if row.rank is not None and len(configurations) < count and params not in configurations.values():
-            configurations[row.record.number] = params
+    for record in most_promising(records, maximize):
+        params = without_seed(record.params)
+        if len(configurations) < count and params not in configurations.values():
+            configurations[record.number] = params
     return configurations
 
 

@@ -27,7 +27,7 @@ from sasrecf_tune.report.confirmation_text import luck_text, places_table, seeds
 from sasrecf_tune.report.formats.confirmation import confirmation_content
 from sasrecf_tune.report.terminal.progress import Progress
 from sasrecf_tune.report.terminal.tables import varied
-from sasrecf_tune.report.text import count_text
+from sasrecf_tune.report.text import count_text, trials_text
 from sasrecf_tune.search.plan import Plan, make_plan
 from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
@@ -136,8 +136,8 @@ def confirm_best(
     )
     files = ConfirmationFiles(study_dir, plan, planned, records)
     _show_start(begun, study_dir, display)
-    if len(begun.configurations) < top and any(record.state == State.PAUSED for record in records):
-        display.note(_few_text(len(begun.configurations), settings.search.until, study_dir))
+    for note in _configuration_notes(begun, records, settings.search.until, study_dir):
+        display.note(note)
     outcome = _train(plan, planned, study_dir, executor, files, display)
     now = planned.now()
     if now.complete:
@@ -232,14 +232,27 @@ def _show_start(confirmation: Confirmation, study_dir: StudyDirectory, display: 
     )
 
 
-def _few_text(configurations: int, until: float, study_dir: StudyDirectory) -> str:
-    """Say why fewer configurations are confirmed than were requested."""
-    # A smaller number may already be reached; with it the search would end again at once.
-    smaller = " --until never" if until else ""
-    return (
-        f"only {count_text(configurations, 'configuration')}: paused trials are not confirmed. "
-        f"To train more to their end: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{smaller}"
-    )
+def _configuration_notes(
+    begun: Confirmation, records: Sequence[TrialRecord], until: float, study_dir: StudyDirectory
+) -> list[str]:
+    """Say which configurations come from paused trials, and why there are fewer than were requested."""
+    notes = []
+    paused = [record for record in records if record.state == State.PAUSED]
+    if taken := [record.number for record in paused if record.number in begun.configurations]:
+        why = "were paused, but predicted" if len(taken) > 1 else "was paused, but is predicted"
+        notes.append(f"{trials_text(taken)} {why} to be among the best")
+    if len(begun.configurations) < begun.top:
+        few = f"only {count_text(len(begun.configurations), 'configuration')}:"
+        if any(record.predicted is None for record in paused):
+            # A smaller number may already be reached; with it the search would end again at once.
+            smaller = " --until never" if until else ""
+            notes.append(
+                f"{few} paused trials without a predicted score are not confirmed. To train more to their "
+                f"end: sasrecf-tune resume {study_dir.name}{out_option(study_dir)}{smaller}"
+            )
+        else:
+            notes.append(f"{few} the search has no others that are complete or paused")
+    return notes
 
 
 def _show_users_missing(now: Confirmation, study_dir: StudyDirectory, display: Display) -> None:

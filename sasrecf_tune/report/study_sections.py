@@ -97,7 +97,7 @@ def _open_runs(results: Results, shown: Confirmation, maximize: bool) -> list[st
     best = best_configurations(results.records, maximize, shown.top)
     new = [trial for trial, params in best.items() if params not in shown.configurations.values()]
     if new:
-        lines.append(f"The search has continued since: {trials_text(new)} would be confirmed now.")
+        lines.append(f"A confirmation would now have {trials_text(new)}, too.")
     elif latest is shown and not shown.complete:
         lines.append("It is not finished.")
     return lines

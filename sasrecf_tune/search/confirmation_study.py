@@ -100,16 +100,22 @@ def plan_confirmation(
     ranked = best_configurations(records, plan.settings.metric.maximize, len(records))
     if not ranked:
         raise no_completed_trial(study_dir.name)
-    _, before, _ = load_confirmations(study_dir, storage, plan.space, records)
+    _, before, latest = load_confirmations(study_dir, storage, plan.space, records)
     seeds = max(seeds, len(before.seeds) if before else 0)
     fresh = fresh_seeds(greatest_seed(plan.space, plan.settings.seed), seeds)
     best = Confirmation(dict(list(ranked.items())[:top]), fresh, top)
     study = _join_study(plan, study_dir.confirmation, storage, best, say)
     runs = _without_dropped(study.records())
-    every = replace(best, configurations=ranked).filled(runs)
+    known = dict(ranked)
+    # A paused trial is ranked no longer when its prediction is outdated, or when it failed as it went on.
+    for earlier in (before, latest):
+        for trial, own in earlier.configurations.items() if earlier else ():
+            if own not in known.values():
+                known[trial] = dict(own)
+    every = replace(best, configurations=known).filled(runs)
     configurations = {
         trial: params
-        for trial, params in ranked.items()
+        for trial, params in known.items()
         if trial in best.configurations or all((trial, seed) in every.runs for seed in best.seeds)
     }
     asked = replace(best, configurations=configurations)

@@ -24,7 +24,7 @@ from sasrecf_tune.analysis.confirmation import (
 from sasrecf_tune.inputs.metrics import parse_metric
 from sasrecf_tune.report.confirmation_text import heading, note, sentences
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
-from sasrecf_tune.trials import State, TrialRecord
+from sasrecf_tune.trials import Prediction, State, TrialRecord
 from tests.support.confirmations import confirmation
 
 FIVE = [
@@ -204,6 +204,39 @@ def test_best_configurations_ignore_the_seed() -> None:
     assert best_configurations(records, True, 5) == {1: {"n_layers": 1}, 6: {"n_layers": 2}}
     assert best_configurations(records, True, 1) == {1: {"n_layers": 1}}
     assert best_configurations(records, False, 1) == {0: {"n_layers": 1}}
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_best_configurations_are_those_with_the_best_predictions_among_complete_and_paused_ones(
+    maximize: bool,
+) -> None:
+    sign = 1 if maximize else -1
+
+    def record(number: int, state: State, score: float, predicted: float | None, **more: bool) -> TrialRecord:
+        expected = None if predicted is None else Prediction(sign * predicted, 0.01)
+        return TrialRecord(number, state, {"n_layers": number}, sign * score, predicted=expected, **more)
+
+    records = [
+        record(0, State.COMPLETE, 0.3, 0.2),
+        record(1, State.COMPLETE, 0.2, 0.3),
+        record(2, State.PAUSED, 0.1, 0.4),
+        record(3, State.PAUSED, 0.9, 0.25),
+        record(4, State.PAUSED, 0.9, None),
+        record(5, State.PRUNED, 0.9, None),
+        record(6, State.FAILED, 0.9, None),
+        record(7, State.COMPLETE, 0.9, None),
+        record(8, State.COMPLETE, 0.9, 0.9, provisional=True),
+    ]
+    assert list(best_configurations(records, maximize, 99)) == [1, 2, 3, 0, 7, 8]
+    # The choice of the search is always among them.
+    assert list(best_configurations(records, maximize, 1)) == [1]
+    assert list(best_configurations(records, maximize, 2)) == [1, 2]
+    assert best_configurations(records[2:7], maximize, 9) == {}
+
+
+def test_paused_trials_are_not_among_the_best_configurations_without_predictions() -> None:
+    records = [TrialRecord(n, State.PAUSED if n % 2 else State.COMPLETE, {"n": n}, n / 10) for n in range(4)]
+    assert list(best_configurations(records, True, 9)) == [2, 0]
 
 
 def test_fresh_seeds_follow_those_of_the_search() -> None:

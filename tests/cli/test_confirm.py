@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -29,6 +29,7 @@ from sasrecf_tune.report.formats.confirmation import all_runs, confirmation_cont
 from sasrecf_tune.report.formats.latex import confirmed_latex, latex
 from sasrecf_tune.report.page.render import render_page
 from sasrecf_tune.report.study_files import ResultFiles
+from sasrecf_tune.report.study_sections import show_confirmed
 from sasrecf_tune.report.text import json_text
 from sasrecf_tune.search.confirmation_study import load_confirmations, plan_confirmation
 from sasrecf_tune.search.coordinator import Coordinator
@@ -39,7 +40,7 @@ from sasrecf_tune.storage.database.study_name import check_begun
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, write_manifest
 from sasrecf_tune.trials import State, rank
-from tests.support.bench import Bench, bench
+from tests.support.bench import GRID, Bench, bench, quality
 from tests.support.fake_training import FakeTraining, Interrupting, PausableTraining
 from tests.support.known_studies import known_report_data
 
@@ -290,7 +291,7 @@ def test_a_study_without_completed_trials_cannot_be_confirmed(tmp_path: Path) ->
         confirm(run, 2, 2)
 
 
-def test_fewer_completed_trials_than_configurations_are_explained(tmp_path: Path) -> None:
+def test_paused_trials_without_predictions_are_not_confirmed_and_the_output_says_so(tmp_path: Path) -> None:
     with bench(tmp_path, RATES, PausableTraining(lucky), pausing=True) as run:
         run.search.run()
         completed = sum(record.state == State.COMPLETE for record in run.records())
@@ -298,8 +299,141 @@ def test_fewer_completed_trials_than_configurations_are_explained(tmp_path: Path
         assert "paused trials" not in out
         _, out = confirm(run, completed + 1, 2)
         configurations = "configuration" if completed == 1 else "configurations"
-        assert f"only {completed} {configurations}: paused trials are not confirmed. To train more" in out
+        few = f"only {completed} {configurations}: paused trials without a predicted score are not confirmed."
+        assert f"{few} To train more" in out
         assert f"sasrecf-tune resume study --out {tmp_path} --until never\n" in out
+
+
+def test_fewer_configurations_than_asked_for_are_explained(tmp_path: Path) -> None:
+    with bench(tmp_path, RATES, FakeTraining(lucky), sampler="grid") as run:
+        run.search.run()
+        _, out = confirm(run, 5, 1)
+        assert "\nonly " not in out
+        _, out = confirm(run, 6, 1)
+        assert "only 5 configurations: the search has no others that are complete or paused\n" in out
+
+
+def small_ones_win(config: Mapping[str, Any]) -> float:
+    """On fresh seeds what the search found bad is good."""
+    return quality(config) if config["seed"] == 1 else 0.3 - quality(config)
+
+
+@pytest.fixture
+def training() -> PausableTraining:
+    return PausableTraining(small_ones_win)
+
+
+@pytest.fixture
+def paused(tmp_path: Path, training: PausableTraining) -> Iterator[Bench]:
+    """A default search that has ended by itself: few trials are complete, and more are paused."""
+    with bench(tmp_path, GRID, training, "auto") as run:
+        run.search.run()
+        states = [record.state for record in run.records()]
+        assert states.count(State.COMPLETE) < 3 < states.count(State.PAUSED)
+        yield run
+
+
+def predicted_best(run: Bench) -> list[int]:
+    """The trials in the order in which they are confirmed."""
+    records = run.records()
+    choice = rank(records, maximize=True)[0].record.number
+    known = {record.number: record.predicted.mean for record in records if record.predicted}
+    return sorted(known, key=lambda number: (number != choice, -known[number]))
+
+
+def test_paused_trials_with_high_predictions_are_confirmed(paused: Bench, training: PausableTraining) -> None:
+    order = predicted_best(paused)
+    del training.jobs[:]
+    before = {record.number: record for record in paused.records()}
+    kept = {path: path.read_bytes() for path in paused.study_dir.saved()}
+    code, out = confirm(paused, 4, 2)
+    assert code == 0 and "\nonly " not in out
+    assert list(confirmed(paused).configurations) == order[:4]
+    assert len(training.jobs) == 8
+    taken = sorted(number for number in order[:4] if before[number].state == State.PAUSED)
+    assert taken and f"trials {', '.join(map(str, taken))} were paused, but predicted" in out
+    # They stay paused, and go on from where they are when the search goes on.
+    assert {record.number: record for record in paused.records()} == before
+    assert {path: path.read_bytes() for path in paused.study_dir.saved()} == kept
+
+
+def test_a_paused_trial_may_win(paused: Bench) -> None:
+    confirm(paused, 99, 3)
+    settings, space = paused.plan.settings, paused.plan.space
+    results = read_results(paused.study_dir, settings, space, None)
+    assert results.winner is not None and results.origin is not None
+    trial = next(record for record in results.records if record.number == results.winner.trial)
+    assert trial.state == State.PAUSED
+    record = results.winner.record
+    assert record.state == State.COMPLETE and record.epochs == 5 and record.params["seed"] != 1
+    assert results.origin.test == pytest.approx({"mrr@10": -small_ones_win(record.params)})
+    text = paused.study_dir.best.read_text()
+    assert text == best_yaml(results.winner, settings, space)
+    assert f"trial {trial.number} of the study study, confirmed on 3 fresh seeds" in text
+    assert yaml.safe_load(text).items() >= record.params.items()
+    data = replace(
+        known_report_data(3),
+        space=space,
+        records=results.records,
+        curves=results.curves,
+        confirmation=results.confirmation,
+        winner=results.winner,
+        unit=settings.unit,
+        summary=results.summary,
+    )
+    page = render_page(data)
+    assert f"Confirmed: trial {trial.number} with" in page
+    assert f"The confirmed best: trial {trial.number}" in page
+    # Nothing is new to a confirmation that has all.
+    console = Console(file=io.StringIO(), width=200)
+    show_confirmed(data, results, paused.study_dir, console)
+    assert "would now have" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_more_paused_trials_are_added_to_what_was_confirmed(
+    paused: Bench, training: PausableTraining
+) -> None:
+    counts = []
+    for top, seeds in ((1, 2), (3, 2), (4, 2), (2, 2), (2, 3)):
+        del training.jobs[:]
+        assert confirm(paused, top, seeds)[0] == 0
+        counts.append(len(training.jobs))
+    assert counts == [2, 4, 2, 0, 2]
+    results = read_results(paused.study_dir, paused.plan.settings, paused.plan.space, None)
+    console = Console(file=io.StringIO(), width=200)
+    shown = replace(known_report_data(3), confirmation=results.confirmation, unit=0.0001)
+    show_confirmed(shown, results, paused.study_dir, console)
+    assert "would now have" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_confirmed_paused_trial_stays_when_its_prediction_is_outdated(
+    paused: Bench, training: PausableTraining
+) -> None:
+    confirm(paused, 4, 2)
+    before = best(paused.study_dir)
+    summary = paused.study.summary
+    assert summary is not None
+    paused.study.record_summary(replace(summary, completed=summary.completed + 1))
+    assert not any(record.predicted for record in paused.records())
+    del training.jobs[:]
+    _, out = confirm(paused, 4, 2)
+    assert len(confirmed(paused).configurations) == 4 and not training.jobs
+    assert best(paused.study_dir) == before and "\nonly " not in out
+
+
+@pytest.mark.parametrize("after", [6, 18])
+def test_an_interrupted_confirmation_of_paused_trials_goes_on(tmp_path: Path, after: int) -> None:
+    with bench(tmp_path, GRID, PausableTraining(small_ones_win), "auto") as run:
+        run.search.run()
+    with bench(tmp_path, GRID, Interrupting(small_ones_win, after), "auto") as run:
+        with pytest.raises(KeyboardInterrupt):
+            confirm(run, 3, 2)
+        order = predicted_best(run)
+    again = FakeTraining(small_ones_win)
+    with bench(tmp_path, GRID, again, "auto") as run:
+        assert confirm(run, 3, 2)[0] == 0
+        assert list(confirmed(run).configurations) == order[:3]
+        assert [job.number for job in again.jobs] == list(range((after - 1) // 5, 6))
 
 
 def test_a_tuned_seed_is_not_part_of_a_configuration(tmp_path: Path) -> None:
