@@ -38,7 +38,6 @@ def search(trials: int = 8, seeds: int = 5, **config: Any) -> st.Study:
         space,
         study="python-api",
         trials=trials,
-        until="never",  # all trials are trained to their end, so that two can be confirmed
         config=config,
         callbacks=[PrintBest()],
         progress=False,

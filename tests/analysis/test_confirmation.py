@@ -214,7 +214,8 @@ def test_best_configurations_are_those_with_the_best_predictions_among_complete_
 
     def record(number: int, state: State, score: float, predicted: float | None, **more: bool) -> TrialRecord:
         expected = None if predicted is None else Prediction(sign * predicted, 0.01)
-        return TrialRecord(number, state, {"n_layers": number}, sign * score, predicted=expected, **more)
+        params = {"n_layers": number}
+        return TrialRecord(number, state, params, sign * score, predicted=expected, provisional=provisional)
 
     records = [
         record(0, State.COMPLETE, 0.3, 0.2),

@@ -390,6 +390,21 @@ def test_a_paused_trial_may_win(paused: Bench) -> None:
     assert "would now have" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_paused_trial_that_was_confirmed_stays_the_best_when_the_search_trains_it(tmp_path: Path) -> None:
+    with bench(tmp_path, GRID, PausableTraining(small_ones_win), "auto") as run:
+        run.search.run()
+        count = len(run.records())
+        confirm(run, count, 2)
+        before = best(run.study_dir)
+    with bench(tmp_path, GRID, PausableTraining(small_ones_win), "auto", trials=count, until=0.0) as run:
+        run.search.run()
+        assert {record.state for record in run.records()} == {State.COMPLETE}
+        results = read_results(run.study_dir, run.plan.settings, run.plan.space, None)
+        assert results.winner is not None and results.winner.confirmation is not None
+        assert confirm(run, count, 2)[0] == 0
+        assert best(run.study_dir) == before
+
+
 def test_more_paused_trials_are_added_to_what_was_confirmed(
     paused: Bench, training: PausableTraining
 ) -> None:

@@ -27,6 +27,7 @@ from sasrecf_tune.search.trial_attributes import CURVE
 from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation, write_manifest
 from sasrecf_tune.storage.model_directory import ModelDirectory
+from sasrecf_tune.trials import State
 from tests.support import synthetic_data
 from tests.support.command_line import Cli, Running, assert_gone
 
@@ -160,6 +161,51 @@ def test_reproduce_finds_identical_metrics_and_changes_no_file(
     assert code == 0, out
     assert "All metrics are identical." in out and "test mrr@10" in out and "valid gauc" in out
     assert {path: path.read_bytes() for path in study.directory.rglob("*") if path.is_file()} == before
+
+
+def test_a_paused_trial_that_wins_the_confirmation_is_reproduced_and_fitted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(directory)
+    settings = yaml.safe_load((directory / "base.yaml").read_text())
+    found = st.tune(
+        {"learning_rate": [0.01, 0.003, 0.001]},
+        study="ended",
+        dataset=synthetic_data.NAME,
+        data_path="data",
+        config=settings,
+        until=9.0,  # it ends when one trial is complete
+        workers=1,
+        progress=False,
+    )
+    paused = {trial.number for trial in found.trials if trial.state == State.PAUSED}
+    assert paused and found.best.number not in paused
+    confirmation = found.confirm(top=3, seeds=2, per_user=True, progress=False)
+    assert set(confirmation.trials) == {0, 1, 2}
+    ended = confirmation.runs_dataframe()
+    assert set(ended["state"]) == {"complete"} and set(ended["trained_epochs"]) == {3}
+    # Whichever is the best on this data: let it be a paused one.
+    study = StudyDirectory(found.path)
+    rates = [trial.params["learning_rate"] for trial in found.trials if trial.number not in paused]
+    with closing(sqlite3.connect(study.database)) as connection, connection:
+        loaded = optuna.load_study(study_name="ended confirmation", storage=f"sqlite:///{study.database}")
+        for trial in loaded.trials:
+            if trial.params["learning_rate"] in rates:
+                connection.execute("UPDATE trial_values SET value = -1 WHERE trial_id = ?", [trial._trial_id])
+
+    found.reload()
+    best = found.best
+    assert best.number in paused and best.confirmed and best.seed in confirmation.seeds
+    assert f"Confirmed: trial {best.number} with" in found.report_html().read_text()
+    users = found.users_dataframe()
+    assert best.seed in set(users[users["trial"] == best.number]["seed"])
+    capsys.readouterr()
+    code, out = reproduce(study, capsys)
+    assert code == 0 and f"confirmed trial {best.number}, seed {best.seed}" in out
+    assert "All metrics are identical." in out
+    model = found.fit(progress=False)
+    assert len(model.recommend(top=1))
+    assert ModelDirectory(study.model).read_manifest().origin.trial == best.number
 
 
 def test_reproduce_reports_the_differences(study: StudyDirectory, capsys: pytest.CaptureFixture[str]) -> None:
