@@ -160,7 +160,7 @@ class ReportData:
         """Whether all planned trials have ended, or the expected regret is low enough."""
         planned = self.manifest.get("planned_trials")
         ended = sum(self.count(state) for state in ENDED)
-        over = self.summary is not None and self.summary.regret < self.until
+        over = self.summary is not None and self.summary.is_over(self.until)
         return planned is not None and (over or ended >= planned) and not self.unfinished
 
     @property

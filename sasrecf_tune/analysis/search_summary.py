@@ -23,6 +23,7 @@ class SearchSummary:
         untried: How many configurations have no trial; None for infinitely many.
         untried_gain: How much the best of them is expected to be better than the chosen one, in standard
             deviations between seeds; None where no trial may begin any more.
+        share: The share of `--until` that ends the search; below 1 while few trials were trained to their end.
     """
 
     predictions: Mapping[int, Prediction]
@@ -31,6 +32,11 @@ class SearchSummary:
     seed_deviation: float
     untried: int | None
     untried_gain: float | None
+    share: float = 1.0
+
+    def is_over(self, until: float) -> bool:
+        """Whether `regret` is small enough for `--until`; 0 is for never."""
+        return self.regret < self.share * until
 
     @property
     def regret_in_metric(self) -> float:

@@ -131,7 +131,7 @@ def _read(study_dir: StudyDirectory, name: str, storage: str | None) -> tuple[Ev
         raise no_completed_trial(name)
     config = winner_config(chosen, settings, space)
     ended = [record for record in results.records if record.state in ENDED]
-    over = results.summary is not None and results.summary.regret < settings.search.until
+    over = results.summary is not None and results.summary.is_over(settings.search.until)
     how = EvaluationSetup(name, str(settings.metric), settings.dataset, manifest["data"], config)
     entry = Entry(
         name=name,

@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +32,7 @@ class _Summary(TypedDict):
     seed_deviation: float
     untried: _Count | None
     untried_gain: float | None
+    share: NotRequired[float]  # 1 if missing, as in studies of before
 
 
 def shortened(summary: SearchSummary, records: Sequence[TrialRecord], maximize: bool) -> SearchSummary:
@@ -61,6 +62,7 @@ def summary_attribute(summary: SearchSummary) -> dict[str, Any]:
         "seed_deviation": _short(summary.seed_deviation),
         "untried": summary.untried,
         "untried_gain": None if summary.untried_gain is None else _short(summary.untried_gain),
+        "share": _short(summary.share),
     }
 
 
@@ -76,7 +78,8 @@ def read_summary(attribute: object) -> SearchSummary | None:
         found = msgspec.convert(attribute, _Summary)
     except (msgspec.ValidationError, UnicodeError) as error:
         raise CorruptStudyError(f"{SUMMARY} is invalid: {error}") from error
-    amounts = [found["regret"], found["seed_deviation"], found["untried_gain"] or 0.0]
+    share = found.get("share", 1.0)
+    amounts = [found["regret"], found["seed_deviation"], found["untried_gain"] or 0.0, share]
     amounts += [deviation for _, _, deviation in found["predictions"]]
     means = [mean for _, mean, _ in found["predictions"]]
     if not (all(map(math.isfinite, amounts + means)) and all(amount >= 0 for amount in amounts)):
@@ -88,6 +91,7 @@ def read_summary(attribute: object) -> SearchSummary | None:
         found["seed_deviation"],
         found["untried"],
         found["untried_gain"],
+        share,
     )
 
 

@@ -37,6 +37,7 @@ VALID: dict[str, Any] = {
     "seed_deviation": 0.001,
     "untried": None,
     "untried_gain": 0.1,
+    "share": 0.5,
 }
 
 
@@ -191,6 +192,14 @@ def test_a_summary_is_read_as_it_was_written() -> None:
     summary = read_summary(VALID)
     assert summary is not None and summary_attribute(summary) == VALID
     assert read_summary({**VALID, "more": 1}) == summary
+
+
+def test_a_search_with_few_complete_trials_is_over_at_a_smaller_regret() -> None:
+    summary = read_summary(VALID)
+    assert summary is not None
+    assert summary.is_over(0.9) and not summary.is_over(0.7) and not summary.is_over(0)
+    before = read_summary({key: value for key, value in VALID.items() if key != "share"})
+    assert before is not None and before.is_over(0.7)
 
 
 @pytest.mark.parametrize("maximize", [True, False])

@@ -51,7 +51,7 @@ def show_end(
         _print_ranking(plan, study_dir, rows, console)
     print_failures(rows, console)
     stopped = outcome.interrupted or outcome.failed
-    over = outcome.converged and summary is not None and summary.regret < search.until
+    over = outcome.converged and summary is not None and summary.is_over(search.until)
     _print_reason(plan, study_dir, outcome, summary, over, console)
     # Trials of this run have all ended.
     elsewhere = sum(record.state == State.RUNNING for record in records)

@@ -158,7 +158,8 @@ class PausedSearch(PredictingPolicy):
         # Else it was not computed: configurations without a trial are no candidates.
         gain = end.untried_gain if self._limit is None or count_begun(curves) < self._limit else None
         completed = sum(one.complete for one in end.trials.values())
-        return SearchSummary(predicted, completed, end.regret, end.seed_deviation, end.untried, gain)
+        share = _share(self.survey(curves).complete())
+        return SearchSummary(predicted, completed, end.regret, end.seed_deviation, end.untried, gain, share)
 
     @on_one_thread
     def end(self, curves: Sequence[Curve]) -> SearchEnd | None:
@@ -195,11 +196,11 @@ class PausedSearch(PredictingPolicy):
         if len(scored) < min(_MIN_TRIED, len(survey.beliefs.cells)):
             return None
         regrets, complete = survey.regrets(), survey.complete()
-        if complete.any() and (regret := float(regrets[complete].min())) < _small(until, complete):
+        if complete.any() and (regret := float(regrets[complete].min())) < until * _share(complete):
             return Finish(f"expected regret {regret:.2f} of a standard deviation between seeds")
         row = int(regrets.argmin())
         complete[row] = True
-        if regrets[row] >= _small(until, complete):
+        if regrets[row] >= until * _share(complete):
             return None
         return self._train_to_end(survey, row)
 
@@ -279,12 +280,12 @@ def _goes_on_after(trial: Observed) -> int:
     return trial.newest if trial.reached else min(trial.curve.checkpoint, trial.newest)
 
 
-def _small(until: float, complete: NDArray[np.bool_]) -> float:
-    """The expected regret that ends a search if the configurations in `complete` were trained to their end.
+def _share(complete: NDArray[np.bool_]) -> float:
+    """The share of `until` that ends a search if the configurations in `complete` were trained to their end.
 
     With few of them little is known of how curves go on, and less of many configurations than of some.
     """
-    return until * min(1.0, int(complete.sum()) / max(1.0, math.log2(len(complete))))
+    return min(1.0, int(complete.sum()) / max(1.0, math.log2(len(complete))))
 
 
 def _some(ahead: Sequence[int]) -> list[int]:
