@@ -212,7 +212,9 @@ def test_best_configurations_are_those_with_the_best_predictions_among_complete_
 ) -> None:
     sign = 1 if maximize else -1
 
-    def record(number: int, state: State, score: float, predicted: float | None, **more: bool) -> TrialRecord:
+    def record(
+        number: int, state: State, score: float, predicted: float | None, provisional: bool = False
+    ) -> TrialRecord:
         expected = None if predicted is None else Prediction(sign * predicted, 0.01)
         params = {"n_layers": number}
         return TrialRecord(number, state, params, sign * score, predicted=expected, provisional=provisional)

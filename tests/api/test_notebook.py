@@ -93,7 +93,7 @@ def test_the_other_cells_show_their_results(outputs: list[list[dict[str, Any]]])
     assert "BestTrial(number=" in best[-1]["data"]["text/plain"]
     assert "Confirmation of 1 configuration" in html(confirmation[-1])
     assert "best.yaml" in saved[-1]["data"]["text/plain"] and "confirmed" in html(loaded[-1])
-    assert re.match(r"\d complete 0\.\d", text(callback))  # the new trial or one that was paused
+    assert re.match(r"\d \d 0\.\d", text(callback))  # the new trial or one that was paused
 
 
 def test_the_live_view_is_drawn_as_html(monkeypatch: pytest.MonkeyPatch) -> None:
