@@ -221,7 +221,10 @@ def test_the_last_lines_say_why_the_search_ended_and_what_to_do(ended: Bench) ->
     assert summary is not None
     paused = sum(record.state == State.PAUSED for record in ended.study.records())
     place = next(index for index, line in enumerate(lines) if line.startswith("Expected regret"))
-    assert "below --until 1. Results: " in lines[place]
+    complete = sum(record.state == State.COMPLETE for record in ended.study.records())
+    assert summary.share < 1
+    enough = f"below {summary.share:.2g}, which --until 1 comes to with {complete} complete trial"
+    assert enough in lines[place]
     assert lines[place + 1].startswith(f"{summary.untried} configurations not tried; the best of them is ")
     assert lines[place + 2].startswith(f"{paused} paused trials. A smaller --until continues: ")
     smaller = lines[place + 2].rpartition(" --until ")[2]

@@ -107,11 +107,19 @@ def _print_reason(
     metric, reason = plan.settings.metric, outcome.reason
     if summary is not None:
         regret = regret_text(summary, metric)
-        reason = f"{regret}, below --until {plan.settings.search.until}" if over else f"{reason}; {regret}"
+        reason = f"{regret}, below {_enough(plan, summary)}" if over else f"{reason}; {regret}"
     place = relative(study_dir.directory)
     print_line(console, f"{reason[:1].upper()}{reason[1:]}. Results: {place}")
     if summary is not None and (untried := untried_text(summary, metric)):
         print_line(console, f"{untried}.")
+
+
+def _enough(plan: Plan, summary: SearchSummary) -> str:
+    until = plan.settings.search.until
+    if summary.share >= 1:
+        return f"--until {until}"
+    complete = count_text(summary.completed, "complete trial")
+    return f"{summary.share * until:.2g}, which --until {until} comes to with {complete}"
 
 
 def _print_continuation(
