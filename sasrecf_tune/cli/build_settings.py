@@ -23,7 +23,7 @@ from sasrecf_tune.inputs.settings import (
     Where,
 )
 from sasrecf_tune.inputs.validation import check_model, space_mistakes
-from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
+from sasrecf_tune.storage.directory import StudyDirectory, check_new_name, default_name, find_study
 from sasrecf_tune.storage.manifest import settings_from
 from sasrecf_tune.storage.recorded_addresses import check_recorded_cluster, database_address
 
@@ -50,7 +50,7 @@ def run_settings(space: SearchSpace, config: BaseConfig, given: Mapping[str, Any
     params_file, executor = options["params_file"], options["executor"]
     dataset = chosen_dataset(config, given)
     name = options["name"] or default_name(dataset, params_file, "" if model == SASRECF else model)
-    study_directory(options["out"], name)
+    check_new_name(name)
     check_fuse(options["fuse"], options["engine"])
     check_workers(options["workers"], options["gpus"], options["trials_per_gpu"], executor)
     computed = {

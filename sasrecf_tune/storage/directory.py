@@ -203,10 +203,15 @@ class StudyDirectory:
 
 
 def study_directory(out: Path, name: str) -> StudyDirectory:
-    """The directory of study `name` below `out`.
+    """The directory of study `name` below `out`."""
+    return StudyDirectory(out.absolute() / name)
+
+
+def check_new_name(name: str) -> None:
+    """Check the name of a study that begins. A directory that exists may have been given any other.
 
     Raises:
-        InputError: the name is not a plain directory name.
+        InputError: It is not a plain directory name.
     """
     if not _SAFE_NAME.fullmatch(name) or name.endswith("."):
         raise InputError(
@@ -214,7 +219,6 @@ def study_directory(out: Path, name: str) -> StudyDirectory:
             where="--study",
             fix="Use letters, digits and . _ + = @ - (100 at most, a letter or digit first).",
         )
-    return StudyDirectory(out.absolute() / name)
 
 
 def default_name(dataset: str, params_file: Path, model: str = "") -> str:
@@ -267,7 +271,7 @@ def find_study(out: Path, name: str | None) -> StudyDirectory:
     study_dir = study_directory(out, name)
     known = False
     with contextlib.suppress(OSError, ValueError):  # of a path that is too long, or has a null character
-        known = study_dir.manifest.is_file()
+        known = bool(name) and study_dir.manifest.is_file()
     if not known:
         if at_path is not None:
             return at_path
