@@ -55,6 +55,9 @@ def main(
     limit: Annotated[
         float | None, typer.Option(min=1, help="Stop a search after this many seconds; not the grid.")
     ] = None,
+    until: Annotated[
+        str, typer.Option(metavar="0.5|never", help="--until of the default search.", show_default="its own")
+    ] = "",
     json_file: JsonFile = None,
 ) -> None:
     """Print how long each search took until it had a trial as good as the whole grid's choice.
@@ -70,7 +73,7 @@ def main(
         for found in [one for name in data or [ML_100K] for one in find_datasets(name)]:
             small = reduce_dataset(found, reduction, Path(scratch))
             played = {
-                seed: _search(small, space, params_file, set_ or [], seed, hopwise, limit)
+                seed: _search(small, space, params_file, set_ or [], seed, hopwise, limit, until)
                 for seed in map(int, seeds.split(","))
             }
             results += [{"data": found.name, **row} for row in _judge(played)]
@@ -88,6 +91,7 @@ def _search(
     seed: int,
     hopwise: Path | None,
     limit: float | None,
+    until: str,
 ) -> dict[str, SearchResult]:
     """Run each search once; returns what each found."""
     (features,) = choose_features([data], [])
@@ -106,7 +110,8 @@ def _search(
     target = _target(grid)
     report("grid", grid)
     found = {"grid": grid}
-    found["sasrecf_tune"] = report("sasrecf_tune", run_sasrecf_tune(options, Stop(seconds=limit)))
+    ends = ["--until", until] if until else []
+    found["sasrecf_tune"] = report("sasrecf_tune", run_sasrecf_tune([*options, *ends], Stop(seconds=limit)))
     run_hyper = run_sasrecf_tune([*options, *_GRID, "--engine", "recbole"], Stop(target, _EARLY_STOP, limit))
     found["run_hyper"] = report("run_hyper", run_hyper)
     if hopwise is not None:

@@ -23,7 +23,7 @@ class SearchSummary:
         untried: How many configurations have no trial; None for infinitely many.
         untried_gain: How much the best of them is expected to be better than the chosen one, in standard
             deviations between seeds; None where no trial may begin any more.
-        share: The share of `--until` that ends the search; below 1 while few trials were trained to their end.
+        share: The share of `--until` that ends the search: below 1 while few trials were trained to the end.
     """
 
     predictions: Mapping[int, Prediction]

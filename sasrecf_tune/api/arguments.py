@@ -45,7 +45,9 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     def bare() -> None: ...
 
     found: dict[str, Any] = {}
-    for name in inspect.signature(function).parameters.keys() & function.__annotations__.keys():
+    for name in inspect.signature(function).parameters:
+        if name not in function.__annotations__:
+            continue
         bare.__annotations__ = {name: function.__annotations__[name]}
         with contextlib.suppress(NameError):
             found |= inspect.get_annotations(bare, globals=function.__globals__, eval_str=True)

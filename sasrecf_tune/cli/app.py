@@ -602,7 +602,6 @@ def _print_error(*texts: str) -> None:
     try:
         make_console(sys.stderr).print(text, soft_wrap=True, highlight=False)
         sys.stderr.flush()
-    except (
-        OSError
-    ):  # a full disk; what is still buffered must not fail again at exit, which has a code of its own
+    except OSError:
+        # A full disk; what is still buffered must not fail again at exit, which has a code of its own.
         discard_output(sys.stderr.fileno())

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from typing_extensions import override
 
@@ -301,14 +301,16 @@ def _signals_held() -> Iterator[None]:
     """Start processes that ignore these signals from the beginning; ours are handled after the block."""
     numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     held: list[int] = []
-    handlers = {}
+    handlers: dict[int, Any] = {}
     # The mask is this thread's. Another one, such as numpy's, may receive a signal, and its handler would
     # raise KeyboardInterrupt here: in the middle of the start, of which the process then gets one half.
     if threading.current_thread() is threading.main_thread():
-        mine = {number for number in numbers if callable(signal.getsignal(number))}
-        handlers = {number: signal.signal(number, lambda caught, _: held.append(caught)) for number in mine}
+        handlers = {number: signal.getsignal(number) for number in numbers}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
+        for number in handlers:
+            signal.signal(number, lambda caught, _: held.append(caught))
         yield
     finally:
         for number, handler in handlers.items():

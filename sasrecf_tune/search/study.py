@@ -233,14 +233,16 @@ class TuneStudy:
         Raises:
             TrialLost: it was reassigned to another run.
         """
+        # Computed once: the transaction may be repeated, and Optuna's copy of the trial has its values then.
         failed = [*trial.user_attrs.get(FAILED_ATTEMPTS, []), failure.reason]
+        together = int(trial.user_attrs.get(FAILED_TOGETHER, 0)) + (failure.kind == FailureKind.FUSED)
 
         def change() -> bool:
             if not self.peers.owns(trial.number):
                 return False
             trial.set_user_attr(FAILED_ATTEMPTS, failed)
-            if failure.kind == FailureKind.FUSED:
-                trial.set_user_attr(FAILED_TOGETHER, trial.user_attrs.get(FAILED_TOGETHER, 0) + 1)
+            if together:
+                trial.set_user_attr(FAILED_TOGETHER, together)
             self._requeue(trial.number)
             return True
 
@@ -253,7 +255,7 @@ class TuneStudy:
 
     def failed_alone(self, trial: optuna.Trial) -> int:
         """Those of `failed_attempts` that the trial failed by itself: `--retries` limits these."""
-        return self.failed_attempts(trial) - int(trial.user_attrs.get(FAILED_TOGETHER, 0))
+        return max(0, self.failed_attempts(trial) - int(trial.user_attrs.get(FAILED_TOGETHER, 0)))
 
     def owns(self, trial: optuna.Trial) -> bool:
         """Whether the trial runs and belongs to this run, by what is known of the database."""

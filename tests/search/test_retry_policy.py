@@ -34,6 +34,10 @@ from tests.support.bench import ENDLESS, GRID, bench, cells, quality
 from tests.support.fake_training import FakeTraining, summary
 
 
+class RollBackError(Exception):
+    """Ends a transaction as a lost connection does."""
+
+
 class Failing(FakeTraining):
     """Fails as `plans` says: by the number of the trial, the kind of failure of each of its attempts."""
 
@@ -120,6 +124,28 @@ def test_failed_attempts_are_counted_over_runs(tmp_path: Path) -> None:
     assert len(training.attempts(2)) == 1
     assert [record.state for record in records].count(State.FAILED) == 1
     assert records[2].error == "made to fail: hang"
+
+
+def test_a_transaction_that_is_repeated_counts_a_failed_attempt_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may roll a transaction back; Optuna's copy of the trial keeps its values."""
+    with bench(tmp_path, GRID, Failing({})) as run:
+        study = run.study
+        trial = study.ask(distributions(parse(GRID)), lambda _: {})
+        assert trial is not None
+        transact = study.storage.transact
+
+        def repeated(change: Callable[[], bool]) -> bool:
+            with pytest.raises(RollBackError), study.storage.transaction():
+                change()
+                raise RollBackError
+            return transact(change)
+
+        monkeypatch.setattr(study.storage, "transact", repeated)
+        assert study.retry(trial, Failure(trial.number, FailureKind.FUSED, "died")) == 1
+        assert study.failed_alone(trial) == 0
+        monkeypatch.undo()
 
 
 def test_a_retry_is_not_pruned_by_the_epochs_of_an_earlier_attempt(tmp_path: Path) -> None:

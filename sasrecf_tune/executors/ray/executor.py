@@ -131,6 +131,8 @@ class RayExecutor(Executor):
     @property
     @override
     def free(self) -> int:
+        if any(job.alone for job in self._waiting):
+            return 0  # so that a worker becomes idle
         # The slots of running workers and of released ones. At least one job may wait for a worker.
         pool = self._pool
         running = sum(self.slots - taken_slots(worker, self.slots) for worker in pool.running)

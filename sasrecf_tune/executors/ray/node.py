@@ -196,6 +196,7 @@ class NodeWorker:
                 paths += [per_user_file(job.per_user, part) for part in PARTS]
             self._file_sync.delete(path for path in paths if path is not None)
             if isinstance(message, Failure) and message.kind in (
+                FailureKind.FUSED,
                 FailureKind.WORKER_DIED,
                 FailureKind.WORKER_HUNG,
                 FailureKind.DISK,

@@ -144,7 +144,7 @@ class PausedSearch(PredictingPolicy):
         if survey is None or not len(survey.beliefs.cells):
             return None
         regrets, complete = survey.regrets(), survey.complete()
-        good = complete & (regrets < (self._until or 0.0))
+        good = complete & (regrets < (self._until or 0.0) * _share(complete))
         row = np.where(good, regrets, np.inf).argmin() if good.any() else regrets.argmin()
         return survey.labels[int(survey.beliefs.cells[row])]
 
