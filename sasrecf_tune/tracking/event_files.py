@@ -6,8 +6,10 @@ that pauses trials would do thousands of times.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import io
 import os
 import struct
 from collections.abc import Callable, Mapping
@@ -116,19 +118,26 @@ class EventFiles(Tracker):
     def _append(self, name: str, events: Callable[[_Run], list[Any]]) -> None:
         """Append the `events` that a run lacks.
 
-        The file is read each time: another coordinator may have written to it.
+        The file is read each time: another coordinator may have written to it, and may do so at this moment
+        where locks are local to each machine or missing. So the records are appended, in one piece.
         """
         path = self._directory / name / _FILE
         make_directory(path.parent)
-        with os.fdopen(open_own(path, os.O_RDWR), "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), "r+b", buffering=0) as file:
+            with contextlib.suppress(OSError):  # the file system does not support locks
+                fcntl.flock(file, fcntl.LOCK_EX)
             check_size(file.fileno(), path)
-            run, whole = _read(file.read(), path)
-            file.truncate(whole)  # without the record that a killed run has left incomplete
-            file.seek(whole)
-            writer = RecordWriter(file)
+            content = file.read()
+            run, whole = _read(content, path)
+            if whole < len(content):
+                file.truncate(whole)  # without the record that a killed run has left incomplete
+            records = io.BytesIO()
+            writer = RecordWriter(records)
             for event in events(run):
                 writer.write(event.SerializeToString())
+            left = records.getbuffer()
+            while left:  # a full disk takes a part of it, and then raises
+                left = left[file.write(left) :]
 
 
 def _read(content: bytes, path: Path) -> tuple[_Run, int]:
