@@ -61,14 +61,16 @@ class EventFiles(Tracker):
     Args:
         directory: The directory.
         study: The study's name.
+        shared: Whether several coordinators may write to the directory.
     """
 
     name = "tensorboard"
 
-    def __init__(self, directory: Path, study: str) -> None:
+    def __init__(self, directory: Path, study: str, shared: bool = False) -> None:
         self.place = "."  # of the study, which may be moved
         self._directory = directory
         self._study = study
+        self._shared = shared
 
     @override
     def write_trial(self, log: TrialLog) -> None:
@@ -79,6 +81,9 @@ class EventFiles(Tracker):
                 new = {tag: value for tag, value in epoch.values.items() if step > run.steps.get(tag, 0)}
                 if new:
                     found.append(_scalars(new, step, epoch.time))
+            known = run.texts.get(_STATE, "").partition(": ")[0]
+            if self._shared and log.is_outdated(known, max(run.steps.values(), default=0)):
+                return found
             last = log.last_time
             results = {
                 tag: value for tag, value in log.results.items() if log.last_epoch > run.steps.get(tag, -1)
