@@ -6,8 +6,10 @@ that pauses trials would do thousands of times.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import io
 import os
 import struct
 from collections.abc import Callable, Mapping
@@ -59,14 +61,16 @@ class EventFiles(Tracker):
     Args:
         directory: The directory.
         study: The study's name.
+        shared: Whether several coordinators may write to the directory.
     """
 
     name = "tensorboard"
 
-    def __init__(self, directory: Path, study: str) -> None:
+    def __init__(self, directory: Path, study: str, shared: bool = False) -> None:
         self.place = "."  # of the study, which may be moved
         self._directory = directory
         self._study = study
+        self._shared = shared
 
     @override
     def write_trial(self, log: TrialLog) -> None:
@@ -77,6 +81,9 @@ class EventFiles(Tracker):
                 new = {tag: value for tag, value in epoch.values.items() if step > run.steps.get(tag, 0)}
                 if new:
                     found.append(_scalars(new, step, epoch.time))
+            known = run.texts.get(_STATE, "").partition(": ")[0]
+            if self._shared and log.is_outdated(known, max(run.steps.values(), default=0)):
+                return found
             last = log.last_time
             results = {
                 tag: value for tag, value in log.results.items() if log.last_epoch > run.steps.get(tag, -1)
@@ -116,19 +123,26 @@ class EventFiles(Tracker):
     def _append(self, name: str, events: Callable[[_Run], list[Any]]) -> None:
         """Append the `events` that a run lacks.
 
-        The file is read each time: another coordinator may have written to it.
+        The file is read each time: another coordinator may have written to it, and may do so at this moment
+        where locks are local to each machine or missing. So the records are appended, in one piece.
         """
         path = self._directory / name / _FILE
         make_directory(path.parent)
-        with os.fdopen(open_own(path, os.O_RDWR), "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), "r+b", buffering=0) as file:
+            with contextlib.suppress(OSError):  # the file system does not support locks
+                fcntl.flock(file, fcntl.LOCK_EX)
             check_size(file.fileno(), path)
-            run, whole = _read(file.read(), path)
-            file.truncate(whole)  # without the record that a killed run has left incomplete
-            file.seek(whole)
-            writer = RecordWriter(file)
+            content = file.read()
+            run, whole = _read(content, path)
+            if whole < len(content):
+                file.truncate(whole)  # without the record that a killed run has left incomplete
+            records = io.BytesIO()
+            writer = RecordWriter(records)
             for event in events(run):
                 writer.write(event.SerializeToString())
+            left = records.getbuffer()
+            while left:  # a full disk takes a part of it, and then raises
+                left = left[file.write(left) :]
 
 
 def _read(content: bytes, path: Path) -> tuple[_Run, int]:

@@ -79,6 +79,7 @@ class MlflowRuns(Tracker):
         self._sent: dict[str, int] = {}  # the last epoch, by run
         self._results: dict[str, dict[str, float]] = {}  # about the whole trial, by run
         self._earlier: dict[str, str] = {}  # the states that an earlier coordinator has told
+        self._state: dict[str, str] = {}  # the state that was read last, by run
         self._taken: dict[int, tuple[StateChange, ...]] = {}  # when a trial came to this coordinator
 
     @override
@@ -87,10 +88,13 @@ class MlflowRuns(Tracker):
             run = self._runs.get(log.number)
             if run is None or self._taken[log.number] != log.changes[:1]:
                 run = self._attach(log)
-            elif self._study.shared and log.settled:
+            elif self._study.shared:
                 # Another coordinator may continue the trial already, with the epochs that are due here.
                 self._sent[run] = self._last_step(run)
+                self._state[run] = self._client.get_run(run).data.tags.get(_STATE_TAG, "")
             self._send_epochs(run, log)
+            if self._study.shared and log.is_outdated(self._state[run], self._sent[run]):
+                return
             tags = {_STATE_TAG: str(log.state), _STATES_TAG: log.states(self._earlier[run])}
             if log.error:
                 tags["mlflow.note.content"] = log.error
@@ -134,6 +138,7 @@ class MlflowRuns(Tracker):
             self._sent[run] = self._last_step(run)
         self._results[run] = {} if found is None else dict(found.data.metrics)
         self._earlier[run] = "" if found is None else found.data.tags.get(_STATES_TAG, "")
+        self._state[run] = "" if found is None else found.data.tags.get(_STATE_TAG, "")
         self._set_params(run, flat_params(log.params), found)
         self._runs[log.number], self._taken[log.number] = run, log.changes[:1]
         return run

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sasrecf_tune.trials import LISTED, State, TrialRecord, cell_text
+from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord, cell_text
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,13 @@ class TrialLog:
     def last_time(self) -> float:
         """When the last thing that is known of it happened."""
         return self.ended or (self.epochs[-1].time if self.epochs else self.started)
+
+    def is_outdated(self, state: str, epoch: int) -> bool:
+        """Whether a tracker that has the trial in `state`, after `epoch` epochs, knows more than this.
+
+        Another coordinator may have continued the trial, and ended it, before this could be sent.
+        """
+        return self.state not in ENDED and (state in ENDED or epoch > self.last_epoch)
 
     def states(self, earlier: str) -> str:
         """All states that it came into; `earlier` are those that an earlier coordinator has told."""

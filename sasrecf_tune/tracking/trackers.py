@@ -38,7 +38,7 @@ def tracker_factory(
         if name == "tensorboard":
             from sasrecf_tune.tracking.event_files import EventFiles
 
-            return EventFiles(study_dir.tensorboard, study.name)
+            return EventFiles(study_dir.tensorboard, study.name, study.shared)
         if name == "mlflow":
             from sasrecf_tune.tracking.mlflow_runs import MlflowRuns
 

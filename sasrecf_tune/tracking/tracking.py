@@ -27,6 +27,8 @@ from sasrecf_tune.tracking.trackers import tracker_factory
 from sasrecf_tune.tracking.trial_logs import curve_values, read_trial, study_log_id
 from sasrecf_tune.trials import ENDED, LISTED, State, TrialRecord
 
+# User attribute of the study, with the name of a tracker: which coordinator makes what all of them share.
+_CREATOR = "sasrecf_tune:log_creator:"
 # How long the end of a run waits for trackers.
 _CLOSE_SECONDS = 60.0
 # The same of a run that was interrupted: the system may kill it soon.
@@ -63,13 +65,15 @@ class Tracking(Callback):
         names = list(dict.fromkeys(plan.settings.log))
         if not names:
             return
-        study_id, made_here = study_log_id(study)
+        study_id = study_log_id(study)
         alone = not study.peers.list_peers()
         settings, shared = _settings(plan), study.peers.shared
         self._log = StudyLog(study_id, study_dir.name, self._metric, settings, shared=shared)
         logged = LoggedStates(study_dir.logged)
         self._senders = [
-            Sender(name, tracker_factory(name, self._log, study_dir, alone or made_here), logged)
+            Sender(
+                name, tracker_factory(name, self._log, study_dir, study.peers.claim(_CREATOR + name)), logged
+            )
             for name in names
         ]
         if alone:  # else those who train the trials may be sending them

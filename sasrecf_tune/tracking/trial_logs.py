@@ -14,8 +14,8 @@ _LOG_ID = "sasrecf_tune:log_id"
 LOSS = "train_loss"
 
 
-def study_log_id(study: TuneStudy) -> tuple[str, bool]:
-    """The id of the study in trackers, which is recorded at the first call; and whether this call did it."""
+def study_log_id(study: TuneStudy) -> str:
+    """The id of the study in trackers, which is recorded at the first call."""
     new = secrets.token_hex(6)
 
     def change() -> str:
@@ -26,8 +26,7 @@ def study_log_id(study: TuneStudy) -> tuple[str, bool]:
         study.optuna.set_user_attr(_LOG_ID, new)
         return new
 
-    found = study.transact(change)
-    return found, found == new
+    return study.transact(change)
 
 
 def curve_values(metrics: dict[str, float], loss: float | None) -> dict[str, float]:

@@ -80,8 +80,8 @@ class WandbRuns(Tracker):
         run.summary.update({**log.results, "state": str(log.state), "states": states})
         if log.error:
             run.notes = log.error
-        # Several processes may not have a run open: a paused trial may go on in another one.
-        if log.state in ENDED or (self._study.shared and log.settled):
+        # Several processes may not have a run open: a trial that waits or is paused may go on in another one.
+        if log.state in ENDED or (self._study.shared and log.state != State.RUNNING):
             self._finish(log.name, failed=log.state == State.FAILED)
 
     @override

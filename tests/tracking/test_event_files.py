@@ -13,9 +13,9 @@ import pytest
 from sasrecf_tune.inputs.settings import EarlierOptions
 from sasrecf_tune.messages import Decision, Failure, FailureKind, Job, Report
 from sasrecf_tune.search.limits import Outcome
-from sasrecf_tune.tracking import tracking
+from sasrecf_tune.tracking import event_files, tracking
 from sasrecf_tune.tracking.event_files import EventFiles
-from sasrecf_tune.tracking.run_logs import TrialLog
+from sasrecf_tune.tracking.run_logs import StudyLog, TrialLog
 from sasrecf_tune.trials import State, TrialRecord
 from tests.support.bench import bench, quality
 from tests.support.event_files import EventRun, read_events
@@ -166,7 +166,7 @@ def test_a_trial_of_another_run_is_left_to_that(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_passes_between_coordinators_is_written_once(tmp_path: Path) -> None:
-    here, there = EventFiles(tmp_path, "study"), EventFiles(tmp_path, "study")
+    here, there = EventFiles(tmp_path, "study", shared=True), EventFiles(tmp_path, "study", shared=True)
     here.write_trial(passed(State.RUNNING, 2))
     # The other one continues the trial before the pause has been written here.
     there.write_trial(passed(State.RUNNING, 4))
@@ -176,6 +176,51 @@ def test_a_trial_that_passes_between_coordinators_is_written_once(tmp_path: Path
     run = read_events(tmp_path / "trial-0003")
     assert run.curves["valid/mrr@10"] == [(epoch, epoch / 10) for epoch in range(1, 8)]
     assert run.texts["state"][-1] == (7, "complete") and run.succeeded
+
+
+@pytest.mark.parametrize("state", [State.WAITING, State.PAUSED])
+def test_a_state_that_is_sent_late_is_left_out(tmp_path: Path, state: State) -> None:
+    here, there = EventFiles(tmp_path, "study", shared=True), EventFiles(tmp_path, "study", shared=True)
+    here.write_trial(passed(State.RUNNING, 2))
+    there.write_trial(passed(State.RUNNING, 4))
+    here.write_trial(passed(state, 3))
+    assert read_events(tmp_path / "trial-0003").texts["state"] == [(2, "running")]
+    there.write_trial(passed(State.COMPLETE, 7))
+    here.write_trial(passed(state, 7))
+    run = read_events(tmp_path / "trial-0003")
+    assert run.texts["state"] == [(2, "running"), (7, "complete")]
+    assert run.curves["score"] == [(7, 0.7)]
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    tracker = EventFiles(tmp_path, "study")
+    tracker.write_trial(passed(State.RUNNING, 2))
+    tracker.write_trial(passed(State.COMPLETE, 3))
+    assert read_events(tmp_path / "trial-0003").texts["state"] == [(2, "running"), (3, "complete")]
+
+
+def test_nothing_is_overwritten_where_locks_are_local_to_each_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    here, there = EventFiles(tmp_path, "study", shared=True), EventFiles(tmp_path, "study", shared=True)
+    study = StudyLog("0" * 12, "study", "mrr@10", {})
+    here.write_study(study)
+    read, elsewhere = event_files._read, [replace(study, ranking="there")]
+
+    def slow(content: bytes, path: Path) -> Any:
+        found = read(content, path)
+        if elsewhere:  # the other one writes after the file was read here
+            there.write_study(elsewhere.pop())
+        return found
+
+    monkeypatch.setattr(event_files, "_read", slow)
+    here.write_study(replace(study, ranking="here"))
+    assert read_events(tmp_path / "study").texts["ranking"] == [(0, ""), (0, "there"), (0, "here")]
 
 
 def test_a_trial_that_comes_back_is_told_with_what_others_have_trained(

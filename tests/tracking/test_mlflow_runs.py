@@ -163,3 +163,29 @@ def test_a_trial_that_passes_between_coordinators_is_written_once(
     assert curve(found["trial-0003"], CURVE) == [(epoch, epoch / 10) for epoch in range(1, 8)]
     assert found["trial-0003"].data.tags["sasrecf_tune.state"] == "complete"
     assert found["study"].info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("state", [State.WAITING, State.PAUSED])
+def test_a_state_that_is_sent_late_does_not_replace_that_of_another_coordinator(
+    experiment: str, server: tuple[str, Path], state: State
+) -> None:
+    study = StudyLog("0" * 12, "study", "mrr@10", {}, shared=True)
+    here, there = MlflowRuns(study, creates=True), MlflowRuns(study, creates=False)
+    for ended in (False, True):
+        here.write_trial(passed(State.RUNNING, 2, taken=1.0))
+        there.write_trial(passed(State.COMPLETE if ended else State.RUNNING, 4, taken=2.0))
+        here.write_trial(passed(state, 3, taken=1.0))
+        run = runs(experiment)["trial-0003"]
+        assert curve(run, CURVE) == [(epoch, epoch / 10) for epoch in range(1, 5)]
+        assert run.info.status == ("FINISHED" if ended else "RUNNING")
+        assert run.data.tags["sasrecf_tune.state"] == ("complete" if ended else "running")
+    here.write_trial(passed(State.RUNNING, 6, taken=1.0))  # it has not heard of the end
+    assert runs(experiment)["trial-0003"].info.status == "FINISHED"
+
+
+def test_a_trial_that_was_given_back_is_waiting(experiment: str, server: tuple[str, Path]) -> None:
+    here = MlflowRuns(StudyLog("0" * 12, "study", "mrr@10", {}, shared=True), creates=True)
+    here.write_trial(passed(State.RUNNING, 2))
+    here.write_trial(passed(State.WAITING, 2))
+    run = runs(experiment)["trial-0003"]
+    assert run.info.status == "SCHEDULED" and run.data.tags["sasrecf_tune.state"] == "waiting"

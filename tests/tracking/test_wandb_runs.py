@@ -11,9 +11,12 @@ import pytest
 
 from sasrecf_tune.errors import InputError
 from sasrecf_tune.tracking import tracking
+from sasrecf_tune.tracking.run_logs import StudyLog
 from sasrecf_tune.tracking.trackers import check_trackers
+from sasrecf_tune.trials import State
 from tests.support.bench import bench, quality
 from tests.support.fake_training import FakeTraining, Interrupting
+from tests.support.passed_trials import passed
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
 TWO = "learning_rate choice [0.1, 0.01]\nn_layers choice [1]\n"
@@ -100,6 +103,32 @@ def test_a_resumed_study_writes_the_interrupted_run_again_as_a_whole(
     found = runs(offline)
     assert [row["epoch"] for row in found["trial-0001"]["history"]] == [1, 2, 3, 4, 5]
     assert found["trial-0001"]["summary"]["state"] == "complete"
+
+
+@pytest.mark.parametrize("state", [State.WAITING, State.PAUSED])
+def test_a_run_that_another_coordinator_may_continue_does_not_stay_open(
+    offline: Path, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    import wandb
+
+    from sasrecf_tune.tracking.wandb_runs import WandbRuns
+
+    finish, finished = wandb.Run.finish, []
+
+    def spy(run: Any, *args: Any, **more: Any) -> None:
+        finished.append(run.name)
+        finish(run, *args, **more)
+
+    monkeypatch.setattr(wandb.Run, "finish", spy)
+    here = WandbRuns(StudyLog("0" * 12, "study", "mrr@10", {}, shared=True))
+    here.write_trial(passed(State.RUNNING, 1))
+    assert finished == []
+    here.write_trial(passed(state, 2))
+    assert finished == ["trial-0003"]
+    here.write_trial(passed(State.COMPLETE, 3))
+    assert finished == ["trial-0003"] * 2
+    run = runs(offline)["trial-0003"]
+    assert run["summary"]["state"] == "complete" and [row["epoch"] for row in run["history"]] == [1, 2, 3]
 
 
 def test_a_key_is_needed_unless_offline(monkeypatch: pytest.MonkeyPatch) -> None:

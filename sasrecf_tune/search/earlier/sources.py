@@ -111,8 +111,9 @@ def _read_prior(name: str, settings: RunSettings, own: StudyDirectory) -> Source
         try:
             study = read_study(storage, recorded)
         except KeyError as error:
+            renamed = "If the directory was renamed, give it its old name; or name" if address else "Name"
             raise InputError(
-                f"its database has no study {recorded!r}", where=where, fix="Name another study."
+                f"its database has no study {recorded!r}", where=where, fix=f"{renamed} another study."
             ) from error
         return _source(study, study_dir.name, settings.metric)
 

@@ -64,6 +64,13 @@ class Coordination(Protocol):
     def is_at_work(self, token: object) -> bool:
         """Whether the coordinator `token` is another one, and at work now."""
 
+    def claim(self, key: str) -> bool:
+        """Whether this coordinator does what one has to do for all: it is the first of those at work to ask.
+
+        Args:
+            key: The study's attribute that says which one does it.
+        """
+
     def has_silent_peers(self) -> bool:
         """Whether the coordinator of a running trial may be dead; for a coordinator that is idle.
 
@@ -125,6 +132,10 @@ class SingleCoordinator(Coordination):
     @override
     def is_at_work(self, token: object) -> bool:
         return False
+
+    @override
+    def claim(self, key: str) -> bool:
+        return True
 
     @override
     def has_silent_peers(self) -> bool:
@@ -222,6 +233,18 @@ class DatabaseCoordination(Coordination):
     @override
     def is_at_work(self, token: object) -> bool:
         return token in self._heartbeat.peers
+
+    @override
+    def claim(self, key: str) -> bool:
+        def change() -> bool:
+            self._beat(self._storage.session)  # which tells who is at work now
+            known = self._storage.read_study_attributes().get(key)
+            if isinstance(known, str) and self.is_at_work(known):
+                return False
+            self._storage.set_study_user_attr(STUDY_ID, key, self.token)
+            return True
+
+        return self._storage.transact(change)
 
     @override
     def has_silent_peers(self) -> bool:

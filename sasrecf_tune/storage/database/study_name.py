@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from optuna.storages import BaseStorage, RDBStorage
 
-from sasrecf_tune.errors import StorageError
+from sasrecf_tune.errors import StorageError, StudyMismatchError
 from sasrecf_tune.storage.database.cached_storage import corruption_errors
-from sasrecf_tune.storage.database.errors import display_url, reading_errors
+from sasrecf_tune.storage.database.errors import CorruptStudyError, display_url, reading_errors
 from sasrecf_tune.storage.directory import ANOTHER_STUDY, StudyDirectory
+from sasrecf_tune.storage.manifest import read_manifest
 
 # User attribute of a study: what it was made from. Only studies of this program have it.
 IDENTITY = "sasrecf_tune:identity"
 # Ends the name of a confirmation, which is a study beside its own; the space is in no other name.
 _CONFIRMATION = " confirmation"
 _MOST_NAMED = 10
+# What every version records alike, beside the space; `config` was once recorded as it was written.
+_COMPARED = ("model", "dataset", "data", "metric", "seed", "engine")
+_LONGEST_SHOWN = 80
 
 
 def recorded_name(storage: BaseStorage, study_dir: StudyDirectory) -> str:
@@ -26,6 +32,7 @@ def recorded_name(storage: BaseStorage, study_dir: StudyDirectory) -> str:
 
     Raises:
         StorageError: Several studies are there, and none has the directory's name.
+        StudyMismatchError: The directory's own database is of another search than its manifest.
         CorruptStudyError: They cannot be read.
     """
     name = _name_of_search(storage, study_dir)
@@ -36,7 +43,7 @@ def study_id(storage: BaseStorage, study_dir: StudyDirectory) -> int | None:
     """The database's id of the study in `study_dir`, or of its confirmation; None if it does not exist.
 
     Raises:
-        StorageError, CorruptStudyError: As `recorded_name`.
+        StorageError, StudyMismatchError, CorruptStudyError: As `recorded_name`.
     """
     with contextlib.suppress(KeyError):
         return storage.get_study_id_from_name(recorded_name(storage, study_dir))
@@ -65,7 +72,7 @@ def renamed_note(storage: BaseStorage, study_dir: StudyDirectory) -> str:
     """A note if the study has another name in its database than its directory; else "".
 
     Raises:
-        StorageError, CorruptStudyError: As `recorded_name`.
+        StorageError, StudyMismatchError, CorruptStudyError: As `recorded_name`.
     """
     name = _name_of_search(storage, study_dir)
     if name == study_dir.name:
@@ -86,19 +93,67 @@ def study_names(storage: BaseStorage) -> list[str]:
 def _name_of_search(storage: BaseStorage, study_dir: StudyDirectory) -> str:
     if not isinstance(storage, RDBStorage) or storage.engine.dialect.name != "sqlite":
         return study_dir.name  # the database has the studies of other directories, too
-    own = [n for n, made_here in _studies(storage).items() if made_here and not n.endswith(_CONFIRMATION)]
-    if study_dir.name in own or not own:
+    studies = _studies(storage)
+    own = [n for n, attributes in studies.items() if IDENTITY in attributes and not n.endswith(_CONFIRMATION)]
+    if not own:
         return study_dir.name
-    if len(own) > 1:
+    name = study_dir.name if study_dir.name in own else own[0]
+    if name != study_dir.name and len(own) > 1:
         raise StorageError(
             f"the database has several studies, and none is called {study_dir.name}",
             where=str(study_dir.database),
             fix=f"Give the directory the name of the one that is meant: {', '.join(own[:_MOST_NAMED])}.",
         )
-    return own[0]
+    _check_search(study_dir, name, studies[name][IDENTITY])
+    return name
 
 
-def _studies(storage: BaseStorage) -> dict[str, bool]:
-    """Whether this program made it, by the name of each study."""
+def _check_search(study_dir: StudyDirectory, name: str, identity: object) -> None:
+    """Check that the study `name` of the directory's own database is the one of its manifest.
+
+    Raises:
+        StudyMismatchError: It is of another search.
+    """
+    if not isinstance(identity, dict) or not study_dir.manifest.is_file():
+        return
+    expected = read_manifest(study_dir).get("identity", {})
+    there, here = _comparable(identity), _comparable(expected)
+    keys = there.keys() & here.keys()
+    if all(isinstance(known.get("space"), dict) for known in (identity, expected)):
+        keys |= {key for key in (*there, *here) if key not in _COMPARED}  # parameters that only one has
+    database, manifest = study_dir.database.name, study_dir.manifest.name
+    differences = [
+        f"  {key}: {_shown(there, key)} in {database}, {_shown(here, key)} in {manifest}"
+        for key in dict.fromkeys([*there, *here])
+        if key in keys and there.get(key) != here.get(key)
+    ]
+    if differences:
+        raise StudyMismatchError(
+            "\n".join([f"{database} is of another search, {name}, than {manifest}:", *differences]),
+            where=str(study_dir.directory),
+            fix=f"Restore both files from one copy of the study, or {ANOTHER_STUDY}",
+        )
+
+
+def _comparable(identity: Mapping[str, Any]) -> dict[str, str | int]:
+    """What can be compared of an identity; each parameter of the space has a key of its own."""
+    known = {key: identity.get(key) for key in _COMPARED}
+    if isinstance(space := identity.get("space"), dict):
+        known |= {f"space.{name}": text for name, text in space.items()}
+    return {key: value for key, value in known.items() if isinstance(value, str | int)}
+
+
+def _shown(known: Mapping[str, str | int], key: str) -> str:
+    return repr(known[key])[:_LONGEST_SHOWN] if key in known else "not set"
+
+
+def _studies(storage: BaseStorage) -> dict[str, dict[str, Any]]:
+    """The user attributes of each study, by its name."""
     with corruption_errors():
-        return {study.study_name: IDENTITY in study.user_attrs for study in storage.get_all_studies()}
+        studies = storage.get_all_studies()
+    found: dict[str, dict[str, Any]] = {}
+    for study in studies:
+        if not isinstance(study.study_name, str):  # SQLite keeps any type in any column
+            raise CorruptStudyError("the name of a study is not text")
+        found[study.study_name] = study.user_attrs
+    return found
