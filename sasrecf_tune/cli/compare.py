@@ -176,7 +176,7 @@ def _effort(records: Sequence[TrialRecord]) -> Effort:
 
 def why_unconfirmed(results: Results, study_dir: StudyDirectory, settings: RunSettings) -> str:
     """Explain why the best trial of a study is not confirmed, with the command that confirms it."""
-    command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
+    command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)}"
     whole = results.complete_confirmation
     if whole is not None and not rank_confirmed(whole, settings.metric.maximize, settings.unit).seeds:
         more = 2 * len(whole.seeds)

@@ -96,7 +96,8 @@ def fit_study(
         raise InputError(
             f"{winner_name(winner)} was imported from {winner.record.imported} without its best epoch",
             where=f"--on {on}",
-            fix=f"Use --on train, or first run: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}",
+            fix=f"Use --on train, or first run: sasrecf-tune confirm {study_dir.argument}"
+            f"{out_option(study_dir)}",
         )
     if on != "train":
         epochs = statistics.median_low(best_epochs)

@@ -116,7 +116,7 @@ def find_model(out: Path, name: str | None) -> Path:
         raise StudyNotFoundError(
             "this study has no model",
             where=study_dir.name,
-            fix=f"Write it first: sasrecf-tune fit {study_dir.name}{out_option(study_dir)}",
+            fix=f"Write it first: sasrecf-tune fit {study_dir.argument}{out_option(study_dir)}",
         )
     return study_dir.model
 

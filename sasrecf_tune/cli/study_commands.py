@@ -177,7 +177,7 @@ def export_users(out: Path, name: str | None, storage: str | None, output: Path)
         raise InputError(
             "no run of this study has metrics of users",
             where=relative(study_dir.directory),
-            fix=f"Write them: sasrecf-tune confirm {study_dir.name}{out_option(study_dir)} --per-user",
+            fix=f"Write them: sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)} --per-user",
         )
     rows = 0
     with open_table(output) as write:

@@ -36,7 +36,7 @@ def show_confirmed(data: ReportData, results: Results, study_dir: StudyDirectory
     if luck := luck_text(verdict, results.records, data.metric):
         print_line(console, luck)
     for text in _open_runs(results, shown, data.metric.maximize):
-        command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)}"
+        command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)}"
         print_command(console, f"{text} To continue:", command)
 
 

@@ -31,6 +31,11 @@ class StudyDirectory:
         return self.directory.name
 
     @property
+    def argument(self) -> str:
+        """The name as an argument of a command, quoted for a shell."""
+        return shlex.quote(self.name)
+
+    @property
     def confirmation(self) -> StudyDirectory:
         """The same directory, with the file names of the runs of a confirmation."""
         return replace(self, trial="confirm")

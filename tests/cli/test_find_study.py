@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ import sasrecf_tune as st
 from sasrecf_tune.cli.app import app, main
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.report.terminal.console import write_output
-from sasrecf_tune.storage.directory import StudyDirectory, find_study, studies
+from sasrecf_tune.storage.directory import StudyDirectory, find_study, studies, study_directory
+from sasrecf_tune.storage.manifest import settings_from
 from tests.support.command_line import Cli
 from tests.support.known_studies import NAME, plant
 
@@ -55,6 +57,18 @@ def test_a_study_is_found_by_its_name_its_directory_or_a_file_in_it(
         f"../{NAME}",
     ):
         assert find_study(Path("tuning"), given).directory == study_dir.directory, given
+
+
+@pytest.mark.parametrize("name", ["my paper study", "étude", "beauty (copy)", "_x"])
+def test_a_directory_that_was_given_another_name_is_found_and_named_for_a_shell(
+    study_dir: StudyDirectory, name: str
+) -> None:
+    moved = study_dir.directory.rename(study_dir.directory.with_name(name))
+    for given in (name, f"tuning/{name}", str(moved / "study.db")):
+        assert find_study(Path("tuning"), given).directory == moved, given
+    settings, _ = settings_from(find_study(Path("tuning"), name))
+    assert study_directory(settings.out, settings.name).directory == moved
+    assert shlex.split(StudyDirectory(moved).argument) == [name]
 
 
 @pytest.mark.parametrize("given", ["tuning/other", ".", "/", "nope/study.db", "/dev/null", "x" * 300 + "/y"])

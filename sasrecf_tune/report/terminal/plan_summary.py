@@ -101,7 +101,7 @@ def show_plan(
         if plan.settings.search.confirm:
             when = "after each confirmation run"
         else:
-            command = f"sasrecf-tune confirm {study_dir.name}{out_option(study_dir)} --per-user"
+            command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)} --per-user"
             when = (
                 f"by a confirmation, not by the trials of the search: add --confirm, or later run {command}"
             )
