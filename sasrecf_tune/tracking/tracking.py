@@ -200,7 +200,8 @@ class Tracking(Callback):
                 more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
                 self._say(
                     f"{sender.name} does not have {', '.join(missing[:_MOST_NAMED])}{more} yet; "
-                    f"`sasrecf-tune resume {self._study_dir.argument}{out_option(self._study_dir)}` tries again"
+                    f"`sasrecf-tune resume {self._study_dir.argument}"
+                    f"{out_option(self._study_dir)}` tries again"
                 )
 
     def _files(self) -> list[Path]:
