@@ -84,7 +84,7 @@ class SearchSettings:
             "--until",
             metavar="1|never",
             parser=parse_until,
-            help="End when no untried or paused trial is expected to be better than the best by this many "
+            help="End when training all configurations is expected to improve the choice by less than this many "
             "standard deviations between seeds.",
         ),
     ] = UNTIL
