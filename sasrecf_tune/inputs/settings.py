@@ -84,8 +84,8 @@ class SearchSettings:
             "--until",
             metavar="1|never",
             parser=parse_until,
-            help="End when training all configurations is expected to improve the choice by less than this many "
-            "standard deviations between seeds.",
+            help="End when training all configurations is expected to improve the choice by less than this "
+            "many standard deviations between seeds.",
         ),
     ] = UNTIL
     # No limit by default: the duration of an epoch depends on the data. A worker that is only slow would be
