@@ -303,10 +303,10 @@ def test_a_table_of_no_rows_is_whole(model: st.Model) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"top": 0}, "top: must be a whole number"),
+        ({"top": 0}, "top: must be at least 1, not 0"),
         ({"histories": {"a": "i1"}}, "histories: the items of a user must be a list"),
         ({"histories": [["i1"]]}, "histories: must be a mapping"),
-        ({"users": "u1"}, "users: must be a list"),
+        ({"users": "u1"}, "users: 'u1' is a str, not list"),
         ({"users": ["u1"], "histories": {}}, "cannot be used together"),
         ({"histories": pd.DataFrame({"user": ["a"]})}, r"histories: no column of items(.|\n)*with item"),
         ({"histories": pd.DataFrame({"user": ["a"]}), "item": "sku"}, "item: there is no column 'sku'"),

@@ -10,7 +10,7 @@ import pytest
 
 from sasrecf_tune.errors import InputError, StorageError, StudyNotFoundError
 from sasrecf_tune.storage.database.errors import storage_error
-from sasrecf_tune.storage.directory import StudyDirectory, default_name, find_study, study_directory
+from sasrecf_tune.storage.directory import StudyDirectory, check_new_name, default_name, find_study
 from sasrecf_tune.storage.files import (
     append_line,
     atomic_write,
@@ -55,16 +55,16 @@ def test_append_to_a_directory_is_an_error_for_people(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a\nb", "-x", "x" * 101, "a b", "é"])
-def test_names_that_would_leave_the_directory_are_refused(tmp_path: Path, name: str) -> None:
+def test_names_that_would_leave_the_directory_are_refused(name: str) -> None:
     with pytest.raises(InputError):
-        study_directory(tmp_path, name)
+        check_new_name(name)
 
 
-def test_default_name_is_always_a_name(tmp_path: Path) -> None:
+def test_default_name_is_always_a_name() -> None:
     assert default_name("ml-100k", Path("spaces/hyper.test")) == "ml-100k-hyper"
     assert default_name("ml-100k", Path("hyper.test"), "SASRec") == "ml-100k-SASRec-hyper"
     for odd in ("a b.test", "../../é\n.test", "....test"):
-        study_directory(tmp_path, default_name("ml-100k", Path(odd)))
+        check_new_name(default_name("ml-100k", Path(odd)))
 
 
 def test_a_missing_study_is_named_with_those_there_are(tmp_path: Path) -> None:
