@@ -12,17 +12,10 @@ from sasrecf_tune.errors import InputError, ParamsFileError
 from sasrecf_tune.inputs.params_file import parse, read
 from sasrecf_tune.inputs.search_space import Choice, Int, Log, LogUniform, QUniform, Uniform
 from tests.support.mistakes import mistakes_in
+from tests.support.params_files import DOCUMENTED
 from tests.support.strategies import recbole_files
 
 in_one_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-
-DOCUMENTED = """\
-learning_rate choice [0.01,0.005,0.001,0.0005,0.0001]
-attn_dropout_prob choice [0.2, 0.5]
-hidden_dropout_prob choice [0.2, 0.5]
-n_heads choice [1, 2]
-n_layers choice [1,2,3]
-"""
 
 
 def test_the_documented_file() -> None:

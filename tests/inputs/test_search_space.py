@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from sasrecf_tune.inputs.literals import Value
 from sasrecf_tune.inputs.params_file import parse
 from sasrecf_tune.inputs.search_space import Choice, SearchSpace
+from tests.support.params_files import DOCUMENTED
 from tests.support.strategies import exactly, spaces
-
-DOCUMENTED = """\
-learning_rate choice [0.01,0.005,0.001,0.0005,0.0001]
-attn_dropout_prob choice [0.2, 0.5]
-hidden_dropout_prob choice [0.2, 0.5]
-n_heads choice [1, 2]
-n_layers choice [1,2,3]
-"""
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import statistics
 from collections.abc import Mapping
 
 from sasrecf_tune.inputs.config_files import write_config
-from sasrecf_tune.report.text import count_text
+from sasrecf_tune.report.templates import template_environment
 from sasrecf_tune.storage.model_directory import ModelManifest, Origin
-from sasrecf_tune.trials import cell_text
 
 _PARTS = {
     "train": "the training part of the data; validation chose the epoch",
@@ -19,16 +18,8 @@ _PARTS = {
 
 def model_card(model: ModelManifest) -> str:
     """Return the card in Markdown."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("sasrecf_tune.report.formats"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"cell": cell_text, "count_of": count_text, "plain": _plain}
+    environment = template_environment("sasrecf_tune.report.formats", keep_trailing_newline=True)
+    environment.filters |= {"plain": _plain}
     return environment.get_template("model_card.md.jinja").render(
         model=model,
         rows=_rows(model),

@@ -39,8 +39,8 @@ from sasrecf_tune.report.confirmation_text import (
 from sasrecf_tune.report.page.figures import cost_figures, search_figures
 from sasrecf_tune.report.page.packing import pack_json, pack_plotly
 from sasrecf_tune.report.page.parameter_figures import parameter_figures
+from sasrecf_tune.report.templates import template_environment
 from sasrecf_tune.report.text import (
-    count_text,
     epochs_text,
     percent_text,
     states_text,
@@ -133,20 +133,9 @@ def _command_text(words: Sequence[str]) -> str:
 
 @lru_cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("sasrecf_tune.report.page"),
-        autoescape=True,
-        finalize=_legible,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment("sasrecf_tune.report.page", autoescape=True, finalize=_legible)
     environment.filters |= {
-        "cell": cell_text,
         "command": _command_text,
-        "count_of": count_text,
         "duration": format_duration,
         "epochs": epochs_text,
         "packed_json": pack_json,
