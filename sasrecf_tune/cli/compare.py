@@ -24,7 +24,7 @@ from sasrecf_tune.report.formats.comparison import FORMATS
 from sasrecf_tune.report.terminal.console import make_console, write_output
 from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import StudyDirectory, find_study, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.storage.manifest_schema import Planned
 from sasrecf_tune.storage.recorded_addresses import database_address
@@ -176,7 +176,7 @@ def _effort(records: Sequence[TrialRecord]) -> Effort:
 
 def why_unconfirmed(results: Results, study_dir: StudyDirectory, settings: RunSettings) -> str:
     """Explain why the best trial of a study is not confirmed, with the command that confirms it."""
-    command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)}"
+    command = f"sasrecf-tune confirm {study_dir.arguments}"
     whole = results.complete_confirmation
     if whole is not None and not rank_confirmed(whole, settings.metric.maximize, settings.unit).seeds:
         more = 2 * len(whole.seeds)

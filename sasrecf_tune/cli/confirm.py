@@ -29,7 +29,7 @@ from sasrecf_tune.report.terminal.progress import Progress
 from sasrecf_tune.report.terminal.tables import varied
 from sasrecf_tune.report.text import count_text, trials_text
 from sasrecf_tune.search.plan import Plan, make_plan
-from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, relative
 from sasrecf_tune.storage.manifest import read_manifest, record_confirmation
 from sasrecf_tune.storage.per_user_files import PARTS, per_user_file
 from sasrecf_tune.trials import State, TrialRecord, best
@@ -248,7 +248,7 @@ def _configuration_notes(
             smaller = " --until never" if until else ""
             notes.append(
                 f"{few} paused trials without a predicted score are not confirmed. To train more to their "
-                f"end: sasrecf-tune resume {study_dir.argument}{out_option(study_dir)}{smaller}"
+                f"end: sasrecf-tune resume {study_dir.arguments}{smaller}"
             )
         else:
             notes.append(f"{few} the search has no others that are complete or paused")
@@ -269,7 +269,7 @@ def _show_users_missing(now: Confirmation, study_dir: StudyDirectory, display: D
         display.note(
             f"{count_text(len(missing), 'run')} ended earlier, without --per-user: no metrics of users. "
             "To train the best one again with them: "
-            f"sasrecf-tune reproduce {study_dir.argument}{out_option(study_dir)} --per-user"
+            f"sasrecf-tune reproduce {study_dir.arguments} --per-user"
         )
 
 
@@ -277,11 +277,11 @@ def _show_end(now: Confirmation, study_dir: StudyDirectory, reason: str, display
     left = len(now.wanted) - len(now.runs)
     if left:
         display.line(f"{reason[:1].upper()}{reason[1:]}. {left} run{'s are' if left > 1 else ' is'} left.")
-        display.line(f"To continue: sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)}")
+        display.line(f"To continue: sasrecf-tune confirm {study_dir.arguments}")
         return
     display.line(f"All metrics: {relative(study_dir.confirmation_md)}")
     if study_dir.confirmation.per_user_directory.is_dir():
-        groups = f"sasrecf-tune report {study_dir.argument}{out_option(study_dir)}"
+        groups = f"sasrecf-tune report {study_dir.arguments}"
         users = relative(study_dir.confirmation.per_user_directory)
         display.line(f"Metrics of users: {users}; of groups of them: {groups}")
     display.line(f"Best configuration: {relative(study_dir.best)}")

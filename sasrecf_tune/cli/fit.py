@@ -29,7 +29,7 @@ from sasrecf_tune.report.confirmation_text import interval_text, seeds_text, sen
 from sasrecf_tune.report.formats.best_yaml import winner_config
 from sasrecf_tune.report.formats.model_card import model_card, single_models
 from sasrecf_tune.report.text import count_text
-from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, relative
 from sasrecf_tune.storage.directory_swap import replace_directory, staging_directory
 from sasrecf_tune.storage.files import output_error, refuse_links
 from sasrecf_tune.storage.manifest import read_manifest
@@ -96,8 +96,7 @@ def fit_study(
         raise InputError(
             f"{winner_name(winner)} was imported from {winner.record.imported} without its best epoch",
             where=f"--on {on}",
-            fix=f"Use --on train, or first run: sasrecf-tune confirm {study_dir.argument}"
-            f"{out_option(study_dir)}",
+            fix=f"Use --on train, or first run: sasrecf-tune confirm {study_dir.arguments}",
         )
     if on != "train":
         epochs = statistics.median_low(best_epochs)

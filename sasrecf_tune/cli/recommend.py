@@ -14,7 +14,7 @@ from sasrecf_tune.executors.worker import set_threads
 from sasrecf_tune.importing.layouts import ITEM, TIME, USER
 from sasrecf_tune.report.terminal.console import make_console
 from sasrecf_tune.report.text import count_text
-from sasrecf_tune.storage.directory import find_study, out_option, relative
+from sasrecf_tune.storage.directory import find_study, relative
 from sasrecf_tune.storage.model_directory import Columns, ModelDirectory
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def find_model(out: Path, name: str | None) -> Path:
         raise StudyNotFoundError(
             "this study has no model",
             where=study_dir.name,
-            fix=f"Write it first: sasrecf-tune fit {study_dir.argument}{out_option(study_dir)}",
+            fix=f"Write it first: sasrecf-tune fit {study_dir.arguments}",
         )
     return study_dir.model
 

@@ -21,7 +21,7 @@ from sasrecf_tune.report.formats.trials import trials_ended
 from sasrecf_tune.report.terminal.console import make_console, print_table, write_output
 from sasrecf_tune.report.text import json_text, timestamp_text
 from sasrecf_tune.search.read_results import read_results
-from sasrecf_tune.storage.directory import StudyDirectory, find_study, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, find_study, relative
 from sasrecf_tune.storage.directory import studies as all_studies
 from sasrecf_tune.storage.manifest import read_manifest, settings_from
 from sasrecf_tune.storage.recorded_addresses import database_address
@@ -177,7 +177,7 @@ def export_users(out: Path, name: str | None, storage: str | None, output: Path)
         raise InputError(
             "no run of this study has metrics of users",
             where=relative(study_dir.directory),
-            fix=f"Write them: sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)} --per-user",
+            fix=f"Write them: sasrecf-tune confirm {study_dir.arguments} --per-user",
         )
     rows = 0
     with open_table(output) as write:

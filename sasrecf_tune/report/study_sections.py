@@ -15,7 +15,7 @@ from sasrecf_tune.report.confirmation_text import luck_text, show_confirmation
 from sasrecf_tune.report.formats.confirmation import confirmation_content, confirmation_markdown
 from sasrecf_tune.report.terminal.console import print_command, print_line, print_table
 from sasrecf_tune.report.text import count_text, markdown_table, trials_text
-from sasrecf_tune.storage.directory import StudyDirectory, out_option
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.trials import Row
 
 SELECTING_ON_TEST = (
@@ -36,7 +36,7 @@ def show_confirmed(data: ReportData, results: Results, study_dir: StudyDirectory
     if luck := luck_text(verdict, results.records, data.metric):
         print_line(console, luck)
     for text in _open_runs(results, shown, data.metric.maximize):
-        command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)}"
+        command = f"sasrecf-tune confirm {study_dir.arguments}"
         print_command(console, f"{text} To continue:", command)
 
 

@@ -31,9 +31,11 @@ class StudyDirectory:
         return self.directory.name
 
     @property
-    def argument(self) -> str:
-        """The name as an argument of a command, quoted for a shell."""
-        return shlex.quote(self.name)
+    def arguments(self) -> str:
+        """The name, and --out if it is needed: how a command finds the study, quoted for a shell."""
+        out = self.directory.parent
+        option = "" if out == Path("tuning").absolute() else f" --out {shlex.quote(relative(out))}"
+        return shlex.quote(self.name) + option
 
     @property
     def confirmation(self) -> StudyDirectory:
@@ -306,9 +308,3 @@ def relative(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def out_option(study_dir: StudyDirectory) -> str:
-    """The --out option that a command needs to find the study, quoted for a shell; "" if it needs none."""
-    out = study_dir.directory.parent
-    return "" if out == Path("tuning").absolute() else f" --out {shlex.quote(relative(out))}"

@@ -18,7 +18,7 @@ from sasrecf_tune.search.callbacks import Callback
 from sasrecf_tune.search.limits import Outcome
 from sasrecf_tune.search.plan import Plan
 from sasrecf_tune.search.study import TuneStudy
-from sasrecf_tune.storage.directory import StudyDirectory, out_option
+from sasrecf_tune.storage.directory import StudyDirectory
 from sasrecf_tune.storage.files import read_own
 from sasrecf_tune.tracking.logged_states import LoggedStates
 from sasrecf_tune.tracking.run_logs import EpochLog, StateChange, StudyLog, TrialLog
@@ -200,8 +200,7 @@ class Tracking(Callback):
                 more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
                 self._say(
                     f"{sender.name} does not have {', '.join(missing[:_MOST_NAMED])}{more} yet; "
-                    f"`sasrecf-tune resume {self._study_dir.argument}"
-                    f"{out_option(self._study_dir)}` tries again"
+                    f"`sasrecf-tune resume {self._study_dir.arguments}` tries again"
                 )
 
     def _files(self) -> list[Path]:

@@ -68,7 +68,7 @@ def test_a_directory_that_was_given_another_name_is_found_and_named_for_a_shell(
         assert find_study(Path("tuning"), given).directory == moved, given
     settings, _ = settings_from(find_study(Path("tuning"), name))
     assert study_directory(settings.out, settings.name).directory == moved
-    assert shlex.split(StudyDirectory(moved).argument) == [name]
+    assert shlex.split(StudyDirectory(moved).arguments) == [name]
 
 
 @pytest.mark.parametrize("given", ["tuning/other", ".", "/", "nope/study.db", "/dev/null", "x" * 300 + "/y"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sasrecf_tune.storage.directory import StudyDirectory, out_option
+from sasrecf_tune.storage.directory import StudyDirectory
 
 
 @pytest.mark.parametrize("parent", ["out", "my out", "a[1]'b", "$HOME", "../up"])
@@ -16,6 +16,6 @@ def test_the_out_option_is_quoted_for_a_shell(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     study_dir = StudyDirectory((tmp_path / parent).absolute() / "mine")
-    option, path = shlex.split(out_option(study_dir))
-    assert option == "--out" and Path(path).absolute() == study_dir.directory.parent
-    assert out_option(StudyDirectory(tmp_path / "tuning" / "mine")) == ""
+    name, option, path = shlex.split(study_dir.arguments)
+    assert name == "mine" and option == "--out" and Path(path).absolute() == study_dir.directory.parent
+    assert StudyDirectory(tmp_path / "tuning" / "mine").arguments == "mine"

@@ -17,7 +17,7 @@ from sasrecf_tune.report.terminal.console import print_command, print_line, prin
 from sasrecf_tune.report.terminal.tables import print_failures, ranking_table, show_bounds, varied
 from sasrecf_tune.report.text import count_text
 from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, relative
 from sasrecf_tune.trials import ENDED, Row, State, TrialRecord, cell_text, rank
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def show_end(
     if any(record.state == State.COMPLETE for record in ended):
         confirmed = winner is not None and winner.confirmation is not None
         if (over or left <= 0) and not (stopped or elsewhere or confirmed or search.confirm):
-            command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)}"
+            command = f"sasrecf-tune confirm {study_dir.arguments}"
             print_command(console, "Recommended last step, the best again on fresh seeds:", command)
         _print_best(study_dir, winner, console)
         if winner is not None:
@@ -85,7 +85,7 @@ def _print_ranking(plan: Plan, study_dir: StudyDirectory, rows: list[Row], conso
         print_command(
             console,
             f"... and {len(rows) - len(shown)} more:",
-            f"sasrecf-tune report {study_dir.argument}{out_option(study_dir)} --top 0",
+            f"sasrecf-tune report {study_dir.arguments} --top 0",
         )
     fixed = [f"{p.name}={cell_text(p.values[0])}" for p in plan.space if p.name not in varied(plan.space)]
     if fixed:
@@ -135,7 +135,7 @@ def _print_continuation(
     counts = [(sum(record.state == state for record in records), name) for state, name in states.items()]
     begun = ", ".join(f"{count} {name}" for count, name in counts if count)
     again = f"{count_text(left, 'trial')} left{f' ({begun})' if begun else ''}. To continue:"
-    command = f"sasrecf-tune resume {study_dir.argument}{out_option(study_dir)}{outcome.resume_options}"
+    command = f"sasrecf-tune resume {study_dir.arguments}{outcome.resume_options}"
     if regret is not None:
         trials = "trial" if sum(count for count, _ in counts) == 1 else "trials"
         again = f"{f'{begun} {trials}. ' if begun else ''}A smaller --until continues:"
@@ -171,7 +171,7 @@ def unconfirmed_text(
 ) -> str:
     """Say that other runs go on, so that this one does not confirm, and who does."""
     names = ", ".join(name for name, _ in peers)
-    command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)}"
+    command = f"sasrecf-tune confirm {study_dir.arguments}"
     return (
         f"not confirmed yet, since other runs still search ({names}): the last of them confirms if it has "
         f"--confirm. Otherwise: {command} --top {search.confirm} --seeds {search.confirm_seeds}"

@@ -17,7 +17,7 @@ from sasrecf_tune.report.earlier_text import earlier_content, earlier_lines
 from sasrecf_tune.report.terminal.console import print_table
 from sasrecf_tune.report.text import count_text, parameters_text
 from sasrecf_tune.search.plan import Plan
-from sasrecf_tune.storage.directory import StudyDirectory, out_option, relative
+from sasrecf_tune.storage.directory import StudyDirectory, relative
 
 _SHOWN_ROWS = 15
 
@@ -101,7 +101,7 @@ def show_plan(
         if plan.settings.search.confirm:
             when = "after each confirmation run"
         else:
-            command = f"sasrecf-tune confirm {study_dir.argument}{out_option(study_dir)} --per-user"
+            command = f"sasrecf-tune confirm {study_dir.arguments} --per-user"
             when = (
                 f"by a confirmation, not by the trials of the search: add --confirm, or later run {command}"
             )
