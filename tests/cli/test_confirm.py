@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -69,6 +69,16 @@ def confirm(run: Bench, top: int, seeds: int) -> tuple[int, str]:
 
 def rows(study_dir: StudyDirectory) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(study_dir.confirmation_csv.read_text())))
+
+
+def runs_trained(run: Bench, training: FakeTraining, asked: Iterable[tuple[int, int]]) -> list[int]:
+    """How many runs each confirmation trains; each of `asked` is a --top and a --seeds."""
+    counts = []
+    for top, seeds in asked:
+        del training.jobs[:]
+        assert confirm(run, top, seeds)[0] == 0
+        counts.append(len(training.jobs))
+    return counts
 
 
 def confirmed(run: Bench) -> Confirmation:
@@ -145,12 +155,8 @@ def test_more_seeds_or_configurations_keep_the_existing_runs(tmp_path: Path) -> 
     training = FakeTraining(lucky)
     with bench(tmp_path, RATES, training, sampler="grid") as run:
         run.search.run()
-        counts = []
-        for top, seeds in ((2, 2), (2, 2), (2, 3), (4, 3), (2, 3)):
-            del training.jobs[:]
-            assert confirm(run, top, seeds)[0] == 0
-            counts.append(len(training.jobs))
-        assert counts == [4, 0, 2, 6, 0]
+        asked = ((2, 2), (2, 2), (2, 3), (4, 3), (2, 3))
+        assert runs_trained(run, training, asked) == [4, 0, 2, 6, 0]
         # What has all runs stays in the comparison, though only two were asked for.
         assert len(confirmed(run).configurations) == 4
         configurations = {(job["learning_rate"], job["seed"]) for job in rows(run.study_dir)}
@@ -408,12 +414,8 @@ def test_a_paused_trial_that_was_confirmed_stays_the_best_when_the_search_trains
 def test_more_paused_trials_are_added_to_what_was_confirmed(
     paused: Bench, training: PausableTraining
 ) -> None:
-    counts = []
-    for top, seeds in ((1, 2), (3, 2), (4, 2), (2, 2), (2, 3)):
-        del training.jobs[:]
-        assert confirm(paused, top, seeds)[0] == 0
-        counts.append(len(training.jobs))
-    assert counts == [2, 4, 2, 0, 2]
+    asked = ((1, 2), (3, 2), (4, 2), (2, 2), (2, 3))
+    assert runs_trained(paused, training, asked) == [2, 4, 2, 0, 2]
     results = read_results(paused.study_dir, paused.plan.settings, paused.plan.space, None)
     console = Console(file=io.StringIO(), width=200)
     shown = replace(known_report_data(3), confirmation=results.confirmation, unit=0.0001)
